@@ -1,0 +1,32 @@
+//! mls-relay: an edge-terminated WebSocket relay and MLS delivery service for
+//! ATProto identities.
+//!
+//! The modules, in the order in which a message meets them:
+//!
+//! ```text
+//! phone ── https ─> edge ─> limits ─> auth ─> xrpc ─> mls (framing) ─> store ── NOTIFY ─┐
+//! phone <── wss ─── session <─────────────────── events (listener ─> hub ─> queue) <────┘
+//! ```
+//!
+//! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
+//! `app → config → edge → {xrpc | session} → refusal → {limits | auth} → events → store
+//! → {telemetry | runtime} → {wire | mls} → types`.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod edge;
+pub mod events;
+pub mod limits;
+pub mod mls;
+pub mod postgres;
+pub mod refusal;
+pub mod runtime;
+pub mod session;
+pub mod store;
+pub mod telemetry;
+pub mod types;
+pub mod wire;
+pub mod xrpc;

@@ -1,0 +1,9 @@
+//! The process's own needs: the one door to spawn, the way down, backoff.
+
+mod backoff;
+mod live;
+mod shutdown;
+
+pub use backoff::Backoff;
+pub use live::Live;
+pub use shutdown::{Drained, Shutdown};

@@ -1,0 +1,107 @@
+//! The way down: stop accepting, let work finish, then stop waiting.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Cloned into every task. Holding one is a promise to watch it. Two moments:
+/// *draining* (take nothing new, finish what runs) and *stopping* (background
+/// tasks end, because all that needed them has ended or the grace is over).
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    draining: CancellationToken,
+    stopping: CancellationToken,
+    work: TaskTracker,
+    background: TaskTracker,
+}
+
+/// How the drain ended, for the exit code and the last log line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drained {
+    Complete,
+    GraceElapsed { left: usize },
+}
+
+impl Shutdown {
+    /// Resolves once, when the process starts to drain.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Resolves once, when background tasks should end.
+    pub async fn stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    /// Spawns a piece of work that the drain waits for: a connection, a session.
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.work.spawn(task);
+    }
+
+    /// Spawns a task that serves the others and must outlive them: the listener,
+    /// a committer, the pool's driver. It ends at `stopping`.
+    pub fn spawn_background<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.background.spawn(task);
+    }
+
+    /// Begins the drain, waits up to `grace` for work to end, then stops the
+    /// background tasks and waits a moment for those.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        self.draining.cancel();
+        self.work.close();
+        let ended = tokio::time::timeout(grace, self.work.wait()).await;
+        let left = self.work.len();
+        self.stopping.cancel();
+        self.background.close();
+        // A background task that does not end is cut off with the process.
+        let _ = tokio::time::timeout(BACKGROUND_GRACE, self.background.wait()).await;
+        match ended {
+            Ok(()) => Drained::Complete,
+            Err(_) => Drained::GraceElapsed { left },
+        }
+    }
+}
+
+/// Background tasks only close a connection on their way out.
+const BACKGROUND_GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_work_before_it_stops_what_the_work_needs() {
+        let shutdown = Shutdown::default();
+        let (observer, watched) = (shutdown.clone(), shutdown.clone());
+        shutdown.spawn(async move {
+            watched.draining().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!watched.stopping.is_cancelled());
+        });
+        shutdown.spawn_background(async move { observer.stopping().await });
+        assert_eq!(
+            shutdown.drain(Duration::from_secs(3)).await,
+            Drained::Complete
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_gives_up_on_work_that_does_not_end() {
+        let shutdown = Shutdown::default();
+        shutdown.spawn(std::future::pending());
+        let drained = shutdown.drain(Duration::from_secs(1)).await;
+        assert_eq!(drained, Drained::GraceElapsed { left: 1 });
+    }
+}

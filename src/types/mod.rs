@@ -1,0 +1,16 @@
+//! Pure. What everything is called: identifiers, positions and times as types
+//! that are checked once, at the edge, and cannot be printed by accident.
+
+mod cipher_suite;
+mod client_ip;
+mod cursor;
+mod identifier;
+mod nsid;
+mod time;
+
+pub use cipher_suite::CipherSuite;
+pub use client_ip::ClientIp;
+pub use cursor::{Cursor, CursorError, Seq};
+pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, MessageId};
+pub use nsid::{Kind, Nsid};
+pub use time::{CoarseTime, GRAIN_SECONDS};

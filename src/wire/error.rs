@@ -1,0 +1,89 @@
+//! Pure. The XRPC error envelope (ATProto XRPC specification, "Error Responses").
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// The statuses that the relay answers with when it refuses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum XrpcStatus {
+    BadRequest = 400,
+    Unauthorized = 401,
+    Forbidden = 403,
+    NotFound = 404,
+    MethodNotAllowed = 405,
+    Conflict = 409,
+    PayloadTooLarge = 413,
+    UnsupportedMediaType = 415,
+    UpgradeRequired = 426,
+    TooManyRequests = 429,
+    HeadersTooLarge = 431,
+    Internal = 500,
+    NotImplemented = 501,
+    BadGateway = 502,
+    Unavailable = 503,
+    GatewayTimeout = 504,
+}
+
+/// What the other end is told: a status, a name that clients match on, a sentence
+/// for people, and when to come back. Holds nothing internal and no identity.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct XrpcError {
+    pub status: XrpcStatus,
+    /// The error's name in the lexicon, such as `EpochMismatch`.
+    pub name: Cow<'static, str>,
+    pub message: Cow<'static, str>,
+    /// Sent as `Retry-After`, in whole seconds, rounded up.
+    pub retry_after: Option<Duration>,
+}
+
+impl XrpcError {
+    pub fn new(
+        status: XrpcStatus,
+        name: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            name: name.into(),
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The body: `{"error": name, "message": text}`.
+    pub fn to_json(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Envelope<'a> {
+            error: &'a str,
+            message: &'a str,
+        }
+        let envelope = Envelope {
+            error: &self.name,
+            message: &self.message,
+        };
+        // Two strings always serialize.
+        serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_has_a_name_and_a_message() {
+        let error = XrpcError::new(XrpcStatus::Conflict, "EpochMismatch", "the epoch is 3");
+        assert_eq!(
+            String::from_utf8(error.to_json()).unwrap(),
+            r#"{"error":"EpochMismatch","message":"the epoch is 3"}"#
+        );
+    }
+}
