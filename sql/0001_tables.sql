@@ -1,0 +1,164 @@
+-- The relay's tables. Rules that run through all of them:
+--   * every stored time is floored to 2 s (coarse_now), so that no row times a sender;
+--   * messages and event_stream are partitioned by day, so that forgetting a day is
+--     dropping a table;
+--   * identifiers are text exactly as the wire has them.
+
+CREATE FUNCTION coarse(at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT to_timestamp(floor(extract(epoch FROM at) / 2) * 2) $$;
+
+CREATE FUNCTION coarse_now() RETURNS timestamptz
+LANGUAGE sql VOLATILE AS
+$$ SELECT to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 2) * 2) $$;
+
+CREATE TABLE conversations (
+    convo_id         text        NOT NULL PRIMARY KEY CHECK (convo_id ~ '^([0-9a-f]{2}){1,64}$'),
+    creator_did      text        NOT NULL,
+    cipher_suite     smallint    NOT NULL,
+    epoch            bigint      NOT NULL CHECK (epoch >= 0),
+    -- The last message's number; the row's lock makes the numbers dense.
+    last_seq         bigint      NOT NULL DEFAULT 0,
+    last_message_at  timestamptz,
+    name             text        CHECK (length(name) <= 128),
+    description      text        CHECK (length(description) <= 512),
+    group_info       bytea,
+    group_info_epoch bigint,
+    created_at       timestamptz NOT NULL DEFAULT coarse_now()
+) WITH (fillfactor = 70); -- room for in-page updates of last_seq
+
+-- One row per device and stay. A person who comes back gets a new row.
+CREATE TABLE members (
+    convo_id           text        NOT NULL REFERENCES conversations,
+    user_did           text        NOT NULL,
+    device_id          text,
+    is_admin           boolean     NOT NULL DEFAULT false,
+    -- The stay, in the event stream: the first and the last event it covers.
+    joined_seq         bigint      NOT NULL,
+    left_seq           bigint,
+    -- Messages up to this number are from before the stay.
+    joined_message_seq bigint      NOT NULL,
+    joined_at          timestamptz NOT NULL DEFAULT coarse_now(),
+    left_at            timestamptz,
+    promoted_at        timestamptz,
+    promoted_by        text
+);
+CREATE UNIQUE INDEX members_active ON members (convo_id, user_did, coalesce(device_id, ''))
+    WHERE left_seq IS NULL;
+CREATE INDEX members_of_user ON members (user_did, convo_id, joined_seq);
+
+CREATE TABLE messages (
+    convo_id      text        NOT NULL,
+    seq           bigint      NOT NULL,
+    msg_id        text        NOT NULL,
+    kind          text        NOT NULL CHECK (kind IN ('app', 'commit')),
+    -- The epoch an application message is for; the epoch a commit leads to.
+    epoch         bigint      NOT NULL,
+    ciphertext    bytea       NOT NULL,
+    declared_size integer     NOT NULL CHECK (declared_size = padded_size),
+    padded_size   integer     NOT NULL CHECK (padded_size = octet_length(ciphertext)),
+    received_at   timestamptz NOT NULL CHECK (received_at = coarse(received_at)),
+    sender_did    text        CHECK (sender_did IS NULL),
+    PRIMARY KEY (convo_id, seq, received_at),
+    CHECK (kind = 'commit' OR padded_size IN (512, 1024, 2048, 4096)
+           OR (padded_size > 0 AND padded_size % 8192 = 0))
+) PARTITION BY RANGE (received_at);
+-- Ciphertext does not compress: do not try.
+ALTER TABLE messages ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
+CREATE INDEX messages_by_id ON messages (convo_id, msg_id);
+CREATE INDEX commits_by_epoch ON messages (convo_id, epoch) WHERE kind = 'commit';
+
+-- What members must hear of, in commit order. seq is dense; emitted_at never
+-- falls as seq grows, so that (emitted_at, seq) sorts like seq.
+CREATE TABLE event_stream (
+    seq        bigint      NOT NULL,
+    emitted_at timestamptz NOT NULL CHECK (emitted_at = coarse(emitted_at)),
+    convo_id   text,
+    -- Set on events for one account's devices, which belong to no conversation.
+    user_did   text,
+    kind       text        NOT NULL,
+    payload    json        NOT NULL,
+    PRIMARY KEY (emitted_at, seq),
+    CHECK ((convo_id IS NULL) <> (user_did IS NULL)),
+    CHECK (kind <> 'message' OR payload::text ~
+        '^\{"cursor":"[0-9A-HJKMNP-TV-Z]{26}","convoId":"[0-9a-f]{2,128}","messageId":"[0-9A-HJKMNP-TV-Z]{26}"\}$')
+) PARTITION BY RANGE (emitted_at);
+CREATE INDEX events_by_seq ON event_stream (seq);
+CREATE INDEX events_of_convo ON event_stream (convo_id, seq) WHERE convo_id IS NOT NULL;
+CREATE INDEX events_of_user ON event_stream (user_did, seq) WHERE user_did IS NOT NULL;
+
+-- One row: what the stream goes on from when its last partition is gone, and on
+-- which Postgres timeline its numbers were given.
+CREATE TABLE stream_floor (
+    only_row   boolean     NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
+    seq        bigint      NOT NULL DEFAULT 0,
+    emitted_at timestamptz NOT NULL DEFAULT 'epoch',
+    timeline   text        NOT NULL,
+    -- Events up to this one have been forgotten.
+    forgotten  bigint      NOT NULL DEFAULT 0
+);
+INSERT INTO stream_floor (timeline) VALUES (substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8));
+
+CREATE TABLE devices (
+    user_did      text        NOT NULL,
+    device_id     text        NOT NULL,
+    name          text        NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
+    signature_key bytea       NOT NULL UNIQUE,
+    registered_at timestamptz NOT NULL DEFAULT coarse_now(),
+    last_seen_at  timestamptz NOT NULL DEFAULT coarse_now(),
+    PRIMARY KEY (user_did, device_id)
+);
+
+CREATE TABLE key_packages (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_did     text        NOT NULL,
+    device_id    text,
+    cipher_suite smallint    NOT NULL,
+    key_package  bytea       NOT NULL,
+    -- SHA-256 of the bytes, by which clients name a package.
+    hash         bytea       NOT NULL UNIQUE,
+    -- KeyPackageRef (RFC 9420 section 5.2), by which a Welcome names it.
+    reference    bytea       NOT NULL UNIQUE,
+    last_resort  boolean     NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT coarse_now(),
+    expires_at   timestamptz NOT NULL,
+    claimed_at   timestamptz,
+    consumed_at  timestamptz
+);
+CREATE INDEX key_packages_open ON key_packages (user_did, cipher_suite, device_id, id)
+    WHERE claimed_at IS NULL AND consumed_at IS NULL;
+
+CREATE TABLE welcomes (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    convo_id     text        NOT NULL REFERENCES conversations,
+    user_did     text        NOT NULL,
+    device_id    text,
+    welcome      bytea       NOT NULL,
+    state        text        NOT NULL DEFAULT 'waiting'
+                             CHECK (state IN ('waiting', 'fetched', 'confirmed')),
+    created_at   timestamptz NOT NULL DEFAULT coarse_now(),
+    confirmed_at timestamptz
+);
+CREATE INDEX welcomes_open ON welcomes (user_did, convo_id, id) WHERE state <> 'confirmed';
+
+CREATE TABLE read_cursors (
+    user_did   text        NOT NULL,
+    convo_id   text        NOT NULL REFERENCES conversations,
+    cursor     text        NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT coarse_now(),
+    PRIMARY KEY (user_did, convo_id)
+);
+
+-- Hashes of (issuer, nonce) of tokens already used. Written with asynchronous
+-- commit: a crash of Postgres forgets at most its last 0.6 s.
+CREATE TABLE used_jti (
+    key        bytea       NOT NULL PRIMARY KEY,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX used_jti_expiry ON used_jti (expires_at);
+
+-- Keys that all nodes share, such as the one that signs tickets.
+CREATE TABLE secrets (
+    name  text  NOT NULL PRIMARY KEY,
+    value bytea NOT NULL CHECK (octet_length(value) = 32)
+);
