@@ -1,1 +1,4 @@
-//! x
+//! The client side of mls-relay: accounts, a local directory, phones.
+
+pub mod directory;
+pub mod identity;
