@@ -1,1 +1,113 @@
-//! store
+//! The only door to Postgres. Every statement is here or in `sql/`, has an index
+//! that serves it and a deadline, and speaks in the types of the relay.
+
+mod appender;
+mod batcher;
+mod connect;
+mod conversations;
+mod devices;
+mod error;
+mod events;
+mod key_packages;
+mod messages;
+mod migrate;
+mod replay_guard;
+mod rows;
+mod secrets;
+mod settings;
+mod welcomes;
+
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use crate::runtime::Shutdown;
+
+pub use appender::{AppendError, Appended, NewMessage};
+pub use conversations::{
+    ChangeOutcome, Conversation, GroupChange, Joining, Leaving, Member, NewCommit, NewConversation,
+    Standing,
+};
+pub use devices::{Device, NewDevice, PublishOutcome};
+pub use error::StoreError;
+pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
+pub use key_packages::{ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
+pub use messages::{MessageKind, StoredMessage};
+pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
+pub use welcomes::WelcomeAnswer;
+
+use appender::Appender;
+use connect::{Connector, Params, Pool};
+use events::MembershipLoader;
+use replay_guard::ReplayGuard;
+
+/// The handle that everyone shares.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    pool: Pool,
+    appender: Appender,
+    replay_guard: ReplayGuard,
+    memberships: MembershipLoader,
+}
+
+impl Store {
+    /// Brings the schema up to date, then starts the committers. Fails if Postgres
+    /// cannot be reached: try again.
+    pub async fn open(settings: Settings, shutdown: &Shutdown) -> Result<Self, StoreError> {
+        migrate::migrate(&settings).await?;
+        let acquire = settings.acquire_timeout;
+        let pool = Connector::new(&settings)?.pool(settings.connections_max, acquire);
+        let committers = Connector::new(&settings)?.pool(settings.committers + 1, acquire);
+        Ok(Self(Arc::new(Inner {
+            appender: Appender::start(&settings, committers.clone(), shutdown),
+            replay_guard: ReplayGuard::start(&settings, committers, shutdown),
+            memberships: MembershipLoader::start(pool.clone(), shutdown),
+            pool,
+            settings,
+        })))
+    }
+
+    /// Brings the schema up to date and nothing else.
+    pub async fn migrate(settings: &Settings) -> Result<(), StoreError> {
+        migrate::migrate(settings).await
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Whether Postgres answers now.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.query("SELECT 1", &[]).await.map(|_| ())
+    }
+
+    /// Makes the partitions of the coming days.
+    pub async fn ensure_partitions(&self) -> Result<(), StoreError> {
+        let days = i32::from(self.0.settings.partition_days_ahead);
+        self.query("SELECT ensure_partitions($1)", &[&days])
+            .await
+            .map(|_| ())
+    }
+
+    async fn query(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        query(&self.0.pool, sql, params).await
+    }
+}
+
+/// Runs one statement on a connection of the pool. A connection that Postgres had
+/// closed meanwhile is replaced once, before anything was sent.
+async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+    let connection = pool.get().await.map_err(|error| match error {
+        bb8::RunError::User(error) => error,
+        bb8::RunError::TimedOut => StoreError::Unavailable,
+    })?;
+    let answer = connection.query(sql, params).await;
+    if let Err(error) = &answer {
+        metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
+    }
+    answer
+}

@@ -1,0 +1,215 @@
+//! Group commit: the sends that wait on a node go to Postgres together, in one
+//! round trip and one transaction with one notification. Each is judged by
+//! itself, and a batch that Postgres refuses is tried again one by one.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+
+use super::batcher::{Batcher, Bounds, NotServed};
+use super::connect::Pool;
+use super::{Settings, Store, StoreError, query, rows};
+use crate::runtime::Shutdown;
+use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
+
+/// A message to append. The sender is checked and then forgotten.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    pub convo: ConvoId,
+    pub sender: Did,
+    pub message_id: MessageId,
+    /// The epoch that the ciphertext is for; must be the current one.
+    pub epoch: Epoch,
+    /// MLS ciphertext of a bucket's size.
+    pub ciphertext: Bytes,
+}
+
+/// Where a message landed. A repeated message gets its first answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Appended {
+    /// The message's number in its conversation.
+    pub seq: u64,
+    pub epoch: Epoch,
+    pub received_at: CoarseTime,
+}
+
+/// Why a message was not appended.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the message id is taken by another message")]
+    Conflict,
+    #[error("the conversation is in epoch {}", current.get())]
+    EpochMismatch { current: Epoch },
+    #[error("too many messages are waiting to be stored")]
+    Full { retry_after: Duration },
+    #[error("no such conversation for this sender")]
+    NotMember,
+    #[error("the message could not be stored")]
+    Store(#[from] StoreError),
+}
+
+type Answer = Result<Appended, AppendError>;
+
+/// The queues of a node's committers. A conversation always goes to the same one,
+/// so that two of them seldom want the same row.
+#[derive(Debug)]
+pub(super) struct Appender {
+    committers: Vec<Batcher<NewMessage, Answer>>,
+    hasher: std::hash::RandomState,
+}
+
+impl Appender {
+    pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
+        let bounds = Bounds {
+            queue_max: settings.append_queue_max,
+            batch_max: settings.append_batch_max,
+            weight_max: settings.append_batch_bytes_max,
+        };
+        let window: Arc<str> = format!("{} seconds", settings.repeat_window.as_secs()).into();
+        let committer = |_| {
+            let (pool, window) = (pool.clone(), Arc::clone(&window));
+            Batcher::start(
+                shutdown,
+                bounds,
+                |m: &NewMessage| m.ciphertext.len(),
+                move |batch| commit(pool.clone(), Arc::clone(&window), batch),
+            )
+        };
+        Self {
+            committers: (0..settings.committers.max(1)).map(committer).collect(),
+            hasher: std::hash::RandomState::new(),
+        }
+    }
+
+    async fn append(&self, message: NewMessage) -> Answer {
+        let hash = self.hasher.hash_one(&message.convo);
+        let count = u64::try_from(self.committers.len()).unwrap_or(1);
+        let index = usize::try_from(hash % count).unwrap_or_default();
+        let Some(committer) = self.committers.get(index) else {
+            return Err(StoreError::Unavailable.into());
+        };
+        metrics::gauge!("relay_append_queue_items").set(as_f64(committer.waiting()));
+        committer.serve(message).await.unwrap_or_else(|refused| {
+            Err(match refused {
+                NotServed::QueueFull => AppendError::Full {
+                    retry_after: QUEUE_RETRY_AFTER,
+                },
+                NotServed::Stopped => StoreError::Unavailable.into(),
+            })
+        })
+    }
+}
+
+impl Store {
+    /// Appends a message together with all others that wait. On an outage the
+    /// outcome may be unknown: the same message sent again gets its first answer.
+    pub async fn append(&self, message: NewMessage) -> Answer {
+        self.0.appender.append(message).await
+    }
+}
+
+/// Serves one batch; the answers are in the order of the items.
+async fn commit(pool: Pool, window: Arc<str>, batch: Vec<NewMessage>) -> Vec<Answer> {
+    metrics::histogram!("relay_append_batch_items").record(as_f64(batch.len()));
+    let mut answers: Vec<Option<Answer>> = vec![None; batch.len()];
+    let mut open: Vec<usize> = (0..batch.len()).collect();
+    while !open.is_empty() {
+        // The same message twice in one batch: the second asks again, and finds
+        // what the first has stored.
+        let mut seen = HashSet::new();
+        let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|i| {
+            batch
+                .get(*i)
+                .is_some_and(|m| seen.insert((&m.convo, &m.message_id)))
+        });
+        let items: Vec<&NewMessage> = now.iter().filter_map(|i| batch.get(*i)).collect();
+        for (index, answer) in now
+            .into_iter()
+            .zip(commit_distinct(&pool, &window, &items).await)
+        {
+            if let Some(slot) = answers.get_mut(index) {
+                *slot = Some(answer);
+            }
+        }
+        open = later;
+    }
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or(Err(StoreError::Unavailable.into())))
+        .collect()
+}
+
+async fn commit_distinct(pool: &Pool, window: &str, items: &[&NewMessage]) -> Vec<Answer> {
+    match commit_once(pool, window, items).await {
+        Ok(answers) => answers,
+        // One of them is at fault: the others must not suffer for it.
+        Err(StoreError::Refused(_) | StoreError::Shape) if items.len() > 1 => {
+            let mut answers = Vec::with_capacity(items.len());
+            for item in items {
+                let alone = commit_once(pool, window, &[*item]).await;
+                answers.push(alone.map_or_else(
+                    |error| Err(error.into()),
+                    |mut one| one.pop().unwrap_or(Err(StoreError::Shape.into())),
+                ));
+            }
+            answers
+        }
+        Err(error) => items.iter().map(|_| Err(error.clone().into())).collect(),
+    }
+}
+
+/// One attempt, and a second one where the first was cut off: ids make it safe.
+async fn commit_once(
+    pool: &Pool,
+    window: &str,
+    items: &[&NewMessage],
+) -> Result<Vec<Answer>, StoreError> {
+    let convos: Vec<&str> = items.iter().map(|m| m.convo.expose()).collect();
+    let senders: Vec<&str> = items.iter().map(|m| m.sender.expose()).collect();
+    let ids: Vec<&str> = items.iter().map(|m| m.message_id.expose()).collect();
+    let epochs: Vec<i64> = items.iter().map(|m| rows::int(m.epoch.get())).collect();
+    let ciphertexts: Vec<&[u8]> = items.iter().map(|m| m.ciphertext.as_ref()).collect();
+    let params: super::Params<'_> = &[&convos, &senders, &ids, &epochs, &ciphertexts, &window];
+    let stored = match query(pool, APPEND, params).await {
+        Err(StoreError::Unavailable | StoreError::Contention(_)) => {
+            query(pool, APPEND, params).await
+        }
+        first => first,
+    }?;
+    if stored.len() != items.len() {
+        return Err(StoreError::Shape);
+    }
+    stored.iter().map(answer).collect()
+}
+
+fn answer(row: &Row) -> Result<Answer, StoreError> {
+    Ok(match rows::get(row, "outcome")? {
+        "stored" | "repeated" => Ok(Appended {
+            seq: rows::count(row, "seq")?,
+            epoch: rows::epoch(row, "epoch")?,
+            received_at: rows::time(row, "received_at")?,
+        }),
+        "absent" => Err(AppendError::NotMember),
+        "conflict" => Err(AppendError::Conflict),
+        "epoch" => Err(AppendError::EpochMismatch {
+            current: rows::epoch(row, "epoch")?,
+        }),
+        _ => return Err(StoreError::Shape),
+    })
+}
+
+/// A count as a metric has it.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+const APPEND: &str = "SELECT outcome, seq, epoch, received_at \
+     FROM append_messages($1, $2, $3, $4, $5, $6::text::interval)";
+
+/// A full queue is a second's work at most.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,203 @@
+//! Connections to Postgres: TLS, session settings, prepared statements kept per
+//! connection, and a deadline on every call.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bb8_postgres::PostgresConnectionManager;
+use parking_lot::Mutex;
+use rustls::RootCertStore;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{DatabaseUrl, Settings, StoreError};
+
+pub(crate) type Pool = bb8::Pool<Connector>;
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Makes connections for a pool.
+pub(crate) struct Connector {
+    postgres: PostgresConnectionManager<MakeRustlsConnect>,
+    statement_timeout: Duration,
+}
+
+/// A connection with the statements it has prepared.
+pub(crate) struct Connection {
+    client: Client,
+    statements: Mutex<HashMap<&'static str, Statement>>,
+    /// A call ran out of time: its answer may still come, so nobody may reuse it.
+    spoiled: AtomicBool,
+    deadline: Duration,
+}
+
+impl Connector {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, StoreError> {
+        let config = client_config(&settings.database_url)?;
+        Ok(Self {
+            postgres: PostgresConnectionManager::new(config, tls(settings)?),
+            statement_timeout: settings.statement_timeout,
+        })
+    }
+
+    /// A pool of at most `size` connections, opened when first needed.
+    pub(crate) fn pool(self, size: u32, acquire: Duration) -> Pool {
+        bb8::Pool::builder()
+            .max_size(size)
+            .connection_timeout(acquire)
+            .test_on_check_out(false)
+            .build_unchecked(self)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector(~)")
+    }
+}
+
+impl bb8::ManageConnection for Connector {
+    type Connection = Connection;
+    type Error = StoreError;
+
+    async fn connect(&self) -> Result<Connection, StoreError> {
+        let client = self.postgres.connect().await?;
+        let timeout = self.statement_timeout.as_millis();
+        // SET and not start-up options, which poolers refuse.
+        let session = format!(
+            "SET statement_timeout = {timeout}; SET lock_timeout = {timeout}; \
+             SET idle_in_transaction_session_timeout = {timeout}; SET plan_cache_mode = auto; \
+             SET timezone = 'UTC'; SELECT follow_timeline()"
+        );
+        client.batch_execute(&session).await?;
+        Ok(Connection {
+            client,
+            statements: Mutex::default(),
+            spoiled: AtomicBool::new(false),
+            // Postgres cancels first; this is for a network that swallows.
+            deadline: self.statement_timeout + Duration::from_secs(1),
+        })
+    }
+
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        connection.client.simple_query("").await?;
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.client.is_closed() || connection.spoiled.load(Ordering::Relaxed)
+    }
+}
+
+impl Connection {
+    /// Runs one statement, prepared once per connection.
+    pub(crate) async fn query(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let run = async {
+            let statement = self.statement(sql).await?;
+            Ok(self.client.query(&statement, params).await?)
+        };
+        match tokio::time::timeout(self.deadline, run).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.spoiled.store(true, Ordering::Relaxed);
+                Err(StoreError::Timeout)
+            }
+        }
+    }
+
+    async fn statement(&self, sql: &'static str) -> Result<Statement, StoreError> {
+        if let Some(statement) = self.statements.lock().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.lock().insert(sql, statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A connection outside the pools, for migrations and for LISTEN. Give the second
+/// half to a task that polls it.
+pub(crate) async fn connect_alone(
+    url: &DatabaseUrl,
+    settings: &Settings,
+) -> Result<
+    (
+        Client,
+        tokio_postgres::Connection<
+            tokio_postgres::Socket,
+            <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+        >,
+    ),
+    StoreError,
+>{
+    Ok(client_config(url)?.connect(tls(settings)?).await?)
+}
+
+fn client_config(url: &DatabaseUrl) -> Result<Config, StoreError> {
+    let mut config: Config = url.expose().parse().map_err(|_| StoreError::Shape)?;
+    if config.get_application_name().is_none() {
+        config.application_name("mls-relay");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    config
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(3)
+        .tcp_user_timeout(TCP_USER_TIMEOUT);
+    // "prefer" would fail on the self-signed certificate of a local Postgres
+    // instead of going on without; nobody listens on this machine's loopback.
+    if !url.expose().contains("sslmode") && config.get_hosts().iter().all(is_local) {
+        config.ssl_mode(SslMode::Disable);
+    }
+    Ok(config)
+}
+
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost"
+                || name
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|a| a.is_loopback())
+        }
+    }
+}
+
+fn tls(settings: &Settings) -> Result<MakeRustlsConnect, StoreError> {
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => {
+            let pem = std::fs::read(path).map_err(|_| StoreError::Unavailable)?;
+            for certificate in rustls_pemfile::certs(&mut pem.as_slice()).flatten() {
+                roots
+                    .add(certificate)
+                    .map_err(|_| StoreError::Unavailable)?;
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| StoreError::Unavailable)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A dead network is noticed within half a minute, also on a silent connection.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);

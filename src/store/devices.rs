@@ -1,0 +1,141 @@
+//! Devices of an account.
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+
+use super::{NewKeyPackage, Store, StoreError, rows};
+use crate::types::{CoarseTime, DeviceId, Did};
+
+/// A device to register, with its first key packages.
+#[derive(Clone, Debug)]
+pub struct NewDevice {
+    pub user: Did,
+    pub device: DeviceId,
+    pub name: String,
+    pub signature_key: Vec<u8>,
+    pub packages: Vec<NewKeyPackage>,
+}
+
+/// A registered device.
+#[derive(Clone, Debug)]
+pub struct Device {
+    pub device: DeviceId,
+    pub name: String,
+    pub registered_at: CoarseTime,
+    pub last_seen_at: CoarseTime,
+    /// Key packages that nobody has claimed.
+    pub key_packages: u64,
+}
+
+/// What became of a registration or a publication.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PublishOutcome {
+    Done,
+    /// Another device has this signature key.
+    DuplicateKey,
+    /// A package of another account or device is among them.
+    Foreign,
+    TooManyDevices,
+    TooManyKeyPackages,
+}
+
+/// The columns of many packages, as the functions of `sql/` take them.
+pub(super) struct KeyPackageParams<'a> {
+    pub(super) suites: Vec<i16>,
+    pub(super) packages: Vec<&'a [u8]>,
+    pub(super) hashes: Vec<&'a [u8]>,
+    pub(super) references: Vec<&'a [u8]>,
+    pub(super) last_resort: Vec<bool>,
+    pub(super) expires: Vec<DateTime<Utc>>,
+}
+
+impl<'a> KeyPackageParams<'a> {
+    pub(super) fn of(packages: &'a [NewKeyPackage]) -> Self {
+        Self {
+            suites: packages
+                .iter()
+                .map(|p| rows::suite_number(p.cipher_suite))
+                .collect(),
+            packages: packages.iter().map(|p| p.bytes.as_slice()).collect(),
+            hashes: packages.iter().map(|p| p.hash.as_slice()).collect(),
+            references: packages.iter().map(|p| p.reference.as_slice()).collect(),
+            last_resort: packages.iter().map(|p| p.last_resort).collect(),
+            expires: packages.iter().map(|p| p.expires_at.to_utc()).collect(),
+        }
+    }
+}
+
+impl Store {
+    /// Registers a device, or registers it anew.
+    pub async fn register_device(
+        &self,
+        new: &NewDevice,
+        devices_max: u32,
+        open_max: u32,
+    ) -> Result<PublishOutcome, StoreError> {
+        let p = KeyPackageParams::of(&new.packages);
+        let (devices_max, open_max) = (
+            i32::try_from(devices_max).unwrap_or(i32::MAX),
+            i32::try_from(open_max).unwrap_or(i32::MAX),
+        );
+        let found = self
+            .query(
+                "SELECT register_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                 AS outcome",
+                &[
+                    &new.user.expose(),
+                    &new.device.expose(),
+                    &new.name,
+                    &new.signature_key,
+                    &devices_max,
+                    &p.suites,
+                    &p.packages,
+                    &p.hashes,
+                    &p.references,
+                    &p.last_resort,
+                    &p.expires,
+                    &open_max,
+                ],
+            )
+            .await?;
+        publish_outcome(&found)
+    }
+
+    /// The account's devices, latest seen first.
+    pub async fn devices(&self, user: &Did) -> Result<Vec<Device>, StoreError> {
+        let found = self
+            .query(
+                "SELECT d.device_id, d.name, d.registered_at, d.last_seen_at, \
+                     (SELECT count(*) FROM key_packages k WHERE k.user_did = d.user_did \
+                          AND k.device_id = d.device_id AND k.claimed_at IS NULL \
+                          AND k.consumed_at IS NULL AND k.expires_at > now()) AS key_packages \
+                 FROM devices d WHERE d.user_did = $1 ORDER BY d.last_seen_at DESC, d.device_id",
+                &[&user.expose()],
+            )
+            .await?;
+        found
+            .iter()
+            .map(|row| {
+                Ok(Device {
+                    device: rows::device(row, "device_id")?.ok_or(StoreError::Shape)?,
+                    name: rows::get(row, "name")?,
+                    registered_at: rows::time(row, "registered_at")?,
+                    last_seen_at: rows::time(row, "last_seen_at")?,
+                    key_packages: rows::count(row, "key_packages")?,
+                })
+            })
+            .collect()
+    }
+}
+
+pub(super) fn publish_outcome(found: &[Row]) -> Result<PublishOutcome, StoreError> {
+    let row = found.first().ok_or(StoreError::Shape)?;
+    Ok(match rows::get(row, "outcome")? {
+        "done" => PublishOutcome::Done,
+        "duplicate_key" => PublishOutcome::DuplicateKey,
+        "foreign" => PublishOutcome::Foreign,
+        "too_many_devices" => PublishOutcome::TooManyDevices,
+        "too_many_key_packages" => PublishOutcome::TooManyKeyPackages,
+        _ => return Err(StoreError::Shape),
+    })
+}

@@ -1,0 +1,103 @@
+//! Pure. What can go wrong with Postgres, without a word of what was sent to it.
+
+use tokio_postgres::error::SqlState;
+
+/// A failed call. Holds the SQLSTATE at most: messages and details of Postgres
+/// show values, and values are identities.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// Two transactions stood in each other's way; the same call may succeed now.
+    #[error("Postgres gave up one of two transactions (SQLSTATE {0})")]
+    Contention(String),
+    /// Our fault or an operator's: a constraint, a missing table, a lacking right.
+    #[error("Postgres refused a statement (SQLSTATE {0})")]
+    Refused(String),
+    /// A row or parameter did not have the type that the code expects.
+    #[error("a value of Postgres could not be read or written")]
+    Shape,
+    /// The answer did not come in time.
+    #[error("Postgres did not answer in time")]
+    Timeout,
+    /// No connection, or it was lost. Whether the statement ran is unknown.
+    #[error("Postgres cannot be reached")]
+    Unavailable,
+    /// The schema was made by a newer release.
+    #[error("the database schema is at version {found}, this release knows {known}")]
+    SchemaTooNew { found: i32, known: i32 },
+    /// A migration's text is not what was applied.
+    #[error("migration {0} was changed after it had been applied")]
+    SchemaChanged(i32),
+}
+
+impl StoreError {
+    /// A closed label for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Contention(_) => "contention",
+            Self::Refused(_) => "refused",
+            Self::Shape => "shape",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::SchemaTooNew { .. } | Self::SchemaChanged(_) => "schema",
+        }
+    }
+
+    /// Whether waiting may help. Others are faults to be mended.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Contention(_) | Self::Timeout | Self::Unavailable
+        )
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(state) = error.code() else {
+            // Without a SQLSTATE it never reached Postgres, or came back broken.
+            let unreadable = error.to_string().contains("serializ");
+            return if unreadable {
+                Self::Shape
+            } else {
+                Self::Unavailable
+            };
+        };
+        let code = state.code();
+        if *state == SqlState::T_R_SERIALIZATION_FAILURE
+            || *state == SqlState::T_R_DEADLOCK_DETECTED
+        {
+            Self::Contention(code.to_owned())
+        } else if *state == SqlState::QUERY_CANCELED || *state == SqlState::LOCK_NOT_AVAILABLE {
+            Self::Timeout
+        } else if is_unavailable(code) {
+            Self::Unavailable
+        } else {
+            Self::Refused(code.to_owned())
+        }
+    }
+}
+
+/// Class 08 is the connection, 53 resources, 57P an operator's stop, 58 the disk;
+/// 25006 is a primary that has become a standby (PostgreSQL Appendix A).
+fn is_unavailable(code: &str) -> bool {
+    ["08", "53", "57P", "58"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        || code == "25006"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_a_full_disk_and_a_demoted_primary_are_outages_not_faults() {
+        for code in [
+            "08006", "53300", "53100", "57P01", "57P03", "58030", "25006",
+        ] {
+            assert!(is_unavailable(code), "{code}");
+        }
+        assert!(!is_unavailable("23505"));
+        assert!(!is_unavailable("57014"));
+    }
+}

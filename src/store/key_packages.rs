@@ -1,0 +1,120 @@
+//! Key packages: published, claimed once, counted.
+
+use super::devices::{KeyPackageParams, PublishOutcome, publish_outcome};
+use super::{Store, StoreError, rows};
+use crate::types::{CipherSuite, CoarseTime, DeviceId, Did};
+
+/// A key package that was parsed and belongs to its publisher.
+#[derive(Clone, Debug)]
+pub struct NewKeyPackage {
+    pub cipher_suite: CipherSuite,
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the bytes.
+    pub hash: [u8; 32],
+    /// KeyPackageRef (RFC 9420 section 5.2).
+    pub reference: Vec<u8>,
+    pub last_resort: bool,
+    pub expires_at: CoarseTime,
+}
+
+/// A key package handed out: nobody else gets it, unless it is the last resort.
+#[derive(Clone, Debug)]
+pub struct ClaimedKeyPackage {
+    pub user: Did,
+    pub bytes: Vec<u8>,
+    pub hash: Vec<u8>,
+}
+
+/// How many packages of one suite an account has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyPackageStats {
+    pub cipher_suite: CipherSuite,
+    /// Ordinary ones that nobody has claimed.
+    pub available: u64,
+    pub consumed: u64,
+    pub oldest_expires_at: Option<CoarseTime>,
+}
+
+impl Store {
+    /// Publishes packages of one device (or of an account without devices).
+    pub async fn publish_key_packages(
+        &self,
+        user: &Did,
+        device: Option<&DeviceId>,
+        packages: &[NewKeyPackage],
+        open_max: u32,
+    ) -> Result<PublishOutcome, StoreError> {
+        let p = KeyPackageParams::of(packages);
+        let open_max = i32::try_from(open_max).unwrap_or(i32::MAX);
+        let found = self
+            .query(
+                "SELECT publish_key_packages($1, $2, $3, $4, $5, $6, $7, $8, $9) AS outcome",
+                &[
+                    &user.expose(),
+                    &device.map(DeviceId::expose),
+                    &p.suites,
+                    &p.packages,
+                    &p.hashes,
+                    &p.references,
+                    &p.last_resort,
+                    &p.expires,
+                    &open_max,
+                ],
+            )
+            .await?;
+        publish_outcome(&found)
+    }
+
+    /// Claims one package per device of each account.
+    pub async fn claim_key_packages(
+        &self,
+        users: &[Did],
+        suite: CipherSuite,
+    ) -> Result<Vec<ClaimedKeyPackage>, StoreError> {
+        let users: Vec<&str> = users.iter().map(Did::expose).collect();
+        let found = self
+            .query(
+                "SELECT user_did, key_package, hash FROM claim_key_packages($1, $2)",
+                &[&users, &rows::suite_number(suite)],
+            )
+            .await?;
+        found
+            .iter()
+            .map(|row| {
+                Ok(ClaimedKeyPackage {
+                    user: rows::did(row, "user_did")?,
+                    bytes: rows::get(row, "key_package")?,
+                    hash: rows::get(row, "hash")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Counts an account's packages by suite.
+    pub async fn key_package_stats(&self, user: &Did) -> Result<Vec<KeyPackageStats>, StoreError> {
+        let found = self
+            .query(
+                "SELECT k.cipher_suite, \
+                     count(*) FILTER (WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL \
+                         AND NOT k.last_resort AND k.expires_at > now()) AS available, \
+                     count(*) FILTER (WHERE k.consumed_at IS NOT NULL) AS consumed, \
+                     min(k.expires_at) FILTER (WHERE k.claimed_at IS NULL \
+                         AND k.consumed_at IS NULL AND k.expires_at > now()) AS oldest \
+                 FROM key_packages k WHERE k.user_did = $1 \
+                 GROUP BY k.cipher_suite ORDER BY k.cipher_suite",
+                &[&user.expose()],
+            )
+            .await?;
+        found
+            .iter()
+            .map(|row| {
+                Ok(KeyPackageStats {
+                    cipher_suite: rows::suite(row, "cipher_suite")?,
+                    available: rows::count(row, "available")?,
+                    consumed: rows::count(row, "consumed")?,
+                    oldest_expires_at: rows::optional_time(row, "oldest")?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,131 @@
+//! Ciphertext out, and the place up to which a client has read.
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+
+use super::{Store, StoreError, rows};
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
+
+/// What a stored message is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MessageKind {
+    Application,
+    Commit,
+}
+
+/// A message at rest.
+#[derive(Clone, Debug)]
+pub struct StoredMessage {
+    pub message_id: MessageId,
+    pub kind: MessageKind,
+    pub seq: u64,
+    /// The epoch an application message is for; the epoch a commit leads to.
+    pub epoch: Epoch,
+    pub ciphertext: Bytes,
+    pub received_at: CoarseTime,
+}
+
+impl Store {
+    /// Messages after number `after`, oldest first: at most `limit`, and at most
+    /// about `PAGE_BYTES_MAX` bytes, but at least one. Check the standing first.
+    pub async fn messages(
+        &self,
+        convo: &ConvoId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let found = self
+            .query(
+                "SELECT * FROM (\
+                     SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, m.received_at, \
+                            sum(m.padded_size) OVER (ORDER BY m.seq) - m.padded_size AS before \
+                     FROM messages m WHERE m.convo_id = $1 AND m.seq > $2 \
+                     ORDER BY m.seq LIMIT $3) page \
+                 WHERE page.before < $4 ORDER BY page.seq",
+                &[
+                    &convo.expose(),
+                    &rows::int(after),
+                    &i64::from(limit),
+                    &PAGE_BYTES_MAX,
+                ],
+            )
+            .await?;
+        found.iter().map(message).collect()
+    }
+
+    /// The number of the message of this id, if it is still held.
+    pub async fn message_seq(
+        &self,
+        convo: &ConvoId,
+        message_id: &MessageId,
+    ) -> Result<Option<u64>, StoreError> {
+        let found = self
+            .query(
+                "SELECT m.seq FROM messages m WHERE m.convo_id = $1 AND m.msg_id = $2 \
+                 ORDER BY m.seq LIMIT 1",
+                &[&convo.expose(), &message_id.expose()],
+            )
+            .await?;
+        found.first().map(|row| rows::count(row, "seq")).transpose()
+    }
+
+    /// Commits that lead to the epochs `from` to `to`, in order, at most `limit`.
+    pub async fn commits(
+        &self,
+        convo: &ConvoId,
+        from: Epoch,
+        to: Epoch,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let found = self
+            .query(
+                "SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, m.received_at \
+                 FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
+                 AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4",
+                &[
+                    &convo.expose(),
+                    &rows::int(from.get()),
+                    &rows::int(to.get()),
+                    &i64::from(limit),
+                ],
+            )
+            .await?;
+        found.iter().map(message).collect()
+    }
+
+    /// Remembers how far this account has read; never goes back.
+    pub async fn update_cursor(
+        &self,
+        convo: &ConvoId,
+        did: &Did,
+        cursor: Cursor,
+    ) -> Result<(), StoreError> {
+        self.query(
+            "INSERT INTO read_cursors AS r (user_did, convo_id, cursor) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_did, convo_id) DO UPDATE \
+             SET cursor = excluded.cursor, updated_at = excluded.updated_at \
+             WHERE r.cursor < excluded.cursor",
+            &[&did.expose(), &convo.expose(), &cursor.expose()],
+        )
+        .await
+        .map(|_| ())
+    }
+}
+
+fn message(row: &Row) -> Result<StoredMessage, StoreError> {
+    Ok(StoredMessage {
+        message_id: rows::message_id(row, "msg_id")?,
+        kind: match rows::get(row, "kind")? {
+            "app" => MessageKind::Application,
+            "commit" => MessageKind::Commit,
+            _ => return Err(StoreError::Shape),
+        },
+        seq: rows::count(row, "seq")?,
+        epoch: rows::epoch(row, "epoch")?,
+        ciphertext: Bytes::copy_from_slice(rows::get(row, "ciphertext")?),
+        received_at: rows::time(row, "received_at")?,
+    })
+}
+
+/// A page of messages of 10 MiB each would be a gigabyte.
+const PAGE_BYTES_MAX: i64 = 8 << 20;

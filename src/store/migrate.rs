@@ -1,0 +1,75 @@
+//! Brings the schema up to date: numbered, forward-only files of `sql/`, each in
+//! a transaction, under a lock, so that nodes that start together take turns.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::connect::connect_alone;
+use super::{Settings, StoreError};
+
+/// Every migration, in order; its version is its place, from 1.
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../sql/0001_tables.sql"),
+    include_str!("../../sql/0002_partitions.sql"),
+    include_str!("../../sql/0003_stream.sql"),
+    include_str!("../../sql/0004_groups.sql"),
+    include_str!("../../sql/0005_replay_guard.sql"),
+    include_str!("../../sql/0006_devices.sql"),
+];
+
+const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+    version    integer     NOT NULL PRIMARY KEY,
+    checksum   bytea       NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT date_bin('2 seconds', clock_timestamp(), 'epoch'))";
+
+pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
+    let (mut client, connection) = connect_alone(&settings.database_url, settings).await?;
+    let driver = async {
+        // An error of the connection is seen by the calls below.
+        let _ = connection.await;
+        Err(StoreError::Unavailable)
+    };
+    tokio::select! {
+        done = apply(&mut client) => done,
+        lost = driver => lost,
+    }
+}
+
+async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
+    let known = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    loop {
+        // The lock is the transaction's, so that it also works through a pooler.
+        let step = client.transaction().await?;
+        step.batch_execute("SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))")
+            .await?;
+        step.batch_execute(LEDGER).await?;
+        let applied = step
+            .query(
+                "SELECT version, checksum FROM schema_migrations ORDER BY version",
+                &[],
+            )
+            .await?;
+        for (row, text) in applied.iter().zip(MIGRATIONS) {
+            if row.get::<_, &[u8]>("checksum") != checksum(text) {
+                return Err(StoreError::SchemaChanged(row.get("version")));
+            }
+        }
+        let found = applied.last().map_or(0, |row| row.get::<_, i32>("version"));
+        if found > known {
+            return Err(StoreError::SchemaTooNew { found, known });
+        }
+        let Some(next) = MIGRATIONS.get(applied.len()) else {
+            return Ok(step.commit().await?);
+        };
+        step.batch_execute(next).await?;
+        step.execute(
+            "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
+            &[&(found + 1), &checksum(next)],
+        )
+        .await?;
+        step.commit().await?;
+    }
+}
+
+fn checksum(text: &str) -> Vec<u8> {
+    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+}

@@ -1,0 +1,67 @@
+//! Single use of nonces over all nodes and restarts: checked in batches, with a
+//! commit that does not wait for the disk.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+
+use super::batcher::{Batcher, Bounds};
+use super::connect::Pool;
+use super::{Settings, Store, StoreError, query, rows};
+use crate::runtime::Shutdown;
+
+type Nonce = ([u8; 32], DateTime<Utc>);
+
+#[derive(Debug)]
+pub(super) struct ReplayGuard(Batcher<Nonce, Result<bool, StoreError>>);
+
+impl ReplayGuard {
+    pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
+        let bounds = Bounds {
+            queue_max: settings.jti_queue_max,
+            batch_max: BATCH_MAX,
+            weight_max: usize::MAX,
+        };
+        Self(Batcher::start(
+            shutdown,
+            bounds,
+            |_| 1,
+            move |batch| claim(pool.clone(), batch),
+        ))
+    }
+}
+
+impl Store {
+    /// Uses a nonce, given by its hash. `true` the first time, on whatever node;
+    /// `false` until after `expires_at` (seconds since 1970).
+    pub async fn claim_jti(&self, key: [u8; 32], expires_at: i64) -> Result<bool, StoreError> {
+        let expires = DateTime::from_timestamp(expires_at, 0).ok_or(StoreError::Shape)?;
+        self.0
+            .replay_guard
+            .0
+            .serve((key, expires))
+            .await
+            .unwrap_or(Err(StoreError::Unavailable))
+    }
+}
+
+async fn claim(pool: Pool, batch: Vec<Nonce>) -> Vec<Result<bool, StoreError>> {
+    match claim_all(&pool, &batch).await {
+        // The same nonce twice in one batch: the first comer has it.
+        Ok(mut new) => batch
+            .iter()
+            .map(|(key, _)| Ok(new.remove(key.as_slice())))
+            .collect(),
+        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+async fn claim_all(pool: &Pool, batch: &[Nonce]) -> Result<HashSet<Vec<u8>>, StoreError> {
+    let keys: Vec<&[u8]> = batch.iter().map(|(key, _)| key.as_slice()).collect();
+    let expires: Vec<DateTime<Utc>> = batch.iter().map(|(_, at)| *at).collect();
+    let claimed = query(pool, "SELECT claim_jtis($1, $2) AS key", &[&keys, &expires]).await?;
+    claimed.iter().map(|row| rows::get(row, "key")).collect()
+}
+
+/// About 20 kB of parameters.
+const BATCH_MAX: usize = 512;

@@ -1,0 +1,88 @@
+//! Pure. What the store may be told.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A Postgres connection string, which holds a password.
+#[derive(Clone, Eq, PartialEq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Checks the string as libpq-style key-value pairs or a `postgres://` URL.
+    pub fn parse(text: &str) -> Result<Self, DatabaseUrlError> {
+        text.parse::<tokio_postgres::Config>()
+            .map_err(|_| DatabaseUrlError)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The raw string, password and all.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(~)")
+    }
+}
+
+/// The string is not one that Postgres clients understand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be a postgres:// URL or libpq key=value pairs")]
+pub struct DatabaseUrlError;
+
+/// How the store reaches Postgres, and how much it may hold at once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the tables are. May be a pooler.
+    pub database_url: DatabaseUrl,
+    /// Where LISTEN works: directly to Postgres. Default: the same.
+    pub listen_url: Option<DatabaseUrl>,
+    /// Trust anchor in PEM for TLS to Postgres; default: the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Connections for everything but sends; about twice the cores of Postgres.
+    pub connections_max: u32,
+    /// Connections that append sends. More than 4 only wait for each other.
+    pub committers: u32,
+    /// Longest wait for a free connection.
+    pub acquire_timeout: Duration,
+    /// Longest run of one statement, and how long it may wait for a lock.
+    pub statement_timeout: Duration,
+    /// Sends that wait for a committer; over it, 503.
+    pub append_queue_max: usize,
+    /// Sends in one transaction, and their bytes.
+    pub append_batch_max: usize,
+    pub append_batch_bytes_max: usize,
+    /// Nonces that wait to be checked; over it, 503.
+    pub jti_queue_max: usize,
+    /// How far back a repeated message id is recognised.
+    pub repeat_window: Duration,
+    /// Days of partitions that stand ready.
+    pub partition_days_ahead: u16,
+    /// Devices in one conversation.
+    pub members_max: u32,
+}
+
+impl Settings {
+    /// The defaults, for a database at this address.
+    pub fn for_database(database_url: DatabaseUrl) -> Self {
+        Self {
+            database_url,
+            listen_url: None,
+            ca_file: None,
+            connections_max: 8,
+            committers: 2,
+            acquire_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+            append_queue_max: 4096,
+            append_batch_max: 64,
+            append_batch_bytes_max: 4 << 20,
+            jti_queue_max: 4096,
+            repeat_window: Duration::from_secs(24 * 60 * 60),
+            partition_days_ahead: 3,
+            members_max: 1000,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Welcomes: kept for each device of a new member until it confirms.
+
+use super::{Store, StoreError, rows};
+use crate::types::{ConvoId, DeviceId, Did};
+
+/// The answer to a new member that asks for its Welcome.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum WelcomeAnswer {
+    Welcome(Vec<u8>),
+    /// Nothing waits for it.
+    None,
+    NotMember,
+}
+
+impl Store {
+    /// The Welcome that waits for this account (or one device of it): one that was
+    /// never fetched first, else the oldest that was not confirmed.
+    pub async fn welcome(
+        &self,
+        convo: &ConvoId,
+        did: &Did,
+        device: Option<&DeviceId>,
+    ) -> Result<WelcomeAnswer, StoreError> {
+        let found = self
+            .query(
+                "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
+                     AND m.left_seq IS NULL LIMIT 1), \
+                 pick AS (SELECT w.id FROM welcomes w WHERE w.user_did = $2 AND w.convo_id = $1 \
+                     AND w.state <> 'confirmed' \
+                     AND ($3::text IS NULL OR w.device_id IS NULL OR w.device_id = $3) \
+                     AND EXISTS (SELECT FROM mine) \
+                     ORDER BY w.state = 'fetched', w.id LIMIT 1), \
+                 fetched AS (UPDATE welcomes w SET state = 'fetched' FROM pick \
+                     WHERE w.id = pick.id AND w.state <> 'confirmed' RETURNING w.welcome) \
+                 SELECT EXISTS (SELECT FROM mine) AS is_member, \
+                     (SELECT welcome FROM fetched) AS welcome",
+                &[
+                    &convo.expose(),
+                    &did.expose(),
+                    &device.map(DeviceId::expose),
+                ],
+            )
+            .await?;
+        let row = found.first().ok_or(StoreError::Shape)?;
+        let welcome: Option<Vec<u8>> = rows::get(row, "welcome")?;
+        Ok(match (rows::get(row, "is_member")?, welcome) {
+            (false, _) => WelcomeAnswer::NotMember,
+            (true, None) => WelcomeAnswer::None,
+            (true, Some(bytes)) => WelcomeAnswer::Welcome(bytes),
+        })
+    }
+
+    /// Ends the wait of the fetched Welcomes of this account (or one device).
+    pub async fn confirm_welcome(
+        &self,
+        convo: &ConvoId,
+        did: &Did,
+        device: Option<&DeviceId>,
+    ) -> Result<(), StoreError> {
+        self.query(
+            "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now() \
+             WHERE w.user_did = $2 AND w.convo_id = $1 AND w.state = 'fetched' \
+             AND ($3::text IS NULL OR w.device_id IS NULL OR w.device_id = $3)",
+            &[
+                &convo.expose(),
+                &did.expose(),
+                &device.map(DeviceId::expose),
+            ],
+        )
+        .await
+        .map(|_| ())
+    }
+}
