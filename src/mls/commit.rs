@@ -1,0 +1,134 @@
+//! Pure. Proposals and commits in the clear (RFC 9420 section 12): who is added,
+//! and which leaves go.
+
+use super::key_package::KeyPackage;
+use super::leaf_node::LeafNode;
+use super::reader::{MlsError, Reader};
+
+/// A proposal, as far as a delivery service cares.
+#[derive(Clone, Debug)]
+pub enum ProposalKind<'a> {
+    Add(Box<KeyPackage<'a>>),
+    Update,
+    Remove {
+        leaf: u32,
+    },
+    PreSharedKey,
+    ReInit,
+    ExternalInit,
+    GroupContextExtensions,
+    /// A member asks to go (MLS extensions): it has no content.
+    SelfRemove,
+}
+
+impl<'a> ProposalKind<'a> {
+    /// A type that is not known has no known length: refused.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        match reader.u16()? {
+            1 => Ok(Self::Add(Box::new(KeyPackage::read(reader)?))),
+            2 => LeafNode::read(reader).map(|_| Self::Update),
+            3 => Ok(Self::Remove {
+                leaf: reader.u32()?,
+            }),
+            4 => read_pre_shared_key_id(reader).map(|()| Self::PreSharedKey),
+            5 => read_re_init(reader).map(|()| Self::ReInit),
+            6 => reader.opaque().map(|_| Self::ExternalInit),
+            7 => reader
+                .extensions(|_, _| ())
+                .map(|()| Self::GroupContextExtensions),
+            SELF_REMOVE => Ok(Self::SelfRemove),
+            _ => Err(MlsError::Unknown("a proposal type")),
+        }
+    }
+}
+
+/// A commit in the clear.
+#[derive(Clone, Debug)]
+pub struct Commit<'a> {
+    pub proposals: Vec<ProposalKind<'a>>,
+    /// How many proposals the commit names by reference only.
+    pub references: usize,
+    pub has_path: bool,
+}
+
+impl<'a> Commit<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        let mut proposals = Vec::new();
+        let mut references = 0;
+        // The items outlive the closure's reader only through the input bytes.
+        let mut inner = Reader::new(reader.opaque()?);
+        while !inner.rest().is_empty() {
+            if proposals.len() + references >= PROPOSALS_MAX {
+                return Err(MlsError::TooMany(PROPOSALS_MAX));
+            }
+            match inner.u8()? {
+                1 => proposals.push(ProposalKind::read(&mut inner)?),
+                2 => {
+                    inner.opaque()?;
+                    references += 1;
+                }
+                _ => return Err(MlsError::Unknown("a proposal or reference")),
+            }
+        }
+        let has_path = reader.optional(read_update_path)?;
+        Ok(Self {
+            proposals,
+            references,
+            has_path,
+        })
+    }
+
+    /// The key packages of the members that this commit adds by value.
+    pub fn added(&self) -> impl Iterator<Item = &KeyPackage<'a>> {
+        self.proposals.iter().filter_map(|proposal| match proposal {
+            ProposalKind::Add(package) => Some(package.as_ref()),
+            _ => None,
+        })
+    }
+}
+
+fn read_update_path(reader: &mut Reader<'_>) -> Result<(), MlsError> {
+    LeafNode::read(reader)?;
+    reader.vector(TREE_DEPTH_MAX, |node| {
+        node.opaque()?; // encryption_key
+        node.vector(PROPOSALS_MAX, read_hpke_ciphertext)
+    })
+}
+
+/// `HPKECiphertext` (section 7.6).
+pub(super) fn read_hpke_ciphertext(reader: &mut Reader<'_>) -> Result<(), MlsError> {
+    reader.opaque()?; // kem_output
+    reader.opaque()?; // ciphertext
+    Ok(())
+}
+
+/// `PreSharedKeyID` (section 8.4).
+fn read_pre_shared_key_id(reader: &mut Reader<'_>) -> Result<(), MlsError> {
+    match reader.u8()? {
+        1 => {
+            reader.opaque()?; // psk_id
+        }
+        2 => {
+            reader.u8()?; // usage
+            reader.opaque()?; // psk_group_id
+            reader.u64()?; // psk_epoch
+        }
+        _ => return Err(MlsError::Unknown("a pre-shared key type")),
+    }
+    reader.opaque()?; // psk_nonce
+    Ok(())
+}
+
+/// `ReInit` (section 12.1.5).
+fn read_re_init(reader: &mut Reader<'_>) -> Result<(), MlsError> {
+    reader.opaque()?; // group_id
+    reader.version()?;
+    reader.u16()?; // cipher_suite
+    reader.extensions(|_, _| ())
+}
+
+const SELF_REMOVE: u16 = 0x000a;
+/// Proposals of one commit, and copath resolutions of one node.
+const PROPOSALS_MAX: usize = 4096;
+/// 2^32 leaves.
+const TREE_DEPTH_MAX: usize = 32;

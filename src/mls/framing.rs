@@ -1,0 +1,129 @@
+//! Pure. Framed content (RFC 9420 section 6): the header that says group, epoch
+//! and kind, in the clear in both a PublicMessage and a PrivateMessage.
+
+use super::commit::{Commit, ProposalKind};
+use super::reader::{MlsError, Reader};
+
+/// What a framed message carries.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ContentType {
+    Application,
+    Proposal,
+    Commit,
+}
+
+impl ContentType {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, MlsError> {
+        match reader.u8()? {
+            1 => Ok(Self::Application),
+            2 => Ok(Self::Proposal),
+            3 => Ok(Self::Commit),
+            _ => Err(MlsError::Unknown("a content type")),
+        }
+    }
+}
+
+/// Who says to have sent a PublicMessage.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sender {
+    Member { leaf: u32 },
+    External { index: u32 },
+    NewMemberProposal,
+    NewMemberCommit,
+}
+
+impl Sender {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, MlsError> {
+        match reader.u8()? {
+            1 => Ok(Self::Member {
+                leaf: reader.u32()?,
+            }),
+            2 => Ok(Self::External {
+                index: reader.u32()?,
+            }),
+            3 => Ok(Self::NewMemberProposal),
+            4 => Ok(Self::NewMemberCommit),
+            _ => Err(MlsError::Unknown("a sender type")),
+        }
+    }
+}
+
+/// A message that only members can open (section 6.3).
+#[derive(Clone, Copy, Debug)]
+pub struct PrivateMessage<'a> {
+    pub group_id: &'a [u8],
+    pub epoch: u64,
+    pub content_type: ContentType,
+    /// Readable by everyone on the way; clients put the message id here.
+    pub authenticated_data: &'a [u8],
+}
+
+impl<'a> PrivateMessage<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        let message = Self {
+            group_id: reader.opaque()?,
+            epoch: reader.u64()?,
+            content_type: ContentType::read(reader)?,
+            authenticated_data: reader.opaque()?,
+        };
+        let _encrypted_sender_data = reader.opaque()?;
+        let _ciphertext = reader.opaque()?;
+        Ok(message)
+    }
+}
+
+/// What a PublicMessage says in the clear.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    Application,
+    Proposal(ProposalKind<'a>),
+    Commit(Commit<'a>),
+}
+
+/// A signed message in the clear (section 6.2). Its signature is the members'
+/// business: the relay does not hold the tree.
+#[derive(Clone, Debug)]
+pub struct PublicMessage<'a> {
+    pub group_id: &'a [u8],
+    pub epoch: u64,
+    pub sender: Sender,
+    pub content: Content<'a>,
+}
+
+impl<'a> PublicMessage<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        let group_id = reader.opaque()?;
+        let epoch = reader.u64()?;
+        let sender = Sender::read(reader)?;
+        let _authenticated_data = reader.opaque()?;
+        let content = match ContentType::read(reader)? {
+            ContentType::Application => {
+                reader.opaque()?;
+                Content::Application
+            }
+            ContentType::Proposal => Content::Proposal(ProposalKind::read(reader)?),
+            ContentType::Commit => Content::Commit(Commit::read(reader)?),
+        };
+        let _signature = reader.opaque()?;
+        if matches!(content, Content::Commit(_)) {
+            let _confirmation_tag = reader.opaque()?;
+        }
+        if matches!(sender, Sender::Member { .. }) {
+            let _membership_tag = reader.opaque()?;
+        }
+        Ok(Self {
+            group_id,
+            epoch,
+            sender,
+            content,
+        })
+    }
+
+    pub fn content_type(&self) -> ContentType {
+        match self.content {
+            Content::Application => ContentType::Application,
+            Content::Proposal(_) => ContentType::Proposal,
+            Content::Commit(_) => ContentType::Commit,
+        }
+    }
+}

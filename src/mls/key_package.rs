@@ -1,0 +1,145 @@
+//! Pure. Key packages (RFC 9420 section 10): what a device leaves with the relay
+//! so that others can add it while it sleeps.
+
+use crate::types::{CipherSuite, Did};
+
+use super::leaf_node::{Credential, LeafNode, Lifetime, Source};
+use super::reader::{MlsError, Reader};
+use super::signature::{SignatureCheck, ref_hash, verify};
+
+/// A key package and the bytes it was read from.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyPackage<'a> {
+    /// The IANA number of its cipher suite.
+    pub suite_number: u16,
+    pub init_key: &'a [u8],
+    pub leaf: LeafNode<'a>,
+    /// Whether it may be used again when no other is left (`last_resort`).
+    pub last_resort: bool,
+    /// The bare structure, without the MLSMessage around it.
+    pub bytes: &'a [u8],
+    to_be_signed: &'a [u8],
+    signature: &'a [u8],
+}
+
+/// Why a key package that parses is still of no use to the one who would take it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum KeyPackageFault {
+    #[error("is for another cipher suite than the one declared")]
+    Suite,
+    #[error("has a leaf that does not come from a key package")]
+    Source,
+    #[error("has a credential that is not basic, or not the caller's account")]
+    Credential,
+    #[error("is outside its lifetime")]
+    Lifetime,
+    #[error("uses one key for both joining and encryption")]
+    Keys,
+    #[error("carries a signature that does not verify")]
+    Signature,
+}
+
+impl<'a> KeyPackage<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        let ((mut package, to_be_signed), bytes) = reader.spanned(|reader| {
+            let (mut package, to_be_signed) = reader.spanned(Self::read_to_be_signed)?;
+            package.signature = reader.opaque()?;
+            Ok((package, to_be_signed))
+        })?;
+        package.to_be_signed = to_be_signed;
+        package.bytes = bytes;
+        Ok(package)
+    }
+
+    fn read_to_be_signed(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        reader.version()?;
+        let suite_number = reader.u16()?;
+        let init_key = reader.opaque()?;
+        let leaf = LeafNode::read(reader)?;
+        let mut last_resort = false;
+        reader.extensions(|kind, _| last_resort |= kind == LAST_RESORT)?;
+        Ok(Self {
+            suite_number,
+            init_key,
+            leaf,
+            last_resort,
+            bytes: &[],
+            to_be_signed: &[],
+            signature: &[],
+        })
+    }
+
+    /// When it may be used. `None` for a leaf that is not of a key package.
+    pub fn lifetime(&self) -> Option<Lifetime> {
+        match self.leaf.source {
+            Source::KeyPackage(lifetime) => Some(lifetime),
+            Source::Update | Source::Commit => None,
+        }
+    }
+
+    /// The name by which a Welcome refers to it (section 5.2). `None` when its
+    /// suite is not one of ours.
+    pub fn reference(&self) -> Option<Vec<u8>> {
+        let suite = CipherSuite::from_number(self.suite_number)?;
+        Some(ref_hash(suite, "KeyPackage Reference", self.bytes))
+    }
+
+    /// The device part of the credential's identity, for an identity of this
+    /// account: `None` within for the account as a whole, `did#device` otherwise.
+    pub fn device_of(&self, account: &Did) -> Result<Option<&'a str>, KeyPackageFault> {
+        let Credential::Basic { identity } = self.leaf.credential else {
+            return Err(KeyPackageFault::Credential);
+        };
+        let identity = str::from_utf8(identity).map_err(|_| KeyPackageFault::Credential)?;
+        match identity.strip_prefix(account.expose()) {
+            Some("") => Ok(None),
+            Some(fragment) => fragment
+                .strip_prefix('#')
+                .filter(|device| !device.is_empty())
+                .map(Some)
+                .ok_or(KeyPackageFault::Credential),
+            None => Err(KeyPackageFault::Credential),
+        }
+    }
+
+    /// Every rule of section 10.1 that can be checked without a group.
+    pub fn check(
+        &self,
+        suite: CipherSuite,
+        account: &Did,
+        now_unix: u64,
+    ) -> Result<(), KeyPackageFault> {
+        if CipherSuite::from_number(self.suite_number) != Some(suite) {
+            return Err(KeyPackageFault::Suite);
+        }
+        let lifetime = self.lifetime().ok_or(KeyPackageFault::Source)?;
+        self.device_of(account)?;
+        let begun = lifetime.not_before <= now_unix.saturating_add(CLOCK_SKEW_SECONDS);
+        if !begun || lifetime.not_after <= now_unix {
+            return Err(KeyPackageFault::Lifetime);
+        }
+        if self.init_key == self.leaf.encryption_key {
+            return Err(KeyPackageFault::Keys);
+        }
+        self.check_signatures(suite)
+    }
+
+    fn check_signatures(&self, suite: CipherSuite) -> Result<(), KeyPackageFault> {
+        let key = self.leaf.signature_key;
+        let signed = [
+            ("LeafNodeTBS", self.leaf.to_be_signed, self.leaf.signature),
+            ("KeyPackageTBS", self.to_be_signed, self.signature),
+        ];
+        for (label, content, signature) in signed {
+            if verify(suite, key, label, content, signature) == SignatureCheck::Bad {
+                return Err(KeyPackageFault::Signature);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `last_resort` of the MLS extensions registry.
+const LAST_RESORT: u16 = 0x000a;
+/// Phones whose clock runs a little fast still get their packages in.
+const CLOCK_SKEW_SECONDS: u64 = 3600;

@@ -1,0 +1,101 @@
+//! Pure. Leaf nodes (RFC 9420 section 7.2): a device's keys and its credential.
+
+use super::reader::{MlsError, Reader};
+
+/// Who a leaf says to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Credential<'a> {
+    Basic { identity: &'a [u8] },
+    X509,
+}
+
+/// When a key package may be used, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lifetime {
+    pub not_before: u64,
+    pub not_after: u64,
+}
+
+/// How the leaf came into the tree.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    KeyPackage(Lifetime),
+    Update,
+    Commit,
+}
+
+/// A leaf of the ratchet tree.
+#[derive(Clone, Copy, Debug)]
+pub struct LeafNode<'a> {
+    pub encryption_key: &'a [u8],
+    pub signature_key: &'a [u8],
+    pub credential: Credential<'a>,
+    pub source: Source,
+    /// What the signature covers, as long as the leaf is in a key package: an
+    /// update's or commit's signature also covers its place in the tree.
+    pub(super) to_be_signed: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
+impl<'a> LeafNode<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        let (mut leaf, to_be_signed) = reader.spanned(|reader| {
+            let encryption_key = reader.opaque()?;
+            let signature_key = reader.opaque()?;
+            let credential = read_credential(reader)?;
+            read_capabilities(reader)?;
+            let source = read_source(reader)?;
+            reader.extensions(|_, _| ())?;
+            Ok(Self {
+                encryption_key,
+                signature_key,
+                credential,
+                source,
+                to_be_signed: &[],
+                signature: &[],
+            })
+        })?;
+        leaf.to_be_signed = to_be_signed;
+        leaf.signature = reader.opaque()?;
+        Ok(leaf)
+    }
+}
+
+fn read_credential<'a>(reader: &mut Reader<'a>) -> Result<Credential<'a>, MlsError> {
+    match reader.u16()? {
+        1 => Ok(Credential::Basic {
+            identity: reader.opaque()?,
+        }),
+        2 => reader
+            .vector(CERTIFICATES_MAX, |reader| reader.opaque().map(drop))
+            .map(|()| Credential::X509),
+        _ => Err(MlsError::Unknown("a credential type")),
+    }
+}
+
+/// `Capabilities`: versions, cipher suites, extensions, proposals, credentials,
+/// each a list of 16-bit numbers. What they promise is the members' to check.
+fn read_capabilities(reader: &mut Reader<'_>) -> Result<(), MlsError> {
+    for _ in 0..5 {
+        reader.vector(CAPABILITIES_MAX, |reader| reader.u16().map(drop))?;
+    }
+    Ok(())
+}
+
+fn read_source(reader: &mut Reader<'_>) -> Result<Source, MlsError> {
+    match reader.u8()? {
+        1 => Ok(Source::KeyPackage(Lifetime {
+            not_before: reader.u64()?,
+            not_after: reader.u64()?,
+        })),
+        2 => Ok(Source::Update),
+        3 => {
+            let _parent_hash = reader.opaque()?;
+            Ok(Source::Commit)
+        }
+        _ => Err(MlsError::Unknown("a leaf node source")),
+    }
+}
+
+const CERTIFICATES_MAX: usize = 16;
+const CAPABILITIES_MAX: usize = 512;

@@ -1,0 +1,123 @@
+//! Pure. MLSMessage (RFC 9420 section 6): the outermost frame, and its kinds.
+
+use super::framing::{ContentType, PrivateMessage, PublicMessage, Sender};
+use super::group_info::{GroupInfo, is_wrapped};
+use super::key_package::KeyPackage;
+use super::reader::{MlsError, Reader};
+use super::welcome::Welcome;
+
+/// Whatever MLS sends to a delivery service.
+#[derive(Clone, Debug)]
+pub enum Message<'a> {
+    Public(PublicMessage<'a>),
+    Private(PrivateMessage<'a>),
+    Welcome(Welcome<'a>),
+    GroupInfo(GroupInfo<'a>),
+    KeyPackage(Box<KeyPackage<'a>>),
+}
+
+impl<'a> Message<'a> {
+    /// Parses exactly one message.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
+        let mut reader = Reader::new(bytes);
+        let message = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(message)
+    }
+
+    /// Parses one message that zero bytes may follow. MLS pads inside the
+    /// encryption, where a client cannot easily hit an exact size outside; the
+    /// zeros after the message bring it to a padding bucket.
+    pub fn parse_padded(bytes: &'a [u8]) -> Result<Self, MlsError> {
+        let mut reader = Reader::new(bytes);
+        let message = Self::read(&mut reader)?;
+        if reader.rest().iter().any(|byte| *byte != 0) {
+            return Err(MlsError::Padding);
+        }
+        Ok(message)
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        reader.version()?;
+        match reader.u16()? {
+            1 => PublicMessage::read(reader).map(Self::Public),
+            2 => PrivateMessage::read(reader).map(Self::Private),
+            3 => Welcome::read(reader).map(Self::Welcome),
+            WIRE_GROUP_INFO => GroupInfo::read(reader).map(Self::GroupInfo),
+            WIRE_KEY_PACKAGE => KeyPackage::read(reader).map(Box::new).map(Self::KeyPackage),
+            _ => Err(MlsError::WireFormat),
+        }
+    }
+
+    /// The group, epoch and kind of a framed message, and the sender if it is in
+    /// the clear.
+    pub fn framing(&self) -> Option<Framing<'a>> {
+        match self {
+            Self::Public(message) => Some(Framing {
+                group_id: message.group_id,
+                epoch: message.epoch,
+                content_type: message.content_type(),
+                sender: Some(message.sender),
+            }),
+            Self::Private(message) => Some(Framing {
+                group_id: message.group_id,
+                epoch: message.epoch,
+                content_type: message.content_type,
+                sender: None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What stands in front of every framed message.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing<'a> {
+    pub group_id: &'a [u8],
+    pub epoch: u64,
+    pub content_type: ContentType,
+    pub sender: Option<Sender>,
+}
+
+impl<'a> KeyPackage<'a> {
+    /// Parses a key package, bare or inside an MLSMessage.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
+        let mut reader = Reader::new(bytes);
+        if is_wrapped(bytes, WIRE_KEY_PACKAGE) {
+            reader.u32()?;
+        }
+        let package = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(package)
+    }
+}
+
+impl<'a> GroupInfo<'a> {
+    /// Parses a GroupInfo, bare or inside an MLSMessage.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
+        let mut reader = Reader::new(bytes);
+        if is_wrapped(bytes, WIRE_GROUP_INFO) {
+            reader.u32()?;
+        }
+        let info = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(info)
+    }
+}
+
+impl<'a> Welcome<'a> {
+    /// Parses a Welcome inside an MLSMessage.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
+        match Message::parse(bytes)? {
+            Message::Welcome(welcome) => Ok(welcome),
+            _ => Err(MlsError::WireFormat),
+        }
+    }
+}
+
+const WIRE_GROUP_INFO: u16 = 4;
+const WIRE_KEY_PACKAGE: u16 = 5;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

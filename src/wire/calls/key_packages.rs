@@ -1,0 +1,130 @@
+//! Pure. publishKeyPackage, publishKeyPackages, getKeyPackages,
+//! getKeyPackageStats.
+
+use chrono::{DateTime, FixedOffset};
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+
+use super::super::{Blob, List, Sha256Hex, Text, TextBytesOut};
+use super::IdempotencyKey;
+use crate::types::{CipherSuite, DeviceId, Did};
+
+/// A key package in a request: at most 65,536 characters of base64.
+pub type KeyPackageBytes = Blob<1, 49_152>;
+
+/// An RFC 3339 time that a client sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Datetime(DateTime<FixedOffset>);
+
+impl Datetime {
+    pub fn unix_seconds(self) -> i64 {
+        self.0.timestamp()
+    }
+}
+
+impl<'de> Deserialize<'de> for Datetime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Text::<1, 64>::deserialize(deserializer)?;
+        DateTime::parse_from_rfc3339(text.as_str())
+            .map(Self)
+            .map_err(|_| de::Error::custom("must be a time such as 2026-01-31T12:00:00.000Z"))
+    }
+}
+
+/// A key package with what its owner says about it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyPackageInput {
+    pub key_package: KeyPackageBytes,
+    pub cipher_suite: CipherSuite,
+    /// Default: the package's own lifetime. Never later than that.
+    pub expires: Option<Datetime>,
+    /// Whose it is: the caller, if anybody is named.
+    pub did: Option<Text<1, 600>>,
+    /// The device's DID; as `did`, but some clients call it this.
+    pub credential_did: Option<Text<1, 600>>,
+    /// The registered device it belongs to; default: the one in its credential.
+    pub device_id: Option<DeviceId>,
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// `publishKeyPackages`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublishKeyPackages {
+    pub key_packages: List<KeyPackageInput, 1, 100>,
+    pub device_id: Option<DeviceId>,
+}
+
+/// `{}`: publishKeyPackage says no more.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Nothing {}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Published {
+    pub succeeded: u64,
+    pub failed: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<PublishError>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct PublishError {
+    pub index: u64,
+    pub error: String,
+}
+
+/// `getKeyPackages`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GetKeyPackages {
+    pub dids: List<Did, 1, 100>,
+    pub cipher_suite: Option<CipherSuite>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPackages {
+    pub key_packages: Vec<KeyPackageRef>,
+    /// Accounts of which no device has a package to give.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Did>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPackageRef {
+    pub did: Did,
+    pub key_package: TextBytesOut,
+    pub cipher_suite: CipherSuite,
+    pub key_package_hash: Sha256Hex,
+}
+
+/// `getKeyPackageStats`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GetKeyPackageStats {
+    /// The caller, if anybody is named: stocks are the owner's business.
+    pub did: Option<Did>,
+    pub cipher_suite: Option<CipherSuite>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPackageStatsView {
+    pub available: u64,
+    pub threshold: u64,
+    pub needs_replenish: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_expires_in: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_cipher_suite: Option<Vec<SuiteStats>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuiteStats {
+    pub cipher_suite: CipherSuite,
+    pub available: u64,
+    pub consumed: u64,
+}

@@ -1,0 +1,66 @@
+//! Pure. addMembers, removeMember, leaveConvo: changes of who is in.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{List, Text};
+use super::{Handshake, IdempotencyKey, KeyPackageHash};
+use crate::types::{ConvoId, DeviceId, Did, Epoch};
+
+/// `addMembers`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AddMembers {
+    pub convo_id: ConvoId,
+    pub did_list: List<Did, 1, 50>,
+    pub commit: Option<Handshake>,
+    pub welcome_message: Option<Handshake>,
+    #[serde(default)]
+    pub key_package_hashes: List<KeyPackageHash, 0, 1000>,
+    pub group_info: Option<Handshake>,
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// `removeMember`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemoveMember {
+    pub convo_id: ConvoId,
+    pub target_did: Did,
+    /// One device only; without it, all of the account's.
+    pub device_id: Option<DeviceId>,
+    pub commit: Option<Handshake>,
+    pub group_info: Option<Handshake>,
+    /// For the members' eyes; the relay keeps no record of it.
+    pub reason: Option<Text<0, 500>>,
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// `leaveConvo`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaveConvo {
+    pub convo_id: ConvoId,
+    /// Default: the caller. Another account only for an admin.
+    pub target_did: Option<Did>,
+    pub commit: Option<Handshake>,
+    pub group_info: Option<Handshake>,
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// The answer of addMembers and leaveConvo.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changed {
+    pub success: bool,
+    pub new_epoch: Epoch,
+}
+
+/// The answer of removeMember.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removed {
+    pub ok: bool,
+    /// The epoch the conversation is in now.
+    pub epoch_hint: Epoch,
+    pub new_epoch: Epoch,
+}

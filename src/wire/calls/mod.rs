@@ -1,0 +1,28 @@
+//! Pure. What each call takes and gives: the lexicons of `lexicons/`, as types.
+
+mod convos;
+mod devices;
+mod key_packages;
+mod membership;
+mod messages;
+mod tickets;
+mod welcomes;
+
+pub use convos::*;
+pub use devices::*;
+pub use key_packages::*;
+pub use membership::*;
+pub use messages::*;
+pub use tickets::*;
+pub use welcomes::*;
+
+use super::{Blob, Text};
+
+/// A commit, Welcome or GroupInfo: what one group change may weigh.
+pub const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
+
+/// A commit, Welcome or GroupInfo in a request.
+pub type Handshake = Blob<1, HANDSHAKE_BYTES_MAX>;
+
+/// A client's name for one attempt, so that its repetition is recognised.
+pub type IdempotencyKey = Text<1, 64>;

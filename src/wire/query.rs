@@ -1,0 +1,133 @@
+//! Pure. Query parameters as serde sees them: `?a=1&b=x&b=y` is a map of texts
+//! and lists of texts. ATProto repeats a parameter to make a list.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+/// The parameters of a request target, decoded and grouped by name.
+#[derive(Debug)]
+pub(super) struct Query(BTreeMap<String, Values>);
+
+impl Query {
+    /// At most `PAIRS_MAX` parameters are looked at; more make the request bad.
+    pub(super) fn parse(raw: &str) -> Option<Self> {
+        let mut grouped: BTreeMap<String, Values> = BTreeMap::new();
+        for (count, (name, value)) in form_urlencoded::parse(raw.as_bytes()).enumerate() {
+            if count >= PAIRS_MAX {
+                return None;
+            }
+            grouped
+                .entry(name.into_owned())
+                .or_insert_with(|| Values(Vec::new()))
+                .0
+                .push(value.into_owned());
+        }
+        Some(Self(grouped))
+    }
+
+    pub(super) fn into_deserializer<'de>(
+        self,
+    ) -> MapDeserializer<'de, std::collections::btree_map::IntoIter<String, Values>, QueryError>
+    {
+        MapDeserializer::new(self.0.into_iter())
+    }
+}
+
+/// Everything that one name was given.
+#[derive(Debug)]
+pub(super) struct Values(Vec<String>);
+
+impl Values {
+    fn single(mut self) -> Result<String, QueryError> {
+        match (self.0.pop(), self.0.is_empty()) {
+            (Some(value), true) => Ok(value),
+            _ => Err(de::Error::custom("must be given once")),
+        }
+    }
+
+    fn parsed<T: std::str::FromStr>(self, wanted: &str) -> Result<T, QueryError> {
+        self.single()?
+            .parse()
+            .map_err(|_| de::Error::custom(format_args!("must be {wanted}")))
+    }
+}
+
+impl<'de> IntoDeserializer<'de, QueryError> for Values {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Values {
+    type Error = QueryError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_string(self.single()?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_u64(self.parsed("a whole number of at least 0")?)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_bool(self.parsed("true or false")?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, QueryError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        let each = self.0.into_iter().map(|value| Self(vec![value]));
+        visitor.visit_seq(SeqDeserializer::new(each))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, QueryError> {
+        visitor.visit_enum(self.single()?.into_deserializer())
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf
+        unit unit_struct tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// What is wrong with a parameter.
+#[derive(Debug)]
+pub(super) struct QueryError(String);
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+impl de::Error for QueryError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// The longest list has 100 items.
+const PAIRS_MAX: usize = 256;
