@@ -78,6 +78,12 @@ impl Cursor {
         Seq(u64::try_from(low).unwrap_or(u64::MAX))
     }
 
+    /// The same time at another place: where nothing tells the time of that place.
+    #[must_use]
+    pub fn with_seq(self, seq: Seq) -> Self {
+        Self((self.0 >> 80 << 80) | u128::from(seq.0))
+    }
+
     /// The ULID text, for the wire and for Postgres only.
     pub fn expose(self) -> String {
         ulid::Ulid(self.0).to_string()

@@ -5,14 +5,26 @@ mod body;
 mod bounded;
 mod bytes;
 pub mod calls;
+mod client_frame;
+mod close;
 mod decode;
+mod envelope;
 mod error;
+mod field;
+mod frame;
 mod padding;
 mod query;
 
 pub use self::bytes::{Blob, BytesOut, Sha256Hex, TextBytesOut};
 pub use body::{Body, full};
 pub use bounded::{Int, List, Text};
+pub use client_frame::ClientFrame;
+pub use close::CloseReason;
 pub use decode::{decode_body, decode_query, invalid};
+pub use envelope::{Change, Envelope, EnvelopeError, Route};
 pub use error::{XrpcError, XrpcStatus};
+pub use frame::{
+    ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, Limits, Notice, Standing,
+    Standings, Typing, event_frame, notice_frame,
+};
 pub use padding::{MESSAGE_BYTES_MAX, PaddedSize};

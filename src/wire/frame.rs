@@ -1,0 +1,339 @@
+//! Pure. Everything the relay says on a subscription, as whole WebSocket frames.
+//!
+//! Two framings carry the same two parts, a header and a body:
+//!
+//! - **DAG-CBOR** (the default, ATProto event streams): one binary message, the
+//!   header `{op: 1, t: "#name"}` and then the body, back to back.
+//! - **JSON** (WebSocket subprotocol `mls-relay.json.v1`): one text message,
+//!   `{"op": 1, "t": "#name", "body": {…}}`.
+//!
+//! An error has `op` -1 and no `t`; its body is `{error, message}` and says where
+//! to resume or when to come back. The connection closes after it.
+//!
+//! A frame is encoded with its WebSocket header (RFC 6455 section 5.2; a server
+//! masks nothing), so that all recipients share its bytes as they go to the socket.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+
+use super::envelope::Envelope;
+use super::field::Numbered;
+use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+
+/// The WebSocket subprotocol that asks for JSON text frames.
+pub const JSON_SUBPROTOCOL: &str = "mls-relay.json.v1";
+
+/// How a session's frames are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Framing {
+    DagCbor,
+    Json,
+}
+
+/// One WebSocket frame, complete and shared.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Frame(Bytes);
+
+impl Frame {
+    /// The bytes as they go to the socket.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+/// A frame that is not an event of the stream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// The end of the stream, and why.
+    Error(ErrorNotice),
+    /// Events between the client's cursor and here may be lost to it; these
+    /// conversations are touched, and here is where each stands.
+    Gap(Standings),
+    /// News about the stream itself.
+    Info(Info),
+    /// Little of a budget is left.
+    Limits(Limits),
+    /// The answer to a client's ping.
+    Pong,
+    /// The replay is over and the session is live: here is where each
+    /// conversation stands.
+    Synced(Standings),
+    /// Somebody types. Never stored; no place in the stream.
+    Typing(Typing),
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorNotice {
+    pub error: Cow<'static, str>,
+    pub message: Cow<'static, str>,
+    /// Where to resume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Cursor>,
+    #[serde(
+        rename = "retryAfterMs",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "millis_of_some"
+    )]
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Info {
+    pub name: &'static str,
+    pub message: &'static str,
+    #[serde(
+        rename = "reconnectAfterMs",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "millis_of_some"
+    )]
+    pub reconnect_after: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    pub policy: &'static str,
+    pub remaining: u64,
+    #[serde(rename = "resetMs", serialize_with = "millis")]
+    pub reset: Duration,
+}
+
+/// Where conversations stood when the session was at `cursor`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Standings {
+    #[serde(serialize_with = "number")]
+    pub seq: Seq,
+    pub cursor: Cursor,
+    pub conversations: Vec<Standing>,
+}
+
+/// Where one conversation stands: its epoch and its last sequence number, the one
+/// that `getMessages` pages by.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    pub convo_id: ConvoId,
+    pub epoch: Epoch,
+    #[serde(serialize_with = "number")]
+    pub last_seq: Seq,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Typing {
+    pub convo_id: ConvoId,
+    pub did: Did,
+    pub is_typing: bool,
+}
+
+/// A frame could not be written. Nothing the relay itself makes comes to this: it
+/// means an envelope whose bytes are no base64.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a value has no form in this framing")]
+pub struct FrameError;
+
+/// The frame of a stored event.
+pub fn event_frame(
+    framing: Framing,
+    seq: Seq,
+    envelope: &Envelope<'_>,
+) -> Result<Frame, FrameError> {
+    let body = Numbered {
+        seq: seq.get(),
+        fields: &envelope.fields,
+        without: "type",
+    };
+    encode(framing, Some(&envelope.name()), &body)
+}
+
+/// The frame of anything else.
+pub fn notice_frame(framing: Framing, notice: &Notice) -> Result<Frame, FrameError> {
+    #[derive(Serialize)]
+    struct Nothing {}
+    match notice {
+        Notice::Error(body) => encode(framing, None, body),
+        Notice::Gap(body) => encode(framing, Some("#gap"), body),
+        Notice::Info(body) => encode(framing, Some("#info"), body),
+        Notice::Limits(body) => encode(framing, Some("#limits"), body),
+        Notice::Pong => encode(framing, Some("#pong"), &Nothing {}),
+        Notice::Synced(body) => encode(framing, Some("#synced"), body),
+        Notice::Typing(body) => encode(framing, Some("#typingEvent"), body),
+    }
+}
+
+/// The header of a frame; errors have no `t`.
+#[derive(Serialize)]
+struct Header<'a> {
+    op: i8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Whole<'a, B> {
+    #[serde(flatten)]
+    header: Header<'a>,
+    body: &'a B,
+}
+
+fn encode<B: Serialize>(
+    framing: Framing,
+    name: Option<&str>,
+    body: &B,
+) -> Result<Frame, FrameError> {
+    let op = if name.is_some() { 1 } else { -1 };
+    let header = Header { op, t: name };
+    // Room for the longest WebSocket header, so that nothing moves when its
+    // length is known.
+    let mut bytes = Vec::with_capacity(CAPACITY);
+    bytes.resize(WS_HEADER_MAX, 0);
+    match framing {
+        Framing::DagCbor => {
+            serde_ipld_dagcbor::to_writer(&mut bytes, &header).map_err(|_| FrameError)?;
+            serde_ipld_dagcbor::to_writer(&mut bytes, body).map_err(|_| FrameError)?;
+        }
+        Framing::Json => {
+            serde_json::to_writer(&mut bytes, &Whole { header, body }).map_err(|_| FrameError)?;
+        }
+    }
+    Ok(Frame(with_ws_header(framing, bytes)))
+}
+
+/// Puts the WebSocket header before a payload that has room for it, and cuts
+/// what room is left.
+fn with_ws_header(framing: Framing, mut bytes: Vec<u8>) -> Bytes {
+    let first = match framing {
+        Framing::DagCbor => 0x82, // FIN, binary
+        Framing::Json => 0x81,    // FIN, text
+    };
+    let payload_len = bytes.len() - WS_HEADER_MAX;
+    let mut header = Vec::with_capacity(WS_HEADER_MAX);
+    header.push(first);
+    if let Ok(short) = u8::try_from(payload_len)
+        && short < 126
+    {
+        header.push(short);
+    } else if let Ok(middle) = u16::try_from(payload_len) {
+        header.push(126);
+        header.extend(middle.to_be_bytes());
+    } else {
+        header.push(127);
+        header.extend((payload_len as u64).to_be_bytes());
+    }
+    let start = WS_HEADER_MAX - header.len();
+    bytes.splice(start..WS_HEADER_MAX, header);
+    bytes.shrink_to_fit();
+    Bytes::from(bytes).slice(start..)
+}
+
+fn millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn millis_of_some<S: Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    millis(&time.unwrap_or_default(), serializer)
+}
+
+fn number<S: Serializer>(seq: &Seq, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(seq.get())
+}
+
+/// Two bytes and a 64-bit length (RFC 6455 section 5.2, unmasked).
+const WS_HEADER_MAX: usize = 10;
+/// An ordinary message's frame is about 150 bytes.
+const CAPACITY: usize = 192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"cursor":"01HF4Y8R000000000000000019","convoId":"ab01","messageId":"01ARZ3NDEKTSV4RRFFQ69G5FAV"}"#;
+
+    #[test]
+    fn a_message_in_dag_cbor_is_a_header_and_a_body_with_sorted_keys() {
+        let envelope = Envelope::parse(TEXT).unwrap();
+        let frame = event_frame(Framing::DagCbor, Seq::new(41), &envelope).unwrap();
+        let bytes = frame.bytes();
+        assert_eq!(bytes[0], 0x82);
+        assert_eq!(usize::from(bytes[1]), bytes.len() - 2);
+        let expected = [
+            b"\xa2\x61t\x6d#messageEvent\x62op\x01".as_slice(),
+            b"\xa4\x63seq\x18\x29",
+            b"\x66cursor\x78\x1a01HF4Y8R000000000000000019",
+            b"\x67convoId\x64ab01",
+            b"\x69messageId\x78\x1a01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        ]
+        .concat();
+        assert_eq!(bytes[2..], expected);
+    }
+
+    #[test]
+    fn a_message_in_json_is_one_object() {
+        let envelope = Envelope::parse(TEXT).unwrap();
+        let frame = event_frame(Framing::Json, Seq::new(41), &envelope).unwrap();
+        let bytes = frame.bytes();
+        // 126 or more: the length takes two bytes more.
+        assert_eq!(bytes[..2], [0x81, 126]);
+        let len = u16::from_be_bytes([bytes[2], bytes[3]]);
+        assert_eq!(usize::from(len), bytes.len() - 4);
+        let body = &TEXT[1..];
+        let expected = format!(r##"{{"op":1,"t":"#messageEvent","body":{{"seq":41,{body}}}"##);
+        assert_eq!(bytes[4..], *expected.as_bytes());
+    }
+
+    #[test]
+    fn the_type_moves_from_the_envelope_to_the_header() {
+        let text = TEXT.replace("\"messageId\"", "\"type\":\"epochAdvanced\",\"messageId\"");
+        let envelope = Envelope::parse(&text).unwrap();
+        let frame = event_frame(Framing::Json, Seq::new(41), &envelope).unwrap();
+        let json = String::from_utf8(frame.bytes()[4..].to_vec()).unwrap();
+        assert!(json.contains(r##""t":"#epochAdvanced""##));
+        assert!(!json.contains("\"type\""));
+    }
+
+    #[test]
+    fn an_error_has_no_type_and_says_where_to_resume() {
+        let notice = Notice::Error(ErrorNotice {
+            error: "ConsumerTooSlow".into(),
+            message: "slow".into(),
+            cursor: Some(Cursor::parse("41").unwrap()),
+            retry_after: None,
+        });
+        let frame = notice_frame(Framing::Json, &notice).unwrap();
+        assert_eq!(
+            frame.bytes()[2..],
+            *br#"{"op":-1,"body":{"error":"ConsumerTooSlow","message":"slow","cursor":"00000000000000000000000019"}}"#
+        );
+        let frame = notice_frame(Framing::DagCbor, &notice).unwrap();
+        assert_eq!(frame.bytes()[2..8], *b"\xa1\x62op\x20\xa3");
+    }
+
+    #[test]
+    fn a_long_frame_has_a_long_length() {
+        let conversations = (0..2000)
+            .map(|_| Standing {
+                convo_id: ConvoId::parse("ab01ab01ab01ab01").unwrap(),
+                epoch: Epoch::default(),
+                last_seq: Seq::new(7),
+            })
+            .collect();
+        let notice = Notice::Synced(Standings {
+            seq: Seq::new(9),
+            cursor: Cursor::parse("9").unwrap(),
+            conversations,
+        });
+        let frame = notice_frame(Framing::DagCbor, &notice).unwrap();
+        let bytes = frame.bytes();
+        assert_eq!(bytes[..2], [0x82, 127]);
+        let len = u64::from_be_bytes(bytes[2..10].try_into().unwrap());
+        assert_eq!(len as usize, bytes.len() - 10);
+    }
+}
