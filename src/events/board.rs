@@ -1,0 +1,336 @@
+//! Pure. The hub's state: where the node is in the stream, who sits here, and who
+//! hears of what. One task owns it, so nothing in it is shared or locked but the
+//! sessions' queues.
+//!
+//! # How a session goes live without a gap and without a double
+//!
+//! 1. It **registers** when the hub is at P0. From then on the hub notes for it
+//!    every membership change of its account.
+//! 2. It **reads** the account's memberships from the database. The reading is
+//!    younger than P0, and since memberships keep the places where they began and
+//!    ended, it tells the state at P0 exactly ([`Circle::as_of`]).
+//! 3. It **attaches** with that reading when the hub is at P2. The changes noted
+//!    since P0 bring the state to P2; the hub subscribes the session to what that
+//!    is, opens its queue, and answers P2. Every event after P2 goes to the queue.
+//! 4. It **replays** what it missed up to P2, from the hub's own recent events or
+//!    from the database, while the queue fills.
+//!
+//! An **overflow** only shuts the queue: the subscriptions go on following the
+//! stream, so that a session comes back by asking for a new P2 and reading the
+//! database up to there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::circle::{Circle, Interval};
+use super::event::Event;
+use super::outbox::{Offer, Outbox};
+use super::recent::{Backlog, Recent};
+use super::topics::{Listener, SeatId, Topics};
+use crate::types::{ConvoId, Cursor, Did, Seq};
+use crate::wire::{Change, Route};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Board {
+    head: Cursor,
+    seats: HashMap<SeatId, Seat>,
+    by_account: HashMap<Arc<Did>, Vec<SeatId>>,
+    topics: Topics,
+    recent: Recent,
+    seats_ever: u64,
+    backlog_max: usize,
+    tally: Tally,
+}
+
+/// One session.
+#[derive(Debug)]
+struct Seat {
+    did: Arc<Did>,
+    filter: Option<ConvoId>,
+    outbox: Arc<Outbox>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Between registering and attaching: what changed since.
+    Registered {
+        since: Seq,
+        changes: Vec<(Seq, ConvoId, Change)>,
+    },
+    /// Subscribed to these.
+    Attached { convos: Vec<Arc<ConvoId>> },
+}
+
+impl Seat {
+    /// Whose own news it hears: a session of one conversation hears only that.
+    fn owner(&self) -> Option<&Did> {
+        self.filter.is_none().then_some(&*self.did)
+    }
+}
+
+/// The answer to a session that attached or came back after an overflow.
+#[derive(Debug)]
+pub struct Attached {
+    /// Everything after this place comes through the queue.
+    pub through: Cursor,
+    /// How many conversations it is subscribed to.
+    pub convos: usize,
+    pub backlog: Backlog,
+}
+
+/// What happened since the last look, for the metrics.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    pub deliveries: u64,
+    pub overflows: u64,
+}
+
+impl Board {
+    /// A hub that has followed the stream up to `head` and remembers nothing.
+    pub fn new(head: Cursor, recent_bytes_max: usize, backlog_max: usize) -> Self {
+        Self {
+            head,
+            seats: HashMap::new(),
+            by_account: HashMap::new(),
+            topics: Topics::default(),
+            recent: Recent::new(head.seq(), recent_bytes_max),
+            seats_ever: 0,
+            backlog_max,
+            tally: Tally::default(),
+        }
+    }
+
+    /// The last event that was passed on.
+    pub fn head(&self) -> Cursor {
+        self.head
+    }
+
+    pub fn topics_count(&self) -> usize {
+        self.topics.count()
+    }
+
+    pub fn tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Step 1.
+    pub fn register(&mut self, did: Did, filter: Option<ConvoId>, outbox: Arc<Outbox>) -> SeatId {
+        self.seats_ever += 1;
+        let id = SeatId(self.seats_ever);
+        let known = self.by_account.get_key_value(&did);
+        let did = known.map_or_else(|| Arc::new(did), |(did, _)| Arc::clone(did));
+        let seats = self.by_account.entry(Arc::clone(&did)).or_default();
+        seats.push(id);
+        let phase = Phase::Registered {
+            since: self.head.seq(),
+            changes: Vec::new(),
+        };
+        let seat = Seat {
+            did,
+            filter,
+            outbox,
+            phase,
+        };
+        self.seats.insert(id, seat);
+        id
+    }
+
+    /// Step 3. `after` is the client's cursor, if it has one. `None`: this seat is
+    /// not waiting to attach, or too much changed meanwhile; register again.
+    pub fn attach(
+        &mut self,
+        id: SeatId,
+        reading: Vec<Interval>,
+        after: Option<Seq>,
+    ) -> Option<Attached> {
+        let seat = self.seats.get_mut(&id)?;
+        let Phase::Registered { since, changes } = &mut seat.phase else {
+            return None;
+        };
+        if changes.len() >= CHANGES_MAX {
+            return None;
+        }
+        let mut circle = Circle::as_of(*since, reading);
+        for (at, convo, change) in changes.drain(..) {
+            circle.step(at, &convo, change);
+        }
+        circle.narrow(seat.filter.as_ref());
+        let listener = Listener {
+            seat: id,
+            outbox: Arc::clone(&seat.outbox),
+        };
+        let topics = &mut self.topics;
+        let convos: Vec<_> = circle
+            .present()
+            .map(|convo| topics.join(convo, listener.clone()))
+            .collect();
+        seat.outbox.open();
+        let attached = Attached {
+            through: self.head,
+            convos: convos.len(),
+            backlog: self
+                .recent
+                .backlog(seat.owner(), &circle, after, self.backlog_max),
+        };
+        seat.phase = Phase::Attached { convos };
+        Some(attached)
+    }
+
+    /// A session that overflowed and has written all it took is ready to listen
+    /// again: it must read the database up to the answer.
+    pub fn resume(&mut self, id: SeatId) -> Option<Attached> {
+        let seat = self.seats.get(&id)?;
+        let Phase::Attached { convos } = &seat.phase else {
+            return None;
+        };
+        seat.outbox.open();
+        Some(Attached {
+            through: self.head,
+            convos: convos.len(),
+            backlog: Backlog::InDatabase,
+        })
+    }
+
+    /// The session has ended.
+    pub fn leave(&mut self, id: SeatId) {
+        let Some(seat) = self.seats.remove(&id) else {
+            return;
+        };
+        if let Some(seats) = self.by_account.get_mut(&seat.did) {
+            seats.retain(|other| *other != id);
+            if seats.is_empty() {
+                self.by_account.remove(&seat.did);
+            }
+        }
+        if let Phase::Attached { convos } = seat.phase {
+            for convo in convos {
+                self.topics.leave(&convo, id);
+            }
+        }
+    }
+
+    /// Forgets the sessions whose goodbye did not get through.
+    pub fn sweep(&mut self) {
+        let gone = self.seats.iter().filter(|(_, seat)| seat.outbox.is_gone());
+        let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
+        for id in gone {
+            self.leave(id);
+        }
+    }
+
+    /// Whether this session may speak in a conversation.
+    pub fn is_member(&self, id: SeatId, convo: &ConvoId) -> Option<&Did> {
+        let seat = self.seats.get(&id)?;
+        match &seat.phase {
+            Phase::Attached { convos } if convos.iter().any(|c| **c == *convo) => Some(&seat.did),
+            Phase::Attached { .. } | Phase::Registered { .. } => None,
+        }
+    }
+
+    /// The stream's next event. Whom to wake is added to `wakers`.
+    pub fn pass_on(&mut self, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+        match event.route() {
+            Route::Account(did) => self.tell_account(did, event, wakers),
+            Route::Convo(convo) => self.tell_convo(convo, event, wakers),
+            Route::Membership { convo, did, change } => match change {
+                // Who joins hears of it; so does who leaves.
+                Change::Joined => {
+                    self.move_account(event.seq(), convo, did, Change::Joined);
+                    self.tell_convo(convo, event, wakers);
+                }
+                Change::Left => {
+                    self.tell_convo(convo, event, wakers);
+                    self.move_account(event.seq(), convo, did, Change::Left);
+                }
+            },
+        }
+        self.head = event.cursor();
+        self.recent.push(Arc::clone(event));
+    }
+
+    /// Something that is no part of the stream, for who listens now.
+    pub fn mention(&mut self, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+        if let Route::Convo(convo) = event.route() {
+            self.tell_convo(convo, event, wakers);
+        }
+    }
+
+    /// Events up to here are gone from the stream, or an event could not be read:
+    /// every session is to tell its client where things stand.
+    pub fn hole(&mut self, through: Seq, wakers: &mut Vec<Waker>) {
+        if through > self.head.seq() {
+            self.head = self.head.with_seq(through);
+        }
+        for seat in self.seats.values() {
+            seat.outbox.mark_hole(wakers);
+        }
+    }
+
+    fn tell_account(&mut self, did: &Did, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+        for id in self.by_account.get(did).into_iter().flatten() {
+            if let Some(seat) = self.seats.get(id)
+                && seat.filter.is_none()
+            {
+                count(&mut self.tally, seat.outbox.offer(event, wakers));
+            }
+        }
+    }
+
+    fn tell_convo(&mut self, convo: &ConvoId, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+        for listener in self.topics.listeners(convo) {
+            count(&mut self.tally, listener.outbox.offer(event, wakers));
+        }
+    }
+
+    /// Moves all sessions of an account into a conversation or out of it.
+    fn move_account(&mut self, at: Seq, convo: &ConvoId, did: &Did, change: Change) {
+        let Some(ids) = self.by_account.get(did) else {
+            return;
+        };
+        for id in ids {
+            let Some(seat) = self.seats.get_mut(id) else {
+                continue;
+            };
+            match &mut seat.phase {
+                Phase::Registered { changes, .. } => {
+                    if changes.len() < CHANGES_MAX {
+                        changes.push((at, convo.clone(), change));
+                    }
+                }
+                Phase::Attached { convos } => {
+                    let known = convos.iter().position(|c| **c == *convo);
+                    let wanted = seat.filter.as_ref().is_none_or(|filter| filter == convo);
+                    match (change, known) {
+                        (Change::Joined, None) if wanted => {
+                            let listener = Listener {
+                                seat: *id,
+                                outbox: Arc::clone(&seat.outbox),
+                            };
+                            convos.push(self.topics.join(convo, listener));
+                        }
+                        (Change::Left, Some(index)) => {
+                            convos.swap_remove(index);
+                            self.topics.leave(convo, *id);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn count(tally: &mut Tally, offer: Offer) {
+    match offer {
+        Offer::Queued => tally.deliveries += 1,
+        Offer::Overflowed => tally.overflows += 1,
+        Offer::Gone | Offer::Shut => {}
+    }
+}
+
+/// Membership changes of one account between registering and attaching, which
+/// takes milliseconds. Beyond, the session begins anew.
+const CHANGES_MAX: usize = 1024;

@@ -1,0 +1,243 @@
+//! The bounded queue between the hub and one session.
+//!
+//! The hub never waits: it adds a pointer under a lock that only this session
+//! shares, and wakes the session at most once until it has looked. A queue that
+//! is full is dropped whole and takes nothing more: everything in it is in the
+//! database, and the session reads it there at its own pace.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::event::Event;
+use crate::types::Seq;
+
+/// One session's queue; shared by the hub, which fills it, and the session.
+pub struct Outbox {
+    bytes_max: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    state: State,
+    /// The stream has lost something here: the session must say so.
+    hole: bool,
+    /// The session waits with this.
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    /// Takes nothing: not attached yet, or overflowed.
+    #[default]
+    Shut,
+    Open,
+    /// Shut by an overflow that the session has not seen yet. Everything of the
+    /// stream before this event it has had.
+    Overflowed(Seq),
+    /// The session is gone.
+    Gone,
+}
+
+/// What became of an event that was offered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Offer {
+    Queued,
+    /// It did not fit, and the queue is dropped: the session reads the database.
+    Overflowed,
+    /// The session is not listening now; the database has it.
+    Shut,
+    /// The session is gone: forget it.
+    Gone,
+}
+
+/// What a session found when it looked.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub events: Vec<Arc<Event>>,
+    /// The queue overflowed: go on from the database. All before this event
+    /// has been taken.
+    pub overflowed: Option<Seq>,
+    pub hole: bool,
+}
+
+impl Outbox {
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            queue: Mutex::default(),
+        }
+    }
+
+    /// The hub: from now on events are queued.
+    pub(super) fn open(&self) {
+        let mut queue = self.queue.lock();
+        if queue.state != State::Gone {
+            queue.events.clear();
+            queue.bytes = 0;
+            queue.state = State::Open;
+        }
+    }
+
+    /// The hub: one more event. Whom to wake, if somebody waits, is added to
+    /// `wakers`: the hub wakes all at the end of a batch, so that a session
+    /// finds the whole batch and writes it at once.
+    pub(super) fn offer(&self, event: &Arc<Event>, wakers: &mut Vec<Waker>) -> Offer {
+        let mut queue = self.queue.lock();
+        match queue.state {
+            State::Gone => return Offer::Gone,
+            State::Shut | State::Overflowed(_) => return Offer::Shut,
+            State::Open => {}
+        }
+        let fits = queue.bytes + event.cost() <= self.bytes_max;
+        if !fits && !event.is_stored() {
+            // Passing news are not worth a replay.
+            return Offer::Shut;
+        }
+        wakers.extend(queue.waker.take());
+        if fits {
+            queue.bytes += event.cost();
+            queue.events.push_back(Arc::clone(event));
+            return Offer::Queued;
+        }
+        let first = queue.events.iter().find(|event| event.is_stored());
+        let first = first.map_or(event.seq(), |first| first.seq());
+        queue.state = State::Overflowed(first);
+        queue.events = VecDeque::new();
+        queue.bytes = 0;
+        Offer::Overflowed
+    }
+
+    /// The hub: the stream has lost something.
+    pub(super) fn mark_hole(&self, wakers: &mut Vec<Waker>) {
+        let mut queue = self.queue.lock();
+        queue.hole = true;
+        wakers.extend(queue.waker.take());
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.queue.lock().state == State::Gone
+    }
+
+    /// The session: takes what is there, at most `count` events, or waits.
+    pub fn poll_take(&self, context: &Context<'_>, count: usize) -> Poll<Taken> {
+        let mut queue = self.queue.lock();
+        let mut taken = Taken {
+            hole: std::mem::take(&mut queue.hole),
+            ..Taken::default()
+        };
+        if let State::Overflowed(first) = queue.state {
+            queue.state = State::Shut;
+            taken.overflowed = Some(first);
+        }
+        let count = count.min(queue.events.len());
+        if count == 0 && taken.overflowed.is_none() && !taken.hole {
+            queue.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        taken.events = queue.events.drain(..count).collect();
+        queue.bytes -= taken.events.iter().map(|event| event.cost()).sum::<usize>();
+        if queue.events.is_empty() && queue.events.capacity() > SLOTS_KEPT {
+            queue.events = VecDeque::new();
+        }
+        Poll::Ready(taken)
+    }
+
+    /// The session: nobody will look again.
+    pub fn shut_for_good(&self) {
+        let mut queue = self.queue.lock();
+        queue.state = State::Gone;
+        queue.events = VecDeque::new();
+        queue.bytes = 0;
+        queue.waker = None;
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+/// Slots that an empty queue keeps: a burst's memory goes back, a trickle's does
+/// not come and go.
+const SLOTS_KEPT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64) -> Arc<Event> {
+        let text = format!(r#"{{"cursor":"{seq}","convoId":"ab","messageId":"x"}}"#);
+        Arc::new(Event::parse(&text).unwrap())
+    }
+
+    fn take(outbox: &Outbox) -> Option<Taken> {
+        match outbox.poll_take(&Context::from_waker(Waker::noop()), 100) {
+            Poll::Ready(taken) => Some(taken),
+            Poll::Pending => None,
+        }
+    }
+
+    fn seqs(taken: &Taken) -> Vec<u64> {
+        taken.events.iter().map(|event| event.seq().get()).collect()
+    }
+
+    #[test]
+    fn events_come_out_in_order_and_only_once_open() {
+        let outbox = Outbox::new(10_000);
+        let mut wakers = Vec::new();
+        assert_eq!(outbox.offer(&event(1), &mut wakers), Offer::Shut);
+        outbox.open();
+        assert!(take(&outbox).is_none());
+        assert_eq!(outbox.offer(&event(2), &mut wakers), Offer::Queued);
+        assert_eq!(outbox.offer(&event(3), &mut wakers), Offer::Queued);
+        assert_eq!(seqs(&take(&outbox).unwrap()), [2, 3]);
+        assert!(take(&outbox).is_none());
+    }
+
+    #[test]
+    fn a_waiting_session_is_woken_once_for_many_events() {
+        let outbox = Outbox::new(10_000);
+        outbox.open();
+        assert!(take(&outbox).is_none());
+        let mut wakers = Vec::new();
+        for seq in 1..5 {
+            let _ = outbox.offer(&event(seq), &mut wakers);
+        }
+        assert_eq!(wakers.len(), 1);
+    }
+
+    #[test]
+    fn a_full_queue_is_dropped_whole_and_says_from_where_to_read() {
+        let outbox = Outbox::new(2 * event(1).cost());
+        outbox.open();
+        let mut wakers = Vec::new();
+        for seq in [5, 6] {
+            assert_eq!(outbox.offer(&event(seq), &mut wakers), Offer::Queued);
+        }
+        assert_eq!(outbox.offer(&event(8), &mut wakers), Offer::Overflowed);
+        assert_eq!(outbox.offer(&event(9), &mut wakers), Offer::Shut);
+        let taken = take(&outbox).unwrap();
+        assert_eq!(taken.overflowed, Some(Seq::new(5)));
+        assert!(taken.events.is_empty());
+        outbox.open();
+        assert_eq!(outbox.offer(&event(10), &mut wakers), Offer::Queued);
+        assert_eq!(seqs(&take(&outbox).unwrap()), [10]);
+    }
+
+    #[test]
+    fn a_session_that_is_gone_takes_nothing_ever() {
+        let outbox = Outbox::new(10_000);
+        outbox.shut_for_good();
+        outbox.open();
+        assert_eq!(outbox.offer(&event(1), &mut Vec::new()), Offer::Gone);
+        assert!(outbox.is_gone());
+    }
+}

@@ -1,0 +1,119 @@
+//! Pure. Makes one gapless stream of what a node is told: each event once, in
+//! order, and what is missing is asked for.
+//!
+//! The sequence is dense and is assigned under a lock that is held to commit, so
+//! an event whose number is known has all its predecessors committed: one that is
+//! not in the table now will never be there.
+
+use crate::types::Seq;
+
+/// How far a node has followed the stream.
+#[derive(Debug)]
+pub struct Sequence {
+    head: Seq,
+}
+
+/// What to do with an event that was announced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Announced {
+    /// It is the next one: pass it on.
+    Next,
+    /// It was passed on before.
+    Known,
+    /// Others before it were missed: read `(after, through]` from the table first.
+    Missed { after: Seq, through: Seq },
+}
+
+/// What to do with an event that was read from the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Read {
+    Next,
+    Known,
+    /// It follows a hole: numbers that no event has, or has any more.
+    AfterHole {
+        missing: u64,
+    },
+}
+
+impl Sequence {
+    pub fn starting_at(head: Seq) -> Self {
+        Self { head }
+    }
+
+    /// The last event passed on.
+    pub fn head(&self) -> Seq {
+        self.head
+    }
+
+    /// An event came by notification.
+    pub fn announced(&mut self, seq: Seq) -> Announced {
+        if seq <= self.head {
+            return Announced::Known;
+        }
+        if seq == self.head.next() {
+            self.head = seq;
+            return Announced::Next;
+        }
+        Announced::Missed {
+            after: self.head,
+            through: Seq::new(seq.get() - 1),
+        }
+    }
+
+    /// An event came from the table, read in order from the head on.
+    pub fn read(&mut self, seq: Seq) -> Read {
+        if seq <= self.head {
+            return Read::Known;
+        }
+        let missing = seq.get() - self.head.next().get();
+        self.head = seq;
+        match missing {
+            0 => Read::Next,
+            missing => Read::AfterHole { missing },
+        }
+    }
+
+    /// The table was read up to here and had nothing more: returns how many
+    /// numbers are proven to have no event.
+    pub fn exhausted(&mut self, through: Seq) -> u64 {
+        let missing = through.get().saturating_sub(self.head.get());
+        self.head = self.head.max(through);
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_event_passes_and_a_repeated_one_does_not() {
+        let mut sequence = Sequence::starting_at(Seq::new(7));
+        assert_eq!(sequence.announced(Seq::new(8)), Announced::Next);
+        assert_eq!(sequence.announced(Seq::new(8)), Announced::Known);
+        assert_eq!(sequence.announced(Seq::new(7)), Announced::Known);
+        assert_eq!(sequence.head(), Seq::new(8));
+    }
+
+    #[test]
+    fn a_jump_asks_for_what_was_missed_and_then_passes() {
+        let mut sequence = Sequence::starting_at(Seq::new(7));
+        let missed = Announced::Missed {
+            after: Seq::new(7),
+            through: Seq::new(9),
+        };
+        assert_eq!(sequence.announced(Seq::new(10)), missed);
+        assert_eq!(sequence.read(Seq::new(8)), Read::Next);
+        assert_eq!(sequence.read(Seq::new(9)), Read::Next);
+        assert_eq!(sequence.exhausted(Seq::new(9)), 0);
+        assert_eq!(sequence.announced(Seq::new(10)), Announced::Next);
+    }
+
+    #[test]
+    fn numbers_without_events_are_counted_as_a_hole() {
+        let mut sequence = Sequence::starting_at(Seq::new(7));
+        assert_eq!(sequence.read(Seq::new(10)), Read::AfterHole { missing: 2 });
+        assert_eq!(sequence.exhausted(Seq::new(12)), 2);
+        assert_eq!(sequence.announced(Seq::new(13)), Announced::Next);
+    }
+}
