@@ -89,11 +89,16 @@ impl bb8::ManageConnection for Connector {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.client.is_closed() || connection.spoiled.load(Ordering::Relaxed)
+        connection.is_broken()
     }
 }
 
 impl Connection {
+    /// Whether it was lost, or an answer may still come that nobody waits for.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.client.is_closed() || self.spoiled.load(Ordering::Relaxed)
+    }
+
     /// Runs one statement, prepared once per connection.
     pub(crate) async fn query(
         &self,

@@ -1,0 +1,196 @@
+//! A real Postgres for one test: its own cluster on a unix socket in a temporary
+//! directory, which ends with the test however the test ends.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running cluster with one empty database.
+pub struct Database {
+    directory: TempDir,
+    bin: PathBuf,
+    owner: Option<(u32, u32)>,
+    /// Extra settings, as `-c name=value` words.
+    settings: Vec<String>,
+    keeper: Option<Child>,
+}
+
+impl Database {
+    /// Starts a cluster.
+    pub async fn start() -> Self {
+        Self::with_settings(&[]).await
+    }
+
+    /// Starts a cluster with settings such as `shared_buffers=1GB`.
+    pub async fn with_settings(settings: &[&str]) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("mlsr")
+            .tempdir_in("/tmp")
+            .unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut database = Self {
+            owner: unprivileged_owner(),
+            bin: binaries(),
+            settings: settings
+                .iter()
+                .flat_map(|s| ["-c".to_owned(), (*s).to_owned()])
+                .collect(),
+            directory,
+            keeper: None,
+        };
+        if let Some((uid, gid)) = database.owner {
+            std::os::unix::fs::chown(database.directory.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let made = database
+            .command("initdb")
+            .args([
+                "-U",
+                "relay",
+                "-A",
+                "trust",
+                "--locale=C",
+                "-E",
+                "UTF8",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(database.data())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success(), "initdb failed");
+        database.up().await;
+        database
+    }
+
+    /// The address of the database.
+    pub fn url(&self) -> String {
+        format!(
+            "host={} user=relay dbname=postgres",
+            self.directory.path().display()
+        )
+    }
+
+    /// A connection of the test's own.
+    pub async fn client(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Starts the server again, and waits until it answers.
+    pub async fn up(&mut self) {
+        // The shell holds the server: when this process is gone, so is the pipe, and
+        // the shell stops the server.
+        let script = "\"$@\" & server=$!; read -r _; kill -INT $server; wait $server";
+        let keeper = self
+            .command("/bin/sh")
+            .args(["-c", script, "postgres"])
+            .arg(self.bin.join("postgres"))
+            .args(["-c", "listen_addresses=", "-c", "max_connections=200", "-k"])
+            .arg(self.directory.path())
+            .arg("-D")
+            .arg(self.data())
+            .args(&self.settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.directory.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        self.keeper = Some(keeper);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while tokio_postgres::connect(&self.url(), tokio_postgres::NoTls)
+            .await
+            .is_err()
+        {
+            assert!(Instant::now() < deadline, "Postgres did not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops the server: `fast` cleanly, `immediate` as a crash would.
+    pub fn down(&mut self, mode: &str) {
+        let stopped = self
+            .command("pg_ctl")
+            .args(["stop", "-w", "-m", mode, "-D"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(stopped.success(), "pg_ctl stop failed");
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            keeper.wait().unwrap();
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        use std::os::unix::process::CommandExt;
+        let path = Path::new(program);
+        let program = if path.is_absolute() {
+            path.to_owned()
+        } else {
+            self.bin.join(program)
+        };
+        let mut command = Command::new(program);
+        command.current_dir("/");
+        if let Some((uid, gid)) = self.owner {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            let _ = keeper.wait();
+        }
+    }
+}
+
+/// Postgres refuses to run as root: then as `postgres`, else as `nobody`.
+fn unprivileged_owner() -> Option<(u32, u32)> {
+    if std::fs::metadata("/proc/self").map_or(1, |me| me.uid()) != 0 {
+        return None;
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = passwd.lines().find(|line| line.starts_with("postgres:"));
+    let fields: Vec<u32> = entry
+        .map(|line| {
+            line.split(':')
+                .skip(2)
+                .take(2)
+                .flat_map(str::parse)
+                .collect()
+        })
+        .unwrap_or_default();
+    match fields.as_slice() {
+        [uid, gid] => Some((*uid, *gid)),
+        _ => Some((65534, 65534)),
+    }
+}
+
+/// The newest installed Postgres.
+fn binaries() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    found.retain(|bin| bin.join("initdb").exists());
+    found.sort();
+    found
+        .pop()
+        .expect("Postgres is installed: see `make` for what installs it")
+}
