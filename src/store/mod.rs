@@ -102,11 +102,7 @@ impl Store {
 
 /// Runs one statement on a connection of the pool. Connections that Postgres has
 /// closed meanwhile are passed over: nothing was sent on them.
-async fn query(
-    pool: &Pool,
-    sql: &'static str,
-    params: Params<'_>,
-) -> Result<Vec<Row>, StoreError> {
+async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
     let answer = match connection(pool).await {
         Ok(connection) => connection.query(sql, params).await,
         Err(error) => Err(error),

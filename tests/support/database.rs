@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A running cluster with one empty database.
-pub struct Database {
+pub(crate) struct Database {
     directory: TempDir,
     bin: PathBuf,
     owner: Option<(u32, u32)>,
@@ -20,12 +20,12 @@ pub struct Database {
 
 impl Database {
     /// Starts a cluster.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_settings(&[]).await
     }
 
     /// Starts a cluster with settings such as `shared_buffers=1GB`.
-    pub async fn with_settings(settings: &[&str]) -> Self {
+    pub(crate) async fn with_settings(settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("mlsr")
             .tempdir_in("/tmp")
@@ -67,7 +67,7 @@ impl Database {
     }
 
     /// The address of the database.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!(
             "host={} user=relay dbname=postgres",
             self.directory.path().display()
@@ -75,7 +75,7 @@ impl Database {
     }
 
     /// A connection of the test's own.
-    pub async fn client(&self) -> tokio_postgres::Client {
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls)
             .await
             .unwrap();
@@ -84,7 +84,7 @@ impl Database {
     }
 
     /// Starts the server again, and waits until it answers.
-    pub async fn up(&mut self) {
+    pub(crate) async fn up(&mut self) {
         // The shell holds the server: when this process is gone, so is the pipe, and
         // the shell stops the server.
         let script = "\"$@\" & server=$!; read -r _; kill -INT $server; wait $server";
@@ -114,7 +114,7 @@ impl Database {
     }
 
     /// Stops the server: `fast` cleanly, `immediate` as a crash would.
-    pub fn down(&mut self, mode: &str) {
+    pub(crate) fn down(&mut self, mode: &str) {
         let stopped = self
             .command("pg_ctl")
             .args(["stop", "-w", "-m", mode, "-D"])
