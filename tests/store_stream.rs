@@ -1,5 +1,7 @@
 //! What the event stream promises, against a real Postgres.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 #[path = "support/database.rs"]
 mod database;
 
