@@ -129,6 +129,11 @@ impl Database {
         }
     }
 
+    /// One of the programs that come with Postgres.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

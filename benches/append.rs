@@ -1,0 +1,265 @@
+//! Sends a second through the relay's append path, beside the usual design (one
+//! transaction a send, notifying inside) and beside pgbench calling the same SQL in
+//! batches, all on one Postgres with fsync on.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../tests/support/database.rs"]
+mod database;
+#[path = "support/figure.rs"]
+mod figure;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use database::Database;
+use figure::Figure;
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
+use mls_relay::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
+
+const CONVOS: usize = 200;
+const MEMBERS: usize = 50;
+const CIPHERTEXT: usize = 1024;
+const RUN: Duration = Duration::from_secs(4);
+const BATCH: usize = 64;
+
+#[tokio::main]
+async fn main() {
+    let database = Database::with_settings(&["shared_buffers=512MB", "max_wal_size=4GB"]).await;
+    let shutdown = Shutdown::default();
+    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
+    let store = Store::open(settings, &shutdown).await.unwrap();
+    populate(&database).await;
+
+    let mut usual: f64 = 0.0;
+    for clients in [1, 4, 16] {
+        let rate = usual_design(&database, clients).await;
+        println!("# one transaction a send, {clients} clients: {rate:.0} sends/s");
+        usual = usual.max(rate);
+    }
+    let mut ours: f64 = 0.0;
+    for senders in [64, 256] {
+        let rate = append_path(&store, senders).await;
+        println!("# append path, {senders} senders waiting: {rate:.0} sends/s");
+        ours = ours.max(rate);
+    }
+    let ceiling = pgbench(&database).await;
+    println!("# pgbench, batches of {BATCH} on 2 connections: {ceiling:.0} sends/s");
+    Figure {
+        name: "append_vs_notify_per_transaction",
+        value: ours,
+        unit: "sends/s",
+        baseline: Some(usual),
+        ratio: Some(ours / usual),
+        goal: "ratio at least 5, aim 8",
+    }
+    .record();
+    Figure {
+        name: "append_vs_pgbench_batched",
+        value: ours,
+        unit: "sends/s",
+        baseline: Some(ceiling),
+        ratio: Some(ours / ceiling),
+        goal: "ratio at least 0.8",
+    }
+    .record();
+    shutdown.drain(Duration::ZERO).await;
+}
+
+fn convo(index: usize) -> ConvoId {
+    ConvoId::parse(&format!("{:032x}", index % CONVOS + 1)).unwrap()
+}
+
+fn member(index: usize) -> Did {
+    Did::parse(&format!("did:plc:{:024}", index % MEMBERS + 1)).unwrap()
+}
+
+async fn populate(database: &Database) {
+    let client = database.client().await;
+    client
+        .batch_execute(&format!(
+            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
+                 FROM generate_series(1, {CONVOS}) i;
+             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:' || lpad(j::text, 24, '0'), 0, 0
+                 FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j;
+             CREATE SEQUENCE bench_batch;
+             CREATE TABLE bench_batches AS
+                 SELECT b AS id, array_agg(lpad(to_hex((b * 7 + i) % {CONVOS} + 1), 32, '0')) AS convos,
+                        array_agg('did:plc:' || lpad(((b + i) % {MEMBERS} + 1)::text, 24, '0')) AS users,
+                        array_agg('0' || upper(substr(md5(b || '.' || i), 1, 25))) AS ids
+                 FROM generate_series(1, 8000) b, generate_series(1, {BATCH}) i GROUP BY b;
+             ALTER TABLE bench_batches ADD PRIMARY KEY (id);
+             ANALYZE"
+        ))
+        .await
+        .unwrap();
+}
+
+/// Counts what `clients` concurrent loops finish within [`RUN`], per second.
+async fn rate<F, G>(clients: usize, one: F) -> f64
+where
+    F: Fn(usize, usize) -> G + Clone + Send + 'static,
+    G: Future<Output = ()> + Send,
+{
+    let done = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    let loops = (0..clients).map(|client| {
+        let (done, one) = (Arc::clone(&done), one.clone());
+        tokio::spawn(async move {
+            for turn in 0.. {
+                if started.elapsed() >= RUN {
+                    break;
+                }
+                one(client, turn).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    for task in loops.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let total = done.load(Ordering::Relaxed) as f64;
+    total / started.elapsed().as_secs_f64()
+}
+
+async fn append_path(store: &Store, senders: usize) -> f64 {
+    let store = store.clone();
+    let ciphertext = Bytes::from(vec![0x5a; CIPHERTEXT]);
+    rate(senders, move |client, turn| {
+        let (store, ciphertext) = (store.clone(), ciphertext.clone());
+        async move {
+            let message = NewMessage {
+                convo: convo(client * 31 + turn),
+                sender: member(client + turn),
+                message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
+                epoch: Epoch::default(),
+                ciphertext,
+            };
+            store.append(message).await.unwrap();
+        }
+    })
+    .await
+}
+
+/// One transaction a send: membership, sequence, message, event, notification.
+async fn usual_design(database: &Database, clients: usize) -> f64 {
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        let client = database.client().await;
+        let mut statements = Vec::new();
+        for sql in USUAL {
+            statements.push(client.prepare(sql).await.unwrap());
+        }
+        connections.push((client, statements));
+    }
+    let connections = Arc::new(connections);
+    let ciphertext = Arc::new(vec![0x5a_u8; CIPHERTEXT]);
+    rate(clients, move |client, turn| {
+        let (connections, ciphertext) = (Arc::clone(&connections), Arc::clone(&ciphertext));
+        async move {
+            let (connection, statements) = &connections[client];
+            let (convo, member) = (convo(client * 31 + turn), member(client + turn));
+            let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
+            let payload = format!(
+                r#"{{"cursor":"{}","convoId":"{}","messageId":"{}"}}"#,
+                ulid::Ulid::generate(),
+                convo.expose(),
+                id.expose()
+            );
+            connection.batch_execute("BEGIN").await.unwrap();
+            connection
+                .query(&statements[0], &[&convo.expose(), &member.expose()])
+                .await
+                .unwrap();
+            let row = connection
+                .query_one(&statements[1], &[&convo.expose()])
+                .await
+                .unwrap();
+            let seq: i64 = row.get(0);
+            connection
+                .query(
+                    &statements[2],
+                    &[&convo.expose(), &seq, &id.expose(), &*ciphertext],
+                )
+                .await
+                .unwrap();
+            connection
+                .query(&statements[3], &[&convo.expose(), &payload])
+                .await
+                .unwrap();
+            connection.query(&statements[4], &[&payload]).await.unwrap();
+            connection.batch_execute("COMMIT").await.unwrap();
+        }
+    })
+    .await
+}
+
+/// The event's number here is drawn from a clock: the usual design does not order.
+const USUAL: [&str; 5] = [
+    "SELECT 1 FROM members WHERE convo_id = $1 AND user_did = $2 AND left_seq IS NULL",
+    "UPDATE conversations SET last_seq = last_seq + 1 WHERE convo_id = $1 RETURNING last_seq",
+    "INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, \
+         padded_size, received_at) \
+     VALUES ($1, $2, $3, 'app', 0, $4, octet_length($4), octet_length($4), coarse_now())",
+    "INSERT INTO event_stream (seq, emitted_at, convo_id, kind, payload) \
+     VALUES ((extract(epoch FROM clock_timestamp()) * 1000000)::bigint + (random() * 1000)::bigint, \
+         coarse_now(), $1, 'message', $2::text::json)",
+    "SELECT pg_notify('usual_events', $1)",
+];
+
+/// The same SQL as the append path, called by pgbench with ready-made batches.
+async fn pgbench(database: &Database) -> f64 {
+    let script = std::env::temp_dir().join(format!("mls-relay-append-{}.sql", std::process::id()));
+    std::fs::write(
+        &script,
+        format!(
+            "SELECT count(a.outcome) FROM bench_batches b, append_messages(b.convos, b.users, b.ids, \
+             array_fill(0::bigint, ARRAY[{BATCH}]), \
+             array_fill(decode(repeat('5a', {CIPHERTEXT}), 'hex'), ARRAY[{BATCH}]), '1 day') a \
+             WHERE b.id = (SELECT nextval('bench_batch'));\n"
+        ),
+    )
+    .unwrap();
+    let url = database.url();
+    let output = Command::new(database.binary("pgbench"))
+        .args([
+            "-n",
+            "-c",
+            "2",
+            "-j",
+            "2",
+            "-T",
+            &RUN.as_secs().to_string(),
+            "-f",
+        ])
+        .arg(&script)
+        .arg(&url)
+        .output()
+        .unwrap();
+    std::fs::remove_file(&script).unwrap();
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tps = report
+        .lines()
+        .find_map(|line| line.strip_prefix("tps = "))
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap_or_else(|| {
+            panic!(
+                "pgbench failed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        });
+    #[expect(clippy::cast_precision_loss, reason = "a small constant")]
+    let batch = BATCH as f64;
+    tps.parse::<f64>().unwrap() * batch
+}
