@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
-//! `app → config → edge → {xrpc | session} → refusal → {limits | auth} → events → store
+//! `app → config → edge → {xrpc | session} → refusal → {limits | auth} → {events | retention} → store
 //! → {telemetry | runtime} → {wire | mls} → types`.
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod limits;
 pub mod mls;
 pub mod postgres;
 pub mod refusal;
+pub mod retention;
 pub mod runtime;
 pub mod session;
 pub mod store;

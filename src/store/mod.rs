@@ -8,6 +8,7 @@ mod conversations;
 mod devices;
 mod error;
 mod events;
+mod forgetting;
 mod key_packages;
 mod listen;
 mod messages;
@@ -32,6 +33,7 @@ pub use conversations::{
 pub use devices::{Device, NewDevice, PublishOutcome};
 pub use error::StoreError;
 pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
+pub use forgetting::Forgetting;
 pub use key_packages::{ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};

@@ -1,0 +1,11 @@
+//! What the relay keeps, it forgets on time: background tasks that one node at a
+//! time runs. Messages and events leave by whole days, as tables; the rest in
+//! small bites. A task that fails is tried again and shows in health; it never
+//! takes the relay down.
+
+mod days;
+mod settings;
+mod task;
+
+pub use settings::Settings;
+pub use task::{Retention, Status, TaskStatus};

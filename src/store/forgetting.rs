@@ -1,0 +1,140 @@
+//! Forgetting, under a lock that one node at a time holds: whole days as tables,
+//! the rest in bites that no sender feels.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::connect::connect_alone;
+use super::{Store, StoreError};
+
+/// A connection that holds one task's lock, until it is dropped.
+#[derive(Debug)]
+pub struct Forgetting(Client);
+
+impl Store {
+    /// Takes the lock of this task; `None` if another node is at it. The connection
+    /// is the direct one: a transaction pooler would lose the lock.
+    pub async fn forgetting(&self, task: &'static str) -> Result<Option<Forgetting>, StoreError> {
+        let settings = self.settings();
+        let url = settings
+            .listen_url
+            .as_ref()
+            .unwrap_or(&settings.database_url);
+        let (client, connection) = connect_alone(url, settings).await?;
+        // Ends when the client is dropped; errors are seen by its calls.
+        tokio::spawn(connection);
+        // A detach waits for running queries; sends must not wait for the detach.
+        client
+            .batch_execute("SET lock_timeout = '2s'; SET statement_timeout = '10min'")
+            .await?;
+        let row = client
+            .query_one(
+                "SELECT pg_try_advisory_lock(hashtext('mls-relay.retention'), hashtext($1)) AS mine",
+                &[&task],
+            )
+            .await?;
+        let mine: bool = row.try_get("mine").map_err(|_| StoreError::Shape)?;
+        Ok(mine.then_some(Forgetting(client)))
+    }
+}
+
+impl Forgetting {
+    /// The names of a table's days, also of one whose dropping was cut off.
+    pub async fn partitions(&self, parent: &str) -> Result<Vec<String>, StoreError> {
+        let found = self
+            .0
+            .query(
+                "SELECT c.relname::text AS name FROM pg_class c \
+                 WHERE c.relnamespace = (SELECT p.relnamespace FROM pg_class p \
+                     WHERE p.oid = to_regclass($1)) \
+                 AND c.relkind = 'r' AND c.relname ~ ('^' || $1 || '_[0-9]{8}$') ORDER BY 1",
+                &[&parent],
+            )
+            .await?;
+        found
+            .iter()
+            .map(|row| row.try_get("name").map_err(|_| StoreError::Shape))
+            .collect()
+    }
+
+    /// Remembers where the stream goes on, before its older days are dropped.
+    pub async fn raise_stream_floor(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
+        self.0
+            .execute("SELECT raise_stream_floor($1)", &[&before])
+            .await?;
+        Ok(())
+    }
+
+    /// Detaches a day without stopping anybody, then drops it. `parent` and
+    /// `partition` are names from the catalogue.
+    pub async fn drop_partition(&self, parent: &str, partition: &str) -> Result<(), StoreError> {
+        let link = self
+            .0
+            .query(
+                "SELECT inhdetachpending AS pending FROM pg_inherits WHERE inhrelid = to_regclass($1)",
+                &[&partition],
+            )
+            .await?;
+        if let Some(row) = link.first() {
+            let pending: bool = row.try_get("pending").map_err(|_| StoreError::Shape)?;
+            let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
+            let detach = format!("ALTER TABLE \"{parent}\" DETACH PARTITION \"{partition}\" {how}");
+            self.0.batch_execute(&detach).await?;
+        }
+        self.0
+            .batch_execute(&format!("DROP TABLE \"{partition}\""))
+            .await?;
+        Ok(())
+    }
+
+    /// Confirmed Welcomes older than this.
+    pub async fn welcomes(&self, older: Duration) -> Result<u64, StoreError> {
+        self.in_bites(
+            "SELECT forget_welcomes($1::text::interval, $2) AS gone",
+            &[&seconds(older)],
+        )
+        .await
+    }
+
+    /// Expired key packages, consumed ones older than this, and those over the bound.
+    pub async fn key_packages(
+        &self,
+        consumed: Duration,
+        per_device: u32,
+    ) -> Result<u64, StoreError> {
+        let per_device = i32::try_from(per_device).unwrap_or(i32::MAX);
+        let sql = "SELECT forget_key_packages($1::text::interval, $2, $3) AS gone";
+        self.in_bites(sql, &[&seconds(consumed), &per_device]).await
+    }
+
+    /// Nonces whose tokens have expired.
+    pub async fn jtis(&self) -> Result<u64, StoreError> {
+        self.in_bites("SELECT forget_jtis($1) AS gone", &[]).await
+    }
+
+    /// Calls a function of `sql/0007` until it has nothing left; its last parameter
+    /// is the size of a bite.
+    async fn in_bites(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
+        let mut params = params.to_vec();
+        params.push(&BITE);
+        let mut total = 0;
+        loop {
+            let row = self.0.query_one(sql, &params).await?;
+            let gone: i64 = row.try_get("gone").map_err(|_| StoreError::Shape)?;
+            total += u64::try_from(gone).unwrap_or_default();
+            if gone < i64::from(BITE) {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} seconds", duration.as_secs())
+}
+
+/// A few milliseconds of work, so that no lock is held long.
+const BITE: i32 = 2000;
