@@ -9,11 +9,7 @@ fn day_of(partition: &str) -> Option<NaiveDate> {
 }
 
 /// The partitions of which the last moment is older than `ttl_days`.
-pub(super) fn expired<'a>(
-    partitions: &'a [String],
-    ttl_days: u16,
-    now: DateTime<Utc>,
-) -> Vec<&'a str> {
+pub(super) fn expired(partitions: &[String], ttl_days: u16, now: DateTime<Utc>) -> Vec<&str> {
     let Some(oldest_kept) = now
         .date_naive()
         .checked_sub_days(Days::new(ttl_days.into()))
