@@ -1,2 +1,82 @@
 //! Pure. The one place where an internal error becomes what the other end is
 //! told: `From<…Error> for XrpcError` for every area, and nothing elsewhere.
+
+use std::time::Duration;
+
+use crate::auth::{AuthError, ResolveError, TokenError};
+use crate::store::StoreError;
+use crate::wire::{XrpcError, XrpcStatus};
+
+impl From<AuthError> for XrpcError {
+    fn from(error: AuthError) -> Self {
+        let (name, message) = match error {
+            AuthError::CredentialMissing => (
+                "AuthenticationRequired",
+                "send a service token as Authorization: Bearer, once".to_owned(),
+            ),
+            AuthError::Issuer(error) => return refuse_issuer(&error),
+            AuthError::SignatureWrong => ("BadJwtSignature", error.to_string()),
+            AuthError::Signing => return internal(),
+            AuthError::Store(error) => return error.into(),
+            AuthError::Token(reason) => (token_error_name(reason), reason.to_string()),
+            AuthError::TokenUsed => (
+                "JwtReplayed",
+                "the token was used before: mint one for each request".to_owned(),
+            ),
+        };
+        Self::new(XrpcStatus::Unauthorized, name, message)
+    }
+}
+
+/// The names of the ATProto reference server.
+fn token_error_name(error: TokenError) -> &'static str {
+    match error {
+        TokenError::AudienceWrong => "BadJwtAudience",
+        TokenError::Expired => "JwtExpired",
+        TokenError::IssuerMalformed => "BadJwtIss",
+        TokenError::MethodMissing | TokenError::MethodWrong => "BadJwtLexiconMethod",
+        TokenError::TypeRefused => "BadJwtType",
+        TokenError::AlgorithmRefused
+        | TokenError::FromTheFuture
+        | TokenError::KeyIdUnknown
+        | TokenError::LifetimeTooLong
+        | TokenError::Malformed
+        | TokenError::NonceMissing
+        | TokenError::TooLong => "BadJwt",
+    }
+}
+
+/// When the network failed, the caller is not to blame and may come back.
+fn refuse_issuer(error: &ResolveError) -> XrpcError {
+    let (status, name, wait) = match error {
+        ResolveError::Location(reason) => {
+            let message = reason.to_string();
+            return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", message);
+        }
+        error if error.is_definite() => {
+            let message = "the issuer has no DID document with a usable #atproto key";
+            return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", message);
+        }
+        ResolveError::Busy => (XrpcStatus::Unavailable, "NotEnoughResources", 1),
+        ResolveError::TimedOut => (XrpcStatus::GatewayTimeout, "UpstreamTimeout", 5),
+        _ => (XrpcStatus::BadGateway, "UpstreamFailure", 5),
+    };
+    let message = "the issuer's DID document cannot be read at the moment";
+    XrpcError::new(status, name, message).retry_after(Duration::from_secs(wait))
+}
+
+impl From<StoreError> for XrpcError {
+    fn from(error: StoreError) -> Self {
+        if !error.is_transient() {
+            return internal();
+        }
+        let message = "the database does not answer at the moment";
+        Self::new(XrpcStatus::Unavailable, "NotEnoughResources", message)
+            .retry_after(Duration::from_secs(1))
+    }
+}
+
+fn internal() -> XrpcError {
+    let message = "something went wrong here";
+    XrpcError::new(XrpcStatus::Internal, "InternalServerError", message)
+}

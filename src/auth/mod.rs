@@ -1,1 +1,41 @@
-//! auth
+//! Who is calling, proved once per request: a service token signed by the
+//! account's key (ATProto "Inter-Service Authentication"), or a ticket of our own.
+//!
+//! ```text
+//! header ─> bearer ─> token ─> claims ─> nonce seen here? ─> key cache ─> signature ─> nonce used up ─> Caller
+//!                     (pure, cheap, no network)                 │ on a miss, or when the signature is wrong
+//!                                                    resolver ─> fetch ─> did_document
+//! ```
+
+mod address_policy;
+mod authenticator;
+mod bearer;
+mod caller;
+mod claims;
+mod did_document;
+mod did_location;
+mod error;
+mod fetch;
+mod freshness;
+mod key_cache;
+mod nonces;
+mod refresh_budget;
+mod resolver;
+mod settings;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod token;
+mod verified;
+
+pub use authenticator::{Authenticator, StartError};
+pub use caller::Caller;
+pub use did_document::DocumentError;
+pub use did_location::LocationError;
+pub use error::AuthError;
+pub use fetch::FetchError;
+pub use resolver::{PlcUrlError, ResolveError};
+pub use settings::{Settings, TicketSecret};
+pub use ticket::{Ticket, TicketGrant};
+pub use token::TokenError;

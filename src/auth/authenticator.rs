@@ -1,0 +1,251 @@
+//! The way of a credential: find it, read it, refuse it cheaply if that is
+//! possible, then prove it, then use up its nonce.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use http::HeaderMap;
+use metrics::counter;
+
+use super::claims::{Claims, Expected};
+use super::freshness::Lifetimes;
+use super::key_cache::{KeyCache, KeyCacheLimits};
+use super::nonces::{Ledger, NonceKey, Nonces};
+use super::refresh_budget::RefreshBudget;
+use super::resolver::{PlcDirectory, PlcUrlError, Resolver, ResolverLimits};
+use super::ticket::TicketOffice;
+use super::token::{Token, TokenError};
+use super::verified::{TokenHash, Verified, VerifiedTokens};
+use super::{AuthError, Caller, Settings, Ticket, TicketGrant, TicketSecret, bearer, fetch};
+use crate::runtime::{Live, Shutdown};
+use crate::store::{Store, StoreError};
+use crate::types::{ClientIp, ConvoId, Did, IdentifierError, Jti, Nsid};
+
+/// Proves who calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    settings: Live<Settings>,
+    keys: KeyCache,
+    nonces: Nonces,
+    verified: VerifiedTokens,
+    tickets: TicketOffice,
+}
+
+/// Why authentication cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("PLC_URL {0}")]
+    PlcUrl(#[from] PlcUrlError),
+    #[error("SERVICE_DID {0}")]
+    ServiceDid(#[from] IdentifierError),
+    #[error("the secret for tickets could not be read")]
+    Store(#[from] StoreError),
+    #[error("TLS for outgoing requests could not be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Authenticator {
+    /// Reads the settings marked *at start*, and the shared ticket secret unless
+    /// the operator set one.
+    pub async fn start(
+        settings: Live<Settings>,
+        store: Store,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
+        let configured = settings.load().ticket_secret.clone();
+        let secret = match configured {
+            Some(secret) => secret,
+            None => TicketSecret::new(store.shared_secret(TICKET_SECRET_NAME).await?),
+        };
+        Self::with_ledger(settings, Box::new(store), &secret, shutdown)
+    }
+
+    pub(super) fn with_ledger(
+        settings: Live<Settings>,
+        ledger: Box<dyn Ledger>,
+        secret: &TicketSecret,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
+        let now = settings.snapshot();
+        let service = Did::parse(&now.service_did)?;
+        let inner = Inner {
+            keys: key_cache(&now, shutdown)?,
+            nonces: Nonces::new(ledger, now.nonces_max),
+            verified: VerifiedTokens::new(now.verified_max),
+            tickets: TicketOffice::new(service, secret),
+            settings,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The caller of `call`, by the service token in `Authorization`.
+    pub async fn caller(
+        &self,
+        headers: &HeaderMap,
+        call: Nsid,
+        client: ClientIp,
+    ) -> Result<Caller, AuthError> {
+        let caller = match bearer::find(headers) {
+            Ok(token) => self.prove(token, call, client).await,
+            Err(error) => Err(error),
+        };
+        count("token", &caller);
+        caller
+    }
+
+    /// A ticket with which this caller may open a stream, of all conversations
+    /// or of one. Whether the caller is a member of it is checked elsewhere.
+    pub fn issue_ticket(
+        &self,
+        caller: &Caller,
+        convo: Option<&ConvoId>,
+    ) -> Result<Ticket, AuthError> {
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let nonce = Jti::parse(&nonce).map_err(|_| AuthError::Signing)?;
+        let ttl = self.0.settings.load().ticket_ttl;
+        let now = Utc::now();
+        let times = (now.timestamp(), (now + ttl).timestamp());
+        self.0.tickets.issue(caller, convo, nonce, times)
+    }
+
+    /// Takes a ticket, once.
+    pub async fn redeem_ticket(&self, token: &str) -> Result<TicketGrant, AuthError> {
+        let grant = self.redeem(token).await;
+        count("ticket", &grant);
+        grant
+    }
+
+    async fn redeem(&self, token: &str) -> Result<TicketGrant, AuthError> {
+        let now = Utc::now().timestamp();
+        let ticket = self.0.tickets.check(token, now)?;
+        let nonce = NonceKey::of(self.0.tickets.service(), &ticket.nonce);
+        self.use_up(nonce, ticket.expires_at, now).await?;
+        Ok(ticket.grant)
+    }
+
+    async fn prove(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Caller, AuthError> {
+        let settings = self.0.settings.snapshot();
+        let now = Utc::now().timestamp();
+        let method = settings.enforce_lxm.then(|| call.as_str());
+        if settings.enforce_jti {
+            let (token, claims) = read(text, &settings, method, now)?;
+            let nonce = claims.nonce.as_ref();
+            let nonce = nonce.map(|nonce| NonceKey::of(&claims.issuer, nonce));
+            let nonce = nonce.ok_or(TokenError::NonceMissing)?;
+            if self.0.nonces.is_used(nonce, now) {
+                return Err(AuthError::TokenUsed);
+            }
+            self.check_signature(&token, &claims.issuer, client).await?;
+            self.use_up(nonce, claims.good_until, now).await?;
+            return Ok(Caller::proved(claims.issuer));
+        }
+        let hash = TokenHash::of(text);
+        if let Some(caller) = self.0.verified.caller(hash, method, now) {
+            return Ok(caller);
+        }
+        let (token, claims) = read(text, &settings, method, now)?;
+        self.check_signature(&token, &claims.issuer, client).await?;
+        let caller = Caller::proved(claims.issuer);
+        let verified = Verified {
+            caller: caller.clone(),
+            method: claims.method,
+            good_until: claims.good_until,
+        };
+        self.0.verified.remember(hash, verified);
+        Ok(caller)
+    }
+
+    /// Against the account's key as we know it; if it does not fit, once more
+    /// against a key looked up anew, because accounts rotate their keys.
+    async fn check_signature(
+        &self,
+        token: &Token<'_>,
+        issuer: &Did,
+        client: ClientIp,
+    ) -> Result<(), AuthError> {
+        let keys = &self.0.keys;
+        let known = keys.key(issuer).await?;
+        if known.verifies(token.alg, token.signed, &token.signature) {
+            return Ok(());
+        }
+        let other = keys.other_key(issuer, &known, client.network()).await?;
+        match other {
+            Some(key) if key.verifies(token.alg, token.signed, &token.signature) => Ok(()),
+            _ => Err(AuthError::SignatureWrong),
+        }
+    }
+
+    /// Remembered for as long as the token could pass, or longer if so set.
+    async fn use_up(&self, nonce: NonceKey, expires_at: i64, now: i64) -> Result<(), AuthError> {
+        let ttl = self.0.settings.load().jti_ttl;
+        let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let until = expires_at.max(now.saturating_add(ttl));
+        if self.0.nonces.claim(nonce, until).await? {
+            Ok(())
+        } else {
+            Err(AuthError::TokenUsed)
+        }
+    }
+}
+
+/// All that can be known of a token without asking anyone.
+fn read<'a>(
+    text: &'a str,
+    settings: &Settings,
+    method: Option<&str>,
+    now: i64,
+) -> Result<(Token<'a>, Claims), AuthError> {
+    let mut token = Token::parse(text, settings.token_len_max)?;
+    let expected = Expected {
+        audience: &settings.service_did,
+        method,
+        nonce: settings.enforce_jti,
+        iat_skew: settings.iat_skew,
+        exp_leeway: settings.exp_leeway,
+        lifetime_max: settings.token_lifetime_max,
+    };
+    let claims = std::mem::take(&mut token.claims).check(&expected, now)?;
+    Ok((token, claims))
+}
+
+fn key_cache(settings: &Settings, shutdown: Shutdown) -> Result<KeyCache, StartError> {
+    let plc = PlcDirectory::parse(&settings.plc_url)?;
+    let fetcher = fetch::Fetcher::new(settings.document_len_max)?;
+    let resolver_limits = ResolverLimits {
+        timeout: settings.resolve_timeout,
+        plc_at_once_max: settings.plc_lookups_max,
+        web_at_once_max: settings.web_lookups_max,
+    };
+    let limits = KeyCacheLimits {
+        entries_max: settings.keys_max,
+        flights_max: settings.lookups_max,
+        lifetimes: Lifetimes {
+            fresh_for: settings.key_fresh_for,
+            stale_for: settings.key_stale_for,
+            absent_for: settings.key_absent_for,
+            pause: settings.lookup_pause,
+        },
+    };
+    let budget = RefreshBudget::new(
+        settings.refresh_every,
+        settings.refreshes_per_network,
+        REFRESHES_TRACKED_MAX,
+    );
+    let resolver = Resolver::new(fetcher, plc, resolver_limits);
+    Ok(KeyCache::new(resolver, limits, budget, shutdown))
+}
+
+fn count<T>(credential: &'static str, outcome: &Result<T, AuthError>) {
+    let outcome = outcome.as_ref().map_or_else(AuthError::label, |_| "proved");
+    counter!("relay_auth_checks_total", "credential" => credential, "outcome" => outcome)
+        .increment(1);
+}
+
+/// The name of the shared secret in the store.
+const TICKET_SECRET_NAME: &str = "ticket";
+
+/// Accounts and networks whose forced refreshes are counted; the fewest bytes of
+/// all tables here, and more than can be spent within a minute.
+const REFRESHES_TRACKED_MAX: usize = 10_000;

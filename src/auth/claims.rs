@@ -1,0 +1,272 @@
+//! Pure. What a service token says, and whether that fits this service, this
+//! call and this moment. All of it is cheap, so that a token which does not fit
+//! costs no lookup and no curve arithmetic.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::TokenError;
+use crate::types::{Did, Jti};
+
+/// The claims as they stand in the token (RFC 7519 section 4.1), unknown ones
+/// ignored.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct RawClaims {
+    iss: Option<Box<str>>,
+    aud: Option<Box<str>>,
+    exp: Option<i64>,
+    iat: Option<i64>,
+    nbf: Option<i64>,
+    lxm: Option<Box<str>>,
+    jti: Option<Box<str>>,
+}
+
+/// What a token must say to be good here and now.
+#[derive(Debug)]
+pub(crate) struct Expected<'a> {
+    /// This service's DID; `aud` is this, or this with [`SERVICE_FRAGMENT`].
+    pub(crate) audience: &'a str,
+    /// The NSID called, where `lxm` must name it.
+    pub(crate) method: Option<&'a str>,
+    /// Whether a token without a `jti` is refused.
+    pub(crate) nonce: bool,
+    /// How far ahead of ours the minter's clock may be.
+    pub(crate) iat_skew: Duration,
+    /// How long after `exp` a token still passes.
+    pub(crate) exp_leeway: Duration,
+    /// The longest life that a token may be given.
+    pub(crate) lifetime_max: Duration,
+}
+
+/// Claims that fit, but are not proved yet.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    pub(crate) issuer: Did,
+    pub(crate) nonce: Option<Jti>,
+    pub(crate) method: Option<Box<str>>,
+    /// The last second at which the token passes, leeway included.
+    pub(crate) good_until: i64,
+}
+
+impl RawClaims {
+    /// Checks everything but the signature, at `now` in seconds since 1970.
+    pub(crate) fn check(self, expected: &Expected<'_>, now: i64) -> Result<Claims, TokenError> {
+        let good_until = self.check_times(expected, now)?;
+        if !self.is_for(expected.audience) {
+            return Err(TokenError::AudienceWrong);
+        }
+        if let Some(method) = expected.method {
+            match self.lxm.as_deref() {
+                None => return Err(TokenError::MethodMissing),
+                Some(lxm) if lxm != method => return Err(TokenError::MethodWrong),
+                Some(_) => {}
+            }
+        }
+        let nonce = match self.jti.as_deref() {
+            Some(jti) => Some(Jti::parse(jti).map_err(|_| TokenError::NonceMissing)?),
+            None if expected.nonce => return Err(TokenError::NonceMissing),
+            None => None,
+        };
+        Ok(Claims {
+            issuer: self.issuer()?,
+            nonce,
+            method: self.lxm,
+            good_until,
+        })
+    }
+
+    fn check_times(&self, expected: &Expected<'_>, now: i64) -> Result<i64, TokenError> {
+        let exp = self.exp.ok_or(TokenError::Malformed)?;
+        let good_until = exp.saturating_add(seconds(expected.exp_leeway));
+        if now > good_until {
+            return Err(TokenError::Expired);
+        }
+        let latest_start = now.saturating_add(seconds(expected.iat_skew));
+        if self.iat.max(self.nbf) > Some(latest_start) {
+            return Err(TokenError::FromTheFuture);
+        }
+        // From `iat` where it is given; from now in any case, with the skew that
+        // an `iat` ahead of us may have.
+        let lifetime = seconds(expected.lifetime_max);
+        let minted = self.iat.unwrap_or(now).min(latest_start);
+        if exp.saturating_sub(minted) > lifetime || exp.saturating_sub(latest_start) > lifetime {
+            return Err(TokenError::LifetimeTooLong);
+        }
+        Ok(good_until)
+    }
+
+    fn is_for(&self, audience: &str) -> bool {
+        let rest = self
+            .aud
+            .as_deref()
+            .and_then(|aud| aud.strip_prefix(audience));
+        matches!(rest, Some("" | SERVICE_FRAGMENT))
+    }
+
+    /// The account that `iss` names; a fragment says which of its services
+    /// speaks, and does not change whose key must have signed.
+    fn issuer(&self) -> Result<Did, TokenError> {
+        let iss = self.iss.as_deref().ok_or(TokenError::IssuerMalformed)?;
+        let (did, fragment) = iss.split_once('#').unwrap_or((iss, "none"));
+        let fragment_ok = (1..=FRAGMENT_LEN_MAX).contains(&fragment.len())
+            && fragment
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        match Did::parse(did) {
+            Ok(did) if fragment_ok => Ok(did),
+            _ => Err(TokenError::IssuerMalformed),
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The service that this relay is, in its DID document.
+const SERVICE_FRAGMENT: &str = "#atproto_mls";
+
+/// Service ids are short words; ATProto's own have up to 20 characters.
+const FRAGMENT_LEN_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+    const EXPECTED: Expected<'static> = Expected {
+        audience: "did:web:relay.test",
+        method: Some("blue.catbird.mls.sendMessage"),
+        nonce: true,
+        iat_skew: Duration::from_secs(30),
+        exp_leeway: Duration::from_secs(5),
+        lifetime_max: Duration::from_secs(300),
+    };
+
+    fn good() -> Value {
+        json!({
+            "iss": "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa",
+            "aud": "did:web:relay.test",
+            "lxm": "blue.catbird.mls.sendMessage",
+            "iat": NOW,
+            "exp": NOW + 60,
+            "jti": "0123456789abcdef",
+        })
+    }
+
+    fn check(claims: Value, expected: &Expected<'_>) -> Result<Claims, TokenError> {
+        let raw: RawClaims = serde_json::from_value(claims).map_err(|_| TokenError::Malformed)?;
+        raw.check(expected, NOW)
+    }
+
+    /// The good claims with some changed; null takes one away.
+    fn with(changes: Value) -> Value {
+        let mut claims = good();
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims
+    }
+
+    #[test]
+    fn a_fitting_token_passes_with_its_issuer_and_nonce() {
+        let claims = check(good(), &EXPECTED).unwrap();
+        assert_eq!(claims.issuer.expose(), "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_eq!(claims.nonce.unwrap().expose(), "0123456789abcdef");
+        assert_eq!(claims.good_until, NOW + 65);
+    }
+
+    #[test]
+    fn the_allowed_variations_pass() {
+        for changes in [
+            json!({"aud": "did:web:relay.test#atproto_mls"}),
+            json!({"iss": "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa#atproto_pds"}),
+            json!({"iss": "did:web:someone.example"}),
+            json!({"iat": null}),
+            json!({"iat": null, "exp": NOW + 300}),
+            json!({"iat": NOW + 30, "exp": NOW + 330}),
+            json!({"iat": NOW - 200, "exp": NOW - 5}),
+            json!({"exp": NOW + 300}),
+            json!({"sub": {"any": ["thing"]}, "nonce": 1}),
+        ] {
+            assert!(check(with(changes.clone()), &EXPECTED).is_ok(), "{changes}");
+        }
+    }
+
+    #[test]
+    fn every_misfit_is_refused_for_its_own_reason() {
+        use TokenError as E;
+        for (changes, error) in [
+            (json!({"exp": null}), E::Malformed),
+            (json!({"exp": "soon"}), E::Malformed),
+            (json!({"exp": 1e300}), E::Malformed),
+            (json!({"aud": ["did:web:relay.test"]}), E::Malformed),
+            (json!({"exp": NOW - 6, "iat": NOW - 60}), E::Expired),
+            (json!({"exp": 0}), E::Expired),
+            (json!({"exp": i64::MIN, "iat": i64::MIN}), E::Expired),
+            (json!({"exp": NOW + 301}), E::LifetimeTooLong),
+            (
+                json!({"iat": NOW - 250, "exp": NOW + 60}),
+                E::LifetimeTooLong,
+            ),
+            (json!({"iat": null, "exp": NOW + 301}), E::LifetimeTooLong),
+            (json!({"exp": i64::MAX}), E::LifetimeTooLong),
+            (json!({"iat": i64::MIN}), E::LifetimeTooLong),
+            (json!({"iat": NOW + 31, "exp": NOW + 60}), E::FromTheFuture),
+            (json!({"nbf": NOW + 31}), E::FromTheFuture),
+            (json!({"aud": null}), E::AudienceWrong),
+            (json!({"aud": ""}), E::AudienceWrong),
+            (json!({"aud": "did:web:other.test"}), E::AudienceWrong),
+            (json!({"aud": "did:web:relay.test.evil"}), E::AudienceWrong),
+            (json!({"aud": "did:web:relay.test#other"}), E::AudienceWrong),
+            (json!({"aud": "DID:WEB:RELAY.TEST"}), E::AudienceWrong),
+            (json!({"lxm": null}), E::MethodMissing),
+            (json!({"lxm": "blue.catbird.mls.getConvos"}), E::MethodWrong),
+            (json!({"lxm": "*"}), E::MethodWrong),
+            (json!({"jti": null}), E::NonceMissing),
+            (json!({"jti": ""}), E::NonceMissing),
+            (json!({"jti": "a b"}), E::NonceMissing),
+            (json!({"jti": "x".repeat(129)}), E::NonceMissing),
+            (json!({"iss": null}), E::IssuerMalformed),
+            (json!({"iss": "alice"}), E::IssuerMalformed),
+            (json!({"iss": "did:plc:a#"}), E::IssuerMalformed),
+            (json!({"iss": "did:plc:a#b#c"}), E::IssuerMalformed),
+            (json!({"iss": "did:plc:a/../b"}), E::IssuerMalformed),
+        ] {
+            let refused = check(with(changes.clone()), &EXPECTED).map(|_| ());
+            assert_eq!(refused, Err(error), "{changes}");
+        }
+    }
+
+    #[test]
+    fn method_and_nonce_are_needed_only_where_they_are_enforced() {
+        let lenient = Expected {
+            method: None,
+            nonce: false,
+            ..EXPECTED
+        };
+        for changes in [json!({"lxm": null}), json!({"jti": null})] {
+            assert!(check(with(changes), &lenient).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_times_make_the_check_panic(exp: i64, iat: Option<i64>, nbf: Option<i64>, now: i64) {
+            let raw = RawClaims { exp: Some(exp), iat, nbf, ..RawClaims::default() };
+            let _ = raw.check(&EXPECTED, now);
+        }
+
+        #[test]
+        fn what_passes_ends_within_the_longest_life(exp in NOW - 600..NOW + 900, iat in NOW - 600..NOW + 900) {
+            if let Ok(claims) = check(with(json!({"exp": exp, "iat": iat})), &EXPECTED) {
+                prop_assert!(claims.good_until >= NOW);
+                prop_assert!(claims.good_until <= NOW + 300 + 30 + 5);
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Pure. Where the document of a DID is to be found: the PLC directory for
+//! `did:plc`, the host itself for `did:web` (ATProto DID specification,
+//! "Blessed DID Methods"). Everything else has no place.
+
+use crate::types::Did;
+
+/// Where to ask for a document.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum DidLocation<'a> {
+    /// In the PLC directory, under the whole DID.
+    Plc,
+    /// At `https://{host}/.well-known/did.json`, on port 443.
+    Web { host: &'a str },
+}
+
+/// Why a DID cannot be looked up by us. The same answer at every attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LocationError {
+    #[error("only did:plc and did:web accounts are served")]
+    MethodUnsupported,
+    #[error("not a did:plc of the directory: 24 characters of base32")]
+    NotOfPlc,
+    #[error("a did:web must be a public host name in lower case, without port or path")]
+    NotAHost,
+}
+
+impl<'a> DidLocation<'a> {
+    pub(crate) fn of(did: &'a Did) -> Result<Self, LocationError> {
+        let text = did.expose();
+        if let Some(id) = text.strip_prefix("did:plc:") {
+            let base32 = id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
+            return if base32 && id.len() == PLC_ID_LEN {
+                Ok(Self::Plc)
+            } else {
+                Err(LocationError::NotOfPlc)
+            };
+        }
+        let host = text
+            .strip_prefix("did:web:")
+            .ok_or(LocationError::MethodUnsupported)?;
+        if is_public_host_name(host) {
+            Ok(Self::Web { host })
+        } else {
+            Err(LocationError::NotAHost)
+        }
+    }
+}
+
+/// A DNS name of the public internet. ATProto allows neither paths (further
+/// colons) nor, outside of development, ports (`%3A`), and 443 needs no saying;
+/// so both are refused by the alphabet alone. IP literals have no top-level
+/// domain of letters. Upper case would give one host many DIDs.
+fn is_public_host_name(host: &str) -> bool {
+    let mut labels = host.rsplit('.');
+    let top = labels.next().unwrap_or_default();
+    host.len() <= HOST_LEN_MAX
+        && labels.next().is_some()
+        && host.split('.').all(is_label)
+        && top.starts_with(|c: char| c.is_ascii_lowercase())
+        && !TOPS_NOT_PUBLIC.contains(&top)
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=LABEL_LEN_MAX).contains(&label.len())
+        && label
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+/// 15 bytes of a hash in base32.
+const PLC_ID_LEN: usize = 24;
+
+/// RFC 1035 section 2.3.4.
+const HOST_LEN_MAX: usize = 253;
+const LABEL_LEN_MAX: usize = 63;
+
+/// RFC 6761, RFC 6762, RFC 7686, RFC 9476 and the ATProto handle specification:
+/// names that the public DNS does not answer, or that mean this machine.
+const TOPS_NOT_PUBLIC: [&str; 8] = [
+    "alt",
+    "arpa",
+    "example",
+    "internal",
+    "invalid",
+    "local",
+    "localhost",
+    "onion",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_methods_have_their_places() {
+        let plc = Did::parse("did:plc:ewvi7nxzyoun6zhxrhs64oiz").unwrap();
+        assert_eq!(DidLocation::of(&plc), Ok(DidLocation::Plc));
+        let web = Did::parse("did:web:pds.someone.net").unwrap();
+        let host = "pds.someone.net";
+        assert_eq!(DidLocation::of(&web), Ok(DidLocation::Web { host }));
+    }
+
+    #[test]
+    fn every_other_did_has_none() {
+        use LocationError as E;
+        for (did, error) in [
+            (
+                "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme",
+                E::MethodUnsupported,
+            ),
+            ("did:plc:short", E::NotOfPlc),
+            ("did:plc:EWVI7NXZYOUN6ZHXRHS64OIZ", E::NotOfPlc),
+            ("did:plc:ewvi7nxzyoun6zhxrhs64oi1", E::NotOfPlc),
+            ("did:plc:..%2f..%2fx6zhxrhs64oiz", E::NotOfPlc),
+            ("did:web:localhost", E::NotAHost),
+            ("did:web:localhost%3A8443", E::NotAHost),
+            ("did:web:pds.someone.net%3A443", E::NotAHost),
+            ("did:web:pds.someone.net:path", E::NotAHost),
+            ("did:web:pds.someone.net%2Fpath", E::NotAHost),
+            ("did:web:PDS.someone.net", E::NotAHost),
+            ("did:web:127.0.0.1", E::NotAHost),
+            ("did:web:2130706433", E::NotAHost),
+            ("did:web:0x7f.1", E::NotAHost),
+            ("did:web:printer.local", E::NotAHost),
+            ("did:web:metadata.google.internal", E::NotAHost),
+            ("did:web:a..net", E::NotAHost),
+            ("did:web:.net", E::NotAHost),
+            ("did:web:a.net.", E::NotAHost),
+            ("did:web:-a.net", E::NotAHost),
+            ("did:web:under_score.net", E::NotAHost),
+        ] {
+            let did_parsed = Did::parse(did).unwrap();
+            assert_eq!(DidLocation::of(&did_parsed), Err(error), "{did}");
+        }
+    }
+}

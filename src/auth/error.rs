@@ -1,0 +1,42 @@
+//! Pure. Why a caller is not let in. Nothing of the token or the account is in it.
+
+use super::resolver::ResolveError;
+use super::token::TokenError;
+use crate::store::StoreError;
+
+/// A refusal, or a failure to find out. The first three are about the caller;
+/// the last two are not, and are never told as "unauthorized".
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AuthError {
+    #[error("the request has no usable credential")]
+    CredentialMissing,
+    #[error("the signature is not by the account's current key")]
+    SignatureWrong,
+    #[error("the token was used before")]
+    TokenUsed,
+    #[error("the token is refused")]
+    Token(#[from] TokenError),
+    #[error("the issuer's key is not known")]
+    Issuer(#[from] ResolveError),
+    #[error("the nonce could not be checked")]
+    Store(#[from] StoreError),
+    #[error("a ticket could not be signed")]
+    Signing,
+}
+
+impl AuthError {
+    /// A closed label for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::CredentialMissing => "credential_missing",
+            Self::Issuer(error) if error.is_definite() => "issuer_unknown",
+            Self::Issuer(_) => "issuer_unreachable",
+            Self::SignatureWrong => "signature_wrong",
+            Self::Signing => "signing_failed",
+            Self::Store(_) => "store_failed",
+            Self::Token(TokenError::Expired) => "token_expired",
+            Self::Token(_) => "token_refused",
+            Self::TokenUsed => "token_used",
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Fetches one document over HTTP/1.1: one connection, one GET, no redirects, a
+//! body of bounded length. The caller sets the deadline over all of it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+
+use super::address_policy::is_public;
+
+/// Why no document came. None of these says that there is none. Causes are cut
+/// to their kind: the texts of TLS and name lookup show the host, and the host of
+/// a `did:web` is an identity.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("the host has no address that may be reached")]
+    AddressRefused,
+    #[error("the answer is longer than allowed, or broke off")]
+    Body,
+    #[error("could not connect: {0}")]
+    Connect(io::ErrorKind),
+    #[error("the answer is no HTTP, or the connection was lost")]
+    Http,
+    #[error("the host answered with status {0}")]
+    Status(StatusCode),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::ErrorKind),
+}
+
+impl From<hyper::Error> for FetchError {
+    fn from(_: hyper::Error) -> Self {
+        Self::Http
+    }
+}
+
+/// What a host said about a document.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    Document(Bytes),
+    /// 404 or 410: a clear statement, unlike every other failure.
+    Absent,
+}
+
+/// One GET, spelled out.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) path: &'a str,
+    pub(crate) tls: bool,
+    pub(crate) reach: Reach,
+}
+
+/// Which addresses a name may lead to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// The operator named the host: anywhere, also loopback.
+    Anywhere,
+    /// A stranger named it.
+    PublicOnly,
+    /// Whatever the name says: tests have no name servers.
+    #[cfg(test)]
+    Exactly(SocketAddr),
+}
+
+impl Reach {
+    fn allows(self, address: IpAddr) -> bool {
+        self == Self::Anywhere || is_public(address)
+    }
+}
+
+/// Everything that outlives one fetch.
+#[derive(Clone)]
+pub(crate) struct Fetcher {
+    tls: TlsConnector,
+    document_len_max: usize,
+}
+
+impl Fetcher {
+    /// A fetcher that trusts the public certificate authorities.
+    pub(crate) fn new(document_len_max: usize) -> Result<Self, rustls::Error> {
+        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        Self::trusting(roots, document_len_max)
+    }
+
+    pub(crate) fn trusting(
+        roots: RootCertStore,
+        document_len_max: usize,
+    ) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            document_len_max,
+        })
+    }
+
+    pub(crate) async fn get(&self, page: &Page<'_>) -> Result<Fetched, FetchError> {
+        let stream = connect(page).await?;
+        if page.tls {
+            let name = ServerName::try_from(page.host.to_owned())
+                .map_err(|_| FetchError::AddressRefused)?;
+            let stream = self.tls.connect(name, stream).await;
+            let stream = stream.map_err(|error| FetchError::Tls(error.kind()))?;
+            self.exchange(page, stream).await
+        } else {
+            self.exchange(page, stream).await
+        }
+    }
+
+    async fn exchange<S>(&self, page: &Page<'_>, stream: S) -> Result<Fetched, FetchError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_LEN_MAX)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let request = Request::get(page.path)
+            .header(HOST, host_header(page))
+            .header(ACCEPT, "application/did+ld+json, application/json")
+            .header(USER_AGENT, "mls-relay")
+            .body(Empty::<Bytes>::new())
+            // Host and path come from checked parts, so this is never built wrong.
+            .map_err(|_| FetchError::Http)?;
+        let answer = async move {
+            let response = sender.send_request(request).await?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Fetched::Absent),
+                status => return Err(FetchError::Status(status)),
+            }
+            let body = Limited::new(response.into_body(), self.document_len_max);
+            let whole = body.collect().await.map_err(|_| FetchError::Body)?;
+            Ok(Fetched::Document(whole.to_bytes()))
+        };
+        // The connection only moves bytes: what it may have to say about its end,
+        // the answer hears as well.
+        let connection = async {
+            let _ = connection.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            answer = answer => answer,
+            never = connection => never,
+        }
+    }
+}
+
+/// Dials the name's addresses in turn, those that may be reached.
+async fn connect(page: &Page<'_>) -> Result<TcpStream, FetchError> {
+    #[cfg(test)]
+    if let Reach::Exactly(address) = page.reach {
+        let stream = TcpStream::connect(address).await;
+        return stream.map_err(|error| FetchError::Connect(error.kind()));
+    }
+    let addresses = lookup_host((page.host, page.port))
+        .await
+        .map_err(|error| FetchError::Connect(error.kind()))?;
+    // The very address that was checked is dialled, so a name server that gives
+    // another answer at the next question gains nothing.
+    let allowed: Vec<SocketAddr> = addresses
+        .filter(|address| page.reach.allows(address.ip()))
+        .take(ADDRESSES_TRIED_MAX)
+        .collect();
+    let mut failure = FetchError::AddressRefused;
+    for address in allowed {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = FetchError::Connect(error.kind()),
+        }
+    }
+    Err(failure)
+}
+
+fn host_header(page: &Page<'_>) -> String {
+    // RFC 3986 section 3.2.2: an IPv6 literal stands in brackets.
+    let host = if page.host.contains(':') {
+        format!("[{}]", page.host)
+    } else {
+        page.host.to_owned()
+    };
+    let default_port = if page.tls { 443 } else { 80 };
+    if page.port == default_port {
+        host
+    } else {
+        format!("{host}:{}", page.port)
+    }
+}
+
+/// Status line and headers of a well-behaved host are below 2 KiB; the least
+/// that the HTTP library works with is 8 KiB.
+const HEAD_LEN_MAX: usize = 16 * 1024;
+
+/// One of each family and a spare.
+const ADDRESSES_TRIED_MAX: usize = 3;

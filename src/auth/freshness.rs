@@ -1,0 +1,84 @@
+//! Pure. What the age of a remembered lookup means.
+
+use std::time::Duration;
+
+/// What a lookup ended in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lookup {
+    Found,
+    /// A definite "no such account" or "no usable key".
+    Absent,
+    /// The network failed; it says nothing of the account.
+    Failed,
+}
+
+/// What may be done with a remembered lookup.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// Use it.
+    Fresh,
+    /// Use it, and look it up anew beside that.
+    Stale,
+    /// Look it up and wait.
+    Expired,
+}
+
+/// How long each kind of lookup is good for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    pub(crate) fresh_for: Duration,
+    pub(crate) stale_for: Duration,
+    pub(crate) absent_for: Duration,
+    /// After a failure: how long before the next attempt.
+    pub(crate) pause: Duration,
+}
+
+impl Lifetimes {
+    /// The standing of a lookup that ended `age` ago, when the last attempt to
+    /// repeat it ended `tried` ago.
+    pub(crate) fn standing(&self, lookup: Lookup, age: Duration, tried: Duration) -> Standing {
+        match lookup {
+            Lookup::Found if age < self.fresh_for => Standing::Fresh,
+            // A refresh has just failed: rest before the next.
+            Lookup::Found if age < self.stale_for && tried < self.pause => Standing::Fresh,
+            Lookup::Found if age < self.stale_for => Standing::Stale,
+            Lookup::Absent if age < self.absent_for => Standing::Fresh,
+            Lookup::Failed if age < self.pause => Standing::Fresh,
+            Lookup::Found | Lookup::Absent | Lookup::Failed => Standing::Expired,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFETIMES: Lifetimes = Lifetimes {
+        fresh_for: Duration::from_secs(3600),
+        stale_for: Duration::from_secs(86_400),
+        absent_for: Duration::from_secs(60),
+        pause: Duration::from_secs(2),
+    };
+
+    #[test]
+    fn a_lookup_ages_by_its_kind() {
+        use {Lookup as L, Standing as S};
+        for (lookup, age, tried, standing) in [
+            (L::Found, 0, 0, S::Fresh),
+            (L::Found, 3599, 3599, S::Fresh),
+            (L::Found, 3600, 3600, S::Stale),
+            (L::Found, 5000, 1, S::Fresh),
+            (L::Found, 5000, 2, S::Stale),
+            (L::Found, 86_399, 3600, S::Stale),
+            (L::Found, 86_400, 1, S::Expired),
+            (L::Absent, 59, 59, S::Fresh),
+            (L::Absent, 60, 60, S::Expired),
+            (L::Failed, 1, 1, S::Fresh),
+            (L::Failed, 2, 2, S::Expired),
+        ] {
+            let age_and_tried = (Duration::from_secs(age), Duration::from_secs(tried));
+            let judged = LIFETIMES.standing(lookup, age_and_tried.0, age_and_tried.1);
+            assert_eq!(judged, standing, "{lookup:?} {age} {tried}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Nonces are used once, on all nodes together. The database decides; this node
+//! remembers what it has seen used, so that most replays end here.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use futures_util::future::BoxFuture;
+use metrics::counter;
+use quick_cache::sync::Cache;
+
+use crate::store::{Store, StoreError};
+use crate::types::{Did, Jti};
+
+/// Where all nodes meet. The store is the one; unit tests have their own.
+pub(crate) trait Ledger: Send + Sync {
+    /// Uses a nonce; false if it was used before and that is still remembered.
+    fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+}
+
+impl Ledger for Store {
+    fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.claim_jti(key.0, until))
+    }
+}
+
+/// A nonce as the ledger knows it: a hash, which tells nobody whose it was.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct NonceKey(pub(crate) [u8; 32]);
+
+impl NonceKey {
+    /// Nonces are unique by issuer only. No DID holds a zero byte, so no two
+    /// pairs give one text.
+    pub(crate) fn of(issuer: &Did, nonce: &Jti) -> Self {
+        let text = [issuer.expose(), "\0", nonce.expose()].concat();
+        let mut key = [0; 32];
+        key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(key)
+    }
+}
+
+pub(crate) struct Nonces {
+    ledger: Box<dyn Ledger>,
+    /// Keys known to be used, and until when that matters.
+    used: Cache<NonceKey, i64>,
+}
+
+impl Nonces {
+    pub(crate) fn new(ledger: Box<dyn Ledger>, remembered_max: usize) -> Self {
+        Self {
+            ledger,
+            used: Cache::new(remembered_max),
+        }
+    }
+
+    /// Whether this node knows the nonce as used. Asked before the proof, which
+    /// costs more; a stranger learns nothing from it that matters.
+    pub(crate) fn is_used(&self, key: NonceKey, now: i64) -> bool {
+        let used = self.used.get(&key).is_some_and(|until| now <= until);
+        if used {
+            counter!("relay_auth_nonces_total", "outcome" => "used_here").increment(1);
+        }
+        used
+    }
+
+    /// Uses a nonce until then, or says that it was used. Only after the proof:
+    /// otherwise anyone could use up the nonces of others.
+    pub(crate) async fn claim(&self, key: NonceKey, until: i64) -> Result<bool, StoreError> {
+        let new = self.ledger.claim(key, until).await?;
+        self.used.insert(key, until);
+        let outcome = if new { "new" } else { "used_elsewhere" };
+        counter!("relay_auth_nonces_total", "outcome" => outcome).increment(1);
+        Ok(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::tests::MemoryLedger;
+
+    fn key(issuer: &str, nonce: &str) -> NonceKey {
+        NonceKey::of(&Did::parse(issuer).unwrap(), &Jti::parse(nonce).unwrap())
+    }
+
+    #[test]
+    fn a_nonce_belongs_to_its_issuer() {
+        assert_eq!(key("did:plc:a", "bc"), key("did:plc:a", "bc"));
+        assert_ne!(key("did:plc:a", "bc"), key("did:plc:ab", "c"));
+        assert_ne!(key("did:plc:a", "bc"), key("did:plc:b", "bc"));
+    }
+
+    #[tokio::test]
+    async fn a_replay_at_the_same_node_costs_no_question_to_the_ledger() {
+        let ledger = MemoryLedger::default();
+        let nonces = Nonces::new(Box::new(ledger.clone()), 10);
+        let nonce = key("did:plc:a", "once");
+        assert!(!nonces.is_used(nonce, 100));
+        assert!(nonces.claim(nonce, 160).await.unwrap());
+        assert!(nonces.is_used(nonce, 160));
+        assert!(!nonces.is_used(nonce, 161));
+        assert_eq!(ledger.questions(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_replay_at_another_node_is_caught_by_the_ledger() {
+        let ledger = MemoryLedger::default();
+        let here = Nonces::new(Box::new(ledger.clone()), 10);
+        let there = Nonces::new(Box::new(ledger), 10);
+        let nonce = key("did:plc:a", "once");
+        assert!(here.claim(nonce, 160).await.unwrap());
+        assert!(!there.claim(nonce, 160).await.unwrap());
+        assert!(there.is_used(nonce, 160));
+    }
+
+    #[tokio::test]
+    async fn a_silent_ledger_uses_nothing_up() {
+        let ledger = MemoryLedger::default();
+        let nonces = Nonces::new(Box::new(ledger.clone()), 10);
+        let nonce = key("did:plc:a", "once");
+        ledger.fail(true);
+        assert!(nonces.claim(nonce, 160).await.is_err());
+        ledger.fail(false);
+        assert!(nonces.claim(nonce, 160).await.unwrap());
+    }
+}

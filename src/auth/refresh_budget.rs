@@ -1,0 +1,113 @@
+//! Pure. How often a wrong signature may send us to the directory. Without this
+//! bound, anyone who can write a DID and 64 random bytes could make the relay
+//! ask the directory as fast as it can answer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use quick_cache::unsync::Cache;
+use tokio::time::Instant;
+
+use crate::types::Did;
+
+/// Two budgets, of the account and of the client's network; both must allow.
+pub(crate) struct RefreshBudget {
+    did_pace: Pace,
+    network_pace: Pace,
+    dids: Cache<Did, Instant>,
+    networks: Cache<IpAddr, Instant>,
+}
+
+/// A steady rate with room for a burst (GCRA: the state is the moment at which
+/// all that was spent is paid for).
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    interval: Duration,
+    burst: u32,
+}
+
+impl Pace {
+    /// The new state, or nothing when it is too early.
+    fn spend(self, paid_until: Option<Instant>, now: Instant) -> Option<Instant> {
+        let start = paid_until.map_or(now, |paid| paid.max(now));
+        let next = start + self.interval;
+        (next <= now + self.interval * self.burst).then_some(next)
+    }
+}
+
+impl RefreshBudget {
+    pub(crate) fn new(did_every: Duration, per_network_minute: u32, tracked_max: usize) -> Self {
+        let burst = per_network_minute.max(1);
+        Self {
+            did_pace: Pace {
+                interval: did_every,
+                burst: 1,
+            },
+            network_pace: Pace {
+                interval: Duration::from_secs(60) / burst,
+                burst,
+            },
+            dids: Cache::new(tracked_max),
+            networks: Cache::new(tracked_max),
+        }
+    }
+
+    /// Takes one refresh of this account for this network, if both allow it.
+    pub(crate) fn spend(&mut self, did: &Did, network: IpAddr, now: Instant) -> bool {
+        let did_next = self.did_pace.spend(self.dids.get(did).copied(), now);
+        let network_paid = self.networks.get(&network).copied();
+        let network_next = self.network_pace.spend(network_paid, now);
+        let (Some(did_next), Some(network_next)) = (did_next, network_next) else {
+            return false;
+        };
+        self.dids.insert(did.clone(), did_next);
+        self.networks.insert(network, network_next);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn did(n: u32) -> Did {
+        Did::parse(&format!("did:plc:{n}")).unwrap()
+    }
+
+    fn network(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn one_account_is_refreshed_once_per_interval_whoever_asks() {
+        let mut budget = RefreshBudget::new(Duration::from_secs(10), 20, 100);
+        let start = Instant::now();
+        assert!(budget.spend(&did(1), network(1), start));
+        assert!(!budget.spend(&did(1), network(2), start + Duration::from_secs(9)));
+        assert!(budget.spend(&did(2), network(1), start));
+        assert!(budget.spend(&did(1), network(2), start + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn one_network_has_its_burst_and_then_its_pace() {
+        let mut budget = RefreshBudget::new(Duration::from_secs(10), 20, 100);
+        let start = Instant::now();
+        let allowed = (0..30)
+            .filter(|n| budget.spend(&did(*n), network(1), start))
+            .count();
+        assert_eq!(allowed, 20);
+        assert!(budget.spend(&did(100), network(2), start));
+        assert!(!budget.spend(&did(101), network(1), start + Duration::from_secs(2)));
+        assert!(budget.spend(&did(101), network(1), start + Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_refusal_costs_nothing() {
+        let mut budget = RefreshBudget::new(Duration::from_secs(10), 1, 100);
+        let start = Instant::now();
+        assert!(budget.spend(&did(1), network(1), start));
+        // The network is refused; the account's budget stays whole for another.
+        assert!(!budget.spend(&did(2), network(1), start));
+        assert!(budget.spend(&did(2), network(2), start));
+    }
+}

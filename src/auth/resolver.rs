@@ -1,0 +1,162 @@
+//! From a DID to its signing key, over the network. Two separate bounds on how
+//! many lookups run at once, so that slow `did:web` hosts, which anyone can
+//! set up, take nothing from the accounts of the PLC directory.
+
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Scheme;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::did_document::{DocumentError, signing_key};
+use super::did_location::{DidLocation, LocationError};
+use super::fetch::{FetchError, Fetched, Fetcher, Page, Reach};
+use super::signature::PublicKey;
+use crate::types::Did;
+
+/// Why a DID has no key for us.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("too many lookups at once")]
+    Busy,
+    #[error("the document could not be fetched")]
+    Fetch(#[from] FetchError),
+    #[error("the document is not usable")]
+    Document(#[from] DocumentError),
+    #[error("the DID cannot be looked up")]
+    Location(#[from] LocationError),
+    #[error("there is no such DID")]
+    NotFound,
+    #[error("the document did not come in time")]
+    TimedOut,
+}
+
+impl ResolveError {
+    /// Whether the answer is about the account. The others are about the network
+    /// and say nothing of the account.
+    pub(crate) fn is_definite(&self) -> bool {
+        match self {
+            Self::Location(_) | Self::NotFound => true,
+            // Half a document is what a broken directory sends as well.
+            Self::Document(reason) => *reason != DocumentError::NotADocument,
+            Self::Busy | Self::Fetch(_) | Self::TimedOut => false,
+        }
+    }
+}
+
+/// `PLC_URL` is not an http or https URL with a host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be an http:// or https:// URL without a query")]
+pub struct PlcUrlError;
+
+/// The PLC directory, as the operator configured it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct PlcDirectory {
+    host: String,
+    port: u16,
+    /// Without a slash at its end.
+    base_path: String,
+    tls: bool,
+}
+
+impl PlcDirectory {
+    pub(crate) fn parse(url: &str) -> Result<Self, PlcUrlError> {
+        let uri: Uri = url.parse().map_err(|_| PlcUrlError)?;
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(PlcUrlError),
+        };
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or(PlcUrlError)?;
+        if uri.query().is_some() {
+            return Err(PlcUrlError);
+        }
+        Ok(Self {
+            // An IPv6 literal is written in brackets in a URL, and without in a name.
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            base_path: uri.path().trim_end_matches('/').to_owned(),
+            tls,
+        })
+    }
+}
+
+/// The bounds of [`Resolver`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResolverLimits {
+    pub(crate) timeout: Duration,
+    pub(crate) plc_at_once_max: usize,
+    pub(crate) web_at_once_max: usize,
+}
+
+pub(crate) struct Resolver {
+    fetcher: Fetcher,
+    plc: PlcDirectory,
+    limits: ResolverLimits,
+    plc_permits: Semaphore,
+    web_permits: Semaphore,
+}
+
+impl Resolver {
+    pub(crate) fn new(fetcher: Fetcher, plc: PlcDirectory, limits: ResolverLimits) -> Self {
+        Self {
+            fetcher,
+            plc,
+            limits,
+            plc_permits: Semaphore::new(limits.plc_at_once_max),
+            web_permits: Semaphore::new(limits.web_at_once_max),
+        }
+    }
+
+    /// Looks the key up, waiting at most twice the timeout: once for a turn, once
+    /// for the document.
+    pub(crate) async fn signing_key(&self, did: &Did) -> Result<PublicKey, ResolveError> {
+        let location = DidLocation::of(did)?;
+        let permits = match location {
+            DidLocation::Plc => &self.plc_permits,
+            DidLocation::Web { .. } => &self.web_permits,
+        };
+        let turn = timeout(self.limits.timeout, permits.acquire()).await;
+        let Ok(Ok(_permit)) = turn else {
+            return Err(ResolveError::Busy);
+        };
+        let fetched = timeout(self.limits.timeout, self.fetch(did, &location))
+            .await
+            .map_err(|_| ResolveError::TimedOut)?;
+        match fetched {
+            Ok(Fetched::Document(bytes)) => Ok(signing_key(did, &bytes)?),
+            Ok(Fetched::Absent) => Err(ResolveError::NotFound),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn fetch(&self, did: &Did, location: &DidLocation<'_>) -> Result<Fetched, FetchError> {
+        match location {
+            DidLocation::Plc => {
+                let path = format!("{}/{}", self.plc.base_path, did.expose());
+                let page = Page {
+                    host: &self.plc.host,
+                    port: self.plc.port,
+                    path: &path,
+                    tls: self.plc.tls,
+                    reach: Reach::Anywhere,
+                };
+                self.fetcher.get(&page).await
+            }
+            DidLocation::Web { host } => {
+                let page = Page {
+                    host,
+                    port: 443,
+                    path: "/.well-known/did.json",
+                    tls: true,
+                    reach: Reach::PublicOnly,
+                };
+                self.fetcher.get(&page).await
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Tests of this area over real HTTP, against a directory on loopback, and what
+//! they stand on.
+
+mod fetching;
+mod lookups;
+mod proofs;
+mod second_opinion;
+mod tickets;
+mod world;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::nonces::{Ledger, NonceKey};
+use crate::store::StoreError;
+
+/// A ledger in memory; clones are the same one, as nodes on one database are.
+#[derive(Clone, Default)]
+pub(super) struct MemoryLedger(Arc<Book>);
+
+#[derive(Default)]
+struct Book {
+    used: Mutex<HashMap<NonceKey, i64>>,
+    questions: AtomicUsize,
+    failing: AtomicBool,
+}
+
+impl MemoryLedger {
+    pub(super) fn questions(&self) -> usize {
+        self.0.questions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fail(&self, failing: bool) {
+        self.0.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Until when the used nonces are remembered.
+    fn remembered_until(&self) -> Vec<i64> {
+        self.0.used.lock().values().copied().collect()
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.questions.fetch_add(1, Ordering::Relaxed);
+        let claimed = if self.0.failing.load(Ordering::Relaxed) {
+            Err(StoreError::Unavailable)
+        } else {
+            Ok(self.0.used.lock().insert(key, until).is_none())
+        };
+        Box::pin(std::future::ready(claimed))
+    }
+}
+
+/// Asks again and again until the answer is yes.
+async fn eventually(ask: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let patience = Duration::from_secs(10);
+    tokio::time::timeout(patience, asking).await.unwrap();
+}

@@ -1,0 +1,62 @@
+//! Tickets, from the call that gives them out to the stream that they open.
+
+use std::time::Duration;
+
+use super::MemoryLedger;
+use crate::auth::{Authenticator, Caller, Settings, TicketSecret};
+use crate::runtime::{Live, Shutdown};
+use crate::types::ConvoId;
+
+fn node(ledger: &MemoryLedger, secret: u8, ttl: Duration) -> Authenticator {
+    let settings = Settings {
+        ticket_ttl: ttl,
+        ..Settings::default()
+    };
+    Authenticator::with_ledger(
+        Live::new(settings),
+        Box::new(ledger.clone()),
+        &TicketSecret::new([secret; 32]),
+        Shutdown::default(),
+    )
+    .unwrap()
+}
+
+const TTL: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_ticket_opens_one_stream_on_whatever_node() {
+    let ledger = MemoryLedger::default();
+    let (here, there) = (node(&ledger, 7, TTL), node(&ledger, 7, TTL));
+    let caller = Caller::assumed("did:plc:abc");
+    let convo = ConvoId::parse("ab01").unwrap();
+    let ticket = here.issue_ticket(&caller, Some(&convo)).unwrap();
+    let grant = there.redeem_ticket(&ticket.token).await.unwrap();
+    assert_eq!(grant.caller, caller);
+    assert_eq!(grant.convo, Some(convo));
+    for node in [&here, &there] {
+        let again = node.redeem_ticket(&ticket.token).await.unwrap_err();
+        assert_eq!(again.label(), "token_used");
+    }
+}
+
+#[tokio::test]
+async fn two_tickets_of_one_moment_are_two() {
+    let node = node(&MemoryLedger::default(), 7, TTL);
+    let caller = Caller::assumed("did:plc:abc");
+    for _ in 0..2 {
+        let ticket = node.issue_ticket(&caller, None).unwrap();
+        let grant = node.redeem_ticket(&ticket.token).await.unwrap();
+        assert_eq!(grant.convo, None);
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_of_another_service_opens_nothing_and_uses_nothing_up() {
+    let ledger = MemoryLedger::default();
+    let caller = Caller::assumed("did:plc:abc");
+    let foreign = node(&ledger, 8, TTL).issue_ticket(&caller, None).unwrap();
+    let here = node(&ledger, 7, TTL);
+    let refused = here.redeem_ticket(&foreign.token).await.unwrap_err();
+    assert_eq!(refused.label(), "signature_wrong");
+    assert_eq!(ledger.questions(), 0);
+}

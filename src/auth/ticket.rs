@@ -1,0 +1,229 @@
+//! Pure. Tickets for opening a stream: short-lived tokens of our own, for clients
+//! that cannot set a header on a WebSocket. They travel in URLs, which get logged,
+//! so each opens one stream and is void within half a minute.
+
+use std::fmt;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::{AuthError, Caller, TicketSecret, TokenError};
+use crate::types::{CoarseTime, ConvoId, Did, Jti};
+
+/// A ticket, as the caller gets it.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Ticket {
+    pub token: String,
+    pub expires_at: CoarseTime,
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(~)")
+    }
+}
+
+/// What a redeemed ticket allows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TicketGrant {
+    pub caller: Caller,
+    /// The one conversation that the stream may show; otherwise all of the
+    /// caller's.
+    pub convo: Option<ConvoId>,
+}
+
+/// A ticket with a good signature, whose nonce has yet to be used.
+#[derive(Debug)]
+pub(crate) struct UnusedTicket {
+    pub(crate) grant: TicketGrant,
+    pub(crate) nonce: Jti,
+    pub(crate) expires_at: i64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct TicketClaims {
+    iss: String,
+    aud: String,
+    sub: Did,
+    iat: i64,
+    exp: i64,
+    jti: Jti,
+    purpose: String,
+    #[serde(rename = "convoId", skip_serializing_if = "Option::is_none")]
+    convo: Option<ConvoId>,
+}
+
+/// Signs and checks the tickets of one service.
+pub(crate) struct TicketOffice {
+    service: Did,
+    signer: EncodingKey,
+    checker: DecodingKey,
+    validation: Validation,
+}
+
+impl TicketOffice {
+    pub(crate) fn new(service: Did, secret: &TicketSecret) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[service.expose()]);
+        validation.set_issuer(&[service.expose()]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        // Against the time we are given, below.
+        validation.validate_exp = false;
+        Self {
+            service,
+            signer: EncodingKey::from_secret(secret.bytes()),
+            checker: DecodingKey::from_secret(secret.bytes()),
+            validation,
+        }
+    }
+
+    /// The name under which ticket nonces are used up.
+    pub(crate) fn service(&self) -> &Did {
+        &self.service
+    }
+
+    pub(crate) fn issue(
+        &self,
+        caller: &Caller,
+        convo: Option<&ConvoId>,
+        nonce: Jti,
+        (now, expires_at): (i64, i64),
+    ) -> Result<Ticket, AuthError> {
+        let claims = TicketClaims {
+            iss: self.service.expose().to_owned(),
+            aud: self.service.expose().to_owned(),
+            sub: caller.did().clone(),
+            iat: now,
+            exp: expires_at,
+            jti: nonce,
+            purpose: PURPOSE.to_owned(),
+            convo: convo.cloned(),
+        };
+        let header = Header::new(Algorithm::HS256);
+        let token = jsonwebtoken::encode(&header, &claims, &self.signer);
+        Ok(Ticket {
+            token: token.map_err(|_| AuthError::Signing)?,
+            expires_at: CoarseTime::from_unix_seconds(expires_at),
+        })
+    }
+
+    pub(crate) fn check(&self, token: &str, now: i64) -> Result<UnusedTicket, AuthError> {
+        if token.len() > TICKET_LEN_MAX {
+            return Err(TokenError::TooLong.into());
+        }
+        let decoded = jsonwebtoken::decode::<TicketClaims>(token, &self.checker, &self.validation);
+        let claims = decoded.map_err(|error| refusal(&error))?.claims;
+        if claims.purpose != PURPOSE {
+            return Err(TokenError::MethodWrong.into());
+        }
+        if now > claims.exp {
+            return Err(TokenError::Expired.into());
+        }
+        Ok(UnusedTicket {
+            grant: TicketGrant {
+                caller: Caller::proved(claims.sub),
+                convo: claims.convo,
+            },
+            nonce: claims.jti,
+            expires_at: claims.exp,
+        })
+    }
+}
+
+fn refusal(error: &jsonwebtoken::errors::Error) -> AuthError {
+    use jsonwebtoken::errors::ErrorKind;
+    match error.kind() {
+        ErrorKind::InvalidSignature => AuthError::SignatureWrong,
+        ErrorKind::InvalidAlgorithm => TokenError::AlgorithmRefused.into(),
+        ErrorKind::InvalidAudience => TokenError::AudienceWrong.into(),
+        ErrorKind::InvalidIssuer => TokenError::IssuerMalformed.into(),
+        _ => TokenError::Malformed.into(),
+    }
+}
+
+/// So that a token of ours for another use can never open a stream.
+const PURPOSE: &str = "subscribe";
+
+/// Three DIDs, a conversation id and the frame around them, in base64.
+const TICKET_LEN_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn office(service: &str, secret: u8) -> TicketOffice {
+        let service = Did::parse(service).unwrap();
+        TicketOffice::new(service, &TicketSecret::new([secret; 32]))
+    }
+
+    fn issue(office: &TicketOffice) -> Ticket {
+        let convo = ConvoId::parse("ab01").unwrap();
+        let nonce = Jti::parse("n").unwrap();
+        let caller = Caller::assumed("did:plc:abc");
+        let times = (NOW, NOW + 30);
+        office.issue(&caller, Some(&convo), nonce, times).unwrap()
+    }
+
+    fn name(result: Result<UnusedTicket, AuthError>) -> &'static str {
+        result.map_or_else(|error| error.label(), |_| "accepted")
+    }
+
+    #[test]
+    fn a_ticket_carries_its_caller_and_conversation() {
+        let office = office("did:web:relay.test", 7);
+        let ticket = issue(&office);
+        assert_eq!(ticket.expires_at.unix_seconds(), NOW + 30);
+        let unused = office.check(&ticket.token, NOW + 30).unwrap();
+        assert_eq!(unused.grant.caller, Caller::assumed("did:plc:abc"));
+        assert_eq!(unused.grant.convo, Some(ConvoId::parse("ab01").unwrap()));
+        assert_eq!(unused.expires_at, NOW + 30);
+    }
+
+    #[test]
+    fn it_is_good_for_its_time_its_service_and_its_secret_only() {
+        let here = office("did:web:relay.test", 7);
+        let token = issue(&here).token;
+        assert_eq!(name(here.check(&token, NOW + 31)), "token_expired");
+        let elsewhere = office("did:web:other.test", 7);
+        assert_eq!(name(elsewhere.check(&token, NOW)), "token_refused");
+        let stranger = office("did:web:relay.test", 8);
+        assert_eq!(name(stranger.check(&token, NOW)), "signature_wrong");
+    }
+
+    #[test]
+    fn a_changed_or_foreign_token_is_refused() {
+        let office = office("did:web:relay.test", 7);
+        let token = issue(&office).token;
+        for len in 0..token.len() {
+            assert_ne!(name(office.check(&token[..len], NOW)), "accepted");
+        }
+        let account = mls_relay_loadtest::identity::Account::generate(
+            mls_relay_loadtest::identity::Curve::P256,
+        );
+        let service_token = account
+            .unwrap()
+            .service_token(
+                "did:web:relay.test",
+                "x",
+                std::time::Duration::from_secs(60),
+            )
+            .unwrap();
+        assert_eq!(name(office.check(&service_token, NOW)), "token_refused");
+        let long = "a".repeat(TICKET_LEN_MAX + 1);
+        assert_eq!(name(office.check(&long, NOW)), "token_refused");
+    }
+
+    #[test]
+    fn a_token_of_the_same_secret_for_another_purpose_is_refused() {
+        let office = office("did:web:relay.test", 7);
+        let claims = serde_json::json!({
+            "iss": "did:web:relay.test", "aud": "did:web:relay.test", "sub": "did:plc:abc",
+            "iat": NOW, "exp": NOW + 30, "jti": "n", "purpose": "operate",
+        });
+        let header = Header::new(Algorithm::HS256);
+        let token = jsonwebtoken::encode(&header, &claims, &office.signer).unwrap();
+        assert_eq!(name(office.check(&token, NOW)), "token_refused");
+    }
+}
