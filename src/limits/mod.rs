@@ -1,1 +1,272 @@
-//! limits
+//! How much of us one peer may have.
+//!
+//! ```text
+//!            1 connection      2 request        3 account       4 socket, frames
+//! stranger ──> admit_connection ─ TLS ─> check_ip ─ token ─> proved, check_did ─> admit_socket ─> frame
+//!                  │                   │                     │                      │
+//!                  └────────── 5 whoever keeps being refused: penalty box ──────────┘
+//! ```
+//!
+//! Every decision is a window (`window`), a budget (`bucket`) or a count (`counts`)
+//! under a blind key (`blind`), in a bounded table (`table`). `docs/rate-limiting.md`
+//! tells operators about each rule.
+
+mod blind;
+mod bucket;
+mod call;
+mod clock;
+mod connection;
+mod counts;
+mod decision;
+mod frames;
+mod good_standing;
+mod penalty;
+mod penalty_box;
+mod request;
+mod rule;
+mod settings;
+mod sharing;
+mod socket;
+mod table;
+mod tick;
+mod upkeep;
+mod window;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::runtime::Live;
+use crate::types::{ClientIp, Did};
+
+pub use clock::Clock;
+pub use connection::{ConnectionPermit, HandshakePermit};
+pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
+pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
+pub use rule::{Rule, RuleSet, WhenAway};
+pub use settings::{
+    Calls, Connections, GoodStanding, Penalties, Requests, Settings, Sockets, Tables,
+};
+pub use sharing::{Offender, SharedStay};
+pub use socket::SocketPermit;
+pub use tick::Tick;
+pub use window::{Quota, Verdict};
+
+use blind::{Blind, BlindKey, BlindKeys};
+use counts::Counts;
+use decision::millis;
+use penalty_box::{PenaltyBox, Subject};
+use table::{Names, Place, Table};
+
+/// The limiter of this node. Clones share their state.
+#[derive(Clone)]
+pub struct Limits {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Live<Settings>,
+    clock: Clock,
+    keys: ArcSwap<RotatingKeys>,
+    addresses: Table,
+    accounts: Table,
+    connections: AtomicU32,
+    handshakes: AtomicU32,
+    connections_ip: Arc<Counts<()>>,
+    sockets_ip: Arc<Counts<socket::Shared>>,
+    sockets_did: Arc<Counts<socket::Shared>>,
+    penalties: PenaltyBox,
+    good_standing: good_standing::Record,
+    shared_state_away: AtomicBool,
+}
+
+/// The tables' keys, and since when: windows are a minute long and idle entries leave
+/// after ten, so the key before is only asked for soon after the change.
+#[derive(Clone, Copy)]
+struct RotatingKeys {
+    keys: BlindKeys,
+    since: Duration,
+}
+
+impl Limits {
+    pub fn new(settings: Live<Settings>, clock: Clock) -> Self {
+        let now = clock.tick();
+        let keys = RotatingKeys {
+            keys: BlindKeys::random(),
+            since: clock.elapsed(),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                clock,
+                keys: ArcSwap::from_pointee(keys),
+                addresses: Table::new(now),
+                accounts: Table::new(now),
+                connections: AtomicU32::new(0),
+                handshakes: AtomicU32::new(0),
+                connections_ip: Counts::new(),
+                sockets_ip: Counts::new(),
+                sockets_did: Counts::new(),
+                penalties: PenaltyBox::new(),
+                good_standing: good_standing::Record::new(),
+                shared_state_away: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The clock, to write headers and to move it in tests.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+}
+
+impl Inner {
+    /// Takes a place in the window that an address has under a rule.
+    fn take_address(
+        &self,
+        settings: &Settings,
+        rule: Rule,
+        client: ClientIp,
+        now: Tick,
+    ) -> (Decision, Place) {
+        self.take_address_as(settings, (rule, rule as u8), client, now)
+    }
+
+    /// The same in a domain of its own, for windows that one rule keeps apart.
+    fn take_address_as(
+        &self,
+        settings: &Settings,
+        (rule, domain): (Rule, u8),
+        client: ClientIp,
+        now: Tick,
+    ) -> (Decision, Place) {
+        let keys = self.keys.load();
+        let names = Names {
+            current: keys.keys.current.address(domain, client),
+            previous: keys
+                .previous_at(now, settings)
+                .map(|key| key.address(domain, client)),
+            wide: || keys.keys.current.wide_network(domain, client),
+        };
+        let quota = settings.quota(rule);
+        let (verdict, place) = self
+            .addresses
+            .take(names, settings.tables.ip_keys, now, quota);
+        (Decision::of(rule, quota, verdict), place)
+    }
+
+    /// Takes a place in the window that an account has under a rule, in a domain of
+    /// its own (the call, for rules that count calls apart).
+    fn take_account(
+        &self,
+        settings: &Settings,
+        rule: Rule,
+        domain: u8,
+        did: &Did,
+        now: Tick,
+    ) -> Decision {
+        let keys = self.keys.load();
+        let current = keys.keys.current.account(domain, did);
+        let names = Names {
+            current,
+            previous: keys
+                .previous_at(now, settings)
+                .map(|key| key.account(domain, did)),
+            // Accounts have no networks: those without room share by chance.
+            wide: || current,
+        };
+        let bonus =
+            self.good_standing
+                .bonus(did, &keys.keys, self.clock_seconds(settings), settings);
+        let quota = settings.quota(rule).plus_percent(bonus);
+        let (verdict, _) = self
+            .accounts
+            .take(names, settings.tables.did_keys, now, quota);
+        Decision::of(rule, quota, verdict)
+    }
+
+    /// Counts a refusal, and turns it into an admission where the rule only counts.
+    fn settle(&self, settings: &Settings, mut decision: Decision) -> Decision {
+        if decision.refused.is_some() {
+            let dry_run = settings.dry_run.contains(decision.rule);
+            count_refusal(decision.rule, dry_run);
+            if dry_run {
+                decision.refused = None;
+            }
+        }
+        decision
+    }
+
+    fn address_subject(&self, client: ClientIp) -> Subject {
+        self.penalties
+            .subject(|key| key.address(PENALTY_DOMAIN, client))
+    }
+
+    fn account_subject(&self, did: &Did) -> Subject {
+        self.penalties
+            .subject(|key| key.account(PENALTY_DOMAIN, did))
+    }
+
+    /// How long the subject stays in the penalty box, if it is there.
+    fn boxed(&self, settings: &Settings, subject: impl FnOnce() -> Subject) -> Option<Duration> {
+        let now = self.clock.unix_ms();
+        if !self.penalties.is_in_use(now) {
+            return None;
+        }
+        let left = self.penalties.stays_for(subject(), now, settings)?;
+        let dry_run = settings.dry_run.contains(Rule::PenaltyBox);
+        count_refusal(Rule::PenaltyBox, dry_run);
+        (!dry_run).then_some(left)
+    }
+
+    /// Counts a refusal against the subject. The wait, longer if it led to a stay.
+    fn strike(&self, settings: &Settings, subject: Subject, mut decision: Decision) -> Decision {
+        let stay = self
+            .penalties
+            .strike(subject, self.clock.unix_ms(), settings);
+        let (Some(stay), false) = (stay, settings.dry_run.contains(Rule::PenaltyBox)) else {
+            return decision;
+        };
+        if let Some(LimitError::Reached { retry_after, .. }) = &mut decision.refused {
+            *retry_after = stay.max(*retry_after);
+            decision.reset = decision.reset.max(stay);
+        }
+        decision
+    }
+
+    /// Seconds since 1970, read only where they matter: for good standing.
+    fn clock_seconds(&self, settings: &Settings) -> i64 {
+        if settings.good_standing.enabled {
+            self.clock.unix_ms() / 1_000
+        } else {
+            0
+        }
+    }
+}
+
+impl RotatingKeys {
+    fn previous_at(&self, now: Tick, settings: &Settings) -> Option<&BlindKey> {
+        let previous = self.keys.previous.as_ref()?;
+        let since = now.since(Tick::at(self.since));
+        (millis(since) < settings.tables.idle_after).then_some(previous)
+    }
+}
+
+impl Settings {
+    fn exempts(&self, client: ClientIp) -> bool {
+        let address: IpAddr = client.expose();
+        !self.exempt.is_empty() && self.exempt.iter().any(|network| network.contains(&address))
+    }
+}
+
+fn count_refusal(rule: Rule, dry_run: bool) {
+    let outcome = if dry_run { "dry_run" } else { "refused" };
+    metrics::counter!("relay_limits_refused_total", "rule" => rule.name(), "outcome" => outcome)
+        .increment(1);
+}
+
+/// Apart from every rule's number.
+const PENALTY_DOMAIN: u8 = 220;

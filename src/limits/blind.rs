@@ -1,0 +1,178 @@
+//! Keyed hashes in place of addresses and accounts. The key is random, lives in
+//! memory only and is replaced daily, so a dump of the tables names nobody, and
+//! nobody can choose an address whose hash falls where another's does.
+
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::types::{ClientIp, Did};
+
+/// A subject under a rule, as the tables know it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Blind(u128);
+
+impl Blind {
+    /// Chooses the shard.
+    pub(super) fn high(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    /// Tells the entries of a shard apart.
+    pub(super) fn low(self) -> u64 {
+        self.0 as u64
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+/// What is counted apart, besides who: a rule's number, or a kind of note.
+pub(super) type Domain = u8;
+
+/// One key of SipHash-1-3 with 128 bits of output.
+#[derive(Clone, Copy)]
+pub(super) struct BlindKey([u8; 16]);
+
+impl BlindKey {
+    /// A fresh key from the system's generator.
+    pub(super) fn random() -> Self {
+        // Version 4 UUIDs fix six bits; two of them leave enough.
+        let (a, b) = (
+            uuid::Uuid::new_v4().as_u128(),
+            uuid::Uuid::new_v4().as_u128(),
+        );
+        Self((a ^ b.rotate_left(64)).to_be_bytes())
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn address(&self, domain: Domain, client: ClientIp) -> Blind {
+        let (family, network) = network_bits(client);
+        self.numbers(domain, family, network)
+    }
+
+    /// The wider network that shares one entry when the table is full: an IPv4 /16
+    /// or an IPv6 /32, what one owner of many addresses is usually given.
+    pub(super) fn wide_network(&self, domain: Domain, client: ClientIp) -> Blind {
+        let (family, network) = network_bits(client);
+        let host_bits = if family == 4 { 16 } else { 32 };
+        self.numbers(domain, family + 10, network >> host_bits)
+    }
+
+    pub(super) fn account(&self, domain: Domain, did: &Did) -> Blind {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write_u8(domain);
+        did.hash(&mut hasher);
+        Blind(hasher.finish128().as_u128())
+    }
+
+    pub(super) fn account_at(&self, domain: Domain, client: ClientIp, did: &Did) -> Blind {
+        let (family, network) = network_bits(client);
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(&packed(domain, family, network));
+        did.hash(&mut hasher);
+        Blind(hasher.finish128().as_u128())
+    }
+
+    fn numbers(&self, domain: Domain, family: u8, network: u64) -> Blind {
+        let hasher = SipHasher13::new_with_key(&self.0);
+        Blind(hasher.hash(&packed(domain, family, network)).as_u128())
+    }
+}
+
+/// The address family, and an IPv4 address or the upper half of an IPv6 one.
+fn network_bits(client: ClientIp) -> (u8, u64) {
+    match client.network() {
+        IpAddr::V4(address) => (4, u64::from(u32::from(address))),
+        IpAddr::V6(address) => (6, (u128::from(address) >> 64) as u64),
+    }
+}
+
+fn packed(domain: Domain, family: u8, network: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let [first, second, rest @ ..] = &mut bytes;
+    (*first, *second) = (domain, family);
+    if let Some(last) = rest.last_chunk_mut() {
+        *last = network.to_be_bytes();
+    }
+    bytes
+}
+
+/// The key in use and the one before it.
+#[derive(Clone, Copy)]
+pub(super) struct BlindKeys {
+    pub(super) current: BlindKey,
+    pub(super) previous: Option<BlindKey>,
+}
+
+impl BlindKeys {
+    pub(super) fn random() -> Self {
+        Self {
+            current: BlindKey::random(),
+            previous: None,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn rotated(self) -> Self {
+        Self {
+            current: BlindKey::random(),
+            previous: Some(self.current),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> ClientIp {
+        ClientIp::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn one_site_is_one_subject_and_rules_are_counted_apart() {
+        let key = BlindKey::random();
+        assert_eq!(
+            key.address(1, ip("2001:db8::1")),
+            key.address(1, ip("2001:db8::2"))
+        );
+        assert_ne!(
+            key.address(1, ip("2001:db8::1")),
+            key.address(1, ip("2001:db8:0:1::"))
+        );
+        assert_ne!(
+            key.address(1, ip("192.0.2.1")),
+            key.address(2, ip("192.0.2.1"))
+        );
+        assert_ne!(
+            key.address(1, ip("0.0.0.1")),
+            key.address(1, ip("0:0:0:1::"))
+        );
+        assert_eq!(
+            key.wide_network(1, ip("192.0.2.1")),
+            key.wide_network(1, ip("192.0.9.9"))
+        );
+    }
+
+    #[test]
+    fn another_key_gives_another_hash() {
+        let did = Did::parse("did:plc:abc").unwrap();
+        let (today, tomorrow) = (BlindKey::random(), BlindKey::random());
+        assert_eq!(today.account(1, &did), today.account(1, &did));
+        assert_ne!(today.account(1, &did), tomorrow.account(1, &did));
+        assert_ne!(
+            today.account_at(1, ip("192.0.2.1"), &did),
+            today.account_at(1, ip("192.0.2.2"), &did)
+        );
+    }
+}

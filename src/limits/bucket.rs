@@ -1,0 +1,71 @@
+//! Pure. A budget of bytes that fills up evenly: GCRA in one number.
+//!
+//! Bytes come in lumps of any size, so a log of them would be large; here a minute's
+//! worth may be spent at once, and on average no more than a minute's worth a
+//! minute (so at most twice that in any one minute).
+
+/// When the budget would be full again, on a clock of microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bucket {
+    full_at: u64,
+}
+
+/// The minute in which a whole budget comes back.
+const FILL_US: u64 = 60_000_000;
+
+impl Bucket {
+    /// Spends `bytes` of a budget of `per_minute`, or says how many microseconds
+    /// until there is enough. More than a whole budget is never enough: it is
+    /// admitted only when the budget is full, so that it passes at last.
+    pub(super) fn spend(&mut self, now_us: u64, bytes: u64, per_minute: u64) -> Result<(), u64> {
+        let cost = bytes.saturating_mul(FILL_US) / per_minute.max(1);
+        let full_at = self.full_at.max(now_us);
+        let owed = full_at - now_us;
+        let room = FILL_US.saturating_sub(cost.min(FILL_US));
+        if owed > room {
+            return Err(owed - room);
+        }
+        self.full_at = full_at.saturating_add(cost);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_stretch_of_time_passes_more_than_it_earns_and_one_budget(
+            spends in proptest::collection::vec((0u64..20_000_000, 1u64..500), 1..200),
+        ) {
+            let per_minute = 1_000;
+            let mut bucket = Bucket::default();
+            let mut now = 0;
+            let mut passed = 0u64;
+            for (gap, bytes) in spends {
+                now += gap;
+                match bucket.spend(now, bytes, per_minute) {
+                    Ok(()) => passed += bytes,
+                    Err(wait) => {
+                        prop_assert!(bucket.spend(now + wait - 1, bytes, per_minute).is_err());
+                        let mut later = bucket;
+                        prop_assert!(later.spend(now + wait, bytes, per_minute).is_ok());
+                    }
+                }
+                prop_assert!(passed <= per_minute + now * per_minute / FILL_US + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_quiet_minute_fills_the_budget() {
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.spend(0, 100, 100), Ok(()));
+        assert_eq!(bucket.left(FILL_US / 2, 100), 50);
+        assert_eq!(bucket.spend(FILL_US / 2, 51, 100), Err(600_000));
+        assert_eq!(bucket.spend(FILL_US, 100, 100), Ok(()));
+    }
+}

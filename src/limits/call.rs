@@ -1,0 +1,59 @@
+//! Layer 3: an account's calls, after its token has been verified.
+
+use std::sync::atomic::Ordering;
+
+use super::{Decision, LimitError, Limits, Rule, WhenAway};
+use crate::types::{Did, Nsid};
+
+impl Limits {
+    /// Whether this account may make this call now.
+    pub fn check_did(&self, did: &Did, call: Nsid) -> Decision {
+        let inner = &*self.inner;
+        let settings = inner.settings.load();
+        let rule = Rule::of_call(call);
+        let plain = || Decision::unlimited(rule, settings.quota(rule));
+        if let Some(retry_after) = inner.boxed(&settings, || inner.account_subject(did)) {
+            let rule = Rule::PenaltyBox;
+            return plain().refused_by(LimitError::Reached { rule, retry_after });
+        }
+        let away = inner.shared_state_away.load(Ordering::Relaxed);
+        if away && WhenAway::of_call(call) == WhenAway::Closed {
+            let retry_after = settings.penalties.shared_every;
+            return plain().refused_by(LimitError::SharedStateAway { retry_after });
+        }
+        // Calls without a rule of their own are still counted apart.
+        let domain = match rule {
+            Rule::DidDefault => CALLS + call as u8,
+            _ => rule as u8,
+        };
+        let decision = inner.take_account(&settings, rule, domain, did, inner.clock.tick());
+        let decision = inner.settle(&settings, decision);
+        if decision.refused.is_none() {
+            return decision;
+        }
+        inner.lapse(did);
+        inner.strike(&settings, inner.account_subject(did), decision)
+    }
+}
+
+impl super::Inner {
+    /// The account's good standing starts over.
+    pub(super) fn lapse(&self, did: &Did) {
+        let now = self.clock.unix_ms() / 1_000;
+        self.good_standing.lapse(did, &self.keys.load().keys, now);
+    }
+}
+
+/// Above every rule's number, below the notes'.
+const CALLS: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_do_not_overlap() {
+        assert!(Rule::ALL.len() < usize::from(CALLS));
+        assert!(usize::from(CALLS) + Nsid::ALL.len() < 200);
+    }
+}

@@ -1,0 +1,176 @@
+//! Layer 1: connections, before any cryptography.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::counts::Held;
+use super::{Inner, LimitError, Limits, Rule, Settings, count_refusal};
+use crate::types::ClientIp;
+
+/// One open connection; counted until dropped.
+pub struct ConnectionPermit {
+    _node: NodePermit,
+    address: Option<Held<()>>,
+}
+
+/// One TLS handshake under way; counted until dropped.
+pub struct HandshakePermit {
+    _node: NodePermit,
+}
+
+impl Limits {
+    /// Whether a stranger's connection may stay. Ask before TLS, and hold the permit
+    /// as long as the socket.
+    pub fn admit_connection(&self, client: ClientIp) -> Result<ConnectionPermit, LimitError> {
+        self.identify_connection(self.admit_proxy_connection()?, client)
+    }
+
+    /// A connection of a trusted proxy, which is not itself limited by address.
+    pub fn admit_proxy_connection(&self) -> Result<ConnectionPermit, LimitError> {
+        let settings = self.inner.settings.load();
+        let node = NodePermit::enter(
+            &self.inner,
+            |inner| &inner.connections,
+            Rule::ConnectionsTotal,
+            settings.connections.total,
+            &settings,
+        )?;
+        Ok(ConnectionPermit {
+            _node: node,
+            address: None,
+        })
+    }
+
+    /// Who is behind a proxy's connection, once its PROXY header has been read.
+    pub fn identify_connection(
+        &self,
+        mut permit: ConnectionPermit,
+        client: ClientIp,
+    ) -> Result<ConnectionPermit, LimitError> {
+        let settings = self.inner.settings.load();
+        if settings.exempts(client) {
+            return Ok(permit);
+        }
+        self.inner.refuse_boxed_stranger(&settings, client)?;
+        self.inner.limit_connection_rate(&settings, client)?;
+        permit.address = self.inner.hold_connection(&settings, client)?;
+        Ok(permit)
+    }
+
+    /// Whether one more handshake may start. Hold the permit until it has ended.
+    pub fn admit_handshake(&self) -> Result<HandshakePermit, LimitError> {
+        let settings = self.inner.settings.load();
+        let node = NodePermit::enter(
+            &self.inner,
+            |inner| &inner.handshakes,
+            Rule::Handshakes,
+            settings.connections.handshakes,
+            &settings,
+        )?;
+        Ok(HandshakePermit { _node: node })
+    }
+}
+
+impl Inner {
+    /// An address in the penalty box is refused here, unless an account proved itself
+    /// from it lately: then its requests are told apart at layer 2.
+    fn refuse_boxed_stranger(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+    ) -> Result<(), LimitError> {
+        match self.boxed(settings, || self.address_subject(client)) {
+            Some(retry_after) if !self.has_familiar_accounts(settings, client) => {
+                Err(LimitError::Reached {
+                    rule: Rule::PenaltyBox,
+                    retry_after,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn limit_connection_rate(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+    ) -> Result<(), LimitError> {
+        let now = self.clock.tick();
+        let (decision, _) = self.take_address(settings, Rule::ConnectionRate, client, now);
+        let decision = self.settle(settings, decision);
+        if decision.refused.is_some() {
+            let subject = self.address_subject(client);
+            return self.strike(settings, subject, decision).admit();
+        }
+        Ok(())
+    }
+
+    fn hold_connection(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+    ) -> Result<Option<Held<()>>, LimitError> {
+        let rule = Rule::ConnectionsIp;
+        let keys = self.keys.load().keys;
+        let name = |key: &super::BlindKey| key.address(rule as u8, client);
+        let enter = |most| {
+            let previous = keys.previous.as_ref().map(name);
+            self.connections_ip
+                .enter(name(&keys.current), previous, most, || ())
+        };
+        if let Some(held) = enter(settings.connections.per_ip) {
+            return Ok(Some(held));
+        }
+        let dry_run = settings.dry_run.contains(rule);
+        count_refusal(rule, dry_run);
+        if dry_run {
+            return Ok(enter(u32::MAX));
+        }
+        let retry_after = FULL_RETRY_AFTER;
+        Err(LimitError::Reached { rule, retry_after })
+    }
+}
+
+/// A place among those of the whole node.
+struct NodePermit {
+    inner: Arc<Inner>,
+    count: fn(&Inner) -> &AtomicU32,
+}
+
+impl NodePermit {
+    fn enter(
+        inner: &Arc<Inner>,
+        count: fn(&Inner) -> &AtomicU32,
+        rule: Rule,
+        most: u32,
+        settings: &Settings,
+    ) -> Result<Self, LimitError> {
+        let permit = Self {
+            inner: Arc::clone(inner),
+            count,
+        };
+        let before = count(inner).fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!("relay_limits_open", "rule" => rule.name()).set(f64::from(before) + 1.0);
+        if before < most {
+            return Ok(permit);
+        }
+        let dry_run = settings.dry_run.contains(rule);
+        count_refusal(rule, dry_run);
+        if dry_run {
+            return Ok(permit);
+        }
+        // Dropping the permit takes back what was counted.
+        let retry_after = FULL_RETRY_AFTER;
+        Err(LimitError::NodeFull { rule, retry_after })
+    }
+}
+
+impl Drop for NodePermit {
+    fn drop(&mut self) {
+        (self.count)(&self.inner).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Nobody can know when a connection will close; this only spreads the next tries.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -1,0 +1,155 @@
+//! How many things each subject holds open at once. A count lives as long as the
+//! permits that make it up, so the map is as large as what is open and no larger.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::blind::Blind;
+
+/// Open things by subject, with a value that a subject's holders share.
+pub(super) struct Counts<V> {
+    shards: Box<[Mutex<HashTable<Count<V>>>; SHARDS]>,
+}
+
+struct Count<V> {
+    key: Blind,
+    open: u32,
+    shared: Arc<V>,
+}
+
+/// One open thing; counted until dropped.
+pub(super) struct Held<V> {
+    counts: Arc<Counts<V>>,
+    key: Blind,
+    pub(super) shared: Arc<V>,
+}
+
+impl<V> Counts<V> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+        })
+    }
+
+    /// Counts one more, unless the subject then holds more than `most`. What it holds
+    /// under the blind key before this one counts as well.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        key: Blind,
+        previous: Option<Blind>,
+        most: u32,
+        fresh: impl FnOnce() -> V,
+    ) -> Option<Held<V>> {
+        let before = previous.map_or(0, |previous| self.open(previous));
+        let mut shard = self.shard(key).lock();
+        let shared = match shard.find_mut(key.low(), |count| count.key == key) {
+            Some(count) if count.open.saturating_add(before) >= most => return None,
+            Some(count) => {
+                count.open += 1;
+                Arc::clone(&count.shared)
+            }
+            None if before >= most => return None,
+            None => {
+                let shared = Arc::new(fresh());
+                let count = Count {
+                    key,
+                    open: 1,
+                    shared: Arc::clone(&shared),
+                };
+                shard.insert_unique(key.low(), count, |count| count.key.low());
+                shared
+            }
+        };
+        drop(shard);
+        Some(Held {
+            counts: Arc::clone(self),
+            key,
+            shared,
+        })
+    }
+
+    fn open(&self, key: Blind) -> u32 {
+        let shard = self.shard(key).lock();
+        shard
+            .find(key.low(), |count| count.key == key)
+            .map_or(0, |count| count.open)
+    }
+}
+
+impl<V> Counts<V> {
+    fn shard(&self, key: Blind) -> &Mutex<HashTable<Count<V>>> {
+        // The mask is below the length of the array.
+        &self.shards[key.high() as usize & (SHARDS - 1)]
+    }
+}
+
+impl<V> Drop for Held<V> {
+    fn drop(&mut self) {
+        let mut shard = self.counts.shard(self.key).lock();
+        if let Ok(mut found) = shard.find_entry(self.key.low(), |count| count.key == self.key) {
+            let count = found.get_mut();
+            count.open -= 1;
+            if count.open == 0 {
+                found.remove();
+            }
+        }
+    }
+}
+
+/// A power of two, to be a mask.
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::blind::BlindKey;
+    use crate::types::Did;
+
+    fn subject() -> Blind {
+        BlindKey::random().account(0, &Did::parse("did:plc:abc").unwrap())
+    }
+
+    fn entries(counts: &Counts<()>) -> usize {
+        counts.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    #[test]
+    fn the_most_may_be_open_and_closing_one_lets_the_next_in() {
+        let (counts, key) = (Counts::<()>::new(), subject());
+        let first = counts.enter(key, None, 2, || ()).unwrap();
+        let second = counts.enter(key, None, 2, || ()).unwrap();
+        assert!(counts.enter(key, None, 2, || ()).is_none());
+        drop(first);
+        let third = counts.enter(key, None, 2, || ()).unwrap();
+        drop((second, third));
+        assert_eq!(entries(&counts), 0, "nothing open, nothing kept");
+    }
+
+    #[test]
+    fn what_was_opened_under_the_key_before_still_counts() {
+        let counts = Counts::<()>::new();
+        let (yesterday, today) = (subject(), subject());
+        let _held = counts.enter(yesterday, None, 1, || ()).unwrap();
+        assert!(counts.enter(today, Some(yesterday), 1, || ()).is_none());
+        assert!(counts.enter(today, None, 1, || ()).is_some());
+    }
+
+    #[test]
+    fn many_at_once_never_exceed_the_most() {
+        let (counts, key) = (Counts::<()>::new(), subject());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        let held = counts.enter(key, None, 3, || ());
+                        assert!(counts.open(key) <= 3);
+                        drop(held);
+                    }
+                });
+            }
+        });
+        assert_eq!(entries(&counts), 0);
+    }
+}

@@ -1,0 +1,187 @@
+//! Pure. The answer to "may this one?", and what the other end hears of it.
+
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+
+use super::rule::Rule;
+use super::table::Place;
+use super::window::{Quota, Verdict};
+
+/// What a window said about one request.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub rule: Rule,
+    pub limit: u16,
+    pub window: Duration,
+    pub remaining: u16,
+    /// Until the next place comes back.
+    pub reset: Duration,
+    /// Why not, if not.
+    pub refused: Option<LimitError>,
+    pub(super) places: Places,
+}
+
+/// The places that a request took, to be given back when its token verifies.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    pub(super) window: Option<Place>,
+    pub(super) familiar: Option<Place>,
+}
+
+/// A refusal. Names the rule and the wait; never who was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LimitError {
+    #[error("limit {} reached", rule.name())]
+    Reached { rule: Rule, retry_after: Duration },
+    #[error("node is full: {}", rule.name())]
+    NodeFull { rule: Rule, retry_after: Duration },
+    #[error("shared limiter state is away")]
+    SharedStateAway { retry_after: Duration },
+}
+
+impl LimitError {
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::Reached { retry_after, .. }
+            | Self::NodeFull { retry_after, .. }
+            | Self::SharedStateAway { retry_after } => *retry_after,
+        }
+    }
+}
+
+impl Decision {
+    pub(super) fn of(rule: Rule, quota: Quota, verdict: Verdict) -> Self {
+        Self {
+            rule,
+            limit: quota.limit,
+            window: millis(quota.span_ms()),
+            remaining: verdict.remaining,
+            reset: millis(verdict.reset_ms),
+            refused: verdict.wait_ms.map(|wait| LimitError::Reached {
+                rule,
+                retry_after: millis(wait),
+            }),
+            places: Places::default(),
+        }
+    }
+
+    /// Refused by something other than its own window.
+    #[must_use]
+    pub(super) fn refused_by(mut self, error: LimitError) -> Self {
+        self.remaining = 0;
+        self.reset = self.reset.max(error.retry_after());
+        self.refused = Some(error);
+        self
+    }
+
+    /// The refusal as an error, for `?`.
+    pub fn admit(&self) -> Result<(), LimitError> {
+        self.refused.map_or(Ok(()), Err)
+    }
+
+    /// The one that the other end should hear of: the refusal, else the one with the
+    /// smaller part of its allowance left.
+    #[must_use]
+    pub fn tighter(self, other: Self) -> Self {
+        if self.refused.is_some() != other.refused.is_some() {
+            return if self.refused.is_some() { self } else { other };
+        }
+        let left =
+            |this: &Self, that: &Self| u32::from(this.remaining) * u32::from(that.limit.max(1));
+        if left(&other, &self) < left(&self, &other) {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// Writes the headers that ATProto servers send: the allowance, what is left of
+    /// it, the UNIX second at which the next place comes back, and `limit;w=seconds`;
+    /// on a refusal also `Retry-After`. `unix_now` is the time since 1970.
+    pub fn write_headers(&self, headers: &mut HeaderMap, unix_now: Duration) {
+        let reset = seconds_up(unix_now.saturating_add(self.reset));
+        headers.insert(LIMIT, HeaderValue::from(self.limit));
+        headers.insert(REMAINING, HeaderValue::from(self.remaining));
+        headers.insert(RESET, HeaderValue::from(reset));
+        let policy = format!("{};w={}", self.limit, seconds_up(self.window));
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            headers.insert(POLICY, policy);
+        }
+        if let Some(refused) = &self.refused {
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(retry_after_seconds(refused.retry_after())),
+            );
+        }
+    }
+}
+
+/// Whole seconds for `Retry-After`: rounded up, and at least 1, so that whoever
+/// waits exactly so long gets in.
+pub fn retry_after_seconds(wait: Duration) -> u64 {
+    seconds_up(wait).max(1)
+}
+
+fn seconds_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+pub(super) fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
+}
+
+/// The headers, for the list that CORS exposes to scripts.
+pub const HEADERS: [HeaderName; 4] = [LIMIT, REMAINING, RESET, POLICY];
+
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(limit: u16, remaining: u16, wait_ms: Option<u32>) -> Decision {
+        let verdict = Verdict {
+            remaining,
+            reset_ms: wait_ms.unwrap_or(30_000),
+            wait_ms,
+        };
+        Decision::of(Rule::Ip, Quota::per_minute(limit), verdict)
+    }
+
+    #[test]
+    fn headers_say_what_atproto_clients_read() {
+        let mut headers = HeaderMap::new();
+        decision(60, 0, Some(1_001)).write_headers(&mut headers, Duration::from_millis(999_500));
+        let expected = [
+            ("ratelimit-limit", "60"),
+            ("ratelimit-remaining", "0"),
+            ("ratelimit-reset", "1001"),
+            ("ratelimit-policy", "60;w=60"),
+            ("retry-after", "2"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(headers.get(name).unwrap(), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_admitted_request_is_not_told_to_wait() {
+        let mut headers = HeaderMap::new();
+        decision(60, 5, None).write_headers(&mut headers, Duration::ZERO);
+        assert!(headers.get("retry-after").is_none());
+    }
+
+    #[test]
+    fn the_other_end_hears_of_the_tightest_limit() {
+        let tighter = decision(60, 30, None).tighter(decision(200, 20, None));
+        assert_eq!(tighter.limit, 200);
+        let tighter = decision(60, 30, None).tighter(decision(200, 180, None));
+        assert_eq!(tighter.limit, 60);
+        let tighter = decision(5, 0, None).tighter(decision(200, 0, Some(5)));
+        assert_eq!(tighter.limit, 200, "a refusal comes first");
+    }
+}

@@ -1,0 +1,145 @@
+//! Limits that grow with an account's time without a refusal. Known to this node
+//! and in memory only: after a restart everyone starts at the plain limits.
+
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::blind::{Blind, BlindKey, BlindKeys};
+use super::settings::{GoodStanding, Settings};
+use crate::types::Did;
+
+/// Since when each account has been in good standing.
+pub(super) struct Record {
+    shards: Box<[Mutex<HashTable<Entry>>; SHARDS]>,
+}
+
+struct Entry {
+    key: Blind,
+    /// Seconds since 1970.
+    since: i64,
+    seen: i64,
+}
+
+impl Record {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+        }
+    }
+
+    /// What to add to the account's limits, in percent. Notes that it was seen.
+    pub(super) fn bonus(&self, did: &Did, keys: &BlindKeys, now: i64, settings: &Settings) -> u16 {
+        if !settings.good_standing.enabled {
+            return 0;
+        }
+        let name = |key: &BlindKey| key.account(DOMAIN, did);
+        let key = name(&keys.current);
+        let moved = keys
+            .previous
+            .as_ref()
+            .and_then(|previous| self.remove(name(previous)));
+        let mut shard = self.shard(key).lock();
+        if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
+            entry.seen = now;
+            return bonus_percent(now - entry.since, &settings.good_standing);
+        }
+        let since = moved.map_or(now, |entry| entry.since);
+        if shard.len() < (settings.tables.did_keys as usize).div_ceil(SHARDS) {
+            let entry = Entry {
+                key,
+                since,
+                seen: now,
+            };
+            shard.insert_unique(key.low(), entry, |entry| entry.key.low());
+        }
+        bonus_percent(now - since, &settings.good_standing)
+    }
+
+    /// The account was refused: its time starts over.
+    pub(super) fn lapse(&self, did: &Did, keys: &BlindKeys, now: i64) {
+        let key = keys.current.account(DOMAIN, did);
+        let mut shard = self.shard(key).lock();
+        if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
+            entry.since = now;
+        }
+    }
+
+    /// Forgets accounts that were not seen for as long as it takes to grow once.
+    pub(super) fn sweep(&self, now: i64, settings: &GoodStanding) {
+        let most = seconds(settings).saturating_mul(2);
+        for shard in self.shards.iter() {
+            shard.lock().retain(|entry| now - entry.seen < most);
+        }
+    }
+
+    fn remove(&self, key: Blind) -> Option<Entry> {
+        let mut shard = self.shard(key).lock();
+        let found = shard.find_entry(key.low(), |entry| entry.key == key);
+        found.ok().map(|entry| entry.remove().0)
+    }
+
+    fn shard(&self, key: Blind) -> &Mutex<HashTable<Entry>> {
+        // The mask is below the length of the array.
+        &self.shards[key.high() as usize & (SHARDS - 1)]
+    }
+}
+
+/// One step for each stretch, up to the most.
+fn bonus_percent(good_for: i64, settings: &GoodStanding) -> u16 {
+    let steps = u16::try_from(good_for.max(0) / seconds(settings)).unwrap_or(u16::MAX);
+    steps
+        .saturating_mul(settings.step_percent)
+        .min(settings.most_percent)
+}
+
+fn seconds(settings: &GoodStanding) -> i64 {
+    i64::try_from(settings.step_after.as_secs())
+        .unwrap_or(i64::MAX)
+        .max(1)
+}
+
+/// Apart from every rule's number.
+const DOMAIN: super::blind::Domain = 210;
+
+/// A power of two, to be a mask.
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3_600;
+
+    #[test]
+    fn limits_grow_step_by_step_up_to_a_bound_and_start_over_after_a_refusal() {
+        let mut settings = Settings::default();
+        settings.good_standing.enabled = true;
+        let (record, keys) = (Record::new(), BlindKeys::random());
+        let did = Did::parse("did:plc:abc").unwrap();
+        let bonus = |day: i64| record.bonus(&did, &keys, day * DAY, &settings);
+        assert_eq!(bonus(0), 0);
+        assert_eq!(bonus(1), 10);
+        assert_eq!(bonus(3), 30);
+        assert_eq!(bonus(50), 100);
+        record.lapse(&did, &keys, 50 * DAY);
+        assert_eq!(bonus(50), 0);
+        let keys = keys.rotated();
+        assert_eq!(
+            record.bonus(&did, &keys, 52 * DAY, &settings),
+            20,
+            "survives a new key"
+        );
+    }
+
+    #[test]
+    fn nobody_grows_unless_the_operator_says_so() {
+        let (record, keys) = (Record::new(), BlindKeys::random());
+        let did = Did::parse("did:plc:abc").unwrap();
+        for day in 0..100 {
+            assert_eq!(
+                record.bonus(&did, &keys, day * DAY, &Settings::default()),
+                0
+            );
+        }
+    }
+}

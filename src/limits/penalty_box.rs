@@ -1,0 +1,188 @@
+//! The offenders that this node knows of, by blind key: its own, and what other
+//! nodes and operators decided. Bounded; looking is free while nobody is in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::blind::{Blind, BlindKeys};
+use super::penalty::{Conduct, Stay};
+use super::settings::Settings;
+
+pub(super) struct PenaltyBox {
+    /// Apart from the tables' keys: these are shared by the nodes.
+    keys: ArcSwap<BlindKeys>,
+    shards: Box<[Mutex<HashTable<Offender>>; SHARDS]>,
+    /// No stay ends later than this; before it, nobody needs to look.
+    latest_until: AtomicI64,
+    /// Stays that this node decided and has not told the others of.
+    untold: Mutex<Vec<(Blind, Stay)>>,
+}
+
+struct Offender {
+    key: Blind,
+    conduct: Conduct,
+}
+
+/// The same subject under the key in use and the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject {
+    pub(super) current: Blind,
+    pub(super) previous: Option<Blind>,
+}
+
+impl PenaltyBox {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: ArcSwap::from_pointee(BlindKeys::random()),
+            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+            latest_until: AtomicI64::new(0),
+            untold: Mutex::default(),
+        }
+    }
+
+    /// Whether anyone may be in the box at all.
+    pub(super) fn is_in_use(&self, now: i64) -> bool {
+        self.latest_until.load(Ordering::Relaxed) > now
+    }
+
+    /// Names a subject by a function from key to hash.
+    pub(super) fn subject(&self, name: impl Fn(&super::blind::BlindKey) -> Blind) -> Subject {
+        let keys = self.keys.load();
+        Subject {
+            current: name(&keys.current),
+            previous: keys.previous.as_ref().map(name),
+        }
+    }
+
+    pub(super) fn stays_for(
+        &self,
+        subject: Subject,
+        now: i64,
+        settings: &Settings,
+    ) -> Option<Duration> {
+        let look = |key: Blind| {
+            let shard = self.shard(key).lock();
+            let found = shard.find(key.low(), |offender| offender.key == key)?;
+            found.conduct.stays_for(now, &settings.penalties)
+        };
+        look(subject.current).max(subject.previous.and_then(look))
+    }
+
+    /// Counts a refusal; how long the subject stays if that was one too many.
+    pub(super) fn strike(
+        &self,
+        subject: Subject,
+        now: i64,
+        settings: &Settings,
+    ) -> Option<Duration> {
+        let mut shard = self.shard(subject.current).lock();
+        let conduct = conduct_of(&mut shard, subject.current, now, settings)?;
+        let stay = conduct.strike(now, &settings.penalties)?;
+        drop(shard);
+        self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
+        metrics::counter!("relay_limits_penalties_total").increment(1);
+        let mut untold = self.untold.lock();
+        if untold.len() < UNTOLD_MAX {
+            untold.push((subject.current, stay));
+        }
+        Some(millis(stay.until - now))
+    }
+
+    /// Takes over what another node or an operator decided; a stay in the past lifts.
+    pub(super) fn adopt(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
+        let mut shard = self.shard(key).lock();
+        if let Some(conduct) = conduct_of(&mut shard, key, now, settings) {
+            conduct.adopt(stay);
+            self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
+        }
+    }
+
+    /// Stays to tell the other nodes of; each is given once.
+    pub(super) fn take_untold(&self) -> Vec<(Blind, Stay)> {
+        std::mem::take(&mut *self.untold.lock())
+    }
+
+    /// Whoever is in the box now.
+    pub(super) fn inmates(&self, now: i64, settings: &Settings) -> Vec<(Blind, Stay)> {
+        let mut inmates = Vec::new();
+        for shard in self.shards.iter() {
+            let shard = shard.lock();
+            let here = shard.iter().filter(|offender| {
+                offender
+                    .conduct
+                    .stays_for(now, &settings.penalties)
+                    .is_some()
+            });
+            inmates.extend(here.map(|offender| (offender.key, offender.conduct.stay())));
+        }
+        inmates
+    }
+
+    /// Uses these keys from now on: the nodes' common ones.
+    pub(super) fn use_keys(&self, keys: BlindKeys) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    /// Drops what is forgiven.
+    pub(super) fn sweep(&self, now: i64, settings: &Settings) -> usize {
+        let mut kept = 0;
+        for shard in self.shards.iter() {
+            let mut shard = shard.lock();
+            shard.retain(|offender| !offender.conduct.is_forgotten(now, &settings.penalties));
+            kept += shard.len();
+        }
+        kept
+    }
+
+    fn shard(&self, key: Blind) -> &Mutex<HashTable<Offender>> {
+        // The mask is below the length of the array.
+        &self.shards[key.high() as usize & (SHARDS - 1)]
+    }
+}
+
+/// The subject's record, a fresh one if there is room, or nothing: whoever finds no
+/// room is still limited, only not remembered.
+fn conduct_of<'a>(
+    shard: &'a mut HashTable<Offender>,
+    key: Blind,
+    now: i64,
+    settings: &Settings,
+) -> Option<&'a mut Conduct> {
+    let most = (settings.tables.penalties as usize).div_ceil(SHARDS);
+    if shard.len() >= most
+        && shard
+            .find(key.low(), |offender| offender.key == key)
+            .is_none()
+    {
+        shard.retain(|offender| !offender.conduct.is_forgotten(now, &settings.penalties));
+        if shard.len() >= most {
+            return None;
+        }
+    }
+    let fresh = || Offender {
+        key,
+        conduct: Conduct::default(),
+    };
+    let entry = shard.entry(
+        key.low(),
+        |offender| offender.key == key,
+        |offender| offender.key.low(),
+    );
+    Some(&mut entry.or_insert_with(fresh).into_mut().conduct)
+}
+
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// A power of two, to be a mask.
+const SHARDS: usize = 64;
+
+/// More than a node decides between two exchanges unless it is under attack by more
+/// than the box can hold anyway.
+const UNTOLD_MAX: usize = 4_096;

@@ -1,0 +1,186 @@
+//! Layer 2: requests, before their tokens are looked at.
+//!
+//! The window of an address counts what proved nothing: a request takes a place and
+//! gets it back when its token verifies, so a thousand phones behind one carrier
+//! address are not one user. An account that proved itself lately from an address
+//! keeps a small reserve there, so a neighbour who spends the window cannot lock it
+//! out. How many tokens an address can make us check is bounded in either case.
+
+use std::time::Duration;
+
+use super::table::Names;
+use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick};
+use crate::types::{ClientIp, Did};
+
+impl Limits {
+    /// Whether a request from this address may go on. `claims` is the account that a
+    /// well-formed token names, not yet verified.
+    pub fn check_ip(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
+        let inner = &*self.inner;
+        let settings = inner.settings.load();
+        let now = inner.clock.tick();
+        if settings.exempts(client) {
+            return Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip));
+        }
+        let decision = inner.check_window(&settings, client, claims, now);
+        match claims {
+            Some(_) if decision.refused.is_none() => {
+                inner.check_verifications(&settings, client, decision, now)
+            }
+            _ => decision,
+        }
+    }
+
+    /// The token verified: the request gets its place back, and the account is known
+    /// at this address for a while.
+    pub fn proved(&self, decision: &Decision, client: ClientIp, did: &Did) {
+        let inner = &*self.inner;
+        let settings = inner.settings.load();
+        if settings.exempts(client) {
+            return;
+        }
+        let places = &decision.places;
+        for place in [places.window, places.familiar].into_iter().flatten() {
+            inner.addresses.give_back(place);
+        }
+        inner.note_familiar(&settings, client, did);
+    }
+}
+
+impl Inner {
+    fn check_window(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+        claims: Option<&Did>,
+        now: Tick,
+    ) -> Decision {
+        if let Some(retry_after) = self.boxed(settings, || self.address_subject(client)) {
+            let rule = Rule::PenaltyBox;
+            let refused = Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip))
+                .refused_by(LimitError::Reached { rule, retry_after });
+            return self
+                .use_reserve(settings, client, claims, now)
+                .unwrap_or(refused);
+        }
+        let (decision, place) = self.take_address(settings, Rule::Ip, client, now);
+        let mut decision = self.settle(settings, decision);
+        if decision.refused.is_none() {
+            decision.places.window = Some(place);
+            return decision;
+        }
+        if let Some(reserve) = self.use_reserve(settings, client, claims, now) {
+            return reserve;
+        }
+        self.strike(settings, self.address_subject(client), decision)
+    }
+
+    /// The reserve of an account that proved itself lately from this address.
+    fn use_reserve(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+        claims: Option<&Did>,
+        now: Tick,
+    ) -> Option<Decision> {
+        let did = claims?;
+        let keys = self.keys.load();
+        let known_for =
+            u32::try_from(settings.requests.familiar_for.as_millis()).unwrap_or(u32::MAX);
+        let known_under = |key: &super::BlindKey| {
+            let name = key.account_at(FAMILIAR_ACCOUNT, client, did);
+            self.addresses.noted_within(name, known_for, now)
+        };
+        let previous = keys.previous_at(now, settings);
+        if !known_under(&keys.keys.current) && !previous.is_some_and(known_under) {
+            return None;
+        }
+        let rule = Rule::Familiar;
+        let name = |key: &super::BlindKey| key.account_at(rule as u8, client, did);
+        let names = Names {
+            current: name(&keys.keys.current),
+            previous: previous.map(name),
+            wide: || keys.keys.current.wide_network(rule as u8, client),
+        };
+        let quota = settings.quota(rule);
+        let (verdict, place) = self
+            .addresses
+            .take(names, settings.tables.ip_keys, now, quota);
+        let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
+        if decision.refused.is_none() {
+            decision.places.familiar = Some(place);
+        }
+        Some(decision)
+    }
+
+    /// A request whose token is about to be checked. Those that came in by their
+    /// reserve have a bound of their own, which strangers cannot spend.
+    fn check_verifications(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+        decision: Decision,
+        now: Tick,
+    ) -> Decision {
+        let rule = Rule::Verifications;
+        let by_reserve = decision.places.familiar.is_some();
+        let domain = if by_reserve {
+            RESERVED_VERIFICATIONS
+        } else {
+            rule as u8
+        };
+        let (checked, _) = self.take_address_as(settings, (rule, domain), client, now);
+        let checked = self.settle(settings, checked);
+        let Some(refused) = checked.refused else {
+            return decision;
+        };
+        self.strike(
+            settings,
+            self.address_subject(client),
+            decision.refused_by(refused),
+        )
+    }
+
+    fn note_familiar(&self, settings: &Settings, client: ClientIp, did: &Did) {
+        let (now, keys_max) = (self.clock.tick(), settings.tables.ip_keys);
+        let keys = self.keys.load();
+        let key = &keys.keys.current;
+        self.addresses
+            .note(key.account_at(FAMILIAR_ACCOUNT, client, did), keys_max, now);
+        self.addresses
+            .note(key.address(FAMILIAR_ADDRESS, client), keys_max, now);
+    }
+
+    /// Whether any account proved itself lately from this address.
+    pub(super) fn has_familiar_accounts(&self, settings: &Settings, client: ClientIp) -> bool {
+        let now = self.clock.tick();
+        let keys = self.keys.load();
+        let known_for =
+            u32::try_from(settings.requests.familiar_for.as_millis()).unwrap_or(u32::MAX);
+        let known_under = |key: &super::BlindKey| {
+            let name = key.address(FAMILIAR_ADDRESS, client);
+            self.addresses.noted_within(name, known_for, now)
+        };
+        known_under(&keys.keys.current) || keys.previous_at(now, settings).is_some_and(known_under)
+    }
+}
+
+impl Decision {
+    /// For those whom no rule applies to.
+    pub(super) fn unlimited(rule: Rule, quota: super::Quota) -> Self {
+        Self {
+            rule,
+            limit: quota.limit,
+            window: super::millis(quota.span_ms()),
+            remaining: quota.limit,
+            reset: Duration::ZERO,
+            refused: None,
+            places: super::decision::Places::default(),
+        }
+    }
+}
+
+/// Notes and windows that are kept apart from every rule's number.
+const FAMILIAR_ACCOUNT: u8 = 200;
+const FAMILIAR_ADDRESS: u8 = 201;
+const RESERVED_VERIFICATIONS: u8 = 202;

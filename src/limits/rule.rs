@@ -1,0 +1,145 @@
+//! Pure. The closed list of rules, in the order in which a stranger meets them.
+
+use crate::types::Nsid;
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// One rule: the label of its metrics, and its name in `dry_run`.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum Rule { $($(#[$doc])* $variant),+ }
+
+        impl Rule {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            pub fn parse(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    // Layer 1: a connection, before TLS.
+    /// All connections of this node.
+    ConnectionsTotal = "connections_total",
+    /// Connections of one address.
+    ConnectionsIp = "connections_ip",
+    /// New connections of one address in a second.
+    ConnectionRate = "connection_rate",
+    /// TLS handshakes under way on this node.
+    Handshakes = "handshakes",
+    // Layer 2: a request, before its token is looked at.
+    /// Requests of one address that proved nothing.
+    Ip = "ip",
+    /// Tokens that one address may have checked.
+    Verifications = "verifications",
+    /// The reserve of an account that proved itself lately from this address.
+    Familiar = "familiar",
+    // Layer 3: an account's calls, after its token has been verified.
+    AddMembers = "add_members",
+    CreateConvo = "create_convo",
+    DidDefault = "did_default",
+    PublishKeyPackage = "publish_key_package",
+    RemoveMember = "remove_member",
+    ReportMember = "report_member",
+    SendMessage = "send_message",
+    // Layer 4: subscriptions and their frames.
+    SocketsIp = "sockets_ip",
+    SocketsDid = "sockets_did",
+    UpgradesIp = "upgrades_ip",
+    UpgradesDid = "upgrades_did",
+    /// Frames that carry something, on one socket, of one account, of one address.
+    Frames = "frames",
+    FrameBytes = "frame_bytes",
+    /// Pings, pongs and acks.
+    ControlFrames = "control_frames",
+    // Layer 5.
+    /// Whoever kept hitting limits waits.
+    PenaltyBox = "penalty_box",
+}
+
+/// What a rule does when the state that the nodes share cannot be reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WhenAway {
+    /// Goes on with what this node knows: losing a message is worse.
+    Open,
+    /// Refuses with 503: what these calls use up does not come back.
+    Closed,
+}
+
+impl Rule {
+    /// The rule that a call counts against.
+    pub const fn of_call(call: Nsid) -> Self {
+        match call {
+            Nsid::AddMembers => Self::AddMembers,
+            Nsid::CreateConvo => Self::CreateConvo,
+            Nsid::PublishKeyPackage | Nsid::PublishKeyPackages => Self::PublishKeyPackage,
+            Nsid::RemoveMember => Self::RemoveMember,
+            Nsid::ReportMember => Self::ReportMember,
+            Nsid::SendMessage => Self::SendMessage,
+            _ => Self::DidDefault,
+        }
+    }
+}
+
+impl WhenAway {
+    /// One-time key packages are spent by being claimed, and a registered device is
+    /// in every group from then on; all else can go on.
+    pub const fn of_call(call: Nsid) -> Self {
+        match call {
+            Nsid::GetKeyPackages | Nsid::RegisterDevice => Self::Closed,
+            _ => Self::Open,
+        }
+    }
+}
+
+/// A set of rules.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RuleSet(u32);
+
+impl RuleSet {
+    #[must_use]
+    pub const fn with(self, rule: Rule) -> Self {
+        Self(self.0 | 1 << rule as u32)
+    }
+
+    pub const fn contains(self, rule: Rule) -> bool {
+        self.0 & 1 << rule as u32 != 0
+    }
+}
+
+impl FromIterator<Rule> for RuleSet {
+    fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
+        rules.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_found_by_its_name_and_a_set_holds_what_was_put_in() {
+        for rule in Rule::ALL {
+            assert_eq!(Rule::parse(rule.name()), Some(*rule));
+            assert!(RuleSet::default().with(*rule).contains(*rule));
+            assert!(!RuleSet::default().contains(*rule));
+        }
+        assert!(Rule::ALL.len() <= 32, "a RuleSet has 32 bits");
+    }
+
+    #[test]
+    fn both_ways_to_publish_count_as_one() {
+        assert_eq!(
+            Rule::of_call(Nsid::PublishKeyPackage),
+            Rule::of_call(Nsid::PublishKeyPackages)
+        );
+    }
+}

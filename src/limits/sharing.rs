@@ -1,0 +1,127 @@
+//! Layer 5 across nodes: stays in the penalty box as nodes tell each other of them,
+//! and as operators list, lift and add them. Blind: a subject is a keyed hash.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::blind::{Blind, BlindKey, BlindKeys};
+use super::penalty::Stay;
+use super::penalty_box::Subject;
+use super::{Limits, PENALTY_DOMAIN};
+use crate::types::{ClientIp, Did};
+
+/// One stay, as it is shared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SharedStay {
+    /// The keyed hash of an address or an account.
+    pub subject: [u8; 16],
+    /// How many stays there were; the next is twice as long.
+    pub level: u8,
+    /// Milliseconds since 1970. In the past: lifted.
+    pub until: i64,
+}
+
+/// Whom an operator means.
+#[derive(Clone, Copy, Debug)]
+pub enum Offender<'a> {
+    Address(ClientIp),
+    Account(&'a Did),
+}
+
+impl Limits {
+    /// Stays that this node decided since the last call.
+    pub fn take_untold_stays(&self) -> Vec<SharedStay> {
+        let untold = self.inner.penalties.take_untold();
+        untold
+            .into_iter()
+            .map(|(key, stay)| shared(key, stay))
+            .collect()
+    }
+
+    /// Takes over stays that other nodes or operators decided.
+    pub fn adopt_stays(&self, stays: &[SharedStay]) {
+        let settings = self.inner.settings.load();
+        let now = self.inner.clock.unix_ms();
+        for stay in stays {
+            let (level, until) = (stay.level, stay.until);
+            let key = Blind::from_bytes(stay.subject);
+            self.inner
+                .penalties
+                .adopt(key, Stay { level, until }, now, &settings);
+        }
+    }
+
+    /// Uses the keys that all nodes use for the penalty box.
+    pub fn use_penalty_keys(&self, current: [u8; 16], previous: Option<[u8; 16]>) {
+        self.inner.penalties.use_keys(BlindKeys {
+            current: BlindKey::from_bytes(current),
+            previous: previous.map(BlindKey::from_bytes),
+        });
+    }
+
+    /// Whether the state that nodes share can be reached; set by who shares it.
+    pub fn set_shared_state_away(&self, away: bool) {
+        self.inner.shared_state_away.store(away, Ordering::Relaxed);
+    }
+
+    /// Whoever is in the box, and for how much longer.
+    pub fn penalties(&self) -> Vec<SharedStay> {
+        let settings = self.inner.settings.load();
+        let inmates = self
+            .inner
+            .penalties
+            .inmates(self.inner.clock.unix_ms(), &settings);
+        inmates
+            .into_iter()
+            .map(|(key, stay)| shared(key, stay))
+            .collect()
+    }
+
+    /// Puts someone into the box; returns the stay, to be shared.
+    pub fn penalize(&self, offender: Offender<'_>, stay: Duration) -> SharedStay {
+        let stay = stay.min(self.inner.settings.load().penalties.most);
+        let until =
+            self.inner.clock.unix_ms() + i64::try_from(stay.as_millis()).unwrap_or(i64::MAX / 2);
+        let subject = self.subject(offender).current.to_bytes();
+        let stay = SharedStay {
+            subject,
+            level: 1,
+            until,
+        };
+        self.adopt_stays(&[stay]);
+        stay
+    }
+
+    /// Lets someone out of the box; returns what to share: one for each key in use.
+    pub fn lift(&self, offender: Offender<'_>) -> Vec<SharedStay> {
+        let subject = self.subject(offender);
+        let names = std::iter::once(subject.current).chain(subject.previous);
+        let lifted: Vec<_> = names.map(|name| lifted(name.to_bytes())).collect();
+        self.adopt_stays(&lifted);
+        lifted
+    }
+
+    fn subject(&self, offender: Offender<'_>) -> Subject {
+        self.inner.penalties.subject(|key| match offender {
+            Offender::Address(client) => key.address(PENALTY_DOMAIN, client),
+            Offender::Account(did) => key.account(PENALTY_DOMAIN, did),
+        })
+    }
+}
+
+fn shared(key: Blind, stay: Stay) -> SharedStay {
+    SharedStay {
+        subject: key.to_bytes(),
+        level: stay.level,
+        until: stay.until,
+    }
+}
+
+/// The record of whoever has been forgiven.
+fn lifted(subject: [u8; 16]) -> SharedStay {
+    SharedStay {
+        subject,
+        level: 0,
+        until: 0,
+    }
+}

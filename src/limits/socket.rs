@@ -1,0 +1,139 @@
+//! Layer 4: subscriptions, and the frames that come in on them.
+
+use parking_lot::Mutex;
+
+use super::counts::{Counts, Held};
+use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
+use super::penalty_box::Subject;
+use super::{Blind, BlindKey, Decision, Inner, LimitError, Limits, Rule, Settings, count_refusal};
+use crate::types::{ClientIp, Did};
+
+/// What the sockets of one account, or of one address, share.
+pub(super) type Shared = Mutex<Meter>;
+
+/// One open subscription, with its budget; counted until dropped.
+pub struct SocketPermit {
+    limits: Limits,
+    account: Option<Held<Shared>>,
+    address: Option<Held<Shared>>,
+    budget: FrameBudget,
+    subject: Subject,
+}
+
+impl Limits {
+    /// Whether this account may open one more subscription from this address. Ask
+    /// before the upgrade, and hold the permit as long as the session.
+    pub fn admit_socket(&self, client: ClientIp, did: &Did) -> Result<SocketPermit, LimitError> {
+        let inner = &*self.inner;
+        let settings = inner.settings.load();
+        let exempt = settings.exempts(client);
+        if !exempt {
+            let (decision, _) =
+                inner.take_address(&settings, Rule::UpgradesIp, client, inner.clock.tick());
+            inner.settle(&settings, decision).admit()?;
+        }
+        inner.limit_upgrades(&settings, did)?;
+        let now = Moment::at(inner.clock.elapsed());
+        let account = inner.hold(
+            &settings,
+            (Rule::SocketsDid, settings.sockets.per_did),
+            &inner.sockets_did,
+            |key| key.account(Rule::SocketsDid as u8, did),
+        )?;
+        let address = if exempt {
+            None
+        } else {
+            inner.hold(
+                &settings,
+                (Rule::SocketsIp, settings.sockets.per_ip),
+                &inner.sockets_ip,
+                |key| key.address(Rule::SocketsIp as u8, client),
+            )?
+        };
+        Ok(SocketPermit {
+            limits: self.clone(),
+            account,
+            address,
+            budget: FrameBudget::new(now),
+            subject: inner.account_subject(did),
+        })
+    }
+}
+
+impl SocketPermit {
+    /// Judges one inbound frame of `len` bytes.
+    pub fn frame(&mut self, kind: FrameKind, len: usize) -> FrameVerdict {
+        let inner = &*self.limits.inner;
+        let settings = inner.settings.load();
+        let now = Moment::at(inner.clock.elapsed());
+        let account = self
+            .account
+            .as_ref()
+            .map(|held| (&*held.shared, settings.sockets.did_share));
+        let address = self
+            .address
+            .as_ref()
+            .map(|held| (&*held.shared, settings.sockets.ip_share));
+        let shared = account.into_iter().chain(address);
+        let verdict = self.budget.judge((kind, len), shared, &settings, now);
+        match verdict {
+            FrameVerdict::Tolerate { policy } => {
+                count_refusal(policy, true);
+                FrameVerdict::Pass
+            }
+            FrameVerdict::Refuse { policy, .. } => {
+                count_refusal(policy, false);
+                verdict
+            }
+            FrameVerdict::Ignore => {
+                count_refusal(Rule::ControlFrames, false);
+                verdict
+            }
+            FrameVerdict::Close { policy } => {
+                count_refusal(policy, false);
+                inner
+                    .penalties
+                    .strike(self.subject, inner.clock.unix_ms(), &settings);
+                verdict
+            }
+            FrameVerdict::Pass | FrameVerdict::Warn(_) => verdict,
+        }
+    }
+}
+
+impl Inner {
+    fn limit_upgrades(&self, settings: &Settings, did: &Did) -> Result<(), LimitError> {
+        let rule = Rule::UpgradesDid;
+        let decision = self.take_account(settings, rule, rule as u8, did, self.clock.tick());
+        let decision = self.settle(settings, decision);
+        if decision.refused.is_none() {
+            return Ok(());
+        }
+        self.lapse(did);
+        let decision: Decision = self.strike(settings, self.account_subject(did), decision);
+        decision.admit()
+    }
+
+    /// Counts one more open socket under a name, unless there are too many.
+    fn hold(
+        &self,
+        settings: &Settings,
+        (rule, most): (Rule, u32),
+        counts: &std::sync::Arc<Counts<Shared>>,
+        name: impl Fn(&BlindKey) -> Blind,
+    ) -> Result<Option<Held<Shared>>, LimitError> {
+        let keys = self.keys.load().keys;
+        let (current, previous) = (name(&keys.current), keys.previous.as_ref().map(&name));
+        let fresh = || Mutex::new(Meter::new(Moment::at(self.clock.elapsed())));
+        if let Some(held) = counts.enter(current, previous, most, fresh) {
+            return Ok(Some(held));
+        }
+        let dry_run = settings.dry_run.contains(rule);
+        count_refusal(rule, dry_run);
+        if dry_run {
+            return Ok(counts.enter(current, previous, u32::MAX, fresh));
+        }
+        let retry_after = settings.sockets.full_retry_after;
+        Err(LimitError::Reached { rule, retry_after })
+    }
+}

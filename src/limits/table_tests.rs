@@ -1,0 +1,146 @@
+//! The table under attack: it stays small and the busy stay known.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::*;
+use crate::limits::blind::BlindKey;
+use crate::types::ClientIp;
+
+const QUOTA: Quota = Quota::per_minute(5);
+
+fn tick(seconds: u64) -> Tick {
+    Tick::at(Duration::from_secs(seconds))
+}
+
+fn client(number: u32) -> ClientIp {
+    ClientIp::new(Ipv4Addr::from(number).into())
+}
+
+struct Fixture {
+    table: Table,
+    key: BlindKey,
+    keys_max: u32,
+}
+
+impl Fixture {
+    fn new(keys_max: u32) -> Self {
+        Self {
+            table: Table::new(tick(0)),
+            key: BlindKey::random(),
+            keys_max,
+        }
+    }
+
+    fn take(&self, number: u32, now: Tick) -> (Verdict, Place) {
+        let names = Names {
+            current: self.key.address(0, client(number)),
+            previous: None,
+            wide: || self.key.wide_network(0, client(number)),
+        };
+        self.table.take(names, self.keys_max, now, QUOTA)
+    }
+
+    fn entries(&self) -> usize {
+        self.table
+            .shards
+            .iter()
+            .map(|shard| shard.lock().entries.len())
+            .sum()
+    }
+}
+
+#[test]
+fn whoever_cycles_through_addresses_neither_grows_the_table_nor_evicts_the_busy() {
+    let fixture = Fixture::new(2_000);
+    let honest = 0x0a00_0001;
+    for _ in 0..5 {
+        assert!(fixture.take(honest, tick(1)).0.admitted());
+    }
+    for attacker in 0..20_000 {
+        fixture.take(0xc000_0000 + attacker, tick(2));
+    }
+    // At most one entry too many a shard, by rounding up.
+    assert!(fixture.entries() <= 2_000 + SHARDS);
+    assert!(
+        !fixture.take(honest, tick(3)).0.admitted(),
+        "its window is still known"
+    );
+}
+
+#[test]
+fn whoever_finds_no_room_shares_with_its_network_and_is_limited_there() {
+    let fixture = Fixture::new(0);
+    let admitted = (0..1_000).filter(|n| fixture.take(0xc000_0000 + n, tick(1)).0.admitted());
+    assert_eq!(admitted.count(), usize::from(5 * WIDE_SHARE));
+    assert!(
+        fixture.take(0x0a00_0001, tick(1)).0.admitted(),
+        "another network has its own"
+    );
+}
+
+#[test]
+fn entries_whose_window_is_empty_make_room() {
+    let fixture = Fixture::new(1);
+    for number in 0..5_000 {
+        fixture.take(number, tick(1));
+    }
+    let full = fixture.entries();
+    fixture.take(9_999, tick(62));
+    let after = fixture.entries();
+    assert!(after < full || full <= SHARDS, "{full} -> {after}");
+    let (_, place) = fixture.take(9_999, tick(62));
+    assert!(!place.shared, "found room of its own");
+}
+
+#[test]
+fn idle_entries_leave_and_others_stay() {
+    let fixture = Fixture::new(1_000);
+    fixture.take(1, tick(0));
+    fixture.take(2, tick(500));
+    let swept = fixture.table.sweep(600_000, tick(601));
+    assert_eq!(
+        swept,
+        Swept {
+            kept: 1,
+            dropped: 1
+        }
+    );
+}
+
+#[test]
+fn a_place_given_back_can_be_taken_again() {
+    let fixture = Fixture::new(1_000);
+    let places: Vec<_> = (0..5).map(|_| fixture.take(1, tick(1)).1).collect();
+    assert!(!fixture.take(1, tick(1)).0.admitted());
+    fixture.table.give_back(places[2]);
+    assert!(fixture.take(1, tick(1)).0.admitted());
+    assert!(!fixture.take(1, tick(1)).0.admitted());
+}
+
+#[test]
+fn a_new_blind_key_does_not_forget_what_was_counted() {
+    let fixture = Fixture::new(1_000);
+    for _ in 0..5 {
+        fixture.take(1, tick(1));
+    }
+    let next = BlindKey::random();
+    let names = Names {
+        current: next.address(0, client(1)),
+        previous: Some(fixture.key.address(0, client(1))),
+        wide: || next.wide_network(0, client(1)),
+    };
+    let (verdict, _) = fixture.table.take(names, 1_000, tick(2), QUOTA);
+    assert!(!verdict.admitted());
+    assert_eq!(fixture.entries(), 1);
+}
+
+#[test]
+fn a_note_is_remembered_for_as_long_as_asked() {
+    let fixture = Fixture::new(1_000);
+    let key = fixture.key.address(9, client(1));
+    assert!(!fixture.table.noted_within(key, 1_000, tick(0)));
+    fixture.table.note(key, 1_000, tick(0));
+    assert!(fixture.table.noted_within(key, 600_000, tick(599)));
+    assert!(!fixture.table.noted_within(key, 600_000, tick(600)));
+}

@@ -1,0 +1,48 @@
+//! Pure. The limiter's clock reading: small enough to keep a million of them.
+
+use std::time::Duration;
+
+/// Milliseconds since the limiter started, modulo 2^32 (49 days). Ticks are only
+/// compared with ticks of the last minutes: older state has been swept away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tick(u32);
+
+impl Tick {
+    /// The tick at which this much time has passed since the limiter started.
+    pub fn at(elapsed: Duration) -> Self {
+        // Truncation is the modulo.
+        Self(elapsed.as_millis() as u32)
+    }
+
+    /// Milliseconds from `earlier` to this tick, and 0 if the clock went back: a
+    /// clock that jumps back gives nobody a place, and takes none.
+    pub fn since(self, earlier: Self) -> u32 {
+        let forward = self.0.wrapping_sub(earlier.0);
+        if forward > u32::MAX / 2 { 0 } else { forward }
+    }
+
+    /// This tick, or `other` where that is later.
+    pub fn latest(self, other: Self) -> Self {
+        if other.since(self) > 0 { other } else { self }
+    }
+
+    /// The low 16 bits: all that is kept of a time less than a minute old.
+    pub(super) fn low(self) -> u16 {
+        self.0 as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_passes_across_the_wrap_and_never_runs_back() {
+        let before = Tick(u32::MAX - 10);
+        let after = Tick(20);
+        assert_eq!(after.since(before), 31);
+        assert_eq!(before.since(after), 0);
+        assert_eq!(before.latest(after), after);
+        assert_eq!(after.latest(before), after);
+    }
+}

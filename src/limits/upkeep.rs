@@ -1,0 +1,55 @@
+//! What the limiter does on its own: idle entries leave, blind keys are replaced.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Limits, RotatingKeys};
+use crate::runtime::Shutdown;
+
+impl Limits {
+    /// Sweeps until the process stops.
+    pub fn start_upkeep(&self, shutdown: &Shutdown) {
+        let (limits, stop) = (self.clone(), shutdown.clone());
+        shutdown.spawn_background(async move {
+            loop {
+                let every = limits.inner.settings.load().tables.sweep_every;
+                tokio::select! {
+                    () = tokio::time::sleep(every) => limits.sweep(),
+                    () = stop.stopping() => return,
+                }
+            }
+        });
+    }
+
+    /// One sweep: what is idle leaves, and a blind key that is old enough goes.
+    pub fn sweep(&self) {
+        let inner = &*self.inner;
+        let settings = inner.settings.snapshot();
+        let (now, unix_ms) = (inner.clock.tick(), inner.clock.unix_ms());
+        let idle_ms = u32::try_from(settings.tables.idle_after.as_millis()).unwrap_or(u32::MAX);
+        let tables = [("ip", &inner.addresses), ("did", &inner.accounts)];
+        for (name, table) in tables {
+            let swept = table.sweep(idle_ms, now);
+            metrics::gauge!("relay_limits_keys", "table" => name).set(swept.kept as f64);
+            metrics::counter!("relay_limits_idle_total", "table" => name)
+                .increment(swept.dropped as u64);
+        }
+        let offenders = inner.penalties.sweep(unix_ms, &settings);
+        metrics::gauge!("relay_limits_keys", "table" => "penalties").set(offenders as f64);
+        inner
+            .good_standing
+            .sweep(unix_ms / 1_000, &settings.good_standing);
+        self.rotate_when_due(settings.tables.blind_key_for);
+    }
+
+    fn rotate_when_due(&self, every: std::time::Duration) {
+        let elapsed = self.inner.clock.elapsed();
+        let current = **self.inner.keys.load();
+        if elapsed.saturating_sub(current.since) >= every {
+            self.inner.keys.store(Arc::new(RotatingKeys {
+                keys: current.keys.rotated(),
+                since: elapsed,
+            }));
+        }
+    }
+}
