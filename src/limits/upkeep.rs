@@ -1,7 +1,6 @@
 //! What the limiter does on its own: idle entries leave, blind keys are replaced.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{Limits, RotatingKeys};
 use crate::runtime::Shutdown;
