@@ -1,4 +1,5 @@
-//! The client side of mls-relay: accounts, a local directory, phones.
+//! Clients of the relay, as a phone would be one: real keys, real MLS, TLS and
+//! WebSocket. The demo and the load generator are built from them, and the
+//! relay's own tests borrow them. Nothing here depends on the server.
 
-pub mod directory;
-pub mod identity;
+pub mod mls;

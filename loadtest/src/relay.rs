@@ -1,0 +1,101 @@
+//! Where a relay is and how to trust it: what every client needs to know, and
+//! the TLS connection that every client starts with.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Long enough for a busy machine, short enough to notice a relay that is gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot reach the relay")]
+    Io(#[from] io::Error),
+    #[error("the relay did not finish the TLS handshake in time")]
+    Deadline,
+    #[error("the certificate file cannot be used")]
+    Certificate(#[source] rustls::Error),
+    #[error("the relay's address is not HOST or HOST:PORT")]
+    Address(#[from] InvalidDnsNameError),
+}
+
+/// A relay's public address, the roots that vouch for it, and the DID that
+/// tokens for it must name.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    host: String,
+    port: u16,
+    service_did: String,
+    tls: Arc<ClientConfig>,
+}
+
+impl Relay {
+    /// A relay at `HOST:PORT` (an `https://` in front is allowed, and the port
+    /// is 443 when it is left out) whose certificate chains to one in `roots`.
+    pub fn new(address: &str, service_did: &str, roots: &Path) -> Result<Self, ConnectError> {
+        let address = address.trim_start_matches("https://").trim_end_matches('/');
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) => {
+                let port = port.parse().map_err(|_| io::ErrorKind::InvalidInput);
+                (host, port.map_err(io::Error::from)?)
+            }
+            None => (address, 443),
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            service_did: service_did.to_owned(),
+            tls: Arc::new(tls_config(roots)?),
+        })
+    }
+
+    pub fn service_did(&self) -> &str {
+        &self.service_did
+    }
+
+    /// `host:port`, as the `Host` header says it.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// A new TLS connection that offers these protocols, in this order.
+    pub async fn connect(&self, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let name = ServerName::try_from(self.host.clone())?;
+        let connect = async {
+            let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            tcp.set_nodelay(true)?;
+            let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?;
+            Ok(stream)
+        };
+        timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .map_err(|_| ConnectError::Deadline)?
+    }
+}
+
+/// A client that trusts exactly the certificates in this file.
+fn tls_config(roots: &Path) -> Result<ClientConfig, ConnectError> {
+    let mut store = RootCertStore::empty();
+    let pem = std::fs::read(roots)?;
+    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+        let certificate: CertificateDer<'static> = certificate?;
+        store.add(certificate).map_err(ConnectError::Certificate)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ConnectError::Certificate)?
+        .with_root_certificates(store)
+        .with_no_client_auth())
+}

@@ -1,0 +1,301 @@
+//! XRPC calls of one account: keep-alive connections over HTTP/1.1 or HTTP/2, a
+//! fresh service token a call, and the relay's error envelope as a typed error.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::identity::{Account, IdentityError};
+use crate::relay::{ConnectError, Relay};
+
+/// The family of calls that this client knows.
+pub const NAMESPACE: &str = "blue.catbird.mls";
+
+/// A token need only outlive its call.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest answer we read: a page of the largest messages stays below it.
+const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// The HTTP version that a client speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HttpVersion {
+    One,
+    Two,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The relay answered, and said no.
+    #[error("{call}: {status} {name}: {message}")]
+    Refused {
+        call: String,
+        status: StatusCode,
+        name: String,
+        message: String,
+        retry_after: Option<Duration>,
+    },
+    #[error("cannot connect")]
+    Connect(#[from] ConnectError),
+    #[error("the connection failed during the call")]
+    Http(#[from] hyper::Error),
+    #[error("the call took too long")]
+    Deadline,
+    #[error("{call}: the answer is not what the call promises")]
+    Answer { call: String },
+    #[error("the request cannot be written")]
+    Request(#[from] hyper::http::Error),
+    #[error("cannot sign a token")]
+    Token(#[from] IdentityError),
+}
+
+impl CallError {
+    /// The name in the error envelope, if the relay answered with one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Refused { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    fn answer(call: &str) -> Self {
+        Self::Answer {
+            call: call.to_owned(),
+        }
+    }
+}
+
+/// `{error, message}`, the body of every refusal.
+#[derive(Deserialize)]
+struct Envelope {
+    error: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// A client of one relay that speaks for one account.
+#[derive(Debug)]
+pub struct XrpcClient {
+    relay: Arc<Relay>,
+    account: Arc<Account>,
+    version: HttpVersion,
+    /// Connections that no call is using.
+    idle: Mutex<Vec<Connection>>,
+}
+
+#[derive(Debug)]
+enum Connection {
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+impl XrpcClient {
+    pub fn new(relay: Arc<Relay>, account: Arc<Account>, version: HttpVersion) -> Self {
+        Self {
+            relay,
+            account,
+            version,
+            idle: Mutex::default(),
+        }
+    }
+
+    pub fn relay(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// A query: `GET` with parameters. A parameter may come more than once.
+    pub async fn query<T: DeserializeOwned>(
+        &self,
+        call: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<T, CallError> {
+        let mut path = format!("/xrpc/{NAMESPACE}.{call}");
+        for (index, (name, value)) in parameters.iter().enumerate() {
+            path.push(if index == 0 { '?' } else { '&' });
+            path.push_str(name);
+            path.push('=');
+            path.push_str(&percent_encode(value));
+        }
+        self.call(call, Method::GET, &path, Bytes::new()).await
+    }
+
+    /// A procedure: `POST` with a JSON body.
+    pub async fn procedure<T: DeserializeOwned>(
+        &self,
+        call: &str,
+        input: &Value,
+    ) -> Result<T, CallError> {
+        let path = format!("/xrpc/{NAMESPACE}.{call}");
+        let body = Bytes::from(input.to_string());
+        self.call(call, Method::POST, &path, body).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, CallError> {
+        let exchange = async {
+            let mut connection = self.connection().await?;
+            let request = self.request(call, method, path, body)?;
+            let response = connection.send(request).await?;
+            let status = response.status();
+            let retry_after = retry_after(&response);
+            let answer = Limited::new(response.into_body(), LONGEST_ANSWER)
+                .collect()
+                .await
+                .map_err(|_| CallError::answer(call))?
+                .to_bytes();
+            self.keep(connection);
+            if status.is_success() {
+                return serde_json::from_slice(&answer).map_err(|_| CallError::answer(call));
+            }
+            let envelope: Envelope =
+                serde_json::from_slice(&answer).map_err(|_| CallError::answer(call))?;
+            Err(CallError::Refused {
+                call: call.to_owned(),
+                status,
+                name: envelope.error,
+                message: envelope.message,
+                retry_after,
+            })
+        };
+        timeout(CALL_TIMEOUT, exchange)
+            .await
+            .map_err(|_| CallError::Deadline)?
+    }
+
+    fn request(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, CallError> {
+        let token = self.account.service_token(
+            self.relay.service_did(),
+            &format!("{NAMESPACE}.{call}"),
+            TOKEN_LIFE,
+        )?;
+        let authority = self.relay.authority();
+        let request = Request::builder().method(method.clone());
+        let request = match self.version {
+            HttpVersion::One => request.uri(path).header(HOST, authority),
+            HttpVersion::Two => request.uri(format!("https://{authority}{path}")),
+        };
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        let request = match method {
+            Method::POST => request.header(CONTENT_TYPE, "application/json"),
+            _ => request,
+        };
+        Ok(request.body(Full::new(body))?)
+    }
+
+    /// A connection that is idle, or a new one.
+    async fn connection(&self) -> Result<Connection, CallError> {
+        loop {
+            let idle = self.lock().pop();
+            match idle {
+                Some(mut connection) => {
+                    if connection.ready().await {
+                        return Ok(connection);
+                    }
+                }
+                None => return self.connect().await,
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, CallError> {
+        match self.version {
+            HttpVersion::One => {
+                let stream = TokioIo::new(self.relay.connect(&[b"http/1.1"]).await?);
+                let (sender, driver) = http1::handshake(stream).await?;
+                // A connection that breaks tells the call that uses it.
+                tokio::spawn(driver);
+                Ok(Connection::One(sender))
+            }
+            HttpVersion::Two => {
+                let stream = TokioIo::new(self.relay.connect(&[b"h2"]).await?);
+                let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await?;
+                tokio::spawn(driver);
+                Ok(Connection::Two(sender))
+            }
+        }
+    }
+
+    fn keep(&self, connection: Connection) {
+        self.lock().push(connection);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::One(sender) => sender.send_request(request).await,
+            Self::Two(sender) => sender.send_request(request).await,
+        }
+    }
+}
+
+fn retry_after<T>(response: &Response<T>) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// Everything but the unreserved characters of RFC 3986 as `%XX`.
+pub(crate) fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_did_survives_a_query_string() {
+        assert_eq!(
+            percent_encode("did:web:a.b%3A80#c d"),
+            "did%3Aweb%3Aa.b%253A80%23c%20d"
+        );
+    }
+}
