@@ -2,4 +2,13 @@
 //! WebSocket. The demo and the load generator are built from them, and the
 //! relay's own tests borrow them. Nothing here depends on the server.
 
+pub mod demo;
+pub mod directory;
+pub mod frame;
+pub mod identity;
 pub mod mls;
+pub mod phone;
+pub mod relay;
+pub mod relay_process;
+pub mod subscription;
+pub mod xrpc_client;

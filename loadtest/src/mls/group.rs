@@ -134,6 +134,12 @@ impl Group {
         padding::pad(serialize(&message)?).map_err(|_| MlsError::Malformed)
     }
 
+    /// The epoch that a message was made in, as its framing says. A device that
+    /// reads in order meets earlier epochs only from before it joined.
+    pub fn epoch_of(bytes: &[u8]) -> Option<u64> {
+        parse(bytes).ok().map(|message| message.epoch().as_u64())
+    }
+
     /// Takes the next message of the conversation, padded or not.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Received, MlsError> {
         if self.pending.as_deref() == Some(bytes) {

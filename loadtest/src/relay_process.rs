@@ -1,0 +1,197 @@
+//! A relay of our own for the length of a run: the built `mls-relay` on free
+//! ports, with a directory of its own that goes when the run ends, and with it
+//! its private Postgres.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// `initdb` on a busy machine takes a while.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The drain, then Postgres' own stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RelayProcessError {
+    #[error("{0} is not built; `make demo` builds it")]
+    NotBuilt(PathBuf),
+    #[error("cannot start the relay")]
+    Io(#[from] io::Error),
+    #[error("the relay ended by itself with {status}; it said:\n{said}")]
+    Ended { status: ExitStatus, said: String },
+    #[error("the relay was not ready in time; it said:\n{said}")]
+    NotReady { said: String },
+}
+
+/// What a relay is started with. Everything else is its default.
+#[derive(Clone, Debug)]
+pub struct RelayOptions {
+    pub binary: PathBuf,
+    pub service_did: String,
+    pub plc_url: String,
+    /// More settings, by the names that operators use.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A running relay. Dropping it, also in a panic, stops it and removes its data.
+#[derive(Debug)]
+pub struct RelayProcess {
+    child: Child,
+    directory: TempDir,
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// Where cargo puts the relay: beside the program that asks.
+pub fn built_relay() -> io::Result<PathBuf> {
+    let mut path = std::env::current_exe()?;
+    path.pop();
+    if path.ends_with("deps") || path.ends_with("examples") {
+        path.pop();
+    }
+    path.push("mls-relay");
+    Ok(path)
+}
+
+impl RelayProcess {
+    /// Starts a relay and waits until it says that it is ready.
+    pub async fn start(options: &RelayOptions) -> Result<Self, RelayProcessError> {
+        if !options.binary.is_file() {
+            return Err(RelayProcessError::NotBuilt(options.binary.clone()));
+        }
+        let directory = TempDir::with_prefix("mls-relay-")?;
+        // The private Postgres of a relay started by root is another user.
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))?;
+        let (public, admin) = (free_port()?, free_port()?);
+        let log = std::fs::File::create(log_file(directory.path()))?;
+        let child = Command::new(&options.binary)
+            .arg("serve")
+            .current_dir(directory.path())
+            .env_remove("DATABASE_URL")
+            .env_remove("TLS_CERT")
+            .env_remove("TLS_KEY")
+            .env("RELAY_LISTEN", public.to_string())
+            .env("RELAY_ADMIN_LISTEN", admin.to_string())
+            .env("SERVICE_DID", &options.service_did)
+            .env("PLC_URL", &options.plc_url)
+            .envs(options.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let mut relay = Self {
+            child,
+            directory,
+            public,
+            admin,
+        };
+        relay.wait_until_ready().await?;
+        Ok(relay)
+    }
+
+    /// `host:port` of the public TLS port.
+    pub fn address(&self) -> String {
+        format!("localhost:{}", self.public.port())
+    }
+
+    /// The address of health and metrics.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The development certificate that the relay made for itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join("certs/localhost.pem")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the relay has written so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), RelayProcessError> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                let said = self.said();
+                return Err(RelayProcessError::Ended { status, said });
+            }
+            let probe = timeout(Duration::from_secs(1), ready(self.admin)).await;
+            if matches!(probe, Ok(Ok(true))) {
+                return Ok(());
+            }
+            sleep(POLL).await;
+        }
+        Err(RelayProcessError::NotReady { said: self.said() })
+    }
+
+    /// Asks the relay to stop, and makes it when it does not.
+    fn stop(&mut self) -> io::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for RelayProcess {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("the relay could not be stopped: {error}");
+        }
+    }
+}
+
+fn log_file(directory: &Path) -> PathBuf {
+    directory.join("relay.log")
+}
+
+/// A port that is free now. Nothing keeps it so, but the kernel does not give the
+/// same one out again soon.
+fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+async fn ready(admin: SocketAddr) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(TcpStream::connect(admin).await?);
+    let (mut sender, connection) = http1::handshake(stream).await?;
+    let driver = tokio::spawn(connection);
+    let request = Request::get("/health/ready")
+        .header(HOST, admin.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    driver.abort();
+    Ok(response.status() == StatusCode::OK)
+}
