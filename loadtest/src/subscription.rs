@@ -89,8 +89,7 @@ impl Subscription {
             .read_buffer_size(READ_BUFFER)
             .max_frame_size(Some(LONGEST_FRAME))
             .max_message_size(Some(LONGEST_FRAME));
-        let upgrade =
-            tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
         let (socket, _) = timeout(UPGRADE_TIMEOUT, upgrade)
             .await
             .map_err(|_| SubscriptionError::Deadline)??;
@@ -171,7 +170,9 @@ fn request(
         .body(())?;
     if subscribe.framing == Framing::Json {
         let protocol = HeaderValue::from_static(JSON_SUBPROTOCOL);
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        request
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Ok(request)
 }

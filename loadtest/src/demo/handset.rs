@@ -59,7 +59,7 @@ enum Order {
 
 /// What a phone can show when it is put down.
 #[derive(Debug)]
-pub struct Evidence {
+pub(super) struct Evidence {
     pub phone: Phone,
     /// All that it took from the relay, as the relay holds it.
     pub ciphertexts: Vec<(u64, Vec<u8>)>,
@@ -69,14 +69,14 @@ pub struct Evidence {
 
 /// The story's end of a phone.
 #[derive(Clone, Debug)]
-pub struct Handset {
+pub(super) struct Handset {
     orders: mpsc::Sender<Order>,
 }
 
 impl Handset {
     /// Subscribes, and starts the task. What goes wrong in the background arrives
     /// in `reports` too, and ends the phone.
-    pub async fn pick_up(
+    pub(super) async fn pick_up(
         phone: Phone,
         number: DeviceNumber,
         framing: Framing,
@@ -106,47 +106,50 @@ impl Handset {
     }
 
     /// Sends when it is this phone's turn; `intended` is when that should be.
-    pub async fn send(&self, text: String, intended: Instant) -> Outcome<()> {
+    pub(super) async fn send(&self, text: String, intended: Instant) -> Outcome<()> {
         self.order(Order::Send { text, intended }).await
     }
 
     /// Adds an account; gives the new epoch.
-    pub async fn add(&self, did: &str) -> Outcome<u64> {
+    pub(super) async fn add(&self, did: &str) -> Outcome<u64> {
         self.ask(|reply| Order::Add(did.to_owned(), reply)).await
     }
 
     /// Removes an account; gives the new epoch.
-    pub async fn remove(&self, did: &str) -> Outcome<u64> {
+    pub(super) async fn remove(&self, did: &str) -> Outcome<u64> {
         self.ask(|reply| Order::Remove(did.to_owned(), reply)).await
     }
 
     /// Joins by the Welcome that waits.
-    pub async fn join(&self, convo: &str) -> Outcome<()> {
+    pub(super) async fn join(&self, convo: &str) -> Outcome<()> {
         self.ask(|reply| Order::Join(convo.to_owned(), reply)).await
     }
 
     /// Waits until everything that was ordered before is done.
-    pub async fn settle(&self) -> Outcome<()> {
+    pub(super) async fn settle(&self) -> Outcome<()> {
         self.ask(Order::Settle).await
     }
 
     /// Falls off the network.
-    pub async fn vanish(&self) -> Outcome<()> {
+    pub(super) async fn vanish(&self) -> Outcome<()> {
         self.ask(Order::Vanish).await
     }
 
     /// Comes back and resumes by cursor.
-    pub async fn come_back(&self) -> Outcome<()> {
+    pub(super) async fn come_back(&self) -> Outcome<()> {
         self.ask(Order::Return).await
     }
 
     /// Ends the task.
-    pub async fn put_down(&self) -> Outcome<Evidence> {
+    pub(super) async fn put_down(&self) -> Outcome<Evidence> {
         self.ask(Order::PutDown).await
     }
 
     async fn order(&self, order: Order) -> Outcome<()> {
-        self.orders.send(order).await.map_err(|_| HandsetError::Gone)
+        self.orders
+            .send(order)
+            .await
+            .map_err(|_| HandsetError::Gone)
     }
 
     async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<Outcome<T>>) -> Order) -> Outcome<T> {
@@ -285,8 +288,13 @@ impl User {
         let (Some(seq), true) = (event.body.seq, event.is_durable()) else {
             return Ok(());
         };
-        let message_id = event.body.message_id.filter(|_| event.name == "#messageEvent");
-        let is_known = message_id.as_ref().is_some_and(|id| self.known.contains(id));
+        let message_id = event
+            .body
+            .message_id
+            .filter(|_| event.name == "#messageEvent");
+        let is_known = message_id
+            .as_ref()
+            .is_some_and(|id| self.known.contains(id));
         self.report(Observation::Event {
             device: self.number,
             seq,

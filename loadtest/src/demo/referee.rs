@@ -61,7 +61,12 @@ pub struct Row {
 
 impl Row {
     pub fn is_clean(&self) -> bool {
-        [self.lost, self.duplicated, self.out_of_order, self.forbidden] == [0; 4]
+        [
+            self.lost,
+            self.duplicated,
+            self.out_of_order,
+            self.forbidden,
+        ] == [0; 4]
     }
 
     /// The latency that this share of the messages stayed below.

@@ -76,8 +76,7 @@ impl Screen {
             epoch,
             note,
         } = progress;
-        let text =
-            format!("{sent:>3}/{of} sent, {decrypted:>3} decrypted, epoch {epoch}  {note}");
+        let text = format!("{sent:>3}/{of} sent, {decrypted:>3} decrypted, epoch {epoch}  {note}");
         if self.terminal {
             let full = WIDTH * sent.min(of) / of.max(1);
             let bar = format!("{}{}", "━".repeat(full), "─".repeat(WIDTH - full));

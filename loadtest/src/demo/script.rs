@@ -4,22 +4,22 @@
 use super::referee::DeviceNumber;
 
 /// How many messages the conversation has.
-pub const MESSAGES: usize = 200;
+pub(super) const MESSAGES: usize = 200;
 
-pub const ALICE: DeviceNumber = 0;
-pub const BOBS_PHONE: DeviceNumber = 1;
-pub const BOBS_TABLET: DeviceNumber = 2;
-pub const CAROL: DeviceNumber = 3;
+pub(super) const ALICE: DeviceNumber = 0;
+pub(super) const BOBS_PHONE: DeviceNumber = 1;
+pub(super) const BOBS_TABLET: DeviceNumber = 2;
+pub(super) const CAROL: DeviceNumber = 3;
 
 /// Alice founds the group and adds Bob at once; adding Carol and removing her
 /// makes the two epochs after that.
-pub const FIRST_EPOCH: u64 = 1;
-pub const CAROLS_EPOCH: u64 = 2;
-pub const LAST_EPOCH: u64 = 3;
+pub(super) const FIRST_EPOCH: u64 = 1;
+pub(super) const CAROLS_EPOCH: u64 = 2;
+pub(super) const LAST_EPOCH: u64 = 3;
 
 /// What interrupts the conversation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scene {
+pub(super) enum Scene {
     BobsPhoneVanishes,
     BobsPhoneReturns,
     CarolJoins,
@@ -28,7 +28,7 @@ pub enum Scene {
 
 /// What happens just before the `number`-th message. Two of the three times that
 /// Bob's phone is away, the group changes meanwhile.
-pub fn scene_before(number: usize) -> Option<Scene> {
+pub(super) fn scene_before(number: usize) -> Option<Scene> {
     match number {
         20 | 55 | 125 => Some(Scene::BobsPhoneVanishes),
         35 | 75 | 150 => Some(Scene::BobsPhoneReturns),
@@ -39,7 +39,11 @@ pub fn scene_before(number: usize) -> Option<Scene> {
 }
 
 /// Whose turn it is among those who are there.
-pub fn writer(number: usize, bobs_phone_is_there: bool, carol_is_there: bool) -> DeviceNumber {
+pub(super) fn writer(
+    number: usize,
+    bobs_phone_is_there: bool,
+    carol_is_there: bool,
+) -> DeviceNumber {
     const TURNS: [DeviceNumber; 5] = [ALICE, BOBS_PHONE, ALICE, BOBS_TABLET, CAROL];
     let writer = TURNS.get(number % TURNS.len()).copied().unwrap_or(ALICE);
     match writer {
@@ -51,7 +55,7 @@ pub fn writer(number: usize, bobs_phone_is_there: bool, carol_is_there: bool) ->
 
 /// The text of a message. Every tenth is long, so that more than one bucket of the
 /// padding is used.
-pub fn text(number: usize, who: &str) -> String {
+pub(super) fn text(number: usize, who: &str) -> String {
     const LINES: [&str; 6] = [
         "are you there?",
         "just arrived, the train was late again",

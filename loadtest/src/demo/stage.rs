@@ -95,7 +95,8 @@ pub(super) async fn set(
     referee.admit(carols.label(), CAROLS_EPOCH..=CAROLS_EPOCH);
 
     let (reporter, reports) = mpsc::channel(MAX_REPORTS);
-    let pick_up = |phone, number, framing| Handset::pick_up(phone, number, framing, reporter.clone());
+    let pick_up =
+        |phone, number, framing| Handset::pick_up(phone, number, framing, reporter.clone());
     let [bobs_phone, bobs_tablet] = phones;
     Ok(Cast {
         alice: pick_up(alices, ALICE, Framing::DagCbor).await?,

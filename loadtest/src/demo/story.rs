@@ -82,7 +82,8 @@ impl Story<'_> {
             Scene::BobsPhoneReturns => {
                 self.cast.bobs_phone.come_back().await?;
                 self.bobs_phone_is_there = true;
-                self.screen.happened("Bob's phone is back and resumes by cursor");
+                self.screen
+                    .happened("Bob's phone is back and resumes by cursor");
             }
             Scene::CarolJoins => {
                 self.epoch = self.cast.alice.add(&self.cast.carols_did).await?;
@@ -129,8 +130,7 @@ impl Story<'_> {
     async fn wait_for_the_rest(&mut self) -> Result<(), DemoError> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let complete =
-                self.cast.referee.sent() == MESSAGES && self.cast.referee.is_complete();
+            let complete = self.cast.referee.sent() == MESSAGES && self.cast.referee.is_complete();
             match timeout(QUIET, self.cast.reports.recv()).await {
                 Ok(Some(report)) => self.cast.referee.observe(report?),
                 Ok(None) => return Ok(()),
@@ -188,9 +188,14 @@ impl Story<'_> {
             Some((group.epoch(), group.authenticator()))
         });
         let [first, rest @ ..] = &states;
-        let agree = first.as_ref().is_some_and(|(epoch, _)| *epoch == LAST_EPOCH)
+        let agree = first
+            .as_ref()
+            .is_some_and(|(epoch, _)| *epoch == LAST_EPOCH)
             && rest.iter().all(|state| state == first);
-        self.check(agree, "the devices that stayed share one state of the group")
+        self.check(
+            agree,
+            "the devices that stayed share one state of the group",
+        )
     }
 
     /// With all that Alice's phone took from the relay in her hands, Carol must
@@ -221,7 +226,11 @@ impl Story<'_> {
             &answer,
             Err(PhoneError::Call(error)) if error.name() == Some("ConvoNotFound")
         );
-        closed & self.check(unknown, "the relay no longer knows Carol in this conversation")
+        closed
+            & self.check(
+                unknown,
+                "the relay no longer knows Carol in this conversation",
+            )
     }
 
     fn check(&mut self, holds: bool, text: &str) -> bool {

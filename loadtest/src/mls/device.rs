@@ -6,9 +6,9 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{
-    BasicCredential, Ciphersuite, CredentialWithKey, KeyPackage, Lifetime, MlsGroup,
-    MlsGroupCreateConfig, MlsGroupJoinConfig, MlsMessageBodyIn, MlsMessageIn, OpenMlsProvider as _,
-    StagedWelcome,
+    BasicCredential, Capabilities, Ciphersuite, CredentialWithKey, ExtensionType, KeyPackage,
+    Lifetime, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, MlsMessageBodyIn, MlsMessageIn,
+    OpenMlsProvider as _, StagedWelcome,
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
@@ -85,7 +85,12 @@ impl Device {
         let builder =
             KeyPackage::builder().key_package_lifetime(Lifetime::new(KEY_PACKAGE_SECONDS));
         let builder = if last_resort {
-            builder.mark_as_last_resort()
+            let capabilities = Capabilities::builder()
+                .extensions(vec![ExtensionType::LastResort])
+                .build();
+            builder
+                .leaf_node_capabilities(capabilities)
+                .mark_as_last_resort()
         } else {
             builder
         };

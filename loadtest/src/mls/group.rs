@@ -276,7 +276,9 @@ mod tests {
         let (mut alice, mut bob) = pair();
         assert_eq!(alice.id(), bob.id());
         assert_eq!(alice.authenticator(), bob.authenticator());
-        let sent = alice.encrypt("01ARZ3NDEKTSV4RRFFQ69G5FAV", b"hello").unwrap();
+        let sent = alice
+            .encrypt("01ARZ3NDEKTSV4RRFFQ69G5FAV", b"hello")
+            .unwrap();
         assert_eq!(sent.len(), 512);
         assert_eq!(
             bob.receive(&sent).unwrap(),
