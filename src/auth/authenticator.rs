@@ -130,7 +130,7 @@ impl Authenticator {
         let now = Utc::now().timestamp();
         let method = settings.enforce_lxm.then(|| call.as_str());
         if settings.enforce_jti {
-            let (token, claims) = read(text, &settings, method, now)?;
+            let (token, claims) = self.read(text, &settings, method, now)?;
             let nonce = claims.nonce.as_ref();
             let nonce = nonce.map(|nonce| NonceKey::of(&claims.issuer, nonce));
             let nonce = nonce.ok_or(TokenError::NonceMissing)?;
@@ -145,7 +145,7 @@ impl Authenticator {
         if let Some(caller) = self.0.verified.caller(hash, method, now) {
             return Ok(caller);
         }
-        let (token, claims) = read(text, &settings, method, now)?;
+        let (token, claims) = self.read(text, &settings, method, now)?;
         self.check_signature(&token, &claims.issuer, client).await?;
         let caller = Caller::proved(claims.issuer);
         let verified = Verified {
@@ -155,6 +155,27 @@ impl Authenticator {
         };
         self.0.verified.remember(hash, verified);
         Ok(caller)
+    }
+
+    /// All that can be known of a token without asking anyone.
+    fn read<'a>(
+        &self,
+        text: &'a str,
+        settings: &Settings,
+        method: Option<&str>,
+        now: i64,
+    ) -> Result<(Token<'a>, Claims), AuthError> {
+        let mut token = Token::parse(text, settings.token_len_max)?;
+        let expected = Expected {
+            audience: self.0.tickets.service().expose(),
+            method,
+            nonce: settings.enforce_jti,
+            iat_skew: settings.iat_skew,
+            exp_leeway: settings.exp_leeway,
+            lifetime_max: settings.token_lifetime_max,
+        };
+        let claims = std::mem::take(&mut token.claims).check(&expected, now)?;
+        Ok((token, claims))
     }
 
     /// Against the account's key as we know it; if it does not fit, once more
@@ -188,26 +209,6 @@ impl Authenticator {
             Err(AuthError::TokenUsed)
         }
     }
-}
-
-/// All that can be known of a token without asking anyone.
-fn read<'a>(
-    text: &'a str,
-    settings: &Settings,
-    method: Option<&str>,
-    now: i64,
-) -> Result<(Token<'a>, Claims), AuthError> {
-    let mut token = Token::parse(text, settings.token_len_max)?;
-    let expected = Expected {
-        audience: &settings.service_did,
-        method,
-        nonce: settings.enforce_jti,
-        iat_skew: settings.iat_skew,
-        exp_leeway: settings.exp_leeway,
-        lifetime_max: settings.token_lifetime_max,
-    };
-    let claims = std::mem::take(&mut token.claims).check(&expected, now)?;
-    Ok((token, claims))
 }
 
 fn key_cache(settings: &Settings, shutdown: Shutdown) -> Result<KeyCache, StartError> {

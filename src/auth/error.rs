@@ -1,6 +1,11 @@
 //! Pure. Why a caller is not let in. Nothing of the token or the account is in it.
 
-use super::resolver::ResolveError;
+use std::io;
+
+use http::StatusCode;
+
+use super::did_document::DocumentError;
+use super::did_location::LocationError;
 use super::token::TokenError;
 use crate::store::StoreError;
 
@@ -39,4 +44,53 @@ impl AuthError {
             Self::TokenUsed => "token_used",
         }
     }
+}
+
+/// Why a DID has no key for us.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("too many lookups at once")]
+    Busy,
+    #[error("the document could not be fetched")]
+    Fetch(#[from] FetchError),
+    #[error("the document is not usable")]
+    Document(#[from] DocumentError),
+    #[error("the DID cannot be looked up")]
+    Location(#[from] LocationError),
+    #[error("there is no such DID")]
+    NotFound,
+    #[error("the document did not come in time")]
+    TimedOut,
+}
+
+impl ResolveError {
+    /// Whether the answer is about the account. The others are about the network
+    /// and say nothing of the account.
+    pub(crate) fn is_definite(&self) -> bool {
+        match self {
+            Self::Location(_) | Self::NotFound => true,
+            // Half a document is what a broken directory sends as well.
+            Self::Document(reason) => *reason != DocumentError::NotADocument,
+            Self::Busy | Self::Fetch(_) | Self::TimedOut => false,
+        }
+    }
+}
+
+/// Why no document came. None of these says that there is none. Causes are cut
+/// to their kind: the texts of TLS and name lookup show the host, and the host of
+/// a `did:web` is an identity.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("the host has no address that may be reached")]
+    AddressRefused,
+    #[error("the answer is longer than allowed, or broke off")]
+    Body,
+    #[error("could not connect: {0}")]
+    Connect(io::ErrorKind),
+    #[error("the answer is no HTTP, or the connection was lost")]
+    Http,
+    #[error("the host answered with status {0}")]
+    Status(StatusCode),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::ErrorKind),
 }

@@ -1,7 +1,6 @@
 //! Fetches one document over HTTP/1.1: one connection, one GET, no redirects, a
 //! body of bounded length. The caller sets the deadline over all of it.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,32 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
+use super::FetchError;
 use super::address_policy::is_public;
-
-/// Why no document came. None of these says that there is none. Causes are cut
-/// to their kind: the texts of TLS and name lookup show the host, and the host of
-/// a `did:web` is an identity.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum FetchError {
-    #[error("the host has no address that may be reached")]
-    AddressRefused,
-    #[error("the answer is longer than allowed, or broke off")]
-    Body,
-    #[error("could not connect: {0}")]
-    Connect(io::ErrorKind),
-    #[error("the answer is no HTTP, or the connection was lost")]
-    Http,
-    #[error("the host answered with status {0}")]
-    Status(StatusCode),
-    #[error("the TLS handshake failed: {0}")]
-    Tls(io::ErrorKind),
-}
-
-impl From<hyper::Error> for FetchError {
-    fn from(_: hyper::Error) -> Self {
-        Self::Http
-    }
-}
 
 /// What a host said about a document.
 #[derive(Debug)]
@@ -129,7 +104,8 @@ impl Fetcher {
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_LEN_MAX)
             .handshake(TokioIo::new(stream))
-            .await?;
+            .await
+            .map_err(|_| FetchError::Http)?;
         let request = Request::get(page.path)
             .header(HOST, host_header(page))
             .header(ACCEPT, "application/did+ld+json, application/json")
@@ -138,7 +114,8 @@ impl Fetcher {
             // Host and path come from checked parts, so this is never built wrong.
             .map_err(|_| FetchError::Http)?;
         let answer = async move {
-            let response = sender.send_request(request).await?;
+            let response = sender.send_request(request).await;
+            let response = response.map_err(|_| FetchError::Http)?;
             match response.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Fetched::Absent),

@@ -11,10 +11,11 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::ResolveError;
 use super::did_location::DidLocation;
 use super::freshness::{Lifetimes, Lookup, Standing};
 use super::refresh_budget::RefreshBudget;
-use super::resolver::{ResolveError, Resolver};
+use super::resolver::Resolver;
 use super::signature::PublicKey;
 use crate::runtime::Shutdown;
 use crate::types::Did;
@@ -105,7 +106,12 @@ impl KeyCache {
         {
             return Ok(Some(key));
         }
-        if !self.0.budget.lock().spend(did, network, Instant::now()) {
+        if !self
+            .0
+            .budget
+            .lock()
+            .spend(did, network, Instant::now().into_std())
+        {
             count_refresh("limited");
             return Ok(None);
         }

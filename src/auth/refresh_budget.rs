@@ -3,10 +3,9 @@
 //! ask the directory as fast as it can answer.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quick_cache::unsync::Cache;
-use tokio::time::Instant;
 
 use crate::types::Did;
 

@@ -9,41 +9,12 @@ use http::uri::Scheme;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::did_document::{DocumentError, signing_key};
-use super::did_location::{DidLocation, LocationError};
-use super::fetch::{FetchError, Fetched, Fetcher, Page, Reach};
+use super::did_document::signing_key;
+use super::did_location::DidLocation;
+use super::fetch::{Fetched, Fetcher, Page, Reach};
 use super::signature::PublicKey;
+use super::{FetchError, ResolveError};
 use crate::types::Did;
-
-/// Why a DID has no key for us.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum ResolveError {
-    #[error("too many lookups at once")]
-    Busy,
-    #[error("the document could not be fetched")]
-    Fetch(#[from] FetchError),
-    #[error("the document is not usable")]
-    Document(#[from] DocumentError),
-    #[error("the DID cannot be looked up")]
-    Location(#[from] LocationError),
-    #[error("there is no such DID")]
-    NotFound,
-    #[error("the document did not come in time")]
-    TimedOut,
-}
-
-impl ResolveError {
-    /// Whether the answer is about the account. The others are about the network
-    /// and say nothing of the account.
-    pub(crate) fn is_definite(&self) -> bool {
-        match self {
-            Self::Location(_) | Self::NotFound => true,
-            // Half a document is what a broken directory sends as well.
-            Self::Document(reason) => *reason != DocumentError::NotADocument,
-            Self::Busy | Self::Fetch(_) | Self::TimedOut => false,
-        }
-    }
-}
 
 /// `PLC_URL` is not an http or https URL with a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

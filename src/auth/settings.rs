@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 /// Settings of this area. Those marked *at start* are read once; the others
 /// may change while the relay runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -110,13 +113,49 @@ impl TicketSecret {
         Self(bytes)
     }
 
+    /// Reads 32 bytes in base64url or base64, padded or not.
+    pub fn parse(text: &str) -> Result<Self, TicketSecretError> {
+        let url_safe = text
+            .trim_end_matches('=')
+            .replace('+', "-")
+            .replace('/', "_");
+        let bytes = URL_SAFE_NO_PAD.decode(url_safe).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(TicketSecretError)
+    }
+
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
+/// The text is no secret of 32 bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be 32 random bytes in base64, such as `openssl rand -base64 32` prints")]
+pub struct TicketSecretError;
+
 impl fmt::Debug for TicketSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TicketSecret(~)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_32_bytes_in_either_base64_and_cannot_be_printed() {
+        let secret = TicketSecret::new([0xfb; 32]);
+        for text in [
+            "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=",
+            "-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s",
+        ] {
+            assert_eq!(TicketSecret::parse(text), Ok(secret.clone()));
+        }
+        for text in ["", "short", "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7"] {
+            assert_eq!(TicketSecret::parse(text), Err(TicketSecretError));
+        }
+        assert_eq!(format!("{secret:?}"), "TicketSecret(~)");
     }
 }

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::fetch::{FetchError, Fetched, Fetcher, Page, Reach};
+use crate::auth::FetchError;
+use crate::auth::fetch::{Fetched, Fetcher, Page, Reach};
 
 const HOST: &str = "pds.someone.net";
 

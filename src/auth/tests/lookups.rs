@@ -7,12 +7,13 @@ use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
 use crate::auth::did_document::DocumentError;
-use crate::auth::fetch::{FetchError, Fetcher};
+use crate::auth::fetch::Fetcher;
 use crate::auth::freshness::Lifetimes;
 use crate::auth::key_cache::{KeyCache, KeyCacheLimits};
 use crate::auth::refresh_budget::RefreshBudget;
-use crate::auth::resolver::{PlcDirectory, ResolveError, Resolver, ResolverLimits};
+use crate::auth::resolver::{PlcDirectory, Resolver, ResolverLimits};
 use crate::auth::signature::{Curve, PublicKey};
+use crate::auth::{FetchError, ResolveError};
 use crate::runtime::Shutdown;
 use crate::types::Did;
 

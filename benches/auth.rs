@@ -1,0 +1,162 @@
+//! What it costs to know who calls: a token seen before, a fresh token on either
+//! curve, and a fresh token whose nonce goes through Postgres.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../tests/support/database.rs"]
+mod database;
+#[path = "support/figure.rs"]
+mod figure;
+
+use std::time::{Duration, Instant};
+
+use database::Database;
+use figure::Figure;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use mls_relay::auth::{Authenticator, Settings};
+use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::types::{ClientIp, Nsid};
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+use p256::ecdsa::signature::{Signer, Verifier};
+
+const SERVICE: &str = "did:web:relay.test";
+const CALL: Nsid = Nsid::SendMessage;
+const FRESH: usize = 2_000;
+const REPEATED: usize = 200_000;
+const AT_ONCE: usize = 64;
+
+#[tokio::main]
+async fn main() {
+    let database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let shutdown = Shutdown::default();
+    let settings = store::Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
+    let store = Store::open(settings, &shutdown).await.unwrap();
+    let [single, many] = [true, false].map(|enforce_jti| Settings {
+        service_did: SERVICE.to_owned(),
+        plc_url: directory.url(),
+        enforce_jti,
+        ..Settings::default()
+    });
+    let single = Authenticator::start(Live::new(single), store.clone(), shutdown.clone());
+    let single = single.await.unwrap();
+    let many = Authenticator::start(Live::new(many), store, shutdown);
+    let many = many.await.unwrap();
+
+    for curve in [Curve::P256, Curve::Secp256k1] {
+        let account = Account::generate(curve).unwrap();
+        directory.publish(&account);
+        fresh(&many, &account, curve).await;
+        if curve == Curve::Secp256k1 {
+            repeated(&many, &account).await;
+            single_use(&single, &account).await;
+        }
+    }
+}
+
+fn headers(account: &Account) -> HeaderMap {
+    let minutes = Duration::from_secs(240);
+    let token = account.service_token(SERVICE, CALL.as_str(), minutes);
+    let value = HeaderValue::from_str(&format!("Bearer {}", token.unwrap())).unwrap();
+    HeaderMap::from_iter([(AUTHORIZATION, value)])
+}
+
+async fn prove(node: &Authenticator, headers: &HeaderMap) {
+    let client = ClientIp::new([192, 0, 2, 1].into());
+    node.caller(headers, CALL, client).await.unwrap();
+}
+
+/// Reading, claims and signature, with the key at hand; beside the bare signature
+/// check of another implementation.
+async fn fresh(node: &Authenticator, account: &Account, curve: Curve) {
+    prove(node, &headers(account)).await;
+    let tokens: Vec<HeaderMap> = (0..FRESH).map(|_| headers(account)).collect();
+    let start = Instant::now();
+    for headers in &tokens {
+        prove(node, headers).await;
+    }
+    let ours = micros_each(start, FRESH);
+    let (name, baseline) = match curve {
+        Curve::P256 => ("auth_fresh_token_es256_vs_p256_crate", bare_p256()),
+        Curve::Secp256k1 => ("auth_fresh_token_es256k_vs_k256_crate", bare_k256()),
+    };
+    Figure {
+        name,
+        value: ours,
+        unit: "us",
+        baseline: Some(baseline),
+        ratio: Some(baseline / ours),
+        goal: "60 us for ES256, 200 us for ES256K",
+    }
+    .record();
+}
+
+async fn repeated(node: &Authenticator, account: &Account) {
+    let headers = headers(account);
+    prove(node, &headers).await;
+    let start = Instant::now();
+    for _ in 0..REPEATED {
+        prove(node, &headers).await;
+    }
+    Figure {
+        name: "auth_repeated_token",
+        value: micros_each(start, REPEATED),
+        unit: "us",
+        baseline: None,
+        ratio: None,
+        goal: "below 1 us",
+    }
+    .record();
+}
+
+/// The default: every token once, decided by Postgres.
+async fn single_use(node: &Authenticator, account: &Account) {
+    let tokens: Vec<HeaderMap> = (0..FRESH).map(|_| headers(account)).collect();
+    let start = Instant::now();
+    for batch in tokens.chunks(AT_ONCE) {
+        futures_util::future::join_all(batch.iter().map(|headers| prove(node, headers))).await;
+    }
+    Figure {
+        name: "auth_single_use_tokens_64_at_once",
+        value: FRESH as f64 / start.elapsed().as_secs_f64(),
+        unit: "tokens/s",
+        baseline: None,
+        ratio: None,
+        goal: "as the signatures allow",
+    }
+    .record();
+}
+
+fn bare_p256() -> f64 {
+    let key = p256::ecdsa::SigningKey::from_bytes(&[9; 32].into()).unwrap();
+    let signature: p256::ecdsa::Signature = key.sign(MESSAGE);
+    let start = Instant::now();
+    for _ in 0..FRESH {
+        key.verifying_key().verify(MESSAGE, &signature).unwrap();
+    }
+    micros_each(start, FRESH)
+}
+
+fn bare_k256() -> f64 {
+    let key = k256::ecdsa::SigningKey::from_bytes(&[9; 32].into()).unwrap();
+    let signature: k256::ecdsa::Signature = key.sign(MESSAGE);
+    let start = Instant::now();
+    for _ in 0..FRESH {
+        key.verifying_key().verify(MESSAGE, &signature).unwrap();
+    }
+    micros_each(start, FRESH)
+}
+
+/// As long as what is signed of a token.
+const MESSAGE: &[u8] = &[b'x'; 400];
+
+fn micros_each(start: Instant, count: usize) -> f64 {
+    start.elapsed().as_secs_f64() * 1e6 / count as f64
+}
