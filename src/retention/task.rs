@@ -153,7 +153,7 @@ async fn run(task: Task, store: &Store, settings: &Settings) -> Result<u64, Stor
                 .key_packages(settings.consumed_key_package_ttl, most)
                 .await
         }
-        Task::Nonces => forgetting.jtis().await,
+        Task::Nonces => Ok(forgetting.jtis().await? + forgetting.idempotency_keys().await?),
     }
 }
 

@@ -128,6 +128,65 @@ impl Store {
     }
 }
 
+/// What a deleted device had.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeletedDevice {
+    pub key_packages: u64,
+    pub conversations: u64,
+}
+
+/// The hashes that a device's packages had and have.
+#[derive(Clone, Debug)]
+pub struct SyncedKeyPackages {
+    pub dropped: Vec<Vec<u8>>,
+    pub kept: Vec<Vec<u8>>,
+}
+
+impl Store {
+    /// Ends a device with all that hangs on it; `None` if there is no such device.
+    pub async fn delete_device(
+        &self,
+        user: &Did,
+        device: &DeviceId,
+    ) -> Result<Option<DeletedDevice>, StoreError> {
+        let found = self
+            .query(
+                "SELECT packages, seats FROM delete_device($1, $2)",
+                &[&user.expose(), &device.expose()],
+            )
+            .await?;
+        found
+            .first()
+            .map(|row| {
+                Ok(DeletedDevice {
+                    key_packages: rows::count(row, "packages")?,
+                    conversations: rows::count(row, "seats")?,
+                })
+            })
+            .transpose()
+    }
+
+    /// Drops the device's unclaimed packages that are not among these hashes.
+    pub async fn sync_key_packages(
+        &self,
+        user: &Did,
+        device: &DeviceId,
+        hashes: &[Vec<u8>],
+    ) -> Result<SyncedKeyPackages, StoreError> {
+        let found = self
+            .query(
+                "SELECT dropped, kept FROM sync_key_packages($1, $2, $3)",
+                &[&user.expose(), &device.expose(), &hashes],
+            )
+            .await?;
+        let row = found.first().ok_or(StoreError::Shape)?;
+        Ok(SyncedKeyPackages {
+            dropped: rows::get(row, "dropped")?,
+            kept: rows::get(row, "kept")?,
+        })
+    }
+}
+
 pub(super) fn publish_outcome(found: &[Row]) -> Result<PublishOutcome, StoreError> {
     let row = found.first().ok_or(StoreError::Shape)?;
     Ok(match rows::get(row, "outcome")? {

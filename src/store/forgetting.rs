@@ -115,7 +115,13 @@ impl Forgetting {
         self.in_bites("SELECT forget_jtis($1) AS gone", &[]).await
     }
 
-    /// Calls a function of `sql/0007` until it has nothing left; its last parameter
+    /// Answers whose time is over.
+    pub async fn idempotency_keys(&self) -> Result<u64, StoreError> {
+        self.in_bites("SELECT forget_idempotency_keys($1) AS gone", &[])
+            .await
+    }
+
+    /// Calls a function of `sql/` until it has nothing left; its last parameter
     /// is the size of a bite.
     async fn in_bites(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
         let mut params = params.to_vec();

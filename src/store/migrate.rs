@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0005_replay_guard.sql"),
     include_str!("../../sql/0006_devices.sql"),
     include_str!("../../sql/0007_retention.sql"),
+    include_str!("../../sql/0008_safety.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

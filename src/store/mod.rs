@@ -1,19 +1,23 @@
 //! The only door to Postgres. Every statement is here or in `sql/`, has an index
 //! that serves it and a deadline, and speaks in the types of the relay.
 
+mod admins;
 mod appender;
 mod batcher;
 mod connect;
+mod consent;
 mod conversations;
 mod devices;
 mod error;
 mod events;
 mod forgetting;
+mod idempotency;
 mod key_packages;
 mod listen;
 mod messages;
 mod migrate;
 mod replay_guard;
+mod reports;
 mod rows;
 mod secrets;
 mod settings;
@@ -25,18 +29,22 @@ use tokio_postgres::Row;
 
 use crate::runtime::Shutdown;
 
+pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
 pub use appender::{AppendError, Appended, NewMessage};
+pub use consent::{Block, OptIn};
 pub use conversations::{
     ChangeOutcome, Conversation, GroupChange, Joining, Leaving, Member, NewCommit, NewConversation,
     Standing,
 };
-pub use devices::{Device, NewDevice, PublishOutcome};
+pub use devices::{DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages};
 pub use error::StoreError;
 pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
 pub use forgetting::Forgetting;
+pub use idempotency::Reservation;
 pub use key_packages::{ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
+pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use welcomes::WelcomeAnswer;
 

@@ -1,0 +1,88 @@
+//! Answers that are given twice: one asker runs, the others get its answer.
+
+use std::time::Duration;
+
+use super::{Store, StoreError, rows};
+
+/// What the relay knows of a key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reservation {
+    /// The caller is the first: run, then `keep_answer` or `release`.
+    Run,
+    /// The first answer to the same request.
+    Answered(Vec<u8>),
+    /// The same key came with another request.
+    Conflict,
+    /// The first asker is still at it.
+    UnderWay,
+}
+
+impl Store {
+    /// Reserves a key (a hash of caller, call and key) for a request (its hash). A
+    /// reservation whose holder died is free again after `lease`.
+    pub async fn reserve(
+        &self,
+        key: &[u8; 32],
+        request: &[u8; 32],
+        lease: Duration,
+    ) -> Result<Reservation, StoreError> {
+        let lease = format!("{} seconds", lease.as_secs());
+        let (key, request) = (key.as_slice(), request.as_slice());
+        let mine = self
+            .query(
+                "INSERT INTO idempotency_keys AS i (key, request_hash, expires_at) \
+                 VALUES ($1, $2, now() + $3::text::interval) ON CONFLICT (key) DO UPDATE \
+                 SET request_hash = excluded.request_hash, expires_at = excluded.expires_at, \
+                     answer = NULL \
+                 WHERE i.expires_at < now() RETURNING 1",
+                &[&key, &request, &lease],
+            )
+            .await?;
+        if !mine.is_empty() {
+            return Ok(Reservation::Run);
+        }
+        let found = self
+            .query(
+                "SELECT request_hash = $2 AS same, answer FROM idempotency_keys WHERE key = $1",
+                &[&key, &request],
+            )
+            .await?;
+        let Some(row) = found.first() else {
+            // Released in between.
+            return Ok(Reservation::UnderWay);
+        };
+        let answer: Option<Vec<u8>> = rows::get(row, "answer")?;
+        Ok(match (rows::get(row, "same")?, answer) {
+            (false, _) => Reservation::Conflict,
+            (true, Some(answer)) => Reservation::Answered(answer),
+            (true, None) => Reservation::UnderWay,
+        })
+    }
+
+    /// Keeps the answer of a reserved request for `keep`.
+    pub async fn keep_answer(
+        &self,
+        key: &[u8; 32],
+        answer: &[u8],
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        let keep = format!("{} seconds", keep.as_secs());
+        self.query(
+            "UPDATE idempotency_keys SET answer = $2, expires_at = now() + $3::text::interval \
+             WHERE key = $1",
+            &[&key.as_slice(), &answer, &keep],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Gives a reservation up: the request was refused, and may be asked again.
+    pub async fn release(&self, key: &[u8; 32]) -> Result<(), StoreError> {
+        self.query(
+            "DELETE FROM idempotency_keys WHERE key = $1 AND answer IS NULL",
+            &[&key.as_slice()],
+        )
+        .await
+        .map(|_| ())
+    }
+}

@@ -1,0 +1,209 @@
+//! Reports of members: ciphertext for the conversation's admins.
+
+use tokio_postgres::Row;
+
+use super::{Store, StoreError, rows};
+use crate::types::{CoarseTime, ConvoId, Did};
+
+/// A report to keep. Its content is opaque to the relay.
+#[derive(Clone, Debug)]
+pub struct NewReport {
+    pub report_id: String,
+    pub convo: ConvoId,
+    pub reporter: Did,
+    pub reported: Did,
+    pub category: &'static str,
+    pub encrypted_content: Vec<u8>,
+    pub message_ids: Vec<String>,
+}
+
+/// Where a report stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReportStatus {
+    Pending,
+    Resolved,
+    Dismissed,
+}
+
+impl ReportStatus {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Resolved => "resolved",
+            Self::Dismissed => "dismissed",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Resolved, Self::Dismissed]
+            .into_iter()
+            .find(|s| s.name() == name)
+    }
+}
+
+/// A kept report.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub report_id: String,
+    pub reporter: Did,
+    pub reported: Did,
+    pub encrypted_content: Vec<u8>,
+    pub created_at: CoarseTime,
+    pub status: ReportStatus,
+    pub resolved_by: Option<Did>,
+    pub resolved_at: Option<CoarseTime>,
+}
+
+/// What became of a resolution.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResolveOutcome {
+    Done,
+    AlreadyResolved,
+    NotAdmin,
+    NotFound,
+}
+
+/// Counts over the reports of one conversation.
+#[derive(Clone, Debug, Default)]
+pub struct ReportStats {
+    pub pending: u64,
+    pub resolved: u64,
+    pub removals: u64,
+    pub by_category: Vec<(String, u64)>,
+    /// Mean time from report to resolution.
+    pub mean_hours: Option<u64>,
+}
+
+impl Store {
+    /// Keeps a report. Check the standings of both first.
+    pub async fn add_report(&self, new: &NewReport) -> Result<CoarseTime, StoreError> {
+        let found = self
+            .query(
+                "INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category, \
+                     encrypted_content, message_ids) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                 RETURNING created_at",
+                &[
+                    &new.report_id,
+                    &new.convo.expose(),
+                    &new.reporter.expose(),
+                    &new.reported.expose(),
+                    &new.category,
+                    &new.encrypted_content,
+                    &new.message_ids,
+                ],
+            )
+            .await?;
+        found
+            .first()
+            .map_or(Err(StoreError::Shape), |row| rows::time(row, "created_at"))
+    }
+
+    /// The conversation's reports, newest first, at most `limit`, after `after`
+    /// (a report's id) if given. Check that the caller is admin first.
+    pub async fn reports(
+        &self,
+        convo: &ConvoId,
+        status: Option<ReportStatus>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Report>, StoreError> {
+        let found = self
+            .query(
+                "SELECT r.* FROM reports r LEFT JOIN reports p ON p.report_id = $3 AND p.convo_id = $1 \
+                 WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
+                 AND ($3::text IS NULL OR (r.created_at, r.report_id) < (p.created_at, p.report_id)) \
+                 ORDER BY r.created_at DESC, r.report_id DESC LIMIT $4",
+                &[&convo.expose(), &status.map(ReportStatus::name), &after, &i64::from(limit)],
+            )
+            .await?;
+        found.iter().map(report).collect()
+    }
+
+    /// Ends a report, once.
+    pub async fn resolve_report(
+        &self,
+        report_id: &str,
+        caller: &Did,
+        resolution: &'static str,
+        notes: Option<&str>,
+    ) -> Result<ResolveOutcome, StoreError> {
+        let found = self
+            .query(
+                "WITH known AS (SELECT r.report_id, r.status, bool_or(m.is_admin) AS is_admin \
+                     FROM reports r JOIN members m ON m.convo_id = r.convo_id \
+                         AND m.user_did = $2 AND m.left_seq IS NULL \
+                     WHERE r.report_id = $1 GROUP BY r.report_id, r.status), \
+                 done AS (UPDATE reports r SET resolved_by = $2, resolved_at = coarse_now(), \
+                     resolution = $3, notes = $4, \
+                     status = CASE WHEN $3 = 'dismissed' THEN 'dismissed' ELSE 'resolved' END \
+                     FROM known k WHERE r.report_id = k.report_id AND k.is_admin \
+                     AND r.status = 'pending' RETURNING 1) \
+                 SELECT k.is_admin, EXISTS (SELECT FROM done) AS done FROM known k",
+                &[&report_id, &caller.expose(), &resolution, &notes],
+            )
+            .await?;
+        let Some(row) = found.first() else {
+            return Ok(ResolveOutcome::NotFound);
+        };
+        Ok(
+            match (rows::get(row, "is_admin")?, rows::get(row, "done")?) {
+                (false, _) => ResolveOutcome::NotAdmin,
+                (true, false) => ResolveOutcome::AlreadyResolved,
+                (true, true) => ResolveOutcome::Done,
+            },
+        )
+    }
+
+    /// Counts over a conversation's reports since a time.
+    pub async fn report_stats(
+        &self,
+        convo: &ConvoId,
+        since: Option<CoarseTime>,
+    ) -> Result<ReportStats, StoreError> {
+        let since = since.map(CoarseTime::to_utc);
+        let found = self
+            .query(
+                "SELECT r.category, count(*) FILTER (WHERE r.status = 'pending') AS pending, \
+                     count(*) FILTER (WHERE r.status <> 'pending') AS resolved, \
+                     count(*) FILTER (WHERE r.resolution = 'removed_member') AS removals, \
+                     count(*) AS total, \
+                     coalesce(sum(extract(epoch FROM r.resolved_at - r.created_at)), 0)::bigint AS spent \
+                 FROM reports r WHERE r.convo_id = $1 \
+                 AND ($2::timestamptz IS NULL OR r.created_at >= $2) \
+                 GROUP BY r.category ORDER BY r.category",
+                &[&convo.expose(), &since],
+            )
+            .await?;
+        let mut stats = ReportStats::default();
+        let mut spent = 0;
+        for row in &found {
+            stats.pending += rows::count(row, "pending")?;
+            stats.resolved += rows::count(row, "resolved")?;
+            stats.removals += rows::count(row, "removals")?;
+            spent += rows::count(row, "spent")?;
+            stats
+                .by_category
+                .push((rows::get(row, "category")?, rows::count(row, "total")?));
+        }
+        stats.mean_hours = spent
+            .checked_div(stats.resolved)
+            .map(|seconds| seconds / 3600);
+        Ok(stats)
+    }
+}
+
+fn report(row: &Row) -> Result<Report, StoreError> {
+    let resolved_by: Option<&str> = rows::get(row, "resolved_by")?;
+    Ok(Report {
+        report_id: rows::get(row, "report_id")?,
+        reporter: rows::did(row, "reporter_did")?,
+        reported: rows::did(row, "reported_did")?,
+        encrypted_content: rows::get(row, "encrypted_content")?,
+        created_at: rows::time(row, "created_at")?,
+        status: ReportStatus::parse(rows::get(row, "status")?).ok_or(StoreError::Shape)?,
+        resolved_by: resolved_by
+            .map(|_| rows::did(row, "resolved_by"))
+            .transpose()?,
+        resolved_at: rows::optional_time(row, "resolved_at")?,
+    })
+}
