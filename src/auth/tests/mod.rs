@@ -2,7 +2,9 @@
 //! they stand on.
 
 mod fetching;
+mod lookup_world;
 mod lookups;
+mod outages;
 mod proofs;
 mod second_opinion;
 mod tickets;

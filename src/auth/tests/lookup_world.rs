@@ -1,0 +1,90 @@
+//! A directory with one account, and a cache that asks it.
+
+use std::time::Duration;
+
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
+
+use crate::auth::ResolveError;
+use crate::auth::fetch::Fetcher;
+use crate::auth::freshness::Lifetimes;
+use crate::auth::key_cache::{KeyCache, KeyCacheLimits};
+use crate::auth::refresh_budget::RefreshBudget;
+use crate::auth::resolver::{PlcDirectory, Resolver, ResolverLimits};
+use crate::auth::signature::{Curve, PublicKey};
+use crate::runtime::Shutdown;
+use crate::types::Did;
+
+pub(super) const LONG: Duration = Duration::from_secs(3600);
+
+/// Everything remembered for an hour, failures not at all.
+pub(super) const LIFETIMES: Lifetimes = Lifetimes {
+    fresh_for: LONG,
+    stale_for: LONG,
+    absent_for: LONG,
+    pause: Duration::ZERO,
+};
+
+/// A directory with one account, and a cache that asks it.
+pub(super) struct World {
+    pub(super) directory: Directory,
+    pub(super) account: Account,
+    pub(super) did: Did,
+    pub(super) cache: KeyCache,
+}
+
+impl World {
+    pub(super) async fn new(lifetimes: Lifetimes) -> Self {
+        Self::with_flights(lifetimes, 100).await
+    }
+
+    pub(super) async fn with_flights(lifetimes: Lifetimes, flights_max: usize) -> Self {
+        let directory = Directory::start().await.unwrap();
+        let account = Account::generate(KeyCurve::P256).unwrap();
+        directory.publish(&account);
+        let limits = ResolverLimits {
+            timeout: Duration::from_millis(500),
+            plc_at_once_max: 8,
+            web_at_once_max: 8,
+        };
+        let fetcher = Fetcher::new(DOCUMENT_LEN_MAX).unwrap();
+        let plc = PlcDirectory::parse(&directory.url()).unwrap();
+        let cache_limits = KeyCacheLimits {
+            entries_max: 100,
+            flights_max,
+            lifetimes,
+        };
+        let cache = KeyCache::new(
+            Resolver::new(fetcher, plc, limits),
+            cache_limits,
+            RefreshBudget::new(LONG, 20, 100),
+            Shutdown::default(),
+        );
+        Self {
+            did: Did::parse(account.did()).unwrap(),
+            directory,
+            account,
+            cache,
+        }
+    }
+
+    pub(super) async fn key(&self) -> Result<PublicKey, ResolveError> {
+        self.cache.key(&self.did).await.map(|key| (*key).clone())
+    }
+
+    /// The key that the account has now, whatever the directory says.
+    pub(super) fn current(&self) -> PublicKey {
+        PublicKey::of_point(Curve::P256, &self.account.key().compressed()).unwrap()
+    }
+
+    pub(super) fn rotate(&mut self) {
+        self.account.rotate(KeyCurve::P256).unwrap();
+        self.directory.publish(&self.account);
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.directory.requests_for(self.account.did())
+    }
+}
+
+pub(super) const DOCUMENT_LEN_MAX: usize = 16 * 1024;

@@ -1,0 +1,107 @@
+//! What becomes of callers while the directory is broken, slow or overrun.
+
+use std::time::Duration;
+
+use mls_relay_loadtest::directory::{Directory, Fault};
+use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
+
+use super::eventually;
+use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, World};
+use crate::auth::freshness::Lifetimes;
+use crate::auth::{FetchError, ResolveError};
+use crate::types::Did;
+
+#[tokio::test]
+async fn an_outage_leaves_a_stale_key_in_use() {
+    let world = World::new(Lifetimes {
+        fresh_for: Duration::ZERO,
+        ..LIFETIMES
+    })
+    .await;
+    world.key().await.unwrap();
+    world.directory.set_fault(Fault::Status(500));
+    let still_known = async || world.key().await.unwrap() == world.current();
+    eventually(async || still_known().await && world.requests() > 3).await;
+    assert!(still_known().await);
+}
+
+#[tokio::test]
+async fn an_expired_key_is_not_used_and_the_outage_is_told_as_one() {
+    let world = World::new(Lifetimes {
+        fresh_for: Duration::ZERO,
+        stale_for: Duration::ZERO,
+        ..LIFETIMES
+    })
+    .await;
+    world.key().await.unwrap();
+    world.directory.set_fault(Fault::Status(503));
+    let error = world.key().await.unwrap_err();
+    assert!(!error.is_definite());
+    world.directory.set_fault(Fault::None);
+    assert!(world.key().await.unwrap() == world.current());
+}
+
+#[tokio::test]
+async fn no_failure_of_the_directory_is_taken_for_a_word_on_the_account() {
+    let world = World::new(LIFETIMES).await;
+    let elsewhere = Directory::start().await.unwrap();
+    elsewhere.publish(&world.account);
+    let target = format!("{}/{}", elsewhere.url(), world.account.did());
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(429),
+        Fault::Status(403),
+        Fault::RedirectTo(target),
+        Fault::Oversized(DOCUMENT_LEN_MAX + 1),
+        Fault::Truncated,
+        Fault::Silent,
+    ] {
+        world.directory.set_fault(fault.clone());
+        let error = world.key().await.unwrap_err();
+        assert!(!error.is_definite(), "{fault:?}: {error:?}");
+    }
+    assert_eq!(elsewhere.requests(), 0, "a redirect was followed");
+    world.directory.set_fault(Fault::None);
+    assert!(world.key().await.is_ok());
+}
+
+#[tokio::test]
+async fn slowness_and_size_have_their_own_names() {
+    let world = World::new(LIFETIMES).await;
+    world.directory.set_latency(LONG);
+    assert!(matches!(world.key().await, Err(ResolveError::TimedOut)));
+    world.directory.set_latency(Duration::ZERO);
+    world
+        .directory
+        .set_fault(Fault::Oversized(DOCUMENT_LEN_MAX));
+    let error = world.key().await.unwrap_err();
+    assert!(matches!(error, ResolveError::Fetch(FetchError::Body)));
+}
+
+#[tokio::test]
+async fn after_a_failure_nobody_asks_again_before_the_pause_is_over() {
+    let world = World::new(Lifetimes {
+        pause: Duration::from_millis(200),
+        ..LIFETIMES
+    })
+    .await;
+    world.directory.set_fault(Fault::Status(500));
+    for _ in 0..10 {
+        assert!(world.key().await.is_err());
+    }
+    assert_eq!(world.requests(), 1);
+    world.directory.set_fault(Fault::None);
+    eventually(async || world.key().await.is_ok()).await;
+    assert_eq!(world.requests(), 2);
+}
+
+#[tokio::test]
+async fn past_the_bound_on_lookups_callers_are_told_to_wait() {
+    let world = World::with_flights(LIFETIMES, 1).await;
+    world.directory.set_fault(Fault::Silent);
+    let other = Account::generate(KeyCurve::P256).unwrap();
+    let other = Did::parse(other.did()).unwrap();
+    let (first, second) = tokio::join!(world.key(), world.cache.key(&other));
+    assert!(matches!(first, Err(ResolveError::TimedOut)));
+    assert!(matches!(second, Err(ResolveError::Busy)));
+}
