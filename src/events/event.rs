@@ -4,9 +4,10 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::types::{Cursor, Seq};
+use crate::store;
+use crate::types::{CoarseTime, Cursor, Seq};
 use crate::wire::{
-    Envelope, EnvelopeError, Frame, Framing, Notice, Route, Typing, event_frame, notice_frame,
+    EnvelopeError, Frame, Framing, Notice, Route, Typing, event_frame, notice_frame,
 };
 
 /// An event of the stream, or something passing that has no place in it.
@@ -20,27 +21,32 @@ pub struct Event {
 
 enum Content {
     /// The envelope as Postgres keeps it.
-    Stored(Box<str>),
+    Stored(store::Envelope),
     Passing(Notice),
 }
 
 impl Event {
     /// An event from its envelope; the place in the stream is in its cursor.
-    pub fn parse(envelope: &str) -> Result<Self, EnvelopeError> {
-        let parsed = Envelope::parse(envelope)?;
+    pub fn new(envelope: store::Envelope) -> Result<Self, EnvelopeError> {
+        let read = envelope.read()?;
         Ok(Self {
-            cursor: parsed.cursor(),
-            route: parsed.route().clone(),
-            content: Content::Stored(envelope.into()),
+            cursor: read.cursor(),
+            route: read.route().clone(),
+            content: Content::Stored(envelope),
             dag_cbor: OnceLock::new(),
             json: OnceLock::new(),
         })
     }
 
+    /// An event from the text of its envelope, as it was notified.
+    pub fn parse(envelope: &str) -> Result<Self, EnvelopeError> {
+        Self::new(store::Envelope::new(envelope))
+    }
+
     /// Somebody types: told to who listens now, kept nowhere.
     pub fn typing(typing: Typing) -> Self {
         Self {
-            cursor: Cursor::new(crate::types::CoarseTime::from_unix_seconds(0), Seq::ZERO),
+            cursor: Cursor::new(CoarseTime::from_unix_seconds(0), Seq::ZERO),
             route: Route::Convo(typing.convo_id.clone()),
             content: Content::Passing(Notice::Typing(typing)),
             dag_cbor: OnceLock::new(),
@@ -78,9 +84,8 @@ impl Event {
     fn encode(&self, framing: Framing) -> Option<Frame> {
         match &self.content {
             Content::Passing(notice) => notice_frame(framing, notice).ok(),
-            Content::Stored(text) => {
-                let envelope = Envelope::parse(text).ok()?;
-                event_frame(framing, self.seq(), &envelope).ok()
+            Content::Stored(envelope) => {
+                event_frame(framing, self.seq(), &envelope.read().ok()?).ok()
             }
         }
     }
@@ -89,7 +94,7 @@ impl Event {
     /// length, and this value itself.
     pub fn cost(&self) -> usize {
         let text = match &self.content {
-            Content::Stored(text) => text.len(),
+            Content::Stored(envelope) => envelope.len(),
             Content::Passing(_) => 0,
         };
         2 * text + size_of::<Self>()

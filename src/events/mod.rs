@@ -2,13 +2,24 @@
 //! every session exactly the events of its conversations, once and in order.
 
 mod board;
+mod canary;
 mod circle;
+mod dispatcher;
+mod ear;
 mod event;
+mod follower;
+mod health;
+mod hub;
+mod journal;
 mod outbox;
 mod place;
+mod reading;
 mod recent;
 mod sequence;
+mod settings;
+mod subscription;
 mod topics;
+mod typist;
 
 #[cfg(test)]
 mod interleavings;
@@ -16,8 +27,14 @@ mod interleavings;
 pub use board::{Attached, Board, Tally};
 pub use circle::{Circle, Interval};
 pub use event::Event;
+pub use health::{Health, Hearing};
+pub use hub::{Hub, HubError};
+pub use journal::{Answer, Bell, Journal, Stored, Subscriber};
 pub use outbox::{Offer, Outbox, Taken};
 pub use place::{Pace, Place, Start, start};
+pub use reading::SubscriptionError;
 pub use recent::Backlog;
 pub use sequence::{Announced, Read, Sequence};
+pub use settings::Settings;
+pub use subscription::{News, Subscription};
 pub use topics::SeatId;

@@ -125,6 +125,11 @@ impl Outbox {
         self.queue.lock().state == State::Gone
     }
 
+    /// The session: whether something was dropped that it has not read yet.
+    pub(super) fn has_overflowed(&self) -> bool {
+        matches!(self.queue.lock().state, State::Overflowed(_))
+    }
+
     /// The session: takes what is there, at most `count` events, or waits.
     pub fn poll_take(&self, context: &Context<'_>, count: usize) -> Poll<Taken> {
         let mut queue = self.queue.lock();

@@ -7,6 +7,7 @@ use super::connect::Pool;
 use super::{Store, StoreError, query, rows};
 use crate::runtime::Shutdown;
 use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+use crate::wire;
 
 /// An event as it was stored and notified.
 #[derive(Clone, Debug)]
@@ -28,6 +29,20 @@ impl Envelope {
 
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// What it says.
+    pub fn read(&self) -> Result<wire::Envelope<'_>, wire::EnvelopeError> {
+        wire::Envelope::parse(&self.0)
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

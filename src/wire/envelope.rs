@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::field::{Field, Fields, text};
 use crate::types::{ConvoId, Cursor, Did};
 
@@ -45,6 +47,12 @@ pub enum EnvelopeError {
     Json,
     #[error("an envelope says of nobody whom it concerns")]
     Route,
+}
+
+/// The texts of the envelopes in a notification, which is a JSON array of them.
+pub fn envelopes(payload: &str) -> Result<Vec<&str>, EnvelopeError> {
+    let raw: Vec<&RawValue> = serde_json::from_str(payload).map_err(|_| EnvelopeError::Json)?;
+    Ok(raw.into_iter().map(RawValue::get).collect())
 }
 
 impl<'a> Envelope<'a> {

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::envelope::Envelope;
 use super::field::Numbered;
@@ -119,16 +119,27 @@ pub struct Standings {
 pub struct Standing {
     pub convo_id: ConvoId,
     pub epoch: Epoch,
-    #[serde(serialize_with = "number")]
-    pub last_seq: Seq,
+    pub last_seq: u64,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Typing {
     pub convo_id: ConvoId,
     pub did: Did,
     pub is_typing: bool,
+}
+
+impl Typing {
+    /// How nodes tell each other: a JSON array.
+    pub fn list_to_json(list: &[Self]) -> String {
+        // Texts and booleans always serialize.
+        serde_json::to_string(list).unwrap_or_default()
+    }
+
+    pub fn list_from_json(json: &str) -> Option<Vec<Self>> {
+        serde_json::from_str(json).ok()
+    }
 }
 
 /// A frame could not be written. Nothing the relay itself makes comes to this: it
@@ -322,7 +333,7 @@ mod tests {
             .map(|_| Standing {
                 convo_id: ConvoId::parse("ab01ab01ab01ab01").unwrap(),
                 epoch: Epoch::default(),
-                last_seq: Seq::new(7),
+                last_seq: 7,
             })
             .collect();
         let notice = Notice::Synced(Standings {

@@ -21,7 +21,7 @@ pub use bounded::{Int, List, Text};
 pub use client_frame::ClientFrame;
 pub use close::CloseReason;
 pub use decode::{decode_body, decode_query, invalid};
-pub use envelope::{Change, Envelope, EnvelopeError, Route};
+pub use envelope::{Change, Envelope, EnvelopeError, Route, envelopes};
 pub use error::{XrpcError, XrpcStatus};
 pub use frame::{
     ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, Limits, Notice, Standing,

@@ -1,0 +1,194 @@
+//! The one task that owns the board. It serves sessions and passes events on, and
+//! never waits for either.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::board::{Attached, Board};
+use super::circle::Interval;
+use super::follower::Feed;
+use super::outbox::Outbox;
+use super::settings::Settings;
+use super::topics::SeatId;
+use crate::runtime::Shutdown;
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
+use crate::wire::Typing;
+
+/// What sessions ask for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Register {
+        did: Did,
+        filter: Option<ConvoId>,
+        outbox: Arc<Outbox>,
+        answer: oneshot::Sender<SeatId>,
+    },
+    Attach {
+        seat: SeatId,
+        reading: Vec<Interval>,
+        after: Option<Seq>,
+        answer: oneshot::Sender<Option<Attached>>,
+    },
+    Resume {
+        seat: SeatId,
+        answer: oneshot::Sender<Option<Attached>>,
+    },
+    Type {
+        seat: SeatId,
+        convo: ConvoId,
+        is_typing: bool,
+    },
+    Leave(SeatId),
+}
+
+pub(super) struct Dispatcher {
+    pub(super) settings: Arc<Settings>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) feed: mpsc::Receiver<Feed>,
+    pub(super) typing: mpsc::Sender<Typing>,
+}
+
+impl Dispatcher {
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = self.dispatch() => {}
+        }
+    }
+
+    async fn dispatch(&mut self) {
+        // Sessions wait in the queue of commands until the stream is known.
+        let Some(mut board) = self.start().await else {
+            return;
+        };
+        let mut wakers = Vec::new();
+        let mut feeds = Vec::with_capacity(FEEDS_MAX);
+        let mut commands = Vec::with_capacity(COMMANDS_MAX);
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                count = self.feed.recv_many(&mut feeds, FEEDS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for feed in feeds.drain(..) {
+                        take(&mut board, feed, &mut wakers);
+                    }
+                    // Only now: a session that wakes finds all of it, and writes
+                    // it at once.
+                    wakers.drain(..).for_each(Waker::wake);
+                    report(&mut board);
+                }
+                count = self.commands.recv_many(&mut commands, COMMANDS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for command in commands.drain(..) {
+                        self.serve(&mut board, command);
+                    }
+                }
+                _ = sweep.tick() => board.sweep(),
+            }
+        }
+    }
+
+    async fn start(&mut self) -> Option<Board> {
+        loop {
+            match self.feed.recv().await? {
+                Feed::Start {
+                    floor,
+                    head,
+                    events,
+                } => return Some(self.board(floor, head, &events)),
+                // Nothing else comes first.
+                Feed::Events(_) | Feed::Hole(_) | Feed::Passing(_) => {}
+            }
+        }
+    }
+
+    fn board(&self, floor: Seq, head: Seq, events: &[Arc<super::Event>]) -> Board {
+        let epoch = Cursor::new(CoarseTime::from_unix_seconds(0), floor);
+        let settings = &self.settings;
+        let mut board = Board::new(epoch, settings.recent_bytes_max, settings.backlog_max);
+        for event in events {
+            board.pass_on(event, &mut Vec::new());
+        }
+        // The last numbers may have lost their events.
+        board.hole(head, &mut Vec::new());
+        board
+    }
+
+    fn serve(&self, board: &mut Board, command: Command) {
+        // A session that no longer waits for its answer has gone, and its seat
+        // with it.
+        match command {
+            Command::Register {
+                did,
+                filter,
+                outbox,
+                answer,
+            } => {
+                let _ = answer.send(board.register(did, filter, outbox));
+            }
+            Command::Attach {
+                seat,
+                reading,
+                after,
+                answer,
+            } => {
+                let _ = answer.send(board.attach(seat, reading, after));
+            }
+            Command::Resume { seat, answer } => {
+                let _ = answer.send(board.resume(seat));
+            }
+            Command::Type {
+                seat,
+                convo,
+                is_typing,
+            } => {
+                if let Some(did) = board.is_member(seat, &convo) {
+                    let typing = Typing {
+                        convo_id: convo,
+                        did: did.clone(),
+                        is_typing,
+                    };
+                    // Not worth a wait.
+                    let _ = self.typing.try_send(typing);
+                }
+            }
+            Command::Leave(seat) => board.leave(seat),
+        }
+    }
+}
+
+fn take(board: &mut Board, feed: Feed, wakers: &mut Vec<Waker>) {
+    match feed {
+        Feed::Events(events) => {
+            for event in &events {
+                board.pass_on(event, wakers);
+            }
+        }
+        Feed::Hole(through) => board.hole(through, wakers),
+        Feed::Passing(event) => board.mention(&event, wakers),
+        // The stream starts once.
+        Feed::Start { .. } => {}
+    }
+}
+
+fn report(board: &mut Board) {
+    let tally = board.tally();
+    metrics::counter!("relay_events_deliveries_total").increment(tally.deliveries);
+    metrics::counter!("relay_events_overflows_total").increment(tally.overflows);
+    metrics::gauge!("relay_events_topics").set(board.topics_count() as f64);
+}
+
+/// Notifications passed on before sessions are woken: at most 8 kB each.
+const FEEDS_MAX: usize = 8;
+const COMMANDS_MAX: usize = 64;
+/// For sessions whose goodbye was lost in a full queue.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,94 @@
+//! Reads the listening connection and does nothing else, so that Postgres never
+//! waits for this node: a listener that does not read pins the notification queue
+//! and holds up vacuum for the whole cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use super::canary::Canary;
+use super::health::Health;
+use super::journal::{Bell, Journal};
+use super::settings::Settings;
+use crate::runtime::{Backoff, Shutdown};
+use crate::store::Notification;
+
+/// What was heard, in the order of hearing.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// We listen again: what committed before must be read.
+    Listening,
+    Rung(Notification),
+}
+
+/// The channels of the event path.
+pub(super) const EVENTS: &str = "relay_events";
+pub(super) const TYPING: &str = "relay_typing";
+
+pub(super) struct Ear {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) health: Arc<Health>,
+    pub(super) canary: Arc<Canary>,
+    pub(super) ring: mpsc::Sender<Heard>,
+}
+
+impl Ear {
+    /// Listens until the process stops, again and again.
+    pub(super) async fn run(self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = self.listen() => {}
+        }
+    }
+
+    async fn listen(&self) {
+        let first = self.settings.reconnect_first;
+        let mut backoff = Backoff::new(first, self.settings.reconnect_most);
+        loop {
+            let channels = [EVENTS, TYPING, self.canary.channel()];
+            match self.journal.listen(&channels).await {
+                Ok(bell) => {
+                    self.health.connected.store(true, Ordering::Relaxed);
+                    backoff.reset();
+                    // It must not be lost, and a full ring is being emptied.
+                    if self.ring.send(Heard::Listening).await.is_err() {
+                        return;
+                    }
+                    self.hear(bell).await;
+                }
+                Err(error) => tracing::warn!(%error, "cannot listen for events"),
+            }
+            self.health.connected.store(false, Ordering::Relaxed);
+            self.health.look.notify_one();
+            metrics::counter!("relay_events_listener_reconnects_total").increment(1);
+            tokio::time::sleep(backoff.next(random())).await;
+        }
+    }
+
+    /// Reads until the connection is gone.
+    async fn hear(&self, mut bell: Box<dyn Bell>) {
+        loop {
+            match bell.next().await {
+                Ok(notification) => {
+                    if self.ring.try_send(Heard::Rung(notification)).is_err() {
+                        // Not lost: the table has it. Say that it must be read.
+                        self.health.overflowed.store(true, Ordering::Relaxed);
+                        self.health.look.notify_one();
+                        metrics::counter!("relay_events_ring_overflows_total").increment(1);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the listening connection broke");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A number to spread waits by.
+pub(super) fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}

@@ -1,0 +1,289 @@
+//! Follows the stream for this node: takes notifications as hints, the table as
+//! the truth, and passes every event on once, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::canary::Canary;
+use super::ear::{EVENTS, Heard, TYPING, random};
+use super::event::Event;
+use super::health::{Health, Hearing};
+use super::journal::{Journal, Stored};
+use super::sequence::{Announced, Read, Sequence};
+use super::settings::Settings;
+use crate::runtime::{Backoff, Shutdown};
+use crate::store::{Notification, StoreError};
+use crate::types::Seq;
+use crate::wire::{Typing, envelopes};
+
+/// What the hub is fed, gapless.
+#[derive(Debug)]
+pub(super) enum Feed {
+    /// The first word: the stream up to `head`, of which these are the last
+    /// events, all of `(floor, head]`.
+    Start {
+        floor: Seq,
+        head: Seq,
+        events: Vec<Arc<Event>>,
+    },
+    Events(Vec<Arc<Event>>),
+    /// There is nothing, or nothing readable, up to here.
+    Hole(Seq),
+    /// Not part of the stream.
+    Passing(Arc<Event>),
+}
+
+pub(super) struct Follower {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) health: Arc<Health>,
+    pub(super) canary: Arc<Canary>,
+    pub(super) ring: mpsc::Receiver<Heard>,
+    pub(super) feed: mpsc::Sender<Feed>,
+}
+
+/// Why the follower stopped for a moment.
+enum Stop {
+    /// The hub is gone: the process ends.
+    Hub,
+    Store(StoreError),
+}
+
+/// What the follower did.
+enum Done {
+    /// It took something from the ring.
+    Hint,
+    /// It read the table up to its head.
+    Looked,
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Follower {
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = self.follow() => {}
+        }
+    }
+
+    async fn follow(&mut self) {
+        let first = self.settings.reconnect_first;
+        let mut backoff = Backoff::new(first, self.settings.reconnect_most);
+        let mut sequence = loop {
+            match self.start().await {
+                Ok(sequence) => break sequence,
+                Err(Stop::Hub) => return,
+                Err(Stop::Store(error)) => {
+                    tracing::warn!(%error, "cannot read the event stream");
+                    tokio::time::sleep(backoff.next(random())).await;
+                }
+            }
+        };
+        let mut failing = true;
+        let mut next_look = Instant::now();
+        loop {
+            let done = tokio::select! {
+                heard = self.ring.recv() => match heard {
+                    Some(heard) => self.heard(&mut sequence, heard, failing).await,
+                    None => return,
+                },
+                () = self.health.look.notified() => self.look(&mut sequence).await,
+                () = sleep_until(next_look) => self.look(&mut sequence).await,
+            };
+            match done {
+                Ok(Done::Hint) => continue,
+                Ok(Done::Looked) => {
+                    failing = false;
+                    backoff.reset();
+                }
+                Err(Stop::Hub) => return,
+                Err(Stop::Store(error)) => {
+                    if !failing {
+                        tracing::warn!(%error, "cannot read the event stream");
+                    }
+                    failing = true;
+                }
+            }
+            self.judge(failing);
+            next_look = Instant::now() + self.wait(failing, &mut backoff);
+        }
+    }
+
+    fn judge(&self, failing: bool) {
+        let connected = self.health.connected.load(Ordering::Relaxed);
+        let punctual = self.health.punctual.load(Ordering::Relaxed);
+        self.health
+            .set_hearing(match (failing, connected && punctual) {
+                (true, _) => Hearing::Blind,
+                (false, true) => Hearing::Ringing,
+                (false, false) => Hearing::Polling,
+            });
+    }
+
+    fn wait(&self, failing: bool, backoff: &mut Backoff) -> Duration {
+        if failing {
+            return backoff.next(random());
+        }
+        match self.health.hearing() {
+            Hearing::Ringing => self.settings.reconcile_every,
+            Hearing::Polling | Hearing::Blind => self.settings.poll_every,
+        }
+    }
+
+    /// Finds the head and the last events before it.
+    async fn start(&self) -> Result<Sequence, Stop> {
+        let head = self.journal.head().await?;
+        let wanted = u64::from(self.settings.recent_at_start);
+        let floor = self.journal.floor().await?;
+        let floor = floor.max(Seq::new(head.get().saturating_sub(wanted)));
+        let mut events = Vec::new();
+        let mut after = floor;
+        loop {
+            let page = self.page(after, head).await?;
+            after = page.last().map_or(head, |row| row.seq);
+            let full = self.is_full(&page);
+            events.extend(page.into_iter().filter_map(|row| row.event));
+            if !full {
+                break;
+            }
+        }
+        self.pass(Feed::Start {
+            floor,
+            head,
+            events,
+        })
+        .await?;
+        Ok(Sequence::starting_at(head))
+    }
+
+    async fn heard(
+        &self,
+        sequence: &mut Sequence,
+        heard: Heard,
+        failing: bool,
+    ) -> Result<Done, Stop> {
+        match heard {
+            Heard::Listening => self.look(sequence).await,
+            Heard::Rung(notification) => {
+                let Notification { channel, payload } = notification;
+                match channel.as_str() {
+                    // While the table cannot be read there is no use in hints.
+                    EVENTS if failing => {}
+                    EVENTS => self.announced(sequence, &payload).await?,
+                    TYPING => self.passing(&payload).await?,
+                    _ => self.canary.hear(&payload),
+                }
+                Ok(Done::Hint)
+            }
+        }
+    }
+
+    async fn announced(&self, sequence: &mut Sequence, payload: &str) -> Result<(), Stop> {
+        let Ok(texts) = envelopes(payload) else {
+            // Whatever it was, the table has it.
+            metrics::counter!("relay_events_unreadable_total").increment(1);
+            return self.look(sequence).await.map(|_| ());
+        };
+        let mut events = Vec::with_capacity(texts.len());
+        for text in texts {
+            let Ok(event) = Event::parse(text) else {
+                metrics::counter!("relay_events_unreadable_total").increment(1);
+                continue;
+            };
+            let mut announced = sequence.announced(event.seq());
+            if let Announced::Missed { through, .. } = announced {
+                metrics::counter!("relay_events_gaps_total").increment(1);
+                self.pass_all(&mut events).await?;
+                self.read(sequence, through).await?;
+                announced = sequence.announced(event.seq());
+            }
+            if announced == Announced::Next {
+                events.push(Arc::new(event));
+            }
+        }
+        self.pass_all(&mut events).await
+    }
+
+    async fn passing(&self, payload: &str) -> Result<(), Stop> {
+        for typing in Typing::list_from_json(payload).unwrap_or_default() {
+            let event = Arc::new(Event::typing(typing));
+            self.pass(Feed::Passing(event)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the table has beyond the head.
+    async fn look(&self, sequence: &mut Sequence) -> Result<Done, Stop> {
+        self.health.overflowed.store(false, Ordering::Relaxed);
+        let head = self.journal.head().await?;
+        if head > sequence.head() {
+            self.read(sequence, head).await?;
+        }
+        Ok(Done::Looked)
+    }
+
+    /// Reads the table up to a place that is known to be committed.
+    async fn read(&self, sequence: &mut Sequence, through: Seq) -> Result<(), Stop> {
+        let mut full = true;
+        while full && sequence.head() < through {
+            let page = self.page(sequence.head(), through).await?;
+            full = self.is_full(&page);
+            let mut events = Vec::with_capacity(page.len());
+            for row in page {
+                if let Read::AfterHole { missing } = sequence.read(row.seq) {
+                    self.pass_all(&mut events).await?;
+                    self.hole(Seq::new(row.seq.get() - 1), missing).await?;
+                }
+                match row.event {
+                    Some(event) => events.push(event),
+                    None => {
+                        metrics::counter!("relay_events_unreadable_total").increment(1);
+                        self.pass_all(&mut events).await?;
+                        self.hole(row.seq, 1).await?;
+                    }
+                }
+            }
+            self.pass_all(&mut events).await?;
+        }
+        match sequence.exhausted(through) {
+            0 => Ok(()),
+            missing => self.hole(through, missing).await,
+        }
+    }
+
+    async fn hole(&self, through: Seq, missing: u64) -> Result<(), Stop> {
+        tracing::warn!(missing, "the event stream has a hole");
+        metrics::counter!("relay_events_holes_total").increment(1);
+        self.pass(Feed::Hole(through)).await
+    }
+
+    async fn page(&self, after: Seq, through: Seq) -> Result<Vec<Stored>, StoreError> {
+        let limit = self.settings.page_max;
+        self.journal.between(after, through, limit).await
+    }
+
+    fn is_full(&self, page: &[Stored]) -> bool {
+        u32::try_from(page.len()).is_ok_and(|count| count >= self.settings.page_max)
+    }
+
+    async fn pass_all(&self, events: &mut Vec<Arc<Event>>) -> Result<(), Stop> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.pass(Feed::Events(std::mem::take(events))).await
+    }
+
+    /// Waits while the hub is busy: the ring takes up what comes meanwhile.
+    async fn pass(&self, feed: Feed) -> Result<(), Stop> {
+        self.feed.send(feed).await.map_err(|_| Stop::Hub)
+    }
+}

@@ -1,0 +1,80 @@
+//! Whether this node hears what commits, as the listener sees it and readiness
+//! shows it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// How events reach this node now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hearing {
+    /// By notification, as they commit.
+    Ringing,
+    /// By looking at the table many times a second.
+    Polling,
+    /// Not at all: Postgres does not answer.
+    Blind,
+}
+
+/// Shared by the tasks of the event path. Everything in it is a hint of the moment.
+#[derive(Debug, Default)]
+pub struct Health {
+    hearing: AtomicU8,
+    lag_micros: AtomicU64,
+    /// The connection that listens stands.
+    pub(super) connected: AtomicBool,
+    /// The last canary came in time.
+    pub(super) punctual: AtomicBool,
+    /// The ring was full: something was not heard.
+    pub(super) overflowed: AtomicBool,
+    /// Somebody should look at the table now.
+    pub(super) look: Notify,
+}
+
+impl Health {
+    pub fn hearing(&self) -> Hearing {
+        match self.hearing.load(Ordering::Relaxed) {
+            RINGING => Hearing::Ringing,
+            POLLING => Hearing::Polling,
+            _ => Hearing::Blind,
+        }
+    }
+
+    /// Whether sessions of this node get what commits. Readiness follows it.
+    pub fn is_ready(&self) -> bool {
+        self.hearing() != Hearing::Blind
+    }
+
+    /// How long the last canary took from its sending to its hearing.
+    pub fn doorbell_lag(&self) -> Duration {
+        Duration::from_micros(self.lag_micros.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_hearing(&self, hearing: Hearing) {
+        let value = match hearing {
+            Hearing::Ringing => RINGING,
+            Hearing::Polling => POLLING,
+            Hearing::Blind => BLIND,
+        };
+        if self.hearing.swap(value, Ordering::Relaxed) != value {
+            match hearing {
+                Hearing::Ringing => tracing::info!("events arrive by notification"),
+                Hearing::Polling => tracing::warn!("events are read by polling the table"),
+                Hearing::Blind => tracing::error!("blind: Postgres does not answer"),
+            }
+        }
+        metrics::gauge!("relay_events_hearing").set(f64::from(value));
+    }
+
+    pub(super) fn set_doorbell_lag(&self, lag: Duration) {
+        let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        self.lag_micros.store(micros, Ordering::Relaxed);
+        metrics::histogram!("relay_events_doorbell_lag_seconds").record(lag.as_secs_f64());
+    }
+}
+
+/// Blind comes first: so a node starts.
+const BLIND: u8 = 0;
+const POLLING: u8 = 1;
+const RINGING: u8 = 2;

@@ -1,0 +1,228 @@
+//! The door to the event path: what starts it, and what sessions hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::board::Attached;
+use super::canary::Canary;
+use super::circle::Interval;
+use super::dispatcher::{Command, Dispatcher};
+use super::ear::Ear;
+use super::follower::Follower;
+use super::health::Health;
+use super::journal::{Journal, Subscriber};
+use super::outbox::Outbox;
+use super::settings::Settings;
+use super::subscription::Subscription;
+use super::topics::SeatId;
+use super::typist;
+use crate::runtime::Shutdown;
+use crate::types::{ConvoId, Cursor, Seq};
+
+/// The handle that sessions share.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    journal: Arc<dyn Journal>,
+    settings: Arc<Settings>,
+    health: Arc<Health>,
+    commands: mpsc::Sender<Command>,
+    /// Pages that are read at one time.
+    replays: Semaphore,
+}
+
+/// The hub did not answer in time: the node is overloaded or on its way down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the hub does not answer")]
+pub struct HubError;
+
+impl Hub {
+    /// Starts to follow the stream. Sessions may subscribe at once; they wait
+    /// until it is known.
+    pub fn start(journal: Arc<dyn Journal>, settings: Settings, shutdown: &Shutdown) -> Self {
+        let settings = Arc::new(settings);
+        let health = Arc::new(Health::default());
+        let canary = Arc::new(Canary::new());
+        let (ring_in, ring_out) = mpsc::channel(settings.ring_max);
+        let (feed_in, feed_out) = mpsc::channel(FEED_MAX);
+        let (commands_in, commands_out) = mpsc::channel(COMMANDS_MAX);
+        let (typing_in, typing_out) = mpsc::channel(settings.typing_queue_max);
+        let ear = Ear {
+            journal: Arc::clone(&journal),
+            settings: Arc::clone(&settings),
+            health: Arc::clone(&health),
+            canary: Arc::clone(&canary),
+            ring: ring_in,
+        };
+        let follower = Follower {
+            journal: Arc::clone(&journal),
+            settings: Arc::clone(&settings),
+            health: Arc::clone(&health),
+            canary: Arc::clone(&canary),
+            ring: ring_out,
+            feed: feed_in,
+        };
+        let dispatcher = Dispatcher {
+            settings: Arc::clone(&settings),
+            commands: commands_out,
+            feed: feed_out,
+            typing: typing_in,
+        };
+        shutdown.spawn_background(ear.run(shutdown.clone()));
+        shutdown.spawn_background(follower.run(shutdown.clone()));
+        shutdown.spawn_background(dispatcher.run(shutdown.clone()));
+        shutdown.spawn_background(canary.run(
+            Arc::clone(&journal),
+            Arc::clone(&settings),
+            Arc::clone(&health),
+            shutdown.clone(),
+        ));
+        shutdown.spawn_background(typist::run(
+            Arc::clone(&journal),
+            settings.typing_every,
+            typing_out,
+            shutdown.clone(),
+        ));
+        Self(Arc::new(Inner {
+            replays: Semaphore::new(settings.replays_max),
+            journal,
+            settings,
+            health,
+            commands: commands_in,
+        }))
+    }
+
+    /// Whether this node hears what commits.
+    pub fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    /// Everything `subscriber` may see after `cursor`, or from now on.
+    pub fn subscribe(&self, subscriber: Subscriber, cursor: Option<Cursor>) -> Subscription {
+        Subscription::new(self.clone(), subscriber, cursor)
+    }
+
+    pub(crate) fn journal(&self) -> &dyn Journal {
+        &*self.0.journal
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(super) fn replays(&self) -> &Semaphore {
+        &self.0.replays
+    }
+
+    pub(super) async fn register(&self, subscriber: &Subscriber) -> Result<Seat, HubError> {
+        let outbox = Arc::new(Outbox::new(self.0.settings.outbox_bytes_max));
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Register {
+            did: subscriber.did.clone(),
+            filter: subscriber.filter.clone(),
+            outbox: Arc::clone(&outbox),
+            answer,
+        };
+        // Should the wait be cut short, the seat is found to be empty by its outbox.
+        let guard = OutboxGuard(outbox);
+        let id = self.ask(command, answered).await?;
+        Ok(Seat {
+            id,
+            outbox: guard,
+            hub: self.clone(),
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        command: Command,
+        answered: oneshot::Receiver<T>,
+    ) -> Result<T, HubError> {
+        let asked = async {
+            self.0.commands.send(command).await.map_err(|_| HubError)?;
+            answered.await.map_err(|_| HubError)
+        };
+        let limit = self.0.settings.hub_timeout;
+        timeout(limit, asked).await.unwrap_or(Err(HubError))
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hub")
+    }
+}
+
+/// Shuts the queue when its session is gone, however it went.
+struct OutboxGuard(Arc<Outbox>);
+
+impl Drop for OutboxGuard {
+    fn drop(&mut self) {
+        self.0.shut_for_good();
+    }
+}
+
+/// A session's place at the hub, given back when dropped.
+pub(super) struct Seat {
+    id: SeatId,
+    outbox: OutboxGuard,
+    hub: Hub,
+}
+
+impl Seat {
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox.0
+    }
+
+    pub(super) async fn attach(
+        &self,
+        reading: Vec<Interval>,
+        after: Option<Seq>,
+    ) -> Result<Attached, HubError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Attach {
+            seat: self.id,
+            reading,
+            after,
+            answer,
+        };
+        self.hub.ask(command, answered).await?.ok_or(HubError)
+    }
+
+    pub(super) async fn resume(&self) -> Result<Attached, HubError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Resume {
+            seat: self.id,
+            answer,
+        };
+        self.hub.ask(command, answered).await?.ok_or(HubError)
+    }
+
+    /// Says that the subscriber types, if it is in that conversation. Dropped if
+    /// the hub is busy.
+    pub(super) fn type_in(&self, convo: ConvoId, is_typing: bool) {
+        let command = Command::Type {
+            seat: self.id,
+            convo,
+            is_typing,
+        };
+        let _ = self.hub.0.commands.try_send(command);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.outbox.0.shut_for_good();
+        // If the queue is full, the hub's sweep finds the shut outbox.
+        let _ = self.hub.0.commands.try_send(Command::Leave(self.id));
+    }
+}
+
+/// Batches between the follower and the hub: each is one notification or page.
+const FEED_MAX: usize = 64;
+/// Sessions that may ask at once; more wait their turn, up to `hub_timeout`.
+const COMMANDS_MAX: usize = 1024;

@@ -1,0 +1,150 @@
+//! The database as the event path sees it: a log to read and a bell to hear. A
+//! trait, so that the path can be tested against a database that does exactly
+//! what the test wants.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::circle::Interval;
+use super::event::Event;
+use crate::store::{Notification, Notifications, Store, StoreError, StoredEvent};
+use crate::types::{ConvoId, Did, Seq};
+use crate::wire::Standing;
+
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// See [`Store`] for what each answer promises.
+pub trait Journal: Send + Sync + 'static {
+    fn head(&self) -> Answer<'_, Seq>;
+
+    fn floor(&self) -> Answer<'_, Seq>;
+
+    /// All events in `(after, through]`, in order, at most `limit`.
+    fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>>;
+
+    /// Those that an account may see, or that it may see of one conversation.
+    fn replay<'a>(
+        &'a self,
+        of: &'a Subscriber,
+        range: (Seq, Seq),
+        limit: u32,
+    ) -> Answer<'a, Vec<Stored>>;
+
+    /// All stays of an account, of all its devices, past ones too.
+    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>>;
+
+    /// Where the conversations of an account stand, or the one of them.
+    fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>>;
+
+    fn listen<'a>(&'a self, channels: &'a [&'a str]) -> Answer<'a, Box<dyn Bell>>;
+
+    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()>;
+
+    /// From 0 to 1.
+    fn queue_usage(&self) -> Answer<'_, f64>;
+}
+
+/// A connection that listens.
+pub trait Bell: Send {
+    /// Cancel-safe.
+    fn next(&mut self) -> Answer<'_, Notification>;
+}
+
+/// Whose events: an account, in all its conversations or in one.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    pub did: Did,
+    pub filter: Option<ConvoId>,
+}
+
+/// A row of the stream. An envelope that cannot be read still has its place.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub seq: Seq,
+    pub event: Option<Arc<Event>>,
+}
+
+impl From<StoredEvent> for Stored {
+    fn from(row: StoredEvent) -> Self {
+        Self {
+            seq: row.seq,
+            event: Event::new(row.envelope).ok().map(Arc::new),
+        }
+    }
+}
+
+impl Journal for Store {
+    fn head(&self) -> Answer<'_, Seq> {
+        Box::pin(Self::head(self))
+    }
+
+    fn floor(&self) -> Answer<'_, Seq> {
+        Box::pin(Self::floor(self))
+    }
+
+    fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>> {
+        Box::pin(async move {
+            let rows = self.events_between(after, through, limit).await?;
+            Ok(rows.into_iter().map(Stored::from).collect())
+        })
+    }
+
+    fn replay<'a>(
+        &'a self,
+        of: &'a Subscriber,
+        (after, through): (Seq, Seq),
+        limit: u32,
+    ) -> Answer<'a, Vec<Stored>> {
+        Box::pin(async move {
+            let filter = of.filter.as_ref();
+            let rows = self.replay(&of.did, filter, after, through, limit).await?;
+            Ok(rows.into_iter().map(Stored::from).collect())
+        })
+    }
+
+    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>> {
+        Box::pin(async move {
+            let stays = self.memberships(did).await?.into_iter();
+            let interval = |stay: crate::store::Membership| Interval {
+                convo: stay.convo,
+                joined: stay.joined,
+                left: stay.left,
+            };
+            Ok(stays.map(interval).collect())
+        })
+    }
+
+    fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {
+        Box::pin(async move {
+            let positions = self.positions(&of.did, of.filter.as_ref()).await?;
+            let standing = |position: crate::store::ConvoPosition| Standing {
+                convo_id: position.convo,
+                epoch: position.epoch,
+                last_seq: position.last_seq,
+            };
+            Ok(positions.into_iter().map(standing).collect())
+        })
+    }
+
+    fn listen<'a>(&'a self, channels: &'a [&'a str]) -> Answer<'a, Box<dyn Bell>> {
+        Box::pin(async move {
+            let notifications = self.listen(channels).await?;
+            Ok(Box::new(notifications) as Box<dyn Bell>)
+        })
+    }
+
+    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()> {
+        Box::pin(self.notify(channel, payload))
+    }
+
+    fn queue_usage(&self) -> Answer<'_, f64> {
+        Box::pin(self.notification_queue_usage())
+    }
+}
+
+impl Bell for Notifications {
+    fn next(&mut self) -> Answer<'_, Notification> {
+        Box::pin(self.next())
+    }
+}

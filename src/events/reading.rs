@@ -1,0 +1,147 @@
+//! What a subscription reads and asks for, each with patience for a database that
+//! is away for a moment: its sessions should not notice a restart of Postgres.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::board::Attached;
+use super::circle::Circle;
+use super::ear::random;
+use super::event::Event;
+use super::hub::{Hub, HubError, Seat};
+use super::journal::Subscriber;
+use super::place::{Start, start};
+use super::recent::Backlog;
+use crate::runtime::Backoff;
+use crate::store::StoreError;
+use crate::types::{ConvoId, Cursor, Seq};
+use crate::wire::Standing;
+
+/// Why a stream ended without the subscriber's doing.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscriptionError {
+    #[error("the subscriber does not keep up with its stream")]
+    ConsumerTooSlow,
+    #[error("the cursor is ahead of the stream")]
+    FutureCursor,
+    #[error("a subscription needs the hub")]
+    Hub(#[from] HubError),
+    #[error("a subscription needs the database")]
+    Store(#[from] StoreError),
+}
+
+/// A subscription that has its place at the hub.
+pub(super) struct Joined {
+    pub(super) seat: Seat,
+    pub(super) attached: Attached,
+    /// The cursor is too old, and these conversations may have lost events.
+    pub(super) gap: Option<Vec<ConvoId>>,
+}
+
+/// A page of a replay.
+pub(super) struct Page {
+    pub(super) events: Vec<Arc<Event>>,
+    /// How far it reaches.
+    pub(super) through: Seq,
+    /// What it should hold may have been forgotten, or cannot be read.
+    pub(super) gap: bool,
+}
+
+/// Steps 1 to 3 of going live (see [`super::board`]).
+pub(super) async fn join(
+    hub: Hub,
+    subscriber: Arc<Subscriber>,
+    cursor: Option<Cursor>,
+) -> Result<Joined, SubscriptionError> {
+    let seat = hub.register(&subscriber).await?;
+    let journal = hub.journal();
+    let reading = patiently(&hub, || journal.memberships(&subscriber.did)).await?;
+    let attached = seat
+        .attach(reading.clone(), cursor.map(Cursor::seq))
+        .await?;
+    let mut gap = None;
+    let ahead = cursor.is_some_and(|cursor| cursor.seq() > attached.through.seq());
+    if ahead || matches!(attached.backlog, Backlog::InDatabase) {
+        // Another node may be ahead of this one: the database knows.
+        let head = patiently(&hub, || journal.head()).await?;
+        let floor = patiently(&hub, || journal.floor()).await?;
+        match start(cursor, floor, head) {
+            Start::Here(_) => {}
+            Start::Future => return Err(SubscriptionError::FutureCursor),
+            Start::Outdated { after, floor } => {
+                let mut circle = Circle::as_of(Seq::new(u64::MAX), reading);
+                circle.narrow(subscriber.filter.as_ref());
+                gap = Some(circle.touched(after.seq(), floor));
+            }
+        }
+    }
+    Ok(Joined {
+        seat,
+        attached,
+        gap,
+    })
+}
+
+/// Reads what the subscriber may see after `after`, at most one page.
+pub(super) async fn page(
+    hub: Hub,
+    subscriber: Arc<Subscriber>,
+    (after, through): (Seq, Seq),
+) -> Result<Page, SubscriptionError> {
+    let limit = hub.settings().page_max;
+    // Nobody closes the semaphore.
+    let _permit = hub.replays().acquire().await;
+    let journal = hub.journal();
+    let rows = patiently(&hub, || {
+        journal.replay(&subscriber, (after, through), limit)
+    })
+    .await?;
+    // After the rows, so that nothing can be forgotten between the two unseen.
+    let floor = patiently(&hub, || journal.floor()).await?;
+    let full = u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
+    let reached = rows.last().map(|row| row.seq).filter(|_| full);
+    let gap = floor > after || rows.iter().any(|row| row.event.is_none());
+    metrics::counter!("relay_events_replay_pages_total").increment(1);
+    Ok(Page {
+        events: rows.into_iter().filter_map(|row| row.event).collect(),
+        through: reached.unwrap_or(through),
+        gap,
+    })
+}
+
+/// Opens the queue again after an overflow.
+pub(super) async fn resume(seat: Arc<Seat>) -> Result<Attached, SubscriptionError> {
+    Ok(seat.resume().await?)
+}
+
+/// Where the subscriber's conversations stand now.
+pub(super) async fn standings(
+    hub: Hub,
+    subscriber: Arc<Subscriber>,
+) -> Result<Vec<Standing>, SubscriptionError> {
+    let journal = hub.journal();
+    Ok(patiently(&hub, || journal.standings(&subscriber)).await?)
+}
+
+/// Asks again while Postgres is away, up to `read_patience`.
+async fn patiently<T, F>(hub: &Hub, ask: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let deadline = Instant::now() + hub.settings().read_patience;
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                sleep(backoff.next(random())).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(2);

@@ -1,0 +1,295 @@
+//! One subscriber's stream, from its cursor on, for ever: joins the hub, replays,
+//! goes live, falls back to the database and returns, all behind one `poll_next`.
+//! Who writes it to a socket need not know which of these it is in.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+
+use super::board::Attached;
+use super::event::Event;
+use super::hub::{Hub, Seat};
+use super::journal::Subscriber;
+use super::place::{Pace, Place};
+use super::reading::{Joined, Page, SubscriptionError, join, page, resume, standings};
+use super::recent::Backlog;
+use crate::types::{ConvoId, Cursor, Seq};
+use crate::wire::{Change, Route, Standing, Standings};
+
+/// What a subscriber hears next.
+#[derive(Debug)]
+pub enum News {
+    /// Its one conversation is over for it. Nothing follows.
+    Ended,
+    Events(Vec<Arc<Event>>),
+    /// Events may be lost to it: these conversations are touched.
+    Gap(Standings),
+    /// Its cursor is older than the oldest event, with which it goes on.
+    Outdated,
+    /// It is live, and this is where everything stands.
+    Synced(Standings),
+}
+
+/// See the module.
+pub struct Subscription {
+    hub: Hub,
+    subscriber: Arc<Subscriber>,
+    seat: Option<Arc<Seat>>,
+    place: Option<Place>,
+    step: Step,
+    /// To be told before the next step.
+    ready: VecDeque<News>,
+    /// To be told, with where things stand, as soon as it is live.
+    owed: VecDeque<Owed>,
+    pace: Pace,
+    begun: Instant,
+}
+
+/// Work in progress. It is kept here and not on a caller's stack, so that a caller
+/// may stop polling at any moment and nothing begins anew.
+type Work<T> = Pin<Box<dyn Future<Output = Result<T, SubscriptionError>> + Send>>;
+
+enum Step {
+    Joining(Work<Joined>),
+    Replaying { to: Attached, page: Work<Page> },
+    Resuming(Work<Attached>),
+    Live,
+    Telling(Owed, Work<Vec<Standing>>),
+    Ended,
+}
+
+#[derive(Debug)]
+enum Owed {
+    /// A gap in these conversations, or in all.
+    Gap(Option<Vec<ConvoId>>),
+    Synced,
+}
+
+impl Subscription {
+    pub(super) fn new(hub: Hub, subscriber: Subscriber, cursor: Option<Cursor>) -> Self {
+        let subscriber = Arc::new(subscriber);
+        let joining = Box::pin(join(hub.clone(), Arc::clone(&subscriber), cursor));
+        Self {
+            hub,
+            subscriber,
+            seat: None,
+            place: cursor.map(Place::new),
+            step: Step::Joining(joining),
+            ready: VecDeque::new(),
+            owed: VecDeque::from([Owed::Synced]),
+            pace: Pace::default(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// From where this subscriber can go on another time.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.place.map(Place::cursor)
+    }
+
+    /// Says to the others that the subscriber types.
+    pub fn type_in(&self, convo: ConvoId, is_typing: bool) {
+        if let Some(seat) = &self.seat {
+            seat.type_in(convo, is_typing);
+        }
+    }
+
+    pub async fn next(&mut self) -> Result<News, SubscriptionError> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// What comes next. After an error or the end, nothing does.
+    pub fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<News, SubscriptionError>> {
+        loop {
+            if let Some(news) = self.ready.pop_front() {
+                return Poll::Ready(Ok(news));
+            }
+            ready!(self.poll_step(context))?;
+        }
+    }
+
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SubscriptionError>> {
+        match &mut self.step {
+            Step::Joining(work) => {
+                let joined = ready!(work.as_mut().poll(context))?;
+                self.joined(joined);
+            }
+            Step::Replaying { page, .. } => {
+                let page = ready!(page.as_mut().poll(context))?;
+                self.replayed(page);
+            }
+            Step::Resuming(work) => {
+                let attached = ready!(work.as_mut().poll(context))?;
+                self.resumed(attached)?;
+            }
+            Step::Telling(_, work) => {
+                let standings = ready!(work.as_mut().poll(context))?;
+                self.tell(standings);
+            }
+            Step::Live => ready!(self.poll_live(context)),
+            Step::Ended => self.ready.push_back(News::Ended),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    // Joining → Replaying | Live
+    fn joined(&mut self, joined: Joined) {
+        self.seat = Some(Arc::new(joined.seat));
+        let place = self.place.unwrap_or(Place::new(joined.attached.through));
+        self.place = Some(place);
+        if let Some(touched) = joined.gap {
+            self.ready.push_back(News::Outdated);
+            self.owed.push_front(Owed::Gap(Some(touched)));
+        }
+        let mut attached = joined.attached;
+        match std::mem::replace(&mut attached.backlog, Backlog::InDatabase) {
+            Backlog::Here(events) => {
+                self.hear(events);
+                self.arrived(&attached);
+            }
+            Backlog::InDatabase => self.replay(attached, place.seq()),
+        }
+    }
+
+    fn replay(&mut self, to: Attached, after: Seq) {
+        if after >= to.through.seq() {
+            return self.arrived(&to);
+        }
+        let range = (after, to.through.seq());
+        let page = page(self.hub.clone(), Arc::clone(&self.subscriber), range);
+        let page = Box::pin(page);
+        self.step = Step::Replaying { to, page };
+    }
+
+    // Replaying → Replaying | Live
+    fn replayed(&mut self, page: Page) {
+        // Not live yet, so that `hear` takes a going for one of several.
+        let Step::Replaying { to, .. } = std::mem::replace(&mut self.step, Step::Ended) else {
+            return;
+        };
+        if page.gap && !self.owed.iter().any(|owed| matches!(owed, Owed::Gap(_))) {
+            self.owed.push_front(Owed::Gap(None));
+        }
+        self.hear(page.events);
+        self.replay(to, page.through);
+    }
+
+    /// Everything up to where the queue begins has been heard.
+    fn arrived(&mut self, at: &Attached) {
+        self.advance(at.through);
+        let over = self.subscriber.filter.is_some() && at.convos == 0;
+        self.step = if over { Step::Ended } else { Step::Live };
+    }
+
+    // Live → Telling | Resuming | Ended
+    fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(seat) = self.seat.clone() else {
+            self.step = Step::Ended;
+            return Poll::Ready(());
+        };
+        // Truly live only if nothing has overflowed meanwhile.
+        if !seat.outbox().has_overflowed()
+            && let Some(owed) = self.owed.pop_front()
+        {
+            let work = standings(self.hub.clone(), Arc::clone(&self.subscriber));
+            self.step = Step::Telling(owed, Box::pin(work));
+            return Poll::Ready(());
+        }
+        let Poll::Ready(taken) = seat.outbox().poll_take(context, TAKE_MAX) else {
+            self.pace.caught_up();
+            return Poll::Pending;
+        };
+        if taken.hole {
+            self.owed.push_back(Owed::Gap(None));
+        }
+        self.hear(taken.events);
+        if let Some(first) = taken.overflowed {
+            // Everything of the stream before that event it has had.
+            if let Some(place) = self.place {
+                let before = Seq::new(first.get().saturating_sub(1));
+                self.advance(place.cursor().with_seq(before));
+            }
+            metrics::counter!("relay_events_fallbacks_total").increment(1);
+            self.step = Step::Resuming(Box::pin(resume(seat)));
+        }
+        Poll::Ready(())
+    }
+
+    // Resuming → Replaying | Live
+    fn resumed(&mut self, to: Attached) -> Result<(), SubscriptionError> {
+        let after = self.place.map_or(Seq::ZERO, Place::seq);
+        let distance = to.through.seq().get().saturating_sub(after.get());
+        let window = self.hub.settings().catch_up_window;
+        let now = self.begun.elapsed();
+        if !self.pace.is_gaining(now, distance, window) {
+            return Err(SubscriptionError::ConsumerTooSlow);
+        }
+        self.replay(to, after);
+        Ok(())
+    }
+
+    // Telling → Live
+    fn tell(&mut self, mut conversations: Vec<Standing>) {
+        let Step::Telling(owed, _) = std::mem::replace(&mut self.step, Step::Live) else {
+            return;
+        };
+        if let Owed::Gap(Some(touched)) = &owed {
+            conversations.retain(|standing| touched.contains(&standing.convo_id));
+        }
+        let Some(place) = self.place else {
+            return;
+        };
+        let standings = Standings {
+            seq: place.seq(),
+            cursor: place.cursor(),
+            conversations,
+        };
+        self.ready.push_back(match owed {
+            Owed::Gap(_) => News::Gap(standings),
+            Owed::Synced => News::Synced(standings),
+        });
+    }
+
+    /// Passes on what the subscriber has not had yet.
+    fn hear(&mut self, mut events: Vec<Arc<Event>>) {
+        events.retain(|event| !event.is_stored() || self.advance(event.cursor()));
+        // A live stream of one conversation ends with its subscriber's going; in a
+        // replay a return may follow, and only its end tells.
+        if matches!(self.step, Step::Live)
+            && let Some(last) = events.iter().position(|event| self.is_own_end(event))
+        {
+            events.truncate(last + 1);
+            self.step = Step::Ended;
+        }
+        if !events.is_empty() {
+            self.ready.push_back(News::Events(events));
+        }
+    }
+
+    fn is_own_end(&self, event: &Event) -> bool {
+        self.subscriber.filter.is_some()
+            && matches!(event.route(), Route::Membership { did, change: Change::Left, .. }
+                if *did == self.subscriber.did)
+    }
+
+    fn advance(&mut self, to: Cursor) -> bool {
+        self.place.as_mut().is_some_and(|place| place.advance(to))
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscription(~)")
+    }
+}
+
+/// Events taken from the queue at once: as many as one vectored write takes.
+const TAKE_MAX: usize = 64;
