@@ -1,1 +1,15 @@
-//! session
+//! Subscriptions over WebSocket: the handshake, and then one small task for each
+//! open session.
+
+mod door;
+mod handshake;
+mod keepalive;
+mod meters;
+mod serve;
+mod settings;
+mod socket;
+
+pub use door::Sessions;
+pub use settings::Settings;
+
+use meters::Meters;

@@ -1,0 +1,51 @@
+//! The figures of all sessions, looked up once and not with every frame.
+
+use metrics::{Counter, Gauge};
+
+use crate::wire::CloseReason;
+
+#[derive(Debug)]
+pub(super) struct Meters {
+    open: Gauge,
+    frames: Counter,
+    bytes: Counter,
+    writes: Counter,
+}
+
+/// Counts a session as open until dropped.
+#[derive(Debug)]
+pub(super) struct Open(Gauge);
+
+impl Meters {
+    pub(super) fn new() -> Self {
+        Self {
+            open: metrics::gauge!("relay_sessions_open"),
+            frames: metrics::counter!("relay_sessions_frames_written_total"),
+            bytes: metrics::counter!("relay_sessions_bytes_written_total"),
+            writes: metrics::counter!("relay_sessions_writes_total"),
+        }
+    }
+
+    pub(super) fn open(&self) -> Open {
+        self.open.increment(1.0);
+        Open(self.open.clone())
+    }
+
+    pub(super) fn closed(&self, reason: CloseReason) {
+        let name = reason.name();
+        metrics::counter!("relay_sessions_closed_total", "close_reason" => name).increment(1);
+    }
+
+    pub(super) fn wrote(&self, frames: &[&[u8]]) {
+        self.writes.increment(1);
+        self.frames.increment(frames.len() as u64);
+        let len: usize = frames.iter().map(|frame| frame.len()).sum();
+        self.bytes.increment(len as u64);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

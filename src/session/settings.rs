@@ -1,0 +1,40 @@
+//! Pure. How long a session is patient, and how large its frames may be.
+
+use std::time::Duration;
+
+/// Every field's default is in [`Settings::default`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A client that says nothing for so long is pinged.
+    pub ping_after: Duration,
+    /// One that has said nothing for so long, pings or not, is gone.
+    pub silence_max: Duration,
+    /// How long the other end may take to accept what is written to it.
+    pub write_timeout: Duration,
+    /// How long it may take to answer a close frame.
+    pub close_timeout: Duration,
+    /// How long the upgrade may take after it was granted.
+    pub upgrade_timeout: Duration,
+    /// The largest frame and the largest message that a client may send.
+    pub frame_len_max: usize,
+    /// The time over which a drain spreads the farewells. Shorter than the drain's
+    /// grace.
+    pub drain_window: Duration,
+    /// A client that was sent away comes back after a random time up to this.
+    pub reconnect_spread: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ping_after: Duration::from_secs(30),
+            silence_max: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(2),
+            upgrade_timeout: Duration::from_secs(10),
+            frame_len_max: 4 << 10,
+            drain_window: Duration::from_secs(15),
+            reconnect_spread: Duration::from_secs(2),
+        }
+    }
+}
