@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::board::Attached;
 use super::canary::Canary;
-use super::circle::Interval;
+use super::circle::{Circle, Interval};
 use super::dispatcher::{Command, Dispatcher};
 use super::ear::Ear;
 use super::follower::Follower;
@@ -20,6 +20,7 @@ use super::subscription::Subscription;
 use super::topics::SeatId;
 use super::typist;
 use crate::runtime::Shutdown;
+use crate::store::StoreError;
 use crate::types::{ConvoId, Cursor, Seq};
 
 /// The handle that sessions share.
@@ -106,7 +107,23 @@ impl Hub {
         Subscription::new(self.clone(), subscriber, cursor)
     }
 
-    pub(crate) fn journal(&self) -> &dyn Journal {
+    /// Whether anything is left for this subscriber to hear. All its conversations
+    /// may always bring something; one of which it has left brings nothing after
+    /// its own going.
+    pub async fn has_news_for(
+        &self,
+        subscriber: &Subscriber,
+        cursor: Option<Cursor>,
+    ) -> Result<bool, StoreError> {
+        let Some(convo) = &subscriber.filter else {
+            return Ok(true);
+        };
+        let reading = self.0.journal.memberships(&subscriber.did).await?;
+        let circle = Circle::as_of(Seq::new(u64::MAX), reading);
+        Ok(circle.hears_after(convo, cursor.map(Cursor::seq)))
+    }
+
+    pub(super) fn journal(&self) -> &dyn Journal {
         &*self.0.journal
     }
 

@@ -61,11 +61,7 @@ impl Sessions {
     }
 
     /// Answers a request for `subscribeConvoEvents`; the session goes on by itself.
-    pub async fn subscribe(
-        &self,
-        request: Request<Incoming>,
-        client: ClientIp,
-    ) -> Response<Body> {
+    pub async fn subscribe(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
         let (mut parts, _) = request.into_parts();
         match self.judge(&parts, client).await {
             Ok(granted) => {

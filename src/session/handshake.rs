@@ -1,4 +1,4 @@
-//! Pure. Whether a request asks for a WebSocket, and what to answer: HTTP/1.1
+//! Whether a request asks for a WebSocket, and what to answer: HTTP/1.1
 //! `Upgrade` (RFC 6455 section 4.2) or HTTP/2 extended CONNECT (RFC 8441).
 
 use http::header::{

@@ -183,10 +183,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn hear(&mut self, message: Result<Message, CloseReason>) -> Result<(), CloseReason> {
         let (frame, kind, len) = match message? {
-            Message::Text(text) => (Some(ClientFrame::from_text(&text)), FrameKind::Content, text.len()),
-            Message::Binary(bytes) => {
-                (Some(ClientFrame::from_binary(&bytes)), FrameKind::Content, bytes.len())
-            }
+            Message::Text(text) => (
+                Some(ClientFrame::from_text(&text)),
+                FrameKind::Content,
+                text.len(),
+            ),
+            Message::Binary(bytes) => (
+                Some(ClientFrame::from_binary(&bytes)),
+                FrameKind::Content,
+                bytes.len(),
+            ),
             // Tungstenite answers pings with its next read.
             Message::Ping(bytes) => (None, FrameKind::Ping, bytes.len()),
             Message::Pong(bytes) => (None, FrameKind::Pong, bytes.len()),

@@ -14,6 +14,7 @@ mod field;
 mod frame;
 mod padding;
 mod query;
+mod respond;
 
 pub use self::bytes::{Blob, BytesOut, Sha256Hex, TextBytesOut};
 pub use body::{Body, full};

@@ -5,6 +5,7 @@ mod devices;
 mod key_packages;
 mod membership;
 mod messages;
+mod subscription;
 mod tickets;
 mod welcomes;
 
@@ -13,6 +14,7 @@ pub use devices::*;
 pub use key_packages::*;
 pub use membership::*;
 pub use messages::*;
+pub use subscription::*;
 pub use tickets::*;
 pub use welcomes::*;
 
