@@ -125,6 +125,12 @@ impl RelayProcess {
         self.child.id()
     }
 
+    /// Ends the process as a crash would.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
     /// What the relay has written so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()

@@ -1,0 +1,226 @@
+//! A cluster of relays on one Postgres, and what can happen to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use parking_lot::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::database::Database;
+
+const SERVICE_DID: &str = "did:web:relay.test";
+
+/// Accounts, and the conversations each is in.
+pub(crate) struct Crowd {
+    accounts: Vec<Arc<Account>>,
+    convos: Vec<String>,
+}
+
+impl Crowd {
+    pub(crate) fn new(accounts: usize, convos: usize) -> Self {
+        Self {
+            accounts: (0..accounts)
+                .map(|_| Arc::new(Account::generate(Curve::P256).unwrap()))
+                .collect(),
+            convos: (1..=convos).map(|i| format!("{i:032x}")).collect(),
+        }
+    }
+
+    pub(crate) fn account(&self, index: usize) -> Arc<Account> {
+        Arc::clone(&self.accounts[index])
+    }
+
+    /// Two conversations for everyone: about eight members each.
+    pub(crate) fn convos_of(&self, index: usize) -> BTreeSet<String> {
+        let count = self.convos.len();
+        [index % count, (index * 7 + 3) % count]
+            .map(|i| self.convos[i].clone())
+            .into()
+    }
+}
+
+struct Node {
+    process: Option<RelayProcess>,
+    relay: Arc<Relay>,
+}
+
+/// Relays on one Postgres.
+pub(crate) struct Cluster {
+    database: AsyncMutex<Database>,
+    _directory: Directory,
+    options: RelayOptions,
+    nodes: Mutex<Vec<Node>>,
+}
+
+impl Cluster {
+    pub(crate) async fn start(nodes: usize, crowd: &Crowd) -> Self {
+        let database = Database::start().await;
+        let directory = Directory::start().await.unwrap();
+        for account in &crowd.accounts {
+            directory.publish(account);
+        }
+        let many = "1000000".to_owned();
+        let mut environment = vec![("DATABASE_URL".to_owned(), database.url())];
+        for limit in [
+            "RATE_LIMIT_IP_PER_MINUTE",
+            "RATE_LIMIT_SEND_MESSAGE",
+            "RATE_LIMIT_DID_DEFAULT",
+        ] {
+            environment.push((limit.to_owned(), many.clone()));
+        }
+        let cluster = Self {
+            options: RelayOptions {
+                binary: built_relay().unwrap(),
+                service_did: SERVICE_DID.to_owned(),
+                plc_url: directory.url(),
+                environment,
+            },
+            database: AsyncMutex::new(database),
+            _directory: directory,
+            nodes: Mutex::default(),
+        };
+        for _ in 0..nodes {
+            let node = cluster.spawn().await;
+            cluster.nodes.lock().push(node);
+        }
+        cluster.populate(crowd).await;
+        cluster
+    }
+
+    async fn spawn(&self) -> Node {
+        let process = RelayProcess::start(&self.options).await.unwrap();
+        let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+        Node {
+            process: Some(process),
+            relay: Arc::new(relay),
+        }
+    }
+
+    async fn populate(&self, crowd: &Crowd) {
+        let client = self.database.lock().await.client().await;
+        for convo in &crowd.convos {
+            client
+                .execute(
+                    "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) \
+                     VALUES ($1, 'did:plc:founder', 1, 0)",
+                    &[convo],
+                )
+                .await
+                .unwrap();
+        }
+        for (index, account) in crowd.accounts.iter().enumerate() {
+            for convo in crowd.convos_of(index) {
+                client
+                    .execute(
+                        "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
+                         VALUES ($1, $2, 0, 0)",
+                        &[&convo, &account.did()],
+                    )
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    /// One of the nodes, dead or alive.
+    pub(crate) fn node(&self, turn: usize) -> Arc<Relay> {
+        let nodes = self.nodes.lock();
+        Arc::clone(&nodes[turn % nodes.len()].relay)
+    }
+
+    /// Every message that Postgres holds.
+    pub(crate) async fn stored_messages(&self) -> BTreeSet<(String, String)> {
+        let client = self.database.lock().await.client().await;
+        let found = client
+            .query("SELECT convo_id, msg_id FROM messages", &[])
+            .await
+            .unwrap();
+        found.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// One fault after another until the time is over; then everything stands again.
+    pub(crate) async fn torment(&self, time: Duration) {
+        let end = Instant::now() + time;
+        for round in 0.. {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if Instant::now() > end {
+                return;
+            }
+            match round % 4 {
+                0 => self.kill_a_relay(round).await,
+                1 => self.cut_off_listeners().await,
+                2 => self.restart_postgres("fast").await,
+                _ => self.restart_postgres("immediate").await,
+            }
+        }
+    }
+
+    async fn kill_a_relay(&self, round: usize) {
+        let victim = {
+            let mut nodes = self.nodes.lock();
+            let index = round % nodes.len();
+            nodes[index].process.take().map(|process| (index, process))
+        };
+        let Some((index, mut process)) = victim else {
+            return;
+        };
+        process.kill().unwrap();
+        drop(process);
+        let node = self.spawn().await;
+        self.nodes.lock()[index] = node;
+    }
+
+    async fn cut_off_listeners(&self) {
+        let client = self.database.lock().await.client().await;
+        client
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE query ILIKE 'listen%' AND pid <> pg_backend_pid()",
+                &[],
+            )
+            .await
+            .unwrap();
+    }
+
+    async fn restart_postgres(&self, mode: &str) {
+        let mut database = self.database.lock().await;
+        database.down(mode);
+        database.up().await;
+    }
+}
+
+/// An application message of this conversation in epoch 0, as MLS frames it (RFC
+/// 9420 section 6): to the relay the rest is ciphertext.
+pub(crate) fn send_message_input(convo: &str, message_id: &str) -> serde_json::Value {
+    let group: Vec<u8> = (0..convo.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&convo[i..i + 2], 16).unwrap())
+        .collect();
+    let mut bytes = vec![0, 1, 0, 2]; // mls10, mls_private_message
+    let vector = |bytes: &mut Vec<u8>, content: &[u8]| {
+        bytes.push(u8::try_from(content.len()).unwrap());
+        bytes.extend_from_slice(content);
+    };
+    vector(&mut bytes, &group);
+    bytes.extend_from_slice(&0_u64.to_be_bytes());
+    bytes.push(1); // application
+    vector(&mut bytes, message_id.as_bytes());
+    vector(&mut bytes, &[7; 28]);
+    vector(&mut bytes, &[9; 60]);
+    bytes.resize(512, 0);
+    serde_json::json!({
+        "convoId": convo,
+        "msgId": message_id,
+        "ciphertext": { "$bytes": STANDARD_NO_PAD.encode(&bytes) },
+        "epoch": 0,
+        "declaredSize": 60,
+        "paddedSize": 512,
+    })
+}
