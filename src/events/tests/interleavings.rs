@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 
-use super::sequence::{Announced, Read, Sequence};
-use super::*;
+use crate::events::sequence::{Announced, Read, Sequence};
+use crate::events::*;
 use crate::types::{ConvoId, Cursor, Did, Seq};
 use crate::wire::Route;
 

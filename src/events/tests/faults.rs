@@ -1,0 +1,201 @@
+//! What subscribers hear when notifications are lost, the database is away, or they
+//! are slow themselves: the same.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::memory::{Memory, World, hear, subscribe};
+use crate::events::{Hearing, Hub, Settings};
+
+const BOB: &str = "did:plc:bob";
+
+async fn until(hub: &Hub, hearing: Hearing) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while hub.health().hearing() != hearing {
+        assert!(Instant::now() < deadline, "never {hearing:?}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_notification_is_made_up_for_by_the_next() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::DeafToEvents);
+    memory.send("aa");
+    memory.set(World::Well);
+    memory.send("aa");
+    let begun = Instant::now();
+    assert_eq!(hear(&mut bob, 2).await, ["+2", "+3"]);
+    assert!(begun.elapsed() < Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_last_notification_is_found_by_looking() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let settings = Settings::default();
+    let patience = settings.reconcile_every;
+    let (hub, _shutdown) = memory.hub(settings);
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::DeafToEvents);
+    memory.send("aa");
+    let begun = Instant::now();
+    assert_eq!(hear(&mut bob, 1).await, ["+2"]);
+    assert!(begun.elapsed() <= patience);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bell_that_never_rings_is_noticed_and_the_table_is_polled() {
+    let memory = Memory::default();
+    memory.set(World::Deaf);
+    memory.join(BOB, "aa");
+    let settings = Settings::default();
+    let poll_every = settings.poll_every;
+    let (hub, _shutdown) = memory.hub(settings);
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    until(&hub, Hearing::Polling).await;
+    assert!(hub.health().is_ready());
+    for seq in 2..5 {
+        memory.send("aa");
+        let begun = Instant::now();
+        assert_eq!(hear(&mut bob, 1).await, [format!("+{seq}")]);
+        assert!(begun.elapsed() <= poll_every);
+    }
+    memory.set(World::Well);
+    until(&hub, Hearing::Ringing).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bell_that_falls_silent_is_noticed_within_seconds() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::Deaf);
+    let begun = Instant::now();
+    until(&hub, Hearing::Polling).await;
+    assert!(begun.elapsed() < Duration::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_do_not_notice_that_the_database_was_away() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    memory.set(World::Away);
+    until(&hub, Hearing::Blind).await;
+    assert!(!hub.health().is_ready());
+    // Others commit while this node cannot hear.
+    memory.send("aa");
+    memory.send("aa");
+    memory.set(World::Well);
+    assert_eq!(hear(&mut bob, 2).await, ["+2", "+3"]);
+    until(&hub, Hearing::Ringing).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_commits_while_the_listener_reconnects_is_read_at_once() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    until(&hub, Hearing::Ringing).await;
+    for round in 0..20 {
+        memory.cut();
+        memory.send("aa");
+        let begun = Instant::now();
+        assert_eq!(hear(&mut bob, 1).await, [format!("+{}", round + 2)]);
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_made_while_the_database_is_away_waits_for_it() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::Away);
+    let mut bob = subscribe(&hub, BOB, None, Some(0));
+    let heard = tokio::spawn(async move { hear(&mut bob, 2).await });
+    sleep(Duration::from_secs(3)).await;
+    memory.set(World::Well);
+    assert_eq!(heard.await.unwrap(), ["+1", "synced 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_subscriber_falls_back_to_the_database_and_loses_nothing() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let settings = Settings {
+        outbox_bytes_max: 4_000,
+        ..Settings::default()
+    };
+    let (hub, _shutdown) = memory.hub(settings);
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    for round in 0..5 {
+        // Far more than its queue takes, while it does not look.
+        for _ in 0..1000 {
+            memory.send("aa");
+        }
+        sleep(Duration::from_secs(1)).await;
+        let heard = hear(&mut bob, 1000).await;
+        let first = round * 1000 + 2;
+        let expected: Vec<_> = (first..first + 1000).map(|seq| format!("+{seq}")).collect();
+        assert_eq!(heard, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_subscriber_that_does_not_gain_on_the_stream_is_given_up() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let settings = Settings {
+        outbox_bytes_max: 4_000,
+        page_max: 10,
+        ..Settings::default()
+    };
+    let (hub, _shutdown) = memory.hub(settings);
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let mut last = String::new();
+    for _ in 0..1000 {
+        for _ in 0..100 {
+            memory.send("aa");
+        }
+        sleep(Duration::from_secs(1)).await;
+        last = hear(&mut bob, 1).await.remove(0);
+        if !last.starts_with('+') {
+            break;
+        }
+    }
+    assert_eq!(last, "the subscriber does not keep up with its stream");
+    assert!(bob.cursor().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_in_the_stream_is_told_to_everyone() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    memory.skip(1_000_000);
+    memory.send("aa");
+    let mut heard = hear(&mut bob, 2).await;
+    heard.sort();
+    assert_eq!(heard, ["+1000002", "gap aa"]);
+}

@@ -1,0 +1,277 @@
+//! A log in memory, with a bell that can be muted and a door that can be shut.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::events::{
+    Answer, Bell, Circle, Event, Hub, Interval, Journal, News, Settings, Stored, Subscriber,
+    Subscription,
+};
+use crate::runtime::Shutdown;
+use crate::store::{Notification, StoreError};
+use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+use crate::wire::{Route, Standing};
+
+#[derive(Clone, Default)]
+pub(super) struct Memory(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    last: u64,
+    floor: u64,
+    rows: Vec<Stored>,
+    stays: HashMap<Did, Vec<Interval>>,
+    bells: Vec<mpsc::Sender<Notification>>,
+    /// The database does not answer.
+    away: bool,
+    /// Notifications of events do not arrive; no notification arrives.
+    deaf_to_events: bool,
+    deaf: bool,
+}
+
+/// A muted bell, a shut door and so on, until the world changes again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum World {
+    Away,
+    Deaf,
+    DeafToEvents,
+    Well,
+}
+
+impl Memory {
+    pub(super) fn set(&self, world: World) {
+        let mut state = self.0.lock();
+        state.away = world == World::Away;
+        state.deaf = world == World::Deaf;
+        state.deaf_to_events = world == World::DeafToEvents;
+        if state.away {
+            state.bells.clear();
+        }
+    }
+
+    /// Breaks the connections that listen.
+    pub(super) fn cut(&self) {
+        self.0.lock().bells.clear();
+    }
+
+    pub(super) fn send(&self, convo: &str) -> u64 {
+        self.commit(&format!(r#""convoId":"{convo}","messageId":"x""#))
+    }
+
+    pub(super) fn join(&self, did: &str, convo: &str) -> u64 {
+        let seq = self.change(did, convo, "joined");
+        let stay = Interval {
+            convo: ConvoId::parse(convo).unwrap(),
+            joined: Seq::new(seq),
+            left: None,
+        };
+        let did = Did::parse(did).unwrap();
+        self.0.lock().stays.entry(did).or_default().push(stay);
+        seq
+    }
+
+    pub(super) fn remove(&self, did: &str, convo: &str) -> u64 {
+        // The row first: with the event, it is one transaction.
+        let mut state = self.0.lock();
+        let left = Seq::new(state.last + 1);
+        let stays = state.stays.get_mut(&Did::parse(did).unwrap()).unwrap();
+        let open = |stay: &&mut Interval| stay.left.is_none() && stay.convo.expose() == convo;
+        stays.iter_mut().find(open).unwrap().left = Some(left);
+        drop(state);
+        self.change(did, convo, "removed")
+    }
+
+    fn change(&self, did: &str, convo: &str, action: &str) -> u64 {
+        self.commit(&format!(
+            r#""convoId":"{convo}","type":"membershipChange","did":"{did}","action":"{action}""#
+        ))
+    }
+
+    fn commit(&self, rest: &str) -> u64 {
+        let mut state = self.0.lock();
+        state.last += 1;
+        let text = format!(r#"{{"cursor":"{}",{rest}}}"#, state.last);
+        let row = Stored {
+            seq: Seq::new(state.last),
+            event: Some(Arc::new(Event::parse(&text).unwrap())),
+        };
+        state.rows.push(row);
+        if !state.deaf_to_events {
+            ring(&state, "relay_events", &format!("[{text}]"));
+        }
+        state.last
+    }
+
+    /// Numbers that no event will ever have.
+    pub(super) fn skip(&self, count: u64) {
+        self.0.lock().last += count;
+    }
+
+    /// Forgets the events up to here.
+    pub(super) fn forget(&self, through: u64) {
+        let mut state = self.0.lock();
+        state.floor = through;
+        state.rows.retain(|row| row.seq.get() > through);
+    }
+
+    pub(super) fn hub(&self, settings: Settings) -> (Hub, Shutdown) {
+        let shutdown = Shutdown::default();
+        let hub = Hub::start(Arc::new(self.clone()), settings, &shutdown);
+        (hub, shutdown)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Answer<'static, T>
+    where
+        T: Send + 'static,
+    {
+        let state = self.0.lock();
+        let answer = if state.away {
+            Err(StoreError::Unavailable)
+        } else {
+            Ok(look(&state))
+        };
+        async move { answer }.boxed()
+    }
+}
+
+fn ring(state: &State, channel: &str, payload: &str) {
+    if state.deaf {
+        return;
+    }
+    for bell in &state.bells {
+        let notification = Notification {
+            channel: channel.to_owned(),
+            payload: payload.to_owned(),
+        };
+        bell.try_send(notification).unwrap();
+    }
+}
+
+fn range(rows: &[Stored], (after, through): (Seq, Seq)) -> impl Iterator<Item = &Stored> {
+    rows.iter()
+        .filter(move |row| row.seq > after && row.seq <= through)
+}
+
+fn sees(circle: &Circle, of: &Subscriber, row: &Stored) -> bool {
+    let filter = of.filter.as_ref();
+    row.event.as_ref().is_none_or(|event| match event.route() {
+        Route::Account(did) => filter.is_none() && *did == of.did,
+        Route::Convo(convo) | Route::Membership { convo, .. } => {
+            filter.is_none_or(|filter| filter == convo) && circle.sees(convo, row.seq)
+        }
+    })
+}
+
+impl Journal for Memory {
+    fn head(&self) -> Answer<'_, Seq> {
+        self.read(|state| Seq::new(state.last))
+    }
+
+    fn floor(&self) -> Answer<'_, Seq> {
+        self.read(|state| Seq::new(state.floor))
+    }
+
+    fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>> {
+        self.read(|state| {
+            let rows = range(&state.rows, (after, through));
+            rows.take(limit as usize).cloned().collect()
+        })
+    }
+
+    fn replay<'a>(
+        &'a self,
+        of: &'a Subscriber,
+        places: (Seq, Seq),
+        limit: u32,
+    ) -> Answer<'a, Vec<Stored>> {
+        self.read(|state| {
+            let stays = state.stays.get(&of.did).cloned().unwrap_or_default();
+            let circle = Circle::as_of(Seq::new(u64::MAX), stays);
+            let rows = range(&state.rows, places).filter(|row| sees(&circle, of, row));
+            rows.take(limit as usize).cloned().collect()
+        })
+    }
+
+    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>> {
+        self.read(|state| state.stays.get(did).cloned().unwrap_or_default())
+    }
+
+    fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {
+        self.read(|state| {
+            let stays = state.stays.get(&of.did).cloned().unwrap_or_default();
+            let mut circle = Circle::as_of(Seq::new(u64::MAX), stays);
+            circle.narrow(of.filter.as_ref());
+            let standing = |convo: &ConvoId| Standing {
+                convo_id: convo.clone(),
+                epoch: Epoch::default(),
+                last_seq: 7,
+            };
+            circle.present().map(standing).collect()
+        })
+    }
+
+    fn listen<'a>(&'a self, _: &'a [&'a str]) -> Answer<'a, Box<dyn Bell>> {
+        let (sender, receiver) = mpsc::channel(100_000);
+        if !self.0.lock().away {
+            self.0.lock().bells.push(sender);
+        }
+        self.read(|_| Box::new(MemoryBell(receiver)) as Box<dyn Bell>)
+    }
+
+    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()> {
+        self.read(|state| ring(state, channel, payload))
+    }
+
+    fn queue_usage(&self) -> Answer<'_, f64> {
+        self.read(|_| 0.0)
+    }
+}
+
+struct MemoryBell(mpsc::Receiver<Notification>);
+
+impl Bell for MemoryBell {
+    fn next(&mut self) -> Answer<'_, Notification> {
+        async { self.0.recv().await.ok_or(StoreError::Unavailable) }.boxed()
+    }
+}
+
+pub(super) fn subscribe(
+    hub: &Hub,
+    did: &str,
+    filter: Option<&str>,
+    after: Option<u64>,
+) -> Subscription {
+    let subscriber = Subscriber {
+        did: Did::parse(did).unwrap(),
+        filter: filter.map(|convo| ConvoId::parse(convo).unwrap()),
+    };
+    let cursor = after.map(|seq| Cursor::parse(&seq.to_string()).unwrap());
+    hub.subscribe(subscriber, cursor)
+}
+
+/// What comes next, in short: `+7` for an event, a word for the rest.
+pub(super) async fn hear(subscription: &mut Subscription, lines: usize) -> Vec<String> {
+    let mut heard = Vec::new();
+    while heard.len() < lines {
+        let next = tokio::time::timeout(Duration::from_secs(600), subscription.next());
+        match next.await.expect("something comes within ten minutes") {
+            Ok(News::Events(events)) => {
+                heard.extend(events.iter().map(|event| format!("+{}", event.seq().get())));
+            }
+            Ok(News::Gap(gap)) => {
+                let touched = gap.conversations.iter().map(|one| one.convo_id.expose());
+                heard.push(format!("gap {}", touched.collect::<Vec<_>>().join(" ")));
+            }
+            Ok(News::Synced(standings)) => heard.push(format!("synced {}", standings.seq.get())),
+            Ok(News::Outdated) => heard.push("outdated".to_owned()),
+            Ok(News::Ended) => heard.push("ended".to_owned()),
+            Err(error) => heard.push(error.to_string()),
+        }
+    }
+    heard
+}

@@ -1,0 +1,6 @@
+//! The event path as a whole, against a log in memory that does what a test wants.
+
+mod faults;
+mod interleavings;
+mod memory;
+mod streams;

@@ -1,0 +1,171 @@
+//! What one subscriber hears, from joining to leaving.
+
+use super::memory::{Memory, hear, subscribe};
+use crate::events::Settings;
+
+const ALICE: &str = "did:plc:alice";
+const BOB: &str = "did:plc:bob";
+
+#[tokio::test(start_paused = true)]
+async fn without_a_cursor_a_stream_begins_with_what_comes_next() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    memory.send("aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 2"]);
+    memory.send("aa");
+    memory.send("bb");
+    memory.send("aa");
+    assert_eq!(hear(&mut bob, 2).await, ["+3", "+5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_brings_back_all_that_was_missed_before_the_end_is_told() {
+    // Once from the node's memory, once from the database.
+    for recent_at_start in [1000, 0] {
+        let memory = Memory::default();
+        memory.send("aa");
+        memory.join(BOB, "aa");
+        for _ in 0..500 {
+            memory.send("aa");
+        }
+        let settings = Settings {
+            recent_at_start,
+            ..Settings::default()
+        };
+        let (hub, _shutdown) = memory.hub(settings);
+        let mut bob = subscribe(&hub, BOB, None, Some(0));
+        let heard = hear(&mut bob, 502).await;
+        let mut expected: Vec<_> = (2..=502).map(|seq| format!("+{seq}")).collect();
+        expected.push("synced 502".to_owned());
+        assert_eq!(heard, expected);
+        memory.send("aa");
+        assert_eq!(hear(&mut bob, 1).await, ["+503"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_hears_from_its_joining_on_and_who_goes_hears_that_last() {
+    let memory = Memory::default();
+    memory.join(ALICE, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    memory.send("aa");
+    memory.join(BOB, "aa");
+    memory.send("aa");
+    memory.remove(BOB, "aa");
+    memory.send("aa");
+    memory.join(BOB, "bb");
+    assert_eq!(hear(&mut bob, 4).await, ["+3", "+4", "+5", "+7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_one_conversation_ends_when_its_subscriber_is_removed() {
+    let memory = Memory::default();
+    for convo in ["aa", "bb"] {
+        memory.join(BOB, convo);
+    }
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, Some("aa"), None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 2"]);
+    memory.send("bb");
+    memory.send("aa");
+    memory.remove(BOB, "aa");
+    memory.send("aa");
+    assert_eq!(hear(&mut bob, 3).await, ["+4", "+5", "ended"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_one_conversation_goes_on_over_a_return_and_ends_with_the_last_going() {
+    for recent_at_start in [1000, 0] {
+        let memory = Memory::default();
+        memory.join(BOB, "aa");
+        memory.remove(BOB, "aa");
+        memory.send("aa");
+        memory.join(BOB, "aa");
+        memory.send("aa");
+        let settings = Settings {
+            recent_at_start,
+            ..Settings::default()
+        };
+        let (hub, _shutdown) = memory.hub(settings.clone());
+        let mut bob = subscribe(&hub, BOB, Some("aa"), Some(0));
+        let heard = hear(&mut bob, 5).await;
+        assert_eq!(heard, ["+1", "+2", "+4", "+5", "synced 5"]);
+        memory.remove(BOB, "aa");
+        let (hub, _shutdown) = memory.hub(settings);
+        let mut bob = subscribe(&hub, BOB, Some("aa"), Some(0));
+        let heard = hear(&mut bob, 6).await;
+        assert_eq!(heard, ["+1", "+2", "+4", "+5", "+6", "ended"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_ahead_of_the_stream_is_refused() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, Some(2));
+    let refusal = "the cursor is ahead of the stream";
+    assert_eq!(hear(&mut bob, 1).await, [refusal]);
+    let mut bob = subscribe(&hub, BOB, None, Some(1));
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_from_a_node_that_is_ahead_of_this_one_hears_nothing_twice() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    assert_eq!(
+        hear(&mut subscribe(&hub, BOB, None, None), 1).await,
+        ["synced 1"]
+    );
+    // This node has yet to hear of 2 and 3; the client knows 2 from elsewhere.
+    memory.set(super::memory::World::DeafToEvents);
+    memory.send("aa");
+    memory.send("aa");
+    let mut bob = subscribe(&hub, BOB, None, Some(2));
+    assert_eq!(hear(&mut bob, 2).await, ["synced 2", "+3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_older_than_the_oldest_event_is_told_what_may_be_lost() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    memory.join(BOB, "bb");
+    memory.remove(BOB, "bb");
+    memory.send("aa");
+    memory.send("aa");
+    memory.forget(4);
+    memory.join(BOB, "cc");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, Some(3));
+    let heard = hear(&mut bob, 5).await;
+    assert_eq!(heard, ["outdated", "+5", "+6", "gap aa", "synced 6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_types_is_shown_to_the_members_and_to_nobody_else() {
+    let memory = Memory::default();
+    memory.join(ALICE, "aa");
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut alice = subscribe(&hub, ALICE, None, None);
+    let mut bob = subscribe(&hub, BOB, None, None);
+    let mut eve = subscribe(&hub, "did:plc:eve", None, None);
+    for subscription in [&mut alice, &mut bob, &mut eve] {
+        assert_eq!(hear(subscription, 1).await, ["synced 2"]);
+    }
+    let convo = crate::types::ConvoId::parse("aa").unwrap();
+    eve.type_in(convo.clone(), true);
+    bob.type_in(convo, true);
+    // A typing notice has no place in the stream.
+    assert_eq!(hear(&mut alice, 1).await, ["+0"]);
+    memory.send("aa");
+    assert_eq!(hear(&mut alice, 1).await, ["+3"]);
+    memory.join("did:plc:eve", "cc");
+    assert_eq!(hear(&mut eve, 1).await, ["+4"]);
+}
