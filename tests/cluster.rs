@@ -146,7 +146,7 @@ async fn subscribe(
     listening: &AtomicBool,
 ) {
     let account = crowd.account(index);
-    let framing = if index % 2 == 0 {
+    let framing = if index.is_multiple_of(2) {
         Framing::DagCbor
     } else {
         Framing::Json
@@ -177,7 +177,7 @@ async fn subscribe(
                 continue;
             }
             read += 1;
-            if index % 10 == 0 && read % 40 == 0 {
+            if index.is_multiple_of(10) && read.is_multiple_of(40) {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
             let mut history = history.lock();
