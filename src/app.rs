@@ -1,1 +1,195 @@
-//! The composition root.
+//! The composition root: builds each part once, in order. It alone knows them all.
+
+mod opening;
+mod upkeep;
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, sleep};
+
+use crate::config::Config;
+use crate::edge::{
+    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Health, Probe, Routes,
+};
+use crate::postgres::{PostgresError, Private};
+use crate::runtime::{Backoff, Drained, Shutdown};
+use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
+use crate::telemetry::Metrics;
+
+pub use opening::Opening;
+
+/// Why the relay cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("the certificate cannot be served")]
+    Certificate(#[from] edge::CertError),
+    #[error("the edge cannot be set up")]
+    Edge(#[from] edge::EdgeError),
+    #[error("the private Postgres does not run")]
+    Postgres(#[from] PostgresError),
+    #[error("the database cannot be used")]
+    Store(#[from] StoreError),
+    #[error("the database's address is not valid")]
+    Url(#[from] DatabaseUrlError),
+}
+
+/// Everything that serves.
+#[derive(Debug)]
+pub struct App {
+    /// What was done at start.
+    pub opening: Opening,
+    grace: Duration,
+    postgres: Option<Private>,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Binds, builds and begins to serve.
+    pub async fn start(config: Config, metrics: Metrics) -> Result<Self, AppError> {
+        // 1. Bind first: a taken port should fail before anything is started.
+        let edge = Edge::bind(config.edge.clone())?;
+        let admin = Admin::bind(config.edge.admin_listen)?;
+        let (certificates, dev_certificate) = certificates(&config.edge)?;
+        // 2. Postgres, ours if none is given.
+        let postgres = private_postgres(&config).await?;
+        let opening = Opening {
+            public: edge.address()?,
+            admin: admin.address()?,
+            dev_certificate,
+            postgres: postgres.as_ref().map(opening::PrivatePostgres::of),
+        };
+        let shutdown = Shutdown::default();
+        let listeners = Listeners {
+            edge,
+            admin,
+            certificates,
+        };
+        // 3. Everything that stands on it. On a failure Postgres must not outlive us.
+        match serve(&config, listeners, postgres.as_ref(), metrics, &shutdown).await {
+            Ok(()) => Ok(Self {
+                opening,
+                grace: config.process.drain_grace,
+                postgres,
+                shutdown,
+            }),
+            Err(error) => {
+                stop(postgres).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// How long a polite stop waits.
+    pub fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// Takes nothing new, lets what is under way finish within `grace`, and stops
+    /// Postgres last.
+    pub async fn drain(self, grace: Duration) -> Drained {
+        let drained = self.shutdown.drain(grace).await;
+        stop(self.postgres).await;
+        drained
+    }
+}
+
+/// Brings the schema of the configured database up to date, and nothing else.
+pub async fn migrate(config: Config) -> Result<(), AppError> {
+    let postgres = private_postgres(&config).await?;
+    let migrated = match store_settings(&config, postgres.as_ref()) {
+        Ok(settings) => Store::migrate(&settings).await.map_err(AppError::from),
+        Err(error) => Err(error.into()),
+    };
+    stop(postgres).await;
+    migrated
+}
+
+/// What is bound and waits for the rest.
+struct Listeners {
+    edge: Edge,
+    admin: Admin,
+    certificates: Certificates,
+}
+
+async fn serve(
+    config: &Config,
+    listeners: Listeners,
+    postgres: Option<&Private>,
+    metrics: Metrics,
+    shutdown: &Shutdown,
+) -> Result<(), AppError> {
+    let store = open_store(store_settings(config, postgres)?, shutdown).await?;
+    let pulse = upkeep::watch(store.clone(), shutdown);
+    upkeep::keep(store, metrics.clone(), shutdown);
+
+    let health = Health::new(
+        shutdown.clone(),
+        vec![Probe::new("postgres", move || pulse.is_well())],
+    );
+    let did = DidDocument::new(&config.auth.service_did, config.edge.public_url.as_deref());
+    let routes = Routes::new(&config.edge, health.clone(), did);
+    listeners.admin.serve(health, metrics, shutdown);
+    listeners
+        .edge
+        .serve(&listeners.certificates, routes, shutdown)?;
+    Ok(())
+}
+
+async fn private_postgres(config: &Config) -> Result<Option<Private>, PostgresError> {
+    match config.database.url {
+        Some(_) => Ok(None),
+        None => Ok(Some(Private::start(&config.database.private).await?)),
+    }
+}
+
+async fn stop(postgres: Option<Private>) {
+    if let Some(postgres) = postgres {
+        postgres.stop().await;
+    }
+}
+
+fn store_settings(
+    config: &Config,
+    postgres: Option<&Private>,
+) -> Result<store::Settings, DatabaseUrlError> {
+    let database_url = match (&config.database.url, postgres) {
+        (Some(url), _) => url.clone(),
+        (None, Some(private)) => DatabaseUrl::parse(private.url())?,
+        (None, None) => DatabaseUrl::default(),
+    };
+    Ok(store::Settings {
+        database_url,
+        ..config.store.clone()
+    })
+}
+
+/// Waits for a database that is still starting: relay and Postgres are often started
+/// together, and nothing orders them.
+async fn open_store(settings: store::Settings, shutdown: &Shutdown) -> Result<Store, StoreError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let deadline = Instant::now() + DATABASE_PATIENCE;
+    loop {
+        let error = match Store::open(settings.clone(), shutdown).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        if !error.is_transient() || Instant::now() > deadline {
+            return Err(error);
+        }
+        tracing::warn!(%error, "waiting for the database");
+        sleep(backoff.next(uuid::Uuid::new_v4().as_u64_pair().0)).await;
+    }
+}
+
+fn certificates(
+    settings: &edge::Settings,
+) -> Result<(Certificates, Option<DevCertificate>), edge::CertError> {
+    if let (Some(cert), Some(key)) = (&settings.tls_cert, &settings.tls_key) {
+        return Ok((Certificates::load(cert, key)?, None));
+    }
+    let made = edge::ensure_dev_certificate(&settings.certs_dir, SystemTime::now())?;
+    Ok((Certificates::load(&made.cert, &made.key)?, Some(made)))
+}
+
+/// Long enough for crash recovery, short enough that a wrong address is noticed.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);

@@ -1,1 +1,189 @@
-fn main() {}
+//! The process: configuration, telemetry, build, wait, drain, exit code.
+
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mls_relay::app::{self, App};
+use mls_relay::config::{self, Config, Source};
+use mls_relay::runtime::Drained;
+use mls_relay::telemetry::{self, Metrics};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Gives memory back after a mass disconnect, which the system's allocator does not.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// An edge-terminated WebSocket relay and MLS delivery service for ATProto identities.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The configuration file [default: relay.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until told to stop (the default)
+    Serve,
+    /// Bring the database's schema up to date, and stop
+    Migrate,
+    /// Check the configuration and print what is in force, without secrets
+    CheckConfig {
+        /// Print a documented relay.toml with every default instead
+        #[arg(long)]
+        template: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    if let Some(Command::CheckConfig { template: true }) = cli.command {
+        print!("{}", config::template());
+        return ExitCode::SUCCESS;
+    }
+    // Every fault at once: an operator should fix a configuration in one go.
+    let source = Source::process(cli.config.as_deref());
+    let loaded = match source.and_then(|source| Config::load(&source)) {
+        Ok(loaded) => loaded,
+        Err(faults) => return refuse(&faults, EX_USAGE),
+    };
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::CheckConfig { .. } => {
+            print!("{}", config::effective(&loaded));
+            ExitCode::SUCCESS
+        }
+        Command::Migrate => start(loaded.config, |config, _| migrate(config)),
+        Command::Serve => start(loaded.config, serve),
+    }
+}
+
+/// Sets up what every command that does something needs, then does it.
+fn start<F>(config: Config, command: impl FnOnce(Config, Metrics) -> F) -> ExitCode
+where
+    F: Future<Output = ExitCode>,
+{
+    if let Err(error) = telemetry::install_logs(&config.log) {
+        return refuse(&error, EX_USAGE);
+    }
+    telemetry::install_panic_hook();
+    let metrics = match Metrics::install() {
+        Ok(metrics) => metrics,
+        Err(error) => return refuse(&error, EX_UNAVAILABLE),
+    };
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(command(config, metrics)),
+        Err(error) => refuse(&error, EX_UNAVAILABLE),
+    }
+}
+
+async fn migrate(config: Config) -> ExitCode {
+    match app::migrate(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error, EX_UNAVAILABLE),
+    }
+}
+
+async fn serve(config: Config, metrics: Metrics) -> ExitCode {
+    // Before anything starts, so that no signal finds us half-built and deaf.
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(&error, EX_UNAVAILABLE),
+    };
+    let app = tokio::select! {
+        started = App::start(config, metrics) => match started {
+            Ok(app) => app,
+            Err(error) => return refuse(&error, EX_UNAVAILABLE),
+        },
+        // Postgres, if it is up already, follows us by itself.
+        _ = signals.next() => return ExitCode::SUCCESS,
+    };
+    if io::stdout().is_terminal() {
+        println!("{}", app.opening.screen());
+    }
+    println!("{}", app.opening.ready_line());
+
+    // TERM drains. INT, from a terminal, does not wait for anyone; nor does a second TERM.
+    let grace = match signals.next().await {
+        Stop::Drain => app.grace(),
+        Stop::Now => std::time::Duration::ZERO,
+    };
+    tokio::select! {
+        drained = app.drain(grace) => match drained {
+            Drained::Complete => ExitCode::SUCCESS,
+            // Nobody was promised a grace.
+            Drained::GraceElapsed { .. } if grace.is_zero() => ExitCode::SUCCESS,
+            Drained::GraceElapsed { left } => {
+                tracing::warn!(left, "the grace was too short for some");
+                ExitCode::FAILURE
+            }
+        },
+        _ = signals.next() => {
+            tracing::warn!("told to stop twice; stopping at once");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the outside asks of the process.
+enum Stop {
+    Drain,
+    Now,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.term.recv() => Stop::Drain,
+            _ = self.int.recv() => Stop::Now,
+        }
+    }
+}
+
+/// clap says it; help and version are no errors.
+fn usage(error: &clap::Error) -> ExitCode {
+    // If standard output is gone there is nobody to tell.
+    let _ = error.print();
+    match error.use_stderr() {
+        true => ExitCode::from(EX_USAGE),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// Says why, with every cause, and gives the exit code.
+fn refuse(error: &dyn Error, code: u8) -> ExitCode {
+    eprintln!("mls-relay: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+    ExitCode::from(code)
+}
+
+/// sysexits.h: the command line or the configuration is wrong.
+const EX_USAGE: u8 = 64;
+
+/// sysexits.h: something that serving needs is not available.
+const EX_UNAVAILABLE: u8 = 69;

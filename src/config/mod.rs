@@ -1,1 +1,90 @@
-//! config
+//! Text becomes the `Settings` that each area declares: from `relay.toml` and the
+//! environment, checked as a whole, every fault reported at once.
+//!
+//! One table (`keys`) names each key once, with its environment variable, range and
+//! reason. Reading, checking, printing, `relay.toml` itself and the documents all
+//! follow from it; defaults come from the areas' own `Settings::default()`.
+//!
+//! # Why not serde
+//!
+//! A derived reader stops at the first fault, knows no ranges, no environment and no
+//! documentation, and each of those would need a second list to drift from the first.
+
+mod fault;
+mod file;
+mod key;
+mod keys;
+mod print;
+mod read;
+mod redact;
+mod rules;
+mod rules_setting;
+mod setting;
+mod source;
+
+pub use fault::{Fault, Faults, Place};
+pub use key::{Effect, Key};
+pub use keys::all as keys;
+pub use print::{effective, template};
+pub use read::Origins;
+pub use redact::database_url as redact_database_url;
+pub use source::Source;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::store::DatabaseUrl;
+use crate::{auth, edge, limits, postgres, retention, store, telemetry};
+
+/// The whole configuration: a tree of every area's settings.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub auth: auth::Settings,
+    pub database: Database,
+    pub edge: edge::Settings,
+    pub limits: limits::Settings,
+    pub log: telemetry::Settings,
+    pub process: Process,
+    pub retention: retention::Settings,
+    pub store: store::Settings,
+}
+
+/// Which Postgres holds everything.
+#[derive(Clone, Debug, Default)]
+pub struct Database {
+    /// None: the relay runs a private Postgres of its own.
+    pub url: Option<DatabaseUrl>,
+    pub private: postgres::Settings,
+}
+
+/// The process as a whole.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// How long a stop waits for calls and sockets to end.
+    pub drain_grace: Duration,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            drain_grace: Duration::from_secs(25),
+        }
+    }
+}
+
+/// A configuration, and where each key that is not at its default was set.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub origins: Origins,
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads, checks and relates every key. Either a configuration that holds every
+    /// rule, or everything that is wrong.
+    pub fn load(source: &Source) -> Result<Loaded, Faults> {
+        read::load(source)
+    }
+}

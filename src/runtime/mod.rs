@@ -1,9 +1,11 @@
 //! The process's own needs: the one door to spawn, the way down, backoff.
 
 mod backoff;
+mod held;
 mod live;
 mod shutdown;
 
 pub use backoff::Backoff;
+pub use held::Held;
 pub use live::Live;
 pub use shutdown::{Drained, Shutdown};

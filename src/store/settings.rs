@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A Postgres connection string, which holds a password.
-#[derive(Clone, Eq, PartialEq)]
+///
+/// The default is the empty string: whatever a Postgres client takes for granted.
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
@@ -84,5 +86,11 @@ impl Settings {
             partition_days_ahead: 3,
             members_max: 1000,
         }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::for_database(DatabaseUrl::default())
     }
 }

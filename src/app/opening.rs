@@ -1,0 +1,100 @@
+//! Pure. What was done at start, as one line for scripts and one screen for people.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::edge::DevCertificate;
+use crate::postgres::Private;
+
+/// What was done at start.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    /// Set when no certificate was configured.
+    pub dev_certificate: Option<DevCertificate>,
+    /// Set when no database was configured.
+    pub postgres: Option<PrivatePostgres>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PrivatePostgres {
+    pub data_dir: PathBuf,
+    pub version: String,
+}
+
+impl PrivatePostgres {
+    pub(super) fn of(postgres: &Private) -> Self {
+        Self {
+            data_dir: postgres.data_dir().to_owned(),
+            version: postgres.version().to_owned(),
+        }
+    }
+}
+
+impl Opening {
+    /// The line that scripts wait for. It is printed once, when the relay serves.
+    pub fn ready_line(&self) -> String {
+        format!(
+            "mls-relay is ready: https://{} admin http://{}",
+            self.public, self.admin
+        )
+    }
+
+    /// What a person at a terminal would ask next.
+    pub fn screen(&self) -> impl fmt::Display {
+        Screen(self.clone())
+    }
+
+    /// The name by which a browser or curl on this machine reaches us.
+    fn local_url(&self) -> String {
+        match self.public.ip().is_loopback() || self.public.ip().is_unspecified() {
+            true => format!("https://localhost:{}", self.public.port()),
+            false => format!("https://{}", self.public),
+        }
+    }
+}
+
+struct Screen(Opening);
+
+impl fmt::Display for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(opening) = self;
+        let url = opening.local_url();
+        writeln!(f, "\n  mls-relay {}\n", env!("CARGO_PKG_VERSION"))?;
+        writeln!(f, "  Clients    {url}")?;
+        writeln!(
+            f,
+            "  Operators  http://{} (/health, /metrics)",
+            opening.admin
+        )?;
+        let mut trust = String::new();
+        match &opening.dev_certificate {
+            Some(dev) => {
+                let done = if dev.made { "made" } else { "kept" };
+                let cert = dev.cert.display();
+                writeln!(f, "  TLS        development certificate, {done}: {cert}")?;
+                trust = format!("--cacert {cert} ");
+            }
+            None => writeln!(f, "  TLS        the configured certificate")?,
+        }
+        match &opening.postgres {
+            Some(own) => writeln!(
+                f,
+                "  Postgres   {}, private, data kept in {}",
+                own.version,
+                own.data_dir.display()
+            )?,
+            None => writeln!(f, "  Postgres   the configured database")?,
+        }
+        writeln!(f, "\n  Try next:")?;
+        writeln!(f, "    curl {trust}{url}/xrpc/_health")?;
+        writeln!(f, "    make demo                    two phones, end to end")?;
+        writeln!(
+            f,
+            "    mls-relay check-config       every setting, and where it is set"
+        )?;
+        writeln!(f, "\n  Ctrl-C stops it, Postgres included.\n")
+    }
+}

@@ -1,0 +1,55 @@
+//! Pure. What is wrong with a configuration, said so that it can be put right.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One fault: where, which key, and what is allowed instead.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    pub place: Place,
+    pub key: String,
+    pub problem: String,
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Nowhere: the default stands.
+    Default,
+    Environment(&'static str),
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+}
+
+/// Everything that is wrong. Never empty.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            key,
+            problem,
+        } = self;
+        match place {
+            Place::Default => write!(f, "{key}: {problem}"),
+            Place::Environment(name) => write!(f, "environment {name}: {key}: {problem}"),
+            Place::File { path, line } if key.is_empty() => {
+                write!(f, "{}:{line}: {problem}", path.display())
+            }
+            Place::File { path, line } => {
+                write!(f, "{}:{line}: {key}: {problem}", path.display())
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Pure. The text of `relay.toml` as a flat list of keys with the lines they stand on.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{Fault, Place};
+use super::setting::Raw;
+
+/// One `key = value`, by its whole name.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) line: usize,
+    pub(super) raw: Raw,
+}
+
+/// Every entry, and what is wrong with the text as TOML.
+pub(super) fn entries(path: &Path, text: &str) -> (Vec<Entry>, Vec<Fault>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let faults = errors
+        .iter()
+        .map(|error| Fault {
+            place: Place::File {
+                path: path.to_owned(),
+                line: line_of(text, error.span().map_or(0, |span| span.start)),
+            },
+            key: String::new(),
+            problem: format!("not valid TOML: {}", error.message()),
+        })
+        .collect();
+    let mut found = Vec::new();
+    flatten(text, "", table.get_ref(), &mut found);
+    (found, faults)
+}
+
+fn flatten(text: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<Entry>) {
+    for (key, value) in table {
+        let name = match prefix {
+            "" => key.get_ref().to_string(),
+            prefix => format!("{prefix}.{}", key.get_ref()),
+        };
+        match value.get_ref() {
+            DeValue::Table(inner) => flatten(text, &name, inner, found),
+            other => found.push(Entry {
+                name,
+                line: line_of(text, key.span().start),
+                raw: raw(other),
+            }),
+        }
+    }
+}
+
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::Boolean(flag) => Raw::Bool(*flag),
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Raw::Foreign, Raw::Integer)
+        }
+        DeValue::Array(items) => list(items),
+        DeValue::Datetime(_) | DeValue::Float(_) | DeValue::Table(_) => Raw::Foreign,
+    }
+}
+
+fn list(items: &[Spanned<DeValue<'_>>]) -> Raw {
+    let texts: Option<Vec<_>> = items
+        .iter()
+        .map(|item| item.get_ref().as_str().map(str::to_owned))
+        .collect();
+    texts.map_or(Raw::Foreign, Raw::List)
+}
+
+/// Lines are counted from one.
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+}

@@ -1,0 +1,31 @@
+//! Pure. `[log]`: what is logged, and how.
+
+use super::{Choice, Effect, Key, Maybe};
+use crate::telemetry::{Format, parse_filter};
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "log.filter",
+        env: "RUST_LOG",
+        effect: Effect::Restart,
+        doc: "What is logged. Not set: \"warn\" in release builds. Identities, addresses and \
+              contents are not logged at any level, and dependencies never below warn, since they \
+              log what they carry.",
+        setting: &Maybe {
+            at: |c| &mut c.log.filter,
+            allowed: "a level (error, warn, info, debug, trace) or directives such as \"warn,mls_relay=debug\"",
+            parse: |filter| parse_filter(filter).is_ok().then(|| filter.to_owned()),
+            show: String::clone,
+        },
+    },
+    Key {
+        name: "log.format",
+        env: "LOG_FORMAT",
+        effect: Effect::Restart,
+        doc: "Text for people, or one JSON object a line.",
+        setting: &Choice {
+            at: |c| &mut c.log.format,
+            options: &[("text", Format::Text), ("json", Format::Json)],
+        },
+    },
+];

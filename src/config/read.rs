@@ -1,0 +1,206 @@
+//! Pure. Source to configuration: file, then environment, then the rules between keys.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::fault::{Fault, Faults, Place};
+use super::file;
+use super::key::Key;
+use super::setting::Raw;
+use super::source::Source;
+use super::{Config, Loaded, keys, rules};
+
+/// Where each key that was set was set, by its name.
+pub type Origins = HashMap<&'static str, Place>;
+
+pub(super) fn load(source: &Source) -> Result<Loaded, Faults> {
+    let mut reading = Reading::default();
+    if let Some((path, text)) = &source.file {
+        reading.file(path, text);
+    }
+    reading.environment(&source.environment);
+    // Relations are judged only between values that are themselves sound.
+    if reading.faults.is_empty() {
+        reading.rules();
+    }
+    match reading.faults.is_empty() {
+        true => Ok(Loaded {
+            config: reading.config,
+            origins: reading.origins,
+            file: source.file.as_ref().map(|(path, _)| path.clone()),
+        }),
+        false => Err(Faults(reading.faults)),
+    }
+}
+
+#[derive(Default)]
+struct Reading {
+    config: Config,
+    origins: Origins,
+    faults: Vec<Fault>,
+}
+
+impl Reading {
+    fn file(&mut self, path: &Path, text: &str) {
+        let (entries, faults) = file::entries(path, text);
+        self.faults.extend(faults);
+        for entry in entries {
+            let place = Place::File {
+                path: path.to_owned(),
+                line: entry.line,
+            };
+            match keys().find(|key| key.name == entry.name) {
+                Some(key) => self.set(key, &entry.raw, place),
+                None => self.faults.push(unknown(&entry.name, place)),
+            }
+        }
+    }
+
+    fn environment(&mut self, variables: &HashMap<String, String>) {
+        for key in keys() {
+            // Empty is how compose files and unit files say "not set".
+            if let Some(text) = variables.get(key.env).filter(|text| !text.is_empty()) {
+                let raw = Raw::Environment(text.clone());
+                self.set(key, &raw, Place::Environment(key.env));
+            }
+        }
+    }
+
+    fn set(&mut self, key: &'static Key, raw: &Raw, place: Place) {
+        match key.setting.read(raw, &mut self.config) {
+            Ok(()) => {
+                self.origins.insert(key.name, place);
+            }
+            Err(_) => self.faults.push(Fault {
+                place,
+                key: key.name.to_owned(),
+                problem: format!("not allowed; it takes {}", key.allowed()),
+            }),
+        }
+    }
+
+    fn rules(&mut self) {
+        for (key, problem) in rules::broken(&self.config) {
+            let place = self.origins.get(key).cloned().unwrap_or(Place::Default);
+            self.faults.push(Fault {
+                place,
+                key: key.to_owned(),
+                problem,
+            });
+        }
+    }
+}
+
+fn unknown(name: &str, place: Place) -> Fault {
+    let nearest = keys()
+        .map(|key| (distance(name, key.name), key.name))
+        .min()
+        .filter(|(edits, _)| *edits <= SLIPS_MAX);
+    let problem = match nearest {
+        Some((_, near)) => format!("unknown key; did you mean {near}?"),
+        None => "unknown key; `mls-relay check-config` lists them all".to_owned(),
+    };
+    Fault {
+        place,
+        key: name.to_owned(),
+        problem,
+    }
+}
+
+/// A slip of the pen or a forgotten unit, not another word.
+const SLIPS_MAX: usize = 8;
+
+/// Levenshtein's: how many single edits lie between two names.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = i;
+        let mut before = i + 1;
+        for (cell, r) in row.iter_mut().skip(1).zip(&right) {
+            let here = (diagonal + usize::from(l != *r))
+                .min(before + 1)
+                .min(*cell + 1);
+            diagonal = std::mem::replace(cell, here);
+            before = here;
+        }
+        // The first column is the number of letters left out so far.
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Faults> {
+        load(&Source {
+            file: Some(("relay.toml".into(), text.to_owned())),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        })
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_and_the_file_the_default() {
+        let text = "[edge]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\n";
+        let loaded = load_text(text, &[("RELAY_LISTEN", "[::]:443")]).unwrap();
+        assert_eq!(loaded.config.edge.listen, "[::]:443".parse().unwrap());
+        assert_eq!(
+            loaded.config.edge.admin_listen,
+            "127.0.0.1:2".parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_with_file_line_key_and_what_is_allowed() {
+        let text = "[edge]\nlisten = \"nowhere\"\n\nlissten = 1\n[log]\nformat = \"xml\"\n";
+        let faults = load_text(text, &[("RELAY_DRAIN_SECONDS", "-1")]).unwrap_err();
+        let said = faults.to_string();
+        let expected = [
+            "relay.toml:2: edge.listen: not allowed; it takes an address and a port",
+            "relay.toml:4: edge.lissten: unknown key; did you mean edge.listen?",
+            "relay.toml:6: log.format: not allowed; it takes \"text\" or \"json\"",
+            "environment RELAY_DRAIN_SECONDS: process.drain_seconds: not allowed; it takes a whole number of seconds",
+        ];
+        for line in expected {
+            assert!(said.contains(line), "{line:?} is missing in:\n{said}");
+        }
+        assert_eq!(faults.0.len(), expected.len());
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_refused_with_its_line() {
+        let faults = load_text("[edge]\nlisten = \n", &[]).unwrap_err();
+        assert!(
+            faults
+                .to_string()
+                .starts_with("relay.toml:2: not valid TOML")
+        );
+    }
+
+    #[test]
+    fn a_fault_does_not_repeat_the_value_which_may_be_a_secret() {
+        let faults = load_text("", &[("DATABASE_URL", "postgre://relay:hunter2@db/x")]);
+        let said = faults.unwrap_err().to_string();
+        assert!(said.contains("DATABASE_URL") && !said.contains("hunter2"));
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let loaded = load_text("", &[("RELAY_LISTEN", ""), ("TLS_CERT", "")]).unwrap();
+        assert!(loaded.origins.is_empty());
+    }
+
+    #[test]
+    fn the_distance_counts_single_edits() {
+        assert_eq!(distance("listen", "listen"), 0);
+        assert_eq!(distance("lissten", "listen"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,45 @@
+//! Pure. The relations between keys, each with its reason.
+
+use super::Config;
+
+/// Every broken relation: the key to change, and why.
+pub(super) fn broken(config: &Config) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    let edge = &config.edge;
+    match (&edge.tls_cert, &edge.tls_key) {
+        (Some(_), None) => broken.push((
+            "edge.tls_cert",
+            "needs edge.tls_key (TLS_KEY) beside it".to_owned(),
+        )),
+        (None, Some(_)) => broken.push((
+            "edge.tls_key",
+            "needs edge.tls_cert (TLS_CERT) beside it".to_owned(),
+        )),
+        _ => {}
+    }
+    // Port 0 means "any", so two of those never meet.
+    if edge.listen == edge.admin_listen && edge.listen.port() != 0 {
+        broken.push((
+            "edge.admin_listen",
+            "is the same as edge.listen; health and metrics need a port of their own".to_owned(),
+        ));
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_break_no_rule() {
+        assert!(broken(&Config::default()).is_empty());
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        let mut config = Config::default();
+        config.edge.tls_cert = Some("cert.pem".into());
+        assert_eq!(broken(&config).first().unwrap().0, "edge.tls_cert");
+    }
+}

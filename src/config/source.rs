@@ -1,0 +1,44 @@
+//! Where the text of a configuration comes from: a file, the environment, or a test.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::fault::{Fault, Faults, Place};
+
+/// Everything that a configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    pub file: Option<(PathBuf, String)>,
+    pub environment: HashMap<String, String>,
+}
+
+impl Source {
+    /// The process's own: `file`, or `relay.toml` where the relay was started when
+    /// there is one, and every environment variable.
+    pub fn process(file: Option<&Path>) -> Result<Self, Faults> {
+        // A variable that is not UTF-8 is none of ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let file = match fs::read_to_string(path) {
+            Ok(text) => Some((path.to_owned(), text)),
+            // Only a file that was asked for must exist.
+            Err(error) if error.kind() == ErrorKind::NotFound && file.is_none() => None,
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        Ok(Self { file, environment })
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Faults {
+    Faults(vec![Fault {
+        place: Place::Default,
+        key: path.display().to_string(),
+        problem: format!("cannot be read: {error}"),
+    }])
+}
+
+const DEFAULT_FILE: &str = "relay.toml";

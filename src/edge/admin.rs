@@ -1,0 +1,124 @@
+//! The operator's listener: health in detail, and metrics. Plain HTTP, and meant for
+//! loopback or a private network.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::accept;
+use super::error::EdgeError;
+use super::health::Health;
+use super::route::{bare, json, not_found};
+use crate::runtime::Shutdown;
+use crate::telemetry::Metrics;
+use crate::wire::{Body, full};
+
+/// The listener, bound but not yet accepting.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+}
+
+impl Admin {
+    pub fn bind(address: SocketAddr) -> Result<Self, EdgeError> {
+        Ok(Self {
+            listener: accept::bind(address)?,
+        })
+    }
+
+    pub fn address(&self) -> Result<SocketAddr, EdgeError> {
+        self.listener.local_addr().map_err(EdgeError::Listener)
+    }
+
+    /// Starts to answer, until the very end: a drain is when operators look.
+    pub fn serve(self, health: Health, metrics: Metrics, shutdown: &Shutdown) {
+        let answers = Answers { health, metrics };
+        shutdown.spawn_background(run(self.listener, answers, shutdown.clone()));
+    }
+}
+
+#[derive(Clone)]
+struct Answers {
+    health: Health,
+    metrics: Metrics,
+}
+
+impl Answers {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return not_found();
+        }
+        match request.uri().path() {
+            "/health" => json(self.health.ready(), self.health.report().to_string()),
+            "/health/live" => bare(Health::live()),
+            "/health/ready" => bare(self.health.ready()),
+            "/metrics" => exposition(self.metrics.render()),
+            _ => not_found(),
+        }
+    }
+}
+
+fn exposition(text: String) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    response
+}
+
+async fn run(listener: TcpListener, answers: Answers, shutdown: Shutdown) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.stopping() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        // Over the bound a connection is closed at once: nobody needs so many.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let (answers, stop) = (answers.clone(), shutdown.clone());
+        shutdown.spawn_background(async move {
+            tokio::select! {
+                () = stop.stopping() => {}
+                () = serve(stream, answers) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, answers: Answers) {
+    let service = service_fn(move |request| {
+        let response = answers.answer(&request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    // How it ended is of interest to the other end only.
+    let _ = connection.await;
+}
+
+/// A scraper, a probe, a few people.
+const CONNECTIONS_MAX: usize = 64;
+
+const IDLE: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(100);

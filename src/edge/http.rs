@@ -1,0 +1,57 @@
+//! hyper as this edge uses it: every buffer, window and wait bounded.
+
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioTimer;
+
+use super::settings::Settings;
+use crate::runtime::Shutdown;
+
+/// Where HTTP/2 runs its streams: in the tracker, so that the drain waits for them.
+#[derive(Clone, Debug)]
+pub(super) struct Spawner(Shutdown);
+
+impl<F> Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+pub(super) fn http1_builder(settings: &Settings) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Its timer also runs between requests, so it is the idle bound; the first
+        // request's is ours (`Patience`).
+        .header_read_timeout(settings.idle_timeout)
+        .max_headers(settings.headers_max)
+        .max_header_size(settings.header_bytes_max)
+        .max_buf_size(settings.header_bytes_max.max(HTTP1_BUFFER_MIN))
+        // A client that closes its half is gone.
+        .half_close(false);
+    builder
+}
+
+pub(super) fn http2_builder(settings: &Settings, shutdown: &Shutdown) -> http2::Builder<Spawner> {
+    let header_list = u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX);
+    let mut builder = http2::Builder::new(Spawner(shutdown.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(settings.h2_window_bytes)
+        .initial_connection_window_size(settings.h2_window_bytes.saturating_mul(2))
+        .max_concurrent_streams(settings.h2_streams_max)
+        .max_header_list_size(header_list)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .keep_alive_interval(settings.h2_ping_interval)
+        .keep_alive_timeout(settings.h2_ping_timeout);
+    builder
+}
+
+/// hyper's own least.
+const HTTP1_BUFFER_MIN: usize = 8192;
+
+/// A stream's; a page of messages goes out in a few of these.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;

@@ -1,0 +1,165 @@
+//! One connection, from its socket to its end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::activity::{Patience, Verdict};
+use super::connection::{Connection, InFlight, Open, Tracked};
+use super::http::{Spawner, http1_builder, http2_builder};
+use super::route::Routes;
+use super::settings::Settings;
+use super::tls::ALPN_H2;
+use crate::runtime::{Held, Shutdown};
+use crate::types::ClientIp;
+
+/// What all connections share.
+pub(super) struct Server {
+    settings: Arc<Settings>,
+    tls: TlsAcceptor,
+    http1: http1::Builder,
+    http2: http2::Builder<Spawner>,
+    routes: Routes,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        tls: TlsAcceptor,
+        routes: Routes,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            http1: http1_builder(&settings),
+            http2: http2_builder(&settings, &shutdown),
+            settings,
+            tls,
+            routes,
+            shutdown,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Serves one connection to its end: handshake, protocol by ALPN, requests.
+    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, held: Held) {
+        let _open = Open::new();
+        self.tune(&stream);
+        let Some(stream) = self.handshake(stream).await else {
+            return;
+        };
+        let connection = Arc::new(Connection::new(ClientIp::new(peer.ip()), held));
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        let (server, seen) = (Arc::clone(&self), Arc::clone(&connection));
+        let service = service_fn(move |request| {
+            let (server, connection) = (Arc::clone(&server), Arc::clone(&seen));
+            async move { Ok::<_, Infallible>(server.respond(request, &connection).await) }
+        });
+        let io = TokioIo::new(stream);
+        match is_h2 {
+            true => {
+                let http2 = self.http2.serve_connection(io, service);
+                self.run(http2, |c| c.graceful_shutdown(), &connection)
+                    .await
+            }
+            false => {
+                let upgradable = self.http1.serve_connection(io, service).with_upgrades();
+                self.run(upgradable, |c| c.graceful_shutdown(), &connection)
+                    .await;
+            }
+        }
+    }
+
+    fn tune(&self, stream: &TcpStream) {
+        // Frames are small and each one is waited for. Failing here costs latency only.
+        let _ = stream.set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        {
+            let stall = u32::try_from(self.settings.stall_timeout.as_millis()).unwrap_or(u32::MAX);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stall);
+        }
+    }
+
+    /// TLS under a deadline. The stream is boxed at once: it is over a kilobyte, and
+    /// whoever holds it unboxed pays that in every state of its future.
+    async fn handshake(&self, stream: TcpStream) -> Option<Box<TlsStream<TcpStream>>> {
+        let buffer = self.settings.tls_buffer_bytes;
+        let accept = self
+            .tls
+            .accept_with(stream, |tls| tls.set_buffer_limit(Some(buffer)));
+        let began = Instant::now();
+        let outcome = match timeout(self.settings.handshake_timeout, accept).await {
+            Ok(Ok(stream)) => {
+                metrics::histogram!("relay_edge_handshake_seconds").record(began.elapsed());
+                return Some(Box::new(stream));
+            }
+            Ok(Err(_)) => "failed",
+            Err(_) => "timeout",
+        };
+        metrics::counter!("relay_edge_handshakes_failed_total", "reason" => outcome).increment(1);
+        None
+    }
+
+    /// Drives a connection: to its own end, or until it idles, or until the drain.
+    async fn run<C: Future>(&self, connection: C, wind_down: fn(Pin<&mut C>), state: &Connection) {
+        let mut connection = pin!(connection);
+        let patience = Patience {
+            first: self.settings.header_timeout,
+            idle: self.settings.idle_timeout,
+        };
+        let mut wait = patience.first;
+        loop {
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = self.shutdown.draining() => break,
+                () = sleep(wait) => match state.verdict(patience) {
+                    Verdict::LookAgainIn(next) => wait = next,
+                    Verdict::Close => {
+                        metrics::counter!("relay_edge_idle_closed_total").increment(1);
+                        wind_down(connection.as_mut());
+                        let _ = timeout(GOODBYE, connection).await;
+                        return;
+                    }
+                },
+            }
+        }
+        // Draining: what is under way may finish; the drain's grace bounds it.
+        wind_down(connection.as_mut());
+        let _ = connection.await;
+    }
+
+    async fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        connection: &Arc<Connection>,
+    ) -> Response<Tracked> {
+        let in_flight = InFlight::new(connection);
+        request.extensions_mut().insert(connection.held.clone());
+        let response = self.routes.respond(request, connection.client).await;
+        response.map(|body| in_flight.track(body))
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Server")
+    }
+}
+
+/// For an idle connection to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);

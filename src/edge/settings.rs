@@ -1,0 +1,65 @@
+//! Pure. What an operator can choose about the edge.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    /// Where clients reach us. None: the host of the service DID.
+    pub public_url: Option<String>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// Where the development certificate lives.
+    pub certs_dir: PathBuf,
+    pub connections_max: usize,
+    pub handshake_timeout: Duration,
+    /// From the end of the handshake to the end of the first request's head.
+    pub header_timeout: Duration,
+    /// With no request under way.
+    pub idle_timeout: Duration,
+    /// With written bytes unacknowledged.
+    pub stall_timeout: Duration,
+    pub header_bytes_max: usize,
+    pub headers_max: usize,
+    pub h2_streams_max: u32,
+    pub h2_window_bytes: u32,
+    pub h2_ping_interval: Duration,
+    pub h2_ping_timeout: Duration,
+    pub tls_buffer_bytes: usize,
+    pub hsts_max_age: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            public_url: None,
+            tls_cert: None,
+            tls_key: None,
+            certs_dir: PathBuf::from("certs"),
+            // 100 k sockets at 10 KiB are 1 GiB; the descriptor limit usually ends it before.
+            connections_max: 100_000,
+            // A phone on a bad network needs three round trips of a second or two.
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            // Longer than the pauses of someone typing, shorter than a NAT's memory.
+            idle_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_secs(30),
+            // A service token is under 2 KiB, a cursor 26 bytes.
+            header_bytes_max: 16 * 1024,
+            headers_max: 64,
+            h2_streams_max: 64,
+            // HTTP/2's own default; a send's body rarely exceeds it.
+            h2_window_bytes: 65_535,
+            h2_ping_interval: Duration::from_secs(30),
+            h2_ping_timeout: Duration::from_secs(15),
+            tls_buffer_bytes: 32 * 1024,
+            // Two years: what the browsers' preload lists ask for.
+            hsts_max_age: Duration::from_secs(63_072_000),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Where everything of the private Postgres is, and the lock that one relay holds.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::error::PostgresError;
+use super::owner::Owner;
+
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Holds all of the following but, sometimes, the socket.
+    pub(super) dir: PathBuf,
+    /// What Postgres calls its data directory.
+    pub(super) cluster: PathBuf,
+    pub(super) socket_dir: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) owner: Owner,
+    /// Held as long as this lives.
+    _lock: File,
+}
+
+impl Layout {
+    /// Makes the directories and takes the lock.
+    pub(super) fn prepare(data_dir: &Path) -> Result<Self, PostgresError> {
+        let dir = std::path::absolute(data_dir).map_err(|source| unusable(data_dir, source))?;
+        let owner = Owner::choose(&dir);
+        let dir = reachable(dir, owner);
+        make(&dir, owner).map_err(|source| unusable(&dir, source))?;
+        // Symbolic links resolved: it is compared with what the kernel says later.
+        let dir = dir
+            .canonicalize()
+            .map_err(|source| unusable(&dir, source))?;
+        let lock = lock(&dir)?;
+        let socket_dir = socket_dir(&dir, owner)?;
+        Ok(Self {
+            cluster: dir.join("cluster"),
+            socket_dir,
+            log: dir.join("postgres.log"),
+            owner,
+            dir,
+            _lock: lock,
+        })
+    }
+
+    /// The version that wrote the data. None: there is none yet.
+    pub(super) fn major_version(&self) -> Result<Option<String>, PostgresError> {
+        let path = self.cluster.join("PG_VERSION");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(unusable(&path, source)),
+        }
+    }
+
+    /// How to connect to one of its databases.
+    pub(super) fn url(&self, database: &str) -> String {
+        let host: String = self
+            .socket_dir
+            .to_string_lossy()
+            .bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            })
+            .collect();
+        format!("postgresql://{}@{host}/{database}", super::cluster::USER)
+    }
+}
+
+/// Where Postgres' user can go. A checkout in root's home is closed to it; the data
+/// then lives where services keep theirs, one place for each such directory.
+fn reachable(dir: PathBuf, owner: Owner) -> PathBuf {
+    match owner.can_reach(&dir) {
+        true => dir,
+        false => Path::new("/var/lib/mls-relay").join(short_name(&dir)),
+    }
+}
+
+fn make(dir: &Path, owner: Owner) -> io::Result<()> {
+    if dir.is_dir() {
+        return owner.hand_over(dir);
+    }
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(PRIVATE).create(dir)?;
+    owner.hand_over(dir)
+}
+
+/// One relay at a time. The kernel lets go of the lock when its holder ends, however.
+fn lock(dir: &Path) -> Result<File, PostgresError> {
+    let path = dir.join("relay.lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|source| unusable(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Only for the message.
+            let _ = file.read_to_string(&mut pid);
+            return Err(PostgresError::InUse {
+                data_dir: dir.to_owned(),
+                pid: pid.trim().to_owned(),
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(unusable(&path, source)),
+    }
+    write_pid(&mut file).map_err(|source| unusable(&path, source))?;
+    Ok(file)
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// Beside the data, or under the temporary directory when that path would be longer
+/// than a socket's may be.
+fn socket_dir(dir: &Path, owner: Owner) -> Result<PathBuf, PostgresError> {
+    let beside = dir.join("run");
+    let place = match beside.as_os_str().len() + SOCKET_NAME.len() <= SOCKET_PATH_MAX {
+        true => beside,
+        false => Path::new("/tmp").join(format!("mls-relay-{}", short_name(dir))),
+    };
+    make(&place, owner).map_err(|source| unusable(&place, source))?;
+    // Anyone may make a directory in /tmp first; connections are trusted by it alone.
+    let metadata = fs::symlink_metadata(&place).map_err(|source| unusable(&place, source))?;
+    match metadata.is_dir() && metadata.uid() == owner.uid && metadata.mode() & 0o077 == 0 {
+        true => Ok(place),
+        false => Err(PostgresError::SocketDirectory(place)),
+    }
+}
+
+/// A name that is always the same for the same directory.
+fn short_name(dir: &Path) -> String {
+    let digest = digest(&SHA256, dir.as_os_str().as_encoded_bytes());
+    let first = digest.as_ref().iter().take(8);
+    first.map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unusable(path: &Path, source: io::Error) -> PostgresError {
+    PostgresError::Directory {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+const PRIVATE: u32 = 0o700;
+
+/// What Postgres calls its socket, with its lock file's suffix to be safe.
+const SOCKET_NAME: &str = "/.s.PGSQL.5432.lock";
+
+/// `sun_path` holds 108 bytes on Linux and 104 on macOS, with the closing zero.
+const SOCKET_PATH_MAX: usize = 103;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_relay_on_the_same_data_is_refused_with_the_first_ones_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let first = Layout::prepare(&data).unwrap();
+        let said = Layout::prepare(&data).unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("process {}", std::process::id())),
+            "{said}"
+        );
+        drop(first);
+        Layout::prepare(&data).unwrap();
+    }
+
+    #[test]
+    fn a_deep_directory_gets_a_short_socket_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::prepare(&dir.path().join("d".repeat(90))).unwrap();
+        assert!(layout.socket_dir.starts_with("/tmp"));
+        let socket = layout.socket_dir.as_os_str().len() + SOCKET_NAME.len();
+        assert!(socket <= SOCKET_PATH_MAX);
+        fs::remove_dir(&layout.socket_dir).unwrap();
+    }
+}

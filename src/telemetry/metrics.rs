@@ -1,0 +1,51 @@
+//! The metrics of the process, recorded by every area and read on the admin listener.
+
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+
+/// Reads what was recorded. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    #[error("the histogram buckets are not valid")]
+    Buckets(#[from] BuildError),
+    #[error("another metrics recorder is already installed")]
+    Installed,
+}
+
+impl Metrics {
+    /// Makes this process's recorder the one that `metrics::counter!` and its
+    /// siblings write to. Call once.
+    pub fn install() -> Result<Self, MetricsError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(SECONDS)?
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Installed)?;
+        Ok(Self(handle))
+    }
+
+    /// Everything recorded, in the Prometheus text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds what histograms gathered since the last call. Without it they grow
+    /// until someone scrapes.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Histograms are in seconds: from a cached token check to a patient client.
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0,
+];
