@@ -1,12 +1,16 @@
 //! Pure. The one place where an internal error becomes what the other end is
 //! told: `From<…Error> for XrpcError` for every area, and nothing elsewhere.
 
+mod calls;
+
 use std::time::Duration;
 
 use crate::auth::{AuthError, ResolveError, TokenError};
 use crate::limits::LimitError;
 use crate::store::StoreError;
 use crate::wire::{XrpcError, XrpcStatus};
+
+pub use calls::{Refusal, changed, published, unavailable};
 
 impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {

@@ -37,6 +37,15 @@ pub fn invalid(field: &str, what: &str) -> XrpcError {
 }
 
 fn refusal(path: &str, what: &str) -> XrpcError {
+    // The one list of values that has an error of its own.
+    let unknown = what.starts_with("unknown variant");
+    if unknown && (path == SUITE_FIELD || path.ends_with(".cipherSuite")) {
+        return XrpcError::new(
+            XrpcStatus::BadRequest,
+            "InvalidCipherSuite",
+            format!("{path}: must be a cipher suite of MLS 1.0 by its IANA name"),
+        );
+    }
     let what = without_value(what);
     if path == "." {
         invalid("the request", &what)
@@ -44,6 +53,8 @@ fn refusal(path: &str, what: &str) -> XrpcError {
         invalid(path, &what)
     }
 }
+
+const SUITE_FIELD: &str = "cipherSuite";
 
 /// Serde quotes the value it did not like (`invalid type: string "x", expected …`);
 /// a value may be an identity, and the error text must hold none.
@@ -110,6 +121,14 @@ mod tests {
         );
         let fault = body_fault(r#"{"dids":["did:plc:a"],"limit":"did:plc:secret"}"#);
         assert!(!fault.contains("secret"), "{fault}");
+    }
+
+    #[test]
+    fn an_unknown_cipher_suite_has_an_error_of_its_own() {
+        let json = br#"{"dids":["did:plc:a"],"cipherSuite":"did:plc:secret"}"#;
+        let error = decode_body::<Sample>(json).unwrap_err();
+        assert_eq!(error.name, "InvalidCipherSuite");
+        assert!(!error.message.contains("secret"));
     }
 
     #[test]

@@ -1,0 +1,208 @@
+//! Pure. What the calls themselves are refused for.
+
+use std::time::Duration;
+
+use crate::store::{AppendError, ChangeOutcome, PublishOutcome};
+use crate::types::Epoch;
+use crate::wire::{XrpcError, XrpcStatus};
+
+/// What a call may be refused for, by the names of the lexicons. A caller who is
+/// not a member hears `ConvoNotFound`, as if there were no such conversation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    AlreadyMember,
+    CannotRemoveSelf,
+    Conflict,
+    ConvoNotFound,
+    DuplicatePublicKey,
+    EpochMismatch { current: Epoch },
+    ExpirationTooFar,
+    InvalidCursor,
+    InvalidDid,
+    InvalidEpochRange,
+    KeyPackageNotFound,
+    LastAdmin,
+    MethodNotAllowed,
+    MethodNotImplemented,
+    NotAdmin,
+    TargetNotMember,
+    TooManyDevices,
+    TooManyKeyPackages,
+    TooManyMembers,
+    WelcomeMismatch,
+    WelcomeNotFound,
+}
+
+impl From<Refusal> for XrpcError {
+    fn from(refusal: Refusal) -> Self {
+        use XrpcStatus::{BadRequest, Conflict, Forbidden, MethodNotAllowed, NotFound};
+        let (status, name, message) = match refusal {
+            Refusal::AlreadyMember => (
+                Conflict,
+                "AlreadyMember",
+                "A device that the Welcome is for is a member already.",
+            ),
+            Refusal::CannotRemoveSelf => (
+                BadRequest,
+                "CannotRemoveSelf",
+                "To go yourself, call leaveConvo.",
+            ),
+            Refusal::Conflict => (
+                Conflict,
+                "Conflict",
+                "This id is taken by something else that was sent before.",
+            ),
+            Refusal::ConvoNotFound => (
+                NotFound,
+                "ConvoNotFound",
+                "There is no such conversation among yours.",
+            ),
+            Refusal::DuplicatePublicKey => (
+                Conflict,
+                "DuplicatePublicKey",
+                "Another device is registered with this signature key.",
+            ),
+            Refusal::EpochMismatch { current } => {
+                let message = format!("The conversation is in epoch {}.", current.get());
+                return Self::new(Conflict, "EpochMismatch", message);
+            }
+            Refusal::ExpirationTooFar => (
+                BadRequest,
+                "ExpirationTooFar",
+                "A key package may be kept for 90 days at most.",
+            ),
+            Refusal::InvalidCursor => (
+                BadRequest,
+                "InvalidCursor",
+                "This cursor is not one that the relay gave out.",
+            ),
+            Refusal::InvalidDid => (
+                BadRequest,
+                "InvalidDid",
+                "Only your own account can be asked about.",
+            ),
+            Refusal::InvalidEpochRange => (
+                BadRequest,
+                "InvalidEpochRange",
+                "The first epoch is after the last.",
+            ),
+            Refusal::KeyPackageNotFound => (
+                NotFound,
+                "KeyPackageNotFound",
+                "The Welcome is for a key package that the relay does not hold.",
+            ),
+            Refusal::LastAdmin => (
+                BadRequest,
+                "LastAdmin",
+                "The last admin cannot go while others stay: promote somebody first.",
+            ),
+            Refusal::MethodNotAllowed => (
+                MethodNotAllowed,
+                "InvalidRequest",
+                "Queries are GET requests, procedures are POST requests.",
+            ),
+            Refusal::MethodNotImplemented => (
+                XrpcStatus::NotImplemented,
+                "MethodNotImplemented",
+                "The relay does not implement this method.",
+            ),
+            Refusal::NotAdmin => (Forbidden, "NotAdmin", "Only an admin may do this."),
+            Refusal::TargetNotMember => (
+                NotFound,
+                "NotMember",
+                "The account or device is not in this conversation.",
+            ),
+            Refusal::TooManyDevices => (
+                BadRequest,
+                "TooManyDevices",
+                "The account has as many devices as it may have.",
+            ),
+            Refusal::TooManyKeyPackages => (
+                BadRequest,
+                "TooManyKeyPackages",
+                "The device has as many unclaimed key packages as it may have.",
+            ),
+            Refusal::TooManyMembers => (
+                BadRequest,
+                "TooManyMembers",
+                "The conversation would have more devices than it may have.",
+            ),
+            Refusal::WelcomeMismatch => (
+                BadRequest,
+                "InvalidRequest",
+                "welcomeMessage: must be for key packages of exactly the members that are added",
+            ),
+            Refusal::WelcomeNotFound => (
+                NotFound,
+                "WelcomeNotFound",
+                "No Welcome is waiting for you here.",
+            ),
+        };
+        Self::new(status, name, message)
+    }
+}
+
+impl From<AppendError> for XrpcError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict => Refusal::Conflict.into(),
+            AppendError::EpochMismatch { current } => Refusal::EpochMismatch { current }.into(),
+            AppendError::Full { retry_after } => {
+                unavailable("Too many messages are waiting to be stored.", retry_after)
+            }
+            AppendError::NotMember => Refusal::ConvoNotFound.into(),
+            AppendError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What a group change came to, as a result: the epoch it led to, or a refusal.
+pub fn changed(outcome: ChangeOutcome) -> Result<Epoch, Refusal> {
+    Err(match outcome {
+        ChangeOutcome::Done { epoch, .. } => return Ok(epoch),
+        ChangeOutcome::AlreadyMember => Refusal::AlreadyMember,
+        ChangeOutcome::EpochMismatch { current } => Refusal::EpochMismatch { current },
+        ChangeOutcome::Exists => Refusal::Conflict,
+        ChangeOutcome::KeyPackageNotFound => Refusal::KeyPackageNotFound,
+        ChangeOutcome::LastAdmin => Refusal::LastAdmin,
+        ChangeOutcome::NotAdmin => Refusal::NotAdmin,
+        ChangeOutcome::NotMember => Refusal::ConvoNotFound,
+        ChangeOutcome::TargetNotMember => Refusal::TargetNotMember,
+        ChangeOutcome::TooManyMembers => Refusal::TooManyMembers,
+        ChangeOutcome::WelcomeMismatch => Refusal::WelcomeMismatch,
+    })
+}
+
+/// What a publication of key packages came to, as a result.
+pub fn published(outcome: PublishOutcome) -> Result<(), XrpcError> {
+    Err(match outcome {
+        PublishOutcome::Done => return Ok(()),
+        PublishOutcome::DuplicateKey => Refusal::DuplicatePublicKey.into(),
+        PublishOutcome::Foreign => XrpcError::new(
+            XrpcStatus::BadRequest,
+            "InvalidKeyPackage",
+            "A package among these belongs to another account or device.",
+        ),
+        PublishOutcome::TooManyDevices => Refusal::TooManyDevices.into(),
+        PublishOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages.into(),
+    })
+}
+
+/// The relay cannot now; it may soon.
+pub fn unavailable(message: &'static str, retry_after: Duration) -> XrpcError {
+    XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message).retry_after(retry_after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loser_of_a_race_hears_the_current_epoch() {
+        let current = Epoch::try_from(7).unwrap();
+        let error = XrpcError::from(Refusal::EpochMismatch { current });
+        assert_eq!(error.name, "EpochMismatch");
+        assert_eq!(error.status, XrpcStatus::Conflict);
+        assert!(error.message.contains('7'));
+    }
+}

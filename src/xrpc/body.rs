@@ -1,0 +1,121 @@
+//! Bodies: read whole, within a size, a time, and a share of memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::refusal::unavailable;
+use crate::wire::{XrpcError, XrpcStatus};
+
+/// Memory for bodies, shared by all calls. A body takes its share before it is
+/// read and gives it back when the call is answered.
+#[derive(Clone, Debug)]
+pub(super) struct Bodies(Arc<Semaphore>);
+
+/// A body that was read, with its share of memory.
+#[derive(Debug)]
+pub(super) struct ReadBody {
+    pub(super) bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Bodies {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(blocks(bytes_max))))
+    }
+
+    /// Reads a JSON body of at most `bytes_max` within `timeout`.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+        bytes_max: usize,
+        timeout: Duration,
+    ) -> Result<ReadBody, XrpcError> {
+        let announced = announced_length(headers);
+        if announced.is_some_and(|length| length > bytes_max) {
+            return Err(too_large(bytes_max));
+        }
+        if announced != Some(0) && !is_json(headers) {
+            return Err(XrpcError::new(
+                XrpcStatus::UnsupportedMediaType,
+                "UnsupportedMediaType",
+                "The body must be application/json.",
+            ));
+        }
+        let share = u32::try_from(blocks(announced.unwrap_or(bytes_max))).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.0)
+            .try_acquire_many_owned(share)
+            .map_err(|_| {
+                metrics::counter!("relay_calls_bodies_refused_total").increment(1);
+                unavailable("Too many requests are being read.", BUSY_RETRY)
+            })?;
+        let whole = tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await;
+        match whole {
+            Ok(Ok(collected)) => Ok(ReadBody {
+                bytes: collected.to_bytes(),
+                _share: share,
+            }),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
+            Ok(Err(_)) => Err(broken("The body broke off.")),
+            Err(_) => Err(broken("The body took too long to arrive.")),
+        }
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// `application/json`, with or without parameters, in any case (RFC 9110 8.3.1).
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn too_large(bytes_max: usize) -> XrpcError {
+    XrpcError::new(
+        XrpcStatus::PayloadTooLarge,
+        "PayloadTooLarge",
+        format!("The body may have {bytes_max} bytes at most."),
+    )
+}
+
+fn broken(message: &'static str) -> XrpcError {
+    XrpcError::new(XrpcStatus::BadRequest, "InvalidRequest", message)
+}
+
+/// Memory is counted in blocks, so that a `u32` of permits is enough.
+fn blocks(bytes: usize) -> usize {
+    bytes.div_ceil(BLOCK)
+}
+
+const BLOCK: usize = 1024;
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn json_is_known_by_its_essence() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            is_json(&headers)
+        };
+        assert!(of("application/json") && of("Application/JSON; charset=utf-8"));
+        assert!(!of("text/plain") && !of("application/jsonp") && !of(""));
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,41 @@
+//! What a handler works with: who calls, when, and the parts it may use.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::Settings;
+use crate::auth::{Authenticator, Caller};
+use crate::refusal::Refusal;
+use crate::store::{Standing, Store};
+use crate::types::{CoarseTime, ConvoId, Did};
+use crate::wire::XrpcError;
+
+/// One call's surroundings.
+pub(super) struct Context<'a> {
+    pub(super) store: &'a Store,
+    pub(super) auth: &'a Authenticator,
+    pub(super) settings: Arc<Settings>,
+    pub(super) caller: Caller,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Context<'_> {
+    pub(super) fn did(&self) -> &Did {
+        self.caller.did()
+    }
+
+    pub(super) fn now_unix(&self) -> u64 {
+        u64::try_from(self.now.timestamp()).unwrap_or(0)
+    }
+
+    pub(super) fn now_coarse(&self) -> CoarseTime {
+        CoarseTime::floor(self.now)
+    }
+
+    /// What the caller may do in a conversation; strangers find none.
+    pub(super) async fn standing(&self, convo: &ConvoId) -> Result<Standing, XrpcError> {
+        let standing = self.store.standing(convo, self.did()).await?;
+        standing.ok_or_else(|| Refusal::ConvoNotFound.into())
+    }
+}

@@ -1,0 +1,139 @@
+//! createConvo, getConvos, getEpoch.
+
+use super::context::Context;
+use super::handshake;
+use crate::refusal::{Refusal, changed};
+use crate::store::{Conversation, Member, NewConversation};
+use crate::wire::XrpcError;
+use crate::wire::calls::{
+    ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MemberView, MetadataView,
+    device_did,
+};
+
+/// Founds a conversation. The same call again by its creator finds it there.
+pub(super) async fn create(cx: &Context<'_>, input: CreateConvo) -> Result<ConvoView, XrpcError> {
+    let suite = input.cipher_suite;
+    let joining = handshake::joining(
+        input.initial_members.into_vec(),
+        input.welcome_message.as_ref(),
+        input.key_package_hashes.as_slice(),
+        suite,
+    )?;
+    let convo = input.group_id;
+    let group_info = handshake::group_info(
+        input.group_info.as_ref(),
+        &convo,
+        suite,
+        input.current_epoch,
+    )?;
+    let (name, description) = match input.metadata {
+        Some(metadata) => (metadata.name, metadata.description),
+        None => (None, None),
+    };
+    let new = NewConversation {
+        convo: convo.clone(),
+        creator: cx.did().clone(),
+        cipher_suite: suite,
+        epoch: input.current_epoch,
+        name: name.map(|text| text.into_string()),
+        description: description.map(|text| text.into_string()),
+        joining,
+        group_info,
+    };
+    match changed(cx.store.create_conversation(&new).await?) {
+        Ok(_) => {}
+        // Only its creator, still in it, may learn that it is there.
+        Err(Refusal::Conflict) => return existing(cx, &new).await,
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let stored = cx.store.conversation(&convo).await?;
+    stored
+        .map(view)
+        .ok_or_else(|| Refusal::ConvoNotFound.into())
+}
+
+async fn existing(cx: &Context<'_>, new: &NewConversation) -> Result<ConvoView, XrpcError> {
+    let standing = cx.store.standing(&new.convo, cx.did()).await?;
+    let stored = match standing {
+        Some(_) => cx.store.conversation(&new.convo).await?,
+        None => None,
+    };
+    stored
+        .filter(|stored| {
+            stored.creator == new.creator
+                && stored.cipher_suite == new.cipher_suite
+                && stored.name == new.name
+                && stored.description == new.description
+        })
+        .map(view)
+        .ok_or_else(|| Refusal::Conflict.into())
+}
+
+/// The caller's conversations, latest joined first.
+pub(super) async fn list(cx: &Context<'_>, input: GetConvos) -> Result<Convos, XrpcError> {
+    let before = match &input.cursor {
+        Some(cursor) => Some(
+            cursor
+                .as_str()
+                .parse::<u64>()
+                .map_err(|_| Refusal::InvalidCursor)?,
+        ),
+        None => None,
+    };
+    let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // One more than asked for tells whether there is a next page.
+    let asked = u32::try_from(limit + 1).unwrap_or(u32::MAX);
+    let mut found = cx.store.conversations(cx.did(), before, asked).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let cursor = found
+        .last()
+        .filter(|_| more)
+        .map(|last| last.place.to_string());
+    Ok(Convos {
+        conversations: found.into_iter().map(view).collect(),
+        cursor,
+    })
+}
+
+pub(super) async fn epoch(cx: &Context<'_>, input: GetEpoch) -> Result<CurrentEpoch, XrpcError> {
+    let standing = cx.standing(&input.convo_id).await?;
+    Ok(CurrentEpoch {
+        convo_id: input.convo_id,
+        current_epoch: standing.epoch,
+    })
+}
+
+fn view(stored: Conversation) -> ConvoView {
+    let has_metadata = stored.name.is_some() || stored.description.is_some();
+    ConvoView {
+        id: stored.convo.clone(),
+        group_id: stored.convo,
+        creator: stored.creator,
+        members: stored.members.into_iter().map(member_view).collect(),
+        epoch: stored.epoch,
+        cipher_suite: stored.cipher_suite,
+        created_at: stored.created_at,
+        last_message_at: stored.last_message_at,
+        metadata: has_metadata.then_some(MetadataView {
+            name: stored.name,
+            description: stored.description,
+        }),
+    }
+}
+
+fn member_view(member: Member) -> MemberView {
+    MemberView {
+        did: device_did(&member.user, member.device.as_ref()),
+        user_did: member.user,
+        device_id: member.device,
+        device_name: member.device_name,
+        joined_at: member.joined_at,
+        is_admin: member.is_admin,
+        promoted_at: member.promoted_at,
+        promoted_by: member.promoted_by,
+    }
+}
+
+const PAGE_DEFAULT: u64 = 50;

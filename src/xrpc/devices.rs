@@ -1,0 +1,69 @@
+//! registerDevice, listDevices.
+
+use super::context::Context;
+use super::key_packages::at_index;
+use super::packages::Intake;
+use crate::refusal::published;
+use crate::store::NewDevice;
+use crate::types::DeviceId;
+use crate::wire::XrpcError;
+use crate::wire::calls::{
+    DeviceView, Devices, ListDevices, RegisterDevice, Registered, device_did,
+};
+
+/// Registers a device with its first key packages, or registers it anew.
+pub(super) async fn register(
+    cx: &Context<'_>,
+    input: RegisterDevice,
+) -> Result<Registered, XrpcError> {
+    let device = input.device_uuid.unwrap_or_else(DeviceId::random);
+    let intake = Intake {
+        caller: cx.did(),
+        device: Some(&device),
+        now_unix: cx.now_unix(),
+        life_max: cx.settings.key_package_life_max,
+    };
+    let mut packages = Vec::new();
+    for (index, package) in input.key_packages.as_slice().iter().enumerate() {
+        let accepted = intake
+            .accept(package)
+            .map_err(|error| at_index(index, error))?;
+        packages.push(accepted.package);
+    }
+    let new = NewDevice {
+        user: cx.did().clone(),
+        device: device.clone(),
+        name: input.device_name.into_string(),
+        signature_key: input.signature_public_key.as_slice().to_vec(),
+        packages,
+    };
+    let (devices_max, open_max) = (cx.settings.devices_max, cx.settings.key_packages_max);
+    published(
+        cx.store
+            .register_device(&new, devices_max, open_max)
+            .await?,
+    )?;
+    Ok(Registered {
+        mls_did: device_did(cx.did(), Some(&device)),
+        device_id: device,
+        auto_joined_convos: Vec::new(),
+    })
+}
+
+/// The caller's own devices.
+pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, XrpcError> {
+    let found = cx.store.devices(cx.did()).await?;
+    Ok(Devices {
+        devices: found
+            .into_iter()
+            .map(|device| DeviceView {
+                credential_did: device_did(cx.did(), Some(&device.device)),
+                device_id: device.device,
+                device_name: device.name,
+                last_seen_at: device.last_seen_at,
+                registered_at: device.registered_at,
+                key_package_count: device.key_packages,
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,173 @@
+//! Pure. What the relay checks of a commit, a Welcome and a GroupInfo before it
+//! lets them near the store: that each is what it says to be, for this group, and
+//! that they belong together.
+
+use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};
+use crate::store::{Joining, NewCommit};
+use crate::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
+use crate::wire::calls::{Handshake, KeyPackageHash};
+use crate::wire::{XrpcError, invalid};
+
+/// A commit that was read: what to store, and whom it adds if that is in the clear.
+#[derive(Debug)]
+pub(super) struct ReadCommit {
+    pub(super) commit: NewCommit,
+    /// The references of the key packages it adds by value; `None` when a private
+    /// commit hides them, or when it only names proposals sent before.
+    adds: Option<Vec<Vec<u8>>>,
+}
+
+impl ReadCommit {
+    /// Reads a commit of a member of this group.
+    pub(super) fn of(
+        commit: &Handshake,
+        convo: &ConvoId,
+        now: CoarseTime,
+    ) -> Result<Self, XrpcError> {
+        let bytes = commit.as_slice();
+        let fault = |what: &str| invalid("commit", what);
+        let message = Message::parse(bytes).map_err(|error| fault(&error.to_string()))?;
+        let framing = message
+            .framing()
+            .filter(|framing| framing.content_type == ContentType::Commit)
+            .ok_or_else(|| fault("must be a commit"))?;
+        if !is_group(convo, framing.group_id) {
+            return Err(fault("must be for this conversation's group"));
+        }
+        if framing
+            .sender
+            .is_some_and(|sender| !matches!(sender, Sender::Member { .. }))
+        {
+            return Err(fault("must be sent by a member of the group"));
+        }
+        let epoch = Epoch::try_from(framing.epoch).map_err(fault)?;
+        Ok(Self {
+            commit: NewCommit {
+                epoch,
+                bytes: bytes.to_vec(),
+                message_id: MessageId::random(now),
+            },
+            adds: adds_in_the_clear(&message),
+        })
+    }
+
+    /// A commit beside which nobody joins must not add anybody.
+    pub(super) fn adds_nobody(self) -> Result<NewCommit, XrpcError> {
+        match self.adds {
+            Some(adds) if !adds.is_empty() => Err(invalid(
+                "commit",
+                "must not add anybody: addMembers does that",
+            )),
+            _ => Ok(self.commit),
+        }
+    }
+
+    /// The Welcome must be for exactly the key packages that the commit adds.
+    pub(super) fn adds_those_welcomed(self, joining: &Joining) -> Result<NewCommit, XrpcError> {
+        let mut welcomed: Vec<&[u8]> = joining.references.iter().map(Vec::as_slice).collect();
+        welcomed.sort_unstable();
+        match &self.adds {
+            Some(adds) => {
+                let mut added: Vec<&[u8]> = adds.iter().map(Vec::as_slice).collect();
+                added.sort_unstable();
+                if added != welcomed {
+                    return Err(invalid(
+                        "welcomeMessage",
+                        "must be for the key packages that the commit adds",
+                    ));
+                }
+                Ok(self.commit)
+            }
+            None => Ok(self.commit),
+        }
+    }
+}
+
+fn adds_in_the_clear(message: &Message<'_>) -> Option<Vec<Vec<u8>>> {
+    let Message::Public(message) = message else {
+        return None;
+    };
+    let Content::Commit(commit) = &message.content else {
+        return None;
+    };
+    if commit.references > 0 {
+        return None;
+    }
+    Some(
+        commit
+            .added()
+            // A package of an unknown suite cannot be one of ours: it never matches.
+            .map(|package| package.reference().unwrap_or_default())
+            .collect(),
+    )
+}
+
+/// Reads the Welcome of accounts that join, by the packages it is encrypted to.
+pub(super) fn joining(
+    users: Vec<Did>,
+    welcome: Option<&Handshake>,
+    hashes: &[KeyPackageHash],
+    suite: CipherSuite,
+) -> Result<Joining, XrpcError> {
+    let mut users = users;
+    users.sort_unstable();
+    users.dedup();
+    if hashes.iter().any(|hash| !users.contains(&hash.did)) {
+        return Err(invalid(
+            "keyPackageHashes",
+            "must be of accounts that are added",
+        ));
+    }
+    let fault = |what: &str| invalid("welcomeMessage", what);
+    let welcome = match (welcome, users.is_empty()) {
+        (None, true) => return Ok(Joining::default()),
+        (None, false) => return Err(fault("must be given when members are added")),
+        (Some(_), true) => return Err(fault("must not be given when nobody is added")),
+        (Some(welcome), false) => welcome.as_slice(),
+    };
+    let read = Welcome::parse(welcome).map_err(|error| fault(&error.to_string()))?;
+    if CipherSuite::from_number(read.suite_number) != Some(suite) {
+        return Err(fault("must be of the conversation's cipher suite"));
+    }
+    let mut references: Vec<Vec<u8>> = read.new_members.iter().map(|r| r.to_vec()).collect();
+    references.sort_unstable();
+    let named = references.len();
+    references.dedup();
+    if references.len() != named || named == 0 {
+        return Err(fault("must name each new member's key package once"));
+    }
+    Ok(Joining {
+        users,
+        references,
+        welcome: welcome.to_vec(),
+    })
+}
+
+/// Reads the GroupInfo of the epoch that a change leads to.
+pub(super) fn group_info(
+    info: Option<&Handshake>,
+    convo: &ConvoId,
+    suite: CipherSuite,
+    epoch: Epoch,
+) -> Result<Option<Vec<u8>>, XrpcError> {
+    let Some(info) = info else {
+        return Ok(None);
+    };
+    let fault = |what: &str| invalid("groupInfo", what);
+    let read = GroupInfo::parse(info.as_slice()).map_err(|error| fault(&error.to_string()))?;
+    if !is_group(convo, read.group_id) {
+        return Err(fault("must be for this conversation's group"));
+    }
+    if CipherSuite::from_number(read.suite_number) != Some(suite) {
+        return Err(fault("must be of the conversation's cipher suite"));
+    }
+    if read.epoch != epoch.get() {
+        return Err(fault("must be of the epoch that the change leads to"));
+    }
+    Ok(Some(info.as_slice().to_vec()))
+}
+
+/// Whether a message's group is this conversation.
+pub(super) fn is_group(convo: &ConvoId, group_id: &[u8]) -> bool {
+    ConvoId::of_group(group_id).is_ok_and(|id| id == *convo)
+}

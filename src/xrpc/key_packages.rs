@@ -1,0 +1,173 @@
+//! publishKeyPackage, publishKeyPackages, getKeyPackages, getKeyPackageStats.
+
+use super::context::Context;
+use super::packages::{Accepted, Intake};
+use crate::refusal::{Refusal, published};
+use crate::store::ClaimedKeyPackage;
+use crate::types::{CipherSuite, CoarseTime};
+use crate::wire::calls::{
+    GetKeyPackageStats, GetKeyPackages, KeyPackageInput, KeyPackageRef, KeyPackageStatsView,
+    KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats,
+};
+use crate::wire::{Sha256Hex, TextBytesOut, XrpcError, invalid};
+
+pub(super) async fn publish_one(
+    cx: &Context<'_>,
+    input: KeyPackageInput,
+) -> Result<Nothing, XrpcError> {
+    let accepted = intake(cx, None).accept(&input)?;
+    store(cx, vec![accepted]).await?;
+    Ok(Nothing {})
+}
+
+/// Publishes all packages or, when one of them is bad, none: then the answer says
+/// which and why.
+pub(super) async fn publish_many(
+    cx: &Context<'_>,
+    input: PublishKeyPackages,
+) -> Result<Published, XrpcError> {
+    let intake = intake(cx, input.device_id.as_ref());
+    let (mut accepted, mut errors) = (Vec::new(), Vec::new());
+    for (index, package) in (0_u64..).zip(input.key_packages.as_slice()) {
+        match intake.accept(package) {
+            Ok(package) => accepted.push(package),
+            Err(error) => errors.push(PublishError {
+                index,
+                error: format!("{}: {}", error.name, error.message),
+            }),
+        }
+    }
+    if !errors.is_empty() {
+        return Ok(Published {
+            succeeded: 0,
+            failed: count(errors.len()),
+            errors,
+        });
+    }
+    let succeeded = count(accepted.len());
+    store(cx, accepted).await?;
+    Ok(Published {
+        succeeded,
+        failed: 0,
+        errors,
+    })
+}
+
+fn intake<'a>(cx: &'a Context<'_>, device: Option<&'a crate::types::DeviceId>) -> Intake<'a> {
+    Intake {
+        caller: cx.did(),
+        device,
+        now_unix: cx.now_unix(),
+        life_max: cx.settings.key_package_life_max,
+    }
+}
+
+async fn store(cx: &Context<'_>, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
+    let device = accepted.first().and_then(|first| first.device.clone());
+    if accepted.iter().any(|other| other.device != device) {
+        return Err(invalid(
+            "keyPackages",
+            "must all be of one device: publish each device's by itself",
+        ));
+    }
+    let packages: Vec<_> = accepted.into_iter().map(|a| a.package).collect();
+    let open_max = cx.settings.key_packages_max;
+    let outcome = cx
+        .store
+        .publish_key_packages(cx.did(), device.as_ref(), &packages, open_max)
+        .await?;
+    published(outcome)
+}
+
+/// Claims one key package per device of each account.
+pub(super) async fn claim(
+    cx: &Context<'_>,
+    input: GetKeyPackages,
+) -> Result<KeyPackages, XrpcError> {
+    let mut dids = input.dids.into_vec();
+    dids.sort_unstable();
+    dids.dedup();
+    let suite = input.cipher_suite.unwrap_or(SUITE_DEFAULT);
+    let claimed = cx.store.claim_key_packages(&dids, suite).await?;
+    dids.retain(|did| !claimed.iter().any(|package| package.user == *did));
+    Ok(KeyPackages {
+        key_packages: claimed
+            .into_iter()
+            .filter_map(|package| reference(package, suite))
+            .collect(),
+        missing: dids,
+    })
+}
+
+fn reference(claimed: ClaimedKeyPackage, suite: CipherSuite) -> Option<KeyPackageRef> {
+    Some(KeyPackageRef {
+        did: claimed.user,
+        key_package: TextBytesOut(claimed.bytes),
+        cipher_suite: suite,
+        // A SHA-256 was stored, so 32 bytes come back.
+        key_package_hash: Sha256Hex(claimed.hash.try_into().ok()?),
+    })
+}
+
+/// How many packages the caller has left.
+pub(super) async fn stats(
+    cx: &Context<'_>,
+    input: GetKeyPackageStats,
+) -> Result<KeyPackageStatsView, XrpcError> {
+    if input.did.is_some_and(|did| did != *cx.did()) {
+        return Err(Refusal::InvalidDid.into());
+    }
+    let mut stats = cx.store.key_package_stats(cx.did()).await?;
+    if let Some(suite) = input.cipher_suite {
+        stats.retain(|stats| stats.cipher_suite == suite);
+    }
+    let available = stats.iter().map(|stats| stats.available).sum();
+    let threshold = u64::from(cx.settings.key_packages_low);
+    let oldest = stats.iter().filter_map(|s| s.oldest_expires_at).min();
+    let by_suite = stats
+        .iter()
+        .map(|stats| SuiteStats {
+            cipher_suite: stats.cipher_suite,
+            available: stats.available,
+            consumed: stats.consumed,
+        })
+        .collect();
+    Ok(KeyPackageStatsView {
+        available,
+        threshold,
+        needs_replenish: available < threshold,
+        oldest_expires_in: oldest.map(|at| in_words(at, cx.now_coarse())),
+        by_cipher_suite: input.cipher_suite.is_none().then_some(by_suite),
+    })
+}
+
+/// Pure. "23d 4h" until a time.
+fn in_words(at: CoarseTime, now: CoarseTime) -> String {
+    let hours = (at.unix_seconds() - now.unix_seconds()).max(0) / 3600;
+    format!("{}d {}h", hours / 24, hours % 24)
+}
+
+/// Puts the place of an item in front of the field that its error names.
+pub(super) fn at_index(index: usize, mut error: XrpcError) -> XrpcError {
+    error.message = format!("keyPackages[{index}].{}", error.message).into();
+    error
+}
+
+fn count(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX)
+}
+
+/// What clients that name no suite speak.
+const SUITE_DEFAULT: CipherSuite = CipherSuite::X25519Aes128Ed25519;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_told_in_days_and_hours() {
+        let at = CoarseTime::from_unix_seconds;
+        assert_eq!(in_words(at(100_000), at(0)), "1d 3h");
+        assert_eq!(in_words(at(0), at(100)), "0d 0h");
+    }
+}

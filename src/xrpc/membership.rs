@@ -1,0 +1,147 @@
+//! addMembers, removeMember, leaveConvo: one change of the group each, with its
+//! commit if there is one.
+
+use super::context::Context;
+use super::handshake::{self, ReadCommit};
+use crate::refusal::{Refusal, changed};
+use crate::store::{GroupChange, Joining, Leaving, NewCommit, Standing};
+use crate::types::{ConvoId, Epoch};
+use crate::wire::XrpcError;
+use crate::wire::calls::{AddMembers, Changed, Handshake, LeaveConvo, RemoveMember, Removed};
+
+pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, XrpcError> {
+    let convo = input.convo_id;
+    let standing = cx.standing(&convo).await?;
+    let joining = handshake::joining(
+        input.did_list.into_vec(),
+        input.welcome_message.as_ref(),
+        input.key_package_hashes.as_slice(),
+        standing.cipher_suite,
+    )?;
+    let commit = read_commit(cx, input.commit.as_ref(), &convo)?
+        .map(|commit| commit.adds_those_welcomed(&joining))
+        .transpose()?;
+    let group_info = group_info(
+        input.group_info.as_ref(),
+        &convo,
+        &standing,
+        commit.as_ref(),
+    )?;
+    let change = GroupChange {
+        convo,
+        caller: cx.did().clone(),
+        commit,
+        joining,
+        leaving: None,
+        admin_only: false,
+        group_info,
+    };
+    let new_epoch = changed(cx.store.change_group(&change).await?)?;
+    Ok(Changed {
+        success: true,
+        new_epoch,
+    })
+}
+
+pub(super) async fn remove(cx: &Context<'_>, input: RemoveMember) -> Result<Removed, XrpcError> {
+    let standing = cx.standing(&input.convo_id).await?;
+    if !standing.is_admin {
+        return Err(Refusal::NotAdmin.into());
+    }
+    // A device of one's own may be removed; the whole account leaves instead.
+    if input.target_did == *cx.did() && input.device_id.is_none() {
+        return Err(Refusal::CannotRemoveSelf.into());
+    }
+    let going = Going {
+        convo: input.convo_id,
+        standing,
+        leaving: Leaving {
+            user: input.target_did,
+            device: input.device_id,
+            removed: true,
+        },
+        admin_only: true,
+    };
+    let new_epoch = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
+    Ok(Removed {
+        ok: true,
+        epoch_hint: new_epoch,
+        new_epoch,
+    })
+}
+
+pub(super) async fn leave(cx: &Context<'_>, input: LeaveConvo) -> Result<Changed, XrpcError> {
+    let standing = cx.standing(&input.convo_id).await?;
+    let user = input.target_did.unwrap_or_else(|| cx.did().clone());
+    let is_other = user != *cx.did();
+    if is_other && !standing.is_admin {
+        return Err(Refusal::NotAdmin.into());
+    }
+    let going = Going {
+        convo: input.convo_id,
+        standing,
+        leaving: Leaving {
+            user,
+            device: None,
+            removed: is_other,
+        },
+        admin_only: is_other,
+    };
+    let new_epoch = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
+    Ok(Changed {
+        success: true,
+        new_epoch,
+    })
+}
+
+/// Somebody goes, by their own will or not.
+struct Going {
+    convo: ConvoId,
+    standing: Standing,
+    leaving: Leaving,
+    admin_only: bool,
+}
+
+async fn go(
+    cx: &Context<'_>,
+    going: Going,
+    commit: Option<&Handshake>,
+    info: Option<&Handshake>,
+) -> Result<Epoch, XrpcError> {
+    let commit = read_commit(cx, commit, &going.convo)?
+        .map(ReadCommit::adds_nobody)
+        .transpose()?;
+    let group_info = group_info(info, &going.convo, &going.standing, commit.as_ref())?;
+    let change = GroupChange {
+        convo: going.convo,
+        caller: cx.did().clone(),
+        commit,
+        joining: Joining::default(),
+        leaving: Some(going.leaving),
+        admin_only: going.admin_only,
+        group_info,
+    };
+    Ok(changed(cx.store.change_group(&change).await?)?)
+}
+
+fn read_commit(
+    cx: &Context<'_>,
+    commit: Option<&Handshake>,
+    convo: &ConvoId,
+) -> Result<Option<ReadCommit>, XrpcError> {
+    commit
+        .map(|commit| ReadCommit::of(commit, convo, cx.now_coarse()))
+        .transpose()
+}
+
+/// The GroupInfo beside a change is of the epoch after its commit; without one,
+/// of the current epoch.
+fn group_info(
+    info: Option<&Handshake>,
+    convo: &ConvoId,
+    standing: &Standing,
+    commit: Option<&NewCommit>,
+) -> Result<Option<Vec<u8>>, XrpcError> {
+    let epoch = commit.map_or(standing.epoch, |commit| commit.epoch.next());
+    handshake::group_info(info, convo, standing.cipher_suite, epoch)
+}

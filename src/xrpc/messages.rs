@@ -1,0 +1,221 @@
+//! sendMessage, getMessages, getCommits, updateCursor.
+
+use super::context::Context;
+use super::handshake::is_group;
+use crate::mls::{ContentType, Message};
+use crate::refusal::Refusal;
+use crate::store::{MessageKind, NewMessage, Standing, StoredMessage};
+use crate::types::{ConvoId, Epoch};
+use crate::wire::calls::{
+    CommitView, Commits, GapInfo, GetCommits, GetMessages, MessageView, Messages, SendMessage,
+    Sent, Success, UpdateCursor,
+};
+use crate::wire::{BytesOut, XrpcError, invalid};
+
+/// Appends a ciphertext to its conversation.
+pub(super) async fn send(cx: &Context<'_>, input: SendMessage) -> Result<Sent, XrpcError> {
+    check_ciphertext(&input)?;
+    let message = NewMessage {
+        convo: input.convo_id,
+        sender: cx.did().clone(),
+        message_id: input.msg_id.clone(),
+        epoch: input.epoch,
+        ciphertext: input.ciphertext.into_bytes(),
+    };
+    let appended = cx.store.append(message).await?;
+    Ok(Sent {
+        message_id: input.msg_id,
+        received_at: appended.received_at,
+        seq: appended.seq,
+        epoch: appended.epoch,
+    })
+}
+
+/// An application message of this group and epoch, of the size it says.
+fn check_ciphertext(input: &SendMessage) -> Result<(), XrpcError> {
+    let bytes = input.ciphertext.as_slice();
+    if bytes.len() != input.padded_size.get() {
+        return Err(invalid("ciphertext", "must have paddedSize bytes"));
+    }
+    let declared = input.declared_size.map_or(0, |size| size.get());
+    if usize::try_from(declared).is_ok_and(|size| size > bytes.len()) {
+        return Err(invalid("declaredSize", "must not be over paddedSize"));
+    }
+    let fault = |what: &str| invalid("ciphertext", what);
+    let message = Message::parse_padded(bytes).map_err(|error| fault(&error.to_string()))?;
+    let Message::Private(message) = message else {
+        return Err(fault("must be a PrivateMessage"));
+    };
+    if message.content_type != ContentType::Application {
+        return Err(fault("must be an application message"));
+    }
+    if !is_group(&input.convo_id, message.group_id) {
+        return Err(fault("must be for this conversation's group"));
+    }
+    if message.epoch != input.epoch.get() {
+        return Err(invalid("epoch", "must be the epoch of the ciphertext"));
+    }
+    Ok(())
+}
+
+/// A page of messages, oldest first, from the caller's stay only.
+pub(super) async fn page(cx: &Context<'_>, input: GetMessages) -> Result<Messages, XrpcError> {
+    let standing = cx.standing(&input.convo_id).await?;
+    let after = page_start(cx, &input).await?.max(standing.joined_after);
+    let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let found = cx.store.messages(&input.convo_id, after, limit).await?;
+    Ok(messages_page(&input.convo_id, &standing, after, found))
+}
+
+async fn page_start(cx: &Context<'_>, input: &GetMessages) -> Result<u64, XrpcError> {
+    let given = [
+        input.cursor.is_some(),
+        input.since_seq.is_some(),
+        input.since_message.is_some(),
+    ];
+    if given.iter().filter(|is_given| **is_given).count() > 1 {
+        return Err(invalid(
+            "cursor",
+            "give one of cursor, sinceSeq and sinceMessage",
+        ));
+    }
+    if let Some(cursor) = &input.cursor {
+        let seq = cursor.as_str().parse().map_err(|_| Refusal::InvalidCursor);
+        return Ok(seq?);
+    }
+    match &input.since_message {
+        Some(id) => {
+            let seq = cx.store.message_seq(&input.convo_id, id).await?;
+            seq.ok_or_else(|| Refusal::InvalidCursor.into())
+        }
+        None => Ok(input.since_seq.map_or(0, |seq| seq.get())),
+    }
+}
+
+fn messages_page(
+    convo: &ConvoId,
+    standing: &Standing,
+    after: u64,
+    found: Vec<StoredMessage>,
+) -> Messages {
+    // A message may have been appended since the standing was read.
+    let last = found.last().map(|message| message.seq);
+    let last_seq = standing.last_seq.max(last.unwrap_or(0));
+    let through = last.unwrap_or(last_seq);
+    let present: Vec<u64> = found.iter().map(|message| message.seq).collect();
+    Messages {
+        messages: found
+            .into_iter()
+            .map(|message| message_view(convo, message))
+            .collect(),
+        last_seq,
+        gap_info: gap_info(after, through, &present),
+        cursor: last
+            .filter(|seq| *seq < last_seq)
+            .map(|seq| seq.to_string()),
+    }
+}
+
+/// Pure. Which numbers of `after..=through` are not `present` (which is sorted):
+/// the first thousand of them.
+fn gap_info(after: u64, through: u64, present: &[u64]) -> GapInfo {
+    let mut missing_seqs = Vec::new();
+    let mut next = after.saturating_add(1);
+    let ends = present.iter().copied().chain([through.saturating_add(1)]);
+    for seq in ends {
+        while next < seq && missing_seqs.len() < MISSING_MAX {
+            missing_seqs.push(next);
+            next += 1;
+        }
+        next = seq.saturating_add(1);
+    }
+    GapInfo {
+        has_gaps: !missing_seqs.is_empty(),
+        missing_seqs,
+        total_messages: present.len().try_into().unwrap_or(u64::MAX),
+    }
+}
+
+fn message_view(convo: &ConvoId, stored: StoredMessage) -> MessageView {
+    MessageView {
+        id: stored.message_id,
+        convo_id: convo.clone(),
+        ciphertext: BytesOut(stored.ciphertext),
+        epoch: stored.epoch,
+        seq: stored.seq,
+        created_at: stored.received_at,
+        message_type: match stored.kind {
+            MessageKind::Application => "app",
+            MessageKind::Commit => "commit",
+        },
+    }
+}
+
+/// The commits that lead to a range of epochs, in order.
+pub(super) async fn commits(cx: &Context<'_>, input: GetCommits) -> Result<Commits, XrpcError> {
+    let standing = cx.standing(&input.convo_id).await?;
+    let bound = |value: u64| Epoch::try_from(value).map_err(|what| invalid("fromEpoch", what));
+    let from = bound(input.from_epoch.get())?;
+    let to = match input.to_epoch {
+        Some(to) => bound(to.get())?,
+        None => standing.epoch.max(from),
+    };
+    if from > to {
+        return Err(Refusal::InvalidEpochRange.into());
+    }
+    let mut found = cx
+        .store
+        .commits(&input.convo_id, from, to, COMMITS_MAX + 1)
+        .await?;
+    let most = usize::try_from(COMMITS_MAX).unwrap_or(usize::MAX);
+    let has_more = found.len() > most;
+    found.truncate(most);
+    let next_epoch = found
+        .last()
+        .filter(|_| has_more)
+        .map(|last| last.epoch.next());
+    Ok(Commits {
+        convo_id: input.convo_id,
+        commits: found
+            .into_iter()
+            // What was before the caller's stay is not the caller's.
+            .filter(|commit| commit.seq > standing.joined_after)
+            .map(|commit| CommitView {
+                epoch: commit.epoch,
+                commit_data: BytesOut(commit.ciphertext),
+                created_at: commit.received_at,
+            })
+            .collect(),
+        next_epoch,
+    })
+}
+
+pub(super) async fn update_cursor(
+    cx: &Context<'_>,
+    input: UpdateCursor,
+) -> Result<Success, XrpcError> {
+    cx.standing(&input.convo_id).await?;
+    cx.store
+        .update_cursor(&input.convo_id, cx.did(), input.cursor)
+        .await?;
+    Ok(Success { success: true })
+}
+
+const PAGE_DEFAULT: u64 = 50;
+const COMMITS_MAX: u32 = 100;
+const MISSING_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_reported_at_the_start_in_the_middle_and_when_all_is_gone() {
+        assert!(!gap_info(0, 3, &[1, 2, 3]).has_gaps);
+        assert_eq!(gap_info(0, 6, &[3, 6]).missing_seqs, vec![1, 2, 4, 5]);
+        assert_eq!(gap_info(4, 6, &[]).missing_seqs, vec![5, 6]);
+        assert!(!gap_info(6, 6, &[]).has_gaps);
+        assert_eq!(gap_info(0, 1 << 50, &[]).missing_seqs.len(), MISSING_MAX);
+    }
+}

@@ -1,0 +1,59 @@
+//! Pure. What the calls may be told.
+
+use std::time::Duration;
+
+/// Bounds of requests, and what accounts may keep with the relay.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Largest body of sendMessage: the largest message in base64, and some room.
+    pub message_body_bytes_max: usize,
+    /// Largest body of every other call.
+    pub body_bytes_max: usize,
+    /// Bodies being read or worked on at once, all together; over it, 503.
+    pub bodies_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Devices of one account.
+    pub devices_max: u32,
+    /// Unclaimed key packages of one device.
+    pub key_packages_max: u32,
+    /// How long a key package is kept at most.
+    pub key_package_life_max: Duration,
+    /// Below this many unclaimed key packages a device should publish more.
+    pub key_packages_low: u32,
+    /// Where clients open streams, if that is not where they call.
+    pub stream_endpoint: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            message_body_bytes_max: 14 << 20,
+            body_bytes_max: 5 << 20,
+            bodies_bytes_max: 256 << 20,
+            body_timeout: Duration::from_secs(60),
+            devices_max: 32,
+            key_packages_max: 200,
+            key_package_life_max: Duration::from_secs(90 * 24 * 60 * 60),
+            key_packages_low: 5,
+            stream_endpoint: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Lowest and highest values that make sense, by the name of the setting.
+    pub fn faults(&self) -> Vec<(&'static str, &'static str)> {
+        let mut faults = Vec::new();
+        if !((1 << 10)..=(64 << 20)).contains(&self.message_body_bytes_max) {
+            faults.push(("message_body_bytes_max", "must be 1 KiB to 64 MiB"));
+        }
+        if !((1 << 10)..=(64 << 20)).contains(&self.body_bytes_max) {
+            faults.push(("body_bytes_max", "must be 1 KiB to 64 MiB"));
+        }
+        if self.bodies_bytes_max < self.message_body_bytes_max.max(self.body_bytes_max) {
+            faults.push(("bodies_bytes_max", "must hold at least one body"));
+        }
+        faults
+    }
+}
