@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
-use super::{Body, XrpcError, full};
+use super::{Body, XrpcError, XrpcStatus, full};
 
 impl XrpcError {
     /// The whole response: status, envelope, and `Retry-After` when there is one.
@@ -16,6 +16,10 @@ impl XrpcError {
             StatusCode::from_u16(self.status as u16).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == XrpcStatus::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
@@ -25,13 +29,12 @@ impl XrpcError {
 
 /// Rounded up: a client that waits exactly so long must get in.
 fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::XrpcStatus;
 
     #[test]
     fn a_wait_is_rounded_up_to_whole_seconds() {
@@ -45,5 +48,14 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(response.headers()["content-type"], "application/json");
+    }
+
+    #[test]
+    fn who_must_authenticate_is_told_how() {
+        let error = XrpcError::new(XrpcStatus::Unauthorized, "AuthenticationRequired", "no");
+        assert_eq!(
+            error.into_response().headers()["www-authenticate"],
+            "Bearer"
+        );
     }
 }

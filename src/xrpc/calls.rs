@@ -8,7 +8,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use super::answer::{allow, error_response, json_response};
+use super::answer::{allow, json_response};
 use super::body::{Bodies, ReadBody};
 use super::context::Context;
 use super::{Settings, convos, devices, key_packages, membership, messages, tickets, welcomes};
@@ -60,7 +60,7 @@ impl Calls {
         let path = request.uri().path();
         let call = path.strip_prefix("/xrpc/").and_then(Nsid::parse);
         let Some(call) = call else {
-            return error_response(&Refusal::MethodNotImplemented.into());
+            return XrpcError::from(Refusal::MethodNotImplemented).into_response();
         };
         let begun = Instant::now();
         let mut quota = None;
@@ -69,7 +69,7 @@ impl Calls {
             metrics::counter!("relay_calls_refused_total",
                 "call" => call.name(), "status" => (error.status as u16).to_string())
             .increment(1);
-            error_response(&error)
+            error.into_response()
         });
         if response.status() == http::StatusCode::METHOD_NOT_ALLOWED {
             allow(&mut response, call.kind());

@@ -16,6 +16,5 @@ mod settings;
 mod tickets;
 mod welcomes;
 
-pub use answer::{error_response, json_response};
 pub use calls::Calls;
 pub use settings::Settings;
