@@ -22,7 +22,7 @@ mod topics;
 mod typist;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use board::{Attached, Board, Tally};
 pub use circle::{Circle, Interval};

@@ -135,7 +135,7 @@ impl Sessions {
             let Ok(Ok(upgraded)) = timeout(settings.upgrade_timeout, upgrade).await else {
                 return;
             };
-            let session = Session {
+            let mut session = Session {
                 socket: Socket::new(TokioIo::new(upgraded), &settings).await,
                 subscription: hub.subscribe(granted.subscriber, granted.cursor),
                 framing: granted.handshake.framing,
@@ -144,7 +144,7 @@ impl Sessions {
                 meters,
             };
             drop(hub);
-            session.serve(shutdown).await;
+            session.serve(&shutdown).await;
         });
     }
 }

@@ -8,6 +8,8 @@ mod meters;
 mod serve;
 mod settings;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use door::Sessions;
 pub use settings::Settings;

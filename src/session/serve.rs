@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
@@ -29,17 +30,17 @@ pub(super) struct Session<S> {
     pub(super) meters: Arc<Meters>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// Serves the session to its end.
-    pub(super) async fn serve(mut self, shutdown: Shutdown) {
+    pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
         let _open = self.meters.open();
         let meters = Arc::clone(&self.meters);
-        let reason = self.run(&shutdown).await;
+        let reason = self.run(shutdown).await;
         meters.closed(reason);
         match reason {
             // Nobody is there to hear it, or nothing more gets through.
             CloseReason::ClientGone | CloseReason::PeerSilent => {}
-            reason => self.socket.close(reason).await,
+            reason => Box::pin(self.socket.close(reason)).await,
         }
     }
 
@@ -88,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let silence = judge(now - heard, settings.ping_after, settings.silence_max);
         let (wait, done) = match silence {
             Silence::Wait(wait) => (wait, Ok(())),
-            Silence::Ping(wait) => (wait, self.socket.ping().await),
+            Silence::Ping(wait) => (wait, Box::pin(self.socket.ping()).await),
             Silence::GiveUp => (Duration::ZERO, Err(CloseReason::PeerSilent)),
         };
         let next = now + wait;
@@ -109,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.write_info("ConvoEnded", message, None).await?;
                 Err(CloseReason::ConvoEnded)
             }
-            Err(error) => self.write_error(&error).await,
+            Err(error) => Box::pin(self.write_error(error)).await,
         }
     }
 
@@ -125,9 +126,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
-    async fn write_notice(&mut self, notice: &Notice) -> Result<(), CloseReason> {
-        let frame = notice_frame(self.framing, notice).map_err(|_| CloseReason::Internal)?;
-        self.socket.write(&[frame.bytes()]).await
+    /// Boxed, for it is rare and its state would lie in every session for ever.
+    fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>> {
+        let frame = notice_frame(self.framing, notice);
+        Box::pin(async move {
+            let frame = frame.map_err(|_| CloseReason::Internal)?;
+            self.socket.write(&[frame.bytes()]).await
+        })
     }
 
     async fn write_info(
@@ -145,8 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// The stream has failed: says so, with the place to resume from.
-    async fn write_error(&mut self, error: &SubscriptionError) -> Result<(), CloseReason> {
-        let (reason, message) = match error {
+    async fn write_error(&mut self, error: SubscriptionError) -> Result<(), CloseReason> {
+        let (reason, message) = match &error {
             SubscriptionError::ConsumerTooSlow => (
                 CloseReason::ConsumerTooSlow,
                 "the client does not keep up; resume from the cursor",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Says goodbye and waits a moment for the answer, so that what was written
     /// last arrives before the connection goes.
-    pub(super) async fn close(mut self, reason: CloseReason) {
+    pub(super) async fn close(&mut self, reason: CloseReason) {
         let frame = CloseFrame {
             code: CloseCode::from(reason.code()),
             reason: reason.name().into(),
@@ -107,8 +107,16 @@ where
     if let Poll::Ready(done) = first.await {
         return done;
     }
-    let done = timeout(limit, write).await;
-    done.unwrap_or(Err(CloseReason::ConsumerTooSlow))
+    // Boxed: no timer lies in a session that does not wait.
+    let mut deadline = Box::pin(sleep(limit));
+    poll_fn(|context| match write.as_mut().poll(context) {
+        Poll::Pending => deadline
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(CloseReason::ConsumerTooSlow)),
+        done => done,
+    })
+    .await
 }
 
 /// What is left to write.

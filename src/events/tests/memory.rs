@@ -18,7 +18,7 @@ use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire::{Route, Standing};
 
 #[derive(Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<State>>);
+pub(crate) struct Memory(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -36,7 +36,7 @@ struct State {
 
 /// A muted bell, a shut door and so on, until the world changes again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum World {
+pub(crate) enum World {
     Away,
     Deaf,
     DeafToEvents,
@@ -44,7 +44,7 @@ pub(super) enum World {
 }
 
 impl Memory {
-    pub(super) fn set(&self, world: World) {
+    pub(crate) fn set(&self, world: World) {
         let mut state = self.0.lock();
         state.away = world == World::Away;
         state.deaf = world == World::Deaf;
@@ -55,15 +55,15 @@ impl Memory {
     }
 
     /// Breaks the connections that listen.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.lock().bells.clear();
     }
 
-    pub(super) fn send(&self, convo: &str) -> u64 {
+    pub(crate) fn send(&self, convo: &str) -> u64 {
         self.commit(&format!(r#""convoId":"{convo}","messageId":"x""#))
     }
 
-    pub(super) fn join(&self, did: &str, convo: &str) -> u64 {
+    pub(crate) fn join(&self, did: &str, convo: &str) -> u64 {
         let seq = self.change(did, convo, "joined");
         let stay = Interval {
             convo: ConvoId::parse(convo).unwrap(),
@@ -75,7 +75,7 @@ impl Memory {
         seq
     }
 
-    pub(super) fn remove(&self, did: &str, convo: &str) -> u64 {
+    pub(crate) fn remove(&self, did: &str, convo: &str) -> u64 {
         // The row first: with the event, it is one transaction.
         let mut state = self.0.lock();
         let left = Seq::new(state.last + 1);
@@ -108,18 +108,18 @@ impl Memory {
     }
 
     /// Numbers that no event will ever have.
-    pub(super) fn skip(&self, count: u64) {
+    pub(crate) fn skip(&self, count: u64) {
         self.0.lock().last += count;
     }
 
     /// Forgets the events up to here.
-    pub(super) fn forget(&self, through: u64) {
+    pub(crate) fn forget(&self, through: u64) {
         let mut state = self.0.lock();
         state.floor = through;
         state.rows.retain(|row| row.seq.get() > through);
     }
 
-    pub(super) fn hub(&self, settings: Settings) -> (Hub, Shutdown) {
+    pub(crate) fn hub(&self, settings: Settings) -> (Hub, Shutdown) {
         let shutdown = Shutdown::default();
         let hub = Hub::start(Arc::new(self.clone()), settings, &shutdown);
         (hub, shutdown)
@@ -240,7 +240,7 @@ impl Bell for MemoryBell {
     }
 }
 
-pub(super) fn subscribe(
+pub(crate) fn subscribe(
     hub: &Hub,
     did: &str,
     filter: Option<&str>,
@@ -255,7 +255,7 @@ pub(super) fn subscribe(
 }
 
 /// What comes next, in short: `+7` for an event, a word for the rest.
-pub(super) async fn hear(subscription: &mut Subscription, lines: usize) -> Vec<String> {
+pub(crate) async fn hear(subscription: &mut Subscription, lines: usize) -> Vec<String> {
     let mut heard = Vec::new();
     while heard.len() < lines {
         let next = tokio::time::timeout(Duration::from_secs(600), subscription.next());

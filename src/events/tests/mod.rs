@@ -2,5 +2,5 @@
 
 mod faults;
 mod interleavings;
-mod memory;
+pub(crate) mod memory;
 mod streams;

@@ -1,0 +1,308 @@
+//! Sessions as a client meets them: a real WebSocket client at the other end of a
+//! pipe, a log in memory behind the hub.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::serve::Session;
+use super::socket::Socket;
+use super::{Meters, Settings};
+use crate::events::tests::memory::{Memory, subscribe};
+use crate::events::{self, Hub};
+use crate::limits::{self, Clock, Limits};
+use crate::runtime::{Live, Shutdown};
+use crate::types::{ClientIp, Did};
+use crate::wire::Framing;
+
+const BOB: &str = "did:plc:bob";
+
+struct World {
+    memory: Memory,
+    hub: Hub,
+    limits: Limits,
+    settings: Settings,
+    pipe_len: usize,
+    shutdown: Shutdown,
+    /// Of the hub: it outlives the sessions' drain.
+    _hub_shutdown: Shutdown,
+}
+
+type Client = WebSocketStream<DuplexStream>;
+
+impl World {
+    fn new() -> Self {
+        Self::with(events::Settings::default())
+    }
+
+    fn with(settings: events::Settings) -> Self {
+        let memory = Memory::default();
+        memory.join(BOB, "aa");
+        let (hub, hub_shutdown) = memory.hub(settings);
+        Self {
+            memory,
+            hub,
+            limits: Limits::new(Live::new(limits::Settings::default()), Clock::system()),
+            settings: Settings::default(),
+            pipe_len: 1 << 16,
+            shutdown: Shutdown::default(),
+            _hub_shutdown: hub_shutdown,
+        }
+    }
+
+    async fn session(
+        &self,
+        stream: DuplexStream,
+        framing: Framing,
+        after: Option<u64>,
+    ) -> Session<DuplexStream> {
+        let address = ClientIp::new("192.0.2.1".parse().unwrap());
+        let did = Did::parse(BOB).unwrap();
+        Session {
+            socket: Socket::new(stream, &self.settings).await,
+            subscription: subscribe(&self.hub, BOB, None, after),
+            framing,
+            permit: self.limits.admit_socket(address, &did).ok().unwrap(),
+            settings: Arc::new(self.settings.clone()),
+            meters: Arc::new(Meters::new()),
+        }
+    }
+
+    async fn connect(&self, framing: Framing, after: Option<u64>) -> (Client, JoinHandle<()>) {
+        let (near, far) = tokio::io::duplex(self.pipe_len);
+        let mut session = self.session(near, framing, after).await;
+        let shutdown = self.shutdown.clone();
+        let served = tokio::spawn(async move { session.serve(&shutdown).await });
+        (
+            WebSocketStream::from_raw_socket(far, Role::Client, None).await,
+            served,
+        )
+    }
+
+    async fn connect_json(&self) -> Client {
+        let (mut client, _) = self.connect(Framing::Json, None).await;
+        assert!(text(&mut client).await.contains("#synced"));
+        client
+    }
+}
+
+async fn next(client: &mut Client) -> Message {
+    let message = timeout(Duration::from_secs(300), client.next()).await;
+    message.expect("something comes").unwrap().unwrap()
+}
+
+async fn text(client: &mut Client) -> String {
+    loop {
+        match next(client).await {
+            Message::Text(text) => return text.as_str().to_owned(),
+            Message::Ping(_) => {}
+            other => panic!("not a text: {other:?}"),
+        }
+    }
+}
+
+async fn close_code(client: &mut Client) -> (u16, String) {
+    match next(client).await {
+        Message::Close(Some(frame)) => (frame.code.into(), frame.reason.as_str().to_owned()),
+        other => panic!("not a close: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_arrive_in_either_framing() {
+    let world = World::new();
+    let (mut json, _) = world.connect(Framing::Json, Some(0)).await;
+    let (mut cbor, _) = world.connect(Framing::DagCbor, Some(0)).await;
+    let first = text(&mut json).await;
+    assert!(first.starts_with(r##"{"op":1,"t":"#membershipChangeEvent","body":{"seq":1,"##));
+    let synced = text(&mut json).await;
+    let synced: serde_json::Value = serde_json::from_str(&synced).unwrap();
+    assert_eq!(synced["t"], "#synced");
+    assert_eq!(synced["body"]["conversations"][0]["convoId"], "aa");
+    let Message::Binary(bytes) = next(&mut cbor).await else {
+        panic!("not binary");
+    };
+    let start = b"\xa2\x61t\x76#membershipChangeEvent\x62op\x01";
+    assert!(bytes.starts_with(start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_and_what_is_not_understood_is_not() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    for text in [
+        "nonsense",
+        r##"{"$type":"#ack","seq":1}"##,
+        r##"{"$type":"#ping"}"##,
+    ] {
+        client.send(Message::text(text)).await.unwrap();
+    }
+    client
+        .send(Message::Ping(bytes::Bytes::from_static(b"there?")))
+        .await
+        .unwrap();
+    assert_eq!(
+        text(&mut client).await,
+        r##"{"op":1,"t":"#pong","body":{}}"##
+    );
+    assert_eq!(
+        next(&mut client).await,
+        Message::Pong(bytes::Bytes::from_static(b"there?"))
+    );
+    world.memory.send("aa");
+    assert!(text(&mut client).await.contains(r#""seq":2"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_from_the_future_is_refused_in_the_stream() {
+    let world = World::new();
+    let (mut client, served) = world.connect(Framing::Json, Some(9)).await;
+    let error = text(&mut client).await;
+    assert!(
+        error.starts_with(r#"{"op":-1,"body":{"error":"FutureCursor""#),
+        "{error}"
+    );
+    assert_eq!(
+        close_code(&mut client).await,
+        (1008, "FutureCursor".to_owned())
+    );
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_too_large_ends_the_session() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let large = "x".repeat(world.settings.frame_len_max + 1);
+    client.send(Message::text(large)).await.unwrap();
+    assert_eq!(close_code(&mut client).await.0, 1009);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_frames_is_told_to_slow_down_and_then_cut_off() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let mut refused = false;
+    let mut code = None;
+    for _ in 0..10_000 {
+        if client
+            .send(Message::text(r#"{"$type":"nothing"}"#))
+            .await
+            .is_err()
+        {
+            break;
+        }
+        while let Ok(Some(Ok(message))) = timeout(Duration::from_millis(1), client.next()).await {
+            match message {
+                Message::Text(text) => refused |= text.contains("retryAfterMs"),
+                Message::Close(Some(frame)) => code = Some(u16::from(frame.code)),
+                _ => {}
+            }
+        }
+    }
+    assert!(refused);
+    assert_eq!(code, Some(1008));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_given_up() {
+    let world = World::new();
+    let (mut lively, _) = world.connect(Framing::Json, None).await;
+    let (_silent, given_up) = world.connect(Framing::Json, None).await;
+    let begun = Instant::now();
+    let reading = tokio::spawn(async move { while lively.next().await.is_some() {} });
+    given_up.await.unwrap();
+    let waited = begun.elapsed();
+    assert!(waited >= world.settings.silence_max);
+    assert!(waited <= world.settings.silence_max + Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!reading.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
+    let mut world = World::with(events::Settings {
+        outbox_bytes_max: 10_000,
+        ..events::Settings::default()
+    });
+    world.pipe_len = 1_000;
+    let (_stuck, cut_off) = world.connect(Framing::Json, None).await;
+    let mut other = world.connect_json().await;
+    let begun = Instant::now();
+    let sending = async {
+        for seq in 2..=2_000 {
+            world.memory.send("aa");
+            assert!(text(&mut other).await.contains(&format!("\"seq\":{seq},")));
+        }
+    };
+    sending.await;
+    assert!(begun.elapsed() < world.settings.write_timeout);
+    cut_off.await.unwrap();
+    assert!(begun.elapsed() >= world.settings.write_timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_sends_everyone_away_spread_over_its_window() {
+    let world = World::new();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(world.connect_json().await);
+    }
+    let shutdown = world.shutdown.clone();
+    let begun = Instant::now();
+    tokio::spawn(async move { shutdown.drain(Duration::from_secs(60)).await });
+    let mut moments = Vec::new();
+    for mut client in clients {
+        moments.push(tokio::spawn(async move {
+            let info = text(&mut client).await;
+            assert!(info.contains(r#""name":"Draining""#));
+            assert!(info.contains("reconnectAfterMs"));
+            assert_eq!(close_code(&mut client).await.0, 1012);
+            begun.elapsed()
+        }));
+    }
+    let mut waits = Vec::new();
+    for moment in moments {
+        waits.push(moment.await.unwrap());
+    }
+    let window = world.settings.drain_window;
+    assert!(
+        waits
+            .iter()
+            .all(|wait| *wait <= window + Duration::from_secs(1))
+    );
+    let (first, last) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(*last - *first > window / 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_leaves_nothing_behind() {
+    let world = World::new();
+    let (mut client, served) = world.connect(Framing::Json, None).await;
+    let _ = text(&mut client).await;
+    drop(client);
+    served.await.unwrap();
+    // Five at a time for one account: its places are free again.
+    for _ in 0..20 {
+        let (client, served) = world.connect(Framing::Json, None).await;
+        drop(client);
+        served.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_small() {
+    let world = World::new();
+    let (near, _far) = tokio::io::duplex(1024);
+    let mut session = world.session(near, Framing::Json, None).await;
+    let state = size_of_val(&session);
+    let run = size_of_val(&session.serve(&world.shutdown));
+    assert!(state + run <= 1792, "a session takes {state} + {run} bytes");
+}
