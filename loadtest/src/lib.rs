@@ -6,6 +6,7 @@ pub mod demo;
 pub mod directory;
 pub mod frame;
 pub mod identity;
+pub mod load;
 pub mod mls;
 pub mod phone;
 pub mod relay;

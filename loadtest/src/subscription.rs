@@ -112,7 +112,8 @@ impl Subscription {
             };
             match frame {
                 Frame::Event(event) => {
-                    if event.is_durable() {
+                    // Events have a place, and so have #synced and #gap.
+                    if event.body.cursor.is_some() {
                         self.cursor.clone_from(&event.body.cursor);
                     }
                     return Ok(Some(event));

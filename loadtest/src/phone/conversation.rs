@@ -1,6 +1,6 @@
 //! What a phone does in its conversation: send, add, remove, and read on.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answers::{MessageView, NewEpoch, Page, Sent, base64url, bytes};
 use super::{Conversation, Phone, PhoneError};
@@ -51,17 +51,7 @@ impl Phone {
         readings: &mut Vec<Reading>,
     ) -> Result<Receipt, PhoneError> {
         for _ in 0..ATTEMPTS {
-            let conversation = self.conversation_mut()?;
-            let ciphertext = conversation.group.encrypt(message_id, plaintext)?;
-            let input = json!({
-                "convoId": conversation.group.id(),
-                "msgId": message_id,
-                "ciphertext": bytes(&ciphertext),
-                "epoch": conversation.group.epoch(),
-                // The true size is nobody's business; the padded one is plain to see.
-                "declaredSize": ciphertext.len(),
-                "paddedSize": ciphertext.len(),
-            });
+            let input = self.seal(message_id, plaintext)?;
             match self.client.procedure::<Sent>("sendMessage", &input).await {
                 Ok(sent) => {
                     return Ok(Receipt {
@@ -75,6 +65,19 @@ impl Phone {
             }
         }
         Err(PhoneError::Outpaced)
+    }
+
+    /// Encrypts for the current epoch: the input of sendMessage.
+    pub fn seal(&mut self, message_id: &str, plaintext: &[u8]) -> Result<Value, PhoneError> {
+        let conversation = self.conversation_mut()?;
+        let ciphertext = conversation.group.encrypt(message_id, plaintext)?;
+        Ok(json!({
+            "convoId": conversation.group.id(),
+            "msgId": message_id,
+            "ciphertext": bytes(&ciphertext),
+            "epoch": conversation.group.epoch(),
+            "paddedSize": ciphertext.len(),
+        }))
     }
 
     /// Adds every device of these accounts.
@@ -128,7 +131,7 @@ impl Phone {
     async fn commit(
         &mut self,
         call: &str,
-        input: &serde_json::Value,
+        input: &Value,
         readings: &mut Vec<Reading>,
     ) -> Result<Option<u64>, PhoneError> {
         match self.client.procedure::<NewEpoch>(call, input).await {

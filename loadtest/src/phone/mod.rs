@@ -46,7 +46,7 @@ pub enum PhoneError {
 pub struct Phone {
     label: String,
     device: Arc<Device>,
-    client: XrpcClient,
+    client: Arc<XrpcClient>,
     conversation: Option<Conversation>,
 }
 
@@ -65,7 +65,7 @@ impl Phone {
         Ok(Self {
             label: label.to_owned(),
             device: Arc::new(device),
-            client,
+            client: Arc::new(client),
             conversation: None,
         })
     }
@@ -82,6 +82,11 @@ impl Phone {
     /// `did#deviceId`, the identity in its credential.
     pub fn identity(&self) -> String {
         format!("{}#{}", self.device.did(), self.device.device_id())
+    }
+
+    /// The client that makes this phone's calls.
+    pub fn client(&self) -> &Arc<XrpcClient> {
+        &self.client
     }
 
     /// The group as this phone sees it.

@@ -1,0 +1,207 @@
+//! One subscription of a load: it counts what arrives, loses its connection when
+//! a storm says so, and resumes by cursor.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::scenario::Scenario;
+use super::tally::{Latencies, Schedule, SocketTally, number_of};
+use crate::frame::{Event, Framing};
+use crate::identity::Account;
+use crate::relay::Relay;
+use crate::subscription::{Subscribe, Subscription, SubscriptionError};
+
+/// How long a refused client waits, at first and at most.
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// A relay that never says `#synced` is treated as if it had.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all sockets are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Phase {
+    /// How many storms there have been.
+    pub storms: u64,
+    /// Slow sockets may read now.
+    pub slow_may_read: bool,
+    /// It is over.
+    pub over: bool,
+}
+
+/// What all sockets of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub relay: Arc<Relay>,
+    pub schedule: Schedule,
+    pub deliveries: Latencies,
+    /// From the first attempt until the subscription is live.
+    pub connects: Latencies,
+    /// Deliveries and live sockets so far, for the progress line.
+    pub delivered: std::sync::atomic::AtomicU64,
+    pub live: std::sync::atomic::AtomicU64,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub shared: Arc<Shared>,
+    pub account: Arc<Account>,
+    pub phase: watch::Receiver<Phase>,
+    /// Its number among all sockets.
+    pub number: usize,
+    pub slow: bool,
+    pub tally: SocketTally,
+    cursor: Option<String>,
+}
+
+impl Listener {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        account: Arc<Account>,
+        phase: watch::Receiver<Phase>,
+        number: usize,
+        conversation: usize,
+        slow_share: f64,
+    ) -> Self {
+        Self {
+            shared,
+            account,
+            phase,
+            number,
+            slow: Scenario::is_in_share(number, slow_share),
+            tally: SocketTally::of(conversation),
+            cursor: None,
+        }
+    }
+
+    /// Listens until it is over. `storm_share` says whether storms hit this socket.
+    pub(super) async fn run(mut self, storm_share: f64) -> SocketTally {
+        let is_hit = Scenario::is_in_share(self.number, storm_share);
+        while !self.phase.borrow().over {
+            let Some(subscription) = self.connect().await else {
+                break;
+            };
+            let left = self.listen(subscription, is_hit).await;
+            count(&self.shared.live, false);
+            match left {
+                Left::Over => break,
+                Left::Storm | Left::Broken => self.tally.reconnects += 1,
+            }
+        }
+        self.tally
+    }
+
+    /// Connects, trying again as a phone would. None when it is over.
+    async fn connect(&mut self) -> Option<Subscription> {
+        let begin = Instant::now();
+        let mut wait = BACKOFF;
+        loop {
+            if self.phase.borrow().over {
+                return None;
+            }
+            match self.subscribe().await {
+                Ok(subscription) => {
+                    self.shared.connects.record(self.number, begin.elapsed());
+                    count(&self.shared.live, true);
+                    return Some(subscription);
+                }
+                Err(_) => self.tally.refused += 1,
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Subscribes and waits until the replay is over.
+    async fn subscribe(&mut self) -> Result<Subscription, SubscriptionError> {
+        let subscribe = Subscribe {
+            framing: Framing::DagCbor,
+            cursor: self.cursor.clone(),
+            convo: None,
+        };
+        let mut subscription =
+            Subscription::open(&self.shared.relay, &self.account, subscribe).await?;
+        let replay = async {
+            while let Some(event) = subscription.next().await? {
+                if event.is_synced() {
+                    break;
+                }
+                self.hear(&event);
+            }
+            Ok::<_, SubscriptionError>(())
+        };
+        if let Ok(replay) = timeout(SYNC_TIMEOUT, replay).await {
+            replay?;
+        }
+        self.cursor = subscription.cursor().map(str::to_owned);
+        Ok(subscription)
+    }
+
+    async fn listen(&mut self, mut subscription: Subscription, is_hit: bool) -> Left {
+        let storms = self.phase.borrow().storms;
+        loop {
+            let phase = *self.phase.borrow();
+            if phase.over {
+                // Saying goodbye is all that can fail here.
+                let _ = subscription.close().await;
+                return Left::Over;
+            }
+            if is_hit && phase.storms > storms {
+                self.cursor = subscription.cursor().map(str::to_owned);
+                let _ = subscription.drop_connection();
+                return Left::Storm;
+            }
+            let may_read = !self.slow || phase.slow_may_read;
+            tokio::select! {
+                changed = self.phase.changed() => if changed.is_err() {
+                    return Left::Over;
+                },
+                event = subscription.next(), if may_read => match event {
+                    Ok(Some(event)) => self.hear(&event),
+                    Ok(None) | Err(_) => {
+                        self.cursor = subscription.cursor().map(str::to_owned);
+                        return Left::Broken;
+                    }
+                },
+            }
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let (Some(seq), true) = (event.body.seq, event.is_durable()) else {
+            return;
+        };
+        let number = event.body.message_id.as_deref().and_then(number_of);
+        let latency = match (event.is_message(), number) {
+            (true, Some(number)) => self.shared.schedule.latency(number, Instant::now()),
+            _ => None,
+        };
+        // Commits of the set-up have no place in the schedule.
+        self.tally.event(seq, latency.is_some());
+        if let Some(latency) = latency {
+            count(&self.shared.delivered, true);
+            if !self.slow {
+                self.shared.deliveries.record(self.number, latency);
+            }
+        }
+    }
+}
+
+enum Left {
+    Over,
+    Storm,
+    Broken,
+}
+
+fn count(counter: &std::sync::atomic::AtomicU64, up: bool) {
+    let ordering = std::sync::atomic::Ordering::Relaxed;
+    if up {
+        counter.fetch_add(1, ordering);
+    } else {
+        counter.fetch_sub(1, ordering);
+    }
+}

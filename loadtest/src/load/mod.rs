@@ -1,0 +1,43 @@
+//! The load generator: a scenario's phones against a relay, and what they saw.
+//! Latencies count from when a message was due, not from when it could leave, so
+//! that a relay which stalls cannot hide it (no coordinated omission).
+
+mod listener;
+pub mod report;
+mod run;
+pub mod scenario;
+pub mod tally;
+mod usage;
+mod world;
+mod writer;
+
+pub use run::{Target, run};
+pub use usage::Usage;
+
+use crate::identity::IdentityError;
+use crate::phone::PhoneError;
+
+/// A load comes from one address, which the relay's limits are there to stop: a
+/// relay that is started for it gets them out of the way.
+pub const RAISED_LIMITS: [(&str, &str); 4] = [
+    ("RATE_LIMIT_IP_PER_MINUTE", "60000"),
+    ("RATE_LIMIT_DID_DEFAULT", "60000"),
+    ("RATE_LIMIT_SEND_MESSAGE", "60000"),
+    ("RATE_LIMIT_ADD_MEMBERS", "60000"),
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the conversations could not be set up")]
+    Phone(#[from] PhoneError),
+    #[error("cannot make an account")]
+    Identity(#[from] IdentityError),
+    #[error("a conversation needs at least a writer")]
+    NoAccounts,
+    #[error("a part of the generator broke")]
+    Task(#[from] tokio::task::JoinError),
+    #[error("no latencies can be kept")]
+    Histogram(#[from] hdrhistogram::CreationError),
+    #[error("not everyone could subscribe: {live} of {sockets} did")]
+    Subscribe { live: u64, sockets: usize },
+}

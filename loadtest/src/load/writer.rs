@@ -1,0 +1,107 @@
+//! The messages of a load, each at its time: an open loop, which does not wait for
+//! the relay. A message that leaves late is late from when it was due, so that a
+//! stalled relay cannot hide its stall.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::LoadError;
+use super::listener::Shared;
+use super::scenario::Scenario;
+use super::tally::{Latencies, message_id};
+use super::world::Conversation;
+use crate::xrpc_client::CallError;
+
+/// Messages on their way at once. Behind them the others wait, and grow late.
+const IN_FLIGHT: usize = 256;
+
+/// The answer of sendMessage, of which nothing is needed here.
+#[derive(Deserialize)]
+struct Taken {}
+
+/// What became of the messages.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// How many the relay took, by conversation.
+    pub taken: Vec<u64>,
+    pub failed: u64,
+    /// The reason of the first that failed.
+    pub first_failure: Option<CallError>,
+}
+
+/// Sends everything that is due; `tick` is called for each message.
+pub(super) async fn write(
+    scenario: &Scenario,
+    conversations: &mut [Conversation],
+    shared: &Arc<Shared>,
+    latencies: &Arc<Latencies>,
+    mut tick: impl FnMut(usize),
+) -> Result<Sent, LoadError> {
+    let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+    let mut sends = JoinSet::new();
+    let mut sent = Sent {
+        taken: vec![0; conversations.len()],
+        failed: 0,
+        first_failure: None,
+    };
+    let start = Instant::now();
+    for number in 0..scenario.messages() {
+        let due = start + scenario.due(number);
+        sleep_until(due.into()).await;
+        shared.schedule.set(number, due);
+        let place = number % conversations.len().max(1);
+        let Some(conversation) = conversations.get_mut(place) else {
+            break;
+        };
+        let input = conversation
+            .writer
+            .seal(&message_id(number, unix_millis()), b"load")?;
+        let client = Arc::clone(conversation.writer.client());
+        let latencies = Arc::clone(latencies);
+        // The semaphore is never closed.
+        let permit = Arc::clone(&permits).acquire_owned().await.ok();
+        sends.spawn(async move {
+            let answer = client.procedure::<Taken>("sendMessage", &input).await;
+            drop(permit);
+            latencies.record(number, due.elapsed());
+            (place, answer.map(drop))
+        });
+        while let Some(done) = sends.try_join_next() {
+            sent.count(done?);
+        }
+        tick(number + 1);
+    }
+    while let Some(done) = sends.join_next().await {
+        sent.count(done?);
+    }
+    // What has no message lasts as long as one that has.
+    sleep_until((start + scenario.duration()).into()).await;
+    Ok(sent)
+}
+
+impl Sent {
+    fn count(&mut self, (place, answer): (usize, Result<(), CallError>)) {
+        match answer {
+            Ok(()) => {
+                if let Some(taken) = self.taken.get_mut(place) {
+                    *taken += 1;
+                }
+            }
+            Err(error) => {
+                self.failed += 1;
+                self.first_failure.get_or_insert(error);
+            }
+        }
+    }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
