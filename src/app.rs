@@ -1,5 +1,6 @@
 //! The composition root: builds each part once, in order. It alone knows them all.
 
+mod ask;
 mod opening;
 mod upkeep;
 
@@ -16,6 +17,7 @@ use crate::runtime::{Backoff, Drained, Shutdown};
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::Metrics;
 
+pub use ask::is_ready;
 pub use opening::Opening;
 
 /// Why the relay cannot serve.

@@ -40,6 +40,8 @@ enum Command {
         #[arg(long)]
         template: bool,
     },
+    /// Ask the running relay whether it is ready; exit 0 when it is
+    Health,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
             print!("{}", config::effective(&loaded));
             ExitCode::SUCCESS
         }
+        Command::Health => health(&loaded.config),
         Command::Migrate => start(loaded.config, |config, _| migrate(config)),
         Command::Serve => start(loaded.config, serve),
     }
@@ -82,6 +85,15 @@ where
     };
     match Runtime::new() {
         Ok(runtime) => runtime.block_on(command(config, metrics)),
+        Err(error) => refuse(&error, EX_UNAVAILABLE),
+    }
+}
+
+/// For the health checks of containers, which read the exit code only.
+fn health(config: &Config) -> ExitCode {
+    match app::is_ready(config.edge.admin_listen) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => refuse(&error, EX_UNAVAILABLE),
     }
 }

@@ -10,6 +10,7 @@
 //! A derived reader stops at the first fault, knows no ranges, no environment and no
 //! documentation, and each of those would need a second list to drift from the first.
 
+mod document;
 mod fault;
 mod file;
 mod key;
@@ -22,6 +23,7 @@ mod rules_setting;
 mod setting;
 mod source;
 
+pub use document::{env_template, settings_markdown};
 pub use fault::{Fault, Faults, Place};
 pub use key::{Effect, Key};
 pub use keys::all as keys;

@@ -67,7 +67,7 @@ fn head(text: &mut String, table: &mut &'static str, key: &Key) {
     }
 }
 
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
