@@ -1,21 +1,31 @@
 //! The composition root: builds each part once, in order. It alone knows them all.
 
 mod ask;
+mod live;
 mod opening;
 mod upkeep;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
+use crate::auth::{self, Authenticator};
 use crate::config::Config;
 use crate::edge::{
-    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Health, Probe, Routes,
+    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Probe, Routes,
 };
+use crate::events::Hub;
+use crate::limits::{Clock, Limits};
 use crate::postgres::{PostgresError, Private};
+use crate::retention::Retention;
 use crate::runtime::{Backoff, Drained, Shutdown};
+use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::xrpc::Calls;
+
+use live::LiveSettings;
 
 pub use ask::is_ready;
 pub use opening::Opening;
@@ -23,6 +33,8 @@ pub use opening::Opening;
 /// Why the relay cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    #[error("callers cannot be authenticated")]
+    Auth(#[from] auth::StartError),
     #[error("the certificate cannot be served")]
     Certificate(#[from] edge::CertError),
     #[error("the edge cannot be set up")]
@@ -120,20 +132,37 @@ async fn serve(
     metrics: Metrics,
     shutdown: &Shutdown,
 ) -> Result<(), AppError> {
+    let live = LiveSettings::of(config);
     let store = open_store(store_settings(config, postgres)?, shutdown).await?;
-    let pulse = upkeep::watch(store.clone(), shutdown);
-    upkeep::keep(store, metrics.clone(), shutdown);
+    let limits = Limits::new(live.limits.clone(), Clock::system());
+    limits.start_upkeep(shutdown);
+    let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
+    let retention = Retention::start(&store, &live.retention, shutdown);
+    let hub = Hub::start(Arc::new(store.clone()), config.events.clone(), shutdown);
+    let sessions = Sessions::new(
+        hub.clone(),
+        auth.clone(),
+        limits.clone(),
+        live.session.clone(),
+        shutdown.clone(),
+    );
+    let calls = Calls::new(store.clone(), auth.clone(), limits.clone(), live.xrpc.clone());
 
+    let pulse = upkeep::watch(store, shutdown);
     let health = Health::new(
         shutdown.clone(),
-        vec![Probe::new("postgres", move || pulse.is_well())],
+        vec![
+            Probe::vital("postgres", move || pulse.is_well()),
+            Probe::vital("events", move || hub.health().is_ready()),
+            Probe::informative("retention", move || retention.status().is_healthy()),
+        ],
     );
     let did = DidDocument::new(&config.auth.service_did, config.edge.public_url.as_deref());
-    let routes = Routes::new(&config.edge, health.clone(), did);
+    let gate = Gate::new(auth, limits.clone());
+    let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
+    upkeep::keep_metrics(metrics.clone(), shutdown);
     listeners.admin.serve(health, metrics, shutdown);
-    listeners
-        .edge
-        .serve(&listeners.certificates, routes, shutdown)?;
+    listeners.edge.serve(&listeners.certificates, limits, routes, shutdown)?;
     Ok(())
 }
 

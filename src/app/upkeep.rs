@@ -1,5 +1,5 @@
-//! The small tasks that nobody else does: the database's pulse, the days ahead, the
-//! metrics' housekeeping.
+//! The small tasks that nobody else does: the database's pulse, and the metrics'
+//! housekeeping.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,19 +39,11 @@ pub(super) fn watch(store: Store, shutdown: &Shutdown) -> Pulse {
     pulse
 }
 
-/// Begins the housekeeping.
-pub(super) fn keep(store: Store, metrics: Metrics, shutdown: &Shutdown) {
+/// Begins to fold what the metrics gather.
+pub(super) fn keep_metrics(metrics: Metrics, shutdown: &Shutdown) {
     every(METRICS_EVERY, shutdown, move || {
         metrics.upkeep();
         std::future::ready(())
-    });
-    every(PARTITIONS_EVERY, shutdown, move || {
-        let store = store.clone();
-        async move {
-            if let Err(error) = store.ensure_partitions().await {
-                tracing::error!(%error, "cannot make the coming days' tables");
-            }
-        }
     });
 }
 
@@ -78,6 +70,3 @@ const PULSE_EVERY: Duration = Duration::from_secs(1);
 const PULSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 const METRICS_EVERY: Duration = Duration::from_secs(5);
-
-/// Days stand ready, so a missed hour costs nothing.
-const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);

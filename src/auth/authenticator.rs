@@ -95,6 +95,15 @@ impl Authenticator {
         caller
     }
 
+    /// The account that a well-formed token names. Nothing is proved: this is for the
+    /// limits, which decide whether the proof is worth its cost.
+    pub fn claimed(&self, headers: &HeaderMap) -> Option<Did> {
+        let settings = self.0.settings.load();
+        let text = bearer::find(headers).ok()?;
+        let read = self.read(text, &settings, None, Utc::now().timestamp());
+        read.ok().map(|(_, claims)| claims.issuer)
+    }
+
     /// A ticket with which this caller may open a stream, of all conversations
     /// or of one. Whether the caller is a member of it is checked elsewhere.
     pub fn issue_ticket(

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::DatabaseUrl;
-use crate::{auth, edge, limits, postgres, retention, store, telemetry};
+use crate::{auth, edge, events, limits, postgres, retention, session, store, telemetry, xrpc};
 
 /// The whole configuration: a tree of every area's settings.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +44,14 @@ pub struct Config {
     pub auth: auth::Settings,
     pub database: Database,
     pub edge: edge::Settings,
+    pub events: events::Settings,
     pub limits: limits::Settings,
     pub log: telemetry::Settings,
     pub process: Process,
     pub retention: retention::Settings,
+    pub session: session::Settings,
     pub store: store::Settings,
+    pub xrpc: xrpc::Settings,
 }
 
 /// Which Postgres holds everything.

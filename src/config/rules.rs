@@ -24,6 +24,18 @@ pub(super) fn broken(config: &Config) -> Vec<(&'static str, String)> {
             "is the same as edge.listen; health and metrics need a port of their own".to_owned(),
         ));
     }
+    if config.session.drain_window > config.process.drain_grace {
+        broken.push((
+            "session.drain_window_seconds",
+            "is longer than process.drain_seconds; the last sockets would be cut off".to_owned(),
+        ));
+    }
+    if config.session.ping_after >= config.session.silence_max {
+        broken.push((
+            "session.silence_seconds",
+            "is not longer than session.ping_seconds; nobody would have time to answer".to_owned(),
+        ));
+    }
     broken
 }
 

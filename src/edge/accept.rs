@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::error::EdgeError;
 use super::server::Server;
-use crate::runtime::{Held, Shutdown};
+use crate::runtime::Shutdown;
 
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, EdgeError> {
     listen(address).map_err(|source| EdgeError::Bind { address, source })
@@ -29,18 +28,20 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until the drain begins. The listening socket closes with it.
 pub(super) async fn run(listener: TcpListener, server: Arc<Server>, shutdown: Shutdown) {
-    let places = Arc::new(Semaphore::new(server.settings().connections_max));
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
         let accepted = tokio::select! {
             biased;
             () = shutdown.draining() => return,
-            accepted = next(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer, held)) => {
+            Ok((stream, peer)) => {
                 metrics::counter!("relay_edge_connections_total").increment(1);
-                shutdown.spawn(Arc::clone(&server).serve(stream, peer, held));
+                // Refused before any cryptography: closing is all it costs.
+                if let Some(permit) = server.admit(peer) {
+                    shutdown.spawn(Arc::clone(&server).serve(stream, peer, permit));
+                }
             }
             Err(error) => {
                 metrics::counter!("relay_edge_accept_errors_total").increment(1);
@@ -52,19 +53,6 @@ pub(super) async fn run(listener: TcpListener, server: Arc<Server>, shutdown: Sh
             }
         }
     }
-}
-
-/// A place first, a connection then: over the bound, arrivals wait in the kernel.
-async fn next(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, Held)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(|_| io::Error::other("the semaphore is closed"))?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, Held::new(place)))
 }
 
 /// The peer left between its SYN and our accept; the next one may be fine.

@@ -1,6 +1,7 @@
 //! What one connection is while it is open, and when it counts as in use.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,12 +12,11 @@ use tokio::time::Instant;
 
 use super::activity::{Activity, Patience, Verdict};
 use crate::runtime::Held;
-use crate::types::ClientIp;
 use crate::wire::Body;
 
 /// What all requests of one connection share.
 pub(super) struct Connection {
-    pub(super) client: ClientIp,
+    pub(super) peer: IpAddr,
     pub(super) held: Held,
     activity: Activity,
     since: Instant,
@@ -24,9 +24,9 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection whose handshake has just ended.
-    pub(super) fn new(client: ClientIp, held: Held) -> Self {
+    pub(super) fn new(peer: IpAddr, held: Held) -> Self {
         Self {
-            client,
+            peer,
             held,
             activity: Activity::default(),
             since: Instant::now(),

@@ -11,14 +11,29 @@ use crate::runtime::Shutdown;
 #[derive(Clone)]
 pub struct Probe {
     name: &'static str,
+    /// Whether we are of no use without it.
+    is_vital: bool,
     is_well: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Probe {
-    pub fn new(name: &'static str, is_well: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    /// Something that readiness depends on.
+    pub fn vital(name: &'static str, is_well: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
             name,
+            is_vital: true,
             is_well: Arc::new(is_well),
+        }
+    }
+
+    /// Something that an operator should see, but that no client notices at once.
+    pub fn informative(
+        name: &'static str,
+        is_well: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            is_vital: false,
+            ..Self::vital(name, is_well)
         }
     }
 }
@@ -51,8 +66,8 @@ impl Health {
 
     /// Ready: everything we need is there, and we are not on the way out.
     pub(super) fn ready(&self) -> StatusCode {
-        let is_ready = !self.shutdown.is_draining() && self.probes.iter().all(|p| (p.is_well)());
-        match is_ready {
+        let mut vital = self.probes.iter().filter(|probe| probe.is_vital);
+        match !self.shutdown.is_draining() && vital.all(|probe| (probe.is_well)()) {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -86,7 +101,7 @@ mod tests {
         let well = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&well);
         let shutdown = Shutdown::default();
-        let probe = Probe::new("postgres", move || seen.load(Ordering::Relaxed));
+        let probe = Probe::vital("postgres", move || seen.load(Ordering::Relaxed));
         let health = Health::new(shutdown.clone(), vec![probe]);
         assert_eq!(health.ready(), StatusCode::SERVICE_UNAVAILABLE);
         well.store(true, Ordering::Relaxed);

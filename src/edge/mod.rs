@@ -13,10 +13,12 @@ mod accept;
 mod activity;
 mod admin;
 mod certs;
+mod client_ip;
 mod connection;
 mod dev_cert;
 mod did_document;
 mod error;
+mod gate;
 mod health;
 mod http;
 mod route;
@@ -29,6 +31,7 @@ pub use certs::Certificates;
 pub use dev_cert::{DevCertificate, ensure as ensure_dev_certificate};
 pub use did_document::DidDocument;
 pub use error::{CertError, EdgeError};
+pub use gate::Gate;
 pub use health::{Health, Probe};
 pub use route::Routes;
 pub use settings::Settings;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::limits::Limits;
 use crate::runtime::Shutdown;
 use server::Server;
 
@@ -67,6 +71,7 @@ impl Edge {
     pub fn serve(
         self,
         certificates: &Certificates,
+        limits: Limits,
         routes: Routes,
         shutdown: &Shutdown,
     ) -> Result<(), EdgeError> {
@@ -74,6 +79,7 @@ impl Edge {
         let server = Arc::new(Server::new(
             Arc::clone(&self.settings),
             TlsAcceptor::from(Arc::new(config)),
+            limits,
             routes,
             shutdown.clone(),
         ));

@@ -5,14 +5,20 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::did_document::DidDocument;
+use super::gate::Gate;
 use super::health::Health;
 use super::settings::Settings;
-use crate::types::{ClientIp, Nsid};
+use crate::session::Sessions;
+use crate::types::{ClientIp, Kind, Nsid};
 use crate::wire::{Body, XrpcError, XrpcStatus, full};
+use crate::xrpc::Calls;
 
 /// Everyone who answers on the public listener.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Routes {
+    gate: Gate,
+    calls: Calls,
+    sessions: Sessions,
     health: Health,
     did_document: Option<DidDocument>,
     /// Strict-Transport-Security, when it is sent.
@@ -20,10 +26,20 @@ pub struct Routes {
 }
 
 impl Routes {
-    pub fn new(settings: &Settings, health: Health, did_document: Option<DidDocument>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        gate: Gate,
+        calls: Calls,
+        sessions: Sessions,
+        health: Health,
+        did_document: Option<DidDocument>,
+    ) -> Self {
         let seconds = settings.hsts_max_age.as_secs();
         let hsts = HeaderValue::try_from(format!("max-age={seconds}; includeSubDomains")).ok();
         Self {
+            gate,
+            calls,
+            sessions,
             health,
             did_document,
             hsts: hsts.filter(|_| seconds > 0),
@@ -33,10 +49,17 @@ impl Routes {
     /// Answers one request. Every answer passes here on its way out.
     pub(super) async fn respond(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         client: ClientIp,
     ) -> Response<Body> {
-        let mut response = self.answer(request, client).await;
+        let mut response = match self.gate.enter(&mut request, client) {
+            Ok(decision) => {
+                let mut response = self.answer(request, client).await;
+                self.gate.leave(&decision, &mut response);
+                response
+            }
+            Err(refused) => *refused,
+        };
         if let Some(hsts) = &self.hsts {
             response
                 .headers_mut()
@@ -47,21 +70,14 @@ impl Routes {
 
     async fn answer(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
         match Route::of(request.method(), request.uri().path()) {
-            Route::Call => self.call(request, client).await,
+            Route::Call => self.calls.call(request, client).await,
             Route::DidDocument => self.did(),
             Route::Live => bare(Health::live()),
             Route::Nothing => not_found(),
             Route::Ready => bare(self.health.ready()),
+            Route::Subscription => self.sessions.subscribe(request, client).await,
             Route::Version => self.version(),
         }
-    }
-
-    async fn call(&self, request: Request<Incoming>, _client: ClientIp) -> Response<Body> {
-        let message = match Nsid::parse(request.uri().path().trim_start_matches("/xrpc/")) {
-            Some(_) => "this relay does not serve the call",
-            None => "there is no such call",
-        };
-        XrpcError::new(XrpcStatus::NotImplemented, "MethodNotImplemented", message).into_response()
     }
 
     /// What ATProto services answer at `/xrpc/_health`.
@@ -87,6 +103,7 @@ enum Route {
     Live,
     Nothing,
     Ready,
+    Subscription,
     Version,
 }
 
@@ -98,10 +115,17 @@ impl Route {
             "/health" | "/health/ready" if is_read => Self::Ready,
             "/health/live" if is_read => Self::Live,
             "/.well-known/did.json" if is_read => Self::DidDocument,
-            _ if path.starts_with("/xrpc/") => Self::Call,
-            _ => Self::Nothing,
+            _ => match path.strip_prefix("/xrpc/") {
+                Some(nsid) if is_subscription(nsid) => Self::Subscription,
+                Some(_) => Self::Call,
+                None => Self::Nothing,
+            },
         }
     }
+}
+
+fn is_subscription(nsid: &str) -> bool {
+    Nsid::parse(nsid).is_some_and(|call| call.kind() == Kind::Subscription)
 }
 
 pub(super) fn json(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response<Body> {

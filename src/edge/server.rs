@@ -17,11 +17,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Patience, Verdict};
+use super::client_ip;
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{Spawner, http1_builder, http2_builder};
 use super::route::Routes;
 use super::settings::Settings;
 use super::tls::ALPN_H2;
+use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Shutdown};
 use crate::types::ClientIp;
 
@@ -31,6 +33,7 @@ pub(super) struct Server {
     tls: TlsAcceptor,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
+    limits: Limits,
     routes: Routes,
     shutdown: Shutdown,
 }
@@ -39,6 +42,7 @@ impl Server {
     pub(super) fn new(
         settings: Arc<Settings>,
         tls: TlsAcceptor,
+        limits: Limits,
         routes: Routes,
         shutdown: Shutdown,
     ) -> Self {
@@ -47,23 +51,36 @@ impl Server {
             http2: http2_builder(&settings, &shutdown),
             settings,
             tls,
+            limits,
             routes,
             shutdown,
         }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.settings
+    /// Whether a stranger may stay. A trusted proxy speaks for many, so its own
+    /// address is not counted.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Option<ConnectionPermit> {
+        let is_proxy = client_ip::is_trusted(peer.ip(), &self.settings.trusted_proxies);
+        let admitted = match is_proxy {
+            true => self.limits.admit_proxy_connection(),
+            false => self.limits.admit_connection(ClientIp::new(peer.ip())),
+        };
+        admitted.ok()
     }
 
     /// Serves one connection to its end: handshake, protocol by ALPN, requests.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, held: Held) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: ConnectionPermit,
+    ) {
         let _open = Open::new();
         self.tune(&stream);
         let Some(stream) = self.handshake(stream).await else {
             return;
         };
-        let connection = Arc::new(Connection::new(ClientIp::new(peer.ip()), held));
+        let connection = Arc::new(Connection::new(peer.ip(), Held::new(permit)));
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
         let (server, seen) = (Arc::clone(&self), Arc::clone(&connection));
         let service = service_fn(move |request| {
@@ -98,6 +115,7 @@ impl Server {
     /// TLS under a deadline. The stream is boxed at once: it is over a kilobyte, and
     /// whoever holds it unboxed pays that in every state of its future.
     async fn handshake(&self, stream: TcpStream) -> Option<Box<TlsStream<TcpStream>>> {
+        let _permit = self.limits.admit_handshake().ok()?;
         let buffer = self.settings.tls_buffer_bytes;
         let accept = self
             .tls
@@ -150,7 +168,9 @@ impl Server {
     ) -> Response<Tracked> {
         let in_flight = InFlight::new(connection);
         request.extensions_mut().insert(connection.held.clone());
-        let response = self.routes.respond(request, connection.client).await;
+        let trusted = &self.settings.trusted_proxies;
+        let client = client_ip::of(connection.peer, request.headers(), trusted);
+        let response = self.routes.respond(request, client).await;
         response.map(|body| in_flight.track(body))
     }
 }

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: SocketAddr,
@@ -12,9 +14,10 @@ pub struct Settings {
     pub public_url: Option<String>,
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
+    /// Proxies whose word on the client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where the development certificate lives.
     pub certs_dir: PathBuf,
-    pub connections_max: usize,
     pub handshake_timeout: Duration,
     /// From the end of the handshake to the end of the first request's head.
     pub header_timeout: Duration,
@@ -40,9 +43,8 @@ impl Default for Settings {
             public_url: None,
             tls_cert: None,
             tls_key: None,
+            trusted_proxies: Vec::new(),
             certs_dir: PathBuf::from("certs"),
-            // 100 k sockets at 10 KiB are 1 GiB; the descriptor limit usually ends it before.
-            connections_max: 100_000,
             // A phone on a bad network needs three round trips of a second or two.
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),

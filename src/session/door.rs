@@ -15,8 +15,8 @@ use super::socket::Socket;
 use super::{Meters, Settings};
 use crate::auth::{Authenticator, Caller};
 use crate::events::{Hub, Subscriber};
-use crate::limits::{Limits, SocketPermit};
-use crate::runtime::{Live, Shutdown};
+use crate::limits::{Decision, Limits, SocketPermit};
+use crate::runtime::{Held, Live, Shutdown};
 use crate::types::{ClientIp, ConvoId, Cursor, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
 use crate::wire::{Body, XrpcError, XrpcStatus, decode_query};
@@ -66,8 +66,9 @@ impl Sessions {
         match self.judge(&parts, client).await {
             Ok(granted) => {
                 let response = granted.handshake.grant();
+                let held = parts.extensions.remove::<Held>();
                 if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
-                    self.open(upgrade, granted);
+                    self.open(upgrade, granted, held);
                 }
                 response
             }
@@ -99,6 +100,11 @@ impl Sessions {
                 (caller, None)
             }
         };
+        // The edge counted the request against its address; now an account answers
+        // for it instead.
+        if let Some(counted) = parts.extensions.get::<Decision>() {
+            self.0.limits.proved(counted, client, caller.did());
+        }
         let permit = self.0.limits.admit_socket(client, caller.did())?;
         let filter = one_convo(granted, asked.convo_id)?;
         let subscriber = self.subscriber(&caller, filter, asked.cursor).await?;
@@ -126,7 +132,7 @@ impl Sessions {
         }
     }
 
-    fn open(&self, upgrade: OnUpgrade, granted: Granted) {
+    fn open(&self, upgrade: OnUpgrade, granted: Granted, held: Option<Held>) {
         let settings = self.0.settings.snapshot();
         let meters = Arc::clone(&self.0.meters);
         let hub = self.0.hub.clone();
@@ -145,6 +151,8 @@ impl Sessions {
             };
             drop(hub);
             session.serve(&shutdown).await;
+            // The connection counts against its limits until here.
+            drop(held);
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Pure. `[edge]`: where strangers arrive, and how long they may take.
 
-use super::{Effect, Key, Maybe, Number, Parsed, Path, Span, Unit};
+use super::{Effect, Key, List, Maybe, Number, Parsed, Path, Span, Unit};
 
 const ADDRESS: &str = "an address and a port, such as \"127.0.0.1:8443\" or \"[::]:443\"";
 
@@ -74,15 +74,14 @@ pub(super) const KEYS: &[Key] = &[
         setting: &Path(|c| &mut c.edge.certs_dir),
     },
     Key {
-        name: "edge.connections_max",
-        env: "RELAY_CONNECTIONS_MAX",
+        name: "edge.trusted_proxies",
+        env: "TRUSTED_PROXIES",
         effect: Effect::Restart,
-        doc: "Connections open at once, sockets included. Each costs a descriptor and about 10 \
-              KiB; over it, new ones wait in the kernel's queue.",
-        setting: &Number {
-            at: |c| &mut c.edge.connections_max,
-            least: 1,
-            most: 2_000_000,
+        doc: "Proxies in front of the relay. From them alone X-Forwarded-For is believed, read from \
+              the right past every trusted hop; whoever else sends it is counted by its socket.",
+        setting: &List {
+            at: |c| &mut c.edge.trusted_proxies,
+            allowed: "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]",
         },
     },
     Key {

@@ -1,12 +1,15 @@
 //! Pure. Every key of the configuration, in the order in which it is shown.
 
 mod auth;
+mod calls;
 mod database;
 mod edge;
+mod events;
 mod limits;
 mod log;
 mod process;
 mod retention;
+mod session;
 
 use super::key::{Effect, Key};
 use super::rules_setting::Rules;
@@ -17,7 +20,8 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     [
         edge::KEYS,
         auth::KEYS,
-        limits::KEYS,
+        limits::KEYS, calls::KEYS, session::KEYS,
+        events::KEYS,
         database::KEYS,
         retention::KEYS,
         log::KEYS,

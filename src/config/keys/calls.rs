@@ -1,0 +1,62 @@
+//! Pure. `[calls]`: bounds of requests, and what accounts may keep with the relay.
+
+use super::{Effect, Key, Maybe, Number, Span, Unit};
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "calls.message_body_bytes_max",
+        env: "MESSAGE_BODY_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "The largest body of sendMessage: the largest message in base64, and some room.",
+        setting: &Number { at: |c| &mut c.xrpc.message_body_bytes_max, least: 1024, most: 67108864 },
+    },
+    Key {
+        name: "calls.body_bytes_max",
+        env: "BODY_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "The largest body of every other call.",
+        setting: &Number { at: |c| &mut c.xrpc.body_bytes_max, least: 1024, most: 67108864 },
+    },
+    Key {
+        name: "calls.bodies_bytes_max",
+        env: "BODIES_BYTES_MAX",
+        effect: Effect::Restart,
+        doc: "Bodies being read or worked on at once, all together; over it, 503.",
+        setting: &Number { at: |c| &mut c.xrpc.bodies_bytes_max, least: 1048576, most: 68719476736 },
+    },
+    Key {
+        name: "calls.body_timeout_seconds",
+        env: "BODY_TIMEOUT_SECONDS",
+        effect: Effect::Live,
+        doc: "How long a body may take to arrive.",
+        setting: &Span { at: |c| &mut c.xrpc.body_timeout, unit: Unit::Seconds, least: 1, most: 600 },
+    },
+    Key {
+        name: "calls.devices_max",
+        env: "DEVICES_MAX",
+        effect: Effect::Live,
+        doc: "Devices of one account.",
+        setting: &Number { at: |c| &mut c.xrpc.devices_max, least: 1, most: 1000 },
+    },
+    Key {
+        name: "calls.key_package_life_max_days",
+        env: "KEY_PACKAGE_LIFE_MAX_DAYS",
+        effect: Effect::Live,
+        doc: "How long a key package is kept at most.",
+        setting: &Span { at: |c| &mut c.xrpc.key_package_life_max, unit: Unit::Days, least: 1, most: 3650 },
+    },
+    Key {
+        name: "calls.key_packages_low",
+        env: "KEY_PACKAGES_LOW",
+        effect: Effect::Live,
+        doc: "Below this many unclaimed key packages a device is told to publish more.",
+        setting: &Number { at: |c| &mut c.xrpc.key_packages_low, least: 0, most: 10000 },
+    },
+    Key {
+        name: "calls.stream_endpoint",
+        env: "STREAM_ENDPOINT",
+        effect: Effect::Live,
+        doc: "Where clients open streams, if that is not where they call.",
+        setting: &Maybe { at: |c| &mut c.xrpc.stream_endpoint, allowed: "a wss URL", parse: |url| url.starts_with("wss://").then(|| url.to_owned()), show: String::clone },
+    },
+];

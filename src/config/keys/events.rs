@@ -1,0 +1,219 @@
+//! Pure. `[events]`: how events get from the database to the sessions.
+
+use super::{Effect, Key, Number, Span, Unit};
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "events.outbox_bytes_max",
+        env: "OUTBOX_BYTES_MAX",
+        effect: Effect::Restart,
+        doc: "Bytes of events that wait for one session. Over it, the session goes on from the \
+              database.",
+        setting: &Number {
+            at: |c| &mut c.events.outbox_bytes_max,
+            least: 4096,
+            most: 67108864,
+        },
+    },
+    Key {
+        name: "events.recent_bytes_max",
+        env: "RECENT_BYTES_MAX",
+        effect: Effect::Restart,
+        doc: "Bytes of recent events of all conversations that a node remembers, so that most \
+              returning clients cost no query.",
+        setting: &Number {
+            at: |c| &mut c.events.recent_bytes_max,
+            least: 65536,
+            most: 17179869184,
+        },
+    },
+    Key {
+        name: "events.recent_at_start",
+        env: "RECENT_AT_START",
+        effect: Effect::Restart,
+        doc: "How many of the last events a node reads when it starts.",
+        setting: &Number {
+            at: |c| &mut c.events.recent_at_start,
+            least: 0,
+            most: 1000000,
+        },
+    },
+    Key {
+        name: "events.backlog_max",
+        env: "BACKLOG_MAX",
+        effect: Effect::Restart,
+        doc: "Events that a returning session may get from memory; more are read from the \
+              database, page by page.",
+        setting: &Number {
+            at: |c| &mut c.events.backlog_max,
+            least: 1,
+            most: 100000,
+        },
+    },
+    Key {
+        name: "events.page_max",
+        env: "EVENT_PAGE_MAX",
+        effect: Effect::Restart,
+        doc: "Events in one page read from the database.",
+        setting: &Number {
+            at: |c| &mut c.events.page_max,
+            least: 1,
+            most: 10000,
+        },
+    },
+    Key {
+        name: "events.replays_max",
+        env: "REPLAYS_MAX",
+        effect: Effect::Restart,
+        doc: "Pages that are read at one time, by all sessions together.",
+        setting: &Number {
+            at: |c| &mut c.events.replays_max,
+            least: 1,
+            most: 1000,
+        },
+    },
+    Key {
+        name: "events.ring_max",
+        env: "NOTIFICATION_QUEUE_MAX",
+        effect: Effect::Restart,
+        doc: "Notifications between the socket to Postgres and who follows the stream.",
+        setting: &Number {
+            at: |c| &mut c.events.ring_max,
+            least: 16,
+            most: 1000000,
+        },
+    },
+    Key {
+        name: "events.reconcile_seconds",
+        env: "RECONCILE_SECONDS",
+        effect: Effect::Restart,
+        doc: "How often the table is looked at although notifications come.",
+        setting: &Span {
+            at: |c| &mut c.events.reconcile_every,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 3600,
+        },
+    },
+    Key {
+        name: "events.poll_ms",
+        env: "EVENT_POLL_MS",
+        effect: Effect::Restart,
+        doc: "How often the table is looked at while notifications do not come.",
+        setting: &Span {
+            at: |c| &mut c.events.poll_every,
+            unit: Unit::Millis,
+            least: 10,
+            most: 60000,
+        },
+    },
+    Key {
+        name: "events.canary_seconds",
+        env: "CANARY_SECONDS",
+        effect: Effect::Restart,
+        doc: "How often a node sends a notification to itself, to know that they come.",
+        setting: &Span {
+            at: |c| &mut c.events.canary_every,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 3600,
+        },
+    },
+    Key {
+        name: "events.canary_late_ms",
+        env: "CANARY_LATE_MS",
+        effect: Effect::Restart,
+        doc: "How late it may be before the table is polled.",
+        setting: &Span {
+            at: |c| &mut c.events.canary_late,
+            unit: Unit::Millis,
+            least: 50,
+            most: 60000,
+        },
+    },
+    Key {
+        name: "events.reconnect_first_ms",
+        env: "LISTENER_RECONNECT_FIRST_MS",
+        effect: Effect::Restart,
+        doc: "The first wait before the listener connects again.",
+        setting: &Span {
+            at: |c| &mut c.events.reconnect_first,
+            unit: Unit::Millis,
+            least: 10,
+            most: 60000,
+        },
+    },
+    Key {
+        name: "events.reconnect_most_ms",
+        env: "LISTENER_RECONNECT_MOST_MS",
+        effect: Effect::Restart,
+        doc: "The longest such wait.",
+        setting: &Span {
+            at: |c| &mut c.events.reconnect_most,
+            unit: Unit::Millis,
+            least: 10,
+            most: 600000,
+        },
+    },
+    Key {
+        name: "events.hub_timeout_seconds",
+        env: "HUB_TIMEOUT_SECONDS",
+        effect: Effect::Restart,
+        doc: "How long a session waits for an answer of the hub.",
+        setting: &Span {
+            at: |c| &mut c.events.hub_timeout,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 600,
+        },
+    },
+    Key {
+        name: "events.read_patience_seconds",
+        env: "READ_PATIENCE_SECONDS",
+        effect: Effect::Restart,
+        doc: "How long a session tries to read from a database that does not answer before its \
+              client is asked to come back later.",
+        setting: &Span {
+            at: |c| &mut c.events.read_patience,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 3600,
+        },
+    },
+    Key {
+        name: "events.catch_up_seconds",
+        env: "CATCH_UP_SECONDS",
+        effect: Effect::Restart,
+        doc: "A session that reads from the database must be nearer to the head after each such \
+              time than before it; one that is not is too slow.",
+        setting: &Span {
+            at: |c| &mut c.events.catch_up_window,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 3600,
+        },
+    },
+    Key {
+        name: "events.typing_queue_max",
+        env: "TYPING_QUEUE_MAX",
+        effect: Effect::Restart,
+        doc: "Typing notices that wait to be sent; more are dropped.",
+        setting: &Number {
+            at: |c| &mut c.events.typing_queue_max,
+            least: 1,
+            most: 100000,
+        },
+    },
+    Key {
+        name: "events.typing_ms",
+        env: "TYPING_MS",
+        effect: Effect::Restart,
+        doc: "The shortest time between two notifications of typing by one node.",
+        setting: &Span {
+            at: |c| &mut c.events.typing_every,
+            unit: Unit::Millis,
+            least: 1,
+            most: 60000,
+        },
+    },
+];

@@ -1,0 +1,55 @@
+//! Every request from outside is counted against its address before anything else
+//! looks at it; whoever proves an account later gets the place back.
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+
+use crate::auth::Authenticator;
+use crate::limits::{Decision, HEADERS, Limits};
+use crate::types::ClientIp;
+use crate::wire::{Body, XrpcError};
+
+/// Clones count together.
+#[derive(Clone)]
+pub struct Gate {
+    authenticator: Authenticator,
+    limits: Limits,
+}
+
+impl Gate {
+    pub fn new(authenticator: Authenticator, limits: Limits) -> Self {
+        Self {
+            authenticator,
+            limits,
+        }
+    }
+
+    /// Counts a request. It carries the decision along, for whoever proves an account.
+    pub(super) fn enter(
+        &self,
+        request: &mut Request<Incoming>,
+        client: ClientIp,
+    ) -> Result<Decision, Box<Response<Body>>> {
+        let claimed = self.authenticator.claimed(request.headers());
+        let decision = self.limits.check_ip(client, claimed.as_ref());
+        if let Err(error) = decision.admit() {
+            let mut response = XrpcError::from(error).into_response();
+            self.write_headers(&decision, response.headers_mut());
+            return Err(Box::new(response));
+        }
+        request.extensions_mut().insert(decision.clone());
+        Ok(decision)
+    }
+
+    /// Says how much is left, unless a tighter limit has said so already.
+    pub(super) fn leave(&self, decision: &Decision, response: &mut Response<Body>) {
+        let headers = response.headers_mut();
+        if !HEADERS.iter().any(|name| headers.contains_key(name)) {
+            self.write_headers(decision, headers);
+        }
+    }
+
+    fn write_headers(&self, decision: &Decision, headers: &mut HeaderMap) {
+        decision.write_headers(headers, self.limits.clock().unix());
+    }
+}
