@@ -146,7 +146,12 @@ async fn serve(
         live.session.clone(),
         shutdown.clone(),
     );
-    let calls = Calls::new(store.clone(), auth.clone(), limits.clone(), live.xrpc.clone());
+    let calls = Calls::new(
+        store.clone(),
+        auth.clone(),
+        limits.clone(),
+        live.xrpc.clone(),
+    );
 
     let pulse = upkeep::watch(store, shutdown);
     let health = Health::new(
@@ -162,7 +167,9 @@ async fn serve(
     let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
     upkeep::keep_metrics(metrics.clone(), shutdown);
     listeners.admin.serve(health, metrics, shutdown);
-    listeners.edge.serve(&listeners.certificates, limits, routes, shutdown)?;
+    listeners
+        .edge
+        .serve(&listeners.certificates, limits, routes, shutdown)?;
     Ok(())
 }
 

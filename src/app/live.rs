@@ -20,7 +20,15 @@ impl LiveSettings {
             limits: Live::new(config.limits.clone()),
             retention: Live::new(config.retention.clone()),
             session: Live::new(config.session.clone()),
-            xrpc: Live::new(config.xrpc.clone()),
+            xrpc: Live::new(xrpc_settings(config)),
         }
+    }
+}
+
+/// One number for both: what a device may publish is what it may keep.
+fn xrpc_settings(config: &Config) -> xrpc::Settings {
+    xrpc::Settings {
+        key_packages_max: config.retention.key_packages_per_device_max,
+        ..config.xrpc.clone()
     }
 }

@@ -20,7 +20,9 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     [
         edge::KEYS,
         auth::KEYS,
-        limits::KEYS, calls::KEYS, session::KEYS,
+        limits::KEYS,
+        calls::KEYS,
+        session::KEYS,
         events::KEYS,
         database::KEYS,
         retention::KEYS,
