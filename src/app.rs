@@ -5,6 +5,7 @@ mod live;
 mod opening;
 mod upkeep;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +54,7 @@ pub struct App {
     /// What was done at start.
     pub opening: Opening,
     grace: Duration,
+    health: Health,
     postgres: Option<Private>,
     shutdown: Shutdown,
 }
@@ -80,9 +82,10 @@ impl App {
         };
         // 3. Everything that stands on it. On a failure Postgres must not outlive us.
         match serve(&config, listeners, postgres.as_ref(), metrics, &shutdown).await {
-            Ok(()) => Ok(Self {
+            Ok(health) => Ok(Self {
                 opening,
                 grace: config.process.drain_grace,
+                health,
                 postgres,
                 shutdown,
             }),
@@ -90,6 +93,14 @@ impl App {
                 stop(postgres).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Waits until everything works, for a while: whoever starts us may go on then.
+    pub async fn ready(&self) {
+        let deadline = Instant::now() + READY_PATIENCE;
+        while !self.health.is_ready() && Instant::now() < deadline {
+            sleep(READY_LOOK).await;
         }
     }
 
@@ -131,7 +142,7 @@ async fn serve(
     postgres: Option<&Private>,
     metrics: Metrics,
     shutdown: &Shutdown,
-) -> Result<(), AppError> {
+) -> Result<Health, AppError> {
     let live = LiveSettings::of(config);
     let store = open_store(store_settings(config, postgres)?, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
@@ -162,15 +173,23 @@ async fn serve(
             Probe::informative("retention", move || retention.status().is_healthy()),
         ],
     );
-    let did = DidDocument::new(&config.auth.service_did, config.edge.public_url.as_deref());
+    let public_url = config.edge.public_url.clone();
+    let public_url = public_url.or_else(|| local_url(config, listeners.edge.address().ok()?));
+    let did = DidDocument::new(&config.auth.service_did, public_url.as_deref());
     let gate = Gate::new(auth, limits.clone());
     let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
     upkeep::keep_metrics(metrics.clone(), shutdown);
-    listeners.admin.serve(health, metrics, shutdown);
+    listeners.admin.serve(health.clone(), metrics, shutdown);
     listeners
         .edge
         .serve(&listeners.certificates, limits, routes, shutdown)?;
-    Ok(())
+    Ok(health)
+}
+
+/// The default service is this machine, whose DID cannot tell the port.
+fn local_url(config: &Config, address: SocketAddr) -> Option<String> {
+    let is_local = config.auth.service_did == auth::Settings::default().service_did;
+    is_local.then(|| format!("https://localhost:{}", address.port()))
 }
 
 async fn private_postgres(config: &Config) -> Result<Option<Private>, PostgresError> {
@@ -231,3 +250,8 @@ fn certificates(
 
 /// Long enough for crash recovery, short enough that a wrong address is noticed.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The listener's first connection; readiness says the rest.
+const READY_PATIENCE: Duration = Duration::from_secs(10);
+
+const READY_LOOK: Duration = Duration::from_millis(10);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mls_relay::app::{self, App};
+use mls_relay::app::{self, App, AppError};
 use mls_relay::config::{self, Config, Source};
 use mls_relay::runtime::Drained;
 use mls_relay::telemetry::{self, Metrics};
@@ -112,7 +112,7 @@ async fn serve(config: Config, metrics: Metrics) -> ExitCode {
         Err(error) => return refuse(&error, EX_UNAVAILABLE),
     };
     let app = tokio::select! {
-        started = App::start(config, metrics) => match started {
+        started = start_and_be_ready(config, metrics) => match started {
             Ok(app) => app,
             Err(error) => return refuse(&error, EX_UNAVAILABLE),
         },
@@ -144,6 +144,12 @@ async fn serve(config: Config, metrics: Metrics) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn start_and_be_ready(config: Config, metrics: Metrics) -> Result<App, AppError> {
+    let app = App::start(config, metrics).await?;
+    app.ready().await;
+    Ok(app)
 }
 
 /// What the outside asks of the process.

@@ -64,10 +64,15 @@ impl Health {
         StatusCode::OK
     }
 
-    /// Ready: everything we need is there, and we are not on the way out.
-    pub(super) fn ready(&self) -> StatusCode {
+    /// Whether everything we need is there, and we are not on the way out.
+    pub fn is_ready(&self) -> bool {
         let mut vital = self.probes.iter().filter(|probe| probe.is_vital);
-        match !self.shutdown.is_draining() && vital.all(|probe| (probe.is_well)()) {
+        !self.shutdown.is_draining() && vital.all(|probe| (probe.is_well)())
+    }
+
+    /// The same, as load balancers read it.
+    pub(super) fn ready(&self) -> StatusCode {
+        match self.is_ready() {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -82,7 +87,7 @@ impl Health {
             .collect();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "ready": self.ready().is_success(),
+            "ready": self.is_ready(),
             "draining": self.shutdown.is_draining(),
             "checks": checks,
         })

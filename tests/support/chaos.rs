@@ -66,7 +66,7 @@ impl Cluster {
         for account in &crowd.accounts {
             directory.publish(account);
         }
-        let many = "1000000".to_owned();
+        let many = "60000".to_owned();
         let mut environment = vec![("DATABASE_URL".to_owned(), database.url())];
         for limit in [
             "RATE_LIMIT_IP_PER_MINUTE",
