@@ -66,14 +66,21 @@ impl Cluster {
         for account in &crowd.accounts {
             directory.publish(account);
         }
-        let many = "60000".to_owned();
         let mut environment = vec![("DATABASE_URL".to_owned(), database.url())];
+        // All of the crowd lives at one address.
         for limit in [
+            "CONNECTIONS_PER_IP",
+            "CONNECTIONS_PER_IP_PER_SECOND",
+            "HANDSHAKES_MAX",
+            "RATE_LIMIT_DID_DEFAULT",
             "RATE_LIMIT_IP_PER_MINUTE",
             "RATE_LIMIT_SEND_MESSAGE",
-            "RATE_LIMIT_DID_DEFAULT",
+            "SOCKETS_PER_IP",
+            "UPGRADES_PER_DID",
+            "UPGRADES_PER_IP",
+            "VERIFICATIONS_PER_MINUTE",
         ] {
-            environment.push((limit.to_owned(), many.clone()));
+            environment.push((limit.to_owned(), "10000".to_owned()));
         }
         let cluster = Self {
             options: RelayOptions {
