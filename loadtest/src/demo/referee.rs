@@ -11,6 +11,9 @@ use hdrhistogram::{CreationError, Histogram};
 /// A device by its number in the cast.
 pub type DeviceNumber = usize;
 
+/// A latency above a minute is a minute.
+const LONGEST_MICROS: u64 = 60_000_000;
+
 /// What happened, in the words of those who did it.
 #[derive(Clone, Debug)]
 pub enum Observation {
@@ -113,10 +116,8 @@ pub struct Referee {
 
 impl Referee {
     pub fn new() -> Result<Self, CreationError> {
-        let mut empty = Histogram::new(3)?;
-        empty.auto(true);
         Ok(Self {
-            empty,
+            empty: Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?,
             devices: Vec::new(),
             sent: HashMap::new(),
             texts: Vec::new(),
@@ -341,6 +342,28 @@ mod tests {
         assert!(writer.is_clean() && reader.is_clean());
         assert_eq!((writer.decrypted, reader.decrypted), (0, 2));
         assert_eq!(reader.latency.len(), 2);
+    }
+
+    #[test]
+    fn latency_counts_from_when_a_message_should_have_been_sent() {
+        let intended = Instant::now();
+        let message = Observation::Sent {
+            by: WRITER,
+            message_id: "a".to_owned(),
+            text: "text of a".to_owned(),
+            epoch: 2,
+            intended,
+        };
+        let decrypted = Observation::Decrypted {
+            device: READER,
+            seq: 1,
+            message_id: "a".to_owned(),
+            text: "text of a".to_owned(),
+            at: intended + Duration::from_millis(40),
+        };
+        let (_, reader) = verdict(vec![message, decrypted]);
+        let median = reader.quantile(0.5).as_secs_f64();
+        assert!((0.0399..0.0401).contains(&median), "{median}");
     }
 
     #[test]
