@@ -1,0 +1,45 @@
+# One word for each thing that people and CI do. `make` alone explains them.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint bench fmt deny tools
+
+help: ## Explain these words
+	@echo 'mls-relay: an end-to-end-encrypted chat relay for ATProto identities'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  The first build takes a few minutes; Postgres is installed when it is missing.'
+
+run: tools ## Serve on https://localhost:8443, with a private Postgres and a development certificate
+	$(CARGO) run --bin mls-relay
+
+demo: tools ## Watch two people and three devices exchange encrypted messages, and every one arrive
+	$(CARGO) build --bin mls-relay
+	$(CARGO) run --package mls-relay-loadtest --bin demo
+
+test: tools ## Run every test, with real Postgres, TLS, sockets and MLS
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then set -x; $(CARGO) nextest run --workspace; \
+	else set -x; $(CARGO) test --workspace; fi
+
+lint: ## Check format, lints, and (when cargo-deny is there) dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; \
+	then set -x; $(CARGO) deny check bans licenses sources; \
+	else echo 'Dependencies are not checked: `make deny` installs cargo-deny and checks them.'; fi
+
+bench: tools ## Measure, print a line a figure, and append it to target/bench.jsonl
+	$(CARGO) bench --bench '*'
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+deny: ## Install cargo-deny if it is missing, and check dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny check bans licenses sources
+
+tools:
+	@.ci/install build-essential postgresql
