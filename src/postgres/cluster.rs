@@ -19,7 +19,11 @@ pub(super) const DATABASE: &str = "relay";
 
 /// Makes the cluster if there is none. It is made beside its place and renamed, so
 /// that a crash never leaves half of one.
-pub(super) async fn ensure(layout: &Layout, binaries: &Binaries) -> Result<(), PostgresError> {
+pub(super) async fn ensure(
+    layout: &Layout,
+    binaries: &Binaries,
+    durable: bool,
+) -> Result<(), PostgresError> {
     if layout.cluster.is_dir() {
         return Ok(());
     }
@@ -39,6 +43,9 @@ pub(super) async fn ensure(layout: &Layout, binaries: &Binaries) -> Result<(), P
         .arg(&beside)
         .args(["--username", USER, "--auth", "trust"])
         .args(["--encoding", "UTF8", "--locale", "C"]);
+    if !durable {
+        initdb.arg("--no-sync");
+    }
     run_as(&mut initdb, layout.owner);
     let output = tokio::process::Command::from(initdb)
         .output()

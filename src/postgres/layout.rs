@@ -56,6 +56,14 @@ impl Layout {
         }
     }
 
+    /// Removes the socket's directory when it is not among the data.
+    pub(super) fn tidy_up(&self) {
+        if !self.socket_dir.starts_with(&self.dir) {
+            // Whatever keeps it there keeps nobody from using it again.
+            let _ = fs::remove_dir(&self.socket_dir);
+        }
+    }
+
     /// How to connect to one of its databases.
     pub(super) fn url(&self, database: &str) -> String {
         let host: String = self

@@ -52,7 +52,7 @@ impl Private {
     pub async fn start(settings: &Settings) -> Result<Self, PostgresError> {
         let layout = Layout::prepare(&settings.data_dir)?;
         let binaries = Binaries::find(settings.bin_dir.as_deref(), layout.major_version()?)?;
-        cluster::ensure(&layout, &binaries).await?;
+        cluster::ensure(&layout, &binaries, settings.durable).await?;
         let mut plan = Plan {
             settings: settings.clone(),
             layout,
@@ -144,6 +144,7 @@ async fn keep_running(mut plan: Plan, mut server: Server, shutdown: Shutdown) {
         };
     }
     server.stop(plan.settings.stop_timeout).await;
+    plan.layout.tidy_up();
 }
 
 async fn relaunch(plan: &mut Plan) -> Server {

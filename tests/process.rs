@@ -1,0 +1,153 @@
+//! The process and its private Postgres: started, stopped, killed, started again.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "support/relay.rs"]
+mod relay;
+
+use std::net::TcpListener;
+
+use hyper::StatusCode;
+use relay::{Home, Relay, eventually, is_alive};
+use rustix::process::{Signal, kill_process};
+
+#[tokio::test]
+async fn sigterm_stops_the_relay_and_its_postgres() {
+    let mut relay = Relay::start();
+    let postgres = relay.home().postgres().unwrap();
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    // Ended and waited for: Postgres' own file is gone with it.
+    assert!(!is_alive(postgres));
+    assert_eq!(relay.home().postgres(), None);
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_both_too() {
+    let mut relay = Relay::start();
+    relay.signal(Signal::INT);
+    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    assert_eq!(relay.home().postgres(), None);
+}
+
+#[tokio::test]
+async fn a_killed_relay_takes_its_postgres_along() {
+    let mut relay = Relay::start();
+    let postgres = relay.home().postgres().unwrap();
+    relay.signal(Signal::KILL);
+    relay.ended();
+    eventually("Postgres ends", || async { !is_alive(postgres) }).await;
+}
+
+#[tokio::test]
+async fn after_a_kill_the_next_start_works_at_once_with_the_data_kept() {
+    let home = Home::new();
+    let mut first = home.start();
+    let version = schema_version(&home).await;
+    first.signal(Signal::KILL);
+    first.ended();
+    // Postgres may still be on its way down: the start sees to that.
+    let second = home.start();
+    assert_eq!(second.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert_eq!(schema_version(&home).await, version);
+}
+
+#[tokio::test]
+async fn after_a_kill_of_both_the_next_start_recovers() {
+    let home = Home::new();
+    let mut first = home.start();
+    let postgres = home.postgres().unwrap();
+    first.signal(Signal::KILL);
+    kill_process(postgres, Signal::KILL).unwrap();
+    first.ended();
+    let second = home.start();
+    assert_eq!(second.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_postgres_that_dies_is_started_again_and_the_relay_says_unavailable_meanwhile() {
+    let relay = Relay::start();
+    let postgres = relay.home().postgres().unwrap();
+    kill_process(postgres, Signal::KILL).unwrap();
+    eventually("not ready", || async {
+        relay.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    assert_eq!(relay.ask_admin("/health/live").await.0, StatusCode::OK);
+    eventually("ready again", || async {
+        relay.ask_admin("/health/ready").await.0 == StatusCode::OK
+    })
+    .await;
+    assert_ne!(relay.home().postgres(), Some(postgres));
+    let (_, metrics) = relay.ask_admin("/metrics").await;
+    assert!(metrics.contains("relay_postgres_restarts_total 1"));
+}
+
+#[tokio::test]
+async fn a_second_relay_on_the_same_data_is_refused_and_harms_nothing() {
+    let relay = Relay::start();
+    let Err(refused) = relay.home().try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused.said.contains("another mls-relay (process "),
+        "{}",
+        refused.said
+    );
+    assert!(refused.said.contains("RELAY_DATA_DIR"), "{}", refused.said);
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[test]
+fn a_taken_port_is_said_before_anything_is_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let home = Home::new().with("RELAY_LISTEN", &address);
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused
+            .said
+            .contains(&format!("cannot listen on {address}")),
+        "{}",
+        refused.said
+    );
+    assert!(!home.path().join(".relay").exists());
+}
+
+#[tokio::test]
+async fn data_in_a_deep_directory_works_although_sockets_have_short_paths() {
+    let home = Home::new().with("RELAY_DATA_DIR", &"deep/".repeat(30));
+    let relay = home.start();
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[test]
+fn migrate_prepares_the_database_and_ends() {
+    let home = Home::new();
+    for _ in 0..2 {
+        let output = home.command(&["migrate"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(home.postgres(), None);
+    }
+}
+
+/// The newest migration that the database knows.
+async fn schema_version(home: &Home) -> i32 {
+    let host = home.path().join(".relay/postgres/run");
+    let url = format!("host={} user=relay dbname=relay", host.display());
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let row = client
+        .query_one("SELECT max(version) FROM schema_migrations", &[])
+        .await
+        .unwrap();
+    row.get(0)
+}

@@ -1,0 +1,219 @@
+//! The built relay, run as operators run it: a process of its own, on free ports, in a
+//! directory of its own. Dropping it, also in a panic, ends it and its Postgres.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// Where a relay lives. Several may live there, one after the other.
+#[derive(Clone)]
+pub(crate) struct Home {
+    dir: Arc<TempDir>,
+    environment: Vec<(String, String)>,
+}
+
+/// A relay that said that it is ready.
+pub(crate) struct Relay {
+    home: Home,
+    child: Child,
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// A relay that did not start.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: Option<i32>,
+    pub(crate) said: String,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::with_prefix("mls-relay-").unwrap();
+        // The private Postgres of a relay that root starts is another user.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self {
+            dir: Arc::new(dir),
+            environment: Vec::new(),
+        }
+        .with("RELAY_LISTEN", "127.0.0.1:0")
+        .with("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
+        .with("RELAY_PG_DURABLE", "false")
+        .with("RUST_LOG", "info")
+    }
+
+    /// Sets a variable for the relays to come.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A command of the relay, in this home and with nothing of the test's environment
+    /// but where programs are.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mls-relay"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a relay and waits until it is ready, or until it refuses.
+    pub(crate) fn try_start(&self) -> Result<Relay, Refused> {
+        let errors = self.path().join("errors.log");
+        let mut child = self
+            .command(&["serve"])
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors).unwrap())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        // Standard output closes when the process ends, so this does too.
+        let ready = said
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| addresses(&line));
+        match ready {
+            Some((public, admin)) => Ok(Relay {
+                home: self.clone(),
+                child,
+                public,
+                admin,
+            }),
+            None => Err(Refused {
+                code: child.wait().unwrap().code(),
+                said: fs::read_to_string(errors).unwrap(),
+            }),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Relay {
+        self.try_start()
+            .unwrap_or_else(|refused| panic!("the relay did not start: {refused:?}"))
+    }
+
+    /// The process of the private Postgres, as its own file has it.
+    pub(crate) fn postgres(&self) -> Option<Pid> {
+        let path = self.path().join(".relay/postgres/cluster/postmaster.pid");
+        let text = fs::read_to_string(path).ok()?;
+        Pid::from_raw(text.lines().next()?.parse().ok()?)
+    }
+
+    /// The development certificate that relays of this home serve.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.path().join("certs/localhost.pem")
+    }
+}
+
+/// `mls-relay is ready: https://A admin http://B`.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let rest = line.strip_prefix("mls-relay is ready: https://")?;
+    let (public, admin) = rest.split_once(" admin http://")?;
+    Some((public.parse().ok()?, admin.parse().ok()?))
+}
+
+impl Relay {
+    /// A relay with defaults.
+    pub(crate) fn start() -> Self {
+        Home::new().start()
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.home.path().join("errors.log")).unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.log()
+            );
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// A GET on the admin listener: the status and the body.
+    pub(crate) async fn ask_admin(&self, path: &str) -> (StatusCode, String) {
+        let stream = TcpStream::connect(self.admin).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path)
+            .header("host", "admin")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Polls until `is_so`, for at most a while.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+pub(crate) fn is_alive(process: Pid) -> bool {
+    test_kill_process(process).is_ok()
+}
+
+/// A busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);

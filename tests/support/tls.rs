@@ -1,0 +1,84 @@
+//! A TLS client of the test's own, which can speak as well and as badly as it likes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::relay::Relay;
+
+pub(crate) type Stream = TlsStream<TcpStream>;
+
+/// Trusts one certificate, speaks the given versions, offers the given protocols.
+#[derive(Clone)]
+pub(crate) struct Client {
+    config: Arc<ClientConfig>,
+}
+
+impl Client {
+    pub(crate) fn new(
+        certificate: &Path,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> Self {
+        let pem = std::fs::read(certificate).unwrap();
+        let mut roots = RootCertStore::empty();
+        for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self {
+            config: Arc::new(config),
+        }
+    }
+
+    /// Any version, HTTP/1.1.
+    pub(crate) fn http1(relay: &Relay) -> Self {
+        Self::new(
+            &relay.home().certificate(),
+            rustls::ALL_VERSIONS,
+            &["http/1.1"],
+        )
+    }
+
+    pub(crate) async fn connect(&self, relay: &Relay) -> std::io::Result<Stream> {
+        let stream = TcpStream::connect(relay.public).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, stream)
+            .await
+    }
+
+    /// One GET on a connection of its own, and the whole answer as text.
+    pub(crate) async fn get(&self, relay: &Relay, path: &str, headers: &str) -> String {
+        let mut stream = self.connect(relay).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+}
+
+/// Everything until the other end closes, which it must do in time. However it closes:
+/// some do not say goodbye.
+pub(crate) async fn read_to_end(stream: &mut Stream) -> String {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
+    assert!(read.is_ok(), "the connection was not closed in time");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Over every deadline that the tests set, with room for a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
