@@ -19,11 +19,14 @@ use crate::phone::PhoneError;
 
 /// A load comes from one address, which the relay's limits are there to stop: a
 /// relay that is started for it gets them out of the way.
-pub const RAISED_LIMITS: [(&str, &str); 4] = [
-    ("RATE_LIMIT_IP_PER_MINUTE", "60000"),
+pub const RAISED_LIMITS: [(&str, &str); 7] = [
+    ("LIMITS_EXEMPT", "127.0.0.0/8"),
+    ("MEMBERS_MAX", "2000"),
+    ("RATE_LIMIT_ADD_MEMBERS", "60000"),
     ("RATE_LIMIT_DID_DEFAULT", "60000"),
     ("RATE_LIMIT_SEND_MESSAGE", "60000"),
-    ("RATE_LIMIT_ADD_MEMBERS", "60000"),
+    ("SOCKETS_PER_DID", "1000"),
+    ("UPGRADES_PER_DID", "60000"),
 ];
 
 #[derive(Debug, thiserror::Error)]
