@@ -1,11 +1,6 @@
 //! Reading the event stream: the truth behind every notification.
 
-use std::collections::HashMap;
-
-use super::batcher::{Batcher, Bounds};
-use super::connect::Pool;
-use super::{Store, StoreError, query, rows};
-use crate::runtime::Shutdown;
+use super::{Store, StoreError, rows};
 use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire;
 
@@ -68,29 +63,6 @@ pub struct ConvoPosition {
     pub epoch: Epoch,
     /// The last message's number.
     pub last_seq: u64,
-}
-
-type Loaded = Result<Vec<Membership>, StoreError>;
-
-/// Loads the stays of many accounts in one statement: after a restart thousands
-/// of sessions ask at once.
-#[derive(Debug)]
-pub(super) struct MembershipLoader(Batcher<Did, Loaded>);
-
-impl MembershipLoader {
-    pub(super) fn start(pool: Pool, shutdown: &Shutdown) -> Self {
-        let bounds = Bounds {
-            queue_max: QUEUE_MAX,
-            batch_max: BATCH_MAX,
-            weight_max: usize::MAX,
-        };
-        Self(Batcher::start(
-            shutdown,
-            bounds,
-            |_| 1,
-            move |batch| load(pool.clone(), batch),
-        ))
-    }
 }
 
 impl Store {
@@ -167,13 +139,8 @@ impl Store {
     }
 
     /// Every stay of an account, also those that ended.
-    pub async fn memberships(&self, did: &Did) -> Loaded {
-        self.0
-            .memberships
-            .0
-            .serve(did.clone())
-            .await
-            .unwrap_or(Err(StoreError::Unavailable))
+    pub async fn memberships(&self, did: &Did) -> Result<Vec<Membership>, StoreError> {
+        Ok(self.0.memberships.of(did).await?.to_vec())
     }
 
     /// Where the conversations of an account stand (or one of them).
@@ -182,27 +149,29 @@ impl Store {
         did: &Did,
         filter: Option<&ConvoId>,
     ) -> Result<Vec<ConvoPosition>, StoreError> {
-        let filter = filter.map(ConvoId::expose);
-        let found = self
-            .query(
-                "SELECT c.convo_id, c.epoch, c.last_seq FROM conversations c \
-                 WHERE c.convo_id IN (SELECT m.convo_id FROM members m WHERE m.user_did = $1 \
-                     AND m.left_seq IS NULL AND ($2::text IS NULL OR m.convo_id = $2)) \
-                 ORDER BY c.convo_id",
-                &[&did.expose(), &filter],
-            )
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(ConvoPosition {
-                    convo: rows::convo(row, "convo_id")?,
-                    epoch: rows::epoch(row, "epoch")?,
-                    last_seq: rows::count(row, "last_seq")?,
-                })
-            })
-            .collect()
+        let all = self.0.positions.of(did).await?;
+        let wanted = |position: &&ConvoPosition| filter.is_none_or(|one| *one == position.convo);
+        Ok(all.iter().filter(wanted).cloned().collect())
     }
+}
+
+/// A stay, as [`MEMBERSHIPS`] has it.
+pub(super) fn membership(row: &tokio_postgres::Row) -> Result<Membership, StoreError> {
+    let left: Option<i64> = rows::get(row, "left_seq")?;
+    Ok(Membership {
+        convo: rows::convo(row, "convo_id")?,
+        joined: rows::seq(row, "joined_seq")?,
+        left: left.map(|_| rows::seq(row, "left_seq")).transpose()?,
+    })
+}
+
+/// A position, as [`POSITIONS`] has it.
+pub(super) fn position(row: &tokio_postgres::Row) -> Result<ConvoPosition, StoreError> {
+    Ok(ConvoPosition {
+        convo: rows::convo(row, "convo_id")?,
+        epoch: rows::epoch(row, "epoch")?,
+        last_seq: rows::count(row, "last_seq")?,
+    })
 }
 
 fn stored_event(row: &tokio_postgres::Row) -> Result<StoredEvent, StoreError> {
@@ -214,39 +183,16 @@ fn stored_event(row: &tokio_postgres::Row) -> Result<StoredEvent, StoreError> {
     })
 }
 
-async fn load(pool: Pool, batch: Vec<Did>) -> Vec<Loaded> {
-    match load_all(&pool, &batch).await {
-        Ok(stays) => {
-            let of = |did: &Did| stays.get(did).cloned().unwrap_or_default();
-            batch.iter().map(|did| Ok(of(did))).collect()
-        }
-        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
-    }
-}
+pub(super) const MEMBERSHIPS: &str = "
+    SELECT m.user_did, m.convo_id, m.joined_seq, m.left_seq FROM members m
+    WHERE m.user_did = ANY ($1) ORDER BY m.joined_seq";
 
-async fn load_all(pool: &Pool, batch: &[Did]) -> Result<HashMap<Did, Vec<Membership>>, StoreError> {
-    let dids: Vec<&str> = batch.iter().map(Did::expose).collect();
-    let found = query(
-        pool,
-        "SELECT m.user_did, m.convo_id, m.joined_seq, m.left_seq FROM members m \
-         WHERE m.user_did = ANY ($1) ORDER BY m.joined_seq",
-        &[&dids],
-    )
-    .await?;
-    let mut stays: HashMap<Did, Vec<Membership>> = HashMap::new();
-    for row in &found {
-        let left: Option<i64> = rows::get(row, "left_seq")?;
-        stays
-            .entry(rows::did(row, "user_did")?)
-            .or_default()
-            .push(Membership {
-                convo: rows::convo(row, "convo_id")?,
-                joined: rows::seq(row, "joined_seq")?,
-                left: left.map(|_| rows::seq(row, "left_seq")).transpose()?,
-            });
-    }
-    Ok(stays)
-}
+/// One row for each conversation, however many devices are in it.
+pub(super) const POSITIONS: &str = "
+    SELECT m.user_did, c.convo_id, c.epoch, c.last_seq
+    FROM (SELECT DISTINCT m.user_did, m.convo_id FROM members m
+          WHERE m.user_did = ANY ($1) AND m.left_seq IS NULL) m
+    JOIN conversations c USING (convo_id) ORDER BY c.convo_id";
 
 /// Per stay at most a page is read, from the index of the conversation.
 const REPLAY: &str = "
@@ -263,7 +209,3 @@ const REPLAY: &str = "
          WHERE e.user_did = $1 AND $2::text IS NULL AND e.seq > $3 AND e.seq <= $4
          ORDER BY e.seq LIMIT $5)
     ) seen ORDER BY seen.seq LIMIT $5";
-
-/// As many sessions as a node may be asked to wake at once.
-const QUEUE_MAX: usize = 65_536;
-const BATCH_MAX: usize = 256;

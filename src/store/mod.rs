@@ -14,6 +14,7 @@ mod forgetting;
 mod idempotency;
 mod key_packages;
 mod listen;
+mod loader;
 mod messages;
 mod migrate;
 mod replay_guard;
@@ -50,7 +51,7 @@ pub use welcomes::WelcomeAnswer;
 
 use appender::Appender;
 use connect::{Connector, Params, Pool};
-use events::MembershipLoader;
+use loader::Loader;
 use replay_guard::ReplayGuard;
 
 /// The handle that everyone shares.
@@ -63,7 +64,8 @@ struct Inner {
     pool: Pool,
     appender: Appender,
     replay_guard: ReplayGuard,
-    memberships: MembershipLoader,
+    memberships: Loader<Membership>,
+    positions: Loader<ConvoPosition>,
 }
 
 impl Store {
@@ -77,7 +79,13 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
-            memberships: MembershipLoader::start(pool.clone(), shutdown),
+            memberships: Loader::start(
+                pool.clone(),
+                shutdown,
+                events::MEMBERSHIPS,
+                events::membership,
+            ),
+            positions: Loader::start(pool.clone(), shutdown, events::POSITIONS, events::position),
             pool,
             settings,
         })))

@@ -1,0 +1,164 @@
+//! A node has restarted, and 5,000 phones come back at once with their cursors: the
+//! time until all are live, and what it asks of Postgres. Measured at the hub: TLS
+//! and tokens are not in it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../tests/support/database.rs"]
+mod database;
+#[path = "support/figure.rs"]
+mod figure;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use database::Database;
+use figure::Figure;
+use mls_relay::events::{self, Hub, News, Subscriber};
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
+use mls_relay::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
+
+const SESSIONS: usize = 5_000;
+/// Each account is in three conversations of ten.
+const CONVOS: usize = 1_500;
+const EVENTS: usize = 20_000;
+
+#[tokio::main]
+async fn main() {
+    let database = Database::with_settings(&["shared_buffers=256MB"]).await;
+    let shutdown = Shutdown::default();
+    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
+    let store = Store::open(settings, &shutdown).await.unwrap();
+    populate(&database, &store).await;
+    let head = store.head().await.unwrap().get();
+
+    // Away for a moment: what was missed is in the node's memory.
+    let recent = resume(&database, &store, head - 2_000).await;
+    Figure {
+        name: "resume_5000_ms",
+        value: recent.as_secs_f64() * 1e3,
+        unit: "ms",
+        baseline: None,
+        ratio: None,
+        goal: "",
+    }
+    .record();
+    // Away for longer: it is read from the database.
+    let old = resume(&database, &store, 0).await;
+    Figure {
+        name: "resume_5000_from_database_ms",
+        value: old.as_secs_f64() * 1e3,
+        unit: "ms",
+        baseline: None,
+        ratio: None,
+        goal: "",
+    }
+    .record();
+    shutdown.drain(Duration::ZERO).await;
+}
+
+fn convo(index: usize) -> ConvoId {
+    ConvoId::parse(&format!("{:032x}", index % CONVOS + 1)).unwrap()
+}
+
+fn account(index: usize) -> Did {
+    Did::parse(&format!("did:plc:{:024}", index % SESSIONS + 1)).unwrap()
+}
+
+async fn populate(database: &Database, store: &Store) {
+    database
+        .client()
+        .await
+        .batch_execute(&format!(
+            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
+                 FROM generate_series(1, {CONVOS}) i;
+             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                 SELECT lpad(to_hex((j * 3 + k) % {CONVOS} + 1), 32, '0'),
+                        'did:plc:' || lpad(j::text, 24, '0'), 0, 0
+                 FROM generate_series(1, {SESSIONS}) j, generate_series(0, 2) k;
+             ANALYZE"
+        ))
+        .await
+        .unwrap();
+    let sends = (0..EVENTS).map(|index| {
+        // The first member of that conversation: j * 3 = index.
+        let index = index / 3 * 3 % CONVOS;
+        let message = NewMessage {
+            convo: convo(index),
+            sender: account(if index == 0 { CONVOS / 3 - 1 } else { index / 3 - 1 }),
+            message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
+            epoch: Epoch::default(),
+            ciphertext: Bytes::from(vec![7; 512]),
+        };
+        let store = store.clone();
+        tokio::spawn(async move {
+            while store.append(message.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+    });
+    for send in sends.collect::<Vec<_>>() {
+        send.await.unwrap();
+    }
+}
+
+/// Starts a node and brings everybody back at once.
+async fn resume(database: &Database, store: &Store, after: u64) -> Duration {
+    let shutdown = Shutdown::default();
+    let journal = Arc::new(store.clone());
+    let hub = Hub::start(journal, events::Settings::default(), &shutdown);
+    while !hub.health().is_ready() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before = statements(database).await;
+    let begun = Instant::now();
+    let sessions = (0..SESSIONS).map(|index| {
+        let subscriber = Subscriber {
+            did: account(index),
+            filter: None,
+        };
+        let cursor = Cursor::parse(&after.to_string()).ok();
+        let mut subscription = hub.subscribe(subscriber, cursor);
+        tokio::spawn(async move {
+            let mut count = 0;
+            loop {
+                match subscription.next().await.unwrap() {
+                    News::Events(events) => count += events.len(),
+                    News::Synced(_) => return count,
+                    News::Gap(_) | News::Outdated | News::Ended => {}
+                }
+            }
+        })
+    });
+    let mut events = 0;
+    for session in sessions.collect::<Vec<_>>() {
+        events += session.await.unwrap();
+    }
+    let took = begun.elapsed();
+    let asked = statements(database).await - before;
+    println!("# {SESSIONS} sessions live in {took:.0?}: {events} events, {asked} transactions");
+    shutdown.drain(Duration::ZERO).await;
+    took
+}
+
+async fn statements(database: &Database) -> i64 {
+    // Counters arrive in the shared view with some delay.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let row = database
+        .client()
+        .await
+        .query_one(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
+            &[],
+        )
+        .await
+        .unwrap();
+    row.get(0)
+}

@@ -1,0 +1,94 @@
+//! Reads what belongs to an account, for many accounts in one statement: after a
+//! restart thousands of sessions ask at once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::batcher::{Batcher, Bounds};
+use super::connect::Pool;
+use super::{StoreError, query, rows};
+use crate::runtime::Shutdown;
+use crate::types::Did;
+
+/// The rows of one account; accounts that ask twice at once share them.
+type Rows<T> = Result<Arc<[T]>, StoreError>;
+
+/// One statement with one parameter, the accounts, whose rows name their account as
+/// `user_did`.
+pub(super) struct Loader<T>(Batcher<Did, Rows<T>>);
+
+impl<T: Clone + Send + Sync + 'static> Loader<T> {
+    pub(super) fn start(
+        pool: Pool,
+        shutdown: &Shutdown,
+        sql: &'static str,
+        read: fn(&Row) -> Result<T, StoreError>,
+    ) -> Self {
+        let bounds = Bounds {
+            queue_max: QUEUE_MAX,
+            batch_max: BATCH_MAX,
+            weight_max: usize::MAX,
+        };
+        Self(Batcher::start(
+            shutdown,
+            bounds,
+            |_| 1,
+            move |batch| {
+                let pool = pool.clone();
+                async move { load(&pool, batch, sql, read).await }
+            },
+        ))
+    }
+
+    pub(super) async fn of(&self, did: &Did) -> Result<Arc<[T]>, StoreError> {
+        let rows = self.0.serve(did.clone()).await;
+        rows.unwrap_or(Err(StoreError::Unavailable))
+    }
+}
+
+async fn load<T>(
+    pool: &Pool,
+    batch: Vec<Did>,
+    sql: &'static str,
+    read: fn(&Row) -> Result<T, StoreError>,
+) -> Vec<Rows<T>> {
+    match read_all(pool, &batch, sql, read).await {
+        Ok(found) => {
+            let none: Arc<[T]> = Arc::new([]);
+            let of = |did| found.get(did).cloned().unwrap_or_else(|| Arc::clone(&none));
+            batch.iter().map(|did| Ok(of(did))).collect()
+        }
+        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+async fn read_all<T>(
+    pool: &Pool,
+    batch: &[Did],
+    sql: &'static str,
+    read: fn(&Row) -> Result<T, StoreError>,
+) -> Result<HashMap<Did, Arc<[T]>>, StoreError> {
+    let mut dids: Vec<&str> = batch.iter().map(Did::expose).collect();
+    dids.sort_unstable();
+    dids.dedup();
+    let mut found: HashMap<Did, Vec<T>> = HashMap::new();
+    for row in &query(pool, sql, &[&dids]).await? {
+        let did = rows::did(row, "user_did")?;
+        found.entry(did).or_default().push(read(row)?);
+    }
+    let shared = found.into_iter().map(|(did, rows)| (did, rows.into()));
+    Ok(shared.collect())
+}
+
+impl<T> fmt::Debug for Loader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loader")
+    }
+}
+
+/// As many sessions as a node may be asked to wake at once.
+const QUEUE_MAX: usize = 65_536;
+const BATCH_MAX: usize = 256;
