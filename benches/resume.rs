@@ -92,7 +92,11 @@ async fn populate(database: &Database, store: &Store) {
         let index = index / 3 * 3 % CONVOS;
         let message = NewMessage {
             convo: convo(index),
-            sender: account(if index == 0 { CONVOS / 3 - 1 } else { index / 3 - 1 }),
+            sender: account(if index == 0 {
+                CONVOS / 3 - 1
+            } else {
+                index / 3 - 1
+            }),
             message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
             epoch: Epoch::default(),
             ciphertext: Bytes::from(vec![7; 512]),

@@ -8,7 +8,7 @@
 //!    every membership change of its account.
 //! 2. It **reads** the account's memberships from the database. The reading is
 //!    younger than P0, and since memberships keep the places where they began and
-//!    ended, it tells the state at P0 exactly ([`Circle::as_of`]).
+//!    ended, it tells the state at P0 exactly ([`super::Circle::as_of`]).
 //! 3. It **attaches** with that reading when the hub is at P2. The changes noted
 //!    since P0 bring the state to P2; the hub subscribes the session to what that
 //!    is, opens its queue, and answers P2. Every event after P2 goes to the queue.
@@ -23,11 +23,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::circle::{Circle, Interval};
+use super::circle::Interval;
 use super::event::Event;
 use super::outbox::{Offer, Outbox};
 use super::recent::{Backlog, Recent};
-use super::topics::{Listener, SeatId, Topics};
+use super::seat::Seat;
+use super::topics::{SeatId, Topics};
 use crate::types::{ConvoId, Cursor, Did, Seq};
 use crate::wire::{Change, Route};
 
@@ -42,33 +43,6 @@ pub struct Board {
     seats_ever: u64,
     backlog_max: usize,
     tally: Tally,
-}
-
-/// One session.
-#[derive(Debug)]
-struct Seat {
-    did: Arc<Did>,
-    filter: Option<ConvoId>,
-    outbox: Arc<Outbox>,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// Between registering and attaching: what changed since.
-    Registered {
-        since: Seq,
-        changes: Vec<(Seq, ConvoId, Change)>,
-    },
-    /// Subscribed to these.
-    Attached { convos: Vec<Arc<ConvoId>> },
-}
-
-impl Seat {
-    /// Whose own news it hears: a session of one conversation hears only that.
-    fn owner(&self) -> Option<&Did> {
-        self.filter.is_none().then_some(&*self.did)
-    }
 }
 
 /// The answer to a session that attached or came back after an overflow.
@@ -124,16 +98,7 @@ impl Board {
         let did = known.map_or_else(|| Arc::new(did), |(did, _)| Arc::clone(did));
         let seats = self.by_account.entry(Arc::clone(&did)).or_default();
         seats.push(id);
-        let phase = Phase::Registered {
-            since: self.head.seq(),
-            changes: Vec::new(),
-        };
-        let seat = Seat {
-            did,
-            filter,
-            outbox,
-            phase,
-        };
+        let seat = Seat::new(id, (did, filter), outbox, self.head.seq());
         self.seats.insert(id, seat);
         id
     }
@@ -147,49 +112,24 @@ impl Board {
         after: Option<Seq>,
     ) -> Option<Attached> {
         let seat = self.seats.get_mut(&id)?;
-        let Phase::Registered { since, changes } = &mut seat.phase else {
-            return None;
-        };
-        if changes.len() >= CHANGES_MAX {
-            return None;
-        }
-        let mut circle = Circle::as_of(*since, reading);
-        for (at, convo, change) in changes.drain(..) {
-            circle.step(at, &convo, change);
-        }
-        circle.narrow(seat.filter.as_ref());
-        let listener = Listener {
-            seat: id,
-            outbox: Arc::clone(&seat.outbox),
-        };
-        let topics = &mut self.topics;
-        let convos: Vec<_> = circle
-            .present()
-            .map(|convo| topics.join(convo, listener.clone()))
-            .collect();
-        seat.outbox.open();
-        let attached = Attached {
+        let (circle, convos) = seat.attach(reading, &mut self.topics)?;
+        let backlog_max = self.backlog_max;
+        Some(Attached {
             through: self.head,
-            convos: convos.len(),
-            backlog: self
-                .recent
-                .backlog(seat.owner(), &circle, after, self.backlog_max),
-        };
-        seat.phase = Phase::Attached { convos };
-        Some(attached)
+            convos,
+            backlog: (self.recent).backlog(seat.owner(), &circle, after, backlog_max),
+        })
     }
 
     /// A session that overflowed and has written all it took is ready to listen
     /// again: it must read the database up to the answer.
     pub fn resume(&mut self, id: SeatId) -> Option<Attached> {
         let seat = self.seats.get(&id)?;
-        let Phase::Attached { convos } = &seat.phase else {
-            return None;
-        };
+        let convos = seat.convos()?.len();
         seat.outbox.open();
         Some(Attached {
             through: self.head,
-            convos: convos.len(),
+            convos,
             backlog: Backlog::InDatabase,
         })
     }
@@ -205,11 +145,7 @@ impl Board {
                 self.by_account.remove(&seat.did);
             }
         }
-        if let Phase::Attached { convos } = seat.phase {
-            for convo in convos {
-                self.topics.leave(&convo, id);
-            }
-        }
+        seat.leave(&mut self.topics);
     }
 
     /// Forgets the sessions whose goodbye did not get through.
@@ -224,10 +160,8 @@ impl Board {
     /// Whether this session may speak in a conversation.
     pub fn is_member(&self, id: SeatId, convo: &ConvoId) -> Option<&Did> {
         let seat = self.seats.get(&id)?;
-        match &seat.phase {
-            Phase::Attached { convos } if convos.iter().any(|c| **c == *convo) => Some(&seat.did),
-            Phase::Attached { .. } | Phase::Registered { .. } => None,
-        }
+        let is_in = seat.convos()?.iter().any(|known| **known == *convo);
+        is_in.then_some(&*seat.did)
     }
 
     /// The stream's next event. Whom to wake is added to `wakers`.
@@ -287,37 +221,9 @@ impl Board {
 
     /// Moves all sessions of an account into a conversation or out of it.
     fn move_account(&mut self, at: Seq, convo: &ConvoId, did: &Did, change: Change) {
-        let Some(ids) = self.by_account.get(did) else {
-            return;
-        };
-        for id in ids {
-            let Some(seat) = self.seats.get_mut(id) else {
-                continue;
-            };
-            match &mut seat.phase {
-                Phase::Registered { changes, .. } => {
-                    if changes.len() < CHANGES_MAX {
-                        changes.push((at, convo.clone(), change));
-                    }
-                }
-                Phase::Attached { convos } => {
-                    let known = convos.iter().position(|c| **c == *convo);
-                    let wanted = seat.filter.as_ref().is_none_or(|filter| filter == convo);
-                    match (change, known) {
-                        (Change::Joined, None) if wanted => {
-                            let listener = Listener {
-                                seat: *id,
-                                outbox: Arc::clone(&seat.outbox),
-                            };
-                            convos.push(self.topics.join(convo, listener));
-                        }
-                        (Change::Left, Some(index)) => {
-                            convos.swap_remove(index);
-                            self.topics.leave(convo, *id);
-                        }
-                        _ => {}
-                    }
-                }
+        for id in self.by_account.get(did).into_iter().flatten() {
+            if let Some(seat) = self.seats.get_mut(id) {
+                seat.change(at, convo, change, &mut self.topics);
             }
         }
     }
@@ -330,7 +236,3 @@ fn count(tally: &mut Tally, offer: Offer) {
         Offer::Gone | Offer::Shut => {}
     }
 }
-
-/// Membership changes of one account between registering and attaching, which
-/// takes milliseconds. Beyond, the session begins anew.
-const CHANGES_MAX: usize = 1024;

@@ -15,6 +15,7 @@ mod outbox;
 mod place;
 mod reading;
 mod recent;
+mod seat;
 mod sequence;
 mod settings;
 mod subscription;
