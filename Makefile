@@ -16,8 +16,8 @@ run: tools ## Serve on https://localhost:8443, with a private Postgres and a dev
 	$(CARGO) run --bin mls-relay
 
 demo: tools ## Watch two people and three devices exchange encrypted messages, and every one arrive
-	$(CARGO) build --bin mls-relay
-	$(CARGO) run --package mls-relay-loadtest --bin demo
+	$(CARGO) build --workspace --bins
+	"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
 test: tools ## Run every test, with real Postgres, TLS, sockets and MLS
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
