@@ -7,6 +7,7 @@ mod edge;
 mod events;
 mod limits;
 mod log;
+mod penalties;
 mod process;
 mod retention;
 mod session;
@@ -21,6 +22,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         edge::KEYS,
         auth::KEYS,
         limits::KEYS,
+        penalties::KEYS,
         calls::KEYS,
         session::KEYS,
         events::KEYS,

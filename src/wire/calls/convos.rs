@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Int, List, Sha256Hex, Text};
 use super::{Handshake, IdempotencyKey};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
+use crate::wire::{Int, List, Sha256Hex, Text};
 
 /// `createConvo`.
 #[derive(Clone, Debug, Deserialize)]

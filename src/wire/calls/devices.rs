@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Blob, List, Text};
 use super::KeyPackageInput;
 use crate::types::{CoarseTime, ConvoId, DeviceId};
+use crate::wire::{Blob, List, Text};
 
 /// `registerDevice`.
 #[derive(Clone, Debug, Deserialize)]

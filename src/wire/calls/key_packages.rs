@@ -5,9 +5,9 @@ use chrono::{DateTime, FixedOffset};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Blob, List, Sha256Hex, Text, TextBytesOut};
 use super::IdempotencyKey;
 use crate::types::{CipherSuite, DeviceId, Did};
+use crate::wire::{Blob, List, Sha256Hex, Text, TextBytesOut};
 
 /// A key package in a request: at most 65,536 characters of base64.
 pub type KeyPackageBytes = Blob<1, 49_152>;

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{List, Text};
 use super::{Handshake, IdempotencyKey, KeyPackageHash};
 use crate::types::{ConvoId, DeviceId, Did, Epoch};
+use crate::wire::{List, Text};
 
 /// `addMembers`.
 #[derive(Clone, Debug, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Text, TextBytesOut};
 use crate::types::{ConvoId, DeviceId};
+use crate::wire::{Text, TextBytesOut};
 
 /// `getWelcome`.
 #[derive(Clone, Debug, Deserialize)]
