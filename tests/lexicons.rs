@@ -41,22 +41,35 @@ const DECODERS: &[(&str, Decode)] = &[
     ("addMembers", body::<AddMembers>),
     ("confirmWelcome", body::<ConfirmWelcome>),
     ("createConvo", body::<CreateConvo>),
+    ("deleteDevice", body::<DeleteDevice>),
+    ("demoteAdmin", body::<ChangeRole>),
+    ("getAdminStats", query::<GetAdminStats>),
     ("getCommits", query::<GetCommits>),
     ("getConvos", query::<GetConvos>),
     ("getEpoch", query::<GetEpoch>),
+    ("getGroupInfo", query::<GetGroupInfo>),
     ("getKeyPackageStats", query::<GetKeyPackageStats>),
     ("getKeyPackages", query::<GetKeyPackages>),
     ("getMessages", query::<GetMessages>),
+    ("getOptInStatus", query::<GetOptInStatus>),
+    ("getReports", query::<GetReports>),
     ("getSubscriptionTicket", body::<GetSubscriptionTicket>),
     ("getWelcome", query::<GetWelcome>),
     ("leaveConvo", body::<LeaveConvo>),
     ("listDevices", query::<ListDevices>),
+    ("optIn", body::<OptInInput>),
+    ("optOut", body::<OptOutInput>),
+    ("promoteAdmin", body::<ChangeRole>),
     ("publishKeyPackage", body::<KeyPackageInput>),
     ("publishKeyPackages", body::<PublishKeyPackages>),
     ("registerDevice", body::<RegisterDevice>),
     ("removeMember", body::<RemoveMember>),
+    ("reportMember", body::<ReportMember>),
+    ("resolveReport", body::<ResolveReport>),
     ("sendMessage", body::<SendMessage>),
+    ("syncKeyPackages", body::<SyncKeyPackages>),
     ("updateCursor", body::<UpdateCursor>),
+    ("updateGroupInfo", body::<UpdateGroupInfo>),
 ];
 
 #[test]
@@ -145,7 +158,7 @@ fn sample(lexicons: &Lexicons, name: &str, schema: &Value) -> Value {
         "msgId" | "sinceMessage" => return json!("01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         "cursor" => return json!("17"),
         "deviceId" | "deviceUUID" => return json!("9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e5f"),
-        "hash" => return json!("ab".repeat(32)),
+        "hash" | "localHashe" => return json!("ab".repeat(32)),
         "cipherSuite" => return json!("MLS_128_DHKEMP256_AES128GCM_SHA256_P256"),
         "paddedSize" => return json!(1024),
         _ => {}
@@ -154,6 +167,7 @@ fn sample(lexicons: &Lexicons, name: &str, schema: &Value) -> Value {
     match schema["type"].as_str() {
         Some("string") => match schema["format"].as_str() {
             Some("did") => json!("did:plc:abc"),
+            None if schema["enum"].is_array() => schema["enum"][0].clone(),
             Some("datetime") => json!("2026-01-31T12:00:00.000Z"),
             _ => json!("AAAA"),
         },
@@ -185,6 +199,7 @@ fn forbidden(lexicons: &Lexicons, name: &str, schema: &Value, is_query: bool) ->
             bad.extend(bound("maxLength").map(|most| json!("A".repeat(most + 8))));
             bad.extend(bound("minLength").map(|_| json!("")));
             bad.extend((schema["format"] == "did").then(|| json!("plc:abc")));
+            bad.extend(schema["enum"].is_array().then(|| json!("nonsense")));
             bad.extend((schema["format"] == "datetime").then(|| json!("yesterday")));
         }
         Some("bytes") => {

@@ -10,13 +10,17 @@ use crate::wire::{XrpcError, XrpcStatus};
 /// not a member hears `ConvoNotFound`, as if there were no such conversation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
+    AlreadyAdmin,
     AlreadyMember,
+    AlreadyResolved,
     CannotRemoveSelf,
+    CannotReportSelf,
     Conflict,
     ConvoNotFound,
     DuplicatePublicKey,
     EpochMismatch { current: Epoch },
     ExpirationTooFar,
+    GroupInfoUnavailable,
     InvalidCursor,
     InvalidDid,
     InvalidEpochRange,
@@ -25,6 +29,9 @@ pub enum Refusal {
     MethodNotAllowed,
     MethodNotImplemented,
     NotAdmin,
+    NotAdminTarget,
+    NotAuthorized,
+    ReportNotFound,
     TargetNotMember,
     TooManyDevices,
     TooManyKeyPackages,
@@ -37,15 +44,26 @@ impl From<Refusal> for XrpcError {
     fn from(refusal: Refusal) -> Self {
         use XrpcStatus::{BadRequest, Conflict, Forbidden, MethodNotAllowed, NotFound};
         let (status, name, message) = match refusal {
+            Refusal::AlreadyAdmin => (BadRequest, "AlreadyAdmin", "The account is an admin."),
             Refusal::AlreadyMember => (
                 Conflict,
                 "AlreadyMember",
                 "A device that the Welcome is for is a member already.",
             ),
+            Refusal::AlreadyResolved => (
+                BadRequest,
+                "AlreadyResolved",
+                "Somebody has dealt with this report.",
+            ),
             Refusal::CannotRemoveSelf => (
                 BadRequest,
                 "CannotRemoveSelf",
                 "To go yourself, call leaveConvo.",
+            ),
+            Refusal::CannotReportSelf => (
+                BadRequest,
+                "CannotReportSelf",
+                "Nobody can report themselves.",
             ),
             Refusal::Conflict => (
                 Conflict,
@@ -70,6 +88,11 @@ impl From<Refusal> for XrpcError {
                 BadRequest,
                 "ExpirationTooFar",
                 "A key package may be kept for 90 days at most.",
+            ),
+            Refusal::GroupInfoUnavailable => (
+                NotFound,
+                "GroupInfoUnavailable",
+                "No member has left a GroupInfo here.",
             ),
             Refusal::InvalidCursor => (
                 BadRequest,
@@ -107,6 +130,19 @@ impl From<Refusal> for XrpcError {
                 "The relay does not implement this method.",
             ),
             Refusal::NotAdmin => (Forbidden, "NotAdmin", "Only an admin may do this."),
+            Refusal::NotAdminTarget => {
+                (BadRequest, "NotAdminTarget", "The account is not an admin.")
+            }
+            Refusal::NotAuthorized => (
+                Forbidden,
+                "NotAuthorized",
+                "Numbers are given for one conversation, to its admins.",
+            ),
+            Refusal::ReportNotFound => (
+                NotFound,
+                "ReportNotFound",
+                "There is no such report among your conversations'.",
+            ),
             Refusal::TargetNotMember => (
                 NotFound,
                 "NotMember",

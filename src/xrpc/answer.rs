@@ -1,27 +1,19 @@
-//! Pure. Answers that are JSON.
+//! Pure. Answers on their way out.
 
 use http::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use serde::Serialize;
 
 use crate::types::Kind;
-use crate::wire::{Body, XrpcError, XrpcStatus, full};
+use crate::wire::{Body, full};
 
-/// 200 with a value as JSON.
-pub(super) fn json_response<T: Serialize>(value: &T) -> Result<Response<Body>, XrpcError> {
-    let bytes = serde_json::to_vec(value).map_err(|_| {
-        XrpcError::new(
-            XrpcStatus::Internal,
-            "InternalServerError",
-            "The relay made a mistake.",
-        )
-    })?;
-    let mut response = Response::new(full(bytes));
+/// 200 with JSON.
+pub(super) fn json_response(json: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(full(json));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // What one account was told is nobody else's.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// Says which verb the call wants.

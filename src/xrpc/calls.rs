@@ -6,19 +6,20 @@ use chrono::Utc;
 use http::header::HeaderMap;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
 
+use super::Settings;
 use super::answer::{allow, json_response};
-use super::body::{Bodies, ReadBody};
+use super::body::Bodies;
 use super::context::Context;
-use super::{Settings, convos, devices, key_packages, membership, messages, tickets, welcomes};
+use super::dispatch::{self, Answer};
+use super::once::{Attempt, once};
 use crate::auth::Authenticator;
 use crate::limits::{Decision, Limits};
 use crate::refusal::Refusal;
 use crate::runtime::Live;
 use crate::store::Store;
 use crate::types::{ClientIp, Kind, Nsid};
-use crate::wire::{Body, XrpcError, decode_body, decode_query};
+use crate::wire::{Body, XrpcError};
 
 /// Every call that is a request and an answer. Clones share everything.
 #[derive(Clone)]
@@ -89,7 +90,7 @@ impl Calls {
         client: ClientIp,
         quota: &mut Option<Decision>,
     ) -> Result<Response<Body>, XrpcError> {
-        if !is_implemented(call) {
+        if !dispatch::serves(call) {
             return Err(Refusal::MethodNotImplemented.into());
         }
         let wanted = match call.kind() {
@@ -122,18 +123,18 @@ impl Calls {
             headers: parts.headers,
             body,
         };
-        match call.kind() {
-            Kind::Query => answer_query(call, &admitted).await,
-            Kind::Procedure | Kind::Subscription => self.answer_procedure(call, admitted).await,
-        }
+        let answer = match call.kind() {
+            Kind::Query => {
+                let query = admitted.query.as_deref();
+                dispatch::query(call, &admitted.cx, query).await
+            }
+            Kind::Procedure | Kind::Subscription => self.procedure(call, admitted).await,
+        };
+        answer.map(json_response)
     }
 
-    async fn answer_procedure(
-        &self,
-        call: Nsid,
-        admitted: Admitted<'_>,
-    ) -> Result<Response<Body>, XrpcError> {
-        let cx = admitted.cx;
+    async fn procedure(&self, call: Nsid, admitted: Admitted<'_>) -> Answer {
+        let cx = &admitted.cx;
         let bytes_max = match call {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,
@@ -143,86 +144,15 @@ impl Calls {
             .bodies
             .read(&admitted.headers, admitted.body, bytes_max, timeout)
             .await?;
-        match call {
-            Nsid::AddMembers => json_response(&membership::add(&cx, input(&body)?).await?),
-            Nsid::ConfirmWelcome => json_response(&welcomes::confirm(&cx, input(&body)?).await?),
-            Nsid::CreateConvo => json_response(&convos::create(&cx, input(&body)?).await?),
-            Nsid::GetSubscriptionTicket => {
-                json_response(&tickets::subscription(&cx, input(&body)?).await?)
-            }
-            Nsid::LeaveConvo => json_response(&membership::leave(&cx, input(&body)?).await?),
-            Nsid::PublishKeyPackage => {
-                json_response(&key_packages::publish_one(&cx, input(&body)?).await?)
-            }
-            Nsid::PublishKeyPackages => {
-                json_response(&key_packages::publish_many(&cx, input(&body)?).await?)
-            }
-            Nsid::RegisterDevice => json_response(&devices::register(&cx, input(&body)?).await?),
-            Nsid::RemoveMember => json_response(&membership::remove(&cx, input(&body)?).await?),
-            Nsid::SendMessage => json_response(&messages::send(&cx, input(&body)?).await?),
-            Nsid::UpdateCursor => {
-                json_response(&messages::update_cursor(&cx, input(&body)?).await?)
-            }
-            _ => Err(Refusal::MethodNotImplemented.into()),
+        let run = dispatch::procedure(call, cx, &body.bytes);
+        match Attempt::of(call, cx.did(), &body.bytes) {
+            Some(attempt) => once(cx, &attempt, run).await,
+            None => run.await,
         }
-    }
-}
-
-async fn answer_query(call: Nsid, admitted: &Admitted<'_>) -> Result<Response<Body>, XrpcError> {
-    let (cx, query) = (&admitted.cx, admitted.query.as_deref());
-    match call {
-        Nsid::GetCommits => json_response(&messages::commits(cx, params(query)?).await?),
-        Nsid::GetConvos => json_response(&convos::list(cx, params(query)?).await?),
-        Nsid::GetEpoch => json_response(&convos::epoch(cx, params(query)?).await?),
-        Nsid::GetKeyPackageStats => json_response(&key_packages::stats(cx, params(query)?).await?),
-        Nsid::GetKeyPackages => json_response(&key_packages::claim(cx, params(query)?).await?),
-        Nsid::GetMessages => json_response(&messages::page(cx, params(query)?).await?),
-        Nsid::GetWelcome => json_response(&welcomes::fetch(cx, params(query)?).await?),
-        Nsid::ListDevices => json_response(&devices::list(cx, params(query)?).await?),
-        _ => Err(Refusal::MethodNotImplemented.into()),
     }
 }
 
 fn unix_now() -> Duration {
     let millis = Utc::now().timestamp_millis();
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
-}
-
-/// The calls that the two matches above know.
-fn is_implemented(call: Nsid) -> bool {
-    matches!(
-        call,
-        Nsid::AddMembers
-            | Nsid::ConfirmWelcome
-            | Nsid::CreateConvo
-            | Nsid::GetCommits
-            | Nsid::GetConvos
-            | Nsid::GetEpoch
-            | Nsid::GetKeyPackageStats
-            | Nsid::GetKeyPackages
-            | Nsid::GetMessages
-            | Nsid::GetSubscriptionTicket
-            | Nsid::GetWelcome
-            | Nsid::LeaveConvo
-            | Nsid::ListDevices
-            | Nsid::PublishKeyPackage
-            | Nsid::PublishKeyPackages
-            | Nsid::RegisterDevice
-            | Nsid::RemoveMember
-            | Nsid::SendMessage
-            | Nsid::UpdateCursor
-    )
-}
-
-/// The input of a procedure. No body at all is an empty object: what is missing
-/// is then named.
-fn input<T: DeserializeOwned>(body: &ReadBody) -> Result<T, XrpcError> {
-    if body.bytes.is_empty() {
-        return decode_body(b"{}");
-    }
-    decode_body(&body.bytes)
-}
-
-fn params<T: DeserializeOwned>(query: Option<&str>) -> Result<T, XrpcError> {
-    decode_query(query)
 }

@@ -1,4 +1,4 @@
-//! registerDevice, listDevices.
+//! registerDevice, listDevices, deleteDevice.
 
 use super::context::Context;
 use super::key_packages::at_index;
@@ -8,7 +8,7 @@ use crate::store::NewDevice;
 use crate::types::DeviceId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{
-    DeviceView, Devices, ListDevices, RegisterDevice, Registered, device_did,
+    DeleteDevice, Deleted, DeviceView, Devices, ListDevices, RegisterDevice, Registered, device_did,
 };
 
 /// Registers a device with its first key packages, or registers it anew.
@@ -65,5 +65,15 @@ pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, Xr
                 key_package_count: device.key_packages,
             })
             .collect(),
+    })
+}
+
+/// Ends one of the caller's own devices.
+pub(super) async fn delete(cx: &Context<'_>, input: DeleteDevice) -> Result<Deleted, XrpcError> {
+    let gone = cx.store.delete_device(cx.did(), &input.device_id).await?;
+    Ok(Deleted {
+        deleted: gone.is_some(),
+        key_packages_deleted: gone.map_or(0, |gone| gone.key_packages),
+        conversations_left: gone.map_or(0, |gone| gone.conversations),
     })
 }

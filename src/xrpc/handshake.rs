@@ -6,7 +6,7 @@ use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};
 use crate::store::{Joining, NewCommit};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
 use crate::wire::calls::{Handshake, KeyPackageHash};
-use crate::wire::{XrpcError, invalid};
+use crate::wire::{XrpcError, XrpcStatus, invalid};
 
 /// A commit that was read: what to store, and whom it adds if that is in the clear.
 #[derive(Debug)]
@@ -153,7 +153,10 @@ pub(super) fn group_info(
     let Some(info) = info else {
         return Ok(None);
     };
-    let fault = |what: &str| invalid("groupInfo", what);
+    let fault = |what: &str| {
+        let message = format!("groupInfo: {what}");
+        XrpcError::new(XrpcStatus::BadRequest, "InvalidGroupInfo", message)
+    };
     let read = GroupInfo::parse(info.as_slice()).map_err(|error| fault(&error.to_string()))?;
     if !is_group(convo, read.group_id) {
         return Err(fault("must be for this conversation's group"));

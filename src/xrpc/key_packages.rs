@@ -1,4 +1,5 @@
-//! publishKeyPackage, publishKeyPackages, getKeyPackages, getKeyPackageStats.
+//! publishKeyPackage, publishKeyPackages, getKeyPackages, getKeyPackageStats,
+//! syncKeyPackages.
 
 use super::context::Context;
 use super::packages::{Accepted, Intake};
@@ -7,7 +8,8 @@ use crate::store::ClaimedKeyPackage;
 use crate::types::{CipherSuite, CoarseTime};
 use crate::wire::calls::{
     GetKeyPackageStats, GetKeyPackages, KeyPackageInput, KeyPackageRef, KeyPackageStatsView,
-    KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats,
+    KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats, SyncKeyPackages,
+    SyncedKeyPackagesView,
 };
 use crate::wire::{Sha256Hex, TextBytesOut, XrpcError, invalid};
 
@@ -139,6 +141,33 @@ pub(super) async fn stats(
         oldest_expires_in: oldest.map(|at| in_words(at, cx.now_coarse())),
         by_cipher_suite: input.cipher_suite.is_none().then_some(by_suite),
     })
+}
+
+/// Drops the packages that a device has lost the keys of.
+pub(super) async fn sync(
+    cx: &Context<'_>,
+    input: SyncKeyPackages,
+) -> Result<SyncedKeyPackagesView, XrpcError> {
+    let hashes = input.local_hashes.into_vec();
+    let hashes: Vec<_> = hashes.iter().map(|hash| hash.0.to_vec()).collect();
+    let synced = cx
+        .store
+        .sync_key_packages(cx.did(), &input.device_id, &hashes)
+        .await?;
+    let (kept, dropped) = (in_hex(synced.kept), in_hex(synced.dropped));
+    Ok(SyncedKeyPackagesView {
+        remaining_available: count(kept.len()),
+        server_hashes: kept,
+        orphaned_count: count(dropped.len()),
+        deleted_count: count(dropped.len()),
+        orphaned_hashes: dropped,
+        device_id: input.device_id,
+    })
+}
+
+fn in_hex(hashes: Vec<Vec<u8>>) -> Vec<Sha256Hex> {
+    let whole = hashes.into_iter().filter_map(|hash| hash.try_into().ok());
+    whole.map(Sha256Hex).collect()
 }
 
 /// Pure. "23d 4h" until a time.

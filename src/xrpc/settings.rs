@@ -21,6 +21,10 @@ pub struct Settings {
     pub key_package_life_max: Duration,
     /// Below this many unclaimed key packages a device should publish more.
     pub key_packages_low: u32,
+    /// How long the answer to a call with an idempotency key is kept.
+    pub idempotency_keep: Duration,
+    /// How long such a call may run before another attempt may take its place.
+    pub idempotency_lease: Duration,
     /// Where clients open streams, if that is not where they call.
     pub stream_endpoint: Option<String>,
 }
@@ -36,6 +40,8 @@ impl Default for Settings {
             key_packages_max: 200,
             key_package_life_max: Duration::from_secs(90 * 24 * 60 * 60),
             key_packages_low: 5,
+            idempotency_keep: Duration::from_secs(24 * 60 * 60),
+            idempotency_lease: Duration::from_secs(60),
             stream_endpoint: None,
         }
     }

@@ -229,6 +229,10 @@ fn check_string(schema: &Value, path: &str, value: &Value, faults: &mut Vec<Stri
     if !good {
         faults.push(format!("{path}: is not of its format"));
     }
+    let closed = schema["enum"].as_array();
+    if closed.is_some_and(|allowed| !allowed.contains(value)) {
+        faults.push(format!("{path}: is none of the allowed values"));
+    }
 }
 
 fn check_bytes(schema: &Value, path: &str, value: &Value, faults: &mut Vec<String>) {

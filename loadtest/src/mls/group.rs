@@ -81,6 +81,16 @@ impl Group {
         members.map(|member| identity(&member.credential)).collect()
     }
 
+    /// What others need to join by an external commit.
+    pub fn group_info(&self) -> Result<Vec<u8>, MlsError> {
+        let crypto = self.device.provider.crypto();
+        let info = self
+            .mls
+            .export_group_info(crypto, &self.device.signer, true)
+            .map_err(MlsError::at("export the group's info"))?;
+        serialize(&info)
+    }
+
     /// Stages a commit that adds the owners of these key packages.
     pub fn add(&mut self, key_packages: &[Vec<u8>]) -> Result<Commit, MlsError> {
         let key_packages = key_packages

@@ -1,4 +1,4 @@
-//! Pure. registerDevice, listDevices.
+//! Pure. registerDevice, listDevices, deleteDevice.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,4 +47,20 @@ pub struct DeviceView {
     pub last_seen_at: CoarseTime,
     pub registered_at: CoarseTime,
     pub key_package_count: u64,
+}
+
+/// `deleteDevice`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteDevice {
+    pub device_id: DeviceId,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    pub deleted: bool,
+    pub key_packages_deleted: u64,
+    /// Conversations that the device was in; others must still commit its removal.
+    pub conversations_left: u64,
 }

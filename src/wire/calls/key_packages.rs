@@ -1,5 +1,5 @@
 //! Pure. publishKeyPackage, publishKeyPackages, getKeyPackages,
-//! getKeyPackageStats.
+//! getKeyPackageStats, syncKeyPackages.
 
 use chrono::{DateTime, FixedOffset};
 use serde::de::{self, Deserializer};
@@ -127,4 +127,25 @@ pub struct SuiteStats {
     pub cipher_suite: CipherSuite,
     pub available: u64,
     pub consumed: u64,
+}
+
+/// `syncKeyPackages`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SyncKeyPackages {
+    /// The packages whose private keys the device still has.
+    pub local_hashes: List<Sha256Hex, 0, 200>,
+    pub device_id: DeviceId,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncedKeyPackagesView {
+    /// Unclaimed packages that the relay keeps of the device now.
+    pub server_hashes: Vec<Sha256Hex>,
+    pub orphaned_count: u64,
+    pub deleted_count: u64,
+    pub orphaned_hashes: Vec<Sha256Hex>,
+    pub remaining_available: u64,
+    pub device_id: DeviceId,
 }

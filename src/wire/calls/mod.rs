@@ -1,19 +1,27 @@
 //! Pure. What each call takes and gives: the lexicons of `lexicons/`, as types.
 
+mod consent;
 mod convos;
 mod devices;
+mod group_info;
 mod key_packages;
 mod membership;
 mod messages;
+mod reports;
+mod roles;
 mod subscription;
 mod tickets;
 mod welcomes;
 
+pub use consent::*;
 pub use convos::*;
 pub use devices::*;
+pub use group_info::*;
 pub use key_packages::*;
 pub use membership::*;
 pub use messages::*;
+pub use reports::*;
+pub use roles::*;
 pub use subscription::*;
 pub use tickets::*;
 pub use welcomes::*;

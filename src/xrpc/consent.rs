@@ -1,0 +1,40 @@
+//! optIn, optOut, getOptInStatus.
+
+use super::context::Context;
+use crate::wire::XrpcError;
+use crate::wire::calls::{
+    GetOptInStatus, OptInInput, OptInStatus, OptInStatuses, OptOutInput, OptedIn, Success,
+};
+
+pub(super) async fn opt_in(cx: &Context<'_>, _: OptInInput) -> Result<OptedIn, XrpcError> {
+    Ok(OptedIn {
+        opted_in: true,
+        opted_in_at: cx.store.opt_in(cx.did()).await?,
+    })
+}
+
+pub(super) async fn opt_out(cx: &Context<'_>, _: OptOutInput) -> Result<Success, XrpcError> {
+    Ok(Success {
+        success: cx.store.opt_out(cx.did()).await?,
+    })
+}
+
+/// Who of these accounts has opted in, in the order of the question.
+pub(super) async fn status(
+    cx: &Context<'_>,
+    input: GetOptInStatus,
+) -> Result<OptInStatuses, XrpcError> {
+    let dids = input.dids.into_vec();
+    let opted = cx.store.opt_ins(&dids).await?;
+    let statuses = dids.into_iter().map(|did| {
+        let since = opted.iter().find(|opted| opted.user == did);
+        OptInStatus {
+            opted_in: since.is_some(),
+            opted_in_at: since.map(|opted| opted.opted_in_at),
+            did,
+        }
+    });
+    Ok(OptInStatuses {
+        statuses: statuses.collect(),
+    })
+}

@@ -1,0 +1,146 @@
+//! reportMember, getReports, resolveReport, getAdminStats: reports are ciphertext
+//! for the admins of one conversation.
+
+use super::context::Context;
+use crate::refusal::Refusal;
+use crate::store::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
+use crate::types::{CoarseTime, ConvoId};
+use crate::wire::calls::{
+    AdminStats, CategoryCounts, GetAdminStats, GetReports, Okay, ReportCounts, ReportMember,
+    ReportView, Reported, Reports, ResolveReport, StatusFilter,
+};
+use crate::wire::{BytesOut, XrpcError};
+
+pub(super) async fn report(cx: &Context<'_>, input: ReportMember) -> Result<Reported, XrpcError> {
+    cx.standing(&input.convo_id).await?;
+    if input.reported_did == *cx.did() {
+        return Err(Refusal::CannotReportSelf.into());
+    }
+    let target = cx
+        .store
+        .standing(&input.convo_id, &input.reported_did)
+        .await?;
+    if target.is_none() {
+        return Err(Refusal::TargetNotMember.into());
+    }
+    let ids = input.message_ids.into_vec();
+    let new = NewReport {
+        report_id: uuid::Uuid::new_v4().to_string(),
+        convo: input.convo_id,
+        reporter: cx.did().clone(),
+        reported: input.reported_did,
+        category: input.category.name(),
+        encrypted_content: input.encrypted_content.as_slice().to_vec(),
+        message_ids: ids.into_iter().map(|id| id.into_string()).collect(),
+    };
+    let submitted_at = cx.store.add_report(&new).await?;
+    Ok(Reported {
+        report_id: new.report_id,
+        submitted_at,
+    })
+}
+
+/// The conversation's reports, newest first, for its admins.
+pub(super) async fn list(cx: &Context<'_>, input: GetReports) -> Result<Reports, XrpcError> {
+    must_be_admin(cx, &input.convo_id).await?;
+    let status = input.status.map(|status| match status {
+        StatusFilter::Pending => ReportStatus::Pending,
+        StatusFilter::Resolved => ReportStatus::Resolved,
+        StatusFilter::Dismissed => ReportStatus::Dismissed,
+    });
+    let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // One more than asked for tells whether there is a next page.
+    let asked = u32::try_from(limit + 1).unwrap_or(u32::MAX);
+    let after = input.cursor.as_ref().map(|cursor| cursor.as_str());
+    let mut found = cx
+        .store
+        .reports(&input.convo_id, status, after, asked)
+        .await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let cursor = found
+        .last()
+        .filter(|_| more)
+        .map(|last| last.report_id.clone());
+    Ok(Reports {
+        reports: found.into_iter().map(view).collect(),
+        cursor,
+    })
+}
+
+pub(super) async fn resolve(cx: &Context<'_>, input: ResolveReport) -> Result<Okay, XrpcError> {
+    let notes = input.notes.as_ref().map(|notes| notes.as_str());
+    let (id, action) = (input.report_id.as_str(), input.action.name());
+    let outcome = cx.store.resolve_report(id, cx.did(), action, notes).await?;
+    Err(match outcome {
+        ResolveOutcome::Done => return Ok(Okay { ok: true }),
+        ResolveOutcome::AlreadyResolved => Refusal::AlreadyResolved,
+        ResolveOutcome::NotAdmin => Refusal::NotAdmin,
+        ResolveOutcome::NotFound => Refusal::ReportNotFound,
+    }
+    .into())
+}
+
+/// Counts for the admins of one conversation; nobody hears of all together.
+pub(super) async fn stats(cx: &Context<'_>, input: GetAdminStats) -> Result<AdminStats, XrpcError> {
+    let convo_id = input.convo_id.ok_or(Refusal::NotAuthorized)?;
+    must_be_admin(cx, &convo_id).await?;
+    let since = input
+        .since
+        .map(|since| CoarseTime::from_unix_seconds(since.unix_seconds()));
+    let stats = cx.store.report_stats(&convo_id, since).await?;
+    Ok(AdminStats {
+        stats: counts(&stats),
+        generated_at: cx.now_coarse(),
+        convo_id,
+    })
+}
+
+async fn must_be_admin(cx: &Context<'_>, convo: &ConvoId) -> Result<(), XrpcError> {
+    if cx.standing(convo).await?.is_admin {
+        Ok(())
+    } else {
+        Err(Refusal::NotAdmin.into())
+    }
+}
+
+fn view(report: Report) -> ReportView {
+    ReportView {
+        id: report.report_id,
+        reporter_did: report.reporter,
+        reported_did: report.reported,
+        encrypted_content: BytesOut(report.encrypted_content.into()),
+        created_at: report.created_at,
+        status: report.status.name(),
+        resolved_by: report.resolved_by,
+        resolved_at: report.resolved_at,
+    }
+}
+
+fn counts(stats: &ReportStats) -> ReportCounts {
+    let mut by_category = CategoryCounts::default();
+    for (category, count) in &stats.by_category {
+        let place = match category.as_str() {
+            "harassment" => &mut by_category.harassment,
+            "spam" => &mut by_category.spam,
+            "hate_speech" => &mut by_category.hate_speech,
+            "violence" => &mut by_category.violence,
+            "sexual_content" => &mut by_category.sexual_content,
+            "impersonation" => &mut by_category.impersonation,
+            "privacy_violation" => &mut by_category.privacy_violation,
+            _ => &mut by_category.other_category,
+        };
+        *place += count;
+    }
+    ReportCounts {
+        total_reports: stats.pending + stats.resolved,
+        pending_reports: stats.pending,
+        resolved_reports: stats.resolved,
+        total_removals: stats.removals,
+        reports_by_category: by_category,
+        average_resolution_time_hours: stats.mean_hours,
+    }
+}
+
+const PAGE_DEFAULT: u64 = 50;
