@@ -1,0 +1,265 @@
+//! No log line and no metric holds an identity, whatever is called, however it ends,
+//! and however much is logged: our own code and its dependencies at `trace`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "support/database.rs"]
+mod database;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use database::Database;
+use mls_relay::types::{CoarseTime, Kind, MessageId, Nsid};
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::frame::Framing;
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::phone::Phone;
+use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use mls_relay_loadtest::subscription::Subscribe;
+use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const SERVICE_DID: &str = "did:web:relay.test";
+/// Stands wherever a stranger can put text of its own choice.
+const MARK: &str = "planted0mark0of0a0stranger";
+
+/// Everything that may not appear, in any of its spellings.
+#[derive(Default)]
+struct Secrets(Vec<(String, String)>);
+
+impl Secrets {
+    fn add(&mut self, what: &str, text: &str) {
+        let mut spellings = vec![
+            text.to_owned(),
+            text.bytes().map(|b| format!("{b:02x}")).collect(),
+            text.replace(':', "%3A").replace('#', "%23"),
+            text.replace(':', "%3a").replace('#', "%23"),
+        ];
+        // Inside a longer base64 text it may begin at any of three places.
+        for shift in 0..3 {
+            let padded = format!("{}{text}", "x".repeat(shift));
+            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                let encoded = engine.encode(&padded);
+                // Its ends depend on what stands beside it.
+                spellings.push(encoded[4..encoded.len() - 4].to_owned());
+            }
+        }
+        spellings.retain(|spelling| spelling.len() >= 8);
+        self.0
+            .extend(spellings.into_iter().map(|s| (what.to_owned(), s)));
+    }
+
+    fn found_in(&self, text: &str) -> Vec<String> {
+        let hits = self
+            .0
+            .iter()
+            .filter(|(_, spelling)| text.contains(spelling.as_str()));
+        hits.map(|(what, spelling)| format!("{what} as {spelling}"))
+            .collect()
+    }
+}
+
+/// One raw request; the answer's bytes.
+async fn raw(relay: &Relay, request: &str) -> String {
+    let mut stream = relay.connect(&[b"http/1.1"]).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A relay that refuses may close without a TLS goodbye.
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Every call with every kind of bad credential and bad input.
+async fn call_badly(relay: &Relay, account: &Account, convo: &str, secrets: &mut Secrets) {
+    for call in Nsid::ALL {
+        let (verb, target) = match call.kind() {
+            Kind::Procedure => ("POST", String::new()),
+            Kind::Query | Kind::Subscription => (
+                "GET",
+                format!("?convoId={convo}&dids={}&{MARK}={MARK}", account.did()),
+            ),
+        };
+        let good = account
+            .service_token(SERVICE_DID, call.as_str(), Duration::from_secs(60))
+            .unwrap();
+        let expired = account
+            .sign_token(
+                &serde_json::json!({"typ": "JWT", "alg": account.key().alg()}),
+                &serde_json::json!({"iss": account.did(), "aud": SERVICE_DID, "exp": 1, "lxm": call.as_str(), "jti": MARK}),
+            )
+            .unwrap();
+        for token in [
+            &good,
+            &good,
+            &expired,
+            &format!("{}x", &good[..good.len() - 9]),
+        ] {
+            secrets.add("a token", token);
+            let body = format!(
+                r#"{{"convoId":"{convo}","targetDid":"{}","{MARK}":"{MARK}"}}"#,
+                account.did()
+            );
+            let answer = raw(
+                relay,
+                &format!(
+                    "{verb} /xrpc/{}{target} HTTP/1.1\r\nhost: {MARK}.test\r\nuser-agent: {MARK}\r\n\
+                     authorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+                     content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    call.as_str(),
+                    body.len(),
+                ),
+            )
+            .await;
+            assert!(
+                answer.starts_with("HTTP/1.1 "),
+                "no answer to {}",
+                call.name()
+            );
+        }
+    }
+}
+
+async fn metrics(relay: &RelayProcess) -> String {
+    let mut stream = tokio::net::TcpStream::connect(relay.admin()).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_line_and_no_metric_holds_an_identity() {
+    let mut database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let mut environment = vec![
+        ("DATABASE_URL".to_owned(), database.url()),
+        ("RUST_LOG".to_owned(), "trace".to_owned()),
+        ("LOG_FORMAT".to_owned(), "json".to_owned()),
+    ];
+    for limit in [
+        "RATE_LIMIT_IP_PER_MINUTE",
+        "RATE_LIMIT_DID_DEFAULT",
+        "PENALTY_STRIKES",
+        "VERIFICATIONS_PER_MINUTE",
+        "CONNECTIONS_PER_IP_PER_SECOND",
+    ] {
+        environment.push((limit.to_owned(), "10000".to_owned()));
+    }
+    let process = RelayProcess::start(&RelayOptions {
+        binary: env!("CARGO_BIN_EXE_mls-relay").into(),
+        service_did: SERVICE_DID.to_owned(),
+        plc_url: directory.url(),
+        environment,
+    })
+    .await
+    .unwrap();
+    let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+    let relay = Arc::new(relay);
+    let mut secrets = Secrets::default();
+    secrets.add("a planted text", MARK);
+
+    // Good calls: two people, a group, messages both ways, a subscription.
+    let accounts: Vec<Arc<Account>> = [Curve::P256, Curve::Secp256k1]
+        .map(|curve| Arc::new(Account::generate(curve).unwrap()))
+        .into();
+    let mut phones = Vec::new();
+    for account in &accounts {
+        directory.publish(account);
+        secrets.add("an account", account.did());
+        let client = XrpcClient::new(relay.clone(), account.clone(), HttpVersion::One);
+        let phone = Phone::new(MARK, client).unwrap();
+        secrets.add("a device", phone.identity().split_once('#').unwrap().1);
+        phone.register().await.unwrap();
+        phone.publish_key_packages(2).await.unwrap();
+        phones.push(phone);
+    }
+    let [alice, bob] = phones.as_mut_slice() else {
+        unreachable!()
+    };
+    let convo = alice.create_conversation(&[bob.did()]).await.unwrap();
+    secrets.add("a conversation", &convo);
+    bob.join(&convo).await.unwrap();
+    for framing in [Framing::DagCbor, Framing::Json] {
+        let wanted = Subscribe {
+            framing,
+            cursor: Some("0".to_owned()),
+            convo: Some(convo.clone()),
+        };
+        let mut stream = bob.subscribe(wanted).await.unwrap();
+        let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
+        secrets.add("a message", id.expose());
+        alice
+            .send(id.expose(), MARK.as_bytes(), &mut Vec::new())
+            .await
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            assert!(Instant::now() < deadline, "the message did not come");
+            let event = stream.next().await.unwrap().unwrap();
+            if let Some(cursor) = event.body.cursor.as_deref().filter(|_| event.is_durable()) {
+                secrets.add("a cursor", cursor);
+            }
+            if event.body.message_id.as_deref() == Some(id.expose()) {
+                break;
+            }
+        }
+        stream.close().await.unwrap();
+    }
+    let mut read = Vec::new();
+    bob.read_on(&mut read).await.unwrap();
+    assert!(!read.is_empty());
+
+    // Bad calls, and calls while Postgres is away.
+    call_badly(&relay, &accounts[0], &convo, &mut secrets).await;
+    database.down("immediate");
+    let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
+    secrets.add("a message", id.expose());
+    assert!(
+        alice
+            .send(id.expose(), b"lost", &mut Vec::new())
+            .await
+            .is_err()
+    );
+    database.up().await;
+
+    let log = process.said();
+    let lines = log.lines().filter(|line| line.starts_with('{')).count();
+    // An audit of nothing proves nothing: the outage at least must be in it.
+    assert!(lines > 5, "only {lines} lines were logged");
+    let found = secrets.found_in(&log);
+    assert!(found.is_empty(), "the log holds {found:?}");
+    let metrics = metrics(&process).await;
+    assert!(metrics.contains("relay_auth_checks_total"));
+    let found = secrets.found_in(&metrics);
+    assert!(found.is_empty(), "metrics hold {found:?}");
+    // The peer's address is in no line but the one that says where we listen.
+    let addressed = log
+        .lines()
+        .filter(|line| line.starts_with('{') && line.contains("127.0.0.1"));
+    let addressed: Vec<_> = addressed.collect();
+    assert!(addressed.is_empty(), "an address is logged: {addressed:?}");
+}
+
+#[test]
+fn the_audit_finds_what_it_looks_for() {
+    let mut secrets = Secrets::default();
+    secrets.add("an account", "did:plc:abcdefghijklmnop");
+    for leak in [
+        "caller did:plc:abcdefghijklmnop called".to_owned(),
+        "did%3Aplc%3Aabcdefghijklmnop".to_owned(),
+        format!(
+            "{{\"jwt\":\"{}\"}}",
+            URL_SAFE_NO_PAD.encode(r#"{"iss":"did:plc:abcdefghijklmnop"}"#)
+        ),
+        "6469643a706c633a6162636465666768696a6b6c6d6e6f70".to_owned(),
+    ] {
+        assert!(!secrets.found_in(&leak).is_empty(), "{leak}");
+    }
+    assert!(secrets.found_in("Did(~)").is_empty());
+}
