@@ -20,6 +20,18 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+/// What the relay gets of our own environment. A setting that an operator has in
+/// the shell is meant for another relay.
+const KEPT: [&str; 7] = [
+    "HOME",
+    "LANG",
+    "PATH",
+    "RELAY_PG_BIN",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "TMPDIR",
+];
+
 /// `initdb` on a busy machine takes a while.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -84,9 +96,8 @@ impl RelayProcess {
         let child = Command::new(&options.binary)
             .arg("serve")
             .current_dir(directory.path())
-            .env_remove("DATABASE_URL")
-            .env_remove("TLS_CERT")
-            .env_remove("TLS_KEY")
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)))
             .env("RELAY_LISTEN", public.to_string())
             .env("RELAY_ADMIN_LISTEN", admin.to_string())
             .env("SERVICE_DID", &options.service_did)

@@ -67,6 +67,12 @@ impl Screen {
         self.line(&format!("  {mark} {text}"));
     }
 
+    /// What one should know to read what is above.
+    pub fn note(&mut self, text: &str) {
+        let text = self.paint("2", text);
+        self.line(&format!("  {text}\n"));
+    }
+
     /// Shows how far we are, over the last time it was shown.
     pub fn progress(&mut self, progress: Progress<'_>) {
         let Progress {

@@ -151,6 +151,10 @@ impl Story<'_> {
         self.screen.heading("What everyone has seen");
         let rows = self.cast.referee.rows();
         self.screen.table(&rows);
+        self.screen.note(
+            "Latency is from when a message should have left until it was decrypted. That of\n  \
+             Bob's phone includes the times it was away.",
+        );
 
         let mut clean = rows.iter().all(super::referee::Row::is_clean);
         let resumed = rows.get(BOBS_PHONE).map_or(0, |row| row.resumed);
