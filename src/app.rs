@@ -17,10 +17,10 @@ use crate::edge::{
     self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Probe, Routes,
 };
 use crate::events::Hub;
-use crate::limits::{Clock, Limits};
+use crate::limits::{self, Clock, Limits};
 use crate::postgres::{PostgresError, Private};
 use crate::retention::Retention;
-use crate::runtime::{Backoff, Drained, Shutdown};
+use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -62,6 +62,7 @@ pub struct App {
 impl App {
     /// Binds, builds and begins to serve.
     pub async fn start(config: Config, metrics: Metrics) -> Result<Self, AppError> {
+        check_descriptors(&config.limits);
         // 1. Bind first: a taken port should fail before anything is started.
         let edge = Edge::bind(config.edge.clone())?;
         let admin = Admin::bind(config.edge.admin_listen)?;
@@ -186,6 +187,19 @@ async fn serve(
     Ok(health)
 }
 
+/// A limit that the system ends before we do is no limit.
+fn check_descriptors(limits: &limits::Settings) {
+    let most = raise_descriptor_limit();
+    let wanted = u64::from(limits.connections.total) + DESCRIPTORS_BESIDE;
+    if most < wanted {
+        tracing::warn!(
+            most,
+            wanted,
+            "the open-files limit is below limits.connections_total"
+        );
+    }
+}
+
 /// The default service is this machine, whose DID cannot tell the port.
 fn local_url(config: &Config, address: SocketAddr) -> Option<String> {
     let is_local = config.auth.service_did == auth::Settings::default().service_did;
@@ -255,3 +269,6 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 
 const READY_LOOK: Duration = Duration::from_millis(10);
+
+/// Postgres, listeners, lookups, files.
+const DESCRIPTORS_BESIDE: u64 = 500;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}{}", hint(source))]
     Bind {
         address: SocketAddr,
         #[source]
@@ -48,4 +48,12 @@ pub enum CertError {
         #[source]
         source: io::Error,
     },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": it is taken; is another relay running?",
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need the right to bind them",
+        _ => "",
+    }
 }

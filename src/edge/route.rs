@@ -60,6 +60,8 @@ impl Routes {
             }
             Err(refused) => *refused,
         };
+        let class = class(response.status());
+        metrics::counter!("relay_edge_responses_total", "class" => class).increment(1);
         if let Some(hsts) = &self.hsts {
             response
                 .headers_mut()
@@ -121,6 +123,19 @@ impl Route {
                 None => Self::Nothing,
             },
         }
+    }
+}
+
+/// What a dashboard tells apart.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        429 => "429",
+        400..=499 => "4xx",
+        503 => "503",
+        _ => "5xx",
     }
 }
 

@@ -1,11 +1,13 @@
 //! The process's own needs: the one door to spawn, the way down, backoff.
 
 mod backoff;
+mod descriptors;
 mod held;
 mod live;
 mod shutdown;
 
 pub use backoff::Backoff;
+pub use descriptors::raise_descriptor_limit;
 pub use held::Held;
 pub use live::Live;
 pub use shutdown::{Drained, Shutdown};
