@@ -8,6 +8,7 @@ mod screen;
 mod script;
 mod stage;
 mod story;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
