@@ -5,31 +5,38 @@
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use crate::types::{ClientIp, Did};
 
 /// A subject under a rule, as the tables know it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Blind(u128);
+pub(super) struct Blind(u64, u64);
 
 impl Blind {
     /// Chooses the shard.
     pub(super) fn high(self) -> u64 {
-        (self.0 >> 64) as u64
+        self.0
     }
 
     /// Tells the entries of a shard apart.
     pub(super) fn low(self) -> u64 {
-        self.0 as u64
+        self.1
     }
 
     pub(super) fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        (u128::from(self.0) << 64 | u128::from(self.1)).to_be_bytes()
     }
 
     pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        let both = u128::from_be_bytes(bytes);
+        Self((both >> 64) as u64, both as u64)
+    }
+}
+
+impl From<Hash128> for Blind {
+    fn from(hash: Hash128) -> Self {
+        Self(hash.h1, hash.h2)
     }
 }
 
@@ -72,7 +79,7 @@ impl BlindKey {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         hasher.write_u8(domain);
         did.hash(&mut hasher);
-        Blind(hasher.finish128().as_u128())
+        hasher.finish128().into()
     }
 
     pub(super) fn account_at(&self, domain: Domain, client: ClientIp, did: &Did) -> Blind {
@@ -80,12 +87,12 @@ impl BlindKey {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         hasher.write(&packed(domain, family, network));
         did.hash(&mut hasher);
-        Blind(hasher.finish128().as_u128())
+        hasher.finish128().into()
     }
 
     fn numbers(&self, domain: Domain, family: u8, network: u64) -> Blind {
         let hasher = SipHasher13::new_with_key(&self.0);
-        Blind(hasher.hash(&packed(domain, family, network)).as_u128())
+        hasher.hash(&packed(domain, family, network)).into()
     }
 }
 

@@ -13,20 +13,16 @@ use super::window::{Quota, Verdict};
 pub struct Decision {
     pub rule: Rule,
     pub limit: u16,
-    pub window: Duration,
     pub remaining: u16,
+    window_ms: u32,
     /// Until the next place comes back.
-    pub reset: Duration,
+    pub(super) reset_ms: u32,
     /// Why not, if not.
     pub refused: Option<LimitError>,
-    pub(super) places: Places,
-}
-
-/// The places that a request took, to be given back when its token verifies.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    pub(super) window: Option<Place>,
-    pub(super) familiar: Option<Place>,
+    /// The place that was taken, to be given back when the token verifies.
+    pub(super) place: Option<Place>,
+    /// Whether it came from the reserve of a known account.
+    pub(super) by_reserve: bool,
 }
 
 /// A refusal. Names the rule and the wait; never who was refused.
@@ -51,28 +47,46 @@ impl LimitError {
 }
 
 impl Decision {
-    pub(super) fn of(rule: Rule, quota: Quota, verdict: Verdict) -> Self {
+    /// `grain` is how far the clock may have lagged.
+    pub(super) fn of(rule: Rule, quota: Quota, verdict: Verdict, grain: Duration) -> Self {
         Self {
             rule,
             limit: quota.limit,
-            window: millis(quota.span_ms()),
             remaining: verdict.remaining,
-            reset: millis(verdict.reset_ms),
+            window_ms: quota.span_ms(),
+            reset_ms: verdict.reset_ms,
             refused: verdict.wait_ms.map(|wait| LimitError::Reached {
                 rule,
-                retry_after: millis(wait),
+                retry_after: millis(wait) + grain,
             }),
-            places: Places::default(),
+            place: None,
+            by_reserve: false,
         }
+    }
+
+    /// For those whom no rule applies to.
+    pub(super) fn unlimited(rule: Rule, quota: Quota) -> Self {
+        let verdict = Verdict {
+            remaining: quota.limit,
+            reset_ms: 0,
+            wait_ms: None,
+        };
+        Self::of(rule, quota, verdict, Duration::ZERO)
     }
 
     /// Refused by something other than its own window.
     #[must_use]
     pub(super) fn refused_by(mut self, error: LimitError) -> Self {
         self.remaining = 0;
-        self.reset = self.reset.max(error.retry_after());
         self.refused = Some(error);
+        self.reset_after(error.retry_after());
         self
+    }
+
+    /// No place comes back sooner than this.
+    pub(super) fn reset_after(&mut self, wait: Duration) {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        self.reset_ms = self.reset_ms.max(wait_ms);
     }
 
     /// The refusal as an error, for `?`.
@@ -100,11 +114,11 @@ impl Decision {
     /// it, the UNIX second at which the next place comes back, and `limit;w=seconds`;
     /// on a refusal also `Retry-After`. `unix_now` is the time since 1970.
     pub fn write_headers(&self, headers: &mut HeaderMap, unix_now: Duration) {
-        let reset = seconds_up(unix_now.saturating_add(self.reset));
+        let reset = seconds_up(unix_now.saturating_add(millis(self.reset_ms)));
         headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert(REMAINING, HeaderValue::from(self.remaining));
         headers.insert(RESET, HeaderValue::from(reset));
-        let policy = format!("{};w={}", self.limit, seconds_up(self.window));
+        let policy = format!("{};w={}", self.limit, seconds_up(millis(self.window_ms)));
         if let Ok(policy) = HeaderValue::try_from(policy) {
             headers.insert(POLICY, policy);
         }
@@ -149,7 +163,7 @@ mod tests {
             reset_ms: wait_ms.unwrap_or(30_000),
             wait_ms,
         };
-        Decision::of(Rule::Ip, Quota::per_minute(limit), verdict)
+        Decision::of(Rule::Ip, Quota::per_minute(limit), verdict, Duration::ZERO)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::bucket::Bucket;
 use super::decision::millis;
 use super::rule::Rule;
 use super::settings::{Settings, Sockets};
-use super::window::Log;
+use super::window::{Admissions, Log};
 
 /// A frame as the budgets see it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -20,6 +20,7 @@ mod counts;
 mod decision;
 mod frames;
 mod good_standing;
+mod line;
 mod penalty;
 mod penalty_box;
 mod request;
@@ -73,6 +74,8 @@ struct Inner {
     keys: ArcSwap<RotatingKeys>,
     addresses: Table,
     accounts: Table,
+    /// Who proved themselves lately, and where.
+    familiar: Table,
     connections: AtomicU32,
     handshakes: AtomicU32,
     connections_ip: Arc<Counts<()>>,
@@ -94,6 +97,7 @@ struct RotatingKeys {
 impl Limits {
     pub fn new(settings: Live<Settings>, clock: Clock) -> Self {
         let now = clock.tick();
+        let tables = settings.load().tables.clone();
         let keys = RotatingKeys {
             keys: BlindKeys::random(),
             since: clock.elapsed(),
@@ -103,8 +107,9 @@ impl Limits {
                 settings,
                 clock,
                 keys: ArcSwap::from_pointee(keys),
-                addresses: Table::new(now),
-                accounts: Table::new(now),
+                addresses: Table::new(tables.ip_keys, 0, now),
+                accounts: Table::new(tables.did_keys, 0, now),
+                familiar: Table::new(tables.ip_keys, tables.idle_ms(), now),
                 connections: AtomicU32::new(0),
                 handshakes: AtomicU32::new(0),
                 connections_ip: Counts::new(),
@@ -152,10 +157,11 @@ impl Inner {
             wide: || keys.keys.current.wide_network(domain, client),
         };
         let quota = settings.quota(rule);
-        let (verdict, place) = self
-            .addresses
-            .take(names, settings.tables.ip_keys, now, quota);
-        (Decision::of(rule, quota, verdict), place)
+        let (verdict, place) = self.addresses.take(names, now, quota);
+        (
+            Decision::of(rule, quota, verdict, self.clock.grain()),
+            place,
+        )
     }
 
     /// Takes a place in the window that an account has under a rule, in a domain of
@@ -182,10 +188,8 @@ impl Inner {
             self.good_standing
                 .bonus(did, &keys.keys, self.clock_seconds(settings), settings);
         let quota = settings.quota(rule).plus_percent(bonus);
-        let (verdict, _) = self
-            .accounts
-            .take(names, settings.tables.did_keys, now, quota);
-        Decision::of(rule, quota, verdict)
+        let (verdict, _) = self.accounts.take(names, now, quota);
+        Decision::of(rule, quota, verdict, self.clock.grain())
     }
 
     /// Counts a refusal, and turns it into an admission where the rule only counts.
@@ -232,7 +236,7 @@ impl Inner {
         };
         if let Some(LimitError::Reached { retry_after, .. }) = &mut decision.refused {
             *retry_after = stay.max(*retry_after);
-            decision.reset = decision.reset.max(stay);
+            decision.reset_after(stay);
         }
         decision
     }

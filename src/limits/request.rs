@@ -6,8 +6,6 @@
 //! keeps a small reserve there, so a neighbour who spends the window cannot lock it
 //! out. How many tokens an address can make us check is bounded in either case.
 
-use std::time::Duration;
-
 use super::table::Names;
 use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick};
 use crate::types::{ClientIp, Did};
@@ -39,11 +37,10 @@ impl Limits {
         if settings.exempts(client) {
             return;
         }
-        let places = &decision.places;
-        for place in [places.window, places.familiar].into_iter().flatten() {
+        if let Some(place) = decision.place {
             inner.addresses.give_back(place);
         }
-        inner.note_familiar(&settings, client, did);
+        inner.note_familiar(client, did);
     }
 }
 
@@ -66,7 +63,7 @@ impl Inner {
         let (decision, place) = self.take_address(settings, Rule::Ip, client, now);
         let mut decision = self.settle(settings, decision);
         if decision.refused.is_none() {
-            decision.places.window = Some(place);
+            decision.place = Some(place);
             return decision;
         }
         if let Some(reserve) = self.use_reserve(settings, client, claims, now) {
@@ -89,7 +86,7 @@ impl Inner {
             u32::try_from(settings.requests.familiar_for.as_millis()).unwrap_or(u32::MAX);
         let known_under = |key: &super::BlindKey| {
             let name = key.account_at(FAMILIAR_ACCOUNT, client, did);
-            self.addresses.noted_within(name, known_for, now)
+            self.familiar.noted_within(name, known_for, now)
         };
         let previous = keys.previous_at(now, settings);
         if !known_under(&keys.keys.current) && !previous.is_some_and(known_under) {
@@ -103,12 +100,13 @@ impl Inner {
             wide: || keys.keys.current.wide_network(rule as u8, client),
         };
         let quota = settings.quota(rule);
-        let (verdict, place) = self
-            .addresses
-            .take(names, settings.tables.ip_keys, now, quota);
-        let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
+        let (verdict, place) = self.addresses.take(names, now, quota);
+        let mut decision = self.settle(
+            settings,
+            Decision::of(rule, quota, verdict, self.clock.grain()),
+        );
         if decision.refused.is_none() {
-            decision.places.familiar = Some(place);
+            (decision.place, decision.by_reserve) = (Some(place), true);
         }
         Some(decision)
     }
@@ -123,8 +121,7 @@ impl Inner {
         now: Tick,
     ) -> Decision {
         let rule = Rule::Verifications;
-        let by_reserve = decision.places.familiar.is_some();
-        let domain = if by_reserve {
+        let domain = if decision.by_reserve {
             RESERVED_VERIFICATIONS
         } else {
             rule as u8
@@ -141,14 +138,14 @@ impl Inner {
         )
     }
 
-    fn note_familiar(&self, settings: &Settings, client: ClientIp, did: &Did) {
-        let (now, keys_max) = (self.clock.tick(), settings.tables.ip_keys);
+    fn note_familiar(&self, client: ClientIp, did: &Did) {
+        let now = self.clock.tick();
         let keys = self.keys.load();
         let key = &keys.keys.current;
-        self.addresses
-            .note(key.account_at(FAMILIAR_ACCOUNT, client, did), keys_max, now);
-        self.addresses
-            .note(key.address(FAMILIAR_ADDRESS, client), keys_max, now);
+        self.familiar
+            .note(key.account_at(FAMILIAR_ACCOUNT, client, did), now);
+        self.familiar
+            .note(key.address(FAMILIAR_ADDRESS, client), now);
     }
 
     /// Whether any account proved itself lately from this address.
@@ -159,24 +156,9 @@ impl Inner {
             u32::try_from(settings.requests.familiar_for.as_millis()).unwrap_or(u32::MAX);
         let known_under = |key: &super::BlindKey| {
             let name = key.address(FAMILIAR_ADDRESS, client);
-            self.addresses.noted_within(name, known_for, now)
+            self.familiar.noted_within(name, known_for, now)
         };
         known_under(&keys.keys.current) || keys.previous_at(now, settings).is_some_and(known_under)
-    }
-}
-
-impl Decision {
-    /// For those whom no rule applies to.
-    pub(super) fn unlimited(rule: Rule, quota: super::Quota) -> Self {
-        Self {
-            rule,
-            limit: quota.limit,
-            window: super::millis(quota.span_ms()),
-            remaining: quota.limit,
-            reset: Duration::ZERO,
-            refused: None,
-            places: super::decision::Places::default(),
-        }
     }
 }
 

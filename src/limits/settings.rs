@@ -127,10 +127,10 @@ pub struct GoodStanding {
 /// Bounds of the limiter's own memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tables {
-    /// Keys of addresses (and of accounts at addresses); about 32 bytes each, and
-    /// two bytes for each admission past eight in its window.
+    /// Addresses with an entry of their own, one for each rule they met. About 43
+    /// bytes each, from the start; two bytes for each admission past four in a window.
     pub ip_keys: u32,
-    /// Keys of accounts, one for each rule they met.
+    /// Accounts with an entry of their own, one for each rule they met.
     pub did_keys: u32,
     /// Offenders that are remembered.
     pub penalties: u32,
@@ -140,6 +140,12 @@ pub struct Tables {
     pub sweep_every: Duration,
     /// How long the key that blinds addresses and accounts is used.
     pub blind_key_for: Duration,
+}
+
+impl Tables {
+    pub(super) fn idle_ms(&self) -> u32 {
+        u32::try_from(self.idle_after.as_millis()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Settings {
@@ -221,8 +227,8 @@ impl Default for Settings {
                 most_percent: 100,
             },
             tables: Tables {
-                ip_keys: 1_000_000,
-                did_keys: 1_000_000,
+                ip_keys: 200_000,
+                did_keys: 400_000,
                 penalties: 100_000,
                 idle_after: Duration::from_secs(600),
                 sweep_every: Duration::from_secs(300),

@@ -1,16 +1,20 @@
-//! Windows by key: sharded, bounded, and never in anyone's way.
+//! Windows by key: one cache line a check, bounded, and never in anyone's way.
 //!
-//! A full table refuses nobody and forgets nobody who counts: entries whose window
-//! is empty make room (they say nothing that a fresh entry would not), and whoever
-//! finds no room shares a wide entry with the rest of its network. So whoever
+//! Each key belongs to one line; an entry that finds its line full lives in one of
+//! the next few, and the line counts those. The table is as large as it will ever be
+//! from the start, so nothing is ever rehashed or moved.
+//!
+//! A full neighbourhood refuses nobody and forgets nobody who counts: entries whose
+//! window is empty make room (they say nothing that a fresh entry would not), and
+//! whoever finds no room shares a wide entry with the rest of its network. So whoever
 //! cycles through addresses ends up sharing with itself.
 
-use hashbrown::HashTable;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
 use super::blind::Blind;
-use super::window::{Log, Quota, SPAN_MS_MAX, Verdict};
+use super::line::{Found, Line, Rings, SLOTS, Slots};
+use super::window::{Admissions, Log, Quota, SPAN_MS_MAX, Verdict};
 
 /// A place that was taken, to be given back. Never refers to who took it.
 #[derive(Clone, Copy, Debug)]
@@ -28,24 +32,12 @@ pub(super) struct Names<W> {
 }
 
 pub(super) struct Table {
-    shards: Box<[Mutex<Shard>; SHARDS]>,
+    lines: Box<[Line]>,
+    rings: Box<[Mutex<Rings>; RINGS]>,
     /// Shared entries of those who found no room.
     wide: Box<[Mutex<Log>; WIDE]>,
-}
-
-/// Aligned so that two cores at neighbouring shards do not share a cache line.
-#[repr(align(64))]
-#[derive(Default)]
-struct Shard {
-    entries: HashTable<Entry>,
-    /// When room was last looked for, so that a full shard does not search itself
-    /// for each newcomer.
-    made_room: Option<Tick>,
-}
-
-struct Entry {
-    low: u64,
-    log: Log,
+    /// How long an entry must have been idle to make room for another.
+    room_after_ms: u32,
 }
 
 /// What a sweep found and left.
@@ -56,165 +48,222 @@ pub(super) struct Swept {
 }
 
 impl Table {
-    pub(super) fn new(now: Tick) -> Self {
+    /// A table for this many keys. Lines are half full then: few entries live away
+    /// from their own line, and next to none find no room.
+    pub(super) fn new(keys: u32, room_after_ms: u32, now: Tick) -> Self {
+        let lines = (keys as usize * 2).div_ceil(SLOTS).max(1);
         Self {
-            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+            lines: (0..lines + REACH).map(|_| Line::new()).collect(),
+            rings: Box::new(std::array::from_fn(|_| Mutex::default())),
             wide: Box::new(std::array::from_fn(|_| Mutex::new(Log::new(now)))),
+            room_after_ms: room_after_ms.max(u32::from(SPAN_MS_MAX)),
         }
     }
 
     /// Takes a place in the subject's window, if there is one.
-    pub(super) fn take<W>(
-        &self,
-        names: Names<W>,
-        keys_max: u32,
-        now: Tick,
-        quota: Quota,
-    ) -> (Verdict, Place)
+    pub(super) fn take<W>(&self, names: Names<W>, now: Tick, quota: Quota) -> (Verdict, Place)
     where
         W: FnOnce() -> Blind,
     {
-        let key = names.current;
-        let moved = names.previous.and_then(|previous| self.remove(previous));
-        let mut shard = self.shard(key).lock();
-        let place = |key, shared| Place {
-            key,
-            at: now,
-            shared,
-        };
-        if let Some(entry) = shard
-            .entries
-            .find_mut(key.low(), |entry| entry.low == key.low())
-        {
-            return (entry.log.take(now, quota), place(key, false));
+        let (key, at) = (names.current, now);
+        if let Some(previous) = names.previous {
+            self.rename(previous, key, now);
         }
-        if shard.has_room(keys_max, now) {
-            let mut log = moved.unwrap_or_else(|| Log::new(now));
-            let verdict = log.take(now, quota);
-            shard.insert(key, log);
-            return (verdict, place(key, false));
+        if let Some(mut entry) = self.find_or_claim(key, now) {
+            let shared = false;
+            return (entry.take(now, quota), Place { key, at, shared });
         }
-        drop(shard);
         metrics::counter!("relay_limits_shared_entry_total").increment(1);
-        let wide = (names.wide)();
+        let (key, shared) = ((names.wide)(), true);
         let verdict = self
-            .wide_entry(wide)
+            .wide_entry(key)
             .lock()
             .take(now, quota.times(WIDE_SHARE));
-        (verdict, place(wide, true))
+        (verdict, Place { key, at, shared })
     }
 
     pub(super) fn give_back(&self, place: Place) {
         if place.shared {
             self.wide_entry(place.key).lock().give_back(place.at);
-            return;
-        }
-        let mut shard = self.shard(place.key).lock();
-        let low = place.key.low();
-        if let Some(entry) = shard.entries.find_mut(low, |entry| entry.low == low) {
-            entry.log.give_back(place.at);
+        } else if let Some(mut entry) = self.find(place.key) {
+            entry.give_back(place.at);
         }
     }
 
     /// Remembers that the subject was here, if there is room to.
-    pub(super) fn note(&self, key: Blind, keys_max: u32, now: Tick) {
-        let mut shard = self.shard(key).lock();
-        if let Some(entry) = shard
-            .entries
-            .find_mut(key.low(), |entry| entry.low == key.low())
-        {
-            entry.log.restart(now);
-        } else if shard.has_room(keys_max, now) {
-            shard.insert(key, Log::new(now));
+    pub(super) fn note(&self, key: Blind, now: Tick) {
+        if let Some(mut entry) = self.find_or_claim(key, now) {
+            let newest = entry.newest().latest(now);
+            entry.set_newest(newest);
         }
     }
 
     /// Whether the subject was noted less than this long ago.
     pub(super) fn noted_within(&self, key: Blind, millis: u32, now: Tick) -> bool {
-        let shard = self.shard(key).lock();
-        let found = shard
-            .entries
-            .find(key.low(), |entry| entry.low == key.low());
-        found.is_some_and(|entry| entry.log.idle_ms(now) < millis)
+        self.find(key)
+            .is_some_and(|entry| now.since(entry.newest()) < millis)
     }
 
-    /// Drops entries that had no admission for this long. One shard at a time, so
-    /// nobody waits for more than a few thousand entries.
+    /// Drops entries that had no admission for this long. A few lines at a time, so
+    /// nobody waits for it.
     pub(super) fn sweep(&self, idle_ms: u32, now: Tick) -> Swept {
         let idle_ms = idle_ms.max(u32::from(SPAN_MS_MAX));
         let mut swept = Swept::default();
-        for shard in self.shards.iter() {
-            let mut shard = shard.lock();
-            swept.dropped += shard.drop_idle(idle_ms, now);
-            swept.kept += shard.entries.len();
-            if shard.entries.len() < shard.entries.capacity() / 4 {
-                shard.entries.shrink_to(0, |entry| entry.low);
-            }
+        for home in 0..self.homes() {
+            swept.dropped += self.drop_idle_of(home, idle_ms, now);
         }
+        swept.kept = self.lines.iter().map(|line| line.0.lock().count()).sum();
         swept
     }
 
-    fn remove(&self, key: Blind) -> Option<Log> {
-        let mut shard = self.shard(key).lock();
-        let found = shard
-            .entries
-            .find_entry(key.low(), |entry| entry.low == key.low());
-        found.ok().map(|entry| entry.remove().0.log)
+    fn find(&self, key: Blind) -> Option<Found<'_>> {
+        let (home, tag) = self.place_of(key);
+        let first = self.lines[home].0.lock();
+        if let Some(index) = first.find(tag, 0) {
+            return Some(self.found(home, first, index));
+        }
+        self.find_away(home, &first, tag)
     }
 
-    fn shard(&self, key: Blind) -> &Mutex<Shard> {
-        // The mask is below the length of the array.
-        &self.shards[key.high() as usize & (SHARDS - 1)]
+    fn find_or_claim(&self, key: Blind, now: Tick) -> Option<Found<'_>> {
+        if let Some(entry) = self.find_or_claim_free(key, now) {
+            return Some(entry);
+        }
+        let (home, _) = self.place_of(key);
+        self.make_room(home, now);
+        self.find_or_claim_free(key, now)
+    }
+
+    fn find_or_claim_free(&self, key: Blind, now: Tick) -> Option<Found<'_>> {
+        let (home, tag) = self.place_of(key);
+        // Held until the entry is found or made: no one makes it twice.
+        let mut first = self.lines[home].0.lock();
+        if let Some(index) = first.find(tag, 0) {
+            return Some(self.found(home, first, index));
+        }
+        if let Some(away) = self.find_away(home, &first, tag) {
+            return Some(away);
+        }
+        match first.claim(tag, 0, now) {
+            Some(index) => Some(self.found(home, first, index)),
+            None => self.claim_away(home, &mut first, tag, now),
+        }
+    }
+
+    /// An entry that belongs to a line but lives further on. Lines are locked in
+    /// their order, so two of these cannot wait for each other.
+    fn find_away(&self, home: usize, first: &Slots, tag: u32) -> Option<Found<'_>> {
+        if first.away() == 0 {
+            return None;
+        }
+        (1..=REACH).find_map(|displaced| {
+            let line = self.lines[home + displaced].0.lock();
+            let index = line.find(tag, displaced as u8)?;
+            Some(self.found(home + displaced, line, index))
+        })
+    }
+
+    fn claim_away(&self, home: usize, first: &mut Slots, tag: u32, now: Tick) -> Option<Found<'_>> {
+        let claimed = (1..=REACH).find_map(|displaced| {
+            let mut line = self.lines[home + displaced].0.lock();
+            let index = line.claim(tag, displaced as u8, now)?;
+            Some(self.found(home + displaced, line, index))
+        });
+        if claimed.is_some() {
+            first.sent_away();
+        }
+        claimed
+    }
+
+    /// Frees what is idle in reach of a line, each entry from its own line's side.
+    fn make_room(&self, home: usize, now: Tick) {
+        let from = home.saturating_sub(REACH);
+        let to = (home + REACH).min(self.homes() - 1);
+        for home in from..=to {
+            self.drop_idle_of(home, self.room_after_ms, now);
+        }
+    }
+
+    /// Drops a line's own idle entries, here and further on; how many.
+    fn drop_idle_of(&self, home: usize, idle_ms: u32, now: Tick) -> usize {
+        let mut first = self.lines[home].0.lock();
+        let dropped = first.drop_idle(0, idle_ms, now, self.rings_of(home));
+        let mut away = 0;
+        if first.away() > 0 {
+            for displaced in 1..=REACH {
+                let line = home + displaced;
+                let rings = self.rings_of(line);
+                away += self.lines[line]
+                    .0
+                    .lock()
+                    .drop_idle(displaced as u8, idle_ms, now, rings);
+            }
+            first.came_back(away);
+        }
+        usize::from(dropped) + usize::from(away)
+    }
+
+    /// Moves an entry to its name under a new blind key.
+    fn rename(&self, previous: Blind, current: Blind, now: Tick) {
+        let Some(log) = self.remove(previous) else {
+            return;
+        };
+        if let Some(mut entry) = self.find_or_claim(current, now) {
+            // Only a fresh entry takes over: one that has admissions knows more.
+            if entry.is_empty() {
+                entry.adopt(&log);
+            }
+        }
+    }
+
+    fn remove(&self, key: Blind) -> Option<Log> {
+        let (home, tag) = self.place_of(key);
+        let mut first = self.lines[home].0.lock();
+        if let Some(index) = first.find(tag, 0) {
+            return Some(self.found(home, first, index).remove());
+        }
+        let away = self.find_away(home, &first, tag)?;
+        first.came_back(1);
+        Some(away.remove())
+    }
+
+    fn found<'a>(&'a self, line: usize, guard: MutexGuard<'a, Slots>, index: usize) -> Found<'a> {
+        Found {
+            line: guard,
+            index,
+            rings: self.rings_of(line),
+        }
+    }
+
+    fn homes(&self) -> usize {
+        self.lines.len() - REACH
+    }
+
+    /// The key's own line, and its tag there (never 0, which means free).
+    fn place_of(&self, key: Blind) -> (usize, u32) {
+        let home = (u128::from(key.high()) * self.homes() as u128) >> 64;
+        (home as usize, (key.low() as u32).max(1))
+    }
+
+    fn rings_of(&self, line: usize) -> &Mutex<Rings> {
+        &self.rings[line % RINGS]
     }
 
     fn wide_entry(&self, key: Blind) -> &Mutex<Log> {
-        &self.wide[key.high() as usize & (WIDE - 1)]
+        &self.wide[key.high() as usize % WIDE]
     }
 }
 
-impl Shard {
-    /// Whether one more entry fits, after looking for room if need be.
-    fn has_room(&mut self, keys_max: u32, now: Tick) -> bool {
-        let most = (keys_max as usize).div_ceil(SHARDS);
-        if self.entries.len() < most {
-            return true;
-        }
-        let looked = self
-            .made_room
-            .is_some_and(|at| now.since(at) < ROOM_EVERY_MS);
-        if !looked {
-            self.made_room = Some(now);
-            self.drop_idle(u32::from(SPAN_MS_MAX), now);
-        }
-        self.entries.len() < most
-    }
+/// How many lines after its own an entry may live in.
+const REACH: usize = 4;
 
-    fn insert(&mut self, key: Blind, log: Log) {
-        let low = key.low();
-        self.entries
-            .insert_unique(low, Entry { low, log }, |entry| entry.low);
-    }
-
-    fn drop_idle(&mut self, idle_ms: u32, now: Tick) -> usize {
-        let before = self.entries.len();
-        self.entries
-            .retain(|entry| entry.log.idle_ms(now) < idle_ms);
-        before - self.entries.len()
-    }
-}
-
-/// Enough that two cores rarely meet, few enough that a shard's growth or sweep
-/// takes microseconds. Powers of two, to be masks.
-const SHARDS: usize = 512;
+/// Enough that two cores rarely meet.
+const RINGS: usize = 64;
 const WIDE: usize = 1_024;
 
 /// A wide entry stands for a network of 2^16 addresses: it gets more than one
 /// address does, and far less than all of them would.
 const WIDE_SHARE: u16 = 16;
-
-/// A full shard looks for room this often at most: once a second over a million
-/// entries is below one percent of a core.
-const ROOM_EVERY_MS: u32 = 1_000;
 
 #[cfg(test)]
 #[path = "table_tests.rs"]

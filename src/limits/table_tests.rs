@@ -20,15 +20,13 @@ fn client(number: u32) -> ClientIp {
 struct Fixture {
     table: Table,
     key: BlindKey,
-    keys_max: u32,
 }
 
 impl Fixture {
-    fn new(keys_max: u32) -> Self {
+    fn new(keys: u32) -> Self {
         Self {
-            table: Table::new(tick(0)),
+            table: Table::new(keys, 0, tick(0)),
             key: BlindKey::random(),
-            keys_max,
         }
     }
 
@@ -38,14 +36,14 @@ impl Fixture {
             previous: None,
             wide: || self.key.wide_network(0, client(number)),
         };
-        self.table.take(names, self.keys_max, now, QUOTA)
+        self.table.take(names, now, QUOTA)
     }
 
     fn entries(&self) -> usize {
         self.table
-            .shards
+            .lines
             .iter()
-            .map(|shard| shard.lock().entries.len())
+            .map(|line| line.0.lock().count())
             .sum()
     }
 }
@@ -60,8 +58,7 @@ fn whoever_cycles_through_addresses_neither_grows_the_table_nor_evicts_the_busy(
     for attacker in 0..20_000 {
         fixture.take(0xc000_0000 + attacker, tick(2));
     }
-    // At most one entry too many a shard, by rounding up.
-    assert!(fixture.entries() <= 2_000 + SHARDS);
+    assert!(fixture.entries() <= 2_000 * 2 + SLOTS * (REACH + 1));
     assert!(
         !fixture.take(honest, tick(3)).0.admitted(),
         "its window is still known"
@@ -71,26 +68,43 @@ fn whoever_cycles_through_addresses_neither_grows_the_table_nor_evicts_the_busy(
 #[test]
 fn whoever_finds_no_room_shares_with_its_network_and_is_limited_there() {
     let fixture = Fixture::new(0);
+    let slots = SLOTS * (REACH + 1);
+    for number in 0..slots as u32 {
+        assert!(!fixture.take(0x0a00_0000 + number, tick(1)).1.shared);
+    }
     let admitted = (0..1_000).filter(|n| fixture.take(0xc000_0000 + n, tick(1)).0.admitted());
     assert_eq!(admitted.count(), usize::from(5 * WIDE_SHARE));
     assert!(
-        fixture.take(0x0a00_0001, tick(1)).0.admitted(),
+        fixture.take(0xc0ff_0000, tick(1)).0.admitted(),
         "another network has its own"
     );
 }
 
 #[test]
 fn entries_whose_window_is_empty_make_room() {
-    let fixture = Fixture::new(1);
-    for number in 0..5_000 {
+    let fixture = Fixture::new(0);
+    for number in 0..100 {
         fixture.take(number, tick(1));
     }
-    let full = fixture.entries();
-    fixture.take(9_999, tick(62));
-    let after = fixture.entries();
-    assert!(after < full || full <= SHARDS, "{full} -> {after}");
-    let (_, place) = fixture.take(9_999, tick(62));
-    assert!(!place.shared, "found room of its own");
+    assert!(
+        fixture.take(9_999, tick(60)).1.shared,
+        "all are in their window"
+    );
+    assert!(
+        !fixture.take(9_999, tick(61)).1.shared,
+        "found room of its own"
+    );
+}
+
+#[test]
+fn a_table_at_its_size_has_room_for_nearly_all() {
+    let fixture = Fixture::new(30_000);
+    let shared = (0..30_000)
+        .filter(|n| fixture.take(*n, tick(1)).1.shared)
+        .count();
+    assert!(shared < 30, "{shared}");
+    let found_again = (0..30_000).filter(|n| fixture.take(*n, tick(2)).0.remaining == 3);
+    assert!(found_again.count() >= 30_000 - shared);
 }
 
 #[test]
@@ -130,7 +144,7 @@ fn a_new_blind_key_does_not_forget_what_was_counted() {
         previous: Some(fixture.key.address(0, client(1))),
         wide: || next.wide_network(0, client(1)),
     };
-    let (verdict, _) = fixture.table.take(names, 1_000, tick(2), QUOTA);
+    let (verdict, _) = fixture.table.take(names, tick(2), QUOTA);
     assert!(!verdict.admitted());
     assert_eq!(fixture.entries(), 1);
 }
@@ -140,7 +154,54 @@ fn a_note_is_remembered_for_as_long_as_asked() {
     let fixture = Fixture::new(1_000);
     let key = fixture.key.address(9, client(1));
     assert!(!fixture.table.noted_within(key, 1_000, tick(0)));
-    fixture.table.note(key, 1_000, tick(0));
+    fixture.table.note(key, tick(0));
     assert!(fixture.table.noted_within(key, 600_000, tick(599)));
     assert!(!fixture.table.noted_within(key, 600_000, tick(600)));
+}
+
+#[test]
+fn a_busy_entry_keeps_its_exact_window_past_what_fits_in_line() {
+    let fixture = Fixture::new(100);
+    let quota = Quota::per_minute(66);
+    let take = |second: u64| {
+        let names = Names {
+            current: fixture.key.address(0, client(1)),
+            previous: None,
+            wide: || fixture.key.wide_network(0, client(1)),
+        };
+        fixture.table.take(names, tick(second), quota)
+    };
+    let mut log = Log::new(tick(0));
+    let mut places = Vec::new();
+    for second in 0..500 {
+        let (verdict, place) = take(second * 7 / 10);
+        assert_eq!(verdict, log.take(tick(second * 7 / 10), quota), "{second}");
+        places.push(place);
+        if second % 9 == 0 {
+            let place = places[places.len() / 2];
+            fixture.table.give_back(place);
+            log.give_back(place.at);
+        }
+    }
+}
+
+#[test]
+fn two_cores_at_one_key_never_pass_more_than_the_allowance() {
+    let fixture = Fixture::new(0);
+    for round in 0..200 {
+        let admitted: usize = std::thread::scope(|scope| {
+            let run = || {
+                (0..10)
+                    .filter(|_| fixture.take(round, tick(1)).0.admitted())
+                    .count()
+            };
+            let threads = [scope.spawn(run), scope.spawn(run)];
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(admitted, 5, "{round}");
+        fixture.table.sweep(0, tick(1_000));
+    }
 }

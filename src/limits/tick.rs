@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Milliseconds since the limiter started, modulo 2^32 (49 days). Ticks are only
 /// compared with ticks of the last minutes: older state has been swept away.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tick(u32);
 
 impl Tick {

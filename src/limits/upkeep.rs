@@ -25,8 +25,12 @@ impl Limits {
         let inner = &*self.inner;
         let settings = inner.settings.snapshot();
         let (now, unix_ms) = (inner.clock.tick(), inner.clock.unix_ms());
-        let idle_ms = u32::try_from(settings.tables.idle_after.as_millis()).unwrap_or(u32::MAX);
-        let tables = [("ip", &inner.addresses), ("did", &inner.accounts)];
+        let idle_ms = settings.tables.idle_ms();
+        let tables = [
+            ("ip", &inner.addresses),
+            ("did", &inner.accounts),
+            ("familiar", &inner.familiar),
+        ];
         for (name, table) in tables {
             let swept = table.sweep(idle_ms, now);
             metrics::gauge!("relay_limits_keys", "table" => name).set(swept.kept as f64);

@@ -8,8 +8,8 @@
 //!
 //! A log of times is usually dismissed as too large. It is small here: a span is
 //! at most 60 s, so a time is 16 bits of milliseconds relative to the newest, and
-//! only admissions are kept, so a flood of refusals costs nothing. Eight fit in
-//! line; a busier log moves to the heap and comes back when its window is empty.
+//! only admissions are kept, so a flood of refusals costs nothing. A million of them
+//! are kept in `table`, four times in line.
 
 use std::collections::VecDeque;
 
@@ -97,185 +97,150 @@ impl Verdict {
     }
 }
 
-/// The admissions of one key that are still in its window, oldest first.
-#[derive(Debug)]
-pub(super) struct Log {
-    newest: Tick,
-    times: Times,
-}
-
-/// Each time is the low 16 bits of its tick. Sized for 32 bytes with the newest.
-#[derive(Debug)]
-#[expect(
-    clippy::box_collection,
-    reason = "in line, a VecDeque would make each of a million entries twice as large"
-)]
-enum Times {
-    Inline { len: u8, times: [u16; INLINE] },
-    Heap(Box<VecDeque<u16>>),
-}
-
-const INLINE: usize = 8;
-
-impl Log {
-    pub(super) fn new(now: Tick) -> Self {
-        Self {
-            newest: now,
-            times: Times::empty(),
-        }
-    }
+/// The admissions of one key that are still in its window, oldest first, wherever
+/// they are kept. What follows from them is the same everywhere.
+pub(super) trait Admissions {
+    /// When the last one was; every kept time is relative to it.
+    fn newest(&self) -> Tick;
+    fn set_newest(&mut self, newest: Tick);
+    fn len(&self) -> usize;
+    /// The low 16 bits of a tick; 0 is the oldest.
+    fn get(&self, index: usize) -> Option<u16>;
+    fn push(&mut self, time: u16);
+    fn drop_oldest(&mut self, count: usize);
+    fn remove(&mut self, index: usize);
 
     /// Admits a request at `now` if the quota has a place, and takes the place.
-    pub(super) fn take(&mut self, now: Tick, quota: Quota) -> Verdict {
-        let now = self.newest.latest(now);
+    fn take(&mut self, now: Tick, quota: Quota) -> Verdict {
+        let now = self.newest().latest(now);
         self.expire(now, quota);
-        let blocking = (self.times.len() + 1).checked_sub(quota.allowance());
-        match blocking {
+        match (self.len() + 1).checked_sub(quota.allowance()) {
             // The one that must leave first is the `blocking`th oldest.
-            Some(nth) if nth > 0 => Verdict {
-                remaining: 0,
-                reset_ms: self.leaves_in(nth - 1, now, quota),
-                wait_ms: Some(self.leaves_in(nth - 1, now, quota)),
-            },
+            Some(blocking) if blocking > 0 => {
+                let wait_ms = self.leaves_in(blocking - 1, now, quota);
+                Verdict {
+                    remaining: 0,
+                    reset_ms: wait_ms,
+                    wait_ms: Some(wait_ms),
+                }
+            }
             _ => {
-                self.newest = now;
-                self.times.push(now.low());
-                self.verdict(now, quota)
+                self.set_newest(now);
+                self.push(now.low());
+                let used = u16::try_from(self.len()).unwrap_or(u16::MAX);
+                Verdict {
+                    remaining: quota.limit.saturating_sub(used),
+                    reset_ms: self.leaves_in(0, now, quota),
+                    wait_ms: None,
+                }
             }
         }
     }
 
     /// Gives back the place that was taken at `taken`, if it is still in the window.
-    pub(super) fn give_back(&mut self, taken: Tick) {
-        if self.newest.since(taken) < u32::from(SPAN_MS_MAX) {
-            self.times.remove(taken.low());
+    fn give_back(&mut self, taken: Tick) {
+        if self.newest().since(taken) >= u32::from(SPAN_MS_MAX) {
+            return;
         }
-    }
-
-    /// Milliseconds since the last admission.
-    pub(super) fn idle_ms(&self, now: Tick) -> u32 {
-        now.since(self.newest)
-    }
-
-    /// Forgets all admissions; idle time counts from `now`.
-    pub(super) fn restart(&mut self, now: Tick) {
-        *self = Self::new(self.newest.latest(now));
-    }
-
-    fn verdict(&self, now: Tick, quota: Quota) -> Verdict {
-        let used = u16::try_from(self.times.len()).unwrap_or(u16::MAX);
-        Verdict {
-            remaining: quota.limit.saturating_sub(used),
-            reset_ms: self.leaves_in(0, now, quota),
-            wait_ms: None,
+        // Most are given back soon: look from the newest.
+        let found = (0..self.len())
+            .rev()
+            .find(|index| self.get(*index) == Some(taken.low()));
+        if let Some(index) = found {
+            self.remove(index);
         }
     }
 
     /// Drops what has left the window.
     fn expire(&mut self, now: Tick, quota: Quota) {
-        let since_newest = now.since(self.newest);
-        if since_newest >= quota.span_ms() {
-            self.times = Times::empty();
-            return;
-        }
-        while let Some(oldest) = self.times.get(0) {
-            if since_newest + self.behind_newest(oldest) < quota.span_ms() {
-                break;
-            }
-            self.times.pop_front();
-        }
-    }
-
-    /// Until the admission at `index` (0 is the oldest) leaves the window.
-    fn leaves_in(&self, index: usize, now: Tick, quota: Quota) -> u32 {
-        let Some(time) = self.times.get(index) else {
-            // Nothing stands in the way but an allowance of nothing.
-            return if quota.allowance() == 0 {
-                quota.span_ms()
-            } else {
-                0
-            };
+        let (len, since_newest) = (self.len(), now.since(self.newest()));
+        let has_left = |index: &usize| {
+            since_newest >= quota.span_ms()
+                || self.get(*index).is_some_and(|time| {
+                    since_newest + behind(self.newest(), time) >= quota.span_ms()
+                })
         };
-        let age = now.since(self.newest) + self.behind_newest(time);
-        quota.span_ms().saturating_sub(age)
+        let count = (0..len).take_while(has_left).count();
+        if count > 0 {
+            self.drop_oldest(count);
+        }
     }
 
-    /// How much older a kept time is than the newest: below 60 s by construction,
-    /// so 16 bits tell it exactly.
-    fn behind_newest(&self, time: u16) -> u32 {
-        u32::from(self.newest.low().wrapping_sub(time))
+    /// Until the admission at `index` leaves the window.
+    fn leaves_in(&self, index: usize, now: Tick, quota: Quota) -> u32 {
+        match self.get(index) {
+            Some(time) => {
+                let age = now.since(self.newest()) + behind(self.newest(), time);
+                quota.span_ms().saturating_sub(age)
+            }
+            // Nothing stands in the way but an allowance of nothing.
+            None => quota.span_ms(),
+        }
     }
 }
 
-impl Times {
-    fn empty() -> Self {
-        Self::Inline {
-            len: 0,
-            times: [0; INLINE],
+/// How much older a kept time is than the newest: below 60 s by construction, so 16
+/// bits tell it exactly.
+fn behind(newest: Tick, time: u16) -> u32 {
+    u32::from(newest.low().wrapping_sub(time))
+}
+
+/// Admissions in a queue of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    newest: Tick,
+    times: VecDeque<u16>,
+}
+
+impl Log {
+    pub(super) fn new(now: Tick) -> Self {
+        Self {
+            newest: now,
+            times: VecDeque::new(),
         }
+    }
+
+    /// A log of what another form held.
+    pub(super) fn of(newest: Tick, times: impl Iterator<Item = u16>) -> Self {
+        Self {
+            newest,
+            times: times.collect(),
+        }
+    }
+}
+
+impl Admissions for Log {
+    fn newest(&self) -> Tick {
+        self.newest
+    }
+
+    fn set_newest(&mut self, newest: Tick) {
+        self.newest = newest;
     }
 
     fn len(&self) -> usize {
-        match self {
-            Self::Inline { len, .. } => usize::from(*len),
-            Self::Heap(times) => times.len(),
-        }
+        self.times.len()
     }
 
     fn get(&self, index: usize) -> Option<u16> {
-        match self {
-            Self::Inline { len, times } if index < usize::from(*len) => times.get(index).copied(),
-            Self::Inline { .. } => None,
-            Self::Heap(times) => times.get(index).copied(),
-        }
+        self.times.get(index).copied()
     }
 
     fn push(&mut self, time: u16) {
-        match self {
-            Self::Inline { len, times } => match times.get_mut(usize::from(*len)) {
-                Some(free) => {
-                    *free = time;
-                    *len += 1;
-                }
-                None => {
-                    let mut more: VecDeque<u16> = times.iter().copied().collect();
-                    more.push_back(time);
-                    *self = Self::Heap(Box::new(more));
-                }
-            },
-            Self::Heap(times) => times.push_back(time),
+        self.times.push_back(time);
+    }
+
+    fn drop_oldest(&mut self, count: usize) {
+        if count >= self.times.len() {
+            // A quiet log keeps no memory.
+            self.times = VecDeque::new();
+        } else {
+            self.times.drain(..count);
         }
     }
 
-    fn pop_front(&mut self) {
-        match self {
-            Self::Inline { len, times } => {
-                times.copy_within(1.., 0);
-                *len = len.saturating_sub(1);
-            }
-            Self::Heap(times) => {
-                times.pop_front();
-                if times.is_empty() {
-                    *self = Self::empty();
-                }
-            }
-        }
-    }
-
-    /// Removes one admission at this time, looking from the newest.
-    fn remove(&mut self, time: u16) {
-        let Some(index) = (0..self.len()).rev().find(|i| self.get(*i) == Some(time)) else {
-            return;
-        };
-        match self {
-            Self::Inline { len, times } => {
-                times.copy_within(index + 1.., index);
-                *len = len.saturating_sub(1);
-            }
-            Self::Heap(times) => {
-                times.remove(index);
-            }
-        }
+    fn remove(&mut self, index: usize) {
+        self.times.remove(index);
     }
 }
 
