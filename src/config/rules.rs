@@ -24,6 +24,16 @@ pub(super) fn broken(config: &Config) -> Vec<(&'static str, String)> {
             "is the same as edge.listen; health and metrics need a port of their own".to_owned(),
         ));
     }
+    let needs_proxies = [
+        (edge.proxy_protocol, "edge.proxy_protocol"),
+        (edge.plain_listen.is_some(), "edge.plain_listen"),
+    ];
+    for (_, key) in needs_proxies.into_iter().filter(|(is_set, _)| *is_set) {
+        if edge.trusted_proxies.is_empty() {
+            let why = "needs edge.trusted_proxies (TRUSTED_PROXIES): nobody else may connect there";
+            broken.push((key, why.to_owned()));
+        }
+    }
     if config.session.drain_window > config.process.drain_grace {
         broken.push((
             "session.drain_window_seconds",

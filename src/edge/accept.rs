@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::error::EdgeError;
+use super::listeners::Entrance;
 use super::server::Server;
 use crate::runtime::Shutdown;
 
@@ -27,7 +28,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until the drain begins. The listening socket closes with it.
-pub(super) async fn run(listener: TcpListener, server: Arc<Server>, shutdown: Shutdown) {
+pub(super) async fn run(
+    listener: TcpListener,
+    server: Arc<Server>,
+    entrance: Entrance,
+    shutdown: Shutdown,
+) {
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
         let accepted = tokio::select! {
@@ -39,8 +45,8 @@ pub(super) async fn run(listener: TcpListener, server: Arc<Server>, shutdown: Sh
             Ok((stream, peer)) => {
                 metrics::counter!("relay_edge_connections_total").increment(1);
                 // Refused before any cryptography: closing is all it costs.
-                if let Some(permit) = server.admit(peer) {
-                    shutdown.spawn(Arc::clone(&server).serve(stream, peer, permit));
+                if let Some(permit) = server.admit(peer, entrance) {
+                    shutdown.spawn(Arc::clone(&server).serve(stream, (peer, entrance), permit));
                 }
             }
             Err(error) => {

@@ -6,7 +6,9 @@
 //! itself may have written. When that entry cannot be read, the answer is the
 //! socket's peer, never an entry further left.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
@@ -16,11 +18,11 @@ use crate::types::ClientIp;
 
 /// Whom and what to believe about the client's address.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Trust {
+pub(super) struct Trust {
     /// Networks of our own proxies.
-    pub proxies: Vec<IpNet>,
+    pub(super) proxies: Vec<IpNet>,
     /// The headers that they write; the first that is present decides.
-    pub sources: Vec<AddressHeader>,
+    pub(super) sources: Vec<AddressHeader>,
 }
 
 /// A header that names the client.
@@ -37,7 +39,7 @@ pub enum AddressHeader {
 
 /// Where an address came from: what the edge counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
+pub(super) enum Origin {
     Header,
     /// A trusted proxy sent something unreadable; the socket's peer it is.
     Malformed,
@@ -62,16 +64,31 @@ impl AddressHeader {
             Self::XRealIp => HeaderName::from_static("x-real-ip"),
         }
     }
+}
 
-    pub fn parse(name: &str) -> Option<Self> {
+impl FromStr for AddressHeader {
+    type Err = UnknownHeader;
+
+    fn from_str(name: &str) -> Result<Self, UnknownHeader> {
         let known = |header: &Self| name.eq_ignore_ascii_case(header.name().as_str());
-        Self::ALL.into_iter().find(known)
+        Self::ALL.into_iter().find(known).ok_or(UnknownHeader)
     }
 }
 
+impl fmt::Display for AddressHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().as_str())
+    }
+}
+
+/// Not a header that names a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a header that names a client's address")]
+pub struct UnknownHeader;
+
 impl Origin {
     /// The label of its metric.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Header => "header",
             Self::Malformed => "malformed",
@@ -82,7 +99,7 @@ impl Origin {
 }
 
 impl Trust {
-    pub fn is_proxy(&self, address: IpAddr) -> bool {
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.proxies
             .iter()
@@ -90,7 +107,7 @@ impl Trust {
     }
 
     /// The client of a request that came from `peer` with these headers.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> (ClientIp, Origin) {
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> (ClientIp, Origin) {
         let socket = ClientIp::new(peer);
         if !self.is_proxy(peer) {
             let claims = AddressHeader::ALL

@@ -1,7 +1,7 @@
 //! Strangers arrive here: accept, TLS, HTTP, and the way to whoever answers.
 //!
 //! ```text
-//! accept ─> tls (handshake, ALPN) ─> http (1.1 or 2, deadlines) ─> route ─┬─> health, DID document
+//! accept ─> (PROXY header) ─> tls (handshake, ALPN) ─> http (1.1 or 2, deadlines) ─> route ─┬─> health, DID document
 //!                                                                         ├─> xrpc::Calls
 //!                                                                         └─> session::Sessions
 //! ```
@@ -13,7 +13,7 @@ mod accept;
 mod activity;
 mod admin;
 mod certs;
-mod client_ip;
+mod client_address;
 mod connection;
 mod dev_cert;
 mod did_document;
@@ -21,6 +21,8 @@ mod error;
 mod gate;
 mod health;
 mod http;
+mod listeners;
+mod proxy_header;
 mod route;
 mod server;
 mod settings;
@@ -28,6 +30,7 @@ mod tls;
 
 pub use admin::Admin;
 pub use certs::Certificates;
+pub use client_address::AddressHeader;
 pub use dev_cert::{DevCertificate, ensure as ensure_dev_certificate};
 pub use did_document::DidDocument;
 pub use error::{CertError, EdgeError};
@@ -44,13 +47,16 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::limits::Limits;
 use crate::runtime::Shutdown;
+use listeners::Entrance;
 use server::Server;
 
-/// The public listener, bound but not yet accepting: the kernel queues whoever comes
+/// The public listeners, bound but not yet accepting: the kernel queues whoever comes
 /// early, and a taken port is known before anything else starts.
 #[derive(Debug)]
 pub struct Edge {
     listener: TcpListener,
+    /// For proxies that end TLS themselves.
+    plain: Option<TcpListener>,
     settings: Arc<Settings>,
 }
 
@@ -58,6 +64,7 @@ impl Edge {
     pub fn bind(settings: Settings) -> Result<Self, EdgeError> {
         Ok(Self {
             listener: accept::bind(settings.listen)?,
+            plain: settings.plain_listen.map(accept::bind).transpose()?,
             settings: Arc::new(settings),
         })
     }
@@ -65,6 +72,11 @@ impl Edge {
     /// Where it is bound, which tells the port when the setting left it open.
     pub fn address(&self) -> Result<SocketAddr, EdgeError> {
         self.listener.local_addr().map_err(EdgeError::Listener)
+    }
+
+    /// Where proxies that end TLS reach it, if anywhere.
+    pub fn plain_address(&self) -> Option<SocketAddr> {
+        self.plain.as_ref()?.local_addr().ok()
     }
 
     /// Starts to accept. Returns at once; connections end with `shutdown`.
@@ -83,7 +95,23 @@ impl Edge {
             routes,
             shutdown.clone(),
         ));
-        shutdown.spawn(accept::run(self.listener, server, shutdown.clone()));
+        let entrance = Entrance::tls(&self.settings);
+        let server_of_plain = Arc::clone(&server);
+        shutdown.spawn(accept::run(
+            self.listener,
+            server,
+            entrance,
+            shutdown.clone(),
+        ));
+        if let Some(plain) = self.plain {
+            let entrance = Entrance::plain(&self.settings);
+            shutdown.spawn(accept::run(
+                plain,
+                server_of_plain,
+                entrance,
+                shutdown.clone(),
+            ));
+        }
         Ok(())
     }
 }

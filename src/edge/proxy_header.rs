@@ -20,6 +20,18 @@ pub(super) enum ProxyHeaderError {
     TooLong,
 }
 
+impl ProxyHeaderError {
+    /// The label of its metric.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Read(_) => "ended",
+            Self::TimedOut => "timeout",
+            Self::TooLong => "too_long",
+        }
+    }
+}
+
 /// Reads exactly the header. `None`: the balancer speaks for itself (`LOCAL`,
 /// `UNKNOWN`: its health checks), so the socket's peer is the client.
 pub(super) async fn read<S>(

@@ -1,7 +1,7 @@
 //! One connection, from its socket to its end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Patience, Verdict};
-use super::client_ip;
+use super::client_address::Trust;
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{Spawner, http1_builder, http2_builder};
+use super::listeners::{Entrance, Security};
+use super::proxy_header;
 use super::route::Routes;
 use super::settings::Settings;
 use super::tls::ALPN_H2;
@@ -30,12 +33,19 @@ use crate::types::ClientIp;
 /// What all connections share.
 pub(super) struct Server {
     settings: Arc<Settings>,
+    trust: Trust,
     tls: TlsAcceptor,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
     limits: Limits,
     routes: Routes,
     shutdown: Shutdown,
+}
+
+/// Which HTTP a connection speaks.
+enum Version {
+    Http1,
+    Http2,
 }
 
 impl Server {
@@ -49,6 +59,10 @@ impl Server {
         Self {
             http1: http1_builder(&settings),
             http2: http2_builder(&settings, &shutdown),
+            trust: Trust {
+                proxies: settings.trusted_proxies.clone(),
+                sources: settings.client_address_headers.clone(),
+            },
             settings,
             tls,
             limits,
@@ -59,8 +73,12 @@ impl Server {
 
     /// Whether a stranger may stay. A trusted proxy speaks for many, so its own
     /// address is not counted.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Option<ConnectionPermit> {
-        let is_proxy = client_ip::is_trusted(peer.ip(), &self.settings.trusted_proxies);
+    pub(super) fn admit(&self, peer: SocketAddr, entrance: Entrance) -> Option<ConnectionPermit> {
+        let is_proxy = self.trust.is_proxy(peer.ip());
+        if entrance.is_for_proxies() && !is_proxy {
+            metrics::counter!("relay_edge_strangers_refused_total").increment(1);
+            return None;
+        }
         let admitted = match is_proxy {
             true => self.limits.admit_proxy_connection(),
             false => self.limits.admit_connection(ClientIp::new(peer.ip())),
@@ -71,30 +89,79 @@ impl Server {
     /// Serves one connection to its end: handshake, protocol by ALPN, requests.
     pub(super) async fn serve(
         self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
+        mut stream: TcpStream,
+        (peer, entrance): (SocketAddr, Entrance),
         permit: ConnectionPermit,
     ) {
         let _open = Open::new();
         self.tune(&stream);
-        let Some(stream) = self.handshake(stream).await else {
+        let Some((peer, permit)) = self.introduce(&mut stream, peer, entrance, permit).await else {
             return;
         };
-        let connection = Arc::new(Connection::new(peer.ip(), Held::new(permit)));
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        let connection = Arc::new(Connection::new(peer, Held::new(permit)));
+        match entrance.security {
+            Security::Plain => self.talk(stream, Version::Http1, connection).await,
+            Security::Tls => {
+                let Some(stream) = self.handshake(stream).await else {
+                    return;
+                };
+                let version = match stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
+                    true => Version::Http2,
+                    false => Version::Http1,
+                };
+                self.talk(stream, version, connection).await;
+            }
+        }
+    }
+
+    /// Who is at the other end, by the balancer's PROXY header if there is one; and
+    /// whether whoever that is may stay.
+    async fn introduce(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        entrance: Entrance,
+        permit: ConnectionPermit,
+    ) -> Option<(IpAddr, ConnectionPermit)> {
+        let Some(wait) = entrance.proxy_header else {
+            return Some((peer.ip(), permit));
+        };
+        match proxy_header::read(stream, wait).await {
+            Ok(Some(client)) if self.trust.is_proxy(client) => Some((client, permit)),
+            Ok(Some(client)) => {
+                let identified = self
+                    .limits
+                    .identify_connection(permit, ClientIp::new(client));
+                Some((client, identified.ok()?))
+            }
+            Ok(None) => Some((peer.ip(), permit)),
+            Err(error) => {
+                let reason = error.reason();
+                metrics::counter!("relay_edge_proxy_headers_refused_total", "reason" => reason)
+                    .increment(1);
+                None
+            }
+        }
+    }
+
+    /// Requests and answers, until the connection ends.
+    async fn talk<S>(self: Arc<Self>, stream: S, version: Version, connection: Arc<Connection>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (server, seen) = (Arc::clone(&self), Arc::clone(&connection));
         let service = service_fn(move |request| {
             let (server, connection) = (Arc::clone(&server), Arc::clone(&seen));
             async move { Ok::<_, Infallible>(server.respond(request, &connection).await) }
         });
         let io = TokioIo::new(stream);
-        match is_h2 {
-            true => {
+        match version {
+            Version::Http2 => {
                 let http2 = self.http2.serve_connection(io, service);
                 self.run(http2, |c| c.graceful_shutdown(), &connection)
                     .await
             }
-            false => {
+            Version::Http1 => {
                 let upgradable = self.http1.serve_connection(io, service).with_upgrades();
                 self.run(upgradable, |c| c.graceful_shutdown(), &connection)
                     .await;
@@ -168,8 +235,8 @@ impl Server {
     ) -> Response<Tracked> {
         let in_flight = InFlight::new(connection);
         request.extensions_mut().insert(connection.held.clone());
-        let trusted = &self.settings.trusted_proxies;
-        let client = client_ip::of(connection.peer, request.headers(), trusted);
+        let (client, origin) = self.trust.client(connection.peer, request.headers());
+        metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
         let response = self.routes.respond(request, client).await;
         response.map(|body| in_flight.track(body))
     }

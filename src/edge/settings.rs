@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::client_address::AddressHeader;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: SocketAddr,
@@ -16,6 +18,15 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     /// Proxies whose word on the client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The headers by which they name the client; the first that is present decides.
+    pub client_address_headers: Vec<AddressHeader>,
+    /// Whether connections to `listen` begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// HTTP without TLS, for trusted proxies only.
+    pub plain_listen: Option<SocketAddr>,
+    /// Whether connections to `plain_listen` begin with a PROXY header.
+    pub plain_proxy_protocol: bool,
+    pub proxy_header_timeout: Duration,
     /// Where the development certificate lives.
     pub certs_dir: PathBuf,
     pub handshake_timeout: Duration,
@@ -44,6 +55,12 @@ impl Default for Settings {
             tls_cert: None,
             tls_key: None,
             trusted_proxies: Vec::new(),
+            client_address_headers: vec![AddressHeader::XForwardedFor],
+            proxy_protocol: false,
+            plain_listen: None,
+            plain_proxy_protocol: false,
+            // The balancer sends it with its first packet.
+            proxy_header_timeout: Duration::from_secs(5),
             certs_dir: PathBuf::from("certs"),
             // A phone on a bad network needs three round trips of a second or two.
             handshake_timeout: Duration::from_secs(10),

@@ -1,6 +1,6 @@
 //! Pure. `[edge]`: where strangers arrive, and how long they may take.
 
-use super::{Effect, Key, List, Maybe, Number, Parsed, Path, Span, Unit};
+use super::{Effect, Flag, Key, List, Maybe, Number, Parsed, Path, Span, Unit};
 
 const ADDRESS: &str = "an address and a port, such as \"127.0.0.1:8443\" or \"[::]:443\"";
 
@@ -77,11 +77,64 @@ pub(super) const KEYS: &[Key] = &[
         name: "edge.trusted_proxies",
         env: "TRUSTED_PROXIES",
         effect: Effect::Restart,
-        doc: "Proxies in front of the relay. From them alone X-Forwarded-For is believed, read from \
-              the right past every trusted hop; whoever else sends it is counted by its socket.",
+        doc: "Networks of the proxies in front of the relay. From them alone a header or a PROXY \
+              header that names the client is believed; whoever else sends one is counted by its \
+              socket.",
         setting: &List {
             at: |c| &mut c.edge.trusted_proxies,
             allowed: "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]",
+        },
+    },
+    Key {
+        name: "edge.client_address_headers",
+        env: "CLIENT_ADDRESS_HEADERS",
+        effect: Effect::Restart,
+        doc: "The headers by which trusted proxies name the client; the first that is present \
+              decides. Name only headers that every one of them sets itself. Lists are read from \
+              the right, past trusted hops.",
+        setting: &List {
+            at: |c| &mut c.edge.client_address_headers,
+            allowed: "any of x-forwarded-for, forwarded, cf-connecting-ip, x-real-ip",
+        },
+    },
+    Key {
+        name: "edge.proxy_protocol",
+        env: "PROXY_PROTOCOL",
+        effect: Effect::Restart,
+        doc: "Whether connections to edge.listen begin with a PROXY header, version 1 or 2. Then \
+              only trusted proxies may connect, and the header is required.",
+        setting: &Flag(|c| &mut c.edge.proxy_protocol),
+    },
+    Key {
+        name: "edge.plain_listen",
+        env: "RELAY_PLAIN_LISTEN",
+        effect: Effect::Restart,
+        doc: "Where trusted proxies that end TLS themselves reach the relay in plain HTTP. Nobody \
+              else may connect.",
+        setting: &Maybe {
+            at: |c| &mut c.edge.plain_listen,
+            allowed: ADDRESS,
+            parse: |address| address.parse().ok(),
+            show: ToString::to_string,
+        },
+    },
+    Key {
+        name: "edge.plain_proxy_protocol",
+        env: "PLAIN_PROXY_PROTOCOL",
+        effect: Effect::Restart,
+        doc: "Whether connections to edge.plain_listen begin with a PROXY header.",
+        setting: &Flag(|c| &mut c.edge.plain_proxy_protocol),
+    },
+    Key {
+        name: "edge.proxy_header_timeout_seconds",
+        env: "PROXY_HEADER_TIMEOUT_SECONDS",
+        effect: Effect::Restart,
+        doc: "How long the PROXY header may take.",
+        setting: &Span {
+            at: |c| &mut c.edge.proxy_header_timeout,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 60,
         },
     },
     Key {

@@ -130,8 +130,8 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "limits.ip_keys_max",
         env: "LIMIT_IP_KEYS_MAX",
-        effect: Effect::Live,
-        doc: "Addresses that the limiter remembers, about 32 bytes each.",
+        effect: Effect::Restart,
+        doc: "Addresses that the limiter remembers, one entry for each rule they met; about 43 bytes each, from the start.",
         setting: &Number {
             at: |c| &mut c.limits.tables.ip_keys,
             least: 1000,
@@ -141,7 +141,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "limits.did_keys_max",
         env: "LIMIT_DID_KEYS_MAX",
-        effect: Effect::Live,
+        effect: Effect::Restart,
         doc: "Accounts, one for each rule they met, that the limiter remembers.",
         setting: &Number {
             at: |c| &mut c.limits.tables.did_keys,
