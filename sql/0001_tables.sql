@@ -20,6 +20,8 @@ CREATE TABLE conversations (
     description      text        CHECK (length(description) <= 512),
     group_info       bytea,
     group_info_epoch bigint,
+    -- SHA-256 of the last commit's receipt, which the next one names.
+    receipt_hash     bytea,
     created_at       timestamptz NOT NULL DEFAULT coarse_now()
 ) WITH (fillfactor = 70); -- room for in-page updates of last_seq
 
@@ -55,6 +57,8 @@ CREATE TABLE messages (
     padded_size   integer     NOT NULL CHECK (padded_size = octet_length(ciphertext)),
     received_at   timestamptz NOT NULL CHECK (received_at = date_bin('2 seconds', received_at, 'epoch')),
     sender_did    text        CHECK (sender_did IS NULL),
+    -- The signed receipt of a commit.
+    receipt       json        CHECK (receipt IS NULL OR kind = 'commit'),
     PRIMARY KEY (convo_id, seq, received_at),
     CHECK (kind = 'commit' OR padded_size IN (512, 1024, 2048, 4096)
            OR (padded_size > 0 AND padded_size % 8192 = 0))

@@ -62,7 +62,8 @@ BEGIN
         SELECT n.seq, v_at, n.convo, n.subject, n.kind, n.envelope::json
         FROM numbered n ORDER BY n.ord
     ), chunked AS (
-        -- A payload holds at most 7,999 bytes; an envelope has fewer than 900.
+        -- A payload holds at most 7,999 bytes; an envelope has fewer than 900: the
+        -- longest is that of a commit, with its receipt.
         SELECT n.ord, n.envelope,
                sum(length(n.envelope) + 1) OVER (ORDER BY n.ord) / 7000 AS chunk
         FROM numbered n

@@ -7,14 +7,16 @@
 -- already_member, too_many_members, key_package_not_found, welcome_mismatch, epoch.
 CREATE FUNCTION change_group(
     p_convo text, p_caller text,
-    -- A commit made in p_epoch, or NULL: the epoch does not move.
+    -- A commit made in p_epoch, or NULL: the epoch does not move. Its receipt names
+    -- the receipt of the commit that led to p_epoch.
     p_epoch bigint, p_commit bytea, p_commit_id text,
+    p_receipt text, p_receipt_hash bytea, p_previous_receipt bytea,
     -- Who joins, by the key packages that the Welcome is encrypted to.
     p_add text[], p_references bytea[], p_welcome bytea,
     -- Who goes: all devices of the account, or the one that is named.
     p_remove text, p_remove_device text, p_action text,
     p_admin_only boolean, p_group_info bytea, p_members_max integer)
-RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz)
+RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -35,12 +37,18 @@ BEGIN
     v_verdict := group_verdict(v_convo, v_founding, p_caller, p_epoch, p_commit, p_add,
                                p_references, p_remove, p_remove_device, p_admin_only,
                                p_members_max);
+    -- In one epoch there is one last receipt: another means that it was read too early.
+    IF v_verdict = 'done' AND p_commit IS NOT NULL
+       AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
+        v_verdict := 'epoch';
+    END IF;
     IF v_verdict = 'repeated' THEN
-        RETURN QUERY SELECT v_verdict, m.epoch, m.seq, m.received_at FROM messages m
+        RETURN QUERY SELECT v_verdict, m.epoch, m.seq, m.received_at, m.receipt::text
+            FROM messages m
             WHERE m.convo_id = p_convo AND m.kind = 'commit' AND m.epoch = p_epoch + 1;
         RETURN;
     ELSIF v_verdict <> 'done' THEN
-        RETURN QUERY SELECT v_verdict, v_convo.epoch, v_convo.last_seq, v_at;
+        RETURN QUERY SELECT v_verdict, v_convo.epoch, v_convo.last_seq, v_at, NULL::text;
         RETURN;
     END IF;
 
@@ -48,12 +56,13 @@ BEGIN
     v_seq := v_convo.last_seq + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
     IF p_commit IS NOT NULL THEN
         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
-                              padded_size, received_at)
+                              padded_size, received_at, receipt)
         VALUES (p_convo, v_seq, p_commit_id, 'commit', v_epoch, p_commit,
-                octet_length(p_commit), octet_length(p_commit), v_at);
+                octet_length(p_commit), octet_length(p_commit), v_at, p_receipt::json);
     END IF;
     UPDATE conversations c SET
         epoch = v_epoch, last_seq = v_seq,
+        receipt_hash = coalesce(p_receipt_hash, c.receipt_hash),
         group_info = coalesce(p_group_info, c.group_info),
         group_info_epoch = CASE WHEN p_group_info IS NULL THEN c.group_info_epoch ELSE v_epoch END
     WHERE c.convo_id = p_convo;
@@ -85,8 +94,9 @@ BEGIN
     IF p_commit IS NOT NULL THEN
         v_kind := v_kind || 'epochAdvanced'::text;
         v_subject := v_subject || ''::text;
-        v_detail := v_detail || format(',"type":"epochAdvanced","epoch":%s,"messageId":"%s"',
-                                       v_epoch, p_commit_id);
+        v_detail := v_detail
+            || format(',"type":"epochAdvanced","epoch":%s,"messageId":"%s","receipt":%s',
+                      v_epoch, p_commit_id, p_receipt);
     END IF;
     SELECT v_kind || coalesce(array_agg(n.kind ORDER BY n.who), '{}'),
            v_subject || coalesce(array_agg(n.who ORDER BY n.who), '{}'),
@@ -122,7 +132,7 @@ BEGIN
            v_base + array_position(v_subject, k.user_did), v_seq, v_at
     FROM (SELECT DISTINCT k.user_did, k.device_id FROM key_packages k
           WHERE k.reference = ANY (p_references)) k;
-    RETURN QUERY SELECT 'done'::text, v_epoch, v_seq, v_at;
+    RETURN QUERY SELECT 'done'::text, v_epoch, v_seq, v_at, p_receipt;
 END $$;
 
 CREATE FUNCTION membership_detail(p_did text, p_action text, p_epoch bigint) RETURNS text
@@ -223,7 +233,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO v_change FROM change_group(
-        p_convo, p_creator, NULL, NULL, NULL, p_add, p_references, p_welcome,
+        p_convo, p_creator, NULL, NULL, NULL, NULL, NULL, NULL, p_add, p_references, p_welcome,
         NULL, NULL, NULL, false, p_group_info, p_members_max);
     IF v_change.outcome <> 'done' THEN
         DELETE FROM conversations c WHERE c.convo_id = p_convo;

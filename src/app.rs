@@ -19,6 +19,7 @@ use crate::edge::{
 use crate::events::Hub;
 use crate::limits::{self, Clock, Limits};
 use crate::postgres::{PostgresError, Private};
+use crate::receipt::ReceiptSigner;
 use crate::retention::Retention;
 use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
@@ -40,6 +41,8 @@ pub enum AppError {
     Certificate(#[from] edge::CertError),
     #[error("the edge cannot be set up")]
     Edge(#[from] edge::EdgeError),
+    #[error("the key that signs receipts cannot be used")]
+    ReceiptKey,
     #[error("the private Postgres does not run")]
     Postgres(#[from] PostgresError),
     #[error("the database cannot be used")]
@@ -158,9 +161,13 @@ async fn serve(
         live.session.clone(),
         shutdown.clone(),
     );
+    let seed = store.shared_secret(RECEIPT_SECRET_NAME).await?;
+    let receipts = ReceiptSigner::new(&seed).map_err(|_| AppError::ReceiptKey)?;
+    let receipts = Arc::new(receipts);
     let calls = Calls::new(
         store.clone(),
         auth.clone(),
+        Arc::clone(&receipts),
         limits.clone(),
         live.xrpc.clone(),
     );
@@ -176,7 +183,11 @@ async fn serve(
     );
     let public_url = config.edge.public_url.clone();
     let public_url = public_url.or_else(|| local_url(config, listeners.edge.address().ok()?));
-    let did = DidDocument::new(&config.auth.service_did, public_url.as_deref());
+    let did = DidDocument::new(
+        &config.auth.service_did,
+        public_url.as_deref(),
+        &receipts.multikey(),
+    );
     let gate = Gate::new(auth, limits.clone());
     let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
     upkeep::keep_metrics(metrics.clone(), shutdown);
@@ -272,3 +283,6 @@ const READY_LOOK: Duration = Duration::from_millis(10);
 
 /// Postgres, listeners, lookups, files.
 const DESCRIPTORS_BESIDE: u64 = 500;
+
+/// The name of the receipts' key in the store.
+const RECEIPT_SECRET_NAME: &str = "receipt";

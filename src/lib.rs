@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
-//! `app → config → edge → {xrpc | session} → refusal → {limits | auth} → {events | retention} → store
+//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | receipt} → {events | retention} → store
 //! → {telemetry | runtime} → {wire | mls} → types`.
 
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ pub mod events;
 pub mod limits;
 pub mod mls;
 pub mod postgres;
+pub mod receipt;
 pub mod refusal;
 pub mod retention;
 pub mod runtime;

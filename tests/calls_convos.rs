@@ -229,7 +229,17 @@ async fn a_commit_adds_a_member_and_all_end_in_the_same_epoch() {
         "welcomeMessage": text(&commit.welcome.unwrap()),
     });
     let answer = alice.client.post("addMembers", &input).await;
-    assert_eq!(answer, json!({"success": true, "newEpoch": 2}));
+    assert_eq!(
+        (&answer["success"], &answer["newEpoch"]),
+        (&json!(true), &json!(2))
+    );
+    // The relay signs for the commit: the first of this conversation.
+    let receipt = &answer["receipt"];
+    assert_eq!(
+        (&receipt["convoId"], &receipt["epoch"]),
+        (&json!(group.id()), &json!(2))
+    );
+    assert_eq!(receipt.get("previousReceiptHash"), None);
     // A retry that did not hear the answer hears it now.
     assert_eq!(alice.client.post("addMembers", &input).await, answer);
     assert_eq!(epoch(&carol, &group).await, 2);
@@ -391,7 +401,14 @@ async fn an_admin_removes_and_the_removed_one_is_out_at_once() {
         "reason": "gone",
     });
     let answer = alice.client.post("removeMember", &input).await;
-    assert_eq!(answer, json!({"ok": true, "epochHint": 2, "newEpoch": 2}));
+    assert_eq!(
+        (&answer["ok"], &answer["epochHint"]),
+        (&json!(true), &json!(2))
+    );
+    assert_eq!(
+        (&answer["newEpoch"], &answer["receipt"]["epoch"]),
+        (&json!(2), &json!(2))
+    );
     let refused = bob
         .client
         .get_refused("getMessages", &[("convoId", &id)])

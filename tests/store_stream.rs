@@ -13,7 +13,8 @@ use database::Database;
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
     AppendError, ChangeOutcome, DatabaseUrl, GroupChange, Joining, Leaving, NewCommit,
-    NewConversation, NewKeyPackage, NewMessage, PublishOutcome, Settings, Store, StoreError,
+    NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Settings, Store,
+    StoreError,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
 
@@ -383,6 +384,11 @@ async fn of_twenty_commits_in_one_epoch_one_wins() {
                     epoch: epoch(0),
                     bytes: vec![i; 64],
                     message_id: fresh_id(),
+                    receipt: NewReceipt {
+                        json: "{}".to_owned(),
+                        hash: [i; 32],
+                        previous: None,
+                    },
                 }),
                 joining: Joining::default(),
                 leaving: None,

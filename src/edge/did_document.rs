@@ -10,8 +10,9 @@ pub struct DidDocument(Bytes);
 impl DidDocument {
     /// The document of `service_did`, or None when it is no `did:web` of a whole host:
     /// any other DID's document is published elsewhere. `public_url` is the endpoint;
-    /// without it, it is the host that the DID names.
-    pub fn new(service_did: &str, public_url: Option<&str>) -> Option<Self> {
+    /// without it, it is the host that the DID names. `receipt_key` is the Multikey
+    /// under which receipts for commits verify.
+    pub fn new(service_did: &str, public_url: Option<&str>, receipt_key: &str) -> Option<Self> {
         let host = service_did.strip_prefix("did:web:")?;
         // A further colon would be a path, whose document is not at the well-known place.
         if host.contains(':') {
@@ -25,6 +26,12 @@ impl DidDocument {
         let document = json!({
             "@context": ["https://www.w3.org/ns/did/v1"],
             "id": service_did,
+            "verificationMethod": [{
+                "id": format!("{service_did}#mls_receipts"),
+                "type": "Multikey",
+                "controller": service_did,
+                "publicKeyMultibase": receipt_key,
+            }],
             "service": [{
                 "id": "#atproto_mls",
                 "type": "AtprotoMlsService",
@@ -44,9 +51,10 @@ mod tests {
     use super::*;
 
     fn endpoint(did: &str, url: Option<&str>) -> String {
-        let document = DidDocument::new(did, url).unwrap();
+        let document = DidDocument::new(did, url, "z6Mk").unwrap();
         let value: serde_json::Value = serde_json::from_slice(&document.0).unwrap();
         assert_eq!(value["id"], did);
+        assert_eq!(value["verificationMethod"][0]["publicKeyMultibase"], "z6Mk");
         assert_eq!(value["service"][0]["id"], "#atproto_mls");
         assert_eq!(value["service"][0]["type"], "AtprotoMlsService");
         value["service"][0]["serviceEndpoint"]
@@ -76,7 +84,7 @@ mod tests {
 
     #[test]
     fn only_a_did_web_of_a_whole_host_has_its_document_here() {
-        assert!(DidDocument::new("did:plc:abc", None).is_none());
-        assert!(DidDocument::new("did:web:example.com:user", None).is_none());
+        assert!(DidDocument::new("did:plc:abc", None, "z6Mk").is_none());
+        assert!(DidDocument::new("did:web:example.com:user", None, "z6Mk").is_none());
     }
 }

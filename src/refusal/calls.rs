@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use crate::store::{AppendError, ChangeOutcome, PublishOutcome};
 use crate::types::Epoch;
 use crate::wire::{XrpcError, XrpcStatus};
@@ -192,10 +194,20 @@ impl From<AppendError> for XrpcError {
     }
 }
 
+/// A change that was made: the epoch it led to, and its commit's receipt.
+#[derive(Debug)]
+pub struct Made {
+    pub epoch: Epoch,
+    pub receipt: Option<Box<RawValue>>,
+}
+
 /// What a group change came to, as a result: the epoch it led to, or a refusal.
-pub fn changed(outcome: ChangeOutcome) -> Result<Epoch, Refusal> {
+pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refusal> {
     Err(match outcome {
-        ChangeOutcome::Done { epoch, .. } => return Ok(epoch),
+        ChangeOutcome::Done { epoch, receipt, .. } => {
+            let receipt = receipt.and_then(|json| RawValue::from_string(json).ok());
+            return Ok(Made { epoch, receipt });
+        }
         ChangeOutcome::AlreadyMember => Refusal::AlreadyMember,
         ChangeOutcome::EpochMismatch { current } => Refusal::EpochMismatch { current },
         ChangeOutcome::Exists => Refusal::Conflict,

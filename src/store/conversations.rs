@@ -39,6 +39,8 @@ pub struct Member {
 /// What an active member may know before it reads or writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Standing {
+    /// SHA-256 of the receipt of the commit that led to this epoch.
+    pub receipt_hash: Option<[u8; 32]>,
     pub epoch: Epoch,
     pub cipher_suite: CipherSuite,
     pub last_seq: u64,
@@ -71,6 +73,18 @@ pub struct NewCommit {
     pub epoch: Epoch,
     pub bytes: Vec<u8>,
     pub message_id: MessageId,
+    pub receipt: NewReceipt,
+}
+
+/// A commit's signed receipt, to be stored beside it and sent with its event.
+#[derive(Clone, Debug)]
+pub struct NewReceipt {
+    /// What members are shown.
+    pub json: String,
+    /// SHA-256 of it, as the next one will name it.
+    pub hash: [u8; 32],
+    /// The one that it names: the receipt of the commit that led to this epoch.
+    pub previous: Option<[u8; 32]>,
 }
 
 /// A conversation to found.
@@ -101,12 +115,14 @@ pub struct GroupChange {
 }
 
 /// What became of a change.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ChangeOutcome {
-    /// Made now, or the same commit was made before: the epoch it led to.
+    /// Made now, or the same commit was made before: the epoch it led to, and the
+    /// commit's receipt.
     Done {
         epoch: Epoch,
         received_at: CoarseTime,
+        receipt: Option<String>,
     },
     AlreadyMember,
     EpochMismatch {
@@ -133,7 +149,7 @@ impl Store {
         let (users, references, welcome) = joining_params(&new.joining);
         let found = self
             .query(
-                "SELECT outcome, epoch, received_at FROM create_conversation(\
+                "SELECT outcome, epoch, received_at, NULL::text AS receipt FROM create_conversation(\
                      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                 &[
                     &new.convo.expose(),
@@ -161,14 +177,19 @@ impl Store {
         let leaving = change.leaving.as_ref();
         let found = self
             .query(
-                "SELECT outcome, epoch, received_at FROM change_group(\
-                     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
+                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
                 &[
                     &change.convo.expose(),
                     &change.caller.expose(),
                     &commit.map(|c| rows::int(c.epoch.get())),
                     &commit.map(|c| c.bytes.as_slice()),
                     &commit.map(|c| c.message_id.expose()),
+                    &commit.map(|c| c.receipt.json.as_str()),
+                    &commit.map(|c| c.receipt.hash.as_slice()),
+                    &commit
+                        .and_then(|c| c.receipt.previous.as_ref())
+                        .map(|p| p.as_slice()),
                     &users,
                     &references,
                     &welcome,
@@ -194,7 +215,8 @@ impl Store {
     ) -> Result<Option<Standing>, StoreError> {
         let found = self
             .query(
-                "SELECT c.epoch, c.cipher_suite, c.last_seq, m.joined_after, m.is_admin \
+                "SELECT c.epoch, c.cipher_suite, c.last_seq, c.receipt_hash, m.joined_after, \
+                 m.is_admin \
                  FROM conversations c CROSS JOIN LATERAL (\
                      SELECT min(m.joined_message_seq) AS joined_after, bool_or(m.is_admin) AS is_admin \
                      FROM members m WHERE m.convo_id = c.convo_id AND m.user_did = $2 \
@@ -206,7 +228,11 @@ impl Store {
         found
             .first()
             .map(|row| {
+                let receipt_hash: Option<&[u8]> = rows::get(row, "receipt_hash")?;
                 Ok(Standing {
+                    receipt_hash: receipt_hash
+                        .map(|hash| hash.try_into().map_err(|_| StoreError::Shape))
+                        .transpose()?,
                     epoch: rows::epoch(row, "epoch")?,
                     cipher_suite: rows::suite(row, "cipher_suite")?,
                     last_seq: rows::count(row, "last_seq")?,
@@ -325,6 +351,7 @@ fn outcome(found: &[Row]) -> Result<ChangeOutcome, StoreError> {
         "done" | "repeated" => ChangeOutcome::Done {
             epoch: rows::epoch(row, "epoch")?,
             received_at: rows::time(row, "received_at")?,
+            receipt: rows::get(row, "receipt")?,
         },
         "absent" => ChangeOutcome::NotMember,
         "already_member" => ChangeOutcome::AlreadyMember,

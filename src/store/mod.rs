@@ -35,7 +35,7 @@ pub use appender::{AppendError, Appended, NewMessage};
 pub use consent::{Block, OptIn};
 pub use conversations::{
     ChangeOutcome, Conversation, GroupChange, Joining, Leaving, Member, NewCommit, NewConversation,
-    Standing,
+    NewReceipt, Standing,
 };
 pub use devices::{DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages};
 pub use error::StoreError;

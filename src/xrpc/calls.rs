@@ -1,5 +1,6 @@
 //! The way of a call: name, verb, caller, quota, body, handler, answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -15,6 +16,7 @@ use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
 use crate::auth::Authenticator;
 use crate::limits::{Decision, Limits};
+use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::runtime::Live;
 use crate::store::Store;
@@ -26,6 +28,7 @@ use crate::wire::{Body, XrpcError};
 pub struct Calls {
     store: Store,
     auth: Authenticator,
+    receipts: Arc<ReceiptSigner>,
     limits: Limits,
     settings: Live<Settings>,
     bodies: Bodies,
@@ -43,6 +46,7 @@ impl Calls {
     pub fn new(
         store: Store,
         auth: Authenticator,
+        receipts: Arc<ReceiptSigner>,
         limits: Limits,
         settings: Live<Settings>,
     ) -> Self {
@@ -50,6 +54,7 @@ impl Calls {
         Self {
             store,
             auth,
+            receipts,
             limits,
             settings,
             bodies,
@@ -115,6 +120,7 @@ impl Calls {
             cx: Context {
                 store: &self.store,
                 auth: &self.auth,
+                receipts: &self.receipts,
                 settings: self.settings.snapshot(),
                 caller,
                 now: Utc::now(),

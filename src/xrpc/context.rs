@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::Settings;
 use crate::auth::{Authenticator, Caller};
+use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::store::{Standing, Store};
 use crate::types::{CoarseTime, ConvoId, Did};
@@ -15,6 +16,7 @@ use crate::wire::XrpcError;
 pub(super) struct Context<'a> {
     pub(super) store: &'a Store,
     pub(super) auth: &'a Authenticator,
+    pub(super) receipts: &'a ReceiptSigner,
     pub(super) settings: Arc<Settings>,
     pub(super) caller: Caller,
     pub(super) now: DateTime<Utc>,

@@ -3,10 +3,17 @@
 //! that they belong together.
 
 use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};
-use crate::store::{Joining, NewCommit};
+use crate::receipt::ReceiptSigner;
+use crate::store::{Joining, NewCommit, NewReceipt};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
 use crate::wire::calls::{Handshake, KeyPackageHash};
 use crate::wire::{XrpcError, XrpcStatus, invalid};
+
+/// Who signs for a commit, and the receipt before it.
+pub(super) struct Signing<'a> {
+    pub(super) signer: &'a ReceiptSigner,
+    pub(super) previous: Option<[u8; 32]>,
+}
 
 /// A commit that was read: what to store, and whom it adds if that is in the clear.
 #[derive(Debug)]
@@ -18,11 +25,13 @@ pub(super) struct ReadCommit {
 }
 
 impl ReadCommit {
-    /// Reads a commit of a member of this group.
+    /// Reads a commit of a member of this group, and signs for it: should it be
+    /// accepted, it is the one that led out of its epoch.
     pub(super) fn of(
         commit: &Handshake,
         convo: &ConvoId,
         now: CoarseTime,
+        signing: &Signing<'_>,
     ) -> Result<Self, XrpcError> {
         let bytes = commit.as_slice();
         let fault = |what: &str| invalid("commit", what);
@@ -41,11 +50,19 @@ impl ReadCommit {
             return Err(fault("must be sent by a member of the group"));
         }
         let epoch = Epoch::try_from(framing.epoch).map_err(fault)?;
+        let receipt = signing
+            .signer
+            .sign(convo, epoch.next(), bytes, signing.previous);
         Ok(Self {
             commit: NewCommit {
                 epoch,
                 bytes: bytes.to_vec(),
                 message_id: MessageId::random(now),
+                receipt: NewReceipt {
+                    json: receipt.to_json(),
+                    hash: receipt.hash(),
+                    previous: signing.previous,
+                },
             },
             adds: adds_in_the_clear(&message),
         })

@@ -2,10 +2,10 @@
 //! commit if there is one.
 
 use super::context::Context;
-use super::handshake::{self, ReadCommit};
-use crate::refusal::{Refusal, changed};
+use super::handshake::{self, ReadCommit, Signing};
+use crate::refusal::{Made, Refusal, changed};
 use crate::store::{GroupChange, Joining, Leaving, NewCommit, Standing};
-use crate::types::{ConvoId, Epoch};
+use crate::types::ConvoId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{AddMembers, Changed, Handshake, LeaveConvo, RemoveMember, Removed};
 
@@ -18,7 +18,7 @@ pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, 
         input.key_package_hashes.as_slice(),
         standing.cipher_suite,
     )?;
-    let commit = read_commit(cx, input.commit.as_ref(), &convo)?
+    let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
         .map(|commit| commit.adds_those_welcomed(&joining))
         .transpose()?;
     let group_info = group_info(
@@ -36,10 +36,11 @@ pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, 
         admin_only: false,
         group_info,
     };
-    let new_epoch = changed(cx.store.change_group(&change).await?)?;
+    let made = changed(cx.store.change_group(&change).await?)?;
     Ok(Changed {
         success: true,
-        new_epoch,
+        new_epoch: made.epoch,
+        receipt: made.receipt,
     })
 }
 
@@ -62,11 +63,12 @@ pub(super) async fn remove(cx: &Context<'_>, input: RemoveMember) -> Result<Remo
         },
         admin_only: true,
     };
-    let new_epoch = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
+    let made = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
     Ok(Removed {
         ok: true,
-        epoch_hint: new_epoch,
-        new_epoch,
+        epoch_hint: made.epoch,
+        new_epoch: made.epoch,
+        receipt: made.receipt,
     })
 }
 
@@ -87,10 +89,11 @@ pub(super) async fn leave(cx: &Context<'_>, input: LeaveConvo) -> Result<Changed
         },
         admin_only: is_other,
     };
-    let new_epoch = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
+    let made = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
     Ok(Changed {
         success: true,
-        new_epoch,
+        new_epoch: made.epoch,
+        receipt: made.receipt,
     })
 }
 
@@ -107,8 +110,8 @@ async fn go(
     going: Going,
     commit: Option<&Handshake>,
     info: Option<&Handshake>,
-) -> Result<Epoch, XrpcError> {
-    let commit = read_commit(cx, commit, &going.convo)?
+) -> Result<Made, XrpcError> {
+    let commit = read_commit(cx, commit, &going.convo, &going.standing)?
         .map(ReadCommit::adds_nobody)
         .transpose()?;
     let group_info = group_info(info, &going.convo, &going.standing, commit.as_ref())?;
@@ -128,9 +131,14 @@ fn read_commit(
     cx: &Context<'_>,
     commit: Option<&Handshake>,
     convo: &ConvoId,
+    standing: &Standing,
 ) -> Result<Option<ReadCommit>, XrpcError> {
+    let signing = Signing {
+        signer: cx.receipts,
+        previous: standing.receipt_hash,
+    };
     commit
-        .map(|commit| ReadCommit::of(commit, convo, cx.now_coarse()))
+        .map(|commit| ReadCommit::of(commit, convo, cx.now_coarse(), &signing))
         .transpose()
 }
 

@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mls_relay::auth::{self, Authenticator};
 use mls_relay::limits::{self, Clock, Limits};
+use mls_relay::receipt::ReceiptSigner;
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{self, DatabaseUrl, Store};
 use mls_relay::types::ClientIp;
@@ -86,7 +87,8 @@ impl World {
             ..limits::Settings::default()
         };
         let limits = Limits::new(Live::new(limits), Clock::system());
-        let calls = Calls::new(store.clone(), auth, limits, Live::new(settings));
+        let receipts = Arc::new(ReceiptSigner::new(&[7; 32]).unwrap());
+        let calls = Calls::new(store.clone(), auth, receipts, limits, Live::new(settings));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         shutdown.spawn_background(serve(listener, calls, shutdown.clone()));

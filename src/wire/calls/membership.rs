@@ -1,6 +1,7 @@
 //! Pure. addMembers, removeMember, leaveConvo: changes of who is in.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Handshake, IdempotencyKey, KeyPackageHash};
 use crate::types::{ConvoId, DeviceId, Did, Epoch};
@@ -48,19 +49,25 @@ pub struct LeaveConvo {
 }
 
 /// The answer of addMembers and leaveConvo.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
     pub success: bool,
     pub new_epoch: Epoch,
+    /// The commit's signed receipt, as it is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<RawValue>>,
 }
 
 /// The answer of removeMember.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Removed {
     pub ok: bool,
     /// The epoch the conversation is in now.
     pub epoch_hint: Epoch,
     pub new_epoch: Epoch,
+    /// The commit's signed receipt, as it is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<RawValue>>,
 }
