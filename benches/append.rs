@@ -92,7 +92,7 @@ async fn populate(database: &Database) {
              INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
                  SELECT lpad(to_hex(i), 32, '0'), 'did:plc:' || lpad(j::text, 24, '0'), 0, 0
                  FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j;
-             CREATE SEQUENCE bench_batch;
+             CREATE SEQUENCE bench_batch; CREATE SEQUENCE usual_seq;
              CREATE TABLE bench_batches AS
                  SELECT b AS id, array_agg(lpad(to_hex((b * 7 + i) % {CONVOS} + 1), 32, '0')) AS convos,
                         array_agg('did:plc:' || lpad(((b + i) % {MEMBERS} + 1)::text, 24, '0')) AS users,
@@ -205,16 +205,15 @@ async fn usual_design(database: &Database, clients: usize) -> f64 {
     .await
 }
 
-/// The event's number here is drawn from a clock: the usual design does not order.
+/// The event's number here is drawn from a sequence: the usual design does not order.
 const USUAL: [&str; 5] = [
     "SELECT 1 FROM members WHERE convo_id = $1 AND user_did = $2 AND left_seq IS NULL",
     "UPDATE conversations SET last_seq = last_seq + 1 WHERE convo_id = $1 RETURNING last_seq",
     "INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, \
          padded_size, received_at) \
-     VALUES ($1, $2, $3, 'app', 0, $4, octet_length($4), octet_length($4), coarse_now())",
+     VALUES ($1, $2, $3, 'app', 0, $4, octet_length($4::bytea), octet_length($4::bytea), coarse_now())",
     "INSERT INTO event_stream (seq, emitted_at, convo_id, kind, payload) \
-     VALUES ((extract(epoch FROM clock_timestamp()) * 1000000)::bigint + (random() * 1000)::bigint, \
-         coarse_now(), $1, 'message', $2::text::json)",
+     VALUES (nextval('usual_seq'), coarse_now(), $1, 'message', $2::text::json)",
     "SELECT pg_notify('usual_events', $1)",
 ];
 
