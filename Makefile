@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench fmt deny tools
+.PHONY: help run demo test lint bench fmt deny tools proxies
 
 help: ## Explain these words
 	@echo 'mls-relay: an end-to-end-encrypted chat relay for ATProto identities'
@@ -19,7 +19,7 @@ demo: tools ## Watch two people and three devices exchange encrypted messages, a
 	$(CARGO) build --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
-test: tools ## Run every test, with real Postgres, TLS, sockets and MLS
+test: tools proxies ## Run every test, with real Postgres, TLS, sockets and MLS
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then set -x; $(CARGO) nextest run --workspace; \
 	else set -x; $(CARGO) test --workspace; fi
@@ -43,3 +43,6 @@ deny: ## Install cargo-deny if it is missing, and check dependencies
 
 tools:
 	@.ci/install build-essential postgresql
+
+proxies:
+	@.ci/install nginx-light haproxy caddy

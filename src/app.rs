@@ -151,6 +151,7 @@ async fn serve(
     let store = open_store(store_settings(config, postgres)?, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
     limits.start_upkeep(shutdown);
+    limits.start_sharing(store.clone(), shutdown);
     let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
     let retention = Retention::start(&store, &live.retention, shutdown);
     let hub = Hub::start(Arc::new(store.clone()), config.events.clone(), shutdown);
@@ -191,7 +192,9 @@ async fn serve(
     let gate = Gate::new(auth, limits.clone());
     let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
     upkeep::keep_metrics(metrics.clone(), shutdown);
-    listeners.admin.serve(health.clone(), metrics, shutdown);
+    listeners
+        .admin
+        .serve(health.clone(), metrics, limits.clone(), shutdown);
     listeners
         .edge
         .serve(&listeners.certificates, limits, routes, shutdown)?;

@@ -18,7 +18,9 @@ use tokio::sync::Semaphore;
 use super::accept;
 use super::error::EdgeError;
 use super::health::Health;
+use super::penalties;
 use super::route::{bare, json, not_found};
+use crate::limits::Limits;
 use crate::runtime::Shutdown;
 use crate::telemetry::Metrics;
 use crate::wire::{Body, full};
@@ -41,8 +43,12 @@ impl Admin {
     }
 
     /// Starts to answer, until the very end: a drain is when operators look.
-    pub fn serve(self, health: Health, metrics: Metrics, shutdown: &Shutdown) {
-        let answers = Answers { health, metrics };
+    pub fn serve(self, health: Health, metrics: Metrics, limits: Limits, shutdown: &Shutdown) {
+        let answers = Answers {
+            health,
+            metrics,
+            limits,
+        };
         shutdown.spawn_background(run(self.listener, answers, shutdown.clone()));
     }
 }
@@ -51,10 +57,14 @@ impl Admin {
 struct Answers {
     health: Health,
     metrics: Metrics,
+    limits: Limits,
 }
 
 impl Answers {
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        if request.uri().path() == "/penalties" {
+            return penalties::answer(request, &self.limits);
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return not_found();
         }

@@ -22,6 +22,7 @@ mod gate;
 mod health;
 mod http;
 mod listeners;
+mod penalties;
 mod proxy_header;
 mod route;
 mod server;

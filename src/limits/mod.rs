@@ -18,6 +18,7 @@ mod clock;
 mod connection;
 mod counts;
 mod decision;
+mod exchange;
 mod frames;
 mod good_standing;
 mod line;

@@ -86,10 +86,7 @@ impl PenaltyBox {
         drop(shard);
         self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
         metrics::counter!("relay_limits_penalties_total").increment(1);
-        let mut untold = self.untold.lock();
-        if untold.len() < UNTOLD_MAX {
-            untold.push((subject.current, stay));
-        }
+        self.tell(subject.current, stay);
         Some(millis(stay.until - now))
     }
 
@@ -99,6 +96,14 @@ impl PenaltyBox {
         if let Some(conduct) = conduct_of(&mut shard, key, now, settings) {
             conduct.adopt(stay);
             self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the other nodes of a stay at the next exchange.
+    pub(super) fn tell(&self, key: Blind, stay: Stay) {
+        let mut untold = self.untold.lock();
+        if untold.len() < UNTOLD_MAX {
+            untold.push((key, stay));
         }
     }
 

@@ -77,28 +77,25 @@ impl Limits {
             .collect()
     }
 
-    /// Puts someone into the box; returns the stay, to be shared.
-    pub fn penalize(&self, offender: Offender<'_>, stay: Duration) -> SharedStay {
+    /// Puts someone into the box, here at once and on the other nodes soon.
+    pub fn penalize(&self, offender: Offender<'_>, stay: Duration) {
         let stay = stay.min(self.inner.settings.load().penalties.most);
-        let until =
-            self.inner.clock.unix_ms() + i64::try_from(stay.as_millis()).unwrap_or(i64::MAX / 2);
-        let subject = self.subject(offender).current.to_bytes();
-        let stay = SharedStay {
-            subject,
-            level: 1,
-            until,
-        };
-        self.adopt_stays(&[stay]);
-        stay
+        let stay_ms = i64::try_from(stay.as_millis()).unwrap_or(i64::MAX / 2);
+        let until = self.inner.clock.unix_ms() + stay_ms;
+        self.decide(self.subject(offender).current, Stay { level: 1, until });
     }
 
-    /// Lets someone out of the box; returns what to share: one for each key in use.
-    pub fn lift(&self, offender: Offender<'_>) -> Vec<SharedStay> {
+    /// Lets someone out of the box, here at once and on the other nodes soon.
+    pub fn lift(&self, offender: Offender<'_>) {
         let subject = self.subject(offender);
-        let names = std::iter::once(subject.current).chain(subject.previous);
-        let lifted: Vec<_> = names.map(|name| lifted(name.to_bytes())).collect();
-        self.adopt_stays(&lifted);
-        lifted
+        for name in std::iter::once(subject.current).chain(subject.previous) {
+            self.decide(name, Stay { level: 0, until: 0 });
+        }
+    }
+
+    fn decide(&self, key: Blind, stay: Stay) {
+        self.adopt_stays(&[shared(key, stay)]);
+        self.inner.penalties.tell(key, stay);
     }
 
     fn subject(&self, offender: Offender<'_>) -> Subject {
@@ -114,14 +111,5 @@ fn shared(key: Blind, stay: Stay) -> SharedStay {
         subject: key.to_bytes(),
         level: stay.level,
         until: stay.until,
-    }
-}
-
-/// The record of whoever has been forgiven.
-fn lifted(subject: [u8; 16]) -> SharedStay {
-    SharedStay {
-        subject,
-        level: 0,
-        until: 0,
     }
 }

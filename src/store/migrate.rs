@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0006_devices.sql"),
     include_str!("../../sql/0007_retention.sql"),
     include_str!("../../sql/0008_safety.sql"),
+    include_str!("../../sql/0009_penalties.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -1,0 +1,116 @@
+//! One check of the limiter with a million addresses known and two threads at it,
+//! beside the usual crate for the same (governor: one number a key, no exact window).
+//! Addresses are drawn evenly, the worst case for the caches; time moves so that each
+//! asks twice a minute. Timed in batches, because reading a clock costs as much as a
+//! check.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[path = "support/figure.rs"]
+mod figure;
+
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use figure::Figure;
+use mls_relay::limits::{Clock, Limits, Settings};
+use mls_relay::runtime::Live;
+use mls_relay::types::ClientIp;
+
+const KEYS: u32 = 1_000_000;
+const THREADS: u64 = 2;
+const BATCH: usize = 64;
+const BATCHES: usize = 40_000;
+
+/// With each address asking twice a minute.
+const MICROS_PER_BATCH: u64 = 30_000_000 * BATCH as u64 / KEYS as u64;
+
+fn main() {
+    let ours = ours();
+    let governor = governor();
+    Figure {
+        name: "limit_check_ns",
+        value: ours,
+        unit: "ns",
+        baseline: Some(governor),
+        ratio: Some(ours / governor),
+        goal: "at most 100 ns, ratio below 1",
+    }
+    .record();
+}
+
+fn ours() -> f64 {
+    let mut settings = Settings::default();
+    settings.tables.ip_keys = KEYS;
+    let clock = Clock::manual();
+    let limits = Limits::new(Live::new(settings), clock.clone());
+    for number in 0..KEYS {
+        limits.check_ip(client(number), None);
+    }
+    let micros = AtomicU64::new(0);
+    let pass_time = || {
+        let before = micros.fetch_add(MICROS_PER_BATCH, Ordering::Relaxed);
+        let millis = (before + MICROS_PER_BATCH) / 1_000 - before / 1_000;
+        clock.advance(Duration::from_millis(millis));
+    };
+    median(pass_time, |number| {
+        limits.check_ip(client(number), None).refused.is_none()
+    })
+}
+
+fn governor() -> f64 {
+    let quota = governor::Quota::per_minute(NonZeroU32::new(60).unwrap());
+    let limiter = governor::RateLimiter::dashmap(quota);
+    let check = |number| limiter.check_key(&client(number)).is_ok();
+    for number in 0..KEYS {
+        check(number);
+    }
+    median(|| {}, check)
+}
+
+/// Nanoseconds a check, the median of all batches of all threads.
+fn median(pass_time: impl Fn() + Sync, check: impl Fn(u32) -> bool + Sync) -> f64 {
+    let run = |seed: u64| {
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed + 1);
+        let mut samples = Vec::with_capacity(BATCHES);
+        for _ in 0..BATCHES {
+            let numbers: [u32; BATCH] = std::array::from_fn(|_| draw(&mut random));
+            pass_time();
+            let begun = Instant::now();
+            let admitted = numbers.into_iter().filter(|number| check(*number)).count();
+            samples.push(begun.elapsed().as_nanos() as f64 / BATCH as f64);
+            assert!(admitted > 0);
+        }
+        samples
+    };
+    let mut samples: Vec<f64> = std::thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = (0..THREADS)
+            .map(|seed| scope.spawn(move || run(seed)))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// Marsaglia's xorshift, scaled to the keys.
+fn draw(random: &mut u64) -> u32 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    (((*random >> 32) * u64::from(KEYS)) >> 32) as u32
+}
+
+/// Addresses as they come: not in a row.
+fn client(number: u32) -> ClientIp {
+    ClientIp::new(Ipv4Addr::from(number.wrapping_mul(2_654_435_761)).into())
+}

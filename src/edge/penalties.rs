@@ -1,0 +1,126 @@
+//! The penalty box for operators, on their own listener. Subjects are listed as keyed
+//! hashes; to lift one, name the address or the account.
+//!
+//! `GET /penalties`, `PUT /penalties?address=192.0.2.1&seconds=600`,
+//! `DELETE /penalties?did=did:plc:…`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use serde_json::json;
+
+use super::route::{bare, json as json_response};
+use crate::limits::{Limits, Offender};
+use crate::types::{ClientIp, Did};
+use crate::wire::Body;
+
+/// Answers a request for `/penalties`. A page on the web cannot send PUT or DELETE to
+/// an operator's machine unasked, as it could a POST.
+pub(super) fn answer<B>(request: &Request<B>, limits: &Limits) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default();
+    match *request.method() {
+        Method::GET | Method::HEAD => list(limits),
+        Method::PUT => change(query, |offender| {
+            let seconds = value(query, "seconds").map_or(Ok(DEFAULT_SECONDS), str::parse);
+            limits.penalize(offender, Duration::from_secs(seconds.ok()?));
+            Some(())
+        }),
+        Method::DELETE => change(query, |offender| {
+            limits.lift(offender);
+            Some(())
+        }),
+        _ => bare(StatusCode::METHOD_NOT_ALLOWED),
+    }
+}
+
+fn list(limits: &Limits) -> Response<Body> {
+    let inmates: Vec<_> = limits
+        .penalties()
+        .iter()
+        .map(|stay| {
+            let subject = format!("{:032x}", u128::from_be_bytes(stay.subject));
+            json!({"subject": subject, "level": stay.level, "untilMs": stay.until})
+        })
+        .collect();
+    json_response(StatusCode::OK, json!({ "penalties": inmates }).to_string())
+}
+
+/// Applies a change to whom the query names; 400 if it names nobody.
+fn change(query: &str, apply: impl FnOnce(Offender<'_>) -> Option<()>) -> Response<Body> {
+    let address = value(query, "address").map(str::parse::<IpAddr>);
+    let did = value(query, "did").map(Did::parse);
+    let changed = match (address, did) {
+        (Some(Ok(address)), None) => apply(Offender::Address(ClientIp::new(address))),
+        (None, Some(Ok(did))) => apply(Offender::Account(&did)),
+        _ => None,
+    };
+    match changed {
+        Some(()) => bare(StatusCode::NO_CONTENT),
+        None => bare(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// A parameter as it stands: neither an address nor a DID needs escapes here.
+fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .into_iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+const DEFAULT_SECONDS: u64 = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Clock, Settings};
+    use crate::runtime::Live;
+
+    fn ask(limits: &Limits, method: Method, query: &str) -> StatusCode {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/penalties?{query}"))
+            .body(())
+            .unwrap();
+        answer(&request, limits).status()
+    }
+
+    #[test]
+    fn an_address_or_an_account_is_put_in_and_let_out() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        for who in [
+            "address=192.0.2.1",
+            "did=did:plc:abc",
+            "address=2001:db8::1",
+        ] {
+            assert_eq!(
+                ask(&limits, Method::PUT, &format!("{who}&seconds=60")),
+                StatusCode::NO_CONTENT
+            );
+            assert_eq!(limits.penalties().len(), 1);
+            assert_eq!(ask(&limits, Method::DELETE, who), StatusCode::NO_CONTENT);
+            assert!(limits.penalties().is_empty());
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_named_is_not_punished() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        for query in [
+            "",
+            "address=x",
+            "did=x",
+            "address=192.0.2.1&did=did:plc:abc",
+            "address=192.0.2.1&seconds=x",
+        ] {
+            assert_eq!(
+                ask(&limits, Method::PUT, query),
+                StatusCode::BAD_REQUEST,
+                "{query}"
+            );
+        }
+        assert!(limits.penalties().is_empty());
+    }
+}

@@ -1,0 +1,111 @@
+//! Tells the other nodes who is in the penalty box, and hears it from them. Every
+//! exchange tells before it asks, so what comes back is never older than what is known.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::sharing::SharedStay;
+use super::{Limits, Penalties};
+use crate::runtime::Shutdown;
+use crate::store::{PenaltyRow, Store, StoreError};
+
+/// What one node still has to do.
+struct Exchange {
+    limits: Limits,
+    store: Store,
+    /// Stays that could not be told yet.
+    untold: Vec<PenaltyRow>,
+    /// The day whose keys are in use.
+    day: Option<i64>,
+    heard: Instant,
+}
+
+impl Limits {
+    /// Shares the penalty box with all nodes until the process stops.
+    pub fn start_sharing(&self, store: Store, shutdown: &Shutdown) {
+        let mut exchange = Exchange {
+            limits: self.clone(),
+            store,
+            untold: Vec::new(),
+            day: None,
+            heard: Instant::now(),
+        };
+        let stop = shutdown.clone();
+        shutdown.spawn_background(async move {
+            loop {
+                let every = exchange.limits.inner.settings.load().penalties.shared_every;
+                exchange.step().await;
+                tokio::select! {
+                    () = sleep(every) => {}
+                    () = stop.stopping() => return,
+                }
+            }
+        });
+    }
+}
+
+impl Exchange {
+    async fn step(&mut self) {
+        let settings = self.limits.inner.settings.load().penalties.clone();
+        let told = self.try_step(&settings).await;
+        if told.is_ok() {
+            self.heard = Instant::now();
+        }
+        let away = self.heard.elapsed() > settings.away_after;
+        metrics::gauge!("relay_limits_shared_state_away").set(if away { 1.0 } else { 0.0 });
+        self.limits.set_shared_state_away(away);
+    }
+
+    async fn try_step(&mut self, settings: &Penalties) -> Result<(), StoreError> {
+        let fresh = self.limits.take_untold_stays();
+        self.untold.extend(fresh.into_iter().map(row));
+        // The newest are worth most when there is no room for all.
+        let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
+        self.untold.drain(..surplus);
+        let day = self.limits.clock().unix().as_secs() as i64 / SECONDS_PER_DAY;
+        let is_new_day = self.day != Some(day);
+        if is_new_day {
+            let keys = self.store.penalty_keys(day).await?;
+            if let Some((current, before)) = keys.split_first() {
+                self.limits
+                    .use_penalty_keys(*current, before.first().copied());
+            }
+        }
+        // A node that has just come asks for all that may still matter.
+        let within = match is_new_day || self.heard.elapsed() > settings.away_after {
+            true => settings.most.max(LOOK_BACK),
+            false => LOOK_BACK,
+        };
+        let heard = self.store.exchange_penalties(&self.untold, within).await?;
+        self.untold.clear();
+        self.day = Some(day);
+        let stays: Vec<_> = heard.into_iter().map(stay).collect();
+        self.limits.adopt_stays(&stays);
+        Ok(())
+    }
+}
+
+fn row(stay: SharedStay) -> PenaltyRow {
+    PenaltyRow {
+        subject: stay.subject,
+        level: stay.level,
+        until: stay.until,
+    }
+}
+
+fn stay(row: PenaltyRow) -> SharedStay {
+    SharedStay {
+        subject: row.subject,
+        level: row.level,
+        until: row.until,
+    }
+}
+
+/// Well over the time between two exchanges, a late one included.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+
+/// As many as one node decides in an outage of minutes under attack.
+const UNTOLD_MAX: usize = 10_000;
+
+const SECONDS_PER_DAY: i64 = 86_400;

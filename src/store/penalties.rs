@@ -1,0 +1,64 @@
+//! Stays in the penalty box, as nodes tell each other of them. Keyed hashes only.
+
+use std::time::Duration;
+
+use super::{Store, StoreError, rows};
+
+/// One stay. What its subject is, only the limiter's key of the day can tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PenaltyRow {
+    pub subject: [u8; 16],
+    pub level: u8,
+    /// Milliseconds since 1970; in the past: lifted.
+    pub until: i64,
+}
+
+impl Store {
+    /// The keys that all nodes name offenders by: this day's, and the one's before if
+    /// there is one. `day` counts from 1970.
+    pub async fn penalty_keys(&self, day: i64) -> Result<Vec<[u8; 16]>, StoreError> {
+        let mut fresh = [0; 16];
+        aws_lc_rs::rand::fill(&mut fresh).map_err(|_| StoreError::Unavailable)?;
+        let found = self
+            .query(
+                "SELECT penalty_keys_of($1, $2) AS key",
+                &[&day, &fresh.as_slice()],
+            )
+            .await?;
+        found
+            .iter()
+            .map(|row| bytes(rows::get::<&[u8]>(row, "key")?))
+            .collect()
+    }
+
+    /// Tells of stays, and hears of those that changed lately, on whatever node.
+    pub async fn exchange_penalties(
+        &self,
+        told: &[PenaltyRow],
+        within: Duration,
+    ) -> Result<Vec<PenaltyRow>, StoreError> {
+        let subjects: Vec<&[u8]> = told.iter().map(|row| row.subject.as_slice()).collect();
+        let levels: Vec<i16> = told.iter().map(|row| i16::from(row.level)).collect();
+        let untils: Vec<i64> = told.iter().map(|row| row.until).collect();
+        let found = self
+            .query(
+                "SELECT * FROM exchange_penalties($1, $2, $3, $4)",
+                &[&subjects, &levels, &untils, &within.as_secs_f64()],
+            )
+            .await?;
+        found
+            .iter()
+            .map(|row| {
+                Ok(PenaltyRow {
+                    subject: bytes(rows::get::<&[u8]>(row, "subject")?)?,
+                    level: u8::try_from(rows::get::<i16>(row, "level")?).unwrap_or(u8::MAX),
+                    until: rows::get(row, "until_ms")?,
+                })
+            })
+            .collect()
+    }
+}
+
+fn bytes(column: &[u8]) -> Result<[u8; 16], StoreError> {
+    column.try_into().map_err(|_| StoreError::Shape)
+}
