@@ -132,7 +132,7 @@ impl Stage {
              fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n{site}}}\n"
         );
         let path = self.write("nginx.conf", &config);
-        Front::start("nginx", &["-c", &path], address)
+        Front::start(self.home.path(), "nginx", &["-c", &path], address)
     }
 
     fn caddy(&self, relay: &Relay) -> Front {
@@ -150,6 +150,7 @@ impl Stage {
         let config = format!("{{\n\tadmin off\n\tauto_https off\n}}\n{site}");
         let path = self.write("Caddyfile", &config);
         Front::start(
+            self.home.path(),
             "caddy",
             &["run", "--adapter", "caddyfile", "--config", &path],
             address,
@@ -163,7 +164,7 @@ impl Stage {
             .replace("127.0.0.1:8443", &relay.public.to_string())
             .replace("maxconn 100000", "maxconn 1000");
         let path = self.write("haproxy.cfg", &config);
-        Front::start("haproxy", &["-db", "-f", &path], address)
+        Front::start(self.home.path(), "haproxy", &["-db", "-f", &path], address)
     }
 
     fn write(&self, name: &str, text: &str) -> String {
@@ -289,7 +290,7 @@ impl Stage {
 
 impl Front {
     /// Starts a proxy and waits until it listens.
-    fn start(program: &str, arguments: &[&str], address: SocketAddr) -> Self {
+    fn start(home: &Path, program: &str, arguments: &[&str], address: SocketAddr) -> Self {
         let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
             .map(|dir| Path::new(dir).join(program))
             .into_iter()
@@ -298,9 +299,10 @@ impl Front {
             found.unwrap_or_else(|| panic!("{program} is missing: `make test` installs it"));
         let child = Command::new(found)
             .args(arguments)
-            .env("HOME", std::env::temp_dir())
+            .env("HOME", home)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut front = Self { child, address };
