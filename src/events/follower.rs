@@ -46,6 +46,15 @@ pub(super) struct Follower {
     pub(super) feed: mpsc::Sender<Feed>,
 }
 
+/// However the follower ends, nobody follows the stream then: readiness must say so.
+struct BlindAfter(Arc<Health>);
+
+impl Drop for BlindAfter {
+    fn drop(&mut self) {
+        self.0.set_hearing(Hearing::Blind);
+    }
+}
+
 /// Why the follower stopped for a moment.
 enum Stop {
     /// The hub is gone: the process ends.
@@ -69,6 +78,7 @@ impl From<StoreError> for Stop {
 
 impl Follower {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let _blind = BlindAfter(Arc::clone(&self.health));
         tokio::select! {
             () = shutdown.stopping() => {}
             () = self.follow() => {}

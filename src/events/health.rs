@@ -61,7 +61,7 @@ impl Health {
             match hearing {
                 Hearing::Ringing => tracing::info!("events arrive by notification"),
                 Hearing::Polling => tracing::warn!("events are read by polling the table"),
-                Hearing::Blind => tracing::error!("blind: Postgres does not answer"),
+                Hearing::Blind => tracing::error!("blind: nobody reads the event stream"),
             }
         }
         metrics::gauge!("relay_events_hearing").set(f64::from(value));
