@@ -40,6 +40,8 @@ pub(super) fn http2_builder(settings: &Settings, shutdown: &Shutdown) -> http2::
     let mut builder = http2::Builder::new(Spawner(shutdown.clone()));
     builder
         .timer(TokioTimer::new())
+        // Subscriptions over HTTP/2 (RFC 8441).
+        .enable_connect_protocol()
         .initial_stream_window_size(settings.h2_window_bytes)
         .initial_connection_window_size(settings.h2_window_bytes.saturating_mul(2))
         .max_concurrent_streams(settings.h2_streams_max)
