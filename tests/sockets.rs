@@ -6,13 +6,10 @@
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "support/database.rs"]
 mod database;
-#[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "support/lexicon.rs"]
 mod lexicon;
-#[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "support/phone.rs"]
 mod phone;
-#[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "support/world.rs"]
 mod world;
 
