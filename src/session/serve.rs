@@ -37,10 +37,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         let meters = Arc::clone(&self.meters);
         let reason = self.run(shutdown).await;
         meters.closed(reason);
-        match reason {
-            // Nobody is there to hear it, or nothing more gets through.
-            CloseReason::ClientGone | CloseReason::PeerSilent => {}
-            reason => Box::pin(self.socket.close(reason)).await,
+        // Of a client that is gone nobody is there to hear it.
+        if reason != CloseReason::ClientGone {
+            Box::pin(self.socket.close(reason)).await;
         }
     }
 
@@ -201,7 +200,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             // Tungstenite answers pings with its next read.
             Message::Ping(bytes) => (None, FrameKind::Ping, bytes.len()),
             Message::Pong(bytes) => (None, FrameKind::Pong, bytes.len()),
-            Message::Close(_) | Message::Frame(_) => return Err(CloseReason::ClientGone),
+            Message::Close(_) => {
+                Box::pin(self.socket.end()).await;
+                return Err(CloseReason::ClientGone);
+            }
+            // Only writers see raw frames.
+            Message::Frame(_) => return Ok(()),
         };
         let kind = match &frame {
             Some(ClientFrame::Ack(_)) => FrameKind::Ack,

@@ -26,6 +26,8 @@ pub(super) struct Socket<S> {
     stream: WebSocketStream<S>,
     write_timeout: Duration,
     close_timeout: Duration,
+    /// A frame is written in part: nothing may follow it but its rest.
+    torn: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
@@ -42,6 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
             write_timeout: settings.write_timeout,
             close_timeout: settings.close_timeout,
+            torn: false,
         }
     }
 
@@ -58,15 +61,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     pub(super) async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
         let limit = self.write_timeout;
-        let stream = &mut self.stream;
+        let (stream, torn) = (&mut self.stream, &mut self.torn);
         let write = async {
             // What tungstenite has begun to write must not be cut in half.
             stream.flush().await.map_err(|_| CloseReason::ClientGone)?;
             let stream = stream.get_mut();
             let mut rest = Rest::new(frames);
+            *torn = true;
             poll_fn(|context| rest.poll_write(Pin::new(&mut *stream), context))
                 .await
-                .map_err(|_| CloseReason::ClientGone)
+                .map_err(|_| CloseReason::ClientGone)?;
+            *torn = false;
+            Ok(())
         };
         within(limit, write).await
     }
@@ -81,6 +87,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Says goodbye and waits a moment for the answer, so that what was written
     /// last arrives before the connection goes.
     pub(super) async fn close(&mut self, reason: CloseReason) {
+        if self.torn {
+            // The connection breaks, and the client resumes from its cursor.
+            return;
+        }
         let frame = CloseFrame {
             code: CloseCode::from(reason.code()),
             reason: reason.name().into(),
@@ -89,10 +99,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if self.stream.close(Some(frame)).await.is_ok() {
                 while let Some(Ok(_)) = self.stream.next().await {}
             }
-            // An orderly end of TLS; the other end may be gone already.
-            let _ = self.stream.get_mut().shutdown().await;
         };
         let _ = timeout(self.close_timeout, farewell).await;
+        self.end().await;
+    }
+
+    /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
+    /// in order. The other end may be gone already.
+    pub(super) async fn end(&mut self) {
+        let end = async {
+            let _ = self.stream.flush().await;
+            let _ = self.stream.get_mut().shutdown().await;
+        };
+        let _ = timeout(self.close_timeout, end).await;
     }
 }
 

@@ -233,7 +233,7 @@ async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
         ..events::Settings::default()
     });
     world.pipe_len = 1_000;
-    let (_stuck, cut_off) = world.connect(Framing::Json, None).await;
+    let (mut stuck, cut_off) = world.connect(Framing::Json, None).await;
     let mut other = world.connect_json().await;
     let begun = Instant::now();
     let sending = async {
@@ -246,6 +246,10 @@ async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
     assert!(begun.elapsed() < world.settings.write_timeout);
     cut_off.await.unwrap();
     assert!(begun.elapsed() >= world.settings.write_timeout);
+    // What it had not read yet are whole frames, and then the connection ends.
+    while let Some(Ok(message)) = stuck.next().await {
+        assert!(message.is_text());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,6 +299,17 @@ async fn a_client_that_goes_leaves_nothing_behind() {
         drop(client);
         served.await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_is_answered() {
+    let world = World::new();
+    let (mut client, served) = world.connect(Framing::DagCbor, None).await;
+    let _ = next(&mut client).await;
+    client.close(None).await.unwrap();
+    assert!(matches!(next(&mut client).await, Message::Close(_)));
+    served.await.unwrap();
+    assert!(client.next().await.is_none());
 }
 
 #[tokio::test]
