@@ -60,6 +60,30 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "calls.idempotency_keep_seconds",
+        env: "IDEMPOTENCY_KEEP_SECONDS",
+        effect: Effect::Live,
+        doc: "How long the answer to a call with an idempotency key is kept.",
+        setting: &Span {
+            at: |c| &mut c.xrpc.idempotency_keep,
+            unit: Unit::Seconds,
+            least: 60,
+            most: 2592000,
+        },
+    },
+    Key {
+        name: "calls.idempotency_lease_seconds",
+        env: "IDEMPOTENCY_LEASE_SECONDS",
+        effect: Effect::Live,
+        doc: "How long such a call may run before another attempt may take its place.",
+        setting: &Span {
+            at: |c| &mut c.xrpc.idempotency_lease,
+            unit: Unit::Seconds,
+            least: 10,
+            most: 600,
+        },
+    },
+    Key {
         name: "calls.key_package_life_max_days",
         env: "KEY_PACKAGE_LIFE_MAX_DAYS",
         effect: Effect::Live,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::List;
 use crate::types::{CoarseTime, DeviceId, Did};
+use crate::wire::List;
 
 /// `optIn`.
 #[derive(Clone, Debug, Deserialize)]

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::TextBytesOut;
 use super::Handshake;
 use crate::types::{ConvoId, Epoch};
+use crate::wire::TextBytesOut;
 
 /// `getGroupInfo`.
 #[derive(Clone, Debug, Deserialize)]

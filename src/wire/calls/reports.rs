@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Blob, BytesOut, Int, List, Text};
 use super::Datetime;
 use crate::types::{CoarseTime, ConvoId, Did};
+use crate::wire::{Blob, BytesOut, Int, List, Text};
 
 /// What a report is about. Admins see more in the report itself.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
