@@ -1,4 +1,4 @@
-//! A relay's calls behind real HTTP, with a real Postgres and a directory of real
+//! A relay behind its own TLS edge, with a real Postgres and a directory of real
 //! keys; and accounts that speak to it by the lexicons.
 
 #![allow(
@@ -8,28 +8,30 @@
     reason = "a test stops at what it did not expect; each program uses its part of this"
 )]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mls_relay::auth::{self, Authenticator};
+use mls_relay::edge::{self, Certificates, Edge, Gate, Health, Routes};
+use mls_relay::events::{self, Hub};
 use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::receipt::ReceiptSigner;
 use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::session::{self, Sessions};
 use mls_relay::store::{self, DatabaseUrl, Store};
-use mls_relay::types::ClientIp;
 use mls_relay::xrpc::{self, Calls};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::relay::Relay;
 use serde_json::{Map, Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tempfile::TempDir;
 
 use crate::database::Database;
 use crate::lexicon::Lexicons;
@@ -40,12 +42,13 @@ const NAMESPACE: &str = "blue.catbird.mls";
 
 /// Everything that one test needs. Ends with the test.
 pub struct World {
-    pub address: SocketAddr,
+    pub relay: Arc<Relay>,
     pub directory: Directory,
     pub lexicons: Arc<Lexicons>,
     pub store: Store,
     pub database: Database,
-    shutdown: Shutdown,
+    _certs: TempDir,
+    _shutdown: Shutdown,
 }
 
 impl World {
@@ -60,6 +63,7 @@ impl World {
             create_convo: 1000,
             publish_key_package: 1000,
             remove_member: 1000,
+            report_member: 1000,
             send_message: 1000,
             ..limits::Settings::default().calls
         };
@@ -88,17 +92,54 @@ impl World {
         };
         let limits = Limits::new(Live::new(limits), Clock::system());
         let receipts = Arc::new(ReceiptSigner::new(&[7; 32]).unwrap());
-        let calls = Calls::new(store.clone(), auth, receipts, limits, Live::new(settings));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        shutdown.spawn_background(serve(listener, calls, shutdown.clone()));
+        let calls = Calls::new(
+            store.clone(),
+            auth.clone(),
+            receipts,
+            limits.clone(),
+            Live::new(settings),
+        );
+        let hub = Hub::start(
+            Arc::new(store.clone()),
+            events::Settings::default(),
+            &shutdown,
+        );
+        let sessions = Sessions::new(
+            hub,
+            auth.clone(),
+            limits.clone(),
+            Live::new(session::Settings::default()),
+            shutdown.clone(),
+        );
+        let certs = TempDir::new().unwrap();
+        let certificate = edge::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
+        let settings = edge::Settings {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            ..edge::Settings::default()
+        };
+        let routes = Routes::new(
+            &settings,
+            Gate::new(auth, limits.clone()),
+            calls,
+            sessions,
+            Health::new(shutdown.clone(), []),
+            None,
+        );
+        let listener = Edge::bind(settings).unwrap();
+        let address = format!("localhost:{}", listener.address().unwrap().port());
+        let relay = Relay::new(&address, SERVICE_DID, &certificate.cert).unwrap();
+        let certificates = Certificates::load(&certificate.cert, &certificate.key).unwrap();
+        listener
+            .serve(&certificates, limits, routes, &shutdown)
+            .unwrap();
         Self {
-            address,
+            relay: Arc::new(relay),
             directory,
             lexicons: Arc::new(Lexicons::load()),
             store,
             database,
-            shutdown,
+            _certs: certs,
+            _shutdown: shutdown,
         }
     }
 
@@ -108,34 +149,9 @@ impl World {
         self.directory.publish(&account);
         Client {
             account: Arc::new(account),
-            address: self.address,
+            relay: Arc::clone(&self.relay),
             lexicons: Arc::clone(&self.lexicons),
         }
-    }
-}
-
-async fn serve(listener: TcpListener, calls: Calls, shutdown: Shutdown) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.stopping() => return,
-        };
-        let (stream, peer) = accepted.unwrap();
-        let calls = calls.clone();
-        shutdown.spawn_background(async move {
-            let service = service_fn(move |request| {
-                let calls = calls.clone();
-                async move {
-                    let response = calls.call(request, ClientIp::new(peer.ip())).await;
-                    Ok::<_, std::convert::Infallible>(response)
-                }
-            });
-            let connection = hyper::server::conn::http1::Builder::new();
-            // A client that hangs up in the middle is part of some tests.
-            let _ = connection
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
     }
 }
 
@@ -143,7 +159,7 @@ async fn serve(listener: TcpListener, calls: Calls, shutdown: Shutdown) {
 #[derive(Clone)]
 pub struct Client {
     pub account: Arc<Account>,
-    address: SocketAddr,
+    relay: Arc<Relay>,
     lexicons: Arc<Lexicons>,
 }
 
@@ -240,7 +256,7 @@ impl Client {
 
     /// Sends a request and reads its JSON answer.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Value) {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
