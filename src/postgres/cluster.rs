@@ -48,6 +48,8 @@ pub(super) async fn ensure(
     }
     run_as(&mut initdb, layout.owner);
     let output = tokio::process::Command::from(initdb)
+        // Whoever starts next must not meet it still writing.
+        .kill_on_drop(true)
         .output()
         .await
         .map_err(|source| PostgresError::Run {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -94,11 +94,23 @@ fn make(dir: &Path, owner: Owner) -> io::Result<()> {
     if dir.is_dir() {
         return owner.hand_over(dir);
     }
-    if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent)?;
+    for parent in missing_above(dir) {
+        fs::create_dir(parent)?;
+        if owner.is_other {
+            // Under a strict umask it would be closed to Postgres' user.
+            fs::set_permissions(parent, fs::Permissions::from_mode(PASSABLE))?;
+        }
     }
     DirBuilder::new().mode(PRIVATE).create(dir)?;
     owner.hand_over(dir)
+}
+
+/// The directories above that are not there yet, topmost first.
+fn missing_above(dir: &Path) -> Vec<&Path> {
+    let above = dir.ancestors().skip(1);
+    let mut missing: Vec<_> = above.take_while(|parent| !parent.exists()).collect();
+    missing.reverse();
+    missing
 }
 
 /// One relay at a time. The kernel lets go of the lock when its holder ends, however.
@@ -166,6 +178,8 @@ fn unusable(path: &Path, source: io::Error) -> PostgresError {
 }
 
 const PRIVATE: u32 = 0o700;
+
+const PASSABLE: u32 = 0o755;
 
 /// What Postgres calls its socket, with its lock file's suffix to be safe.
 const SOCKET_NAME: &str = "/.s.PGSQL.5432.lock";
