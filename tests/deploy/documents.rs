@@ -1,0 +1,104 @@
+//! The files that follow from the table of keys. `BLESS=1 cargo test --test deploy`
+//! writes them anew.
+
+use mls_relay::config::{env_template, keys, settings_markdown};
+
+use crate::{is_ours, read, root};
+
+const BEGIN: &str = "<!-- settings: written by `BLESS=1 cargo test --test deploy` -->\n";
+const END: &str = "<!-- end of settings -->\n";
+
+/// Whether this run writes files instead of judging them.
+fn blesses() -> bool {
+    std::env::var_os("BLESS").is_some()
+}
+
+fn agree(path: &str, is: &str, should: &str) {
+    if blesses() {
+        std::fs::write(root().join(path), should).unwrap();
+    } else {
+        let hint = "run `BLESS=1 cargo test --test deploy`";
+        assert!(
+            is == should,
+            "{path} is not what the table of keys says: {hint}"
+        );
+    }
+}
+
+#[test]
+fn the_env_example_explains_every_variable_as_the_code_has_it() {
+    let path = "deploy/.env.example";
+    let should = format!("{ENV_HEAD}\n{}", env_template());
+    let is = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    agree(path, &is, &should);
+    for key in keys() {
+        assert!(should.contains(&format!("\n#{}=", key.env)), "{key:?}");
+    }
+}
+
+#[test]
+fn the_operators_table_of_settings_is_the_codes() {
+    let path = "docs/operations.md";
+    let is = read(path);
+    let (before, rest) = is.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let should = format!("{before}{BEGIN}\n{}\n{END}{after}", settings_markdown());
+    agree(path, &is, &should);
+}
+
+#[test]
+fn links_of_the_operators_page_lead_somewhere() {
+    let page = read("docs/operations.md");
+    let anchors: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("## ") || line.starts_with("### "))
+        .map(|line| {
+            let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            title
+                .chars()
+                .filter(kept)
+                .collect::<String>()
+                .replace(' ', "-")
+        })
+        .collect();
+    let mut links = 0;
+    for link in page.split("](").skip(1) {
+        let target = link.split(')').next().unwrap();
+        links += 1;
+        match target.strip_prefix('#') {
+            Some(anchor) => assert!(anchors.iter().any(|a| a == anchor), "#{anchor}"),
+            None if target.starts_with("https://") => {}
+            None => assert!(root().join("docs").join(target).exists(), "{target}"),
+        }
+    }
+    assert!(links > 10);
+}
+
+#[test]
+fn every_variable_that_prose_names_is_one_that_the_relay_reads() {
+    let mut named = 0;
+    for path in ["docs/operations.md", "deploy/cloud-balancers.md"] {
+        // Between backticks, and at the start of a line of a shell block.
+        let page = read(path);
+        let spans = page.split('`').skip(1).step_by(2);
+        for word in spans.chain(page.lines()) {
+            let name = word.split('=').next().unwrap();
+            let looks_like_one = name.contains('_')
+                && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            if looks_like_one {
+                named += 1;
+                assert!(is_ours(name), "{path}: nothing reads {name}");
+            }
+        }
+    }
+    assert!(named > 30);
+}
+
+const ENV_HEAD: &str = "\
+# Every setting of mls-relay as an environment variable, each with its default. Copy this
+# file to relay.env, uncomment and change what you need. Docker Compose and systemd read
+# it alike: no quotes, no spaces around `=`, lists with commas. A variable overrides
+# relay.toml; an empty one counts as not set. On the internet, set at least SERVICE_DID,
+# TLS_CERT, TLS_KEY and DATABASE_URL. `mls-relay check-config` shows what is in force.
+";

@@ -1,0 +1,110 @@
+//! What `deploy/` and `docs/operations.md` say is true of the code: paths, ports,
+//! variables, metrics and alerts agree, and each file passes the judgement of the
+//! tool that it is written for, where that tool is installed.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a file that cannot be read should stop the test"
+)]
+
+mod container;
+mod documents;
+mod kubernetes;
+mod systemd;
+mod verify;
+mod watching;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mls_relay::config::{Config, Loaded, Source};
+use serde_json::Value;
+
+/// The project's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every document of a YAML file.
+fn yaml(path: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The only document of a YAML file.
+fn yaml_one(path: &str) -> Value {
+    let mut documents = yaml(path);
+    assert_eq!(documents.len(), 1, "{path} holds one document");
+    documents.remove(0)
+}
+
+/// What the relay makes of a configuration file with this text.
+fn load(text: &str) -> Loaded {
+    let source = Source {
+        file: Some((PathBuf::from("relay.toml"), text.to_owned())),
+        environment: HashMap::new(),
+    };
+    Config::load(&source).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Whether the relay reads this environment variable.
+fn is_ours(variable: &str) -> bool {
+    mls_relay::config::keys().any(|key| key.env == variable)
+}
+
+/// Runs a tool, or says loudly that it is not here.
+fn tool(name: &str, arguments: &[&str]) -> Option<Output> {
+    match Command::new(name)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+    {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("NOT CHECKED: {name} is not installed");
+            None
+        }
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+/// Runs a tool that must be content.
+fn content(name: &str, arguments: &[&str]) {
+    if let Some(output) = tool(name, arguments) {
+        assert!(
+            output.status.success(),
+            "{name} {arguments:?}\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// The text at a JSON pointer.
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no text at {pointer}"))
+}
+
+/// The whole number at a JSON pointer.
+fn number(value: &Value, pointer: &str) -> u64 {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("no number at {pointer}"))
+}
+
+/// The items of the list at a JSON pointer.
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .unwrap_or_else(|| panic!("no list at {pointer}"))
+}

@@ -1,0 +1,177 @@
+//! Prometheus and Grafana: every metric exists, every alert can be acted upon.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{content, list, read, root, text, yaml_one};
+
+/// The metrics that the code records.
+fn recorded() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for path in rust_files(&root().join("src")) {
+        let source = std::fs::read_to_string(path).unwrap();
+        // The name follows the macro, sometimes on the next line.
+        for kind in ["counter!(", "gauge!(", "histogram!("] {
+            for rest in source.split(kind).skip(1) {
+                if let Some(name) = rest.trim_start().strip_prefix('"') {
+                    found.insert(name.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    assert!(found.len() > 30, "{found:?}");
+    found
+}
+
+fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(rust_files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+/// The relay's metrics that an expression names, as the code names them.
+fn named(expression: &str) -> BTreeSet<String> {
+    expression
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("relay_"))
+        .map(|word| {
+            ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| word.strip_suffix(suffix))
+                .unwrap_or(word)
+                .to_owned()
+        })
+        .collect()
+}
+
+fn alerts() -> Vec<Value> {
+    let file = yaml_one("deploy/alerts.yml");
+    let groups = list(&file, "/groups");
+    groups
+        .iter()
+        .flat_map(|group| list(group, "/rules").to_vec())
+        .collect()
+}
+
+/// The expressions of a dashboard, with the panels they stand in.
+fn expressions(dashboard: &Value) -> Vec<(String, String)> {
+    list(dashboard, "/panels")
+        .iter()
+        .filter(|panel| text(panel, "/type") != "row")
+        .flat_map(|panel| {
+            let title = text(panel, "/title").to_owned();
+            let targets = list(panel, "/targets").to_vec();
+            targets
+                .into_iter()
+                .map(move |t| (title.clone(), text(&t, "/expr").to_owned()))
+        })
+        .collect()
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&read("deploy/grafana/dashboards/relay.json")).unwrap()
+}
+
+#[test]
+fn alerts_and_panels_ask_for_metrics_that_the_relay_records() {
+    let recorded = recorded();
+    let panels = expressions(&dashboard());
+    assert!(panels.len() > 30);
+    let rules = alerts().into_iter().map(|rule| {
+        (
+            text(&rule, "/alert").to_owned(),
+            text(&rule, "/expr").to_owned(),
+        )
+    });
+    for (place, expression) in panels.into_iter().chain(rules) {
+        for metric in named(&expression) {
+            assert!(
+                recorded.contains(&metric),
+                "{place}: nothing records {metric}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_explained_to_operators_and_no_other() {
+    let operations = read("docs/operations.md");
+    let (_, section) = operations.split_once("\n## Metrics\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let explained: BTreeSet<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|row| row.split(['`', '{']).next().unwrap().to_owned())
+        .collect();
+    let recorded = recorded();
+    let missing: Vec<_> = recorded.difference(&explained).collect();
+    assert!(missing.is_empty(), "not in docs/operations.md: {missing:?}");
+    let invented: Vec<_> = explained.difference(&recorded).collect();
+    assert!(
+        invented.is_empty(),
+        "only in docs/operations.md: {invented:?}"
+    );
+}
+
+#[test]
+fn every_alert_has_a_first_move_and_every_first_move_an_alert() {
+    let operations = read("docs/operations.md");
+    let (_, section) = operations.split_once("\n## Alerts\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let moves: BTreeSet<_> = section
+        .lines()
+        .filter_map(|l| l.strip_prefix("### "))
+        .collect();
+    let alerts = alerts();
+    let names: BTreeSet<_> = alerts.iter().map(|rule| text(rule, "/alert")).collect();
+    assert_eq!(names, moves);
+    for rule in &alerts {
+        let name = text(rule, "/alert");
+        let link = format!("docs/operations.md#{}", name.to_lowercase());
+        assert_eq!(text(rule, "/annotations/runbook"), link);
+        assert!(!text(rule, "/annotations/summary").is_empty());
+        assert!(
+            ["page", "ticket"].contains(&text(rule, "/labels/severity")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn panels_do_not_overlap_and_each_reads_the_provisioned_source() {
+    let dashboard = dashboard();
+    let source = yaml_one("deploy/grafana/provisioning/datasources/prometheus.yml");
+    let uid = text(&source, "/datasources/0/uid");
+    let mut taken = BTreeSet::new();
+    for panel in list(&dashboard, "/panels") {
+        let place = |name: &str| crate::number(panel, &format!("/gridPos/{name}"));
+        assert!(place("x") + place("w") <= 24);
+        for x in place("x")..place("x") + place("w") {
+            for y in place("y")..place("y") + place("h") {
+                assert!(taken.insert((x, y)), "{} overlaps", text(panel, "/title"));
+            }
+        }
+        if text(panel, "/type") != "row" {
+            assert_eq!(text(panel, "/datasource/uid"), uid);
+        }
+    }
+    // The folder that the provider reads is the one that compose mounts.
+    let provider = yaml_one("deploy/grafana/provisioning/dashboards/relay.yml");
+    let path = text(&provider, "/providers/0/options/path");
+    assert!(read("deploy/docker-compose.yml").contains(&format!("./grafana/dashboards:{path}:ro")));
+}
+
+#[test]
+fn prometheus_reads_its_configuration_and_its_rules() {
+    let rules = yaml_one("deploy/prometheus.yml")["rule_files"].clone();
+    assert_eq!(rules, serde_json::json!(["alerts.yml"]));
+    content("promtool", &["check", "config", "deploy/prometheus.yml"]);
+}
