@@ -84,8 +84,8 @@ fn every_variable_that_prose_names_is_one_that_the_relay_reads() {
         let spans = page.split('`').skip(1).step_by(2);
         for word in spans.chain(page.lines()) {
             let name = word.split('=').next().unwrap();
-            let looks_like_one = name.contains('_')
-                && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let looks_like_one =
+                name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
             if looks_like_one {
                 named += 1;
                 assert!(is_ours(name), "{path}: nothing reads {name}");
