@@ -86,8 +86,15 @@ fn the_unit_speaks_the_signals_and_exit_codes_of_the_relay() {
     // A signal without a handler ends the process.
     let reloads = directive(&unit, "ExecReload");
     let hears = main.contains("SignalKind::hangup");
-    let wanted: &[&str] = if hears { &["/bin/kill -HUP $MAINPID"] } else { &[] };
-    assert_eq!(reloads, wanted, "the unit reloads exactly if the relay hears SIGHUP");
+    let wanted: &[&str] = if hears {
+        &["/bin/kill -HUP $MAINPID"]
+    } else {
+        &[]
+    };
+    assert_eq!(
+        reloads, wanted,
+        "the unit reloads exactly if the relay hears SIGHUP"
+    );
     let never = directive(&unit, "RestartPreventExitStatus");
     assert!(main.contains(&format!("EX_USAGE: u8 = {};", never[0])));
 }
