@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_parameter_is_an_absent_one() {
+        let sample: Sample = decode_query(Some("dids=did:plc:a&limit=&cipherSuite")).unwrap();
+        assert!(sample.limit.is_none() && sample.cipher_suite.is_none());
+        assert!(query_fault("dids=").contains("dids"));
+    }
+
+    #[test]
     fn a_refused_query_names_the_parameter() {
         assert!(query_fault("dids=x").starts_with("dids[0]: must be a DID"));
         assert!(query_fault("dids=did:plc:a&limit=x").starts_with("limit: must be a whole"));

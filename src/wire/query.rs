@@ -13,12 +13,17 @@ use serde::forward_to_deserialize_any;
 pub(super) struct Query(BTreeMap<String, Values>);
 
 impl Query {
-    /// At most `PAIRS_MAX` parameters are looked at; more make the request bad.
+    /// At most `PAIRS_MAX` parameters are looked at; more make the request bad. An
+    /// empty one is an absent one: ATProto's own clients write `cursor=` when they
+    /// have none, and its server reads it so.
     pub(super) fn parse(raw: &str) -> Option<Self> {
         let mut grouped: BTreeMap<String, Values> = BTreeMap::new();
         for (count, (name, value)) in form_urlencoded::parse(raw.as_bytes()).enumerate() {
             if count >= PAIRS_MAX {
                 return None;
+            }
+            if value.is_empty() {
+                continue;
             }
             grouped
                 .entry(name.into_owned())

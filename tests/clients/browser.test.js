@@ -1,0 +1,92 @@
+// A page in Chromium: the JSON subprotocol, a ticket for want of headers, and a
+// connection that may break.
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { createHash, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { test } from 'node:test'
+import { chromium } from 'playwright-core'
+import { pair } from './lib/phone.js'
+import { ticket, wire } from './lib/stream.js'
+import { CERTIFICATE } from './lib/world.js'
+
+/** Chromium may trust the development certificate, and no other. */
+const fingerprint = () => {
+  const { publicKey } = new X509Certificate(readFileSync(CERTIFICATE))
+  const key = publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(key).digest('base64')
+}
+
+const browse = () =>
+  chromium.launch({
+    executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
+    args: [
+      `--ignore-certificate-errors-spki-list=${fingerprint()}`,
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  })
+
+/** The app's server: the page, and tickets for it. */
+const serve = async (client) => {
+  const types = { html: 'text/html', js: 'text/javascript' }
+  const server = createServer(async ({ url }, response) => {
+    const name = { '/': 'index.html', '/page.js': 'page.js' }[url.split('?')[0]]
+    if (url === '/ticket') return response.end(await ticket(client))
+    if (!name) return response.writeHead(404).end()
+    response.setHeader('content-type', types[name.split('.')[1]])
+    response.end(readFileSync(new URL(`page/${name}`, import.meta.url)))
+  })
+  await once(server.listen(0, 'localhost'), 'listening')
+  return server
+}
+
+test('a page shows what happens, whatever happens', { timeout: 90_000 }, async (context) => {
+  const { alice, bob, convo } = await pair()
+  const server = await serve(bob.client)
+  const line = await wire()
+  const browser = await browse()
+  context.after(async () => {
+    await browser.close()
+    line.close()
+    server.close()
+  })
+  const page = await browser.newPage()
+  const problems = []
+  page.on('pageerror', (error) => problems.push(error))
+
+  await page.goto(`http://localhost:${server.address().port}/?relay=${line.address}`)
+  const live = () => page.waitForSelector('#state:text("live")')
+  const shown = async (count) => {
+    await page.waitForFunction((n) => document.querySelectorAll('li').length >= n, count)
+    const items = await page.locator('li').allTextContents()
+    return items.map((item) => JSON.parse(item))
+  }
+  await live()
+  const first = await alice.send('to a page')
+  const [synced, event] = await shown(2)
+  assert.equal(synced.t, '#synced')
+  assert.deepEqual([event.t, event.convoId], ['#messageEvent', convo.id])
+  assert.equal(event.messageId, first.messageId)
+
+  line.cut()
+  await page.waitForSelector('#state:text("away")')
+  const missed = await alice.send('while it is away')
+  await live()
+  const later = await alice.send('when it is back')
+  const again = (await shown(5)).filter(({ t }) => t === '#messageEvent')
+  assert.deepEqual(
+    again.map(({ messageId }) => messageId),
+    [first, missed, later].map(({ messageId }) => messageId),
+  )
+  assert.deepEqual(problems, [])
+})

@@ -1,0 +1,50 @@
+// What an app in a browser does to stay subscribed. Its server (for an app of
+// ATProto, the account's PDS) hands out the ticket: a page cannot put a token on a
+// WebSocket, and should not hold one.
+
+const LONGEST_WAIT = 64_000
+// The stream will never have anything for us again: do not come back.
+const FINAL = new Set([1000, 1002, 1003, 1007, 1009])
+
+const relay = new URLSearchParams(location.search).get('relay')
+const state = document.querySelector('#state')
+const events = document.querySelector('#events')
+
+let cursor
+let failures = 0
+
+const show = ({ t, body }) => {
+  const item = document.createElement('li')
+  item.textContent = JSON.stringify({ t, ...body })
+  events.append(item)
+}
+
+const hear = ({ data }) => {
+  const frame = JSON.parse(data)
+  if (frame.op === 1) show(frame)
+  // A cursor comes with events, with #synced and with errors: resume after it.
+  if (frame.body.cursor) cursor = frame.body.cursor
+  if (frame.t === '#synced') {
+    failures = 0
+    state.textContent = 'live'
+  }
+}
+
+const comeBack = () => {
+  state.textContent = 'away'
+  // Half fixed, half by chance, so that not all come back at once.
+  const wait = Math.min(250 * 2 ** failures++, LONGEST_WAIT)
+  setTimeout(connect, wait / 2 + (Math.random() * wait) / 2)
+}
+
+const connect = async () => {
+  const ticket = await fetch('/ticket').then((answer) => answer.text(), () => undefined)
+  if (!ticket) return comeBack()
+  const parameters = new URLSearchParams({ ticket, ...(cursor && { cursor }) })
+  const url = `wss://${relay}/xrpc/blue.catbird.mls.subscribeConvoEvents?${parameters}`
+  const socket = new WebSocket(url, 'mls-relay.json.v1')
+  socket.onmessage = hear
+  socket.onclose = ({ code }) => (FINAL.has(code) ? (state.textContent = 'ended') : comeBack())
+}
+
+connect()
