@@ -50,7 +50,7 @@ enum Order {
 }
 
 /// Listens for those who want a phone, until the runtime ends.
-pub async fn listen(relay: Arc<Relay>) -> std::io::Result<SocketAddr> {
+pub(super) async fn listen(relay: Arc<Relay>) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
