@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { ErrorFrame, Frame } from '@atproto/xrpc-server'
 import { refusal } from './lib/client.js'
 import { pair } from './lib/phone.js'
-import { kind, listen, readUntil, refused, subscribe, ticket, wire } from './lib/stream.js'
+import { kind, listen, readUntil, refused, subscribe, talk, ticket, wire } from './lib/stream.js'
 import { RELAY, nsid } from './lib/world.js'
 
 const options = { timeout: 30_000 }
@@ -110,6 +110,22 @@ test('frames are those of ATProto event streams, errors too', options, async () 
 
   const future = subscribe(async () => ({ cursor, ticket: await ticket(bob.client) }))
   await assert.rejects(readUntil(future, () => false), (thrown) => thrown.error === 'FutureCursor')
+})
+
+test('what a client says is heard', options, async (context) => {
+  const { alice, bob, convo } = await pair()
+  const [hers, his] = await Promise.all(
+    [alice, bob].map(async ({ client }) => talk({ ticket: await ticket(client) })),
+  )
+  context.after(() => [hers, his].forEach((end) => end.close()))
+  for (const end of [hers, his]) assert.equal((await end.hear()).t, '#synced')
+  hers.say({ $type: '#ping' })
+  assert.deepEqual(await hers.hear(), { op: 1, t: '#pong', body: {} })
+  // Not for the relay: it is ignored, and the stream goes on.
+  hers.say({ hello: 'relay' })
+  hers.say({ $type: '#typing', convoId: convo.id, isTyping: true })
+  const typing = { convoId: convo.id, did: alice.did, isTyping: true }
+  assert.deepEqual(await his.hear(), { op: 1, t: '#typingEvent', body: typing })
 })
 
 test('a refusal before the stream is an XRPC error', options, async () => {

@@ -2,7 +2,7 @@
 // Node reads streams with, and one level below it, by its frames.
 
 import { connect, createServer } from 'node:net'
-import { once } from 'node:events'
+import { on, once } from 'node:events'
 import { Subscription } from '@atproto/xrpc-server'
 import { WebSocket } from 'ws'
 import { lexicons, nsid, RELAY } from './world.js'
@@ -39,8 +39,8 @@ export const readUntil = async (subscription, enough) => {
   return events
 }
 
-const open = (params, options) =>
-  new WebSocket(`wss://${RELAY}/xrpc/${METHOD}?${new URLSearchParams(params)}`, options)
+const open = (params, ...rest) =>
+  new WebSocket(`wss://${RELAY}/xrpc/${METHOD}?${new URLSearchParams(params)}`, ...rest)
 
 /** Opens a WebSocket and gives what arrived until it was closed, and how it was. */
 export const listen = async (params, options) => {
@@ -49,6 +49,18 @@ export const listen = async (params, options) => {
   socket.on('message', (bytes) => frames.push(new Uint8Array(bytes)))
   const [code, reason] = await once(socket, 'close')
   return { frames, code, reason: reason.toString() }
+}
+
+/** Opens a WebSocket in the JSON framing: what to say, and what is said, one by one. */
+export const talk = async (params) => {
+  const socket = open(params, 'mls-relay.json.v1')
+  const frames = on(socket, 'message')
+  await once(socket, 'open')
+  return {
+    say: (frame) => socket.send(JSON.stringify(frame)),
+    hear: async () => JSON.parse((await frames.next()).value[0]),
+    close: () => socket.close(),
+  }
 }
 
 /** Asks for a WebSocket that is refused; gives the answer in HTTP. */
