@@ -142,6 +142,10 @@ fn what_a_lexicon_forbids_is_refused_by_the_name_of_the_field() {
         let is_query = lexicons.is_query(call);
         for (name, schema) in &properties {
             for bad in forbidden(&lexicons, name, schema, is_query) {
+                // An empty parameter is none: ATProto's clients write such.
+                if is_query && bad == json!("") && !required.contains(name) {
+                    continue;
+                }
                 let mut request = good.clone();
                 let how = format!("out of bounds ({:.40})", bad.to_string());
                 request.insert(name.clone(), bad);

@@ -141,6 +141,12 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid::from_child(&child);
+        // A process that is only just starting has no command line yet.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while holder(pid, Path::new(CLUSTER)) == Holder::Gone {
+            assert!(Instant::now() < deadline, "it did not start");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(holder(pid, Path::new(CLUSTER)), Holder::Postgres);
         assert_eq!(holder(pid, Path::new("/nowhere/else")), Holder::SomeoneElse);
         child.kill().unwrap();
