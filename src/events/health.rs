@@ -57,9 +57,14 @@ impl Health {
             Hearing::Polling => POLLING,
             Hearing::Blind => BLIND,
         };
-        if self.hearing.swap(value, Ordering::Relaxed) != value {
+        let before = self.hearing.swap(value, Ordering::Relaxed);
+        if before != value {
             match hearing {
                 Hearing::Ringing => tracing::info!("events arrive by notification"),
+                // Between the start and the first notification this is how it should be.
+                Hearing::Polling if before == BLIND => {
+                    tracing::info!("events are read by polling the table");
+                }
                 Hearing::Polling => tracing::warn!("events are read by polling the table"),
                 Hearing::Blind => tracing::error!("blind: nobody reads the event stream"),
             }
