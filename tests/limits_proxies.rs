@@ -126,7 +126,7 @@ impl Stage {
             .replace("/etc/letsencrypt/live/relay.example.com/privkey.pem", &key);
         let dir = self.home.path().display();
         let config = format!(
-            "daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.log; user root;\n\
+            "daemon off; master_process off; pid {dir}/nginx.pid; error_log {dir}/nginx.log; user root;\n\
              events {{}}\n\
              http {{ access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;\n\
              fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n{site}}}\n"
