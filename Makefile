@@ -13,7 +13,8 @@ help: ## Explain these words
 	@echo '  The first build takes a few minutes; Postgres is installed when it is missing.'
 
 run: tools ## Serve on https://localhost:8443, with a private Postgres and a development certificate
-	$(CARGO) run --bin mls-relay
+	$(CARGO) build --workspace --bins
+	"$${CARGO_TARGET_DIR:-target}/debug/mls-relay"
 
 demo: tools ## Watch two people and three devices exchange encrypted messages, and every one arrive
 	$(CARGO) build --workspace --bins
