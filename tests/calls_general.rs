@@ -200,7 +200,7 @@ async fn an_account_hears_of_its_quota_and_when_to_come_back() {
         .unwrap()
         .parse()
         .unwrap();
-    // Never too short: a second is added for what rounding takes away.
+    // A minute, and how far the limiter's clock may lag, rounded up to seconds.
     assert!((1..=61).contains(&wait), "{wait}");
     // Other calls have a quota of their own.
     client.get("getConvos", &[]).await;
