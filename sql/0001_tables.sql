@@ -38,6 +38,10 @@ CREATE TABLE members (
     joined_message_seq bigint      NOT NULL,
     joined_at          timestamptz NOT NULL DEFAULT coarse_now(),
     left_at            timestamptz,
+    -- An admin ended the stay: who was removed cannot ask to come back.
+    removed            boolean     NOT NULL DEFAULT false,
+    -- A device has lost its keys and asks to be added anew.
+    rejoin_requested_at timestamptz,
     promoted_at        timestamptz,
     promoted_by        text
 );

@@ -15,7 +15,9 @@ CREATE FUNCTION change_group(
     p_add text[], p_references bytea[], p_welcome bytea,
     -- Who goes: all devices of the account, or the one that is named.
     p_remove text, p_remove_device text, p_action text,
-    p_admin_only boolean, p_group_info bytea, p_members_max integer)
+    p_admin_only boolean, p_group_info bytea, p_members_max integer,
+    -- Whether the commit is external: the caller comes back by it, on this device.
+    p_rejoin boolean, p_rejoin_device text)
 RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -36,7 +38,7 @@ BEGIN
                   AND v_convo.creator_did = p_caller;
     v_verdict := group_verdict(v_convo, v_founding, p_caller, p_epoch, p_commit, p_add,
                                p_references, p_remove, p_remove_device, p_admin_only,
-                               p_members_max);
+                               p_members_max, p_rejoin, p_rejoin_device);
     -- In one epoch there is one last receipt: another means that it was read too early.
     IF v_verdict = 'done' AND p_commit IS NOT NULL
        AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
@@ -66,6 +68,10 @@ BEGIN
         group_info = coalesce(p_group_info, c.group_info),
         group_info_epoch = CASE WHEN p_group_info IS NULL THEN c.group_info_epoch ELSE v_epoch END
     WHERE c.convo_id = p_convo;
+    -- Who is welcomed again has no use for a Welcome of an earlier epoch.
+    DELETE FROM welcomes w USING key_packages k
+    WHERE k.reference = ANY (p_references) AND w.convo_id = p_convo AND w.user_did = k.user_did
+      AND w.device_id IS NOT DISTINCT FROM k.device_id AND w.state <> 'confirmed';
     INSERT INTO welcomes (convo_id, user_did, device_id, welcome)
     SELECT p_convo, k.user_did, k.device_id, p_welcome
     FROM key_packages k WHERE k.reference = ANY (p_references);
@@ -110,28 +116,42 @@ BEGIN
             FROM (SELECT DISTINCT a.who, (v_founding AND a.who = p_caller) OR EXISTS (
                       SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = a.who
                           AND m.left_seq IS NULL) AS known
-                  FROM unnest(p_add) AS a (who)) u) n;
+                  FROM (SELECT k.user_did FROM key_packages k
+                        WHERE k.reference = ANY (p_references)
+                        UNION SELECT p_caller WHERE p_rejoin) AS a (who)) u) n;
     IF cardinality(v_kind) > 0 THEN
         v_base := emit_events(array_fill(p_convo, ARRAY[cardinality(v_kind)]),
                               array_fill(NULL::text, ARRAY[cardinality(v_kind)]), v_kind, v_detail);
     END IF;
 
     -- Each stay begins and ends with its own event.
-    UPDATE members m SET left_seq = v_base + array_position(v_subject, p_remove), left_at = v_at
+    UPDATE members m SET left_seq = v_base + array_position(v_subject, p_remove), left_at = v_at,
+        removed = p_action = 'removed'
     WHERE m.convo_id = p_convo AND m.user_did = p_remove AND m.left_seq IS NULL
       AND (p_remove_device IS NULL OR m.device_id IS NOT DISTINCT FROM p_remove_device);
     IF v_founding THEN
         INSERT INTO members (convo_id, user_did, is_admin, joined_seq, joined_message_seq, joined_at)
         VALUES (p_convo, p_caller, true, v_base + 1, 0, v_at);
     END IF;
+    -- A device that lost its state keeps its seat; what it asked for is done.
+    WITH coming AS (
+        SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
+        UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin
+    ), answered AS (
+        UPDATE members m SET rejoin_requested_at = NULL FROM coming k
+        WHERE m.convo_id = p_convo AND m.user_did = k.user_did
+          AND m.rejoin_requested_at IS NOT NULL
+    )
     INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq, joined_message_seq,
                          joined_at)
     SELECT p_convo, k.user_did, k.device_id,
            EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = k.user_did
                        AND m.left_seq IS NULL AND m.is_admin),
            v_base + array_position(v_subject, k.user_did), v_seq, v_at
-    FROM (SELECT DISTINCT k.user_did, k.device_id FROM key_packages k
-          WHERE k.reference = ANY (p_references)) k;
+    FROM coming k
+    WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo
+                          AND m.user_did = k.user_did AND m.left_seq IS NULL
+                          AND m.device_id IS NOT DISTINCT FROM k.device_id);
     RETURN QUERY SELECT 'done'::text, v_epoch, v_seq, v_at, p_receipt;
 END $$;
 
@@ -145,7 +165,7 @@ $$;
 CREATE FUNCTION group_verdict(
     p_convo conversations, p_founding boolean, p_caller text, p_epoch bigint, p_commit bytea,
     p_add text[], p_references bytea[], p_remove text, p_remove_device text,
-    p_admin_only boolean, p_members_max integer)
+    p_admin_only boolean, p_members_max integer, p_rejoin boolean, p_rejoin_device text)
 RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -195,13 +215,21 @@ BEGIN
         IF v_found <> cardinality(p_references) THEN
             RETURN 'key_package_not_found';
         END IF;
-        IF NOT (coalesce(v_targets, '{}') @> p_add AND p_add @> coalesce(v_targets, '{}')) THEN
+        -- A founder may list itself: it is in, with or without a Welcome for a
+        -- further device of its own.
+        v_targets := coalesce(v_targets, '{}');
+        IF p_founding THEN
+            v_targets := array_remove(v_targets, p_caller);
+            p_add := array_remove(p_add, p_caller);
+        END IF;
+        IF NOT (v_targets @> p_add AND p_add @> v_targets) THEN
             RETURN 'welcome_mismatch';
         END IF;
         IF EXISTS (
             SELECT FROM members m JOIN key_packages k ON k.user_did = m.user_did
                 AND k.device_id IS NOT DISTINCT FROM m.device_id
             WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
+                AND m.rejoin_requested_at IS NULL
                 AND k.reference = ANY (p_references)) THEN
             RETURN 'already_member';
         END IF;
@@ -209,6 +237,13 @@ BEGIN
                 AND m.left_seq IS NULL) + v_found > p_members_max THEN
             RETURN 'too_many_members';
         END IF;
+    END IF;
+    IF p_rejoin AND NOT EXISTS (
+            SELECT FROM members m WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
+                AND m.user_did = p_caller AND m.device_id IS NOT DISTINCT FROM p_rejoin_device)
+        AND (SELECT count(*) FROM members m WHERE m.convo_id = p_convo.convo_id
+                 AND m.left_seq IS NULL) >= p_members_max THEN
+        RETURN 'too_many_members';
     END IF;
     RETURN 'done';
 END $$;
@@ -234,42 +269,9 @@ BEGIN
     END IF;
     SELECT * INTO v_change FROM change_group(
         p_convo, p_creator, NULL, NULL, NULL, NULL, NULL, NULL, p_add, p_references, p_welcome,
-        NULL, NULL, NULL, false, p_group_info, p_members_max);
+        NULL, NULL, NULL, false, p_group_info, p_members_max, false, NULL);
     IF v_change.outcome <> 'done' THEN
         DELETE FROM conversations c WHERE c.convo_id = p_convo;
     END IF;
     RETURN QUERY SELECT v_change.outcome, v_change.epoch, v_change.seq, v_change.received_at;
 END $$;
-
--- Hands out one key package per device of each account: an ordinary one, which
--- nobody gets again, or the device's last-resort one, which stays.
-CREATE FUNCTION claim_key_packages(p_users text[], p_suite smallint)
-RETURNS TABLE (user_did text, key_package bytea, hash bytea)
-LANGUAGE sql AS $$
-    WITH device AS (
-        SELECT DISTINCT k.user_did, k.device_id FROM key_packages k
-        WHERE k.user_did = ANY (p_users) AND k.cipher_suite = p_suite
-          AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
-    ), pick AS (
-        SELECT k.id, k.last_resort FROM device d CROSS JOIN LATERAL (
-            SELECT p.id, p.last_resort FROM key_packages p
-            WHERE p.user_did = d.user_did AND p.cipher_suite = p_suite
-              AND p.device_id IS NOT DISTINCT FROM d.device_id
-              AND p.claimed_at IS NULL AND p.consumed_at IS NULL AND p.expires_at > now()
-              AND NOT p.last_resort
-            ORDER BY p.id LIMIT 1 FOR UPDATE SKIP LOCKED) k
-    ), claimed AS (
-        UPDATE key_packages k SET claimed_at = coarse_now() FROM pick p WHERE k.id = p.id
-        RETURNING k.user_did, k.device_id, k.key_package, k.hash
-    )
-    SELECT c.user_did, c.key_package, c.hash FROM claimed c
-    UNION ALL
-    SELECT l.user_did, l.key_package, l.hash FROM device d CROSS JOIN LATERAL (
-        SELECT k.user_did, k.key_package, k.hash FROM key_packages k
-        WHERE k.user_did = d.user_did AND k.cipher_suite = p_suite
-          AND k.device_id IS NOT DISTINCT FROM d.device_id AND k.last_resort
-          AND k.expires_at > now()
-        ORDER BY k.id DESC LIMIT 1) l
-    WHERE NOT EXISTS (SELECT FROM claimed c WHERE c.user_did = d.user_did
-                          AND c.device_id IS NOT DISTINCT FROM d.device_id)
-$$;

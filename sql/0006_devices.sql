@@ -39,8 +39,11 @@ RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     v_outcome text;
+    v_known   boolean;
+    v_convo   text[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
+    v_known := EXISTS (SELECT FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device);
     IF EXISTS (SELECT FROM devices d WHERE d.signature_key = p_signature_key
                    AND (d.user_did <> p_user OR d.device_id <> p_device)) THEN
         RETURN 'duplicate_key';
@@ -59,6 +62,18 @@ BEGIN
         ON CONFLICT (user_did, device_id) DO UPDATE SET
             name = excluded.name, signature_key = excluded.signature_key,
             last_seen_at = excluded.last_seen_at;
+    END IF;
+    -- The account's conversations hear of a device that somebody may add.
+    IF v_outcome = 'done' AND NOT v_known THEN
+        SELECT array_agg(DISTINCT m.convo_id) INTO v_convo
+            FROM members m WHERE m.user_did = p_user AND m.left_seq IS NULL;
+    END IF;
+    IF v_convo IS NOT NULL THEN
+        PERFORM emit_events(
+            v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
+            array_fill('newDevice'::text, ARRAY[cardinality(v_convo)]),
+            array_fill(',"type":"newDevice","did":"' || p_user || '","deviceId":"' || p_device
+                       || '"', ARRAY[cardinality(v_convo)]));
     END IF;
     RETURN v_outcome;
 END $$;

@@ -107,8 +107,9 @@ END $$;
 
 -- Ends a device: its seats, packages, Welcomes and registration, at once. Returns
 -- how many packages and seats it had; no row if there is no such device.
+-- Outcomes: done, last_admin (others would stay behind without an admin).
 CREATE FUNCTION delete_device(p_user text, p_device text)
-RETURNS TABLE (packages bigint, seats bigint)
+RETURNS TABLE (outcome text, packages bigint, seats bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_convo    text[];
@@ -117,17 +118,30 @@ DECLARE
     v_base     bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
-    DELETE FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device;
-    IF NOT FOUND THEN
+    IF NOT EXISTS (SELECT FROM devices d
+                   WHERE d.user_did = p_user AND d.device_id = p_device) THEN
         RETURN;
     END IF;
-    DELETE FROM welcomes w WHERE w.user_did = p_user AND w.device_id = p_device;
-    DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device;
-    GET DIAGNOSTICS v_packages = ROW_COUNT;
     PERFORM FROM conversations c WHERE c.convo_id IN (
             SELECT m.convo_id FROM members m WHERE m.user_did = p_user
                 AND m.device_id = p_device AND m.left_seq IS NULL)
         ORDER BY c.convo_id FOR NO KEY UPDATE;
+    IF EXISTS (
+        SELECT FROM members m WHERE m.user_did = p_user AND m.device_id = p_device
+            AND m.left_seq IS NULL AND m.is_admin
+            AND EXISTS (SELECT FROM members o WHERE o.convo_id = m.convo_id
+                            AND o.left_seq IS NULL AND o.user_did <> p_user)
+            AND NOT EXISTS (SELECT FROM members o WHERE o.convo_id = m.convo_id
+                                AND o.left_seq IS NULL AND o.is_admin
+                                AND (o.user_did <> p_user
+                                     OR o.device_id IS DISTINCT FROM p_device))) THEN
+        RETURN QUERY SELECT 'last_admin'::text, 0::bigint, 0::bigint;
+        RETURN;
+    END IF;
+    DELETE FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device;
+    DELETE FROM welcomes w WHERE w.user_did = p_user AND w.device_id = p_device;
+    DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device;
+    GET DIAGNOSTICS v_packages = ROW_COUNT;
     SELECT array_agg(m.convo_id ORDER BY m.convo_id),
            array_agg(NOT EXISTS (
                SELECT FROM members o WHERE o.convo_id = m.convo_id AND o.user_did = p_user
@@ -148,7 +162,7 @@ BEGIN
             left_at = coarse_now()
         WHERE m.user_did = p_user AND m.device_id = p_device AND m.left_seq IS NULL;
     END IF;
-    RETURN QUERY SELECT v_packages, coalesce(cardinality(v_convo), 0)::bigint;
+    RETURN QUERY SELECT 'done'::text, v_packages, coalesce(cardinality(v_convo), 0)::bigint;
 END $$;
 
 -- Drops the unclaimed packages of a device that it no longer has the keys of.

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 use crate::auth::{self, Authenticator};
+use crate::blocks::{self, Blocks};
 use crate::config::Config;
 use crate::edge::{
     self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Probe, Routes,
@@ -37,6 +38,8 @@ pub use opening::Opening;
 pub enum AppError {
     #[error("callers cannot be authenticated")]
     Auth(#[from] auth::StartError),
+    #[error("nobody can be asked about blocks")]
+    Blocks(#[from] blocks::StartError),
     #[error("the certificate cannot be served")]
     Certificate(#[from] edge::CertError),
     #[error("the edge cannot be set up")]
@@ -165,9 +168,11 @@ async fn serve(
     let seed = store.shared_secret(RECEIPT_SECRET_NAME).await?;
     let receipts = ReceiptSigner::new(&seed).map_err(|_| AppError::ReceiptKey)?;
     let receipts = Arc::new(receipts);
+    let blocks = Blocks::start(config.blocks.clone(), store.clone())?;
     let calls = Calls::new(
         store.clone(),
         auth.clone(),
+        blocks,
         Arc::clone(&receipts),
         limits.clone(),
         live.xrpc.clone(),

@@ -9,18 +9,20 @@
 //! ```
 //!
 //! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
-//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | receipt} → {events | retention} → store
-//! → {telemetry | runtime} → {wire | mls} → types`.
+//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | blocks | receipt} → {events | retention} → store
+//! → {telemetry | runtime | outbound} → {wire | mls} → types`.
 
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod auth;
+pub mod blocks;
 pub mod config;
 pub mod edge;
 pub mod events;
 pub mod limits;
 pub mod mls;
+pub mod outbound;
 pub mod postgres;
 pub mod receipt;
 pub mod refusal;

@@ -10,7 +10,7 @@ use crate::limits::LimitError;
 use crate::store::StoreError;
 use crate::wire::{XrpcError, XrpcStatus};
 
-pub use calls::{Made, Refusal, changed, published, unavailable};
+pub use calls::{Made, Refusal, changed, claimed_too_often, published, requested, unavailable};
 
 impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["types"],
     &["wire", "mls"],
-    &["telemetry", "runtime"],
+    &["telemetry", "runtime", "outbound"],
     &["store"],
     &["events", "retention"],
-    &["limits", "auth", "receipt"],
+    &["limits", "auth", "blocks", "receipt"],
     &["refusal"],
     &["xrpc", "session"],
     &["edge", "postgres"],
@@ -42,6 +42,7 @@ const IMPURE: &[&str] = &[
 /// The modules that may turn an identity back into text, each with its reason.
 const MAY_EXPOSE: &[(&str, &str)] = &[
     ("auth", "tokens and DID documents name accounts"),
+    ("blocks", "the AppView is asked about accounts"),
     (
         "config",
         "a database's address, to show it without its password",

@@ -12,11 +12,12 @@ use super::freshness::Lifetimes;
 use super::key_cache::{KeyCache, KeyCacheLimits};
 use super::nonces::{Ledger, NonceKey, Nonces};
 use super::refresh_budget::RefreshBudget;
-use super::resolver::{PlcDirectory, PlcUrlError, Resolver, ResolverLimits};
+use super::resolver::{Resolver, ResolverLimits};
 use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
 use super::verified::{TokenHash, Verified, VerifiedTokens};
-use super::{AuthError, Caller, Settings, Ticket, TicketGrant, TicketSecret, bearer, fetch};
+use super::{AuthError, Caller, Settings, Ticket, TicketGrant, TicketSecret, bearer};
+use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{Store, StoreError};
 use crate::types::{ClientIp, ConvoId, Did, IdentifierError, Jti, Nsid};
@@ -40,7 +41,7 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("PLC_URL {0}")]
-    PlcUrl(#[from] PlcUrlError),
+    PlcUrl(#[from] EndpointError),
     #[error("SERVICE_DID {0}")]
     ServiceDid(#[from] IdentifierError),
     #[error("the secret for tickets could not be read")]
@@ -229,8 +230,8 @@ impl Authenticator {
 }
 
 fn key_cache(settings: &Settings, shutdown: Shutdown) -> Result<KeyCache, StartError> {
-    let plc = PlcDirectory::parse(&settings.plc_url)?;
-    let fetcher = fetch::Fetcher::new(settings.document_len_max)?;
+    let plc = Endpoint::parse(&settings.plc_url)?;
+    let fetcher = Fetcher::new(settings.document_len_max)?;
     let resolver_limits = ResolverLimits {
         timeout: settings.resolve_timeout,
         plc_at_once_max: settings.plc_lookups_max,

@@ -1,12 +1,9 @@
 //! Pure. Why a caller is not let in. Nothing of the token or the account is in it.
 
-use std::io;
-
-use http::StatusCode;
-
 use super::did_document::DocumentError;
 use super::did_location::LocationError;
 use super::token::TokenError;
+use crate::outbound::FetchError;
 use crate::store::StoreError;
 
 /// A refusal, or a failure to find out. The first three are about the caller;
@@ -74,23 +71,4 @@ impl ResolveError {
             Self::Busy | Self::Fetch(_) | Self::TimedOut => false,
         }
     }
-}
-
-/// Why no document came. None of these says that there is none. Causes are cut
-/// to their kind: the texts of TLS and name lookup show the host, and the host of
-/// a `did:web` is an identity.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum FetchError {
-    #[error("the host has no address that may be reached")]
-    AddressRefused,
-    #[error("the answer is longer than allowed, or broke off")]
-    Body,
-    #[error("could not connect: {0}")]
-    Connect(io::ErrorKind),
-    #[error("the answer is no HTTP, or the connection was lost")]
-    Http,
-    #[error("the host answered with status {0}")]
-    Status(StatusCode),
-    #[error("the TLS handshake failed: {0}")]
-    Tls(io::ErrorKind),
 }

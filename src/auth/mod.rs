@@ -7,7 +7,6 @@
 //!                                                    resolver ─> fetch ─> did_document
 //! ```
 
-mod address_policy;
 mod authenticator;
 mod bearer;
 mod caller;
@@ -15,7 +14,6 @@ mod claims;
 mod did_document;
 mod did_location;
 mod error;
-mod fetch;
 mod freshness;
 mod key_cache;
 mod nonces;
@@ -33,8 +31,7 @@ pub use authenticator::{Authenticator, StartError};
 pub use caller::Caller;
 pub use did_document::DocumentError;
 pub use did_location::LocationError;
-pub use error::{AuthError, FetchError, ResolveError};
-pub use resolver::PlcUrlError;
+pub use error::{AuthError, ResolveError};
 pub use settings::{Settings, TicketSecret, TicketSecretError};
 pub use ticket::{Ticket, TicketGrant};
 pub use token::TokenError;

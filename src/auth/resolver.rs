@@ -4,57 +4,15 @@
 
 use std::time::Duration;
 
-use http::Uri;
-use http::uri::Scheme;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::ResolveError;
 use super::did_document::signing_key;
 use super::did_location::DidLocation;
-use super::fetch::{Fetched, Fetcher, Page, Reach};
 use super::signature::PublicKey;
-use super::{FetchError, ResolveError};
+use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Page, Reach};
 use crate::types::Did;
-
-/// `PLC_URL` is not an http or https URL with a host.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("must be an http:// or https:// URL without a query")]
-pub struct PlcUrlError;
-
-/// The PLC directory, as the operator configured it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct PlcDirectory {
-    host: String,
-    port: u16,
-    /// Without a slash at its end.
-    base_path: String,
-    tls: bool,
-}
-
-impl PlcDirectory {
-    pub(crate) fn parse(url: &str) -> Result<Self, PlcUrlError> {
-        let uri: Uri = url.parse().map_err(|_| PlcUrlError)?;
-        let tls = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(PlcUrlError),
-        };
-        let host = uri
-            .host()
-            .filter(|host| !host.is_empty())
-            .ok_or(PlcUrlError)?;
-        if uri.query().is_some() {
-            return Err(PlcUrlError);
-        }
-        Ok(Self {
-            // An IPv6 literal is written in brackets in a URL, and without in a name.
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            base_path: uri.path().trim_end_matches('/').to_owned(),
-            tls,
-        })
-    }
-}
 
 /// The bounds of [`Resolver`].
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +24,14 @@ pub(crate) struct ResolverLimits {
 
 pub(crate) struct Resolver {
     fetcher: Fetcher,
-    plc: PlcDirectory,
+    plc: Endpoint,
     limits: ResolverLimits,
     plc_permits: Semaphore,
     web_permits: Semaphore,
 }
 
 impl Resolver {
-    pub(crate) fn new(fetcher: Fetcher, plc: PlcDirectory, limits: ResolverLimits) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, plc: Endpoint, limits: ResolverLimits) -> Self {
         Self {
             fetcher,
             plc,
@@ -108,15 +66,8 @@ impl Resolver {
     async fn fetch(&self, did: &Did, location: &DidLocation<'_>) -> Result<Fetched, FetchError> {
         match location {
             DidLocation::Plc => {
-                let path = format!("{}/{}", self.plc.base_path, did.expose());
-                let page = Page {
-                    host: &self.plc.host,
-                    port: self.plc.port,
-                    path: &path,
-                    tls: self.plc.tls,
-                    reach: Reach::Anywhere,
-                };
-                self.fetcher.get(&page).await
+                let path = self.plc.path(did.expose());
+                self.fetcher.get(&self.plc.page(&path)).await
             }
             DidLocation::Web { host } => {
                 let page = Page {

@@ -36,12 +36,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::DatabaseUrl;
-use crate::{auth, edge, events, limits, postgres, retention, session, store, telemetry, xrpc};
+use crate::{
+    auth, blocks, edge, events, limits, postgres, retention, session, store, telemetry, xrpc,
+};
 
 /// The whole configuration: a tree of every area's settings.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     pub auth: auth::Settings,
+    pub blocks: blocks::Settings,
     pub database: Database,
     pub edge: edge::Settings,
     pub events: events::Settings,

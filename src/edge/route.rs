@@ -77,6 +77,7 @@ impl Routes {
             Route::Live => bare(Health::live()),
             Route::Nothing => not_found(),
             Route::Ready => bare(self.health.ready()),
+            Route::Stream => self.sessions.stream(request, client).await,
             Route::Subscription => self.sessions.subscribe(request, client).await,
             Route::Version => self.version(),
         }
@@ -105,6 +106,7 @@ enum Route {
     Live,
     Nothing,
     Ready,
+    Stream,
     Subscription,
     Version,
 }
@@ -118,8 +120,11 @@ impl Route {
             "/health/live" if is_read => Self::Live,
             "/.well-known/did.json" if is_read => Self::DidDocument,
             _ => match path.strip_prefix("/xrpc/") {
-                Some(nsid) if is_subscription(nsid) => Self::Subscription,
-                Some(_) => Self::Call,
+                Some(nsid) => match Nsid::parse(nsid) {
+                    Some(Nsid::StreamConvoEvents) => Self::Stream,
+                    Some(call) if call.kind() == Kind::Subscription => Self::Subscription,
+                    _ => Self::Call,
+                },
                 None => Self::Nothing,
             },
         }
@@ -137,10 +142,6 @@ fn class(status: StatusCode) -> &'static str {
         503 => "503",
         _ => "5xx",
     }
-}
-
-fn is_subscription(nsid: &str) -> bool {
-    Nsid::parse(nsid).is_some_and(|call| call.kind() == Kind::Subscription)
 }
 
 pub(super) fn json(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response<Body> {

@@ -48,7 +48,8 @@ pub struct Commit<'a> {
     pub proposals: Vec<ProposalKind<'a>>,
     /// How many proposals the commit names by reference only.
     pub references: usize,
-    pub has_path: bool,
+    /// The committer's new leaf, if the commit has a path.
+    pub path: Option<LeafNode<'a>>,
 }
 
 impl<'a> Commit<'a> {
@@ -70,11 +71,15 @@ impl<'a> Commit<'a> {
                 _ => return Err(MlsError::Unknown("a proposal or reference")),
             }
         }
-        let has_path = reader.optional(read_update_path)?;
+        let mut path = None;
+        reader.optional(|reader| {
+            path = Some(read_update_path(reader)?);
+            Ok(())
+        })?;
         Ok(Self {
             proposals,
             references,
-            has_path,
+            path,
         })
     }
 
@@ -85,14 +90,32 @@ impl<'a> Commit<'a> {
             _ => None,
         })
     }
+
+    /// Whether these are the proposals of an external commit (section 12.4.3.2): one
+    /// external init, at most one removal, pre-shared keys, none by reference, and a
+    /// path with the new leaf.
+    pub fn is_external(&self) -> bool {
+        let count = |wanted: fn(&ProposalKind<'_>) -> bool| {
+            self.proposals.iter().filter(|p| wanted(p)).count()
+        };
+        let inits = count(|p| matches!(p, ProposalKind::ExternalInit));
+        let removals = count(|p| matches!(p, ProposalKind::Remove { .. }));
+        let keys = count(|p| matches!(p, ProposalKind::PreSharedKey));
+        inits == 1
+            && removals <= 1
+            && inits + removals + keys == self.proposals.len()
+            && self.references == 0
+            && self.path.is_some()
+    }
 }
 
-fn read_update_path(reader: &mut Reader<'_>) -> Result<(), MlsError> {
-    LeafNode::read(reader)?;
+fn read_update_path<'a>(reader: &mut Reader<'a>) -> Result<LeafNode<'a>, MlsError> {
+    let leaf = LeafNode::read(reader)?;
     reader.vector(TREE_DEPTH_MAX, |node| {
         node.opaque()?; // encryption_key
         node.vector(PROPOSALS_MAX, read_hpke_ciphertext)
-    })
+    })?;
+    Ok(leaf)
 }
 
 /// `HPKECiphertext` (section 7.6).

@@ -3,7 +3,7 @@
 
 use crate::types::{CipherSuite, Did};
 
-use super::leaf_node::{Credential, LeafNode, Lifetime, Source};
+use super::leaf_node::{LeafNode, Lifetime, Source};
 use super::reader::{MlsError, Reader};
 use super::signature::{SignatureCheck, ref_hash, verify};
 
@@ -87,19 +87,10 @@ impl<'a> KeyPackage<'a> {
     /// The device part of the credential's identity, for an identity of this
     /// account: `None` within for the account as a whole, `did#device` otherwise.
     pub fn device_of(&self, account: &Did) -> Result<Option<&'a str>, KeyPackageFault> {
-        let Credential::Basic { identity } = self.leaf.credential else {
-            return Err(KeyPackageFault::Credential);
-        };
-        let identity = str::from_utf8(identity).map_err(|_| KeyPackageFault::Credential)?;
-        match identity.strip_prefix(account.expose()) {
-            Some("") => Ok(None),
-            Some(fragment) => fragment
-                .strip_prefix('#')
-                .filter(|device| !device.is_empty())
-                .map(Some)
-                .ok_or(KeyPackageFault::Credential),
-            None => Err(KeyPackageFault::Credential),
-        }
+        let credential = &self.leaf.credential;
+        credential
+            .device_of(account)
+            .ok_or(KeyPackageFault::Credential)
     }
 
     /// Every rule of section 10.1 that can be checked without a group.

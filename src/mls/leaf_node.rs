@@ -1,12 +1,33 @@
 //! Pure. Leaf nodes (RFC 9420 section 7.2): a device's keys and its credential.
 
 use super::reader::{MlsError, Reader};
+use crate::types::Did;
 
 /// Who a leaf says to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Credential<'a> {
     Basic { identity: &'a [u8] },
     X509,
+}
+
+impl<'a> Credential<'a> {
+    /// The device part of the identity, for an identity of this account: `None` within
+    /// for the account as a whole, `did#device` otherwise.
+    pub fn device_of(&self, account: &Did) -> Option<Option<&'a str>> {
+        let Self::Basic { identity } = self else {
+            return None;
+        };
+        match str::from_utf8(identity)
+            .ok()?
+            .strip_prefix(account.expose())?
+        {
+            "" => Some(None),
+            fragment => {
+                let device = fragment.strip_prefix('#')?;
+                (!device.is_empty()).then_some(Some(device))
+            }
+        }
+    }
 }
 
 /// When a key package may be used, in seconds since 1970.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::store::{AppendError, ChangeOutcome, PublishOutcome};
-use crate::types::Epoch;
+use crate::blocks::BlocksError;
+use crate::store::{AppendError, ChangeOutcome, PublishOutcome, RejoinOutcome};
+use crate::types::{CoarseTime, Epoch};
 use crate::wire::{XrpcError, XrpcStatus};
 
 /// What a call may be refused for, by the names of the lexicons. A caller who is
@@ -15,6 +16,8 @@ pub enum Refusal {
     AlreadyAdmin,
     AlreadyMember,
     AlreadyResolved,
+    BlockNotVerified,
+    BlockedByMember,
     CannotRemoveSelf,
     CannotReportSelf,
     Conflict,
@@ -30,12 +33,15 @@ pub enum Refusal {
     LastAdmin,
     MethodNotAllowed,
     MethodNotImplemented,
+    MutualBlockDetected,
+    NotAParty,
     NotAdmin,
     NotAdminTarget,
     NotAuthorized,
     ReportNotFound,
     TargetNotMember,
     TooManyDevices,
+    TooManyDids,
     TooManyKeyPackages,
     TooManyMembers,
     WelcomeMismatch,
@@ -56,6 +62,16 @@ impl From<Refusal> for XrpcError {
                 BadRequest,
                 "AlreadyResolved",
                 "Somebody has dealt with this report.",
+            ),
+            Refusal::BlockNotVerified => (
+                BadRequest,
+                "BlockNotVerified",
+                "The AppView does not say so: try again when it does.",
+            ),
+            Refusal::BlockedByMember => (
+                Forbidden,
+                "BlockedByMember",
+                "didList: an account in it blocks a member, or is blocked by one.",
             ),
             Refusal::CannotRemoveSelf => (
                 BadRequest,
@@ -131,6 +147,16 @@ impl From<Refusal> for XrpcError {
                 "MethodNotImplemented",
                 "The relay does not implement this method.",
             ),
+            Refusal::MutualBlockDetected => (
+                Forbidden,
+                "MutualBlockDetected",
+                "initialMembers: accounts in it block each other, or one of them you.",
+            ),
+            Refusal::NotAParty => (
+                Forbidden,
+                "NotAuthorized",
+                "Only the one who blocks or the one who is blocked may say so.",
+            ),
             Refusal::NotAdmin => (Forbidden, "NotAdmin", "Only an admin may do this."),
             Refusal::NotAdminTarget => {
                 (BadRequest, "NotAdminTarget", "The account is not an admin.")
@@ -154,6 +180,11 @@ impl From<Refusal> for XrpcError {
                 BadRequest,
                 "TooManyDevices",
                 "The account has as many devices as it may have.",
+            ),
+            Refusal::TooManyDids => (
+                BadRequest,
+                "TooManyDids",
+                "dids: that would take too many questions; ask about fewer at once.",
             ),
             Refusal::TooManyKeyPackages => (
                 BadRequest,
@@ -194,19 +225,28 @@ impl From<AppendError> for XrpcError {
     }
 }
 
-/// A change that was made: the epoch it led to, and its commit's receipt.
+/// A change that was made: the epoch it led to, when, and its commit's receipt.
 #[derive(Debug)]
 pub struct Made {
     pub epoch: Epoch,
+    pub received_at: CoarseTime,
     pub receipt: Option<Box<RawValue>>,
 }
 
 /// What a group change came to, as a result: the epoch it led to, or a refusal.
 pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refusal> {
     Err(match outcome {
-        ChangeOutcome::Done { epoch, receipt, .. } => {
+        ChangeOutcome::Done {
+            epoch,
+            received_at,
+            receipt,
+        } => {
             let receipt = receipt.and_then(|json| RawValue::from_string(json).ok());
-            return Ok(Made { epoch, receipt });
+            return Ok(Made {
+                epoch,
+                received_at,
+                receipt,
+            });
         }
         ChangeOutcome::AlreadyMember => Refusal::AlreadyMember,
         ChangeOutcome::EpochMismatch { current } => Refusal::EpochMismatch { current },
@@ -234,6 +274,47 @@ pub fn published(outcome: PublishOutcome) -> Result<(), XrpcError> {
         PublishOutcome::TooManyDevices => Refusal::TooManyDevices.into(),
         PublishOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages.into(),
     })
+}
+
+/// What a request to be added anew came to, as a result.
+pub fn requested(outcome: RejoinOutcome) -> Result<(), XrpcError> {
+    let refused = |message| XrpcError::new(XrpcStatus::BadRequest, "InvalidKeyPackage", message);
+    Err(match outcome {
+        RejoinOutcome::Done => return Ok(()),
+        RejoinOutcome::Foreign => refused("keyPackage: belongs to another account or device"),
+        RejoinOutcome::NotMember => Refusal::ConvoNotFound.into(),
+        RejoinOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages.into(),
+        RejoinOutcome::WrongSuite => {
+            refused("keyPackage: is of another cipher suite than the conversation")
+        }
+    })
+}
+
+impl From<BlocksError> for XrpcError {
+    fn from(error: BlocksError) -> Self {
+        let unknown = |message| {
+            Self::new(
+                XrpcStatus::Unavailable,
+                "BlueskyServiceUnavailable",
+                message,
+            )
+        };
+        match error {
+            BlocksError::NobodyToAsk => unknown("this relay has no AppView to ask about blocks"),
+            BlocksError::TooManyQuestions => Refusal::TooManyDids.into(),
+            BlocksError::Unavailable => {
+                unknown("the AppView that knows of blocks does not answer at the moment")
+                    .retry_after(Duration::from_secs(5))
+            }
+        }
+    }
+}
+
+/// One account was claimed from too often by this caller.
+pub fn claimed_too_often(retry_after: Duration) -> XrpcError {
+    let message = "dids: you have claimed key packages of one of these too often";
+    XrpcError::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
+        .retry_after(retry_after)
 }
 
 /// The relay cannot now; it may soon.

@@ -153,7 +153,9 @@ async fn run(task: Task, store: &Store, settings: &Settings) -> Result<u64, Stor
                 .key_packages(settings.consumed_key_package_ttl, most)
                 .await
         }
-        Task::Nonces => Ok(forgetting.jtis().await? + forgetting.idempotency_keys().await?),
+        Task::Nonces => Ok(forgetting.jtis().await?
+            + forgetting.idempotency_keys().await?
+            + forgetting.claims().await?),
     }
 }
 

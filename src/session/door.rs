@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::{ALLOW, HeaderValue};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
+use super::event_stream::{EventStream, last_event_id};
 use super::handshake::Handshake;
+use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
 use super::{Meters, Settings};
@@ -19,7 +22,7 @@ use crate::limits::{Decision, Limits, SocketPermit};
 use crate::runtime::{Held, Live, Shutdown};
 use crate::types::{ClientIp, ConvoId, Cursor, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
-use crate::wire::{Body, XrpcError, XrpcStatus, decode_query};
+use crate::wire::{Body, Framing, XrpcError, XrpcStatus, decode_query, invalid};
 
 /// Opens sessions. Clones share everything.
 #[derive(Clone)]
@@ -36,7 +39,6 @@ struct Inner {
 
 /// A request that was granted.
 struct Granted {
-    handshake: Handshake,
     subscriber: Subscriber,
     cursor: Option<Cursor>,
     permit: SocketPermit,
@@ -63,13 +65,42 @@ impl Sessions {
     /// Answers a request for `subscribeConvoEvents`; the session goes on by itself.
     pub async fn subscribe(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
         let (mut parts, _) = request.into_parts();
-        match self.judge(&parts, client).await {
+        let handshake = match Handshake::read(&parts) {
+            Ok(handshake) => handshake,
+            Err(error) => return error.into_response(),
+        };
+        let call = Nsid::SubscribeConvoEvents;
+        match self.judge(&parts, call, client).await {
             Ok(granted) => {
-                let response = granted.handshake.grant();
+                let response = handshake.grant();
                 let held = parts.extensions.remove::<Held>();
                 if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
-                    self.open(upgrade, granted, held);
+                    self.open(upgrade, handshake.framing, granted, held);
                 }
+                response
+            }
+            Err(error) => error.into_response(),
+        }
+    }
+
+    /// Answers a request for `streamConvoEvents`: the answer goes on until the session
+    /// ends. It counts as a socket wherever sockets are counted.
+    pub async fn stream(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
+        let (parts, _) = request.into_parts();
+        if parts.method != Method::GET {
+            let message = "a stream of events is opened with GET";
+            let status = XrpcStatus::MethodNotAllowed;
+            let mut response = XrpcError::new(status, "InvalidRequest", message).into_response();
+            let allowed = HeaderValue::from_static("GET");
+            response.headers_mut().insert(ALLOW, allowed);
+            return response;
+        }
+        let call = Nsid::StreamConvoEvents;
+        match self.judge(&parts, call, client).await {
+            Ok(granted) => {
+                let settings = self.0.settings.snapshot();
+                let (line, response) = EventStream::open(&settings);
+                self.serve(line, settings, granted, None);
                 response
             }
             Err(error) => error.into_response(),
@@ -79,22 +110,25 @@ impl Sessions {
     async fn judge(
         &self,
         parts: &http::request::Parts,
+        call: Nsid,
         client: ClientIp,
     ) -> Result<Granted, XrpcError> {
-        let handshake = Handshake::read(parts)?;
         if self.0.shutdown.is_draining() {
             let message = "this node is going away";
             let error = XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
             return Err(error.retry_after(self.0.settings.load().reconnect_spread));
         }
-        let asked: SubscribeConvoEvents = decode_query(parts.uri.query())?;
+        let mut asked: SubscribeConvoEvents = decode_query(parts.uri.query())?;
+        if let (Nsid::StreamConvoEvents, Some(id)) = (call, last_event_id(&parts.headers)) {
+            let cursor = Cursor::parse(id).map_err(|_| invalid("Last-Event-ID", NO_CURSOR))?;
+            asked.cursor = Some(cursor);
+        }
         let (caller, granted) = match &asked.ticket {
             Some(ticket) => {
                 let grant = self.0.authenticator.redeem_ticket(ticket.expose()).await?;
                 (grant.caller, grant.convo)
             }
             None => {
-                let call = Nsid::SubscribeConvoEvents;
                 let authenticator = &self.0.authenticator;
                 let caller = authenticator.caller(&parts.headers, call, client).await?;
                 (caller, None)
@@ -109,7 +143,6 @@ impl Sessions {
         let filter = one_convo(granted, asked.convo_id)?;
         let subscriber = self.subscriber(&caller, filter, asked.cursor).await?;
         Ok(Granted {
-            handshake,
             subscriber,
             cursor: asked.cursor,
             permit,
@@ -132,24 +165,35 @@ impl Sessions {
         }
     }
 
-    fn open(&self, upgrade: OnUpgrade, granted: Granted, held: Option<Held>) {
+    fn open(&self, upgrade: OnUpgrade, framing: Framing, granted: Granted, held: Option<Held>) {
         let settings = self.0.settings.snapshot();
-        let meters = Arc::clone(&self.0.meters);
-        let hub = self.0.hub.clone();
-        let shutdown = self.0.shutdown.clone();
+        let sessions = self.clone();
         self.0.shutdown.spawn(async move {
             let Ok(Ok(upgraded)) = timeout(settings.upgrade_timeout, upgrade).await else {
                 return;
             };
-            let mut session = Session {
-                socket: Socket::new(TokioIo::new(upgraded), &settings).await,
-                subscription: hub.subscribe(granted.subscriber, granted.cursor),
-                framing: granted.handshake.framing,
-                permit: granted.permit,
-                settings,
-                meters,
-            };
-            drop(hub);
+            let line = Socket::new(TokioIo::new(upgraded), framing, &settings).await;
+            sessions.serve(line, settings, granted, held);
+        });
+    }
+
+    /// Begins a session, which goes on by itself.
+    fn serve<L: Line + 'static>(
+        &self,
+        line: L,
+        settings: Arc<Settings>,
+        granted: Granted,
+        held: Option<Held>,
+    ) {
+        let mut session = Session {
+            line,
+            subscription: self.0.hub.subscribe(granted.subscriber, granted.cursor),
+            permit: granted.permit,
+            settings,
+            meters: Arc::clone(&self.0.meters),
+        };
+        let shutdown = self.0.shutdown.clone();
+        self.0.shutdown.spawn(async move {
             session.serve(&shutdown).await;
             // The connection counts against its limits until here.
             drop(held);
@@ -167,6 +211,8 @@ fn one_convo(
         (granted, asked) => Ok(granted.or(asked)),
     }
 }
+
+const NO_CURSOR: &str = "must be a cursor that the relay gave out";
 
 fn convo_not_found() -> XrpcError {
     let message = "there is no such conversation for this account";

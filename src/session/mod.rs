@@ -1,9 +1,11 @@
-//! Subscriptions over WebSocket: the handshake, and then one small task for each
-//! open session.
+//! Subscriptions, over WebSocket or as server-sent events: the door, and then one small
+//! task for each open session.
 
 mod door;
+mod event_stream;
 mod handshake;
 mod keepalive;
+mod line;
 mod meters;
 mod serve;
 mod settings;

@@ -5,32 +5,27 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::keepalive::{Silence, judge, slot};
-use super::socket::Socket;
+use super::line::Line;
 use super::{Meters, Settings};
-use crate::events::{Event, News, Subscription, SubscriptionError};
+use crate::events::{News, Subscription, SubscriptionError};
 use crate::limits::{FrameKind, FrameVerdict, SocketPermit};
 use crate::runtime::Shutdown;
-use crate::wire::{
-    ClientFrame, CloseReason, ErrorNotice, Framing, Info, Limits, Notice, notice_frame,
-};
+use crate::wire::{ClientFrame, CloseReason, ErrorNotice, Info, Limits, Notice};
 
 /// Everything one session needs. Small: there are many.
-pub(super) struct Session<S> {
-    pub(super) socket: Socket<S>,
+pub(super) struct Session<L> {
+    pub(super) line: L,
     pub(super) subscription: Subscription,
-    pub(super) framing: Framing,
     pub(super) permit: SocketPermit,
     pub(super) settings: Arc<Settings>,
     pub(super) meters: Arc<Meters>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
+impl<L: Line> Session<L> {
     /// Serves the session to its end.
     pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
         let _open = self.meters.open();
@@ -39,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         meters.closed(reason);
         // Of a client that is gone nobody is there to hear it.
         if reason != CloseReason::ClientGone {
-            Box::pin(self.socket.close(reason)).await;
+            Box::pin(self.line.close(reason)).await;
         }
     }
 
@@ -52,12 +47,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         loop {
             let done = tokio::select! {
                 news = self.subscription.next() => self.tell(news).await,
-                message = self.socket.read() => {
+                message = self.line.read() => {
                     heard = Instant::now();
                     self.hear(message).await
                 }
                 () = alarm.as_mut() => {
-                    let (next, done) = self.look(heard, farewell).await;
+                    let (next, done) = self.look(&mut heard, farewell).await;
                     alarm.as_mut().reset(next);
                     done
                 }
@@ -77,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     /// The alarm rang: is it time to go, to ask, or to wait on?
     async fn look(
         &mut self,
-        heard: Instant,
+        heard: &mut Instant,
         farewell: Option<Instant>,
     ) -> (Instant, Result<(), CloseReason>) {
         let now = Instant::now();
@@ -85,10 +80,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             return (now, self.send_away().await);
         }
         let settings = &self.settings;
-        let silence = judge(now - heard, settings.ping_after, settings.silence_max);
+        let silence = judge(now - *heard, settings.ping_after, settings.silence_max);
         let (wait, done) = match silence {
             Silence::Wait(wait) => (wait, Ok(())),
-            Silence::Ping(wait) => (wait, Box::pin(self.socket.ping()).await),
+            Silence::Ping(wait) => {
+                let done = Box::pin(self.line.ping()).await;
+                if done.is_ok() && !L::ANSWERS_PINGS {
+                    *heard = now;
+                }
+                (wait, done)
+            }
             Silence::GiveUp => (Duration::ZERO, Err(CloseReason::PeerSilent)),
         };
         let next = now + wait;
@@ -97,9 +98,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
 
     async fn tell(&mut self, news: Result<News, SubscriptionError>) -> Result<(), CloseReason> {
         match news {
-            Ok(News::Events(events)) => self.write_events(&events).await,
-            Ok(News::Gap(standings)) => self.write_notice(&Notice::Gap(standings)).await,
-            Ok(News::Synced(standings)) => self.write_notice(&Notice::Synced(standings)).await,
+            Ok(News::Events(events)) => self.line.write_events(&events, &self.meters).await,
+            Ok(News::Gap(standings)) => self.line.write_notice(&Notice::Gap(standings)).await,
+            Ok(News::Synced(standings)) => self.line.write_notice(&Notice::Synced(standings)).await,
             Ok(News::Outdated) => {
                 let message = "the cursor is older than the oldest event; this is all there is";
                 self.write_info("OutdatedCursor", message, None).await
@@ -113,27 +114,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         }
     }
 
-    async fn write_events(&mut self, events: &[Arc<Event>]) -> Result<(), CloseReason> {
-        let framing = self.framing;
-        let frames: Vec<&[u8]> = events
-            .iter()
-            .filter_map(|event| event.frame(framing))
-            .map(|frame| frame.bytes().as_ref())
-            .collect();
-        self.socket.write(&frames).await?;
-        self.meters.wrote(&frames);
-        Ok(())
-    }
-
-    /// Boxed, for it is rare and its state would lie in every session for ever.
-    fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>> {
-        let frame = notice_frame(self.framing, notice);
-        Box::pin(async move {
-            let frame = frame.map_err(|_| CloseReason::Internal)?;
-            self.socket.write(&[frame.bytes()]).await
-        })
-    }
-
     async fn write_info(
         &mut self,
         name: &'static str,
@@ -145,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             message,
             reconnect_after,
         };
-        self.write_notice(&Notice::Info(info)).await
+        self.line.write_notice(&Notice::Info(info)).await
     }
 
     /// The stream has failed: says so, with the place to resume from.
@@ -173,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             cursor: self.subscription.cursor().filter(|_| resumable),
             retry_after: None,
         };
-        self.write_notice(&Notice::Error(notice)).await?;
+        self.line.write_notice(&Notice::Error(notice)).await?;
         Err(reason)
     }
 
@@ -201,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
             Message::Ping(bytes) => (None, FrameKind::Ping, bytes.len()),
             Message::Pong(bytes) => (None, FrameKind::Pong, bytes.len()),
             Message::Close(_) => {
-                Box::pin(self.socket.end()).await;
+                Box::pin(self.line.end()).await;
                 return Err(CloseReason::ClientGone);
             }
             // Only writers see raw frames.
@@ -219,14 +199,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
                     remaining: left.remaining.into(),
                     reset: left.reset,
                 });
-                self.write_notice(&notice).await?;
+                self.line.write_notice(&notice).await?;
             }
             FrameVerdict::Ignore => return Ok(()),
             FrameVerdict::Refuse { retry_after, .. } => {
-                return self.write_notice(&rate_limited(Some(retry_after))).await;
+                return self
+                    .line
+                    .write_notice(&rate_limited(Some(retry_after)))
+                    .await;
             }
             FrameVerdict::Close { .. } => {
-                self.write_notice(&rate_limited(None)).await?;
+                self.line.write_notice(&rate_limited(None)).await?;
                 return Err(CloseReason::RateLimited);
             }
         }
@@ -240,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         match frame {
             // Where a client resumes is for it to say.
             ClientFrame::Ack(_) => Ok(()),
-            ClientFrame::Ping => self.write_notice(&Notice::Pong).await,
+            ClientFrame::Ping => self.line.write_notice(&Notice::Pong).await,
             ClientFrame::Typing { convo, is_typing } => {
                 self.subscription.type_in(convo, is_typing);
                 Ok(())

@@ -8,9 +8,11 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
@@ -19,11 +21,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::Settings;
-use crate::wire::CloseReason;
+use super::line::Line;
+use super::{Meters, Settings};
+use crate::events::Event;
+use crate::wire::{CloseReason, Framing, Notice, notice_frame};
 
 pub(super) struct Socket<S> {
     stream: WebSocketStream<S>,
+    framing: Framing,
     write_timeout: Duration,
     close_timeout: Duration,
     /// A frame is written in part: nothing may follow it but its rest.
@@ -31,7 +36,7 @@ pub(super) struct Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    pub(super) async fn new(stream: S, settings: &Settings) -> Self {
+    pub(super) async fn new(stream: S, framing: Framing, settings: &Settings) -> Self {
         // The default buffers cost 128 KiB a socket. Only control frames pass
         // through the write buffer.
         let config = WebSocketConfig::default()
@@ -42,24 +47,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_message_size(Some(settings.frame_len_max));
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
+            framing,
             write_timeout: settings.write_timeout,
             close_timeout: settings.close_timeout,
             torn: false,
         }
     }
 
-    /// The next message, control frames included. Cancel-safe.
-    pub(super) async fn read(&mut self) -> Result<Message, CloseReason> {
-        match self.stream.next().await {
-            Some(Ok(message)) => Ok(message),
-            Some(Err(Error::Capacity(_))) => Err(CloseReason::FrameTooLarge),
-            Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Err(CloseReason::ProtocolError),
-            Some(Err(_)) | None => Err(CloseReason::ClientGone),
-        }
-    }
-
     /// Writes whole frames, back to back, in as few writes as the stream allows.
-    pub(super) async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
+    async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
         let limit = self.write_timeout;
         let (stream, torn) = (&mut self.stream, &mut self.torn);
         let write = async {
@@ -76,8 +72,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         within(limit, write).await
     }
+}
 
-    pub(super) async fn ping(&mut self) -> Result<(), CloseReason> {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for Socket<S> {
+    const ANSWERS_PINGS: bool = true;
+
+    async fn write_events(
+        &mut self,
+        events: &[Arc<Event>],
+        meters: &Meters,
+    ) -> Result<(), CloseReason> {
+        let framing = self.framing;
+        let frames: Vec<&[u8]> = events
+            .iter()
+            .filter_map(|event| event.frame(framing))
+            .map(|frame| frame.bytes().as_ref())
+            .collect();
+        self.write(&frames).await?;
+        meters.wrote(frames.len(), frames.iter().map(|frame| frame.len()).sum());
+        Ok(())
+    }
+
+    fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>> {
+        let frame = notice_frame(self.framing, notice);
+        Box::pin(async move {
+            let frame = frame.map_err(|_| CloseReason::Internal)?;
+            self.write(&[frame.bytes()]).await
+        })
+    }
+
+    /// Control frames included.
+    async fn read(&mut self) -> Result<Message, CloseReason> {
+        match self.stream.next().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(Error::Capacity(_))) => Err(CloseReason::FrameTooLarge),
+            Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Err(CloseReason::ProtocolError),
+            Some(Err(_)) | None => Err(CloseReason::ClientGone),
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), CloseReason> {
         let limit = self.write_timeout;
         let ping = self.stream.send(Message::Ping(bytes::Bytes::new()));
         let write = async { ping.await.map_err(|_| CloseReason::ClientGone) };
@@ -86,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Says goodbye and waits a moment for the answer, so that what was written
     /// last arrives before the connection goes.
-    pub(super) async fn close(&mut self, reason: CloseReason) {
+    async fn close(&mut self, reason: CloseReason) {
         if self.torn {
             // The connection breaks, and the client resumes from its cursor.
             return;
@@ -106,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
     /// in order. The other end may be gone already.
-    pub(super) async fn end(&mut self) {
+    async fn end(&mut self) {
         let end = async {
             let _ = self.stream.flush().await;
             let _ = self.stream.get_mut().shutdown().await;

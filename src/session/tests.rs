@@ -62,13 +62,12 @@ impl World {
         stream: DuplexStream,
         framing: Framing,
         after: Option<u64>,
-    ) -> Session<DuplexStream> {
+    ) -> Session<Socket<DuplexStream>> {
         let address = ClientIp::new("192.0.2.1".parse().unwrap());
         let did = Did::parse(BOB).unwrap();
         Session {
-            socket: Socket::new(stream, &self.settings).await,
+            line: Socket::new(stream, framing, &self.settings).await,
             subscription: subscribe(&self.hub, BOB, None, after),
-            framing,
             permit: self.limits.admit_socket(address, &did).ok().unwrap(),
             settings: Arc::new(self.settings.clone()),
             meters: Arc::new(Meters::new()),

@@ -67,6 +67,13 @@ pub struct Leaving {
     pub removed: bool,
 }
 
+/// A member's device that comes (back) by an external commit; `None` within: an
+/// account without devices.
+#[derive(Clone, Debug)]
+pub struct Rejoining {
+    pub device: Option<DeviceId>,
+}
+
 /// A commit made in `epoch`, under the id its event will carry.
 #[derive(Clone, Debug)]
 pub struct NewCommit {
@@ -110,6 +117,8 @@ pub struct GroupChange {
     pub commit: Option<NewCommit>,
     pub joining: Joining,
     pub leaving: Option<Leaving>,
+    /// The commit is external, and this is who made it.
+    pub rejoining: Option<Rejoining>,
     pub admin_only: bool,
     pub group_info: Option<Vec<u8>>,
 }
@@ -175,10 +184,11 @@ impl Store {
         let (users, references, welcome) = joining_params(&change.joining);
         let commit = change.commit.as_ref();
         let leaving = change.leaving.as_ref();
+        let rejoining = change.rejoining.as_ref();
         let found = self
             .query(
                 "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
-                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
                 &[
                     &change.convo.expose(),
                     &change.caller.expose(),
@@ -201,6 +211,10 @@ impl Store {
                     &change.admin_only,
                     &change.group_info,
                     &self.members_max(),
+                    &rejoining.is_some(),
+                    &rejoining
+                        .and_then(|r| r.device.as_ref())
+                        .map(DeviceId::expose),
                 ],
             )
             .await?;
@@ -341,7 +355,7 @@ fn member(row: &Row) -> Result<Member, StoreError> {
 fn joining_params(joining: &Joining) -> (Vec<&str>, Vec<&[u8]>, Option<&[u8]>) {
     let users = joining.users.iter().map(Did::expose).collect();
     let references = joining.references.iter().map(Vec::as_slice).collect();
-    let welcome = (!joining.users.is_empty()).then_some(joining.welcome.as_slice());
+    let welcome = (!joining.references.is_empty()).then_some(joining.welcome.as_slice());
     (users, references, welcome)
 }
 

@@ -135,6 +135,15 @@ pub struct DeletedDevice {
     pub conversations: u64,
 }
 
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DeleteOutcome {
+    Done(DeletedDevice),
+    /// Others would stay behind in a conversation without an admin.
+    LastAdmin,
+    NoSuchDevice,
+}
+
 /// The hashes that a device's packages had and have.
 #[derive(Clone, Debug)]
 pub struct SyncedKeyPackages {
@@ -143,27 +152,29 @@ pub struct SyncedKeyPackages {
 }
 
 impl Store {
-    /// Ends a device with all that hangs on it; `None` if there is no such device.
+    /// Ends a device with all that hangs on it.
     pub async fn delete_device(
         &self,
         user: &Did,
         device: &DeviceId,
-    ) -> Result<Option<DeletedDevice>, StoreError> {
+    ) -> Result<DeleteOutcome, StoreError> {
         let found = self
             .query(
-                "SELECT packages, seats FROM delete_device($1, $2)",
+                "SELECT outcome, packages, seats FROM delete_device($1, $2)",
                 &[&user.expose(), &device.expose()],
             )
             .await?;
-        found
-            .first()
-            .map(|row| {
-                Ok(DeletedDevice {
-                    key_packages: rows::count(row, "packages")?,
-                    conversations: rows::count(row, "seats")?,
-                })
-            })
-            .transpose()
+        let Some(row) = found.first() else {
+            return Ok(DeleteOutcome::NoSuchDevice);
+        };
+        match rows::get(row, "outcome")? {
+            "done" => Ok(DeleteOutcome::Done(DeletedDevice {
+                key_packages: rows::count(row, "packages")?,
+                conversations: rows::count(row, "seats")?,
+            })),
+            "last_admin" => Ok(DeleteOutcome::LastAdmin),
+            _ => Err(StoreError::Shape),
+        }
     }
 
     /// Drops the device's unclaimed packages that are not among these hashes.

@@ -121,6 +121,11 @@ impl Forgetting {
             .await
     }
 
+    /// Counts of claims whose time is over.
+    pub async fn claims(&self) -> Result<u64, StoreError> {
+        self.in_bites("SELECT forget_claims($1) AS gone", &[]).await
+    }
+
     /// Calls a function of `sql/` until it has nothing left; its last parameter
     /// is the size of a bite.
     async fn in_bites(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {

@@ -1,5 +1,7 @@
 //! Key packages: published, claimed once, counted.
 
+use std::time::Duration;
+
 use super::devices::{KeyPackageParams, PublishOutcome, publish_outcome};
 use super::{Store, StoreError, rows};
 use crate::types::{CipherSuite, CoarseTime, DeviceId, Did};
@@ -23,6 +25,30 @@ pub struct ClaimedKeyPackage {
     pub user: Did,
     pub bytes: Vec<u8>,
     pub hash: Vec<u8>,
+}
+
+/// Accounts to claim from, and how often that may be.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub users: Vec<Did>,
+    pub suite: CipherSuite,
+    /// One for each account: a hash of the claimer and that account.
+    pub keys: Vec<[u8; 32]>,
+    /// Claims of one account by one claimer in a `window`.
+    pub claims_max: u32,
+    pub window: Duration,
+    /// Owners hear of it when fewer packages than this are left.
+    pub low: u32,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug)]
+pub enum ClaimOutcome {
+    Claimed(Vec<ClaimedKeyPackage>),
+    /// One of the accounts was claimed from too often: nothing was given.
+    TooOften {
+        retry_after: Duration,
+    },
 }
 
 /// How many packages of one suite an account has.
@@ -66,19 +92,30 @@ impl Store {
     }
 
     /// Claims one package per device of each account.
-    pub async fn claim_key_packages(
-        &self,
-        users: &[Did],
-        suite: CipherSuite,
-    ) -> Result<Vec<ClaimedKeyPackage>, StoreError> {
-        let users: Vec<&str> = users.iter().map(Did::expose).collect();
+    pub async fn claim_key_packages(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
+        let users: Vec<&str> = claim.users.iter().map(Did::expose).collect();
+        let keys: Vec<&[u8]> = claim.keys.iter().map(<[u8; 32]>::as_slice).collect();
+        let window = format!("{} seconds", claim.window.as_secs());
         let found = self
             .query(
-                "SELECT user_did, key_package, hash FROM claim_key_packages($1, $2)",
-                &[&users, &rows::suite_number(suite)],
+                "SELECT user_did, key_package, hash, wait_seconds \
+                 FROM claim_key_packages($1, $2, $3, $4, $5::text::interval, $6)",
+                &[
+                    &users,
+                    &rows::suite_number(claim.suite),
+                    &keys,
+                    &i32::try_from(claim.claims_max).unwrap_or(i32::MAX),
+                    &window,
+                    &i32::try_from(claim.low).unwrap_or(i32::MAX),
+                ],
             )
             .await?;
-        found
+        let wait = found.first().map(|row| rows::count(row, "wait_seconds"));
+        if let Some(seconds) = wait.transpose()?.filter(|seconds| *seconds > 0) {
+            let retry_after = Duration::from_secs(seconds);
+            return Ok(ClaimOutcome::TooOften { retry_after });
+        }
+        let given: Result<Vec<_>, StoreError> = found
             .iter()
             .map(|row| {
                 Ok(ClaimedKeyPackage {
@@ -87,7 +124,8 @@ impl Store {
                     hash: rows::get(row, "hash")?,
                 })
             })
-            .collect()
+            .collect();
+        given.map(ClaimOutcome::Claimed)
     }
 
     /// Counts an account's packages by suite.

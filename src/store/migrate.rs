@@ -17,6 +17,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0007_retention.sql"),
     include_str!("../../sql/0008_safety.sql"),
     include_str!("../../sql/0009_penalties.sql"),
+    include_str!("../../sql/0010_key_package_claims.sql"),
+    include_str!("../../sql/0011_rejoin.sql"),
+    include_str!("../../sql/0012_blocks.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -4,6 +4,7 @@
 mod admins;
 mod appender;
 mod batcher;
+mod blocks;
 mod connect;
 mod consent;
 mod conversations;
@@ -18,6 +19,7 @@ mod loader;
 mod messages;
 mod migrate;
 mod penalties;
+mod rejoin;
 mod replay_guard;
 mod reports;
 mod rows;
@@ -33,20 +35,24 @@ use crate::runtime::Shutdown;
 
 pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
 pub use appender::{AppendError, Appended, NewMessage};
-pub use consent::{Block, OptIn};
+pub use blocks::{AffectedConvo, Block, Said};
+pub use consent::OptIn;
 pub use conversations::{
     ChangeOutcome, Conversation, GroupChange, Joining, Leaving, Member, NewCommit, NewConversation,
-    NewReceipt, Standing,
+    NewReceipt, Rejoining, Standing,
 };
-pub use devices::{DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages};
+pub use devices::{
+    DeleteOutcome, DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages,
+};
 pub use error::StoreError;
 pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
 pub use forgetting::Forgetting;
 pub use idempotency::Reservation;
-pub use key_packages::{ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
+pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
 pub use penalties::PenaltyRow;
+pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use welcomes::WelcomeAnswer;

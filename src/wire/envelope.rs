@@ -87,6 +87,7 @@ impl<'a> Envelope<'a> {
             Some("epochAdvanced") => Cow::Borrowed("#epochAdvanced"),
             Some("membershipChange") => Cow::Borrowed("#membershipChangeEvent"),
             Some("newDevice") => Cow::Borrowed("#newDeviceEvent"),
+            Some("readditionRequested") => Cow::Borrowed("#readditionRequestedEvent"),
             Some(other) => Cow::Owned(format!("#{other}")),
         }
     }

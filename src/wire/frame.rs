@@ -42,6 +42,16 @@ impl Frame {
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
+
+    /// Without the WebSocket header, for who sends it in something else.
+    pub fn payload(&self) -> &[u8] {
+        let header = match self.0.get(1) {
+            Some(126) => 4,
+            Some(127) => 10,
+            _ => 2,
+        };
+        self.0.get(header..).unwrap_or_default()
+    }
 }
 
 /// A frame that is not an event of the stream.

@@ -15,6 +15,7 @@ use super::context::Context;
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
 use crate::auth::Authenticator;
+use crate::blocks::Blocks;
 use crate::limits::{Decision, Limits};
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
@@ -28,6 +29,7 @@ use crate::wire::{Body, XrpcError};
 pub struct Calls {
     store: Store,
     auth: Authenticator,
+    blocks: Blocks,
     receipts: Arc<ReceiptSigner>,
     limits: Limits,
     settings: Live<Settings>,
@@ -46,6 +48,7 @@ impl Calls {
     pub fn new(
         store: Store,
         auth: Authenticator,
+        blocks: Blocks,
         receipts: Arc<ReceiptSigner>,
         limits: Limits,
         settings: Live<Settings>,
@@ -54,6 +57,7 @@ impl Calls {
         Self {
             store,
             auth,
+            blocks,
             receipts,
             limits,
             settings,
@@ -120,6 +124,7 @@ impl Calls {
             cx: Context {
                 store: &self.store,
                 auth: &self.auth,
+                blocks: &self.blocks,
                 receipts: &self.receipts,
                 settings: self.settings.snapshot(),
                 caller,

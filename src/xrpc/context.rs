@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::Settings;
 use crate::auth::{Authenticator, Caller};
+use crate::blocks::Blocks;
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::store::{Standing, Store};
@@ -16,6 +17,7 @@ use crate::wire::XrpcError;
 pub(super) struct Context<'a> {
     pub(super) store: &'a Store,
     pub(super) auth: &'a Authenticator,
+    pub(super) blocks: &'a Blocks,
     pub(super) receipts: &'a ReceiptSigner,
     pub(super) settings: Arc<Settings>,
     pub(super) caller: Caller,

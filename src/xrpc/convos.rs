@@ -1,5 +1,6 @@
 //! createConvo, getConvos, getEpoch.
 
+use super::blocks;
 use super::context::Context;
 use super::handshake;
 use crate::refusal::{Refusal, changed};
@@ -13,8 +14,13 @@ use crate::wire::calls::{
 /// Founds a conversation. The same call again by its creator finds it there.
 pub(super) async fn create(cx: &Context<'_>, input: CreateConvo) -> Result<ConvoView, XrpcError> {
     let suite = input.cipher_suite;
+    let mut initial_members = input.initial_members.into_vec();
+    // The founder is in anyway. A Welcome may be for its further devices.
+    if input.welcome_message.is_none() {
+        initial_members.retain(|did| did != cx.did());
+    }
     let joining = handshake::joining(
-        input.initial_members.into_vec(),
+        initial_members,
         input.welcome_message.as_ref(),
         input.key_package_hashes.as_slice(),
         suite,
@@ -26,6 +32,7 @@ pub(super) async fn create(cx: &Context<'_>, input: CreateConvo) -> Result<Convo
         suite,
         input.current_epoch,
     )?;
+    blocks::refuse_founding(cx, &joining.users).await?;
     let (name, description) = match input.metadata {
         Some(metadata) => (metadata.name, metadata.description),
         None => (None, None),

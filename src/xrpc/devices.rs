@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::key_packages::at_index;
 use super::packages::Intake;
-use crate::refusal::published;
-use crate::store::NewDevice;
+use crate::refusal::{Refusal, published};
+use crate::store::{DeleteOutcome, NewDevice};
 use crate::types::DeviceId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{
@@ -70,7 +70,12 @@ pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, Xr
 
 /// Ends one of the caller's own devices.
 pub(super) async fn delete(cx: &Context<'_>, input: DeleteDevice) -> Result<Deleted, XrpcError> {
-    let gone = cx.store.delete_device(cx.did(), &input.device_id).await?;
+    let outcome = cx.store.delete_device(cx.did(), &input.device_id).await?;
+    let gone = match outcome {
+        DeleteOutcome::Done(gone) => Some(gone),
+        DeleteOutcome::LastAdmin => return Err(Refusal::LastAdmin.into()),
+        DeleteOutcome::NoSuchDevice => None,
+    };
     Ok(Deleted {
         deleted: gone.is_some(),
         key_packages_deleted: gone.map_or(0, |gone| gone.key_packages),

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::{
-    consent, convos, devices, group_info, key_packages, membership, messages, reports, roles,
-    tickets, welcomes,
+    blocks, consent, convos, devices, group_info, key_packages, membership, messages, rejoin,
+    reports, roles, tickets, welcomes,
 };
 use crate::refusal::Refusal;
 use crate::types::Nsid;
@@ -33,7 +33,9 @@ macro_rules! handlers {
 
 handlers! {
     query(raw: Option<&str>, decode_query), QUERIES,
+    CheckBlocks => blocks::check,
     GetAdminStats => reports::stats,
+    GetBlockStatus => blocks::status,
     GetCommits => messages::commits,
     GetConvos => convos::list,
     GetEpoch => convos::epoch,
@@ -55,15 +57,18 @@ handlers! {
     DeleteDevice => devices::delete,
     DemoteAdmin => roles::demote,
     GetSubscriptionTicket => tickets::subscription,
+    HandleBlockChange => blocks::change,
     LeaveConvo => membership::leave,
     OptIn => consent::opt_in,
     OptOut => consent::opt_out,
+    ProcessExternalCommit => rejoin::by_external_commit,
     PromoteAdmin => roles::promote,
     PublishKeyPackage => key_packages::publish_one,
     PublishKeyPackages => key_packages::publish_many,
     RegisterDevice => devices::register,
     RemoveMember => membership::remove,
     ReportMember => reports::report,
+    RequestRejoin => rejoin::request,
     ResolveReport => reports::resolve,
     SendMessage => messages::send,
     SyncKeyPackages => key_packages::sync,

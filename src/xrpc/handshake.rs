@@ -4,8 +4,8 @@
 
 use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};
 use crate::receipt::ReceiptSigner;
-use crate::store::{Joining, NewCommit, NewReceipt};
-use crate::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
+use crate::store::{Joining, NewCommit, NewReceipt, Rejoining};
+use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
 use crate::wire::calls::{Handshake, KeyPackageHash};
 use crate::wire::{XrpcError, XrpcStatus, invalid};
 
@@ -13,6 +13,23 @@ use crate::wire::{XrpcError, XrpcStatus, invalid};
 pub(super) struct Signing<'a> {
     pub(super) signer: &'a ReceiptSigner,
     pub(super) previous: Option<[u8; 32]>,
+}
+
+impl Signing<'_> {
+    /// Should the commit be accepted, it is the one that led out of its epoch.
+    fn sign(&self, convo: &ConvoId, epoch: Epoch, bytes: &[u8], now: CoarseTime) -> NewCommit {
+        let receipt = self.signer.sign(convo, epoch.next(), bytes, self.previous);
+        NewCommit {
+            epoch,
+            bytes: bytes.to_vec(),
+            message_id: MessageId::random(now),
+            receipt: NewReceipt {
+                json: receipt.to_json(),
+                hash: receipt.hash(),
+                previous: self.previous,
+            },
+        }
+    }
 }
 
 /// A commit that was read: what to store, and whom it adds if that is in the clear.
@@ -50,22 +67,50 @@ impl ReadCommit {
             return Err(fault("must be sent by a member of the group"));
         }
         let epoch = Epoch::try_from(framing.epoch).map_err(fault)?;
-        let receipt = signing
-            .signer
-            .sign(convo, epoch.next(), bytes, signing.previous);
         Ok(Self {
-            commit: NewCommit {
-                epoch,
-                bytes: bytes.to_vec(),
-                message_id: MessageId::random(now),
-                receipt: NewReceipt {
-                    json: receipt.to_json(),
-                    hash: receipt.hash(),
-                    previous: signing.previous,
-                },
-            },
+            commit: signing.sign(convo, epoch, bytes, now),
             adds: adds_in_the_clear(&message),
         })
+    }
+
+    /// Reads an external commit of the caller, and signs for it. Which leaf it may
+    /// remove, and whether the signature is right, members check: the relay holds no
+    /// tree.
+    pub(super) fn external(
+        commit: &Handshake,
+        convo: &ConvoId,
+        caller: &Did,
+        now: CoarseTime,
+        signing: &Signing<'_>,
+    ) -> Result<(NewCommit, Rejoining), XrpcError> {
+        let bytes = commit.as_slice();
+        let fault = |what: &str| {
+            let message = format!("externalCommit: {what}");
+            XrpcError::new(XrpcStatus::BadRequest, "InvalidCommit", message)
+        };
+        let message = Message::parse(bytes).map_err(|error| fault(&error.to_string()))?;
+        // RFC 9420 section 12.4.3.2: it is sent in the clear.
+        let Message::Public(message) = message else {
+            return Err(fault("must be a PublicMessage"));
+        };
+        if !is_group(convo, message.group_id) {
+            return Err(fault("must be for this conversation's group"));
+        }
+        let leaf = match &message.content {
+            Content::Commit(commit) if commit.is_external() => commit.path,
+            _ => None,
+        };
+        let leaf = leaf
+            .filter(|_| message.sender == Sender::NewMemberCommit)
+            .ok_or_else(|| fault("must be an external commit, with a path and no references"))?;
+        let device = leaf.credential.device_of(caller).ok_or_else(|| {
+            fault("has a credential that is not basic, or not the caller's account")
+        })?;
+        let device = device.map(DeviceId::parse).transpose();
+        let device =
+            device.map_err(|_| fault("names a device that is not a UUID in lower case"))?;
+        let epoch = Epoch::try_from(message.epoch).map_err(fault)?;
+        Ok((signing.sign(convo, epoch, bytes, now), Rejoining { device }))
     }
 
     /// A commit beside which nobody joins must not add anybody.

@@ -1,11 +1,13 @@
 //! publishKeyPackage, publishKeyPackages, getKeyPackages, getKeyPackageStats,
 //! syncKeyPackages.
 
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+
 use super::context::Context;
 use super::packages::{Accepted, Intake};
-use crate::refusal::{Refusal, published};
-use crate::store::ClaimedKeyPackage;
-use crate::types::{CipherSuite, CoarseTime};
+use crate::refusal::{Refusal, claimed_too_often, published};
+use crate::store::{Claim, ClaimOutcome, ClaimedKeyPackage};
+use crate::types::{CipherSuite, CoarseTime, Did};
 use crate::wire::calls::{
     GetKeyPackageStats, GetKeyPackages, KeyPackageInput, KeyPackageRef, KeyPackageStatsView,
     KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats, SyncKeyPackages,
@@ -90,7 +92,21 @@ pub(super) async fn claim(
     dids.sort_unstable();
     dids.dedup();
     let suite = input.cipher_suite.unwrap_or(SUITE_DEFAULT);
-    let claimed = cx.store.claim_key_packages(&dids, suite).await?;
+    let claim = Claim {
+        keys: dids.iter().map(|did| claim_key(cx.did(), did)).collect(),
+        users: dids.clone(),
+        suite,
+        claims_max: cx.settings.claims_per_target,
+        window: cx.settings.claims_window,
+        low: cx.settings.key_packages_low,
+    };
+    let claimed = match cx.store.claim_key_packages(&claim).await? {
+        ClaimOutcome::Claimed(claimed) => claimed,
+        ClaimOutcome::TooOften { retry_after } => {
+            metrics::counter!("relay_calls_claims_refused_total").increment(1);
+            return Err(claimed_too_often(retry_after));
+        }
+    };
     dids.retain(|did| !claimed.iter().any(|package| package.user == *did));
     Ok(KeyPackages {
         key_packages: claimed
@@ -99,6 +115,17 @@ pub(super) async fn claim(
             .collect(),
         missing: dids,
     })
+}
+
+/// By what claims of one account by another are counted. A DID holds no NUL.
+fn claim_key(claimer: &Did, target: &Did) -> [u8; 32] {
+    let mut key = Digest::new(&SHA256);
+    for part in [claimer.expose(), "\0", target.expose()] {
+        key.update(part.as_bytes());
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(key.finish().as_ref());
+    bytes
 }
 
 fn reference(claimed: ClaimedKeyPackage, suite: CipherSuite) -> Option<KeyPackageRef> {

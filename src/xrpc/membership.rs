@@ -1,6 +1,7 @@
 //! addMembers, removeMember, leaveConvo: one change of the group each, with its
 //! commit if there is one.
 
+use super::blocks;
 use super::context::Context;
 use super::handshake::{self, ReadCommit, Signing};
 use crate::refusal::{Made, Refusal, changed};
@@ -18,6 +19,7 @@ pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, 
         input.key_package_hashes.as_slice(),
         standing.cipher_suite,
     )?;
+    blocks::refuse_newcomers(cx, &convo, &joining.users).await?;
     let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
         .map(|commit| commit.adds_those_welcomed(&joining))
         .transpose()?;
@@ -33,6 +35,7 @@ pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, 
         commit,
         joining,
         leaving: None,
+        rejoining: None,
         admin_only: false,
         group_info,
     };
@@ -121,6 +124,7 @@ async fn go(
         commit,
         joining: Joining::default(),
         leaving: Some(going.leaving),
+        rejoining: None,
         admin_only: going.admin_only,
         group_info,
     };

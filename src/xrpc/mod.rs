@@ -2,6 +2,7 @@
 //! reads: take the input, check what MLS shows, let the store decide, answer.
 
 mod answer;
+mod blocks;
 mod body;
 mod calls;
 mod consent;
@@ -16,6 +17,7 @@ mod membership;
 mod messages;
 mod once;
 mod packages;
+mod rejoin;
 mod reports;
 mod roles;
 mod settings;

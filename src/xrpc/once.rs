@@ -23,19 +23,24 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The attempt that a body names, if its call changes a group. Other calls are
-    /// repeatable by what they carry: a message by its id, a package by its bytes.
+    /// The attempt that a body names, if its call takes such a name.
     pub(super) fn of(call: Nsid, caller: &Did, body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Named {
             idempotency_key: Option<IdempotencyKey>,
         }
-        let changes_group = matches!(
+        let takes_a_key = matches!(
             call,
-            Nsid::AddMembers | Nsid::CreateConvo | Nsid::LeaveConvo | Nsid::RemoveMember
+            Nsid::AddMembers
+                | Nsid::CreateConvo
+                | Nsid::LeaveConvo
+                | Nsid::ProcessExternalCommit
+                | Nsid::PublishKeyPackage
+                | Nsid::RemoveMember
+                | Nsid::SendMessage
         );
-        if !changes_group {
+        if !takes_a_key {
             return None;
         }
         let named: Named = serde_json::from_slice(body).ok()?;

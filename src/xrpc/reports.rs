@@ -90,14 +90,15 @@ pub(super) async fn stats(cx: &Context<'_>, input: GetAdminStats) -> Result<Admi
         .since
         .map(|since| CoarseTime::from_unix_seconds(since.unix_seconds()));
     let stats = cx.store.report_stats(&convo_id, since).await?;
+    let conflicts = cx.store.block_conflicts_resolved(&convo_id, since).await?;
     Ok(AdminStats {
-        stats: counts(&stats),
+        stats: counts(&stats, conflicts),
         generated_at: cx.now_coarse(),
         convo_id,
     })
 }
 
-async fn must_be_admin(cx: &Context<'_>, convo: &ConvoId) -> Result<(), XrpcError> {
+pub(super) async fn must_be_admin(cx: &Context<'_>, convo: &ConvoId) -> Result<(), XrpcError> {
     if cx.standing(convo).await?.is_admin {
         Ok(())
     } else {
@@ -118,7 +119,7 @@ fn view(report: Report) -> ReportView {
     }
 }
 
-fn counts(stats: &ReportStats) -> ReportCounts {
+fn counts(stats: &ReportStats, block_conflicts_resolved: u64) -> ReportCounts {
     let mut by_category = CategoryCounts::default();
     for (category, count) in &stats.by_category {
         let place = match category.as_str() {
@@ -138,6 +139,7 @@ fn counts(stats: &ReportStats) -> ReportCounts {
         pending_reports: stats.pending,
         resolved_reports: stats.resolved,
         total_removals: stats.removals,
+        block_conflicts_resolved,
         reports_by_category: by_category,
         average_resolution_time_hours: stats.mean_hours,
     }

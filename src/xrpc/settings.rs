@@ -21,6 +21,11 @@ pub struct Settings {
     pub key_package_life_max: Duration,
     /// Below this many unclaimed key packages a device should publish more.
     pub key_packages_low: u32,
+    /// Claims of one account's key packages by one other in a `claims_window`.
+    pub claims_per_target: u32,
+    pub claims_window: Duration,
+    /// The members are told once in this time that a device asks to be added anew.
+    pub rejoin_quiet: Duration,
     /// How long the answer to a call with an idempotency key is kept.
     pub idempotency_keep: Duration,
     /// How long such a call may run before another attempt may take its place.
@@ -40,6 +45,9 @@ impl Default for Settings {
             key_packages_max: 200,
             key_package_life_max: Duration::from_secs(90 * 24 * 60 * 60),
             key_packages_low: 5,
+            claims_per_target: 20,
+            claims_window: Duration::from_secs(60 * 60),
+            rejoin_quiet: Duration::from_secs(60 * 60),
             idempotency_keep: Duration::from_secs(24 * 60 * 60),
             idempotency_lease: Duration::from_secs(60),
             stream_endpoint: None,

@@ -6,12 +6,12 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use crate::auth::ResolveError;
-use crate::auth::fetch::Fetcher;
 use crate::auth::freshness::Lifetimes;
 use crate::auth::key_cache::{KeyCache, KeyCacheLimits};
 use crate::auth::refresh_budget::RefreshBudget;
-use crate::auth::resolver::{PlcDirectory, Resolver, ResolverLimits};
+use crate::auth::resolver::{Resolver, ResolverLimits};
 use crate::auth::signature::{Curve, PublicKey};
+use crate::outbound::{Endpoint, Fetcher};
 use crate::runtime::Shutdown;
 use crate::types::Did;
 
@@ -48,7 +48,7 @@ impl World {
             web_at_once_max: 8,
         };
         let fetcher = Fetcher::new(DOCUMENT_LEN_MAX).unwrap();
-        let plc = PlcDirectory::parse(&directory.url()).unwrap();
+        let plc = Endpoint::parse(&directory.url()).unwrap();
         let cache_limits = KeyCacheLimits {
             entries_max: 100,
             flights_max,

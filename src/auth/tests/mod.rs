@@ -1,7 +1,6 @@
 //! Tests of this area over real HTTP, against a directory on loopback, and what
 //! they stand on.
 
-mod fetching;
 mod lookup_world;
 mod lookups;
 mod outages;

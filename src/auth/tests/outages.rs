@@ -7,8 +7,9 @@ use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
 use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, World};
+use crate::auth::ResolveError;
 use crate::auth::freshness::Lifetimes;
-use crate::auth::{FetchError, ResolveError};
+use crate::outbound::FetchError;
 use crate::types::Did;
 
 #[tokio::test]

@@ -107,6 +107,42 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "calls.claims_per_target",
+        env: "CLAIMS_PER_TARGET",
+        effect: Effect::Live,
+        doc: "How often one account may claim key packages of one other in \
+              calls.claims_window_seconds, on all nodes together.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.claims_per_target,
+            least: 1,
+            most: 100000,
+        },
+    },
+    Key {
+        name: "calls.claims_window_seconds",
+        env: "CLAIMS_WINDOW_SECONDS",
+        effect: Effect::Live,
+        doc: "See calls.claims_per_target.",
+        setting: &Span {
+            at: |c| &mut c.xrpc.claims_window,
+            unit: Unit::Seconds,
+            least: 60,
+            most: 604800,
+        },
+    },
+    Key {
+        name: "calls.rejoin_quiet_seconds",
+        env: "REJOIN_QUIET_SECONDS",
+        effect: Effect::Live,
+        doc: "Members are told once in this time that a device asks to be added anew.",
+        setting: &Span {
+            at: |c| &mut c.xrpc.rejoin_quiet,
+            unit: Unit::Seconds,
+            least: 0,
+            most: 604800,
+        },
+    },
+    Key {
         name: "calls.stream_endpoint",
         env: "STREAM_ENDPOINT",
         effect: Effect::Live,

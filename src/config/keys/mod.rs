@@ -1,5 +1,6 @@
 //! Pure. Every key of the configuration, in the order in which it is shown.
 
+mod appview;
 mod auth;
 mod calls;
 mod database;
@@ -21,6 +22,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     [
         edge::KEYS,
         auth::KEYS,
+        appview::KEYS,
         limits::KEYS,
         penalties::KEYS,
         calls::KEYS,

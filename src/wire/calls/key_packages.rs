@@ -48,6 +48,21 @@ pub struct KeyPackageInput {
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
+impl KeyPackageInput {
+    /// A key package of which nothing more is said.
+    pub fn bare(key_package: KeyPackageBytes, cipher_suite: CipherSuite) -> Self {
+        Self {
+            key_package,
+            cipher_suite,
+            expires: None,
+            did: None,
+            credential_did: None,
+            device_id: None,
+            idempotency_key: None,
+        }
+    }
+}
+
 /// `publishKeyPackages`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

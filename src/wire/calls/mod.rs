@@ -1,5 +1,6 @@
 //! Pure. What each call takes and gives: the lexicons of `lexicons/`, as types.
 
+mod blocks;
 mod consent;
 mod convos;
 mod devices;
@@ -7,12 +8,14 @@ mod group_info;
 mod key_packages;
 mod membership;
 mod messages;
+mod rejoin;
 mod reports;
 mod roles;
 mod subscription;
 mod tickets;
 mod welcomes;
 
+pub use blocks::*;
 pub use consent::*;
 pub use convos::*;
 pub use devices::*;
@@ -20,6 +23,7 @@ pub use group_info::*;
 pub use key_packages::*;
 pub use membership::*;
 pub use messages::*;
+pub use rejoin::*;
 pub use reports::*;
 pub use roles::*;
 pub use subscription::*;

@@ -147,6 +147,7 @@ pub struct ReportCounts {
     pub pending_reports: u64,
     pub resolved_reports: u64,
     pub total_removals: u64,
+    pub block_conflicts_resolved: u64,
     pub reports_by_category: CategoryCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average_resolution_time_hours: Option<u64>,

@@ -1,4 +1,4 @@
-//! Pure. subscribeConvoEvents.
+//! Pure. subscribeConvoEvents, streamConvoEvents.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::types::{ConvoId, Cursor};
 
-/// `subscribeConvoEvents`.
+/// `subscribeConvoEvents`, and `streamConvoEvents`, which takes the same.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubscribeConvoEvents {

@@ -13,8 +13,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::FetchError;
-use crate::auth::fetch::{Fetched, Fetcher, Page, Reach};
+use crate::outbound::{FetchError, Fetched, Fetcher, Page, Reach};
 
 const HOST: &str = "pds.someone.net";
 

@@ -1,0 +1,323 @@
+//! Who blocks whom: asked of the AppView, remembered for a while.
+//!
+//! ```text
+//! pairs of accounts ─> memory (fresh) ─> AppView, 30 others a question ─> memory, database
+//!                          └── the AppView does not answer: memory (stale), else nobody knows
+//! ```
+//!
+//! Nobody knows is an error, never "no block": whoever could be hurt by a wrong
+//! answer is not added. Without a configured AppView nobody is asked.
+
+mod relationships;
+mod settings;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use crate::outbound::{Endpoint, EndpointError, Fetched, Fetcher};
+use crate::store::{Block, Said, Store};
+use crate::types::{CoarseTime, Did};
+use relationships::{Between, Evidence, OTHERS_MAX, question, read};
+
+pub use settings::Settings;
+
+/// Knows who blocks whom. Clones share everything.
+#[derive(Clone)]
+pub struct Blocks(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    settings: Settings,
+    appview: Option<AppView>,
+    /// By two accounts in their order; what is kept is seen from the first.
+    pairs: Cache<(Did, Did), Known>,
+}
+
+struct AppView {
+    endpoint: Endpoint,
+    fetcher: Fetcher,
+    turns: Semaphore,
+    /// When it last failed: for a moment it is not asked again.
+    failed_at: Mutex<Option<Instant>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    between: Between,
+    asked_at: Instant,
+    said_at: CoarseTime,
+}
+
+/// Why asking cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("APPVIEW_URL {0}")]
+    Url(#[from] EndpointError),
+    #[error("TLS for outgoing requests could not be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Why it is not known whether somebody blocks somebody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BlocksError {
+    #[error("no AppView is configured")]
+    NobodyToAsk,
+    #[error("it would take too many questions")]
+    TooManyQuestions,
+    #[error("the AppView does not answer")]
+    Unavailable,
+}
+
+impl Blocks {
+    pub fn start(settings: Settings, store: Store) -> Result<Self, StartError> {
+        let appview = match &settings.url {
+            Some(url) => Some(AppView {
+                endpoint: Endpoint::parse(url)?,
+                fetcher: Fetcher::new(ANSWER_LEN_MAX)?,
+                turns: Semaphore::new(settings.questions_max),
+                failed_at: Mutex::new(None),
+            }),
+            None => None,
+        };
+        Ok(Self(Arc::new(Inner {
+            store,
+            pairs: Cache::new(settings.pairs_max),
+            appview,
+            settings,
+        })))
+    }
+
+    /// Whether anybody is asked.
+    pub fn has_appview(&self) -> bool {
+        self.0.appview.is_some()
+    }
+
+    /// Blocks between each of `newcomers` and each of `members`, and among the
+    /// newcomers. Where that would take too many questions, only those between
+    /// `caller` and the newcomers.
+    pub async fn of_newcomers(
+        &self,
+        caller: &Did,
+        newcomers: &[Did],
+        members: &[Did],
+    ) -> Result<Vec<Block>, BlocksError> {
+        let rows = newcomers.iter().enumerate().map(|(index, newcomer)| {
+            let later = newcomers.get(index + 1..).unwrap_or_default();
+            let others = members.iter().chain(later);
+            (
+                newcomer,
+                others.filter(|other| *other != newcomer).collect(),
+            )
+        });
+        match self.between(rows.collect()).await {
+            Err(BlocksError::TooManyQuestions) => {
+                let others = newcomers.iter().filter(|other| *other != caller);
+                self.between(vec![(caller, others.collect())]).await
+            }
+            known => known,
+        }
+    }
+
+    /// Blocks among these accounts, in both directions.
+    pub async fn among(&self, dids: &[Did]) -> Result<Vec<Block>, BlocksError> {
+        let rows = dids.iter().enumerate().map(|(index, one)| {
+            let later = dids.get(index + 1..).unwrap_or_default();
+            (one, later.iter().filter(|other| *other != one).collect())
+        });
+        self.between(rows.collect()).await
+    }
+
+    /// What the AppView says now of the block of one account by another.
+    pub async fn ask_now(
+        &self,
+        blocker: &Did,
+        blocked: &Did,
+    ) -> Result<Option<Block>, BlocksError> {
+        let found = self.ask(blocker, &[blocked]).await?;
+        Ok(found.into_iter().find(|block| block.blocker == *blocker))
+    }
+
+    /// Blocks between each account and its others.
+    async fn between(&self, rows: Vec<(&Did, Vec<&Did>)>) -> Result<Vec<Block>, BlocksError> {
+        if !self.has_appview() {
+            return Err(BlocksError::NobodyToAsk);
+        }
+        let mut blocks = Vec::new();
+        let mut unknown = Vec::new();
+        for (one, others) in rows {
+            let mut missing = Vec::new();
+            for other in others {
+                match self.remembered(one, other, self.0.settings.fresh_for) {
+                    Some(known) => {
+                        count_pairs("fresh", 1);
+                        known.blocks(one, other, &mut blocks);
+                    }
+                    None => missing.push(other),
+                }
+            }
+            let chunks = missing.chunks(OTHERS_MAX);
+            unknown.extend(chunks.map(|others| (one, others.to_vec())));
+        }
+        if unknown.len() > self.0.settings.questions_per_call {
+            return Err(BlocksError::TooManyQuestions);
+        }
+        let questions = unknown
+            .iter()
+            .map(|(one, others)| self.ask_or_recall(one, others));
+        let answers = try_join_all(questions).await?;
+        blocks.extend(answers.into_iter().flatten());
+        Ok(blocks)
+    }
+
+    /// Asks; without an answer, what was said before may do.
+    async fn ask_or_recall(&self, one: &Did, others: &[&Did]) -> Result<Vec<Block>, BlocksError> {
+        let error = match self.ask(one, others).await {
+            Ok(blocks) => {
+                count_pairs("asked", others.len());
+                return Ok(blocks);
+            }
+            Err(error) => error,
+        };
+        let mut blocks = Vec::new();
+        for other in others {
+            let known = self.remembered(one, other, self.0.settings.stale_for);
+            let Some(known) = known else {
+                count_pairs("unknown", others.len());
+                return Err(error);
+            };
+            known.blocks(one, other, &mut blocks);
+        }
+        count_pairs("stale", others.len());
+        Ok(blocks)
+    }
+
+    /// One question to the AppView, whose answer is kept.
+    async fn ask(&self, one: &Did, others: &[&Did]) -> Result<Vec<Block>, BlocksError> {
+        let appview = self.0.appview.as_ref().ok_or(BlocksError::NobodyToAsk)?;
+        let answer = appview.ask(one, others, self.0.settings.timeout).await;
+        let outcome = if answer.is_some() {
+            "answered"
+        } else {
+            "failed"
+        };
+        metrics::counter!("relay_blocks_questions_total", "outcome" => outcome).increment(1);
+        let answer = answer.ok_or(BlocksError::Unavailable)?;
+        let said_at = CoarseTime::floor(chrono::Utc::now());
+        let (mut blocks, mut said) = (Vec::new(), Vec::new());
+        for (between, other) in answer.into_iter().zip(others) {
+            let known = Known {
+                between,
+                asked_at: Instant::now(),
+                said_at,
+            };
+            known.blocks(one, other, &mut blocks);
+            known.said(one, other, &mut said);
+            self.remember(one, other, known);
+        }
+        // The answer is good whether or not the database can keep it.
+        if self.0.store.record_blocks(&said).await.is_err() {
+            metrics::counter!("relay_blocks_unrecorded_total").increment(1);
+        }
+        Ok(blocks)
+    }
+
+    fn remembered(&self, one: &Did, other: &Did, within: Duration) -> Option<Known> {
+        let (pair, is_turned) = in_order(one, other);
+        let mut known = self.0.pairs.get(&pair)?;
+        if known.asked_at.elapsed() > within {
+            return None;
+        }
+        if is_turned {
+            known.between = known.between.turned();
+        }
+        Some(known)
+    }
+
+    fn remember(&self, one: &Did, other: &Did, mut known: Known) {
+        let (pair, is_turned) = in_order(one, other);
+        if is_turned {
+            known.between = known.between.turned();
+        }
+        self.0.pairs.insert(pair, known);
+        metrics::gauge!("relay_blocks_pairs_remembered").set(self.0.pairs.len() as f64);
+    }
+}
+
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Blocks")
+    }
+}
+
+impl AppView {
+    async fn ask(&self, one: &Did, others: &[&Did], limit: Duration) -> Option<Vec<Between>> {
+        let is_down = self.failed_at.lock().is_some_and(|at| at.elapsed() < PAUSE);
+        if is_down {
+            return None;
+        }
+        let _turn = timeout(limit, self.turns.acquire()).await.ok()?.ok()?;
+        let path = self.endpoint.path(&question(one, others));
+        let page = self.endpoint.page(&path);
+        let answer = match timeout(limit, self.fetcher.get(&page)).await {
+            Ok(Ok(Fetched::Document(bytes))) => read(one, others, &bytes).ok(),
+            _ => None,
+        };
+        *self.failed_at.lock() = answer.is_none().then(Instant::now);
+        answer
+    }
+}
+
+impl Known {
+    /// The blocks between two accounts, as the first sees them.
+    fn blocks(&self, one: &Did, other: &Did, into: &mut Vec<Block>) {
+        let mut add = |blocker: &Did, blocked: &Did, evidence: &Option<Evidence>| {
+            into.extend(evidence.as_ref().map(|Evidence(uri)| Block {
+                blocker: blocker.clone(),
+                blocked: blocked.clone(),
+                uri: uri.clone(),
+                seen_at: self.said_at,
+            }));
+        };
+        add(one, other, &self.between.blocking);
+        add(other, one, &self.between.blocked_by);
+    }
+
+    fn said(&self, one: &Did, other: &Did, into: &mut Vec<Said>) {
+        let mut add = |blocker: &Did, blocked: &Did, evidence: &Option<Evidence>| {
+            into.push(Said {
+                blocker: blocker.clone(),
+                blocked: blocked.clone(),
+                uri: evidence.as_ref().and_then(|Evidence(uri)| uri.clone()),
+                exists: evidence.is_some(),
+            });
+        };
+        add(one, other, &self.between.blocking);
+        add(other, one, &self.between.blocked_by);
+    }
+}
+
+/// Two accounts in their order, and whether that is the other way round.
+fn in_order(one: &Did, other: &Did) -> ((Did, Did), bool) {
+    if one <= other {
+        ((one.clone(), other.clone()), false)
+    } else {
+        ((other.clone(), one.clone()), true)
+    }
+}
+
+fn count_pairs(standing: &'static str, pairs: usize) {
+    metrics::counter!("relay_blocks_pairs_total", "standing" => standing).increment(pairs as u64);
+}
+
+/// Thirty relationships, each with its URIs, and room.
+const ANSWER_LEN_MAX: usize = 256 * 1024;
+
+/// After a failure the AppView is left alone for so long.
+const PAUSE: Duration = Duration::from_secs(2);

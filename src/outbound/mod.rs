@@ -1,0 +1,15 @@
+//! What the relay asks of other services over HTTP: DID documents, and the AppView.
+//! Hosts that strangers name are dialled on public addresses only.
+
+mod address_policy;
+mod endpoint;
+mod error;
+mod fetch;
+#[cfg(test)]
+mod tests;
+
+pub use endpoint::EndpointError;
+pub use error::FetchError;
+
+pub(crate) use endpoint::Endpoint;
+pub(crate) use fetch::{Fetched, Fetcher, Page, Reach};

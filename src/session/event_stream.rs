@@ -1,0 +1,157 @@
+//! Server-sent events (HTML, section 9.2) as a session's line: an answer that does not
+//! end. Each event is one frame of the JSON framing, its id the cursor to resume after.
+//!
+//! The session writes into a queue of one chunk, which the HTTP connection takes when
+//! it has sent the one before; so a slow client is felt here as on a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::line::Line;
+use super::{Meters, Settings};
+use crate::events::Event;
+use crate::types::Cursor;
+use crate::wire::{Body, CloseReason, Framing, Notice, notice_frame};
+
+/// The session's end.
+pub(super) struct EventStream {
+    chunks: mpsc::Sender<Bytes>,
+    write_timeout: Duration,
+}
+
+impl EventStream {
+    /// A stream, and the answer that carries it.
+    pub(super) fn open(settings: &Settings) -> (Self, Response<Body>) {
+        let (chunks, mut taken) = mpsc::channel(1);
+        let body = stream::poll_fn(move |context| {
+            let chunk = taken.poll_recv(context);
+            chunk.map(|chunk: Option<Bytes>| chunk.map(|bytes| Ok(Frame::data(bytes))))
+        });
+        let mut response = Response::new(StreamBody::new(body).boxed());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // Proxies such as nginx would wait for the end otherwise, which does not come.
+        let buffering = HeaderName::from_static("x-accel-buffering");
+        headers.insert(buffering, HeaderValue::from_static("no"));
+        let stream = Self {
+            chunks,
+            write_timeout: settings.write_timeout,
+        };
+        (stream, response)
+    }
+
+    async fn write(&self, chunk: Bytes) -> Result<(), CloseReason> {
+        match timeout(self.write_timeout, self.chunks.send(chunk)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(CloseReason::ClientGone),
+            Err(_) => Err(CloseReason::ConsumerTooSlow),
+        }
+    }
+}
+
+impl Line for EventStream {
+    const ANSWERS_PINGS: bool = false;
+
+    async fn write_events(
+        &mut self,
+        events: &[Arc<Event>],
+        meters: &Meters,
+    ) -> Result<(), CloseReason> {
+        let mut chunk = Vec::new();
+        for event in events {
+            if let Some(frame) = event.frame(Framing::Json) {
+                let cursor = event.is_stored().then(|| event.cursor());
+                push(&mut chunk, cursor, None, frame.payload());
+            }
+        }
+        meters.wrote(events.len(), chunk.len());
+        self.write(chunk.into()).await
+    }
+
+    fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>> {
+        let chunk = notice_frame(Framing::Json, notice).map(|frame| {
+            let mut chunk = Vec::new();
+            push(
+                &mut chunk,
+                cursor_of(notice),
+                wait_of(notice),
+                frame.payload(),
+            );
+            Bytes::from(chunk)
+        });
+        Box::pin(async move {
+            let chunk = chunk.map_err(|_| CloseReason::Internal)?;
+            self.write(chunk).await
+        })
+    }
+
+    async fn read(&mut self) -> Result<Message, CloseReason> {
+        // Such a client says nothing; that it is gone is seen by nobody taking.
+        self.chunks.closed().await;
+        Err(CloseReason::ClientGone)
+    }
+
+    async fn ping(&mut self) -> Result<(), CloseReason> {
+        self.write(Bytes::from_static(HEARTBEAT)).await
+    }
+
+    async fn end(&mut self) {}
+
+    async fn close(&mut self, _: CloseReason) {
+        // What was said last says why. The answer ends with the session.
+    }
+}
+
+/// The cursor of a client that comes back: what its browser remembers, which is later
+/// than what its address says.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("last-event-id")?.to_str().ok()?;
+    (!id.is_empty()).then_some(id)
+}
+
+/// Where a client that hears this resumes.
+fn cursor_of(notice: &Notice) -> Option<Cursor> {
+    match notice {
+        Notice::Gap(standings) | Notice::Synced(standings) => Some(standings.cursor),
+        Notice::Error(error) => error.cursor,
+        _ => None,
+    }
+}
+
+/// When it should come back.
+fn wait_of(notice: &Notice) -> Option<Duration> {
+    match notice {
+        Notice::Info(info) => info.reconnect_after,
+        _ => None,
+    }
+}
+
+/// One event. A JSON text has no line breaks, so it is one line of data.
+fn push(into: &mut Vec<u8>, id: Option<Cursor>, retry: Option<Duration>, data: &[u8]) {
+    if let Some(id) = id {
+        into.extend_from_slice(b"id: ");
+        into.extend_from_slice(id.expose().as_bytes());
+        into.push(b'\n');
+    }
+    if let Some(retry) = retry {
+        into.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
+    }
+    into.extend_from_slice(b"data: ");
+    into.extend_from_slice(data);
+    into.extend_from_slice(b"\n\n");
+}
+
+/// A comment: clients pass over it.
+const HEARTBEAT: &[u8] = b": \n\n";

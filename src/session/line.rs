@@ -1,0 +1,39 @@
+//! The other end of a session, whatever it speaks: a WebSocket, or server-sent events.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::Meters;
+use crate::events::Event;
+use crate::wire::{CloseReason, Notice};
+
+/// What a session needs of its client's connection.
+pub(super) trait Line: Send {
+    /// Whether the client answers pings. If not, it lives as long as it takes what is
+    /// written to it.
+    const ANSWERS_PINGS: bool;
+
+    fn write_events(
+        &mut self,
+        events: &[Arc<Event>],
+        meters: &Meters,
+    ) -> impl Future<Output = Result<(), CloseReason>> + Send;
+
+    /// Boxed, for it is rare and its state would lie in every session for ever.
+    fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>>;
+
+    /// The next thing that the client says. Cancel-safe.
+    fn read(&mut self) -> impl Future<Output = Result<Message, CloseReason>> + Send;
+
+    /// Asks whether it is there.
+    fn ping(&mut self) -> impl Future<Output = Result<(), CloseReason>> + Send;
+
+    /// The client said goodbye.
+    fn end(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Says goodbye.
+    fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,135 @@
+//! checkBlocks, getBlockStatus, handleBlockChange, and what blocks mean for who may
+//! be put into a conversation with whom.
+
+use super::context::Context;
+use super::reports::must_be_admin;
+use crate::blocks::BlocksError;
+use crate::refusal::Refusal;
+use crate::store::{AffectedConvo, Block};
+use crate::types::{ConvoId, Did};
+use crate::wire::XrpcError;
+use crate::wire::calls::{
+    AffectedConvoView, BlockAction, BlockStatus, BlockView, CheckBlocks, CheckedBlocks,
+    GetBlockStatus, HandleBlockChange, HandledBlockChange,
+};
+
+/// Who of these accounts blocks whom.
+pub(super) async fn check(
+    cx: &Context<'_>,
+    input: CheckBlocks,
+) -> Result<CheckedBlocks, XrpcError> {
+    let mut dids = input.dids.into_vec();
+    dids.sort_unstable();
+    dids.dedup();
+    let blocks = cx.blocks.among(&dids).await?;
+    Ok(CheckedBlocks {
+        blocks: views(blocks),
+        checked_at: cx.now_coarse(),
+    })
+}
+
+/// Blocks between members. Of a large conversation those that the relay was told of.
+pub(super) async fn status(
+    cx: &Context<'_>,
+    input: GetBlockStatus,
+) -> Result<BlockStatus, XrpcError> {
+    must_be_admin(cx, &input.convo_id).await?;
+    let members = cx.store.member_dids(&input.convo_id).await?;
+    let (blocks, is_complete) = match cx.blocks.among(&members).await {
+        Ok(blocks) => (blocks, true),
+        Err(BlocksError::TooManyQuestions) => (cx.store.blocks_among(&members).await?, false),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(BlockStatus {
+        convo_id: input.convo_id,
+        has_conflicts: !blocks.is_empty(),
+        blocks: views(blocks),
+        checked_at: cx.now_coarse(),
+        member_count: members.len().try_into().unwrap_or(u64::MAX),
+        is_complete,
+    })
+}
+
+/// A block was made or lifted, says one of the two; believed when the AppView says so.
+pub(super) async fn change(
+    cx: &Context<'_>,
+    input: HandleBlockChange,
+) -> Result<HandledBlockChange, XrpcError> {
+    let (blocker, blocked) = (&input.blocker_did, &input.blocked_did);
+    if ![blocker, blocked].contains(&cx.did()) || blocker == blocked {
+        return Err(Refusal::NotAParty.into());
+    }
+    let is_made = input.action == BlockAction::Created;
+    let there = cx.blocks.ask_now(blocker, blocked).await?;
+    if there.is_some() != is_made {
+        return Err(Refusal::BlockNotVerified.into());
+    }
+    let affected = cx.store.change_block(blocker, blocked, is_made).await?;
+    let view = |convo: AffectedConvo| AffectedConvoView {
+        convo_id: convo.convo,
+        action: match (is_made, convo.has_other_admin) {
+            (false, _) => "no_action",
+            (true, true) => "admin_notified",
+            (true, false) => "requires_resolution",
+        },
+        admin_notified: convo.told_at.is_some(),
+        notification_sent_at: convo.told_at,
+    };
+    Ok(HandledBlockChange {
+        affected_convos: affected.into_iter().map(view).collect(),
+    })
+}
+
+/// Nobody is put into a new conversation with somebody who blocks them. Without an
+/// AppView nobody knows of blocks; with one that does not answer, nobody is put
+/// anywhere.
+pub(super) async fn refuse_founding(cx: &Context<'_>, members: &[Did]) -> Result<(), XrpcError> {
+    let founder = std::slice::from_ref(cx.did());
+    match blocks_of(cx, members, founder).await? {
+        true => Err(Refusal::MutualBlockDetected.into()),
+        false => Ok(()),
+    }
+}
+
+/// The same for those who are added. Further devices of members bring nobody new.
+pub(super) async fn refuse_newcomers(
+    cx: &Context<'_>,
+    convo: &ConvoId,
+    added: &[Did],
+) -> Result<(), XrpcError> {
+    if !cx.blocks.has_appview() {
+        return Ok(());
+    }
+    let members = cx.store.member_dids(convo).await?;
+    let newcomers: Vec<Did> = added
+        .iter()
+        .filter(|did| !members.contains(did))
+        .cloned()
+        .collect();
+    match blocks_of(cx, &newcomers, &members).await? {
+        true => Err(Refusal::BlockedByMember.into()),
+        false => Ok(()),
+    }
+}
+
+async fn blocks_of(
+    cx: &Context<'_>,
+    newcomers: &[Did],
+    members: &[Did],
+) -> Result<bool, XrpcError> {
+    match cx.blocks.of_newcomers(cx.did(), newcomers, members).await {
+        Ok(blocks) => Ok(!blocks.is_empty()),
+        Err(BlocksError::NobodyToAsk) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn views(blocks: Vec<Block>) -> Vec<BlockView> {
+    let view = |block: Block| BlockView {
+        blocker_did: block.blocker,
+        blocked_did: block.blocked,
+        created_at: block.seen_at,
+        block_uri: block.uri,
+    };
+    blocks.into_iter().map(view).collect()
+}
