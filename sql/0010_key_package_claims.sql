@@ -90,7 +90,7 @@ BEGIN
                 v_given.user_did,
                 CASE WHEN v_given.device_id IS NULL THEN ''
                      ELSE ',"deviceId":"' || v_given.device_id || '"' END,
-                v_left, v_given.last_resort);
+                v_left, v_given.last_resort::text);
         END IF;
     END LOOP;
     IF cardinality(v_user) > 0 THEN

@@ -27,7 +27,6 @@ async fn a_name_that_is_no_call_is_not_implemented() {
         "/xrpc/blue.catbird.mls.noSuchCall",
         "/xrpc/app.bsky.feed.getTimeline",
         "/xrpc/",
-        "/xrpc/blue.catbird.mls.requestRejoin",
     ] {
         let request = http::Request::get(path).header("host", "relay.test");
         let request = request.body(Full::default()).unwrap();

@@ -346,17 +346,22 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
     let claims = (0..6).map(|_| {
         let (store, bob) = (store.clone(), bob.clone());
         let suite = CipherSuite::X25519Aes128Ed25519;
-        tokio::spawn(async move { store.claim_key_packages(&[bob], suite).await.unwrap() })
+        let claim = Claim {
+            users: vec![bob],
+            suite,
+            keys: vec![[7; 32]],
+            claims_max: 100,
+            window: Duration::from_secs(60),
+            low: 0,
+        };
+        tokio::spawn(async move { store.claim_key_packages(&claim).await.unwrap() })
     });
     let mut names = Vec::new();
     for claim in claims.collect::<Vec<_>>() {
-        names.extend(
-            claim
-                .await
-                .unwrap()
-                .into_iter()
-                .map(|claimed| claimed.hash[0]),
-        );
+        let ClaimOutcome::Claimed(claimed) = claim.await.unwrap() else {
+            panic!("nobody claims too often");
+        };
+        names.extend(claimed.into_iter().map(|claimed| claimed.hash[0]));
     }
     names.sort_unstable();
     assert_eq!(names.iter().filter(|name| **name == 1).count(), 1);
@@ -392,6 +397,7 @@ async fn of_twenty_commits_in_one_epoch_one_wins() {
                 }),
                 joining: Joining::default(),
                 leaving: None,
+                rejoining: None,
                 admin_only: false,
                 group_info: None,
             };
@@ -446,6 +452,7 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
         commit: None,
         joining,
         leaving,
+        rejoining: None,
         admin_only: true,
         group_info: None,
     };

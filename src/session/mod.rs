@@ -3,6 +3,8 @@
 
 mod door;
 mod event_stream;
+#[cfg(test)]
+mod event_stream_tests;
 mod handshake;
 mod keepalive;
 mod line;

@@ -22,15 +22,15 @@ use crate::runtime::{Live, Shutdown};
 use crate::types::{ClientIp, Did};
 use crate::wire::Framing;
 
-const BOB: &str = "did:plc:bob";
+pub(super) const BOB: &str = "did:plc:bob";
 
-struct World {
-    memory: Memory,
-    hub: Hub,
-    limits: Limits,
-    settings: Settings,
+pub(super) struct World {
+    pub(super) memory: Memory,
+    pub(super) hub: Hub,
+    pub(super) limits: Limits,
+    pub(super) settings: Settings,
     pipe_len: usize,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
     /// Of the hub: it outlives the sessions' drain.
     _hub_shutdown: Shutdown,
 }
@@ -38,11 +38,11 @@ struct World {
 type Client = WebSocketStream<DuplexStream>;
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(events::Settings::default())
     }
 
-    fn with(settings: events::Settings) -> Self {
+    pub(super) fn with(settings: events::Settings) -> Self {
         let memory = Memory::default();
         memory.join(BOB, "aa");
         let (hub, hub_shutdown) = memory.hub(settings);

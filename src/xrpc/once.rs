@@ -146,6 +146,6 @@ mod tests {
         assert_ne!(mine.key, other_call.key);
         assert_ne!(mine.request, other_body.unwrap().request);
         assert!(of(Nsid::AddMembers, "did:plc:a", "{}").is_none());
-        assert!(of(Nsid::SendMessage, "did:plc:a", body).is_none());
+        assert!(of(Nsid::UpdateCursor, "did:plc:a", body).is_none());
     }
 }

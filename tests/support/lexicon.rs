@@ -223,6 +223,7 @@ fn check_string(schema: &Value, path: &str, value: &Value, faults: &mut Vec<Stri
         Some("did") => text.starts_with("did:") && !text.contains('#'),
         Some("datetime") => chrono::DateTime::parse_from_rfc3339(text).is_ok(),
         Some("uri") => text.contains("://"),
+        Some("at-uri") => text.starts_with("at://"),
         None => true,
         Some(other) => panic!("{path}: the validator does not know the format {other}"),
     };

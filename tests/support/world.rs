@@ -19,6 +19,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use mls_relay::auth::{self, Authenticator};
+use mls_relay::blocks::{self, Blocks};
 use mls_relay::edge::{self, Certificates, Edge, Gate, Health, Routes};
 use mls_relay::events::{self, Hub};
 use mls_relay::limits::{self, Clock, Limits};
@@ -71,6 +72,24 @@ impl World {
     }
 
     pub async fn with_quotas(settings: xrpc::Settings, quotas: limits::Calls) -> Self {
+        Self::built(settings, quotas, blocks::Settings::default()).await
+    }
+
+    /// A world whose relay asks an AppView about blocks.
+    pub async fn with_appview(blocks: blocks::Settings) -> Self {
+        let quotas = limits::Calls {
+            add_members: 1000,
+            create_convo: 1000,
+            ..limits::Settings::default().calls
+        };
+        Self::built(xrpc::Settings::default(), quotas, blocks).await
+    }
+
+    async fn built(
+        settings: xrpc::Settings,
+        quotas: limits::Calls,
+        blocks: blocks::Settings,
+    ) -> Self {
         let database = Database::start().await;
         let shutdown = Shutdown::default();
         let url = DatabaseUrl::parse(&database.url()).unwrap();
@@ -95,6 +114,7 @@ impl World {
         let calls = Calls::new(
             store.clone(),
             auth.clone(),
+            Blocks::start(blocks, store.clone()).unwrap(),
             receipts,
             limits.clone(),
             Live::new(settings),
@@ -159,8 +179,8 @@ impl World {
 #[derive(Clone)]
 pub struct Client {
     pub account: Arc<Account>,
-    relay: Arc<Relay>,
-    lexicons: Arc<Lexicons>,
+    pub relay: Arc<Relay>,
+    pub lexicons: Arc<Lexicons>,
 }
 
 /// What a refusal said.

@@ -58,6 +58,24 @@ impl Device {
         })
     }
 
+    /// The same keys on a phone that has lost all its groups and key packages.
+    pub fn without_state(&self) -> Result<Self, MlsError> {
+        let provider = OpenMlsRustCrypto::default();
+        let (storage, scheme) = (self.provider.storage(), CIPHER_SUITE.signature_algorithm());
+        let signer = SignatureKeyPair::read(storage, self.signer.public(), scheme)
+            .ok_or(MlsError::Malformed)?;
+        signer
+            .store(provider.storage())
+            .map_err(MlsError::at("keep the signature key"))?;
+        Ok(Self {
+            did: self.did.clone(),
+            device_id: self.device_id.clone(),
+            provider,
+            signer,
+            credential: self.credential.clone(),
+        })
+    }
+
     pub fn did(&self) -> &str {
         &self.did
     }
@@ -121,6 +139,43 @@ impl Device {
         )
         .map_err(MlsError::at("create a group"))?;
         Ok(Group::new(Arc::clone(self), group))
+    }
+
+    /// Makes an external commit to the group of this GroupInfo (RFC 9420 section
+    /// 12.4.3.2), and the group as it will be when the relay accepts it. An old leaf
+    /// with this device's signature key is removed.
+    pub fn join_by_external_commit(
+        self: &Arc<Self>,
+        group_info: &[u8],
+    ) -> Result<(Group, Vec<u8>), MlsError> {
+        let message =
+            MlsMessageIn::tls_deserialize_exact(group_info).map_err(|_| MlsError::Malformed)?;
+        let MlsMessageBodyIn::GroupInfo(info) = message.extract() else {
+            return Err(MlsError::Malformed);
+        };
+        let config = MlsGroupJoinConfig::builder()
+            .use_ratchet_tree_extension(true)
+            .build();
+        let (group, bundle) = MlsGroup::external_commit_builder()
+            .with_config(config)
+            .build_group(&self.provider, info, self.credential.clone())
+            .map_err(MlsError::at("prepare an external commit"))?
+            .load_psks(self.provider.storage())
+            .map_err(MlsError::at("load no keys"))?
+            .build(
+                self.provider.rand(),
+                self.provider.crypto(),
+                &self.signer,
+                |_| true,
+            )
+            .map_err(MlsError::at("build an external commit"))?
+            .finalize(&self.provider)
+            .map_err(MlsError::at("finish an external commit"))?;
+        let commit = bundle
+            .into_commit()
+            .tls_serialize_detached()
+            .map_err(MlsError::at("write an external commit"))?;
+        Ok((Group::new(Arc::clone(self), group), commit))
     }
 
     /// Joins the group that the Welcome invites this device to.

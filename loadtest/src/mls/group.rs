@@ -75,6 +75,12 @@ impl Group {
         self.mls.epoch_authenticator().as_slice().to_vec()
     }
 
+    /// The tag in the commit that led to this epoch: two histories have two.
+    pub fn confirmation_tag(&self) -> Result<Vec<u8>, MlsError> {
+        let tag = self.mls.confirmation_tag().tls_serialize_detached();
+        tag.map_err(MlsError::at("write a confirmation tag"))
+    }
+
     /// The identities of all members, in the order of their leaves.
     pub fn members(&self) -> Vec<String> {
         let members = self.mls.members();
@@ -115,6 +121,36 @@ impl Group {
             .remove_members(&self.device.provider, &self.device.signer, &leaves)
             .map_err(MlsError::at("commit a removal"))?;
         self.staged(&commit, None)
+    }
+
+    /// Stages a commit that removes one leaf of a device and adds it anew.
+    pub fn replace(&mut self, identity: &str, key_package: &[u8]) -> Result<Commit, MlsError> {
+        let leaves: Vec<_> = self
+            .mls
+            .members()
+            .filter(|member| self::identity(&member.credential) == identity)
+            .map(|member| member.index)
+            .collect();
+        let key_package = self.parse_key_package(key_package)?;
+        let provider = &self.device.provider;
+        let bundle = self
+            .mls
+            .commit_builder()
+            .propose_removals(leaves)
+            .propose_adds([key_package])
+            .load_psks(provider.storage())
+            .map_err(MlsError::at("load no keys"))?
+            .build(
+                provider.rand(),
+                provider.crypto(),
+                &self.device.signer,
+                |_| true,
+            )
+            .map_err(MlsError::at("commit a replacement"))?
+            .stage_commit(provider)
+            .map_err(MlsError::at("stage a replacement"))?;
+        let (commit, welcome, _) = bundle.into_messages();
+        self.staged(&commit, welcome.as_ref())
     }
 
     /// Forgets our staged commit: the relay refused it.

@@ -1,0 +1,178 @@
+//! A client of streamConvoEvents, over HTTP/1.1 or HTTP/2, that holds every event
+//! against the lexicon.
+
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "a test stops at what it did not expect; each program uses its part of this"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::lexicon::Lexicons;
+use crate::world::Client;
+
+const CALL: &str = "streamConvoEvents";
+
+/// An open stream.
+pub struct EventStream {
+    body: Incoming,
+    text: String,
+    lexicons: Arc<Lexicons>,
+}
+
+/// One server-sent event.
+#[derive(Debug)]
+pub struct Told {
+    /// Where to resume after it.
+    pub id: Option<String>,
+    pub frame: Value,
+}
+
+impl Told {
+    pub fn name(&self) -> &str {
+        self.frame["t"].as_str().unwrap_or_default()
+    }
+
+    pub fn body(&self) -> &Value {
+        &self.frame["body"]
+    }
+}
+
+/// What a request was answered with, if it was no stream.
+#[derive(Debug)]
+pub struct NotOpened {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub error: String,
+}
+
+impl EventStream {
+    pub async fn open(client: &Client, parameters: &[(&str, &str)]) -> Self {
+        Self::resume(client, parameters, None).await.unwrap()
+    }
+
+    /// As a browser does: with the id of the last event that it was told.
+    pub async fn resume(
+        client: &Client,
+        parameters: &[(&str, &str)],
+        last_event_id: Option<&str>,
+    ) -> Result<Self, NotOpened> {
+        let mut request = client.get_request(CALL, parameters);
+        if let Some(id) = last_event_id {
+            let headers = request.headers_mut();
+            headers.insert("last-event-id", id.parse().unwrap());
+        }
+        let stream = client.relay.connect(&[b"http/1.1"]).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.unwrap();
+        Self::of(client, response).await
+    }
+
+    pub async fn open_over_http_2(client: &Client, parameters: &[(&str, &str)]) -> Self {
+        let mut request = client.get_request(CALL, parameters);
+        let target = format!("https://relay.test{}", request.uri());
+        *request.uri_mut() = target.parse().unwrap();
+        request.headers_mut().remove("host");
+        let stream = client.relay.connect(&[b"h2"]).await.unwrap();
+        let executor = TokioExecutor::new();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.unwrap();
+        Self::of(client, response).await.unwrap()
+    }
+
+    async fn of(client: &Client, response: http::Response<Incoming>) -> Result<Self, NotOpened> {
+        let (parts, body) = response.into_parts();
+        if parts.status != StatusCode::OK {
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&bytes).unwrap();
+            let error = body["error"].as_str().unwrap().to_owned();
+            let (status, headers) = (parts.status, parts.headers);
+            return Err(NotOpened {
+                status,
+                headers,
+                error,
+            });
+        }
+        assert_eq!(parts.headers["content-type"], "text/event-stream");
+        assert_eq!(parts.headers["cache-control"], "no-store");
+        Ok(Self {
+            body,
+            text: String::new(),
+            lexicons: Arc::clone(&client.lexicons),
+        })
+    }
+
+    /// The next event, or nothing at the stream's end.
+    pub async fn next(&mut self) -> Option<Told> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let told = told(event);
+                self.text = rest.to_owned();
+                if let Some(told) = told {
+                    self.check(&told);
+                    return Some(told);
+                }
+            }
+            let frame = timeout(PATIENCE, self.body.frame()).await;
+            let frame = frame.expect("something is told")?.ok()?;
+            let data: Bytes = frame.into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+
+    /// The next event of this name; others are passed over.
+    pub async fn next_named(&mut self, name: &str) -> Told {
+        loop {
+            let told = self.next().await.expect("the stream goes on");
+            if told.name() == name {
+                return told;
+            }
+        }
+    }
+
+    fn check(&self, told: &Told) {
+        if told.frame["op"] == 1 {
+            let faults = self.lexicons.event_faults(told.name(), told.body());
+            assert!(faults.is_empty(), "{}: {faults:?}", told.name());
+        }
+        // What can be resumed after says so in the way of browsers too.
+        assert_eq!(told.id.as_deref(), told.body()["cursor"].as_str());
+    }
+}
+
+/// `None`: a comment.
+fn told(event: &str) -> Option<Told> {
+    let mut told = Told {
+        id: None,
+        frame: Value::Null,
+    };
+    for line in event.lines() {
+        match line.split_once(": ").unwrap() {
+            ("id", id) => told.id = Some(id.to_owned()),
+            ("data", data) => told.frame = serde_json::from_str(data).unwrap(),
+            ("retry", _) | ("", _) => {}
+            other => panic!("a line that no event has: {other:?}"),
+        }
+    }
+    (!told.frame.is_null()).then_some(told)
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
