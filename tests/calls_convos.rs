@@ -130,6 +130,57 @@ async fn founding_twice_gives_the_same_conversation_and_never_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_founder_may_list_itself_with_or_without_a_further_device() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let alone = json!({
+        "groupId": "abcd",
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "initialMembers": [alice.did()],
+    });
+    let view = alice.client.post("createConvo", &alone).await;
+    assert_eq!(view["members"].as_array().unwrap().len(), 1);
+
+    // Listed, though the Welcome is for others only.
+    let mut group = alice.device.create_group().unwrap();
+    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
+    group.merge_commit().unwrap();
+    let input = json!({
+        "groupId": group.id(),
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "initialMembers": [alice.did(), bob.did()],
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+        "currentEpoch": 1,
+    });
+    let view = alice.client.post("createConvo", &input).await;
+    assert_eq!(view["members"].as_array().unwrap().len(), 2);
+    let joined = bob.join(&group).await;
+    assert_eq!(joined.authenticator(), group.authenticator());
+
+    // With a tablet of its own in the Welcome, the tablet joins.
+    let tablet = Phone::of(&alice.client).await;
+    let mut group = alice.device.create_group().unwrap();
+    let mut packages = Vec::new();
+    while packages.is_empty() {
+        let claimed = alice.claim(&[alice.did()]).await;
+        packages.extend(claimed.into_iter().filter(|package| tablet.made(package)));
+    }
+    let commit = group.add(&packages).unwrap();
+    group.merge_commit().unwrap();
+    let input = with(
+        &input,
+        json!({
+            "groupId": group.id(),
+            "initialMembers": [alice.did()],
+            "welcomeMessage": text(&commit.welcome.unwrap()),
+        }),
+    );
+    alice.client.post("createConvo", &input).await;
+    let joined = tablet.join(&group).await;
+    assert_eq!(joined.authenticator(), group.authenticator());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_must_be_for_exactly_those_who_are_added() {
     let world = World::start().await;
     let (alice, bob, carol) = (

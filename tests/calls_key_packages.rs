@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "support/database.rs"]
 mod database;
+#[path = "support/event_stream.rs"]
+mod event_stream;
 #[path = "support/lexicon.rs"]
 mod lexicon;
 #[path = "support/phone.rs"]
@@ -12,6 +14,7 @@ mod phone;
 #[path = "support/world.rs"]
 mod world;
 
+use event_stream::EventStream;
 use http::StatusCode;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use mls_relay_loadtest::mls::Device;
@@ -222,4 +225,77 @@ async fn one_package_of_each_device_is_given_and_who_has_none_is_missing() {
     let refused = alice.client.get_refused("getKeyPackages", &[]).await;
     assert_eq!(refused.name, "InvalidRequest");
     assert!(refused.message.contains("dids"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
+    let settings = mls_relay::xrpc::Settings {
+        key_packages_low: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let last = text(&bob.device.last_resort_key_package().unwrap());
+    let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
+    let batch = json!({"keyPackages": [bob.key_package(), bob.key_package(), last]});
+    bob.client.post("publishKeyPackages", &batch).await;
+    let mut bobs = EventStream::open(&bob.client, &[]).await;
+    bobs.next_named("#synced").await;
+    let mut alices = EventStream::open(&alice.client, &[]).await;
+    alices.next_named("#synced").await;
+
+    // Three ordinary packages: the first claim leaves two, which is enough.
+    for _ in 0..5 {
+        alice.claim(&[bob.did()]).await;
+    }
+    for (remaining, last_resort_used) in [(1, false), (0, false), (0, true)] {
+        let told = bobs.next_named("#keyPackages").await;
+        assert_eq!(told.body()["deviceId"], bob.device.device_id());
+        assert_eq!(
+            (&told.body()["remaining"], &told.body()["lastResortUsed"]),
+            (&json!(remaining), &json!(last_resort_used))
+        );
+    }
+    // The last resort was used twice and told once; and Alice hears none of it.
+    alice.found(&[bob.did()]).await;
+    assert_eq!(bobs.next().await.unwrap().name(), "#membershipChangeEvent");
+    assert_eq!(
+        alices.next().await.unwrap().name(),
+        "#membershipChangeEvent"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_empties_somebody_elses_stock() {
+    let settings = mls_relay::xrpc::Settings {
+        claims_per_target: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let carol = Phone::new(&world).await;
+    for _ in 0..4 {
+        bob.client
+            .post("publishKeyPackage", &bob.key_package())
+            .await;
+    }
+    for _ in 0..2 {
+        assert_eq!(alice.claim(&[bob.did()]).await.len(), 1);
+    }
+    // Neither alone nor beside somebody else; and then nobody's package is given.
+    let both = [("dids", bob.did()), ("dids", carol.did())];
+    for dids in [&both[..1], &both] {
+        let refused = alice.client.get_refused("getKeyPackages", dids).await;
+        assert_eq!(
+            (refused.name.as_str(), refused.status),
+            ("RateLimitExceeded", StatusCode::TOO_MANY_REQUESTS)
+        );
+        let wait = refused.headers["retry-after"].to_str().unwrap();
+        assert!((1..=3600).contains(&wait.parse::<u64>().unwrap()), "{wait}");
+    }
+    let stats = bob.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 3);
+    // It is a matter between these two.
+    assert_eq!(alice.claim(&[carol.did()]).await.len(), 1);
+    assert_eq!(carol.claim(&[bob.did()]).await.len(), 1);
 }

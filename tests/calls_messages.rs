@@ -209,6 +209,45 @@ async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[bob.did()]).await;
+    let (mut sent, mut seen) = (Vec::new(), Vec::new());
+    let mut cursor = None::<String>;
+    for _ in 0..3 {
+        for number in 0..3_u8 {
+            let message = alice.message(&mut group, &[number]);
+            alice.client.post("sendMessage", &message).await;
+            sent.push(message["msgId"].clone());
+        }
+        let mut ask = vec![("limit", "2")];
+        ask.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = page(&bob, &group, &ask).await;
+        let views = page["messages"].as_array().unwrap().iter();
+        seen.extend(views.map(|view| view["id"].clone()));
+        assert_eq!(page["gapInfo"]["hasGaps"], false);
+        cursor = page["cursor"].as_str().map(str::to_owned);
+    }
+    let since = cursor.unwrap();
+    let rest = page(&bob, &group, &[("cursor", &since)]).await;
+    let views = rest["messages"].as_array().unwrap().iter();
+    seen.extend(views.map(|view| view["id"].clone()));
+    assert_eq!(seen, sent);
+
+    let client = world.database.client().await;
+    client
+        .execute("DELETE FROM messages WHERE seq IN (1, 5)", &[])
+        .await
+        .unwrap();
+    let page = page(&bob, &group, &[]).await;
+    assert_eq!(
+        page["gapInfo"],
+        json!({"hasGaps": true, "missingSeqs": [1, 5], "totalMessages": 7})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_reads_its_own_stay_and_nothing_else() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);

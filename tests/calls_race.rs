@@ -15,6 +15,7 @@ mod world;
 use std::sync::Arc;
 
 use mls_relay_loadtest::mls::{Group, Received};
+use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
 use phone::Phone;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -24,7 +25,8 @@ const DEVICES: usize = 20;
 
 /// A member with its view of the group, and how far it has read.
 struct Member {
-    phone: Phone,
+    /// On a connection that is kept: nobody dials a hundred times a second.
+    client: XrpcClient,
     group: Group,
     read_through: u64,
 }
@@ -38,7 +40,7 @@ impl Member {
             ("sinceSeq", &since),
             ("limit", "100"),
         ];
-        let page = self.phone.client.get("getMessages", &ask).await;
+        let page: Value = self.client.query("getMessages", &ask).await.unwrap();
         for message in page["messages"].as_array().unwrap() {
             self.read_through = message["seq"].as_u64().unwrap();
             let commit = decoded(&message["ciphertext"]);
@@ -51,28 +53,37 @@ impl Member {
     }
 
     /// Adds one account, against everybody else who commits. How often it lost.
-    async fn add(&mut self, newcomer: &str) -> usize {
-        let claimed = self.phone.claim(&[newcomer]).await;
+    async fn add(&mut self, newcomer: &str, packages: &[Vec<u8>]) -> usize {
         for losses in 0.. {
-            let commit = self.group.add(&claimed).unwrap();
+            let commit = self.group.add(packages).unwrap();
             let input = json!({
                 "convoId": self.group.id(),
                 "didList": [newcomer],
                 "commit": text(&commit.commit),
                 "welcomeMessage": text(&commit.welcome.unwrap()),
             });
-            let request = self.phone.client.post_request("addMembers", &input);
-            let (status, _, answer) = self.phone.client.exchange(request).await;
-            if status.is_success() {
-                self.read_on().await;
-                assert!(self.group.epoch() >= answer["newEpoch"].as_u64().unwrap());
-                return losses;
+            let answer = self.client.procedure::<Value>("addMembers", &input).await;
+            match answer {
+                Ok(answer) => {
+                    self.read_on().await;
+                    assert!(self.group.epoch() >= answer["newEpoch"].as_u64().unwrap());
+                    return losses;
+                }
+                Err(error) => assert_eq!(error.name(), Some("EpochMismatch"), "{error}"),
             }
-            assert_eq!(answer["error"], "EpochMismatch", "{answer}");
             self.group.abandon_commit().unwrap();
             self.read_on().await;
         }
         unreachable!()
+    }
+}
+
+fn member(world: &World, phone: Phone, group: Group) -> Member {
+    let relay = Arc::clone(&world.relay);
+    Member {
+        client: XrpcClient::new(relay, phone.client.account, HttpVersion::Two),
+        group,
+        read_through: 0,
     }
 }
 
@@ -91,6 +102,12 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
         newcomers.push(Phone::new(&world).await);
     }
 
+    let mut invited = Vec::new();
+    for newcomer in &newcomers {
+        let packages = phones[0].claim(&[newcomer.did()]).await;
+        invited.push((newcomer.did().to_owned(), packages));
+    }
+
     let mut members = Vec::new();
     let mut joined = Vec::new();
     for phone in &phones[1..] {
@@ -99,21 +116,17 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
     let groups = std::iter::once(founders).chain(joined);
     for (phone, group) in phones.into_iter().zip(groups) {
         assert_eq!(group.epoch(), 1);
-        members.push(Member {
-            phone,
-            group,
-            read_through: 0,
-        });
+        members.push(member(&world, phone, group));
     }
     let start = Arc::new(Barrier::new(DEVICES));
     let races: Vec<_> = members
         .into_iter()
-        .zip(newcomers.iter().map(|phone| phone.did().to_owned()))
-        .map(|(mut member, newcomer)| {
+        .zip(invited)
+        .map(|(mut member, (newcomer, packages))| {
             let start = Arc::clone(&start);
             tokio::spawn(async move {
                 start.wait().await;
-                let losses = member.add(&newcomer).await;
+                let losses = member.add(&newcomer, &packages).await;
                 (member, losses)
             })
         })
@@ -129,7 +142,7 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
     // One commit an epoch, each signed for after the one before.
     let last = 1 + DEVICES as u64;
     let ask = [("convoId", id.as_str()), ("fromEpoch", "2")];
-    let commits = members[0].phone.client.get("getCommits", &ask).await;
+    let commits: Value = members[0].client.query("getCommits", &ask).await.unwrap();
     let commits = commits["commits"].as_array().unwrap();
     let epochs: Vec<_> = commits
         .iter()
@@ -141,11 +154,7 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
     // Those who raced, and those who were added meanwhile, agree.
     for phone in newcomers {
         let group = phone.join(&members[0].group).await;
-        members.push(Member {
-            phone,
-            group,
-            read_through: 0,
-        });
+        members.push(member(&world, phone, group));
     }
     for member in &mut members {
         member.read_on().await;

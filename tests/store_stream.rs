@@ -7,14 +7,15 @@
 mod database;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use database::Database;
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    AppendError, ChangeOutcome, DatabaseUrl, GroupChange, Joining, Leaving, NewCommit,
-    NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Settings, Store,
-    StoreError,
+    AppendError, ChangeOutcome, Claim, ClaimOutcome, DatabaseUrl, GroupChange, Joining, Leaving,
+    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Settings,
+    Store, StoreError,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
 
@@ -188,7 +189,7 @@ async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
     };
     // The later one must wait: a reader may never see it first.
     let waiting = database.client().await;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
     loop {
         let row = waiting
             .query_one(
@@ -204,7 +205,7 @@ async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
             std::time::Instant::now() < deadline,
             "the later send did not wait"
         );
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(all_events(&store).await, vec![1, 2]);
     transaction.commit().await.unwrap();
@@ -251,7 +252,7 @@ async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
     {
         let (store, shutdown) = open(&database).await;
         found(&store, &convo, &alice).await;
-        shutdown.drain(std::time::Duration::ZERO).await;
+        shutdown.drain(Duration::ZERO).await;
     }
     // A promoted copy runs on another timeline than the numbers were given on.
     let client = database.client().await;

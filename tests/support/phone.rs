@@ -49,6 +49,12 @@ impl Phone {
         self.client.did()
     }
 
+    /// Whether a key package names this device.
+    pub fn made(&self, package: &[u8]) -> bool {
+        let name = self.device.device_id().as_bytes();
+        package.windows(name.len()).any(|window| window == name)
+    }
+
     /// What registerDevice takes.
     pub fn registration(&self) -> Value {
         json!({

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::types::{ConvoId, Cursor};
+use crate::wire::Text;
 
 /// `subscribeConvoEvents`, and `streamConvoEvents`, which takes the same.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,12 +19,12 @@ pub struct SubscribeConvoEvents {
 /// A ticket as it was sent, which nobody but its issuer can read.
 #[derive(Clone, Deserialize, Eq, PartialEq)]
 #[serde(transparent)]
-pub struct TicketText(String);
+pub struct TicketText(Text<1, 4096>);
 
 impl TicketText {
     /// The raw text, for the area that checks it.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
