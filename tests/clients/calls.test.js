@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { P256 } from './lib/account.js'
 import { refusal } from './lib/client.js'
+import { block, unblock } from './lib/directory.js'
 import { SUITE } from './lib/mls.js'
 import { Phone, pair } from './lib/phone.js'
 import { lexicons } from './lib/world.js'
@@ -182,4 +183,47 @@ test('a device checks its key packages, and goes', async () => {
   const gone = await phone.client.procedure('deleteDevice', { deviceId })
   assert.equal(gone.deleted, true)
   assert.deepEqual((await phone.client.query('listDevices')).devices, [])
+})
+
+test('a device that lost its group comes back by itself', async () => {
+  const { alice, bob, convo } = await pair()
+  await alice.leaveGroupInfo()
+  const back = await bob.comeBack(convo.id)
+  assert.equal(back.epoch, 2)
+  assert.equal(back.receipt.epoch, 2)
+  await alice.read()
+  assert.equal(alice.group.authenticator, bob.group.authenticator)
+  assert.equal(alice.group.members.length, 2)
+  await bob.send('here again')
+  assert.deepEqual(await alice.read(), ['here again'])
+  const outsider = await Phone.create(P256)
+  const input = { convoId: convo.id, externalCommit: 'AAAA' }
+  const asked = outsider.client.procedure('processExternalCommit', input)
+  await assert.rejects(asked, refusal('ConvoNotFound'))
+})
+
+test('a device asks to be added anew', async () => {
+  const { bob, convo } = await pair()
+  const { keyPackage } = bob.keyPackageInput(await bob.device.bareKeyPackage())
+  const input = { convoId: convo.id, keyPackage, reason: 'state_loss' }
+  assert.equal((await bob.client.procedure('requestRejoin', input)).pending, true)
+})
+
+test('blocks are those of the AppView', async () => {
+  const { alice, bob, convo } = await pair()
+  const dids = [alice.did, bob.did]
+  assert.deepEqual((await alice.client.query('checkBlocks', { dids })).blocks, [])
+
+  block(bob.did, alice.did)
+  const change = { blockerDid: bob.did, blockedDid: alice.did, action: 'created' }
+  const { affectedConvos } = await bob.client.procedure('handleBlockChange', change)
+  assert.deepEqual(affectedConvos.map(({ convoId }) => convoId), [convo.id])
+  const status = await alice.client.query('getBlockStatus', { convoId: convo.id })
+  assert.deepEqual(status.blocks.map(({ blockerDid }) => blockerDid), [bob.did])
+  await bob.register(1)
+  await assert.rejects(alice.found([bob.did]), refusal('MutualBlockDetected'))
+
+  unblock(bob.did, alice.did)
+  await bob.client.procedure('handleBlockChange', { ...change, action: 'removed' })
+  assert.deepEqual((await alice.client.query('checkBlocks', { dids })).blocks, [])
 })

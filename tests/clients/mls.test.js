@@ -92,3 +92,14 @@ test('both commit in turn, and both follow', options, async (context) => {
   assert.equal((await fourth.order('read')).length, 4)
   await agree(fourth, node)
 })
+
+test('OpenMLS takes back a ts-mls member that lost its group', options, async (context) => {
+  const { rust, node } = await both(context)
+  const convoId = await rust.order('found', { dids: [node.did] })
+  await node.join(convoId)
+  await node.leaveGroupInfo()
+  await node.comeBack(convoId)
+  assert.deepEqual(await rust.order('read'), [])
+  await agree(rust, node)
+  await converse(rust, node)
+})

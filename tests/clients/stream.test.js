@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ErrorFrame, Frame } from '@atproto/xrpc-server'
 import { refusal } from './lib/client.js'
+import { events } from './lib/events.js'
 import { pair } from './lib/phone.js'
 import { kind, listen, readUntil, refused, subscribe, talk, ticket, wire } from './lib/stream.js'
 import { RELAY, nsid } from './lib/world.js'
@@ -126,6 +127,26 @@ test('what a client says is heard', options, async (context) => {
   hers.say({ $type: '#typing', convoId: convo.id, isTyping: true })
   const typing = { convoId: convo.id, did: alice.did, isTyping: true }
   assert.deepEqual(await his.hear(), { op: 1, t: '#typingEvent', body: typing })
+})
+
+test('who has no WebSocket reads the same as server-sent events', options, async () => {
+  const { alice, bob } = await pair()
+  let sent
+  const seen = []
+  for await (const event of events(bob.client)) {
+    seen.push(event)
+    if (kind(event) === 'synced') sent = chatter(alice, 3)
+    if (messages(seen).length === 3) break
+  }
+  assert.deepEqual(ids(seen), await sent)
+  assert.ok(seen.every(({ id, cursor }) => id === cursor))
+  // A browser says by itself what it was told last.
+  const rest = []
+  for await (const event of events(bob.client, {}, messages(seen)[0].id)) {
+    if (kind(event) === 'synced') break
+    rest.push(event)
+  }
+  assert.deepEqual(ids(rest), (await sent).slice(1))
 })
 
 test('a refusal before the stream is an XRPC error', options, async () => {

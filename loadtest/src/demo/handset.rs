@@ -10,6 +10,7 @@ use super::user::User;
 use crate::frame::Framing;
 use crate::mls::MlsError;
 use crate::phone::{Phone, PhoneError};
+use crate::receipt::{Chain, Receipt};
 use crate::subscription::SubscriptionError;
 
 const MAX_ORDERS: usize = 64;
@@ -57,10 +58,24 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Evidence {
     pub phone: Phone,
-    /// All that it took from the relay, as the relay holds it.
-    pub ciphertexts: Vec<(u64, Vec<u8>)>,
+    /// All that it took from the relay, as the relay holds it, by message id.
+    pub ciphertexts: Vec<(String, Vec<u8>)>,
+    /// The receipts that it heard of, by the message id of their commits.
+    pub receipts: Vec<(String, Receipt)>,
     /// Connections that broke without the story saying so.
     pub unplanned_losses: u64,
+}
+
+impl Evidence {
+    /// The chain of the receipts that the phone heard of, if each of them is good for
+    /// the commit that it has read.
+    pub(super) fn verified(&self, mut chain: Chain) -> Option<Chain> {
+        for (id, receipt) in &self.receipts {
+            let read = self.ciphertexts.iter().find(|(other, _)| other == id);
+            chain.extend(receipt, &read?.1).ok()?;
+        }
+        Some(chain)
+    }
 }
 
 /// The story's end of a phone.

@@ -19,6 +19,7 @@ pub use screen::Screen;
 use crate::directory::Directory;
 use crate::identity::IdentityError;
 use crate::phone::PhoneError;
+use crate::receipt::ReceiptError;
 use crate::relay::ConnectError;
 use crate::relay_process::{RelayOptions, RelayProcess, RelayProcessError};
 
@@ -54,6 +55,8 @@ pub enum DemoError {
     Identity(#[from] IdentityError),
     #[error("a phone could not be set up")]
     Phone(#[from] PhoneError),
+    #[error("the relay's key for receipts cannot be had")]
+    Receipts(#[from] ReceiptError),
     #[error("the conversation broke off")]
     Handset(#[from] HandsetError),
     #[error("no latencies can be kept")]

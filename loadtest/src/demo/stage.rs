@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::frame::Framing;
 use crate::identity::{Account, Curve};
 use crate::phone::Phone;
+use crate::receipt::ReceiptKey;
 use crate::relay::Relay;
 use crate::relay_process::RelayProcess;
 use crate::xrpc_client::{HttpVersion, XrpcClient};
@@ -32,6 +33,8 @@ pub(super) struct Cast {
     pub carols_did: String,
     pub convo: String,
     pub referee: Referee,
+    /// The key under which the relay signs for commits.
+    pub receipt_key: ReceiptKey,
     pub reports: mpsc::Receiver<Result<Observation, HandsetError>>,
 }
 
@@ -53,6 +56,7 @@ pub(super) async fn set(
 ) -> Result<Cast, DemoError> {
     let relay = Relay::new(&relay.address(), SERVICE_DID, &relay.certificate())?;
     let relay = Arc::new(relay);
+    let receipt_key = ReceiptKey::fetch(&relay).await?;
     let account = |curve| -> Result<Arc<Account>, DemoError> {
         let account = Account::generate(curve)?;
         directory.publish(&account);
@@ -106,6 +110,7 @@ pub(super) async fn set(
         carols_did: carol.did().to_owned(),
         convo,
         referee,
+        receipt_key,
         reports,
     })
 }

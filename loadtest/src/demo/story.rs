@@ -14,6 +14,7 @@ use super::stage::Cast;
 use super::{DemoError, Screen};
 use crate::mls::Group;
 use crate::phone::PhoneError;
+use crate::receipt::Chain;
 
 /// How long the last messages may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -171,6 +172,7 @@ impl Story<'_> {
             .sum::<u64>();
         clean &= self.check(losses == 0, &format!("{losses} connections broke unasked"));
         clean &= self.check_agreement([&alice, &bobs_phone, &bobs_tablet]);
+        clean &= self.check_receipts([&alice, &bobs_phone, &bobs_tablet]);
         clean &= self.check_carol(carol, &alice).await;
 
         let sum = |of: fn(&super::referee::Row) -> u64| rows.iter().map(of).sum::<u64>();
@@ -199,6 +201,32 @@ impl Story<'_> {
         self.check(
             agree,
             "the devices that stayed share one state of the group",
+        )
+    }
+
+    /// Each device that stayed checks what the relay signed: one chain over all commits.
+    fn check_receipts(&mut self, devices: [&Evidence; 3]) -> bool {
+        let key = self.cast.receipt_key.clone();
+        let chains = devices.map(|evidence| evidence.verified(Chain::new(key.clone())));
+        let [alices, ..] = &chains;
+        let commits = usize::try_from(LAST_EPOCH - FIRST_EPOCH).unwrap_or_default();
+        let agree = match alices {
+            Some(chain) => {
+                let same = |other: &Option<Chain>| {
+                    other.as_ref().is_some_and(|c| c.head() == chain.head())
+                };
+                chain.len() == commits && chains.iter().all(same)
+            }
+            None => false,
+        };
+        // Alice made the commits: what she was answered is what everyone heard.
+        let heard = devices[0].receipts.iter().map(|(_, receipt)| receipt);
+        let answered = devices[0].phone.receipts().iter().eq(heard);
+        self.check(
+            agree && answered,
+            &format!(
+                "{commits} commits, {commits} signed receipts in one chain: verified by each device that stayed"
+            ),
         )
     }
 

@@ -13,6 +13,7 @@ use super::referee::{DeviceNumber, Observation};
 use crate::frame::{Event, Framing};
 use crate::mls::Received;
 use crate::phone::{Content, Phone, PhoneError, Reading};
+use crate::receipt::Receipt;
 use crate::subscription::{Subscribe, Subscription, SubscriptionError};
 
 /// How long a phone waits before it connects again after a loss it did not want.
@@ -29,7 +30,8 @@ pub(super) struct User {
     replaying: bool,
     /// Messages that were read already, perhaps before their event came.
     known: HashSet<String>,
-    ciphertexts: Vec<(u64, Vec<u8>)>,
+    ciphertexts: Vec<(String, Vec<u8>)>,
+    receipts: Vec<(String, Receipt)>,
     unplanned_losses: u64,
 }
 
@@ -50,6 +52,7 @@ impl User {
             replaying: false,
             known: HashSet::new(),
             ciphertexts: Vec::new(),
+            receipts: Vec::new(),
             unplanned_losses: 0,
         }
     }
@@ -167,6 +170,9 @@ impl User {
         let (Some(seq), true) = (event.body.seq, event.is_durable()) else {
             return Ok(());
         };
+        if let (Some(id), Some(receipt)) = (&event.body.message_id, event.body.receipt) {
+            self.receipts.push((id.clone(), receipt));
+        }
         let message_id = event
             .body
             .message_id
@@ -209,7 +215,7 @@ impl User {
                 content,
             } = reading;
             self.known.insert(message_id.clone());
-            self.ciphertexts.push((seq, ciphertext));
+            self.ciphertexts.push((message_id.clone(), ciphertext));
             match content {
                 Content::Read(Received::Application { plaintext, .. }) => {
                     self.report(Observation::Decrypted {
@@ -250,6 +256,7 @@ impl User {
         Evidence {
             phone: self.phone,
             ciphertexts: self.ciphertexts,
+            receipts: self.receipts,
             unplanned_losses: self.unplanned_losses,
         }
     }

@@ -54,6 +54,7 @@ pub(super) struct Welcome {
 #[serde(rename_all = "camelCase")]
 pub(super) struct NewEpoch {
     pub new_epoch: u64,
+    pub receipt: Option<crate::receipt::Receipt>,
 }
 
 #[derive(Deserialize)]

@@ -15,7 +15,7 @@ const PAGE: usize = 100;
 
 /// The relay has taken a message: its place, and the epoch it was read in.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Receipt {
+pub struct Taken {
     pub message_id: String,
     pub seq: u64,
     pub epoch: u64,
@@ -49,12 +49,12 @@ impl Phone {
         message_id: &str,
         plaintext: &[u8],
         readings: &mut Vec<Reading>,
-    ) -> Result<Receipt, PhoneError> {
+    ) -> Result<Taken, PhoneError> {
         for _ in 0..ATTEMPTS {
             let input = self.seal(message_id, plaintext)?;
             match self.client.procedure::<Sent>("sendMessage", &input).await {
                 Ok(sent) => {
-                    return Ok(Receipt {
+                    return Ok(Taken {
                         message_id: sent.message_id,
                         seq: sent.seq,
                         epoch: sent.epoch,
@@ -135,7 +135,8 @@ impl Phone {
         readings: &mut Vec<Reading>,
     ) -> Result<Option<u64>, PhoneError> {
         match self.client.procedure::<NewEpoch>(call, input).await {
-            Ok(NewEpoch { new_epoch }) => {
+            Ok(NewEpoch { new_epoch, receipt }) => {
+                self.receipts.extend(receipt);
                 self.read_on(readings).await?;
                 if self.conversation_mut()?.group.epoch() < new_epoch {
                     return Err(PhoneError::CommitMissing);

@@ -12,11 +12,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 
 use crate::mls::{CIPHER_SUITE_NAME, Device, Group, MlsError};
+use crate::receipt::Receipt;
 use crate::subscription::{Subscribe, Subscription, SubscriptionError};
 use crate::xrpc_client::{CallError, XrpcClient};
 use answers::{KeyPackages, Nothing, Published, Registered, Welcome, base64url, bytes};
 
-pub use conversation::{Content, Reading, Receipt};
+pub use conversation::{Content, Reading, Taken};
 
 /// How long the relay may hand out what we publish.
 const KEY_PACKAGE_LIFE: Duration = Duration::from_secs(29 * 24 * 3600);
@@ -48,6 +49,8 @@ pub struct Phone {
     device: Arc<Device>,
     client: Arc<XrpcClient>,
     conversation: Option<Conversation>,
+    /// What the relay signed for this phone's own commits.
+    receipts: Vec<Receipt>,
 }
 
 /// A group and how far this phone has read the relay's log of it.
@@ -67,6 +70,7 @@ impl Phone {
             device: Arc::new(device),
             client: Arc::new(client),
             conversation: None,
+            receipts: Vec::new(),
         })
     }
 
@@ -87,6 +91,11 @@ impl Phone {
     /// The client that makes this phone's calls.
     pub fn client(&self) -> &Arc<XrpcClient> {
         &self.client
+    }
+
+    /// The receipts of this phone's own commits, as the calls answered them.
+    pub fn receipts(&self) -> &[Receipt] {
+        &self.receipts
     }
 
     /// The group as this phone sees it.

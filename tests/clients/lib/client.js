@@ -10,6 +10,9 @@ const called = new Set()
 export const neverCalled = () =>
   calls.filter((id) => lexicons.getDefOrThrow(id).type !== 'subscription' && !called.has(id))
 
+/** A call that was made without this client. */
+export const wasCalled = (name) => called.add(nsid(name))
+
 export class Client {
   constructor(account) {
     this.account = account

@@ -16,6 +16,7 @@ import {
   getCiphersuiteFromName,
   getCiphersuiteImpl,
   joinGroup,
+  joinGroupExternal,
   processMessage,
 } from 'ts-mls'
 import { isPadding, pad } from './padding.js'
@@ -89,6 +90,18 @@ export class Device {
       if (state) return new Group(state)
     }
     throw new Error('the Welcome is not for this device')
+  }
+
+  /**
+   * Comes into a group by itself, by an external commit; the leaf that this device had
+   * goes. Merged when the relay accepts the commit.
+   */
+  async comeBack(groupInfo) {
+    const { publicPackage, privatePackage } = await this.#pair()
+    const info = decode(groupInfo).groupInfo
+    const back = await joinGroupExternal(info, publicPackage, privatePackage, true, suite)
+    const commit = encode({ wireformat: 'mls_public_message', publicMessage: back.publicMessage })
+    return { commit, group: new Group(back.newState) }
   }
 
   #pair() {

@@ -74,6 +74,22 @@ export class Phone {
     await this.client.procedure('confirmWelcome', { convoId, deviceId, success: true })
   }
 
+  /** Leaves what a device needs that comes back by itself. */
+  async leaveGroupInfo() {
+    const input = { convoId: this.group.id, groupInfo: await this.group.groupInfo() }
+    await this.client.procedure('updateGroupInfo', { ...input, epoch: this.group.epoch })
+  }
+
+  /** Has lost its group, and comes back by itself. */
+  async comeBack(convoId) {
+    const { groupInfo } = await this.client.query('getGroupInfo', { convoId })
+    const { commit, group } = await this.device.comeBack(fromBase64url(groupInfo))
+    const input = { convoId, externalCommit: base64url(commit) }
+    const answer = await this.client.procedure('processExternalCommit', input)
+    this.group = group
+    return answer
+  }
+
   /** Adds every device of an account. */
   async add(did) {
     const { packages, hashes } = await this.#claim([did])
