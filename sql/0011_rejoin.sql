@@ -27,6 +27,10 @@ BEGIN
     ELSIF v_suite <> p_suite THEN
         RETURN 'suite';
     END IF;
+    -- A device that has lost its state has lost the keys of what it published before.
+    DELETE FROM key_packages k WHERE k.user_did = p_user
+        AND k.device_id IS NOT DISTINCT FROM p_device
+        AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.hash <> p_hash;
     v_outcome := publish_key_packages(
         p_user, p_device, ARRAY[p_suite], ARRAY[p_package], ARRAY[p_hash], ARRAY[p_reference],
         ARRAY[p_last_resort], ARRAY[p_expires], p_open_max);

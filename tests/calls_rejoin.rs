@@ -224,6 +224,10 @@ async fn a_device_asks_and_a_member_adds_it_anew() {
     let mut alices = EventStream::open(&alice.client, &[]).await;
     alices.next_named("#synced").await;
 
+    // Packages whose keys are lost must not be what Alice gets.
+    bob.client
+        .post("publishKeyPackage", &bob.key_package())
+        .await;
     let bob = reinstalled(&bob);
     let package = bob.device.key_package().unwrap();
     let request = json!({

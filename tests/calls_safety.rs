@@ -12,6 +12,8 @@ mod phone;
 #[path = "support/world.rs"]
 mod world;
 
+use std::time::{Duration, Instant};
+
 use http::StatusCode;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use phone::Phone;
@@ -319,6 +321,41 @@ async fn a_call_repeated_under_its_key_runs_once() {
     // Somebody else's key is another key.
     let bob = Phone::new(&world).await;
     bob.client.post("createConvo", &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
+    let settings = mls_relay::xrpc::Settings {
+        idempotency_keep: Duration::from_secs(2),
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings.clone()).await;
+    let alice = Phone::new(&world).await;
+    let input = json!({
+        "groupId": "abcd",
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "idempotencyKey": "first",
+    });
+    let first = alice.client.post("createConvo", &input).await;
+    let elsewhere = world.another_node(settings).await;
+    let there = elsewhere.client(&alice.client);
+    assert_eq!(there.post("createConvo", &input).await, first);
+    let other = with(&input, json!({"groupId": "abce"}));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut refusals = 0;
+    loop {
+        let request = there.post_request("createConvo", &other);
+        let (status, _, answer) = there.exchange(request).await;
+        if status == StatusCode::OK {
+            assert_eq!(answer["id"], "abce");
+            break;
+        }
+        assert_eq!(answer["error"], "Conflict");
+        refusals += 1;
+        assert!(Instant::now() < deadline, "the key is never free again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(refusals > 0, "it was free at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 //! Nobody knows is an error, never "no block": whoever could be hurt by a wrong
 //! answer is not added. Without a configured AppView nobody is asked.
 
+mod appview;
 mod relationships;
 mod settings;
 
@@ -16,15 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::outbound::{Endpoint, EndpointError, Fetched, Fetcher};
+use crate::outbound::EndpointError;
 use crate::store::{Block, Said, Store};
 use crate::types::{CoarseTime, Did};
-use relationships::{Between, Evidence, OTHERS_MAX, question, read};
+use appview::{AppView, Purpose};
+use relationships::{Between, Evidence, OTHERS_MAX};
 
 pub use settings::Settings;
 
@@ -38,14 +38,6 @@ struct Inner {
     appview: Option<AppView>,
     /// By two accounts in their order; what is kept is seen from the first.
     pairs: Cache<(Did, Did), Known>,
-}
-
-struct AppView {
-    endpoint: Endpoint,
-    fetcher: Fetcher,
-    turns: Semaphore,
-    /// When it last failed: for a moment it is not asked again.
-    failed_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone)]
@@ -78,12 +70,7 @@ pub enum BlocksError {
 impl Blocks {
     pub fn start(settings: Settings, store: Store) -> Result<Self, StartError> {
         let appview = match &settings.url {
-            Some(url) => Some(AppView {
-                endpoint: Endpoint::parse(url)?,
-                fetcher: Fetcher::new(ANSWER_LEN_MAX)?,
-                turns: Semaphore::new(settings.questions_max),
-                failed_at: Mutex::new(None),
-            }),
+            Some(url) => Some(AppView::new(url, settings.questions_max)?),
             None => None,
         };
         Ok(Self(Arc::new(Inner {
@@ -116,10 +103,11 @@ impl Blocks {
                 others.filter(|other| *other != newcomer).collect(),
             )
         });
-        match self.between(rows.collect()).await {
+        match self.between(rows.collect(), Purpose::Adding).await {
             Err(BlocksError::TooManyQuestions) => {
                 let others = newcomers.iter().filter(|other| *other != caller);
-                self.between(vec![(caller, others.collect())]).await
+                let row = (caller, others.collect());
+                self.between(vec![row], Purpose::Adding).await
             }
             known => known,
         }
@@ -131,7 +119,7 @@ impl Blocks {
             let later = dids.get(index + 1..).unwrap_or_default();
             (one, later.iter().filter(|other| *other != one).collect())
         });
-        self.between(rows.collect()).await
+        self.between(rows.collect(), Purpose::Knowing).await
     }
 
     /// What the AppView says now of the block of one account by another.
@@ -140,12 +128,16 @@ impl Blocks {
         blocker: &Did,
         blocked: &Did,
     ) -> Result<Option<Block>, BlocksError> {
-        let found = self.ask(blocker, &[blocked]).await?;
+        let found = self.ask(blocker, &[blocked], Purpose::Knowing).await?;
         Ok(found.into_iter().find(|block| block.blocker == *blocker))
     }
 
     /// Blocks between each account and its others.
-    async fn between(&self, rows: Vec<(&Did, Vec<&Did>)>) -> Result<Vec<Block>, BlocksError> {
+    async fn between(
+        &self,
+        rows: Vec<(&Did, Vec<&Did>)>,
+        purpose: Purpose,
+    ) -> Result<Vec<Block>, BlocksError> {
         if !self.has_appview() {
             return Err(BlocksError::NobodyToAsk);
         }
@@ -170,15 +162,20 @@ impl Blocks {
         }
         let questions = unknown
             .iter()
-            .map(|(one, others)| self.ask_or_recall(one, others));
+            .map(|(one, others)| self.ask_or_recall(one, others, purpose));
         let answers = try_join_all(questions).await?;
         blocks.extend(answers.into_iter().flatten());
         Ok(blocks)
     }
 
     /// Asks; without an answer, what was said before may do.
-    async fn ask_or_recall(&self, one: &Did, others: &[&Did]) -> Result<Vec<Block>, BlocksError> {
-        let error = match self.ask(one, others).await {
+    async fn ask_or_recall(
+        &self,
+        one: &Did,
+        others: &[&Did],
+        purpose: Purpose,
+    ) -> Result<Vec<Block>, BlocksError> {
+        let error = match self.ask(one, others, purpose).await {
             Ok(blocks) => {
                 count_pairs("asked", others.len());
                 return Ok(blocks);
@@ -199,9 +196,15 @@ impl Blocks {
     }
 
     /// One question to the AppView, whose answer is kept.
-    async fn ask(&self, one: &Did, others: &[&Did]) -> Result<Vec<Block>, BlocksError> {
+    async fn ask(
+        &self,
+        one: &Did,
+        others: &[&Did],
+        purpose: Purpose,
+    ) -> Result<Vec<Block>, BlocksError> {
         let appview = self.0.appview.as_ref().ok_or(BlocksError::NobodyToAsk)?;
-        let answer = appview.ask(one, others, self.0.settings.timeout).await;
+        let limit = self.0.settings.timeout;
+        let answer = appview.ask(one, others, purpose, limit).await;
         let outcome = if answer.is_some() {
             "answered"
         } else {
@@ -256,24 +259,6 @@ impl fmt::Debug for Blocks {
     }
 }
 
-impl AppView {
-    async fn ask(&self, one: &Did, others: &[&Did], limit: Duration) -> Option<Vec<Between>> {
-        let is_down = self.failed_at.lock().is_some_and(|at| at.elapsed() < PAUSE);
-        if is_down {
-            return None;
-        }
-        let _turn = timeout(limit, self.turns.acquire()).await.ok()?.ok()?;
-        let path = self.endpoint.path(&question(one, others));
-        let page = self.endpoint.page(&path);
-        let answer = match timeout(limit, self.fetcher.get(&page)).await {
-            Ok(Ok(Fetched::Document(bytes))) => read(one, others, &bytes).ok(),
-            _ => None,
-        };
-        *self.failed_at.lock() = answer.is_none().then(Instant::now);
-        answer
-    }
-}
-
 impl Known {
     /// The blocks between two accounts, as the first sees them.
     fn blocks(&self, one: &Did, other: &Did, into: &mut Vec<Block>) {
@@ -315,9 +300,3 @@ fn in_order(one: &Did, other: &Did) -> ((Did, Did), bool) {
 fn count_pairs(standing: &'static str, pairs: usize) {
     metrics::counter!("relay_blocks_pairs_total", "standing" => standing).increment(pairs as u64);
 }
-
-/// Thirty relationships, each with its URIs, and room.
-const ANSWER_LEN_MAX: usize = 256 * 1024;
-
-/// After a failure the AppView is left alone for so long.
-const PAUSE: Duration = Duration::from_secs(2);

@@ -106,5 +106,9 @@ mod tests {
     fn every_call_is_served_by_its_kind() {
         assert!(QUERIES.iter().all(|call| call.kind() == Kind::Query));
         assert!(PROCEDURES.iter().all(|call| call.kind() == Kind::Procedure));
+        // The streams are the sessions'.
+        let streams = [Nsid::StreamConvoEvents, Nsid::SubscribeConvoEvents];
+        let unserved = Nsid::ALL.iter().filter(|call| !serves(**call));
+        assert!(unserved.eq(&streams));
     }
 }

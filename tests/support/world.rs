@@ -48,6 +48,13 @@ pub struct World {
     pub lexicons: Arc<Lexicons>,
     pub store: Store,
     pub database: Database,
+    _node: Node,
+}
+
+/// One running relay. Ends with the test.
+pub struct Node {
+    relay: Arc<Relay>,
+    store: Store,
     _certs: TempDir,
     _shutdown: Shutdown,
 }
@@ -59,16 +66,7 @@ impl World {
 
     /// A world whose calls have other bounds, and generous quotas.
     pub async fn with(settings: xrpc::Settings) -> Self {
-        let generous = limits::Calls {
-            add_members: 1000,
-            create_convo: 1000,
-            publish_key_package: 1000,
-            remove_member: 1000,
-            report_member: 1000,
-            send_message: 1000,
-            ..limits::Settings::default().calls
-        };
-        Self::with_quotas(settings, generous).await
+        Self::with_quotas(settings, generous()).await
     }
 
     pub async fn with_quotas(settings: xrpc::Settings, quotas: limits::Calls) -> Self {
@@ -77,12 +75,7 @@ impl World {
 
     /// A world whose relay asks an AppView about blocks.
     pub async fn with_appview(blocks: blocks::Settings) -> Self {
-        let quotas = limits::Calls {
-            add_members: 1000,
-            create_convo: 1000,
-            ..limits::Settings::default().calls
-        };
-        Self::built(xrpc::Settings::default(), quotas, blocks).await
+        Self::built(xrpc::Settings::default(), generous(), blocks).await
     }
 
     async fn built(
@@ -91,12 +84,56 @@ impl World {
         blocks: blocks::Settings,
     ) -> Self {
         let database = Database::start().await;
+        let directory = Directory::start().await.unwrap();
+        let node = Node::start(&database, &directory, settings, quotas, blocks).await;
+        Self {
+            relay: Arc::clone(&node.relay),
+            directory,
+            lexicons: Arc::new(Lexicons::load()),
+            store: node.store.clone(),
+            database,
+            _node: node,
+        }
+    }
+
+    /// One more node on the same database.
+    pub async fn another_node(&self, settings: xrpc::Settings) -> Node {
+        let blocks = blocks::Settings::default();
+        Node::start(
+            &self.database,
+            &self.directory,
+            settings,
+            generous(),
+            blocks,
+        )
+        .await
+    }
+
+    /// A new account, known to the directory.
+    pub fn account(&self) -> Client {
+        let account = Account::generate(Curve::Secp256k1).unwrap();
+        self.directory.publish(&account);
+        Client {
+            account: Arc::new(account),
+            relay: Arc::clone(&self.relay),
+            lexicons: Arc::clone(&self.lexicons),
+        }
+    }
+}
+
+impl Node {
+    async fn start(
+        database: &Database,
+        directory: &Directory,
+        settings: xrpc::Settings,
+        quotas: limits::Calls,
+        blocks: blocks::Settings,
+    ) -> Self {
         let shutdown = Shutdown::default();
         let url = DatabaseUrl::parse(&database.url()).unwrap();
         let store = Store::open(store::Settings::for_database(url), &shutdown)
             .await
             .unwrap();
-        let directory = Directory::start().await.unwrap();
         let auth = auth::Settings {
             service_did: SERVICE_DID.to_owned(),
             plc_url: directory.url(),
@@ -154,24 +191,31 @@ impl World {
             .unwrap();
         Self {
             relay: Arc::new(relay),
-            directory,
-            lexicons: Arc::new(Lexicons::load()),
             store,
-            database,
             _certs: certs,
             _shutdown: shutdown,
         }
     }
 
-    /// A new account, known to the directory.
-    pub fn account(&self) -> Client {
-        let account = Account::generate(Curve::Secp256k1).unwrap();
-        self.directory.publish(&account);
+    /// The same account, talking to this node.
+    pub fn client(&self, client: &Client) -> Client {
         Client {
-            account: Arc::new(account),
             relay: Arc::clone(&self.relay),
-            lexicons: Arc::clone(&self.lexicons),
+            ..client.clone()
         }
+    }
+}
+
+/// Quotas that no test meets that is not about them.
+fn generous() -> limits::Calls {
+    limits::Calls {
+        add_members: 1000,
+        create_convo: 1000,
+        publish_key_package: 1000,
+        remove_member: 1000,
+        report_member: 1000,
+        send_message: 1000,
+        ..limits::Settings::default().calls
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "appview.questions_max",
         env: "APPVIEW_QUESTIONS_MAX",
         effect: Effect::Restart,
-        doc: "Questions under way at once.",
+        doc: "Questions under way at once; those of checkBlocks, getBlockStatus and handleBlockChange \
+              take half of them at most.",
         setting: &Number {
             at: |c| &mut c.blocks.questions_max,
             least: 1,
