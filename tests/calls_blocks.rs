@@ -256,6 +256,60 @@ async fn a_conflict_is_over_when_one_of_the_two_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_it_would_take_too_many_questions_the_caller_is_still_checked() {
+    let appview = AppView::start().await;
+    let world = World::with_appview(blocks::Settings {
+        url: Some(appview.url()),
+        questions_per_call: 1,
+        fresh_for: Duration::ZERO,
+        ..blocks::Settings::default()
+    })
+    .await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let (carol, dave) = (Phone::new(&world).await, Phone::new(&world).await);
+    appview.block(bob.did(), alice.did());
+    appview.block(carol.did(), dave.did());
+    let all = [bob.did(), carol.did(), dave.did()];
+    let input = founding(&alice, &all).await;
+    let refused = alice.client.post_refused("createConvo", &input).await;
+    assert_eq!(refused.name, "MutualBlockDetected");
+    assert_eq!(appview.questions(), 1);
+    for phone in [&carol, &dave] {
+        phone
+            .client
+            .post("publishKeyPackage", &phone.key_package())
+            .await;
+    }
+    let group = alice.found(&all[1..]).await;
+
+    // Admins are told what is known, and that it may not be all.
+    let change = json!({
+        "blockerDid": carol.did(), "blockedDid": dave.did(), "action": "created",
+    });
+    carol.client.post("handleBlockChange", &change).await;
+    for _ in 0..3 {
+        let newcomer = Phone::new(&world).await;
+        let mut fresh = alice.device.create_group().unwrap();
+        let commit = fresh.add(&alice.claim(&[newcomer.did()]).await).unwrap();
+        let input = json!({
+            "convoId": group.id(),
+            "didList": [newcomer.did()],
+            "welcomeMessage": text(&commit.welcome.unwrap()),
+        });
+        alice.client.post("addMembers", &input).await;
+    }
+    let status = alice
+        .client
+        .get("getBlockStatus", &[("convoId", &group.id())])
+        .await;
+    assert_eq!(
+        (&status["isComplete"], &status["memberCount"]),
+        (&json!(false), &json!(6))
+    );
+    assert_eq!(status["blocks"][0]["blockerDid"], carol.did());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_appview_no_block_is_known_and_none_is_invented() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
