@@ -326,5 +326,8 @@ async fn without_an_appview_no_block_is_known_and_none_is_invented() {
     ];
     for refused in refusals {
         assert_eq!(refused.name, "BlueskyServiceUnavailable");
+        // Nothing is broken, and there is nothing to wait for.
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(!refused.headers.contains_key("retry-after"));
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "support/appview.rs"]
+mod appview;
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/database.rs"]
 mod database;
@@ -10,6 +12,7 @@ mod database;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use appview::AppView;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use database::Database;
@@ -69,7 +72,8 @@ async fn raw(relay: &Relay, request: &str) -> String {
     let mut stream = relay.connect(&[b"http/1.1"]).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A relay that refuses may close without a TLS goodbye.
+    // A relay that refuses may close without a TLS goodbye; a stream of events does not
+    // end, and what came of it until then is the answer.
     let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -137,7 +141,9 @@ async fn metrics(relay: &RelayProcess) -> String {
 async fn no_log_line_and_no_metric_holds_an_identity() {
     let mut database = Database::start().await;
     let directory = Directory::start().await.unwrap();
+    let appview = AppView::start().await;
     let mut environment = vec![
+        ("APPVIEW_URL".to_owned(), appview.url()),
         ("DATABASE_URL".to_owned(), database.url()),
         ("RUST_LOG".to_owned(), "trace".to_owned()),
         ("LOG_FORMAT".to_owned(), "json".to_owned()),
@@ -214,6 +220,29 @@ async fn no_log_line_and_no_metric_holds_an_identity() {
     let mut read = Vec::new();
     bob.read_on(&mut read).await.unwrap();
     assert!(!read.is_empty());
+
+    // The same stream as server-sent events.
+    let call = Nsid::StreamConvoEvents.as_str();
+    let life = Duration::from_secs(60);
+    let token = accounts[0].service_token(SERVICE_DID, call, life).unwrap();
+    secrets.add("a token", &token);
+    let request = format!(
+        "GET /xrpc/{call}?cursor=0&convoId={convo} HTTP/1.1\r\nhost: {MARK}.test\r\n\
+         last-event-id: 0\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    let told = raw(&relay, &request).await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    // A block, about which the AppView is asked.
+    appview.block(accounts[0].did(), accounts[1].did());
+    let change = serde_json::json!({
+        "blockerDid": accounts[0].did(), "blockedDid": accounts[1].did(), "action": "created",
+    });
+    let client = Arc::clone(alice.client());
+    let told: serde_json::Value = client
+        .procedure("handleBlockChange", &change)
+        .await
+        .unwrap();
+    assert_eq!(told["affectedConvos"][0]["convoId"], convo);
 
     // Bad calls, and calls while Postgres is away.
     call_badly(&relay, &accounts[0], &convo, &mut secrets).await;

@@ -292,19 +292,17 @@ pub fn requested(outcome: RejoinOutcome) -> Result<(), XrpcError> {
 
 impl From<BlocksError> for XrpcError {
     fn from(error: BlocksError) -> Self {
-        let unknown = |message| {
-            Self::new(
-                XrpcStatus::Unavailable,
-                "BlueskyServiceUnavailable",
-                message,
-            )
-        };
+        let unknown = |status, message| Self::new(status, "BlueskyServiceUnavailable", message);
         match error {
-            BlocksError::NobodyToAsk => unknown("this relay has no AppView to ask about blocks"),
+            // Asking again will not help, and nothing here is broken.
+            BlocksError::NobodyToAsk => {
+                let message = "this relay has no AppView to ask about blocks";
+                unknown(XrpcStatus::BadRequest, message)
+            }
             BlocksError::TooManyQuestions => Refusal::TooManyDids.into(),
             BlocksError::Unavailable => {
-                unknown("the AppView that knows of blocks does not answer at the moment")
-                    .retry_after(Duration::from_secs(5))
+                let message = "the AppView that knows of blocks does not answer at the moment";
+                unknown(XrpcStatus::Unavailable, message).retry_after(Duration::from_secs(5))
             }
         }
     }
