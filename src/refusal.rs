@@ -2,6 +2,7 @@
 //! told: `From<…Error> for XrpcError` for every area, and nothing elsewhere.
 
 mod calls;
+mod outcomes;
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::limits::LimitError;
 use crate::store::StoreError;
 use crate::wire::{XrpcError, XrpcStatus};
 
-pub use calls::{Made, Refusal, changed, claimed_too_often, published, requested, unavailable};
+pub use calls::Refusal;
+pub use outcomes::{Made, changed, claimed_too_often, published, requested, unavailable};
 
 impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {

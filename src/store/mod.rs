@@ -12,6 +12,7 @@ mod devices;
 mod error;
 mod events;
 mod forgetting;
+mod group_change;
 mod idempotency;
 mod key_packages;
 mod listen;
@@ -37,16 +38,16 @@ pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
 pub use appender::{AppendError, Appended, NewMessage};
 pub use blocks::{AffectedConvo, Block, Said};
 pub use consent::OptIn;
-pub use conversations::{
-    ChangeOutcome, Conversation, GroupChange, Joining, Leaving, Member, NewCommit, NewConversation,
-    NewReceipt, Rejoining, Standing,
-};
+pub use conversations::{Conversation, Member, Standing};
 pub use devices::{
     DeleteOutcome, DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages,
 };
 pub use error::StoreError;
 pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
 pub use forgetting::Forgetting;
+pub use group_change::{
+    ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt, Rejoining,
+};
 pub use idempotency::Reservation;
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};

@@ -8,9 +8,11 @@
     reason = "a test stops at what it did not expect; each program uses its part of this"
 )]
 
-use std::net::Ipv4Addr;
+#[path = "node.rs"]
+mod node;
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -18,24 +20,18 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use mls_relay::auth::{self, Authenticator};
-use mls_relay::blocks::{self, Blocks};
-use mls_relay::edge::{self, Certificates, Edge, Gate, Health, Routes};
-use mls_relay::events::{self, Hub};
-use mls_relay::limits::{self, Clock, Limits};
-use mls_relay::receipt::ReceiptSigner;
-use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::session::{self, Sessions};
-use mls_relay::store::{self, DatabaseUrl, Store};
-use mls_relay::xrpc::{self, Calls};
+use mls_relay::blocks;
+use mls_relay::limits;
+use mls_relay::store::Store;
+use mls_relay::xrpc;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::relay::Relay;
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 use crate::database::Database;
 use crate::lexicon::Lexicons;
+use node::Node;
 
 /// Who the relay is in these tests.
 pub const SERVICE_DID: &str = "did:web:relay.test";
@@ -49,14 +45,6 @@ pub struct World {
     pub store: Store,
     pub database: Database,
     _node: Node,
-}
-
-/// One running relay. Ends with the test.
-pub struct Node {
-    relay: Arc<Relay>,
-    store: Store,
-    _certs: TempDir,
-    _shutdown: Shutdown,
 }
 
 impl World {
@@ -117,91 +105,6 @@ impl World {
             account: Arc::new(account),
             relay: Arc::clone(&self.relay),
             lexicons: Arc::clone(&self.lexicons),
-        }
-    }
-}
-
-impl Node {
-    async fn start(
-        database: &Database,
-        directory: &Directory,
-        settings: xrpc::Settings,
-        quotas: limits::Calls,
-        blocks: blocks::Settings,
-    ) -> Self {
-        let shutdown = Shutdown::default();
-        let url = DatabaseUrl::parse(&database.url()).unwrap();
-        let store = Store::open(store::Settings::for_database(url), &shutdown)
-            .await
-            .unwrap();
-        let auth = auth::Settings {
-            service_did: SERVICE_DID.to_owned(),
-            plc_url: directory.url(),
-            ..auth::Settings::default()
-        };
-        let auth = Authenticator::start(Live::new(auth), store.clone(), shutdown.clone())
-            .await
-            .unwrap();
-        let limits = limits::Settings {
-            calls: quotas,
-            ..limits::Settings::default()
-        };
-        let limits = Limits::new(Live::new(limits), Clock::system());
-        let receipts = Arc::new(ReceiptSigner::new(&[7; 32]).unwrap());
-        let calls = Calls::new(
-            store.clone(),
-            auth.clone(),
-            Blocks::start(blocks, store.clone()).unwrap(),
-            receipts,
-            limits.clone(),
-            Live::new(settings),
-        );
-        let hub = Hub::start(
-            Arc::new(store.clone()),
-            events::Settings::default(),
-            &shutdown,
-        );
-        let sessions = Sessions::new(
-            hub,
-            auth.clone(),
-            limits.clone(),
-            Live::new(session::Settings::default()),
-            shutdown.clone(),
-        );
-        let certs = TempDir::new().unwrap();
-        let certificate = edge::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
-        let settings = edge::Settings {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            ..edge::Settings::default()
-        };
-        let routes = Routes::new(
-            &settings,
-            Gate::new(auth, limits.clone()),
-            calls,
-            sessions,
-            Health::new(shutdown.clone(), []),
-            None,
-        );
-        let listener = Edge::bind(settings).unwrap();
-        let address = format!("localhost:{}", listener.address().unwrap().port());
-        let relay = Relay::new(&address, SERVICE_DID, &certificate.cert).unwrap();
-        let certificates = Certificates::load(&certificate.cert, &certificate.key).unwrap();
-        listener
-            .serve(&certificates, limits, routes, &shutdown)
-            .unwrap();
-        Self {
-            relay: Arc::new(relay),
-            store,
-            _certs: certs,
-            _shutdown: shutdown,
-        }
-    }
-
-    /// The same account, talking to this node.
-    pub fn client(&self, client: &Client) -> Client {
-        Client {
-            relay: Arc::clone(&self.relay),
-            ..client.clone()
         }
     }
 }

@@ -1,0 +1,214 @@
+//! The one way to change who is in a conversation, or its epoch.
+
+use tokio_postgres::Row;
+
+use super::{Store, StoreError, rows};
+use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
+
+/// Accounts that join, each by the key packages its Welcome is encrypted to.
+#[derive(Clone, Debug, Default)]
+pub struct Joining {
+    pub users: Vec<Did>,
+    /// KeyPackageRefs (RFC 9420 section 5.2) in the Welcome.
+    pub references: Vec<Vec<u8>>,
+    pub welcome: Vec<u8>,
+}
+
+/// An account that goes, with all its devices or one.
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    pub user: Did,
+    pub device: Option<DeviceId>,
+    /// `true`: somebody else removes it, which only an admin may.
+    pub removed: bool,
+}
+
+/// A member's device that comes (back) by an external commit; `None` within: an
+/// account without devices.
+#[derive(Clone, Debug)]
+pub struct Rejoining {
+    pub device: Option<DeviceId>,
+}
+
+/// A commit made in `epoch`, under the id its event will carry.
+#[derive(Clone, Debug)]
+pub struct NewCommit {
+    pub epoch: Epoch,
+    pub bytes: Vec<u8>,
+    pub message_id: MessageId,
+    pub receipt: NewReceipt,
+}
+
+/// A commit's signed receipt, to be stored beside it and sent with its event.
+#[derive(Clone, Debug)]
+pub struct NewReceipt {
+    /// What members are shown.
+    pub json: String,
+    /// SHA-256 of it, as the next one will name it.
+    pub hash: [u8; 32],
+    /// The one that it names: the receipt of the commit that led to this epoch.
+    pub previous: Option<[u8; 32]>,
+}
+
+/// A conversation to found.
+#[derive(Clone, Debug)]
+pub struct NewConversation {
+    pub convo: ConvoId,
+    pub creator: Did,
+    pub cipher_suite: CipherSuite,
+    /// The epoch the group is in after the first members were added.
+    pub epoch: Epoch,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub joining: Joining,
+    pub group_info: Option<Vec<u8>>,
+}
+
+/// A change of who is in a conversation, or of its epoch. Everything in it
+/// happens, or nothing does.
+#[derive(Clone, Debug)]
+pub struct GroupChange {
+    pub convo: ConvoId,
+    pub caller: Did,
+    pub commit: Option<NewCommit>,
+    pub joining: Joining,
+    pub leaving: Option<Leaving>,
+    /// The commit is external, and this is who made it.
+    pub rejoining: Option<Rejoining>,
+    pub admin_only: bool,
+    pub group_info: Option<Vec<u8>>,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ChangeOutcome {
+    /// Made now, or the same commit was made before: the epoch it led to, and the
+    /// commit's receipt.
+    Done {
+        epoch: Epoch,
+        received_at: CoarseTime,
+        receipt: Option<String>,
+    },
+    AlreadyMember,
+    EpochMismatch {
+        current: Epoch,
+    },
+    /// A conversation of this id exists.
+    Exists,
+    KeyPackageNotFound,
+    LastAdmin,
+    NotAdmin,
+    NotMember,
+    TargetNotMember,
+    TooManyMembers,
+    /// The Welcome's targets are not the members added.
+    WelcomeMismatch,
+}
+
+impl Store {
+    /// Founds a conversation with its first members.
+    pub async fn create_conversation(
+        &self,
+        new: &NewConversation,
+    ) -> Result<ChangeOutcome, StoreError> {
+        let (users, references, welcome) = joining_params(&new.joining);
+        let found = self
+            .query(
+                "SELECT outcome, epoch, received_at, NULL::text AS receipt FROM create_conversation(\
+                     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                &[
+                    &new.convo.expose(),
+                    &new.creator.expose(),
+                    &rows::suite_number(new.cipher_suite),
+                    &rows::int(new.epoch.get()),
+                    &new.name,
+                    &new.description,
+                    &users,
+                    &references,
+                    &welcome,
+                    &new.group_info,
+                    &self.members_max(),
+                ],
+            )
+            .await?;
+        outcome(&found)
+    }
+
+    /// Changes who is in a conversation, its epoch, or both: compare-and-set on
+    /// the epoch, in one transaction with everything that hangs on it.
+    pub async fn change_group(&self, change: &GroupChange) -> Result<ChangeOutcome, StoreError> {
+        let (users, references, welcome) = joining_params(&change.joining);
+        let commit = change.commit.as_ref();
+        let leaving = change.leaving.as_ref();
+        let rejoining = change.rejoining.as_ref();
+        let found = self
+            .query(
+                "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
+                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                &[
+                    &change.convo.expose(),
+                    &change.caller.expose(),
+                    &commit.map(|c| rows::int(c.epoch.get())),
+                    &commit.map(|c| c.bytes.as_slice()),
+                    &commit.map(|c| c.message_id.expose()),
+                    &commit.map(|c| c.receipt.json.as_str()),
+                    &commit.map(|c| c.receipt.hash.as_slice()),
+                    &commit
+                        .and_then(|c| c.receipt.previous.as_ref())
+                        .map(|p| p.as_slice()),
+                    &users,
+                    &references,
+                    &welcome,
+                    &leaving.map(|l| l.user.expose()),
+                    &leaving
+                        .and_then(|l| l.device.as_ref())
+                        .map(DeviceId::expose),
+                    &leaving.map(|l| if l.removed { "removed" } else { "left" }),
+                    &change.admin_only,
+                    &change.group_info,
+                    &self.members_max(),
+                    &rejoining.is_some(),
+                    &rejoining
+                        .and_then(|r| r.device.as_ref())
+                        .map(DeviceId::expose),
+                ],
+            )
+            .await?;
+        outcome(&found)
+    }
+
+    fn members_max(&self) -> i32 {
+        i32::try_from(self.settings().members_max).unwrap_or(i32::MAX)
+    }
+}
+
+fn joining_params(joining: &Joining) -> (Vec<&str>, Vec<&[u8]>, Option<&[u8]>) {
+    let users = joining.users.iter().map(Did::expose).collect();
+    let references = joining.references.iter().map(Vec::as_slice).collect();
+    let welcome = (!joining.references.is_empty()).then_some(joining.welcome.as_slice());
+    (users, references, welcome)
+}
+
+fn outcome(found: &[Row]) -> Result<ChangeOutcome, StoreError> {
+    let row = found.first().ok_or(StoreError::Shape)?;
+    Ok(match rows::get(row, "outcome")? {
+        "done" | "repeated" => ChangeOutcome::Done {
+            epoch: rows::epoch(row, "epoch")?,
+            received_at: rows::time(row, "received_at")?,
+            receipt: rows::get(row, "receipt")?,
+        },
+        "absent" => ChangeOutcome::NotMember,
+        "already_member" => ChangeOutcome::AlreadyMember,
+        "epoch" => ChangeOutcome::EpochMismatch {
+            current: rows::epoch(row, "epoch")?,
+        },
+        "exists" => ChangeOutcome::Exists,
+        "key_package_not_found" => ChangeOutcome::KeyPackageNotFound,
+        "last_admin" => ChangeOutcome::LastAdmin,
+        "not_admin" => ChangeOutcome::NotAdmin,
+        "target_absent" => ChangeOutcome::TargetNotMember,
+        "too_many_members" => ChangeOutcome::TooManyMembers,
+        "welcome_mismatch" => ChangeOutcome::WelcomeMismatch,
+        _ => return Err(StoreError::Shape),
+    })
+}

@@ -1,0 +1,122 @@
+//! One running relay: everything between its TLS edge and its database.
+
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "a test stops at what it did not expect; each program uses its part of this"
+)]
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mls_relay::auth::{self, Authenticator};
+use mls_relay::blocks::{self, Blocks};
+use mls_relay::edge::{self, Certificates, Edge, Gate, Health, Routes};
+use mls_relay::events::{self, Hub};
+use mls_relay::limits::{self, Clock, Limits};
+use mls_relay::receipt::ReceiptSigner;
+use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::session::{self, Sessions};
+use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::xrpc::{self, Calls};
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::relay::Relay;
+use tempfile::TempDir;
+
+use super::{Client, SERVICE_DID};
+use crate::database::Database;
+
+/// One running relay. Ends with the test.
+pub struct Node {
+    pub(super) relay: Arc<Relay>,
+    pub(super) store: Store,
+    _certs: TempDir,
+    _shutdown: Shutdown,
+}
+
+impl Node {
+    pub(super) async fn start(
+        database: &Database,
+        directory: &Directory,
+        settings: xrpc::Settings,
+        quotas: limits::Calls,
+        blocks: blocks::Settings,
+    ) -> Self {
+        let shutdown = Shutdown::default();
+        let url = DatabaseUrl::parse(&database.url()).unwrap();
+        let store = Store::open(store::Settings::for_database(url), &shutdown)
+            .await
+            .unwrap();
+        let auth = auth::Settings {
+            service_did: SERVICE_DID.to_owned(),
+            plc_url: directory.url(),
+            ..auth::Settings::default()
+        };
+        let auth = Authenticator::start(Live::new(auth), store.clone(), shutdown.clone())
+            .await
+            .unwrap();
+        let limits = limits::Settings {
+            calls: quotas,
+            ..limits::Settings::default()
+        };
+        let limits = Limits::new(Live::new(limits), Clock::system());
+        let receipts = Arc::new(ReceiptSigner::new(&[7; 32]).unwrap());
+        let calls = Calls::new(
+            store.clone(),
+            auth.clone(),
+            Blocks::start(blocks, store.clone()).unwrap(),
+            receipts,
+            limits.clone(),
+            Live::new(settings),
+        );
+        let hub = Hub::start(
+            Arc::new(store.clone()),
+            events::Settings::default(),
+            &shutdown,
+        );
+        let sessions = Sessions::new(
+            hub,
+            auth.clone(),
+            limits.clone(),
+            Live::new(session::Settings::default()),
+            shutdown.clone(),
+        );
+        let certs = TempDir::new().unwrap();
+        let certificate = edge::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
+        let settings = edge::Settings {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            ..edge::Settings::default()
+        };
+        let routes = Routes::new(
+            &settings,
+            Gate::new(auth, limits.clone()),
+            calls,
+            sessions,
+            Health::new(shutdown.clone(), []),
+            None,
+        );
+        let listener = Edge::bind(settings).unwrap();
+        let address = format!("localhost:{}", listener.address().unwrap().port());
+        let relay = Relay::new(&address, SERVICE_DID, &certificate.cert).unwrap();
+        let certificates = Certificates::load(&certificate.cert, &certificate.key).unwrap();
+        listener
+            .serve(&certificates, limits, routes, &shutdown)
+            .unwrap();
+        Self {
+            relay: Arc::new(relay),
+            store,
+            _certs: certs,
+            _shutdown: shutdown,
+        }
+    }
+
+    /// The same account, talking to this node.
+    pub fn client(&self, client: &Client) -> Client {
+        Client {
+            relay: Arc::clone(&self.relay),
+            ..client.clone()
+        }
+    }
+}
