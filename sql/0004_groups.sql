@@ -16,8 +16,9 @@ CREATE FUNCTION change_group(
     -- Who goes: all devices of the account, or the one that is named.
     p_remove text, p_remove_device text, p_action text,
     p_admin_only boolean, p_group_info bytea, p_members_max integer,
-    -- Whether the commit is external: the caller comes back by it, on this device.
-    p_rejoin boolean, p_rejoin_device text)
+    -- Whether the commit is external: the caller comes back by it, on this device, and
+    -- perhaps takes out the leaf that the device had.
+    p_rejoin boolean, p_rejoin_device text, p_resync boolean)
 RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -133,6 +134,16 @@ BEGIN
         INSERT INTO members (convo_id, user_did, is_admin, joined_seq, joined_message_seq, joined_at)
         VALUES (p_convo, p_caller, true, v_base + 1, 0, v_at);
     END IF;
+    -- The founder's seat names no device. When it comes back on one, it was that one.
+    UPDATE members m SET device_id = k.device_id
+    FROM (SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
+          UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin) k
+    WHERE m.convo_id = p_convo AND m.user_did = k.user_did AND m.left_seq IS NULL
+      AND m.device_id IS NULL AND k.device_id IS NOT NULL
+      AND (m.rejoin_requested_at IS NOT NULL OR (p_resync AND m.user_did = p_caller))
+      AND NOT EXISTS (SELECT FROM members o WHERE o.convo_id = p_convo
+                          AND o.user_did = k.user_did AND o.left_seq IS NULL
+                          AND o.device_id = k.device_id);
     -- A device that lost its state keeps its seat; what it asked for is done.
     WITH coming AS (
         SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
@@ -269,7 +280,7 @@ BEGIN
     END IF;
     SELECT * INTO v_change FROM change_group(
         p_convo, p_creator, NULL, NULL, NULL, NULL, NULL, NULL, p_add, p_references, p_welcome,
-        NULL, NULL, NULL, false, p_group_info, p_members_max, false, NULL);
+        NULL, NULL, NULL, false, p_group_info, p_members_max, false, NULL, false);
     IF v_change.outcome <> 'done' THEN
         DELETE FROM conversations c WHERE c.convo_id = p_convo;
     END IF;

@@ -256,6 +256,12 @@ async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
             (&json!(remaining), &json!(last_resort_used))
         );
     }
+    // Who was away is told when it comes back.
+    let mut again = EventStream::open(&bob.client, &[("cursor", "0")]).await;
+    for remaining in [1, 0, 0] {
+        let told = again.next_named("#keyPackages").await;
+        assert_eq!(told.body()["remaining"], remaining);
+    }
     // The last resort was used twice and told once; and Alice hears none of it.
     alice.found(&[bob.did()]).await;
     assert_eq!(bobs.next().await.unwrap().name(), "#membershipChangeEvent");

@@ -104,6 +104,56 @@ async fn a_device_that_lost_its_state_comes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_founder_comes_back_either_way_and_has_one_seat() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let seats = async |group: &Group| {
+        let listed = bob.client.get("getConvos", &[]).await;
+        let views = listed["conversations"].as_array().unwrap();
+        let view = views.iter().find(|view| view["id"] == group.id()).unwrap();
+        let members = view["members"].as_array().unwrap().clone();
+        members
+            .into_iter()
+            .filter(|seat| seat["userDid"] == alice.did())
+            .map(|seat| (seat["deviceId"].clone(), seat["isAdmin"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let device = json!(alice.device.device_id());
+
+    let group = alice.found(&[bob.did()]).await;
+    bob.join(&group).await;
+    let info = leave_group_info(&alice, &group).await;
+    let back = reinstalled(&alice);
+    let (_, commit) = back.device.join_by_external_commit(&info).unwrap();
+    let input = coming_back(&group, &commit);
+    alice.client.post("processExternalCommit", &input).await;
+    assert_eq!(seats(&group).await, [(device.clone(), json!(true))]);
+
+    bob.client
+        .post("publishKeyPackage", &bob.key_package())
+        .await;
+    let group = alice.found(&[bob.did()]).await;
+    let mut bobs = bob.join(&group).await;
+    let package = back.device.key_package().unwrap();
+    let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
+    alice.client.post("requestRejoin", &request).await;
+    let identity = format!("{}#{}", alice.did(), alice.device.device_id());
+    let claimed = bob.claim(&[alice.did()]).await;
+    let commit = bobs.replace(&identity, &claimed[0]).unwrap();
+    let input = json!({
+        "convoId": group.id(),
+        "didList": [alice.did()],
+        "commit": text(&commit.commit),
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+    });
+    bob.client.post("addMembers", &input).await;
+    bobs.merge_commit().unwrap();
+    let joined = back.join(&group).await;
+    assert_eq!(joined.authenticator(), bobs.authenticator());
+    assert_eq!(seats(&group).await, [(device, json!(true))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);

@@ -91,6 +91,12 @@ impl<'a> Commit<'a> {
         })
     }
 
+    /// Whether it takes a leaf out by value.
+    pub fn removes(&self) -> bool {
+        let is_removal = |p: &ProposalKind<'_>| matches!(p, ProposalKind::Remove { .. });
+        self.proposals.iter().any(is_removal)
+    }
+
     /// Whether these are the proposals of an external commit (section 12.4.3.2): one
     /// external init, at most one removal, pre-shared keys, none by reference, and a
     /// path with the new leaf.

@@ -28,6 +28,8 @@ pub struct Leaving {
 #[derive(Clone, Debug)]
 pub struct Rejoining {
     pub device: Option<DeviceId>,
+    /// The commit removes a leaf: the one that the device had.
+    pub resync: bool,
 }
 
 /// A commit made in `epoch`, under the id its event will carry.
@@ -144,7 +146,7 @@ impl Store {
         let found = self
             .query(
                 "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
-                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
                 &[
                     &change.convo.expose(),
                     &change.caller.expose(),
@@ -171,6 +173,7 @@ impl Store {
                     &rejoining
                         .and_then(|r| r.device.as_ref())
                         .map(DeviceId::expose),
+                    &rejoining.is_some_and(|r| r.resync),
                 ],
             )
             .await?;

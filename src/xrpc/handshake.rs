@@ -96,11 +96,13 @@ impl ReadCommit {
         if !is_group(convo, message.group_id) {
             return Err(fault("must be for this conversation's group"));
         }
-        let leaf = match &message.content {
-            Content::Commit(commit) if commit.is_external() => commit.path,
+        let read = match &message.content {
+            Content::Commit(commit) if commit.is_external() => {
+                commit.path.map(|leaf| (leaf, commit.removes()))
+            }
             _ => None,
         };
-        let leaf = leaf
+        let (leaf, resync) = read
             .filter(|_| message.sender == Sender::NewMemberCommit)
             .ok_or_else(|| fault("must be an external commit, with a path and no references"))?;
         let device = leaf.credential.device_of(caller).ok_or_else(|| {
@@ -110,7 +112,10 @@ impl ReadCommit {
         let device =
             device.map_err(|_| fault("names a device that is not a UUID in lower case"))?;
         let epoch = Epoch::try_from(message.epoch).map_err(fault)?;
-        Ok((signing.sign(convo, epoch, bytes, now), Rejoining { device }))
+        Ok((
+            signing.sign(convo, epoch, bytes, now),
+            Rejoining { device, resync },
+        ))
     }
 
     /// A commit beside which nobody joins must not add anybody.
