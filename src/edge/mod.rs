@@ -28,6 +28,7 @@ mod route;
 mod server;
 mod settings;
 mod tls;
+mod tls_stream;
 
 pub use admin::Admin;
 pub use certs::Certificates;
@@ -44,7 +45,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::limits::Limits;
 use crate::runtime::Shutdown;
@@ -91,7 +91,7 @@ impl Edge {
         let config = tls::server_config(certificates)?;
         let server = Arc::new(Server::new(
             Arc::clone(&self.settings),
-            TlsAcceptor::from(Arc::new(config)),
+            Arc::new(config),
             limits,
             routes,
             shutdown.clone(),

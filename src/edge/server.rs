@@ -11,11 +11,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::activity::{Patience, Verdict};
 use super::client_address::Trust;
@@ -26,15 +24,16 @@ use super::proxy_header;
 use super::route::Routes;
 use super::settings::Settings;
 use super::tls::ALPN_H2;
+use super::tls_stream::TlsStream;
 use crate::limits::{ConnectionPermit, Limits};
-use crate::runtime::{Held, Shutdown};
+use crate::runtime::{Held, Shutdown, Transport};
 use crate::types::ClientIp;
 
 /// What all connections share.
 pub(super) struct Server {
     settings: Arc<Settings>,
     trust: Trust,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
     limits: Limits,
@@ -51,7 +50,7 @@ enum Version {
 impl Server {
     pub(super) fn new(
         settings: Arc<Settings>,
-        tls: TlsAcceptor,
+        tls: Arc<ServerConfig>,
         limits: Limits,
         routes: Routes,
         shutdown: Shutdown,
@@ -100,16 +99,19 @@ impl Server {
         };
         let connection = Arc::new(Connection::new(peer, Held::new(permit)));
         match entrance.security {
-            Security::Plain => self.talk(stream, Version::Http1, connection).await,
+            Security::Plain => {
+                self.talk(Transport::new(stream), Version::Http1, connection)
+                    .await;
+            }
             Security::Tls => {
                 let Some(stream) = self.handshake(stream).await else {
                     return;
                 };
-                let version = match stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
+                let version = match stream.alpn_protocol() == Some(ALPN_H2) {
                     true => Version::Http2,
                     false => Version::Http1,
                 };
-                self.talk(stream, version, connection).await;
+                self.talk(Transport::new(stream), version, connection).await;
             }
         }
     }
@@ -145,10 +147,12 @@ impl Server {
     }
 
     /// Requests and answers, until the connection ends.
-    async fn talk<S>(self: Arc<Self>, stream: S, version: Version, connection: Arc<Connection>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn talk(
+        self: Arc<Self>,
+        stream: Transport,
+        version: Version,
+        connection: Arc<Connection>,
+    ) {
         let (server, seen) = (Arc::clone(&self), Arc::clone(&connection));
         let service = service_fn(move |request| {
             let (server, connection) = (Arc::clone(&server), Arc::clone(&seen));
@@ -179,19 +183,17 @@ impl Server {
         }
     }
 
-    /// TLS under a deadline. The stream is boxed at once: it is over a kilobyte, and
-    /// whoever holds it unboxed pays that in every state of its future.
-    async fn handshake(&self, stream: TcpStream) -> Option<Box<TlsStream<TcpStream>>> {
+    /// TLS under a deadline.
+    async fn handshake(&self, stream: TcpStream) -> Option<TlsStream> {
         let _permit = self.limits.admit_handshake().ok()?;
-        let buffer = self.settings.tls_buffer_bytes;
-        let accept = self
-            .tls
-            .accept_with(stream, |tls| tls.set_buffer_limit(Some(buffer)));
+        let accept = TlsStream::accept(Arc::clone(&self.tls), stream);
         let began = Instant::now();
         let outcome = match timeout(self.settings.handshake_timeout, accept).await {
             Ok(Ok(stream)) => {
-                metrics::histogram!("relay_edge_handshake_seconds").record(began.elapsed());
-                return Some(Box::new(stream));
+                let kind = stream.handshake_name();
+                metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
+                    .record(began.elapsed());
+                return Some(stream);
             }
             Ok(Err(_)) => "failed",
             Err(_) => "timeout",

@@ -5,9 +5,11 @@ mod descriptors;
 mod held;
 mod live;
 mod shutdown;
+mod transport;
 
 pub use backoff::Backoff;
 pub use descriptors::raise_descriptor_limit;
 pub use held::Held;
 pub use live::Live;
 pub use shutdown::{Drained, Shutdown};
+pub use transport::Transport;

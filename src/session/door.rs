@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ use super::{Meters, Settings};
 use crate::auth::{Authenticator, Caller};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, SocketPermit};
-use crate::runtime::{Held, Live, Shutdown};
+use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::types::{ClientIp, ConvoId, Cursor, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
 use crate::wire::{Body, Framing, XrpcError, XrpcStatus, decode_query, invalid};
@@ -172,7 +172,8 @@ impl Sessions {
             let Ok(Ok(upgraded)) = timeout(settings.upgrade_timeout, upgrade).await else {
                 return;
             };
-            let line = Socket::new(TokioIo::new(upgraded), framing, &settings).await;
+            let (stream, begun) = take_over(upgraded);
+            let line = Socket::new(stream, begun, framing, &settings);
             sessions.serve(line, settings, granted, held);
         });
     }
@@ -198,6 +199,15 @@ impl Sessions {
             // The connection counts against its limits until here.
             drop(held);
         });
+    }
+}
+
+/// The connection itself, without what HTTP kept around it, and what of it was read
+/// already. A stream of an HTTP/2 connection stays within that.
+fn take_over(upgraded: Upgraded) -> (Transport, Vec<u8>) {
+    match upgraded.downcast::<TokioIo<Transport>>() {
+        Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
+        Err(upgraded) => (Transport::new(TokioIo::new(upgraded)), Vec::new()),
     }
 }
 

@@ -13,21 +13,24 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{
+    CloseFrame, Role, WebSocketConfig, WebSocketContext,
+};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::bridge::Bridge;
 use super::line::Line;
 use super::{Meters, Settings};
 use crate::events::Event;
+use crate::runtime::Transport;
 use crate::wire::{CloseReason, Framing, Notice, notice_frame};
 
-pub(super) struct Socket<S> {
-    stream: WebSocketStream<S>,
+pub(super) struct Socket {
+    stream: Transport,
+    protocol: WebSocketContext,
     framing: Framing,
     write_timeout: Duration,
     close_timeout: Duration,
@@ -35,8 +38,14 @@ pub(super) struct Socket<S> {
     torn: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    pub(super) async fn new(stream: S, framing: Framing, settings: &Settings) -> Self {
+impl Socket {
+    /// `begun` is what was read already of what the client sent after its handshake.
+    pub(super) fn new(
+        stream: Transport,
+        begun: Vec<u8>,
+        framing: Framing,
+        settings: &Settings,
+    ) -> Self {
         // The default buffers cost 128 KiB a socket. Only control frames pass
         // through the write buffer.
         let config = WebSocketConfig::default()
@@ -46,7 +55,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_frame_size(Some(settings.frame_len_max))
             .max_message_size(Some(settings.frame_len_max));
         Self {
-            stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
+            stream,
+            protocol: WebSocketContext::from_partially_read(begun, Role::Server, Some(config)),
             framing,
             write_timeout: settings.write_timeout,
             close_timeout: settings.close_timeout,
@@ -54,27 +64,66 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>> {
+        let mut bridge = Bridge::new(&mut self.stream, context);
+        Poll::Ready(match self.protocol.read(&mut bridge) {
+            Ok(message) => Ok(message),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Poll::Pending;
+            }
+            Err(Error::Capacity(_)) => Err(CloseReason::FrameTooLarge),
+            Err(Error::Protocol(_) | Error::Utf8(_)) => Err(CloseReason::ProtocolError),
+            Err(_) => Err(CloseReason::ClientGone),
+        })
+    }
+
+    /// Writes what tungstenite has begun to write.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        let mut bridge = Bridge::new(&mut self.stream, context);
+        match self.protocol.flush(&mut bridge) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(_) => Poll::Ready(Err(CloseReason::ClientGone)),
+        }
+    }
+
+    /// Gives tungstenite a frame of its own to write, as much as the stream takes.
+    async fn put(&mut self, message: Message) -> Result<(), CloseReason> {
+        let mut message = Some(message);
+        poll_fn(|context| {
+            let Some(message) = message.take() else {
+                return self.poll_flush(context);
+            };
+            let mut bridge = Bridge::new(&mut self.stream, context);
+            match self.protocol.write(&mut bridge, message) {
+                Ok(()) => self.poll_flush(context),
+                // It is in the buffer, and the stream will say when there is room.
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                Err(_) => Poll::Ready(Err(CloseReason::ClientGone)),
+            }
+        })
+        .await
+    }
+
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
         let limit = self.write_timeout;
-        let (stream, torn) = (&mut self.stream, &mut self.torn);
         let write = async {
             // What tungstenite has begun to write must not be cut in half.
-            stream.flush().await.map_err(|_| CloseReason::ClientGone)?;
-            let stream = stream.get_mut();
+            poll_fn(|context| self.poll_flush(context)).await?;
             let mut rest = Rest::new(frames);
-            *torn = true;
-            poll_fn(|context| rest.poll_write(Pin::new(&mut *stream), context))
+            self.torn = true;
+            poll_fn(|context| rest.poll_write(Pin::new(&mut self.stream), context))
                 .await
                 .map_err(|_| CloseReason::ClientGone)?;
-            *torn = false;
+            self.torn = false;
             Ok(())
         };
         within(limit, write).await
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for Socket<S> {
+impl Line for Socket {
     const ANSWERS_PINGS: bool = true;
 
     async fn write_events(
@@ -103,19 +152,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for Socket<S> {
 
     /// Control frames included.
     async fn read(&mut self) -> Result<Message, CloseReason> {
-        match self.stream.next().await {
-            Some(Ok(message)) => Ok(message),
-            Some(Err(Error::Capacity(_))) => Err(CloseReason::FrameTooLarge),
-            Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Err(CloseReason::ProtocolError),
-            Some(Err(_)) | None => Err(CloseReason::ClientGone),
-        }
+        poll_fn(|context| self.poll_read(context)).await
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
         let limit = self.write_timeout;
-        let ping = self.stream.send(Message::Ping(bytes::Bytes::new()));
-        let write = async { ping.await.map_err(|_| CloseReason::ClientGone) };
-        within(limit, write).await
+        within(limit, self.put(Message::Ping(bytes::Bytes::new()))).await
     }
 
     /// Says goodbye and waits a moment for the answer, so that what was written
@@ -129,23 +171,25 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for Socket<S> {
             code: CloseCode::from(reason.code()),
             reason: reason.name().into(),
         };
+        let limit = self.close_timeout;
         let farewell = async {
-            if self.stream.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.stream.next().await {}
+            if self.put(Message::Close(Some(frame))).await.is_ok() {
+                while self.read().await.is_ok() {}
             }
         };
-        let _ = timeout(self.close_timeout, farewell).await;
+        let _ = timeout(limit, farewell).await;
         self.end().await;
     }
 
     /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
     /// in order. The other end may be gone already.
     async fn end(&mut self) {
+        let limit = self.close_timeout;
         let end = async {
-            let _ = self.stream.flush().await;
-            let _ = self.stream.get_mut().shutdown().await;
+            let _ = poll_fn(|context| self.poll_flush(context)).await;
+            let _ = self.stream.shutdown().await;
         };
-        let _ = timeout(self.close_timeout, end).await;
+        let _ = timeout(limit, end).await;
     }
 }
 
@@ -220,8 +264,9 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Client frames are small; a longer one makes the buffer grow for a moment.
-const READ_BUFFER_LEN: usize = 1024;
+/// Every socket holds this for ever. Client frames are small, a longer one makes the
+/// buffer grow for a moment, and no read of it is a system call.
+const READ_BUFFER_LEN: usize = 128;
 /// Pongs, pings and one close frame.
 const WRITE_BUFFER_LEN_MAX: usize = 4096;
 /// As many frames as the hub's queue gives at once.

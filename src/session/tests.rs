@@ -18,7 +18,7 @@ use super::{Meters, Settings};
 use crate::events::tests::memory::{Memory, subscribe};
 use crate::events::{self, Hub};
 use crate::limits::{self, Clock, Limits};
-use crate::runtime::{Live, Shutdown};
+use crate::runtime::{Live, Shutdown, Transport};
 use crate::types::{ClientIp, Did};
 use crate::wire::Framing;
 
@@ -62,11 +62,11 @@ impl World {
         stream: DuplexStream,
         framing: Framing,
         after: Option<u64>,
-    ) -> Session<Socket<DuplexStream>> {
+    ) -> Session<Socket> {
         let address = ClientIp::new("192.0.2.1".parse().unwrap());
         let did = Did::parse(BOB).unwrap();
         Session {
-            line: Socket::new(stream, framing, &self.settings).await,
+            line: Socket::new(Transport::new(stream), Vec::new(), framing, &self.settings),
             subscription: subscribe(&self.hub, BOB, None, after),
             permit: self.limits.admit_socket(address, &did).ok().unwrap(),
             settings: Arc::new(self.settings.clone()),
