@@ -42,7 +42,6 @@ pub struct Settings {
     pub h2_window_bytes: u32,
     pub h2_ping_interval: Duration,
     pub h2_ping_timeout: Duration,
-    pub tls_buffer_bytes: usize,
     pub hsts_max_age: Duration,
 }
 
@@ -76,7 +75,6 @@ impl Default for Settings {
             h2_window_bytes: 65_535,
             h2_ping_interval: Duration::from_secs(30),
             h2_ping_timeout: Duration::from_secs(15),
-            tls_buffer_bytes: 32 * 1024,
             // Two years: what the browsers' preload lists ask for.
             hsts_max_age: Duration::from_secs(63_072_000),
         }

@@ -42,8 +42,10 @@ pub struct Subscription {
     seat: Option<Arc<Seat>>,
     place: Option<Place>,
     step: Step,
-    /// To be told before the next step.
-    ready: VecDeque<News>,
+    /// To be told before the next step, which never brings more than two. In place:
+    /// a queue would hold memory for ever, or ask for it with every event.
+    ready: Option<News>,
+    then: Option<News>,
     /// To be told, with where things stand, as soon as it is live.
     owed: VecDeque<Owed>,
     pace: Pace,
@@ -80,7 +82,8 @@ impl Subscription {
             seat: None,
             place: cursor.map(Place::new),
             step: Step::Joining(joining),
-            ready: VecDeque::new(),
+            ready: None,
+            then: None,
             owed: VecDeque::from([Owed::Synced]),
             pace: Pace::default(),
             begun: Instant::now(),
@@ -109,7 +112,8 @@ impl Subscription {
         context: &mut Context<'_>,
     ) -> Poll<Result<News, SubscriptionError>> {
         loop {
-            if let Some(news) = self.ready.pop_front() {
+            if let Some(news) = self.ready.take() {
+                self.ready = self.then.take();
                 return Poll::Ready(Ok(news));
             }
             ready!(self.poll_step(context))?;
@@ -135,7 +139,7 @@ impl Subscription {
                 self.tell(standings);
             }
             Step::Live => ready!(self.poll_live(context)),
-            Step::Ended => self.ready.push_back(News::Ended),
+            Step::Ended => self.say(News::Ended),
         }
         Poll::Ready(Ok(()))
     }
@@ -146,7 +150,7 @@ impl Subscription {
         let place = self.place.unwrap_or(Place::new(joined.attached.through));
         self.place = Some(place);
         if let Some(touched) = joined.gap {
-            self.ready.push_back(News::Outdated);
+            self.say(News::Outdated);
             self.owed.push_front(Owed::Gap(Some(touched)));
         }
         let mut attached = joined.attached;
@@ -199,6 +203,9 @@ impl Subscription {
         if !seat.outbox().has_overflowed()
             && let Some(owed) = self.owed.pop_front()
         {
+            if self.owed.is_empty() {
+                self.owed = VecDeque::new();
+            }
             let work = standings(self.hub.clone(), Arc::clone(&self.subscriber));
             self.step = Step::Telling(owed, Box::pin(work));
             return Poll::Ready(());
@@ -252,7 +259,7 @@ impl Subscription {
             cursor: place.cursor(),
             conversations,
         };
-        self.ready.push_back(match owed {
+        self.say(match owed {
             Owed::Gap(_) => News::Gap(standings),
             Owed::Synced => News::Synced(standings),
         });
@@ -270,7 +277,15 @@ impl Subscription {
             self.step = Step::Ended;
         }
         if !events.is_empty() {
-            self.ready.push_back(News::Events(events));
+            self.say(News::Events(events));
+        }
+    }
+
+    fn say(&mut self, news: News) {
+        if self.ready.is_none() {
+            self.ready = Some(news);
+        } else {
+            self.then = Some(news);
         }
     }
 

@@ -257,17 +257,6 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "edge.tls_buffer_bytes",
-        env: "RELAY_TLS_BUFFER_BYTES",
-        effect: Effect::Restart,
-        doc: "Encrypted bytes waiting for a slow reader, a connection.",
-        setting: &Number {
-            at: |c| &mut c.edge.tls_buffer_bytes,
-            least: 4096,
-            most: 1_048_576,
-        },
-    },
-    Key {
         name: "edge.hsts_days",
         env: "RELAY_HSTS_DAYS",
         effect: Effect::Restart,
