@@ -2,6 +2,7 @@
 //! possible, then prove it, then use up its nonce.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use http::HeaderMap;
@@ -118,9 +119,29 @@ impl Authenticator {
         caller: &Caller,
         convo: Option<&ConvoId>,
     ) -> Result<Ticket, AuthError> {
+        self.issue(caller, convo, self.0.settings.load().ticket_ttl)
+    }
+
+    /// A ticket for a caller that a drain sends away from a stream of all its
+    /// conversations or of one: good until a ticket's time after it should be back.
+    pub fn issue_resume_ticket(
+        &self,
+        caller: &Caller,
+        convo: Option<&ConvoId>,
+        reconnect_after: Duration,
+    ) -> Result<Ticket, AuthError> {
+        let ttl = self.0.settings.load().ticket_ttl + reconnect_after;
+        self.issue(caller, convo, ttl)
+    }
+
+    fn issue(
+        &self,
+        caller: &Caller,
+        convo: Option<&ConvoId>,
+        ttl: Duration,
+    ) -> Result<Ticket, AuthError> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let nonce = Jti::parse(&nonce).map_err(|_| AuthError::Signing)?;
-        let ttl = self.0.settings.load().ticket_ttl;
         let now = Utc::now();
         let times = (now.timestamp(), (now + ttl).timestamp());
         self.0.tickets.issue(caller, convo, nonce, times)

@@ -49,10 +49,15 @@ impl Canary {
     ) {
         let sing = async {
             let mut warned = false;
+            let mut connected = health.connected.subscribe();
             for number in 1.. {
-                let punctual = self.sing(number, &*journal, &settings, &health).await;
-                let connected = health.connected.load(Ordering::Relaxed);
-                if connected && !punctual && !warned {
+                // Nobody hears it before somebody listens.
+                let listening = connected.wait_for(|is_listening| *is_listening);
+                let is_listening =
+                    matches!(timeout(settings.canary_every, listening).await, Ok(Ok(_)));
+                let punctual =
+                    is_listening && self.sing(number, &*journal, &settings, &health).await;
+                if health.is_listening() && is_listening && !punctual && !warned {
                     warned = true;
                     tracing::warn!(
                         "a notification sent to oneself did not arrive: DATABASE_LISTEN_URL seems \

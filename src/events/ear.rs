@@ -50,7 +50,7 @@ impl Ear {
             let channels = [EVENTS, TYPING, self.canary.channel()];
             match self.journal.listen(&channels).await {
                 Ok(bell) => {
-                    self.health.connected.store(true, Ordering::Relaxed);
+                    self.health.connected.send_replace(true);
                     backoff.reset();
                     // It must not be lost, and a full ring is being emptied.
                     if self.ring.send(Heard::Listening).await.is_err() {
@@ -60,7 +60,7 @@ impl Ear {
                 }
                 Err(error) => tracing::warn!(%error, "cannot listen for events"),
             }
-            self.health.connected.store(false, Ordering::Relaxed);
+            self.health.connected.send_replace(false);
             self.health.look.notify_one();
             metrics::counter!("relay_events_listener_reconnects_total").increment(1);
             tokio::time::sleep(backoff.next(random())).await;

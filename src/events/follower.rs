@@ -129,7 +129,7 @@ impl Follower {
     }
 
     fn judge(&self, failing: bool) {
-        let connected = self.health.connected.load(Ordering::Relaxed);
+        let connected = self.health.is_listening();
         let punctual = self.health.punctual.load(Ordering::Relaxed);
         self.health
             .set_hearing(match (failing, connected && punctual) {

@@ -9,10 +9,11 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
+use super::farewell::Farewells;
 use super::handshake::Handshake;
 use super::serve::Session;
 use super::socket::Socket;
-use super::{Meters, Settings};
+use super::{Settings, Shared};
 use crate::auth::{Authenticator, Caller};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, SocketPermit};
@@ -29,14 +30,14 @@ struct Inner {
     hub: Hub,
     authenticator: Authenticator,
     limits: Limits,
-    settings: Live<Settings>,
-    meters: Arc<Meters>,
+    shared: Arc<Shared>,
     shutdown: Shutdown,
 }
 
 /// A request that was granted.
 struct Granted {
     handshake: Handshake,
+    caller: Caller,
     subscriber: Subscriber,
     cursor: Option<Cursor>,
     permit: SocketPermit,
@@ -50,12 +51,16 @@ impl Sessions {
         settings: Live<Settings>,
         shutdown: Shutdown,
     ) -> Self {
+        let office = authenticator.clone();
+        let farewells = Farewells::new(Box::new(move |caller, convo, reconnect_after| {
+            let ticket = office.issue_resume_ticket(caller, convo, reconnect_after);
+            ticket.ok().map(|ticket| ticket.token)
+        }));
         Self(Arc::new(Inner {
             hub,
             authenticator,
             limits,
-            settings,
-            meters: Arc::new(Meters::new()),
+            shared: Arc::new(Shared::new(settings, farewells)),
             shutdown,
         }))
     }
@@ -85,7 +90,7 @@ impl Sessions {
         if self.0.shutdown.is_draining() {
             let message = "this node is going away";
             let error = XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
-            return Err(error.retry_after(self.0.settings.load().reconnect_spread));
+            return Err(error.retry_after(self.0.shared.settings.load().reconnect_spread));
         }
         let asked: SubscribeConvoEvents = decode_query(parts.uri.query())?;
         let (caller, granted) = match &asked.ticket {
@@ -110,6 +115,7 @@ impl Sessions {
         let subscriber = self.subscriber(&caller, filter, asked.cursor).await?;
         Ok(Granted {
             handshake,
+            caller,
             subscriber,
             cursor: asked.cursor,
             permit,
@@ -133,21 +139,23 @@ impl Sessions {
     }
 
     fn open(&self, upgrade: OnUpgrade, granted: Granted, held: Option<Held>) {
-        let settings = self.0.settings.snapshot();
-        let meters = Arc::clone(&self.0.meters);
+        let shared = Arc::clone(&self.0.shared);
         let hub = self.0.hub.clone();
         let shutdown = self.0.shutdown.clone();
         self.0.shutdown.spawn(async move {
+            let settings = shared.settings.snapshot();
             let Ok(Ok(upgraded)) = timeout(settings.upgrade_timeout, upgrade).await else {
                 return;
             };
+            let socket = Socket::new(TokioIo::new(upgraded), &settings).await;
+            drop(settings);
             let mut session = Session {
-                socket: Socket::new(TokioIo::new(upgraded), &settings).await,
+                socket,
                 subscription: hub.subscribe(granted.subscriber, granted.cursor),
                 framing: granted.handshake.framing,
                 permit: granted.permit,
-                settings,
-                meters,
+                caller: granted.caller,
+                shared,
             };
             drop(hub);
             session.serve(&shutdown).await;

@@ -2,11 +2,13 @@
 //! open session.
 
 mod door;
+mod farewell;
 mod handshake;
 mod keepalive;
 mod meters;
 mod serve;
 mod settings;
+mod shared;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -15,3 +17,4 @@ pub use door::Sessions;
 pub use settings::Settings;
 
 use meters::Meters;
+use shared::Shared;

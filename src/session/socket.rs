@@ -48,6 +48,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    /// Goes by these settings from now on. The size of frames stays as it was at the
+    /// start: tungstenite has it.
+    pub(super) fn adopt(&mut self, settings: &Settings) {
+        self.write_timeout = settings.write_timeout;
+        self.close_timeout = settings.close_timeout;
+    }
+
     /// The next message, control frames included. Cancel-safe.
     pub(super) async fn read(&mut self) -> Result<Message, CloseReason> {
         match self.stream.next().await {

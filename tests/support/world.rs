@@ -125,7 +125,7 @@ impl World {
             Health::new(shutdown.clone(), []),
             None,
         );
-        let listener = Edge::bind(settings).unwrap();
+        let listener = Edge::bind(Live::new(settings)).unwrap();
         let address = format!("localhost:{}", listener.address().unwrap().port());
         let relay = Relay::new(&address, SERVICE_DID, &certificate.cert).unwrap();
         let certificates = Certificates::load(&certificate.cert, &certificate.key).unwrap();

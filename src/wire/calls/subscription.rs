@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{ConvoId, Cursor};
 
@@ -15,12 +15,16 @@ pub struct SubscribeConvoEvents {
     pub ticket: Option<TicketText>,
 }
 
-/// A ticket as it was sent, which nobody but its issuer can read.
-#[derive(Clone, Deserialize, Eq, PartialEq)]
+/// A ticket on its way. It names its account to whoever reads it, so it cannot be printed.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct TicketText(String);
 
 impl TicketText {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The raw text, for the area that checks it.
     pub fn expose(&self) -> &str {
         &self.0
