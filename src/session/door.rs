@@ -143,12 +143,11 @@ impl Sessions {
         let hub = self.0.hub.clone();
         let shutdown = self.0.shutdown.clone();
         self.0.shutdown.spawn(async move {
-            let settings = shared.settings.snapshot();
-            let Ok(Ok(upgraded)) = timeout(settings.upgrade_timeout, upgrade).await else {
+            let patience = shared.settings.load().upgrade_timeout;
+            let Ok(Ok(upgraded)) = timeout(patience, upgrade).await else {
                 return;
             };
-            let socket = Socket::new(TokioIo::new(upgraded), &settings).await;
-            drop(settings);
+            let socket = Socket::new(TokioIo::new(upgraded), shared.settings.clone()).await;
             let mut session = Session {
                 socket,
                 subscription: hub.subscribe(granted.subscriber, granted.cursor),

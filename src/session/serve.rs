@@ -34,7 +34,6 @@ pub(super) struct Session<S> {
 }
 
 /// The moment to go, and how long the client should stay away then.
-#[derive(Clone, Copy)]
 struct Departure {
     at: Instant,
     reconnect_after: Duration,
@@ -55,7 +54,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn run(&mut self, shutdown: &Shutdown) -> CloseReason {
         let shared = Arc::clone(&self.shared);
         let mut heard = Instant::now();
-        let mut departure: Option<Departure> = None;
+        // Boxed, since only a drain needs it.
+        let mut departure: Option<Box<Departure>> = None;
         let mut draining = pin!(shutdown.draining());
         let mut changed = pin!(shared.settings.changed());
         // One timer for all, moved when it rings and not with every frame.
@@ -68,13 +68,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
                     self.hear(message).await
                 }
                 () = alarm.as_mut() => {
-                    let (next, done) = self.look(heard, departure).await;
+                    let (next, done) = self.look(heard, departure.as_deref()).await;
                     alarm.as_mut().reset(next);
                     done
                 }
                 () = changed.as_mut() => {
                     changed.set(shared.settings.changed());
-                    self.socket.adopt(&shared.settings.load());
                     // With other patience the alarm may be due.
                     alarm.as_mut().reset(Instant::now());
                     Ok(())
@@ -82,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
                 () = draining.as_mut(), if departure.is_none() => {
                     let farewell = shared.farewell(random());
                     let at = Instant::now() + farewell.leave_after;
-                    departure = Some(Departure { at, reconnect_after: farewell.reconnect_after });
+                    departure = Some(Box::new(Departure { at, reconnect_after: farewell.reconnect_after }));
                     alarm.as_mut().reset(at);
                     Ok(())
                 }
@@ -97,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn look(
         &mut self,
         heard: Instant,
-        departure: Option<Departure>,
+        departure: Option<&Departure>,
     ) -> (Instant, Result<(), CloseReason>) {
         let now = Instant::now();
         if let Some(departure) = departure.filter(|departure| departure.at <= now) {

@@ -20,39 +20,33 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::Settings;
+use crate::runtime::Live;
 use crate::wire::CloseReason;
 
 pub(super) struct Socket<S> {
     stream: WebSocketStream<S>,
-    write_timeout: Duration,
-    close_timeout: Duration,
+    settings: Live<Settings>,
     /// A frame is written in part: nothing may follow it but its rest.
     torn: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    pub(super) async fn new(stream: S, settings: &Settings) -> Self {
+    /// The size of frames stays as it is now: tungstenite has it.
+    pub(super) async fn new(stream: S, settings: Live<Settings>) -> Self {
+        let frame_len_max = settings.load().frame_len_max;
         // The default buffers cost 128 KiB a socket. Only control frames pass
         // through the write buffer.
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_LEN)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_BUFFER_LEN_MAX)
-            .max_frame_size(Some(settings.frame_len_max))
-            .max_message_size(Some(settings.frame_len_max));
+            .max_frame_size(Some(frame_len_max))
+            .max_message_size(Some(frame_len_max));
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
-            write_timeout: settings.write_timeout,
-            close_timeout: settings.close_timeout,
+            settings,
             torn: false,
         }
-    }
-
-    /// Goes by these settings from now on. The size of frames stays as it was at the
-    /// start: tungstenite has it.
-    pub(super) fn adopt(&mut self, settings: &Settings) {
-        self.write_timeout = settings.write_timeout;
-        self.close_timeout = settings.close_timeout;
     }
 
     /// The next message, control frames included. Cancel-safe.
@@ -67,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     pub(super) async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
-        let limit = self.write_timeout;
+        let limit = self.settings.load().write_timeout;
         let (stream, torn) = (&mut self.stream, &mut self.torn);
         let write = async {
             // What tungstenite has begun to write must not be cut in half.
@@ -85,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     pub(super) async fn ping(&mut self) -> Result<(), CloseReason> {
-        let limit = self.write_timeout;
+        let limit = self.settings.load().write_timeout;
         let ping = self.stream.send(Message::Ping(bytes::Bytes::new()));
         let write = async { ping.await.map_err(|_| CloseReason::ClientGone) };
         within(limit, write).await
@@ -102,23 +96,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             code: CloseCode::from(reason.code()),
             reason: reason.name().into(),
         };
+        let limit = self.settings.load().close_timeout;
         let farewell = async {
             if self.stream.close(Some(frame)).await.is_ok() {
                 while let Some(Ok(_)) = self.stream.next().await {}
             }
         };
-        let _ = timeout(self.close_timeout, farewell).await;
+        let _ = timeout(limit, farewell).await;
         self.end().await;
     }
 
     /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
     /// in order. The other end may be gone already.
     pub(super) async fn end(&mut self) {
+        let limit = self.settings.load().close_timeout;
         let end = async {
             let _ = self.stream.flush().await;
             let _ = self.stream.get_mut().shutdown().await;
         };
-        let _ = timeout(self.close_timeout, end).await;
+        let _ = timeout(limit, end).await;
     }
 }
 

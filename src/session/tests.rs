@@ -75,7 +75,7 @@ impl World {
         let address = ClientIp::new("192.0.2.1".parse().unwrap());
         let did = Did::parse(BOB).unwrap();
         Session {
-            socket: Socket::new(stream, &self.settings()).await,
+            socket: Socket::new(stream, self.shared.settings.clone()).await,
             subscription: subscribe(&self.hub, BOB, None, after),
             framing,
             permit: self.limits.admit_socket(address, &did).ok().unwrap(),
