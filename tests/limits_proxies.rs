@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use front::{Front, free_address};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
@@ -47,6 +47,7 @@ async fn nginx_passes_the_true_client_and_subscriptions() {
     let relay = stage.behind_plain_http();
     let nginx = stage.nginx(&relay);
     stage.the_true_client_is_limited(nginx.address).await;
+    stage.a_call_and_a_large_body_pass(nginx.address).await;
     stage.a_quiet_subscription_stays_open(nginx.address).await;
     stage.direct_access_counts_by_socket(&relay).await;
 }
@@ -57,6 +58,7 @@ async fn caddy_passes_the_true_client_and_subscriptions() {
     let relay = stage.behind_plain_http();
     let caddy = stage.caddy(&relay);
     stage.the_true_client_is_limited(caddy.address).await;
+    stage.a_call_and_a_large_body_pass(caddy.address).await;
     stage.a_quiet_subscription_stays_open(caddy.address).await;
 }
 
@@ -66,6 +68,7 @@ async fn haproxy_passes_the_true_client_by_its_proxy_header() {
     let relay = stage.home.clone().with("PROXY_PROTOCOL", "true").start();
     let haproxy = stage.haproxy(&relay);
     stage.the_true_client_is_limited(haproxy.address).await;
+    stage.a_call_and_a_large_body_pass(haproxy.address).await;
     stage.a_quiet_subscription_stays_open(haproxy.address).await;
     let refused = stage.connect(relay.public, client(9)).await;
     assert!(
@@ -217,6 +220,45 @@ impl Stage {
             response.into_body().collect().await.unwrap();
         }
         statuses
+    }
+
+    /// A call is answered, and a body of the size of the largest message is read by the
+    /// relay and not refused on its way.
+    async fn a_call_and_a_large_body_pass(&self, front: SocketAddr) {
+        let account = Account::generate(Curve::P256).unwrap();
+        self.directory.publish(&account);
+        let stream = self.connect(front, client(6)).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        for (method, call, body, status, says) in [
+            ("GET", "getConvos", Bytes::new(), StatusCode::OK, "conversations"),
+            (
+                "POST",
+                "sendMessage",
+                Bytes::from(vec![b' '; 13 << 20]),
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+            ),
+        ] {
+            let nsid = format!("blue.catbird.mls.{call}");
+            let token = account
+                .service_token(SERVICE_DID, &nsid, Duration::from_secs(60))
+                .unwrap();
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("/xrpc/{nsid}"))
+                .header("host", "localhost")
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", "application/json")
+                .body(Full::new(body))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            let is = response.status();
+            let text = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            assert_eq!(is, status, "{call}: {text}");
+            assert!(text.contains(says), "{call}: {text}");
+        }
     }
 
     /// A subscription upgrades through the proxy, and pings keep it open.

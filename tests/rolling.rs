@@ -34,7 +34,7 @@ use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription};
 use mls_relay_loadtest::xrpc_client::{CallError, HttpVersion, XrpcClient};
 use parking_lot::Mutex;
-use relay::{Home, Relay, eventually};
+use relay::{Home, eventually};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
