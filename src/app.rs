@@ -193,7 +193,7 @@ async fn serve(
     limits.start_sharing(store.clone(), shutdown);
     let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
     let retention = Retention::start(&store, &live.retention, shutdown);
-    let hub = Hub::start(Arc::new(store.clone()), config.events.clone(), shutdown);
+    let hub = Hub::start(Arc::new(store.clone()), live.events.clone(), shutdown);
     let sessions = Sessions::new(
         hub.clone(),
         auth.clone(),

@@ -231,7 +231,13 @@ impl Stage {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         for (method, call, body, status, says) in [
-            ("GET", "getConvos", Bytes::new(), StatusCode::OK, "conversations"),
+            (
+                "GET",
+                "getConvos",
+                Bytes::new(),
+                StatusCode::OK,
+                "conversations",
+            ),
             (
                 "POST",
                 "sendMessage",

@@ -2,12 +2,13 @@
 
 use crate::config::{Config, Process};
 use crate::runtime::Live;
-use crate::{auth, edge, limits, retention, session, telemetry, xrpc};
+use crate::{auth, edge, events, limits, retention, session, telemetry, xrpc};
 
 #[derive(Clone, Debug)]
 pub(super) struct LiveSettings {
     pub(super) auth: Live<auth::Settings>,
     pub(super) edge: Live<edge::Settings>,
+    pub(super) events: Live<events::Settings>,
     pub(super) limits: Live<limits::Settings>,
     pub(super) log: Live<telemetry::Settings>,
     pub(super) process: Live<Process>,
@@ -21,6 +22,7 @@ impl LiveSettings {
         Self {
             auth: Live::new(config.auth.clone()),
             edge: Live::new(config.edge.clone()),
+            events: Live::new(config.events.clone()),
             limits: Live::new(config.limits.clone()),
             log: Live::new(config.log.clone()),
             process: Live::new(config.process.clone()),
@@ -35,6 +37,7 @@ impl LiveSettings {
         let swapped = [
             ("auth", self.auth.adopt(config.auth.clone())),
             ("edge", self.edge.adopt(config.edge.clone())),
+            ("events", self.events.adopt(config.events.clone())),
             ("limits", self.limits.adopt(config.limits.clone())),
             ("log", self.log.adopt(config.log.clone())),
             ("process", self.process.adopt(config.process.clone())),

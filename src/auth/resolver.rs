@@ -2,8 +2,6 @@
 //! many lookups run at once, so that slow `did:web` hosts, which anyone can
 //! set up, take nothing from the accounts of the PLC directory.
 
-use std::time::Duration;
-
 use http::Uri;
 use http::uri::Scheme;
 use tokio::sync::Semaphore;
@@ -13,7 +11,8 @@ use super::did_document::signing_key;
 use super::did_location::DidLocation;
 use super::fetch::{Fetched, Fetcher, Page, Reach};
 use super::signature::PublicKey;
-use super::{FetchError, ResolveError};
+use super::{FetchError, ResolveError, Settings};
+use crate::runtime::Live;
 use crate::types::Did;
 
 /// `PLC_URL` is not an http or https URL with a host.
@@ -56,30 +55,23 @@ impl PlcDirectory {
     }
 }
 
-/// The bounds of [`Resolver`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ResolverLimits {
-    pub(crate) timeout: Duration,
-    pub(crate) plc_at_once_max: usize,
-    pub(crate) web_at_once_max: usize,
-}
-
 pub(crate) struct Resolver {
     fetcher: Fetcher,
     plc: PlcDirectory,
-    limits: ResolverLimits,
+    settings: Live<Settings>,
     plc_permits: Semaphore,
     web_permits: Semaphore,
 }
 
 impl Resolver {
-    pub(crate) fn new(fetcher: Fetcher, plc: PlcDirectory, limits: ResolverLimits) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, plc: PlcDirectory, settings: Live<Settings>) -> Self {
+        let now = settings.snapshot();
         Self {
             fetcher,
             plc,
-            limits,
-            plc_permits: Semaphore::new(limits.plc_at_once_max),
-            web_permits: Semaphore::new(limits.web_at_once_max),
+            settings,
+            plc_permits: Semaphore::new(now.plc_lookups_max),
+            web_permits: Semaphore::new(now.web_lookups_max),
         }
     }
 
@@ -91,11 +83,12 @@ impl Resolver {
             DidLocation::Plc => &self.plc_permits,
             DidLocation::Web { .. } => &self.web_permits,
         };
-        let turn = timeout(self.limits.timeout, permits.acquire()).await;
+        let patience = self.settings.load().resolve_timeout;
+        let turn = timeout(patience, permits.acquire()).await;
         let Ok(Ok(_permit)) = turn else {
             return Err(ResolveError::Busy);
         };
-        let fetched = timeout(self.limits.timeout, self.fetch(did, &location))
+        let fetched = timeout(patience, self.fetch(did, &location))
             .await
             .map_err(|_| ResolveError::TimedOut)?;
         match fetched {

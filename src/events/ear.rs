@@ -11,7 +11,7 @@ use super::canary::Canary;
 use super::health::Health;
 use super::journal::{Bell, Journal};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Shutdown};
+use crate::runtime::{Backoff, Live, Shutdown};
 use crate::store::Notification;
 
 /// What was heard, in the order of hearing.
@@ -28,7 +28,7 @@ pub(super) const TYPING: &str = "relay_typing";
 
 pub(super) struct Ear {
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Live<Settings>,
     pub(super) health: Arc<Health>,
     pub(super) canary: Arc<Canary>,
     pub(super) ring: mpsc::Sender<Heard>,
@@ -44,8 +44,8 @@ impl Ear {
     }
 
     async fn listen(&self) {
-        let first = self.settings.reconnect_first;
-        let mut backoff = Backoff::new(first, self.settings.reconnect_most);
+        let first = self.settings.load().reconnect_first;
+        let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         loop {
             let channels = [EVENTS, TYPING, self.canary.channel()];
             match self.journal.listen(&channels).await {

@@ -101,7 +101,7 @@ impl World {
         );
         let hub = Hub::start(
             Arc::new(store.clone()),
-            events::Settings::default(),
+            Live::new(events::Settings::default()),
             &shutdown,
         );
         let sessions = Sessions::new(
