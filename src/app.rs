@@ -145,14 +145,24 @@ impl App {
         self.reloads.ask();
     }
 
-    /// How long a polite stop waits.
-    pub fn grace(&self) -> Duration {
-        self.live.process.load().drain_grace
+    /// Says that it leaves, and works on while balancers notice; then takes nothing new,
+    /// lets what is under way finish within the grace, and stops Postgres last.
+    pub async fn leave(self) -> Drained {
+        self.shutdown.announce();
+        let (notice, grace) = {
+            let process = self.live.process.load();
+            (process.drain_notice, process.drain_grace)
+        };
+        sleep(notice).await;
+        self.drain(grace).await
     }
 
-    /// Takes nothing new, lets what is under way finish within `grace`, and stops
-    /// Postgres last.
-    pub async fn drain(self, grace: Duration) -> Drained {
+    /// Waits for nobody, and stops Postgres last.
+    pub async fn stop(self) {
+        self.drain(Duration::ZERO).await;
+    }
+
+    async fn drain(self, grace: Duration) -> Drained {
         let drained = self.shutdown.drain(grace).await;
         stop(self.postgres).await;
         drained

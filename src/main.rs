@@ -135,18 +135,20 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
 
     // HUP reloads. TERM drains. INT, from a terminal, does not wait for anyone; nor does
     // a second TERM.
-    let grace = loop {
+    loop {
         match signals.next().await {
             Asked::Reload => app.reload(),
-            Asked::Drain => break app.grace(),
-            Asked::Stop => break std::time::Duration::ZERO,
+            Asked::Drain => break,
+            Asked::Stop => {
+                // Nobody was promised a grace.
+                app.stop().await;
+                return ExitCode::SUCCESS;
+            }
         }
-    };
+    }
     tokio::select! {
-        drained = app.drain(grace) => match drained {
+        drained = app.leave() => match drained {
             Drained::Complete => ExitCode::SUCCESS,
-            // Nobody was promised a grace.
-            Drained::GraceElapsed { .. } if grace.is_zero() => ExitCode::SUCCESS,
             Drained::GraceElapsed { left } => {
                 tracing::warn!(left, "the grace was too short for some");
                 ExitCode::FAILURE

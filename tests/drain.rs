@@ -46,12 +46,15 @@ impl World {
     }
 
     fn node(&self, window: &str) -> Relay {
+        self.home(window).start()
+    }
+
+    fn home(&self, window: &str) -> Home {
         Home::new()
             .with("DATABASE_URL", &self.database.url())
             .with("SERVICE_DID", SERVICE_DID)
             .with("PLC_URL", &self.directory.url())
             .with("DRAIN_WINDOW_SECONDS", window)
-            .start()
     }
 
     /// A live stream of the account.
@@ -139,6 +142,28 @@ async fn a_draining_node_says_why_it_is_not_ready_and_a_second_sigterm_ends_it()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_notice_it_says_that_it_leaves_and_works_on_until_then() {
+    let world = World::new().await;
+    let mut node = world
+        .home("0")
+        .with("RELAY_DRAIN_NOTICE_SECONDS", "5")
+        .start();
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    eventually("not ready", || async {
+        node.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    // A balancer that has not noticed yet sends somebody.
+    let mut socket = world.listen(&node).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "too late to tell");
+    assert!(next(&mut socket).await.unwrap().is_draining());
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    assert!(next(&mut socket).await.is_none());
+    assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigint_waits_for_nobody() {
     let world = World::new().await;
     let mut node = world.node("20");
@@ -152,11 +177,8 @@ async fn sigint_waits_for_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grace_that_is_too_short_shows_in_the_exit_code() {
     let world = World::new().await;
-    let mut node = Home::new()
-        .with("DATABASE_URL", &world.database.url())
-        .with("SERVICE_DID", SERVICE_DID)
-        .with("PLC_URL", &world.directory.url())
-        .with("DRAIN_WINDOW_SECONDS", "1")
+    let mut node = world
+        .home("1")
         .with("RELAY_DRAIN_SECONDS", "1")
         .with("CLOSE_TIMEOUT_MS", "30000")
         .start();

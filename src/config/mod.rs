@@ -70,12 +70,15 @@ pub struct Database {
 pub struct Process {
     /// How long a stop waits for calls and sockets to end.
     pub drain_grace: Duration,
+    /// How long before that it says that it is not ready, and takes new work still.
+    pub drain_notice: Duration,
 }
 
 impl Default for Process {
     fn default() -> Self {
         Self {
             drain_grace: Duration::from_secs(25),
+            drain_notice: Duration::ZERO,
         }
     }
 }

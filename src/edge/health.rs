@@ -122,7 +122,7 @@ impl Health {
     /// Whether everything we need is there, and we are not on the way out.
     pub fn is_ready(&self) -> bool {
         let mut vital = self.probes.iter().filter(|probe| probe.is_vital);
-        !self.shutdown.is_draining() && vital.all(|probe| (probe.look)().is_well)
+        !self.shutdown.is_leaving() && vital.all(|probe| (probe.look)().is_well)
     }
 
     /// The same, as load balancers read it.
@@ -150,9 +150,10 @@ impl Health {
     }
 
     fn drain(&self) -> Finding {
-        match self.shutdown.is_draining() {
-            true => Finding::ill("told to stop; sockets are being sent elsewhere"),
-            false => Finding::well(),
+        match (self.shutdown.is_draining(), self.shutdown.is_leaving()) {
+            (true, _) => Finding::ill("told to stop; sockets are being sent elsewhere"),
+            (false, true) => Finding::ill("told to stop; balancers have time to notice"),
+            (false, false) => Finding::well(),
         }
     }
 }

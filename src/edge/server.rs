@@ -268,7 +268,7 @@ impl Server {
         };
         metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
         let mut response = self.routes.respond(request, client).await;
-        if is_http1 && self.shutdown.is_draining() && !response.headers().contains_key(CONNECTION) {
+        if is_http1 && self.shutdown.is_leaving() && !response.headers().contains_key(CONNECTION) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
