@@ -172,9 +172,10 @@ impl Reloader {
 
     /// Puts it in force, as a whole. Whether anything is new, and what waits.
     fn apply(&mut self, loaded: Loaded) -> Result<(bool, Vec<&'static str>), Faults> {
-        let change = Change::between(&self.in_force, &loaded.config)?;
-        // The only step that can still fail comes before the first that cannot.
-        self.load_certificates(&change)?;
+        let change = Change::between(&self.in_force, &loaded.config)
+            // The only step that can still fail comes before the first that cannot.
+            .and_then(|change| self.load_certificates(&change).map(|()| change))
+            .map_err(|faults| placed(faults, &loaded))?;
         let swapped = self.live.adopt(&change.config);
         if swapped.contains(&"log") {
             // The filter was read once already: only the log itself may be gone.
@@ -206,17 +207,31 @@ impl Reloader {
             .applied
             .iter()
             .any(|key| key.name.starts_with("edge.tls_"));
-        let edge = &change.config.edge;
-        if let (true, Some(cert), Some(key)) = (names_others, &edge.tls_cert, &edge.tls_key) {
-            let loaded = self.certificates.reload(cert, key);
-            return loaded.map_err(|error| fault("edge.tls_cert", error.to_string()));
+        if !names_others {
+            return Ok(());
         }
-        Ok(())
+        let edge = &change.config.edge;
+        let (Some(cert), Some(key)) = (&edge.tls_cert, &edge.tls_key) else {
+            let problem = "cannot be taken away while the relay runs".to_owned();
+            return Err(fault("edge.tls_cert", problem));
+        };
+        let loaded = self.certificates.reload(cert, key);
+        loaded.map_err(|error| fault("edge.tls_cert", error.to_string()))
     }
 
     fn path(&self) -> String {
         Source::path(self.file.as_deref()).display().to_string()
     }
+}
+
+/// Faults that were found later than in reading, with where their keys were set.
+fn placed(Faults(mut faults): Faults, loaded: &Loaded) -> Faults {
+    for fault in &mut faults {
+        if let Some(place) = loaded.origins.get(fault.key.as_str()) {
+            fault.place = place.clone();
+        }
+    }
+    Faults(faults)
 }
 
 /// A key's value for people; secrets are hidden.
