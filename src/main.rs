@@ -179,6 +179,8 @@ struct Signals {
     int: Signal,
     /// Without a handler it would end the process.
     hangup: Signal,
+    /// Whether a terminal was there at the start.
+    had_terminal: bool,
 }
 
 impl Signals {
@@ -187,6 +189,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            had_terminal: io::stdin().is_terminal(),
         })
     }
 
@@ -194,7 +197,11 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => Asked::Drain,
             _ = self.int.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
+            // Sent by an operator, or by the system because the terminal has closed.
+            _ = self.hangup.recv() => match self.had_terminal && !io::stdin().is_terminal() {
+                true => Asked::Stop,
+                false => Asked::Reload,
+            },
         }
     }
 

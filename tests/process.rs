@@ -6,7 +6,9 @@
 #[path = "support/relay.rs"]
 mod relay;
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use hyper::StatusCode;
 use relay::{Home, Relay, eventually, is_alive};
@@ -30,6 +32,42 @@ async fn ctrl_c_stops_both_too() {
     relay.signal(Signal::INT);
     assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
     assert_eq!(relay.home().postgres(), None);
+}
+
+#[tokio::test]
+async fn a_relay_whose_terminal_closes_ends_and_does_not_take_it_for_a_wish_to_reload() {
+    let home = Home::new();
+    let relay = home.command(&["serve"]);
+    let program = relay.get_program().to_str().unwrap();
+    // A terminal of its own, which closes when `script` dies.
+    let mut terminal = Command::new("script")
+        .args([
+            "--quiet",
+            "--command",
+            &format!("{program} serve"),
+            "/dev/null",
+        ])
+        .current_dir(home.path())
+        .env_clear()
+        .envs(
+            relay
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(terminal.stdout.take().unwrap());
+    let mut lines = said.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("mls-relay is ready")));
+    let postgres = home.postgres().unwrap();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    eventually("the relay's Postgres ends", || async {
+        !is_alive(postgres)
+    })
+    .await;
 }
 
 #[tokio::test]

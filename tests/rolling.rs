@@ -27,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 use chaos::{Crowd, LIMITS, SERVICE_DID, populate, send_message_input, stored_messages};
 use database::Database;
 use front::{Front, free_address};
+use mls_relay::runtime::raise_descriptor_limit;
 use mls_relay::types::{CoarseTime, MessageId};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::Framing;
@@ -72,6 +73,11 @@ struct History {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_behind_haproxy_are_replaced_and_nobody_loses_a_call_or_an_event() {
+    let descriptors = raise_descriptor_limit();
+    assert!(
+        descriptors >= 8192,
+        "the hard limit of open files is {descriptors}"
+    );
     let database = Database::start().await;
     let directory = Directory::start().await.unwrap();
     let crowd = Crowd::new(ACCOUNTS, CONVOS);
@@ -237,7 +243,7 @@ impl Balancer {
             .replace(line, &servers.join("\n    "))
             .replace(
                 "maxconn 100000",
-                &format!("maxconn 6000\n    stats socket {socket} level user"),
+                &format!("maxconn 3000\n    stats socket {socket} level user"),
             );
         let path = dir.path().join("haproxy.cfg");
         fs::write(&path, config).unwrap();
