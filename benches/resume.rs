@@ -20,7 +20,7 @@ use bytes::Bytes;
 use database::Database;
 use figure::Figure;
 use mls_relay::events::{self, Hub, News, Subscriber};
-use mls_relay::runtime::Shutdown;
+use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
 use mls_relay::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
 
@@ -117,7 +117,7 @@ async fn populate(database: &Database, store: &Store) {
 async fn resume(database: &Database, store: &Store, after: u64) -> Duration {
     let shutdown = Shutdown::default();
     let journal = Arc::new(store.clone());
-    let hub = Hub::start(journal, events::Settings::default(), &shutdown);
+    let hub = Hub::start(journal, Live::new(events::Settings::default()), &shutdown);
     while !hub.health().is_ready() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -3,9 +3,12 @@
 mod ask;
 mod live;
 mod opening;
+mod probes;
+mod reload;
 mod upkeep;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,9 +16,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::auth::{self, Authenticator};
 use crate::blocks::{self, Blocks};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::edge::{
-    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Probe, Routes,
+    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Routes,
 };
 use crate::events::Hub;
 use crate::limits::{self, Clock, Limits};
@@ -25,10 +28,11 @@ use crate::retention::Retention;
 use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogFilter, Metrics};
 use crate::xrpc::Calls;
 
 use live::LiveSettings;
+use reload::{Reloader, Reloads};
 
 pub use ask::is_ready;
 pub use opening::Opening;
@@ -59,22 +63,35 @@ pub enum AppError {
 pub struct App {
     /// What was done at start.
     pub opening: Opening,
-    grace: Duration,
     health: Health,
+    live: LiveSettings,
     postgres: Option<Private>,
+    reloads: Reloads,
     shutdown: Shutdown,
+}
+
+/// What a relay starts from, and goes by while it runs.
+#[derive(Debug)]
+pub struct Beginnings {
+    pub loaded: Loaded,
+    /// The configuration file that was named, to be read again.
+    pub file: Option<PathBuf>,
+    pub logs: LogFilter,
+    pub metrics: Metrics,
 }
 
 impl App {
     /// Binds, builds and begins to serve.
-    pub async fn start(config: Config, metrics: Metrics) -> Result<Self, AppError> {
+    pub async fn start(beginnings: Beginnings) -> Result<Self, AppError> {
+        let config = &beginnings.loaded.config;
         check_descriptors(&config.limits);
+        let live = LiveSettings::of(config);
         // 1. Bind first: a taken port should fail before anything is started.
-        let edge = Edge::bind(config.edge.clone())?;
+        let edge = Edge::bind(live.edge.clone())?;
         let admin = Admin::bind(config.edge.admin_listen)?;
         let (certificates, dev_certificate) = certificates(&config.edge)?;
         // 2. Postgres, ours if none is given.
-        let postgres = private_postgres(&config).await?;
+        let postgres = private_postgres(config).await?;
         let opening = Opening {
             public: edge.address()?,
             admin: admin.address()?,
@@ -82,20 +99,35 @@ impl App {
             postgres: postgres.as_ref().map(opening::PrivatePostgres::of),
         };
         let shutdown = Shutdown::default();
-        let listeners = Listeners {
+        let reloader = Reloader::new(
+            &beginnings.loaded,
+            beginnings.file,
+            live.clone(),
+            certificates.clone(),
+            beginnings.logs,
+        );
+        let parts = Parts {
             edge,
             admin,
             certificates,
+            metrics: beginnings.metrics,
+            live: live.clone(),
+            reloads: Reloads::default(),
         };
+        let reloads = parts.reloads.clone();
         // 3. Everything that stands on it. On a failure Postgres must not outlive us.
-        match serve(&config, listeners, postgres.as_ref(), metrics, &shutdown).await {
-            Ok(health) => Ok(Self {
-                opening,
-                grace: config.process.drain_grace,
-                health,
-                postgres,
-                shutdown,
-            }),
+        match serve(config, parts, postgres.as_ref(), &shutdown).await {
+            Ok(health) => {
+                reloads.start(reloader, &shutdown);
+                Ok(Self {
+                    opening,
+                    health,
+                    live,
+                    postgres,
+                    reloads,
+                    shutdown,
+                })
+            }
             Err(error) => {
                 stop(postgres).await;
                 Err(error)
@@ -111,14 +143,29 @@ impl App {
         }
     }
 
-    /// How long a polite stop waits.
-    pub fn grace(&self) -> Duration {
-        self.grace
+    /// Reads the configuration file again, and goes by it from then on if it holds.
+    pub fn reload(&self) {
+        self.reloads.ask();
     }
 
-    /// Takes nothing new, lets what is under way finish within `grace`, and stops
-    /// Postgres last.
-    pub async fn drain(self, grace: Duration) -> Drained {
+    /// Says that it leaves, and works on while balancers notice; then takes nothing new,
+    /// lets what is under way finish within the grace, and stops Postgres last.
+    pub async fn leave(self) -> Drained {
+        self.shutdown.announce();
+        let (notice, grace) = {
+            let process = self.live.process.load();
+            (process.drain_notice, process.drain_grace)
+        };
+        sleep(notice).await;
+        self.drain(grace).await
+    }
+
+    /// Waits for nobody, and stops Postgres last.
+    pub async fn stop(self) {
+        self.drain(Duration::ZERO).await;
+    }
+
+    async fn drain(self, grace: Duration) -> Drained {
         let drained = self.shutdown.drain(grace).await;
         stop(self.postgres).await;
         drained
@@ -136,28 +183,30 @@ pub async fn migrate(config: Config) -> Result<(), AppError> {
     migrated
 }
 
-/// What is bound and waits for the rest.
-struct Listeners {
+/// What is there before the database is, and waits for the rest.
+struct Parts {
     edge: Edge,
     admin: Admin,
     certificates: Certificates,
+    metrics: Metrics,
+    live: LiveSettings,
+    reloads: Reloads,
 }
 
 async fn serve(
     config: &Config,
-    listeners: Listeners,
+    parts: Parts,
     postgres: Option<&Private>,
-    metrics: Metrics,
     shutdown: &Shutdown,
 ) -> Result<Health, AppError> {
-    let live = LiveSettings::of(config);
+    let live = parts.live;
     let store = open_store(store_settings(config, postgres)?, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
     limits.start_upkeep(shutdown);
     limits.start_sharing(store.clone(), shutdown);
     let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
     let retention = Retention::start(&store, &live.retention, shutdown);
-    let hub = Hub::start(Arc::new(store.clone()), config.events.clone(), shutdown);
+    let hub = Hub::start(Arc::new(store.clone()), live.events.clone(), shutdown);
     let sessions = Sessions::new(
         hub.clone(),
         auth.clone(),
@@ -179,16 +228,10 @@ async fn serve(
     );
 
     let pulse = upkeep::watch(store, shutdown);
-    let health = Health::new(
-        shutdown.clone(),
-        vec![
-            Probe::vital("postgres", move || pulse.is_well()),
-            Probe::vital("events", move || hub.health().is_ready()),
-            Probe::informative("retention", move || retention.status().is_healthy()),
-        ],
-    );
+    let probes = probes::all(pulse, hub, retention, parts.reloads);
+    let health = Health::new(shutdown.clone(), probes);
     let public_url = config.edge.public_url.clone();
-    let public_url = public_url.or_else(|| local_url(config, listeners.edge.address().ok()?));
+    let public_url = public_url.or_else(|| local_url(config, parts.edge.address().ok()?));
     let did = DidDocument::new(
         &config.auth.service_did,
         public_url.as_deref(),
@@ -196,13 +239,13 @@ async fn serve(
     );
     let gate = Gate::new(auth, limits.clone());
     let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
-    upkeep::keep_metrics(metrics.clone(), shutdown);
-    listeners
+    upkeep::keep_metrics(parts.metrics.clone(), shutdown);
+    parts
         .admin
-        .serve(health.clone(), metrics, limits.clone(), shutdown);
-    listeners
+        .serve(health.clone(), parts.metrics, limits.clone(), shutdown);
+    parts
         .edge
-        .serve(&listeners.certificates, limits, routes, shutdown)?;
+        .serve(&parts.certificates, limits, routes, shutdown)?;
     Ok(health)
 }
 

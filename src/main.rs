@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mls_relay::app::{self, App, AppError};
+use mls_relay::app::{self, App, AppError, Beginnings};
 use mls_relay::config::{self, Config, Source};
 use mls_relay::runtime::Drained;
-use mls_relay::telemetry::{self, Metrics};
+use mls_relay::telemetry::{self, LogFilter, Metrics};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -59,32 +59,41 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(&faults, EX_USAGE),
     };
+    let log = loaded.config.log.clone();
     match cli.command.unwrap_or(Command::Serve) {
         Command::CheckConfig { .. } => {
             print!("{}", config::effective(&loaded));
             ExitCode::SUCCESS
         }
         Command::Health => health(&loaded.config),
-        Command::Migrate => start(loaded.config, |config, _| migrate(config)),
-        Command::Serve => start(loaded.config, serve),
+        Command::Migrate => start(&log, |_, _| migrate(loaded.config)),
+        Command::Serve => start(&log, |logs, metrics| {
+            serve(Beginnings {
+                loaded,
+                file: cli.config,
+                logs,
+                metrics,
+            })
+        }),
     }
 }
 
 /// Sets up what every command that does something needs, then does it.
-fn start<F>(config: Config, command: impl FnOnce(Config, Metrics) -> F) -> ExitCode
+fn start<F>(log: &telemetry::Settings, command: impl FnOnce(LogFilter, Metrics) -> F) -> ExitCode
 where
     F: Future<Output = ExitCode>,
 {
-    if let Err(error) = telemetry::install_logs(&config.log) {
-        return refuse(&error, EX_USAGE);
-    }
+    let logs = match telemetry::install_logs(log) {
+        Ok(logs) => logs,
+        Err(error) => return refuse(&error, EX_USAGE),
+    };
     telemetry::install_panic_hook();
     let metrics = match Metrics::install() {
         Ok(metrics) => metrics,
         Err(error) => return refuse(&error, EX_UNAVAILABLE),
     };
     match Runtime::new() {
-        Ok(runtime) => runtime.block_on(command(config, metrics)),
+        Ok(runtime) => runtime.block_on(command(logs, metrics)),
         Err(error) => refuse(&error, EX_UNAVAILABLE),
     }
 }
@@ -105,62 +114,73 @@ async fn migrate(config: Config) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, metrics: Metrics) -> ExitCode {
+async fn serve(beginnings: Beginnings) -> ExitCode {
     // Before anything starts, so that no signal finds us half-built and deaf.
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return refuse(&error, EX_UNAVAILABLE),
     };
     let app = tokio::select! {
-        started = start_and_be_ready(config, metrics) => match started {
+        started = start_and_be_ready(beginnings) => match started {
             Ok(app) => app,
             Err(error) => return refuse(&error, EX_UNAVAILABLE),
         },
         // Postgres, if it is up already, follows us by itself.
-        _ = signals.next() => return ExitCode::SUCCESS,
+        () = signals.stop() => return ExitCode::SUCCESS,
     };
     if io::stdout().is_terminal() {
         println!("{}", app.opening.screen());
     }
     println!("{}", app.opening.ready_line());
 
-    // TERM drains. INT, from a terminal, does not wait for anyone; nor does a second TERM.
-    let grace = match signals.next().await {
-        Stop::Drain => app.grace(),
-        Stop::Now => std::time::Duration::ZERO,
-    };
+    // HUP reloads. TERM drains. INT, from a terminal, does not wait for anyone; nor does
+    // a second TERM.
+    loop {
+        match signals.next().await {
+            Asked::Reload => app.reload(),
+            Asked::Drain => break,
+            Asked::Stop => {
+                // Nobody was promised a grace.
+                app.stop().await;
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
     tokio::select! {
-        drained = app.drain(grace) => match drained {
+        drained = app.leave() => match drained {
             Drained::Complete => ExitCode::SUCCESS,
-            // Nobody was promised a grace.
-            Drained::GraceElapsed { .. } if grace.is_zero() => ExitCode::SUCCESS,
             Drained::GraceElapsed { left } => {
                 tracing::warn!(left, "the grace was too short for some");
                 ExitCode::FAILURE
             }
         },
-        _ = signals.next() => {
+        () = signals.stop() => {
             tracing::warn!("told to stop twice; stopping at once");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn start_and_be_ready(config: Config, metrics: Metrics) -> Result<App, AppError> {
-    let app = App::start(config, metrics).await?;
+async fn start_and_be_ready(beginnings: Beginnings) -> Result<App, AppError> {
+    let app = App::start(beginnings).await?;
     app.ready().await;
     Ok(app)
 }
 
 /// What the outside asks of the process.
-enum Stop {
+enum Asked {
     Drain,
-    Now,
+    Reload,
+    Stop,
 }
 
 struct Signals {
     term: Signal,
     int: Signal,
+    /// Without a handler it would end the process.
+    hangup: Signal,
+    /// Whether a terminal was there at the start.
+    had_terminal: bool,
 }
 
 impl Signals {
@@ -168,14 +188,26 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            had_terminal: io::stdin().is_terminal(),
         })
     }
 
-    async fn next(&mut self) -> Stop {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.term.recv() => Stop::Drain,
-            _ = self.int.recv() => Stop::Now,
+            _ = self.term.recv() => Asked::Drain,
+            _ = self.int.recv() => Asked::Stop,
+            // Sent by an operator, or by the system because the terminal has closed.
+            _ = self.hangup.recv() => match self.had_terminal && !io::stdin().is_terminal() {
+                true => Asked::Stop,
+                false => Asked::Reload,
+            },
         }
+    }
+
+    /// The next that asks to end.
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
     }
 }
 

@@ -4,18 +4,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "support/front.rs"]
+mod front;
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/relay.rs"]
 mod relay;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use front::{Front, free_address};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
@@ -46,6 +47,7 @@ async fn nginx_passes_the_true_client_and_subscriptions() {
     let relay = stage.behind_plain_http();
     let nginx = stage.nginx(&relay);
     stage.the_true_client_is_limited(nginx.address).await;
+    stage.a_call_and_a_large_body_pass(nginx.address).await;
     stage.a_quiet_subscription_stays_open(nginx.address).await;
     stage.direct_access_counts_by_socket(&relay).await;
 }
@@ -56,6 +58,7 @@ async fn caddy_passes_the_true_client_and_subscriptions() {
     let relay = stage.behind_plain_http();
     let caddy = stage.caddy(&relay);
     stage.the_true_client_is_limited(caddy.address).await;
+    stage.a_call_and_a_large_body_pass(caddy.address).await;
     stage.a_quiet_subscription_stays_open(caddy.address).await;
 }
 
@@ -65,6 +68,7 @@ async fn haproxy_passes_the_true_client_by_its_proxy_header() {
     let relay = stage.home.clone().with("PROXY_PROTOCOL", "true").start();
     let haproxy = stage.haproxy(&relay);
     stage.the_true_client_is_limited(haproxy.address).await;
+    stage.a_call_and_a_large_body_pass(haproxy.address).await;
     stage.a_quiet_subscription_stays_open(haproxy.address).await;
     let refused = stage.connect(relay.public, client(9)).await;
     assert!(
@@ -78,19 +82,6 @@ struct Stage {
     directory: Directory,
     home: Home,
     plain: SocketAddr,
-}
-
-/// A proxy; ends with the test.
-struct Front {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Stage {
@@ -231,6 +222,51 @@ impl Stage {
         statuses
     }
 
+    /// A call is answered, and a body of the size of the largest message is read by the
+    /// relay and not refused on its way.
+    async fn a_call_and_a_large_body_pass(&self, front: SocketAddr) {
+        let account = Account::generate(Curve::P256).unwrap();
+        self.directory.publish(&account);
+        let stream = self.connect(front, client(6)).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        for (method, call, body, status, says) in [
+            (
+                "GET",
+                "getConvos",
+                Bytes::new(),
+                StatusCode::OK,
+                "conversations",
+            ),
+            (
+                "POST",
+                "sendMessage",
+                Bytes::from(vec![b' '; 13 << 20]),
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+            ),
+        ] {
+            let nsid = format!("blue.catbird.mls.{call}");
+            let token = account
+                .service_token(SERVICE_DID, &nsid, Duration::from_secs(60))
+                .unwrap();
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("/xrpc/{nsid}"))
+                .header("host", "localhost")
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", "application/json")
+                .body(Full::new(body))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            let is = response.status();
+            let text = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            assert_eq!(is, status, "{call}: {text}");
+            assert!(text.contains(says), "{call}: {text}");
+        }
+    }
+
     /// A subscription upgrades through the proxy, and pings keep it open.
     async fn a_quiet_subscription_stays_open(&self, front: SocketAddr) {
         let account = Account::generate(Curve::P256).unwrap();
@@ -288,44 +324,9 @@ impl Stage {
     }
 }
 
-impl Front {
-    /// Starts a proxy and waits until it listens.
-    fn start(home: &Path, program: &str, arguments: &[&str], address: SocketAddr) -> Self {
-        let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
-            .map(|dir| Path::new(dir).join(program))
-            .into_iter()
-            .find(|path| path.exists());
-        let found =
-            found.unwrap_or_else(|| panic!("{program} is missing: `make test` installs it"));
-        let child = Command::new(found)
-            .args(arguments)
-            .env("HOME", home)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut front = Self { child, address };
-        let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(address).is_err() {
-            let ended = front.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{program} ended: {ended:?}");
-            assert!(Instant::now() < deadline, "{program} does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        front
-    }
-}
-
 /// One of many clients on this machine.
 fn client(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, number)
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
 }
 
 fn certificate(relay: &Relay) -> (String, String) {

@@ -6,7 +6,9 @@
 #[path = "support/relay.rs"]
 mod relay;
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use hyper::StatusCode;
 use relay::{Home, Relay, eventually, is_alive};
@@ -30,6 +32,42 @@ async fn ctrl_c_stops_both_too() {
     relay.signal(Signal::INT);
     assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
     assert_eq!(relay.home().postgres(), None);
+}
+
+#[tokio::test]
+async fn a_relay_whose_terminal_closes_ends_and_does_not_take_it_for_a_wish_to_reload() {
+    let home = Home::new();
+    let relay = home.command(&["serve"]);
+    let program = relay.get_program().to_str().unwrap();
+    // A terminal of its own, which closes when `script` dies.
+    let mut terminal = Command::new("script")
+        .args([
+            "--quiet",
+            "--command",
+            &format!("{program} serve"),
+            "/dev/null",
+        ])
+        .current_dir(home.path())
+        .env_clear()
+        .envs(
+            relay
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(terminal.stdout.take().unwrap());
+    let mut lines = said.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("mls-relay is ready")));
+    let postgres = home.postgres().unwrap();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    eventually("the relay's Postgres ends", || async {
+        !is_alive(postgres)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -142,17 +180,100 @@ fn migrate_prepares_the_database_and_ends() {
     }
 }
 
+#[tokio::test]
+async fn health_tells_each_cause_and_the_lag_of_notifications() {
+    let relay = Relay::start();
+    let report = async || -> serde_json::Value {
+        serde_json::from_str(&relay.ask_admin("/health").await.1).unwrap()
+    };
+    eventually("notifications come", || async {
+        let report = report().await;
+        let checks = report["checks"].as_object().unwrap();
+        checks.values().all(|check| check["ok"] == true)
+            && checks["events"]["lagMs"].is_u64()
+            && checks["events"].get("cause").is_none()
+            && checks["pool"]["open"].as_u64().is_some_and(|open| open > 0)
+            && checks["schema"]["version"]
+                .as_u64()
+                .is_some_and(|version| version > 0)
+    })
+    .await;
+    let report = report().await;
+    let checks = report["checks"].as_object().unwrap();
+    for name in [
+        "config",
+        "database",
+        "drain",
+        "events",
+        "pool",
+        "retention",
+        "schema",
+    ] {
+        assert!(checks.contains_key(name), "{name} is not in {report}");
+    }
+    // A start is no outage: the first canary waits for the listener.
+    assert!(
+        !relay.log().contains("transaction pooler"),
+        "{}",
+        relay.log()
+    );
+    let (_, metrics) = relay.ask_admin("/metrics").await;
+    assert!(
+        !metrics.contains("relay_events_canaries_late_total"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_schema_keeps_a_start_out_of_service_and_leaves_alone_what_runs() {
+    let home = Home::new();
+    let mut running = home.start();
+    let newest = schema_version(&home).await;
+    let client = database(&home).await;
+    let sql = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, 'newer')";
+    client.execute(sql, &[&(newest + 1)]).await.unwrap();
+    // As during a rolling deploy: the version before serves on, and says what it sees.
+    eventually("it notices", || async {
+        running
+            .ask_admin("/health")
+            .await
+            .1
+            .contains("finish the upgrade")
+    })
+    .await;
+    assert_eq!(running.ask_admin("/health/ready").await.0, StatusCode::OK);
+    drop(client);
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code(), Some(0));
+
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused.said.contains("is newer than this release"),
+        "{}",
+        refused.said
+    );
+}
+
 /// The newest migration that the database knows.
 async fn schema_version(home: &Home) -> i32 {
+    let row = database(home)
+        .await
+        .query_one("SELECT max(version) FROM schema_migrations", &[])
+        .await
+        .unwrap();
+    row.get(0)
+}
+
+/// A connection to the private Postgres.
+async fn database(home: &Home) -> tokio_postgres::Client {
     let host = home.path().join(".relay/postgres/run");
     let url = format!("host={} user=relay dbname=relay", host.display());
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
         .await
         .unwrap();
     tokio::spawn(connection);
-    let row = client
-        .query_one("SELECT max(version) FROM schema_migrations", &[])
-        .await
-        .unwrap();
-    row.get(0)
+    client
 }

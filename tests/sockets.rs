@@ -63,7 +63,11 @@ impl Door {
         let store = world.store.clone();
         let auth = Authenticator::start(Live::new(settings), store.clone(), shutdown.clone());
         let sessions = Sessions::new(
-            Hub::start(Arc::new(store), events::Settings::default(), &shutdown),
+            Hub::start(
+                Arc::new(store),
+                Live::new(events::Settings::default()),
+                &shutdown,
+            ),
             auth.await.unwrap(),
             Limits::new(Live::new(limits::Settings::default()), Clock::system()),
             Live::new(session::Settings::default()),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use database::Database;
 use mls_relay::events::{self, Hearing, Hub, News, Subscriber};
-use mls_relay::runtime::Shutdown;
+use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{
     AppendError, ChangeOutcome, DatabaseUrl, Joining, NewConversation, NewMessage, Settings, Store,
 };
@@ -38,7 +38,7 @@ async fn node(database: &Database) -> Node {
     let store = Store::open(settings, &shutdown).await.unwrap();
     let journal = Arc::new(store.clone());
     Node {
-        hub: Hub::start(journal, events::Settings::default(), &shutdown),
+        hub: Hub::start(journal, Live::new(events::Settings::default()), &shutdown),
         store,
         _shutdown: shutdown,
     }

@@ -50,6 +50,12 @@ pub struct EventBody {
     pub epoch: Option<u64>,
     /// Of the commit that led to this epoch.
     pub receipt: Option<Receipt>,
+    /// Which `#info` this is.
+    pub name: Option<String>,
+    /// How long to stay away, in milliseconds.
+    pub reconnect_after_ms: Option<u64>,
+    /// Opens the next stream.
+    pub resume_ticket: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -82,6 +88,11 @@ impl Event {
 
     pub fn is_message(&self) -> bool {
         self.name == "#messageEvent"
+    }
+
+    /// The relay goes away: the stream ends after this, to be resumed elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.name == "#info" && self.body.name.as_deref() == Some("Draining")
     }
 
     /// The end of the replay: what comes next is live.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{AUTHORIZATION, HOST, SEC_WEBSOCKET_PROTOCOL};
+use hyper::http::request;
 use hyper::{Request, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -83,7 +84,29 @@ impl Subscription {
         account: &Account,
         subscribe: Subscribe,
     ) -> Result<Self, SubscriptionError> {
-        let request = request(relay, account, &subscribe)?;
+        let call = format!("{NAMESPACE}.subscribeConvoEvents");
+        let token = account.service_token(relay.service_did(), &call, TOKEN_LIFE)?;
+        let request = request(relay, &subscribe, None)?
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(())?;
+        Self::upgrade(relay, request, subscribe).await
+    }
+
+    /// Connects and upgrades with a ticket, and with nothing else.
+    pub async fn resume(
+        relay: &Arc<Relay>,
+        ticket: &str,
+        subscribe: Subscribe,
+    ) -> Result<Self, SubscriptionError> {
+        let request = request(relay, &subscribe, Some(ticket))?.body(())?;
+        Self::upgrade(relay, request, subscribe).await
+    }
+
+    async fn upgrade(
+        relay: &Arc<Relay>,
+        request: Request<()>,
+        subscribe: Subscribe,
+    ) -> Result<Self, SubscriptionError> {
         let stream = relay.connect(&[b"http/1.1"]).await?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -147,13 +170,15 @@ impl Subscription {
 
 fn request(
     relay: &Relay,
-    account: &Account,
     subscribe: &Subscribe,
-) -> Result<Request<()>, SubscriptionError> {
-    let call = format!("{NAMESPACE}.subscribeConvoEvents");
-    let token = account.service_token(relay.service_did(), &call, TOKEN_LIFE)?;
-    let mut path = format!("/xrpc/{call}?");
-    for (name, value) in [("cursor", &subscribe.cursor), ("convoId", &subscribe.convo)] {
+    ticket: Option<&str>,
+) -> Result<request::Builder, SubscriptionError> {
+    let mut path = format!("/xrpc/{NAMESPACE}.subscribeConvoEvents?");
+    for (name, value) in [
+        ("cursor", subscribe.cursor.as_deref()),
+        ("convoId", subscribe.convo.as_deref()),
+        ("ticket", ticket),
+    ] {
         if let Some(value) = value {
             path.push_str(&format!("{name}={}&", percent_encode(value)));
         }
@@ -166,14 +191,9 @@ fn request(
         .header("Connection", "Upgrade")
         .header("Upgrade", "websocket")
         .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", generate_key())
-        .header(AUTHORIZATION, format!("Bearer {token}"))
-        .body(())?;
+        .header("Sec-WebSocket-Key", generate_key());
     if subscribe.framing == Framing::Json {
-        let protocol = HeaderValue::from_static(JSON_SUBPROTOCOL);
-        request
-            .headers_mut()
-            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        request = request.header(SEC_WEBSOCKET_PROTOCOL, JSON_SUBPROTOCOL);
     }
     Ok(request)
 }

@@ -2,39 +2,75 @@
 //! housekeeping.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
+use super::probes::Pool;
 use crate::runtime::Shutdown;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
-/// Whether the database answered when last asked, so that health probes need not ask.
+/// What the database said when last asked, so that health probes need not ask.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse(Arc<AtomicBool>);
+pub(super) struct Pulse(Arc<Mutex<Beat>>);
+
+#[derive(Clone, Debug, Default)]
+struct Beat {
+    failure: Option<StoreError>,
+    pool: Pool,
+    /// The schema's version, and the newest that we know.
+    schema: (i32, i32),
+}
 
 impl Pulse {
-    pub(super) fn is_well(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Why the database cannot be used, if it cannot.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.0.lock().failure.as_ref().map(ToString::to_string)
+    }
+
+    pub(super) fn pool(&self) -> Pool {
+        self.0.lock().pool
+    }
+
+    pub(super) fn schema(&self) -> (i32, i32) {
+        self.0.lock().schema
+    }
+
+    async fn take(&self, store: &Store) {
+        let answer = timeout(PULSE_TIMEOUT, store.schema_versions()).await;
+        let answer = answer.unwrap_or(Err(StoreError::Timeout));
+        let usage = store.pool_usage();
+        metrics::gauge!("relay_store_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
+        metrics::gauge!("relay_store_connections").set(f64::from(usage.open));
+        metrics::gauge!("relay_store_connections_idle").set(f64::from(usage.idle));
+        let mut beat = self.0.lock();
+        if answer.is_ok() == beat.failure.is_some() {
+            let is_well = answer.is_ok();
+            tracing::warn!(is_well, "the database's health has changed");
+        }
+        beat.pool = Pool {
+            is_short: usage.given_up > beat.pool.usage.given_up,
+            usage,
+        };
+        match answer {
+            Ok(schema) => {
+                beat.failure = None;
+                beat.schema = schema;
+            }
+            Err(error) => beat.failure = Some(error),
+        }
     }
 }
 
 /// Begins to ask the database whether it is there. It was a moment ago.
 pub(super) fn watch(store: Store, shutdown: &Shutdown) -> Pulse {
-    let pulse = Pulse(Arc::new(AtomicBool::new(true)));
+    let pulse = Pulse(Arc::default());
     let beating = pulse.clone();
     every(PULSE_EVERY, shutdown, move || {
         let (store, pulse) = (store.clone(), beating.clone());
-        async move {
-            let answer = timeout(PULSE_TIMEOUT, store.ping()).await;
-            let is_well = matches!(answer, Ok(Ok(())));
-            if pulse.0.swap(is_well, Ordering::Relaxed) != is_well {
-                tracing::warn!(is_well, "the database's health has changed");
-            }
-            metrics::gauge!("relay_store_up").set(if is_well { 1.0 } else { 0.0 });
-        }
+        async move { pulse.take(&store).await }
     });
     pulse
 }

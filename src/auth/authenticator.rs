@@ -2,17 +2,17 @@
 //! possible, then prove it, then use up its nonce.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use http::HeaderMap;
 use metrics::{Counter, counter};
 
 use super::claims::{Claims, Expected};
-use super::freshness::Lifetimes;
-use super::key_cache::{KeyCache, KeyCacheLimits};
+use super::key_cache::KeyCache;
 use super::nonces::{Ledger, NonceKey, Nonces};
 use super::refresh_budget::RefreshBudget;
-use super::resolver::{Resolver, ResolverLimits};
+use super::resolver::Resolver;
 use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
 use super::verified::{TokenHash, Verified, VerifiedTokens};
@@ -75,7 +75,7 @@ impl Authenticator {
         let now = settings.snapshot();
         let service = Did::parse(&now.service_did)?;
         let inner = Inner {
-            keys: key_cache(&now, shutdown)?,
+            keys: key_cache(&settings, shutdown)?,
             nonces: Nonces::new(ledger, now.nonces_max),
             verified: VerifiedTokens::new(now.verified_max),
             tickets: TicketOffice::new(service, secret),
@@ -119,9 +119,29 @@ impl Authenticator {
         caller: &Caller,
         convo: Option<&ConvoId>,
     ) -> Result<Ticket, AuthError> {
+        self.issue(caller, convo, self.0.settings.load().ticket_ttl)
+    }
+
+    /// A ticket for a caller that a drain sends away from a stream of all its
+    /// conversations or of one: good until a ticket's time after it should be back.
+    pub fn issue_resume_ticket(
+        &self,
+        caller: &Caller,
+        convo: Option<&ConvoId>,
+        reconnect_after: Duration,
+    ) -> Result<Ticket, AuthError> {
+        let ttl = self.0.settings.load().ticket_ttl + reconnect_after;
+        self.issue(caller, convo, ttl)
+    }
+
+    fn issue(
+        &self,
+        caller: &Caller,
+        convo: Option<&ConvoId>,
+        ttl: Duration,
+    ) -> Result<Ticket, AuthError> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let nonce = Jti::parse(&nonce).map_err(|_| AuthError::Signing)?;
-        let ttl = self.0.settings.load().ticket_ttl;
         let now = Utc::now();
         let times = (now.timestamp(), (now + ttl).timestamp());
         self.0.tickets.issue(caller, convo, nonce, times)
@@ -229,31 +249,17 @@ impl Authenticator {
     }
 }
 
-fn key_cache(settings: &Settings, shutdown: Shutdown) -> Result<KeyCache, StartError> {
-    let plc = Endpoint::parse(&settings.plc_url)?;
-    let fetcher = Fetcher::new(settings.document_len_max)?;
-    let resolver_limits = ResolverLimits {
-        timeout: settings.resolve_timeout,
-        plc_at_once_max: settings.plc_lookups_max,
-        web_at_once_max: settings.web_lookups_max,
-    };
-    let limits = KeyCacheLimits {
-        entries_max: settings.keys_max,
-        flights_max: settings.lookups_max,
-        lifetimes: Lifetimes {
-            fresh_for: settings.key_fresh_for,
-            stale_for: settings.key_stale_for,
-            absent_for: settings.key_absent_for,
-            pause: settings.lookup_pause,
-        },
-    };
+fn key_cache(settings: &Live<Settings>, shutdown: Shutdown) -> Result<KeyCache, StartError> {
+    let now = settings.snapshot();
+    let plc = Endpoint::parse(&now.plc_url)?;
+    let fetcher = Fetcher::new(now.document_len_max)?;
     let budget = RefreshBudget::new(
-        settings.refresh_every,
-        settings.refreshes_per_network,
+        now.refresh_every,
+        now.refreshes_per_network,
         REFRESHES_TRACKED_MAX,
     );
-    let resolver = Resolver::new(fetcher, plc, resolver_limits);
-    Ok(KeyCache::new(resolver, limits, budget, shutdown))
+    let resolver = Resolver::new(fetcher, plc, settings.clone());
+    Ok(KeyCache::new(resolver, settings.clone(), budget, shutdown))
 }
 
 fn outcome_counter(credential: &'static str, outcome: &'static str) -> Counter {

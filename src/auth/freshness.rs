@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Settings;
+
 /// What a lookup ended in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lookup {
@@ -34,6 +36,15 @@ pub(crate) struct Lifetimes {
 }
 
 impl Lifetimes {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            fresh_for: settings.key_fresh_for,
+            stale_for: settings.key_stale_for,
+            absent_for: settings.key_absent_for,
+            pause: settings.lookup_pause,
+        }
+    }
+
     /// The standing of a lookup that ended `age` ago, when the last attempt to
     /// repeat it ended `tried` ago.
     pub(crate) fn standing(&self, lookup: Lookup, age: Duration, tried: Duration) -> Standing {

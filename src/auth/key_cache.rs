@@ -11,25 +11,17 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ResolveError;
 use super::did_location::DidLocation;
 use super::freshness::{Lifetimes, Lookup, Standing};
 use super::refresh_budget::RefreshBudget;
 use super::resolver::Resolver;
 use super::signature::PublicKey;
-use crate::runtime::Shutdown;
+use super::{ResolveError, Settings};
+use crate::runtime::{Live, Shutdown};
 use crate::types::Did;
 
 type Outcome = Result<Arc<PublicKey>, ResolveError>;
 type Flight = watch::Receiver<Option<Outcome>>;
-
-/// The bounds of [`KeyCache`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyCacheLimits {
-    pub(crate) entries_max: usize,
-    pub(crate) flights_max: usize,
-    pub(crate) lifetimes: Lifetimes,
-}
 
 /// Cheap to clone; all clones are one cache.
 #[derive(Clone)]
@@ -37,7 +29,7 @@ pub(crate) struct KeyCache(Arc<Inner>);
 
 struct Inner {
     resolver: Resolver,
-    limits: KeyCacheLimits,
+    settings: Live<Settings>,
     entries: Cache<Did, Entry>,
     /// The lookups under way. Held for moments only, never across an await.
     flights: Mutex<HashMap<Did, Flight>>,
@@ -55,14 +47,15 @@ struct Entry {
 impl KeyCache {
     pub(crate) fn new(
         resolver: Resolver,
-        limits: KeyCacheLimits,
+        settings: Live<Settings>,
         budget: RefreshBudget,
         shutdown: Shutdown,
     ) -> Self {
+        let entries_max = settings.load().keys_max;
         Self(Arc::new(Inner {
             resolver,
-            limits,
-            entries: Cache::new(limits.entries_max),
+            settings,
+            entries: Cache::new(entries_max),
             flights: Mutex::new(HashMap::new()),
             budget: Mutex::new(budget),
             shutdown,
@@ -141,7 +134,7 @@ impl KeyCache {
             Err(_) => Lookup::Failed,
         };
         let (age, tried) = (entry.found_at.elapsed(), entry.tried_at.elapsed());
-        self.0.limits.lifetimes.standing(lookup, age, tried)
+        Lifetimes::of(&self.0.settings.load()).standing(lookup, age, tried)
     }
 
     /// Joins the lookup of this DID that is under way, or starts one.
@@ -156,7 +149,7 @@ impl KeyCache {
         {
             return Ok(Boarded::Arrived(outcome));
         }
-        if flights.len() >= self.0.limits.flights_max {
+        if flights.len() >= self.0.settings.load().lookups_max {
             return Err(ResolveError::Busy);
         }
         let (sender, receiver) = watch::channel(None);

@@ -2,42 +2,34 @@
 //! many lookups run at once, so that slow `did:web` hosts, which anyone can
 //! set up, take nothing from the accounts of the PLC directory.
 
-use std::time::Duration;
-
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::ResolveError;
 use super::did_document::signing_key;
 use super::did_location::DidLocation;
 use super::signature::PublicKey;
+use super::{ResolveError, Settings};
 use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Page, Reach};
+use crate::runtime::Live;
 use crate::types::Did;
-
-/// The bounds of [`Resolver`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ResolverLimits {
-    pub(crate) timeout: Duration,
-    pub(crate) plc_at_once_max: usize,
-    pub(crate) web_at_once_max: usize,
-}
 
 pub(crate) struct Resolver {
     fetcher: Fetcher,
     plc: Endpoint,
-    limits: ResolverLimits,
+    settings: Live<Settings>,
     plc_permits: Semaphore,
     web_permits: Semaphore,
 }
 
 impl Resolver {
-    pub(crate) fn new(fetcher: Fetcher, plc: Endpoint, limits: ResolverLimits) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, plc: Endpoint, settings: Live<Settings>) -> Self {
+        let now = settings.snapshot();
         Self {
             fetcher,
             plc,
-            limits,
-            plc_permits: Semaphore::new(limits.plc_at_once_max),
-            web_permits: Semaphore::new(limits.web_at_once_max),
+            settings,
+            plc_permits: Semaphore::new(now.plc_lookups_max),
+            web_permits: Semaphore::new(now.web_lookups_max),
         }
     }
 
@@ -49,11 +41,12 @@ impl Resolver {
             DidLocation::Plc => &self.plc_permits,
             DidLocation::Web { .. } => &self.web_permits,
         };
-        let turn = timeout(self.limits.timeout, permits.acquire()).await;
+        let patience = self.settings.load().resolve_timeout;
+        let turn = timeout(patience, permits.acquire()).await;
         let Ok(Ok(_permit)) = turn else {
             return Err(ResolveError::Busy);
         };
-        let fetched = timeout(self.limits.timeout, self.fetch(did, &location))
+        let fetched = timeout(patience, self.fetch(did, &location))
             .await
             .map_err(|_| ResolveError::TimedOut)?;
         match fetched {

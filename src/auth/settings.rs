@@ -36,7 +36,7 @@ pub struct Settings {
     /// How long a subscription ticket is good for.
     pub ticket_ttl: Duration,
 
-    /// At start. How long one lookup of a DID document may take, and how long it
+    /// How long one lookup of a DID document may take, and how long it
     /// may wait for its turn.
     pub resolve_timeout: Duration,
     /// At start. The longest DID document that is read, in bytes.
@@ -45,18 +45,18 @@ pub struct Settings {
     pub plc_lookups_max: usize,
     /// At start. Lookups of `did:web` documents at once.
     pub web_lookups_max: usize,
-    /// At start. Lookups running or waiting; past it, callers are told to wait.
+    /// Lookups running or waiting; past it, callers are told to wait.
     pub lookups_max: usize,
 
     /// At start. Accounts whose keys are remembered, at about 1 KiB each.
     pub keys_max: usize,
-    /// At start. How long a key is used without a thought.
+    /// How long a key is used without a thought.
     pub key_fresh_for: Duration,
-    /// At start. How long a key is used while it is looked up anew.
+    /// How long a key is used while it is looked up anew.
     pub key_stale_for: Duration,
-    /// At start. How long "no such account" is remembered.
+    /// How long "no such account" is remembered.
     pub key_absent_for: Duration,
-    /// At start. How long after a failed lookup no other is tried for the DID.
+    /// How long after a failed lookup no other is tried for the DID.
     pub lookup_pause: Duration,
     /// At start. After a wrong signature the key is looked up anew, at most this
     /// often for one account.

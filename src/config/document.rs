@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use toml::Value;
 
-use super::key::{Effect, Key};
+use super::key::Key;
 use super::keys;
 use super::print::wrapped;
 
@@ -20,7 +20,7 @@ pub fn env_template() -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# === {table} ===\n");
         }
-        let takes = format!("Takes {}.{}", key.allowed(), restart(key));
+        let takes = format!("Takes {}.{}", key.allowed(), key.effect.note());
         for line in [key.doc, &takes].iter().flat_map(|t| wrapped(t, COLUMNS)) {
             let _ = writeln!(text, "# {line}");
         }
@@ -40,7 +40,8 @@ pub fn settings_markdown() -> String {
         if table != key.table() {
             table = key.table();
             let _ = writeln!(text, "\n### `[{table}]`\n");
-            text.push_str("| key and variable | default | what it does |\n|---|---|---|\n");
+            text.push_str("| key and variable | default | a change applies | what it does |\n");
+            text.push_str("|---|---|---|---|\n");
         }
         let default = match env_default(key) {
             Some(value) if !value.is_empty() => format!("`{value}`"),
@@ -48,22 +49,15 @@ pub fn settings_markdown() -> String {
         };
         let _ = writeln!(
             text,
-            "| `{}`<br>`{}` | {default} | {} Takes {}.{} |",
+            "| `{}`<br>`{}` | {default} | {} | {} Takes {}. |",
             key.leaf(),
             key.env,
+            key.effect.label(),
             cell(key.doc),
             cell(&key.allowed()),
-            restart(key),
         );
     }
     text.trim_start().to_owned()
-}
-
-fn restart(key: &Key) -> &'static str {
-    match key.effect {
-        Effect::Live => "",
-        Effect::Restart => " A change needs a restart.",
-    }
 }
 
 /// The default as the environment has it: no quotes, lists with commas.
@@ -111,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_has_one_row_of_three_cells() {
+    fn each_key_has_one_row_of_four_cells() {
         let markdown = settings_markdown();
         for key in keys() {
             let rows: Vec<_> = markdown
@@ -122,7 +116,7 @@ mod tests {
                 panic!("{key:?} has {} rows", rows.len());
             };
             let bars = row.matches('|').count() - row.matches("\\|").count();
-            assert_eq!(bars, 4, "{row}");
+            assert_eq!(bars, 5, "{row}");
         }
     }
 }

@@ -20,10 +20,33 @@ pub struct Key {
 /// When a changed value takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// At the next reload.
+    /// With the reload, for everything that is open and everything to come.
     Live,
+    /// With the reload, for connections to come: those that are open have taken the
+    /// value into buffers or into the kernel.
+    NewConnections,
     /// At the next start.
     Restart,
+}
+
+impl Effect {
+    /// The end of a paragraph about a key; nothing for what applies at once.
+    pub(super) fn note(self) -> &'static str {
+        match self {
+            Self::Live => "",
+            Self::NewConnections => " A change is for new connections.",
+            Self::Restart => " A change needs a restart.",
+        }
+    }
+
+    /// The same as a cell of a table.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Live => "at once",
+            Self::NewConnections => "new connections",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 impl Key {
@@ -48,6 +71,11 @@ impl Key {
     pub fn value(&self, config: &Config) -> Option<String> {
         // Settings reach their field through one `&mut` accessor, for reading too.
         self.setting.show(&mut config.clone())
+    }
+
+    /// Whether it has the same value in both: secrets too, which are shown alike.
+    pub fn is_same(&self, one: &Config, other: &Config) -> bool {
+        self.setting.is_same(&mut one.clone(), &mut other.clone())
     }
 
     /// Its value when nobody sets it.

@@ -10,11 +10,13 @@
 //! A derived reader stops at the first fault, knows no ranges, no environment and no
 //! documentation, and each of those would need a second list to drift from the first.
 
+mod change;
 mod document;
 mod fault;
 mod file;
 mod key;
 mod keys;
+mod kinds;
 mod print;
 mod read;
 mod redact;
@@ -23,6 +25,7 @@ mod rules_setting;
 mod setting;
 mod source;
 
+pub use change::Change;
 pub use document::{env_template, settings_markdown};
 pub use fault::{Fault, Faults, Place};
 pub use key::{Effect, Key};
@@ -66,16 +69,19 @@ pub struct Database {
 }
 
 /// The process as a whole.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Process {
     /// How long a stop waits for calls and sockets to end.
     pub drain_grace: Duration,
+    /// How long before that it says that it is not ready, and takes new work still.
+    pub drain_notice: Duration,
 }
 
 impl Default for Process {
     fn default() -> Self {
         Self {
             drain_grace: Duration::from_secs(25),
+            drain_notice: Duration::ZERO,
         }
     }
 }

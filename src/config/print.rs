@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::fault::Place;
-use super::key::{Effect, Key};
+use super::key::Key;
 use super::{Loaded, keys};
 
 /// The configuration in force, as TOML, each line with where it came from. Secrets
@@ -37,10 +37,7 @@ pub fn template() -> String {
         for line in wrapped(key.doc, COMMENT_COLUMNS) {
             let _ = writeln!(text, "# {line}");
         }
-        let effect = match key.effect {
-            Effect::Live => "",
-            Effect::Restart => " A change needs a restart.",
-        };
+        let effect = key.effect.note();
         let takes = format!("Takes {}. Environment: {}.{effect}", key.allowed(), key.env);
         for line in wrapped(&takes, COMMENT_COLUMNS) {
             let _ = writeln!(text, "# {line}");

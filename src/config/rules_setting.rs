@@ -1,24 +1,26 @@
 //! Pure. A set of limiter rules, by their names.
 
-use super::Config;
-use super::setting::{At, NotAllowed, Raw, Setting};
+use super::setting::{At, Kind, NotAllowed, Raw};
 use crate::limits::{Rule, RuleSet};
 
 /// Which of the limiter's rules are meant.
 pub(super) struct Rules(pub(super) At<RuleSet>);
 
-impl Setting for Rules {
-    fn read(&self, raw: &Raw, config: &mut Config) -> Result<(), NotAllowed> {
-        let names = raw.list()?;
-        let rules = names
-            .into_iter()
-            .map(|name| Rule::parse(name).ok_or(NotAllowed));
-        *(self.0)(config) = rules.collect::<Result<_, _>>()?;
-        Ok(())
+impl Kind for Rules {
+    type Value = RuleSet;
+
+    fn at(&self) -> At<RuleSet> {
+        self.0
     }
 
-    fn show(&self, config: &mut Config) -> Option<String> {
-        let set = *(self.0)(config);
+    fn parse(&self, raw: &Raw) -> Result<RuleSet, NotAllowed> {
+        let names = raw.list()?.into_iter();
+        names
+            .map(|name| Rule::parse(name).ok_or(NotAllowed))
+            .collect()
+    }
+
+    fn show(&self, set: &RuleSet) -> Option<String> {
         let names: Vec<_> = Rule::ALL
             .iter()
             .filter(|rule| set.contains(**rule))

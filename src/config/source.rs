@@ -22,7 +22,7 @@ impl Source {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let path = Self::path(file);
         let file = match fs::read_to_string(path) {
             Ok(text) => Some((path.to_owned(), text)),
             // Only a file that was asked for must exist.
@@ -30,6 +30,11 @@ impl Source {
             Err(error) => return Err(unreadable(path, &error)),
         };
         Ok(Self { file, environment })
+    }
+
+    /// Where the process's file is or would be: `file`, or `relay.toml`.
+    pub fn path(file: Option<&Path>) -> &Path {
+        file.unwrap_or(Path::new(DEFAULT_FILE))
     }
 }
 

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::error::EdgeError;
-use super::listeners::Entrance;
+use super::listeners::Security;
 use super::server::Server;
 use crate::runtime::Shutdown;
 
@@ -31,24 +31,18 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) async fn run(
     listener: TcpListener,
     server: Arc<Server>,
-    entrance: Entrance,
+    security: Security,
     shutdown: Shutdown,
 ) {
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
         let accepted = tokio::select! {
             biased;
-            () = shutdown.draining() => return,
+            () = shutdown.draining() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                metrics::counter!("relay_edge_connections_total").increment(1);
-                // Refused before any cryptography: closing is all it costs.
-                if let Some(permit) = server.admit(peer, entrance) {
-                    shutdown.spawn(Arc::clone(&server).serve(stream, (peer, entrance), permit));
-                }
-            }
+            Ok((stream, peer)) => take(stream, peer, &server, security, &shutdown),
             Err(error) => {
                 metrics::counter!("relay_edge_accept_errors_total").increment(1);
                 tracing::warn!(kind = ?error.kind(), code = error.raw_os_error(), "cannot accept");
@@ -59,6 +53,45 @@ pub(super) async fn run(
             }
         }
     }
+    match waiting(listener) {
+        Ok(found) => {
+            for (stream, peer) in found {
+                take(stream, peer, &server, security, &shutdown);
+            }
+        }
+        Err(error) => tracing::warn!(kind = ?error.kind(), "cannot accept the last arrivals"),
+    }
+}
+
+/// One connection goes its way, if it may.
+fn take(
+    stream: TcpStream,
+    peer: SocketAddr,
+    server: &Arc<Server>,
+    security: Security,
+    shutdown: &Shutdown,
+) {
+    metrics::counter!("relay_edge_connections_total").increment(1);
+    let entrance = server.entrance(security);
+    // Refused before any cryptography: closing is all it costs.
+    if let Some(permit) = server.admit(peer, entrance) {
+        shutdown.spawn(Arc::clone(server).serve(stream, (peer, entrance), permit));
+    }
+}
+
+/// Whom the kernel has connected on our behalf: closing the socket would reset those,
+/// and a balancer has passed their first bytes on already.
+fn waiting(listener: TcpListener) -> io::Result<Vec<(TcpStream, SocketAddr)>> {
+    // As few as possible more; Linux takes a second `listen` as the new bound.
+    let _ = rustix::net::listen(&listener, 0);
+    // Asked directly: the runtime may not have heard yet that there is somebody.
+    let listener = listener.into_std()?;
+    let mut found = Vec::new();
+    while let Ok((stream, peer)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        found.push((TcpStream::from_std(stream)?, peer));
+    }
+    Ok(found)
 }
 
 /// The peer left between its SYN and our accept; the next one may be fine.

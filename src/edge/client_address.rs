@@ -17,12 +17,12 @@ use ipnet::IpNet;
 use crate::types::ClientIp;
 
 /// Whom and what to believe about the client's address.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Trust {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trust<'a> {
     /// Networks of our own proxies.
-    pub(super) proxies: Vec<IpNet>,
+    pub(super) proxies: &'a [IpNet],
     /// The headers that they write; the first that is present decides.
-    pub(super) sources: Vec<AddressHeader>,
+    pub(super) sources: &'a [AddressHeader],
 }
 
 /// A header that names the client.
@@ -98,7 +98,7 @@ impl Origin {
     }
 }
 
-impl Trust {
+impl Trust<'_> {
     pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.proxies

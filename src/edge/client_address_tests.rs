@@ -1,5 +1,7 @@
 //! Headers as proxies and liars send them.
 
+use std::sync::LazyLock;
+
 use http::HeaderValue;
 use proptest::prelude::*;
 
@@ -12,10 +14,13 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn trust(sources: &[AddressHeader]) -> Trust {
+static PROXIES: LazyLock<[IpNet; 2]> =
+    LazyLock::new(|| ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()));
+
+fn trust(sources: &[AddressHeader]) -> Trust<'_> {
     Trust {
-        proxies: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
-        sources: sources.to_vec(),
+        proxies: &*PROXIES,
+        sources,
     }
 }
 

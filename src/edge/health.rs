@@ -4,8 +4,60 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::StatusCode;
+use serde_json::{Map, Value, json};
 
 use crate::runtime::Shutdown;
+
+/// What a look at one thing has shown. A `bool` is one without words.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Finding {
+    is_well: bool,
+    /// Why it is not well, or what an operator should know although it is.
+    cause: Option<String>,
+    figures: Vec<(&'static str, u64)>,
+}
+
+impl Finding {
+    pub fn ill(cause: impl Into<String>) -> Self {
+        Self::from(false).noting(cause)
+    }
+
+    pub fn well() -> Self {
+        Self::from(true)
+    }
+
+    /// With something that an operator should know.
+    pub fn noting(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// With a figure; its name tells the unit.
+    pub fn with(mut self, name: &'static str, figure: u64) -> Self {
+        self.figures.push((name, figure));
+        self
+    }
+
+    fn report(self) -> Value {
+        let mut report = Map::new();
+        report.insert("ok".to_owned(), self.is_well.into());
+        if let Some(cause) = self.cause {
+            report.insert("cause".to_owned(), cause.into());
+        }
+        let figures = self.figures.into_iter();
+        report.extend(figures.map(|(name, figure)| (name.to_owned(), figure.into())));
+        report.into()
+    }
+}
+
+impl From<bool> for Finding {
+    fn from(is_well: bool) -> Self {
+        Self {
+            is_well,
+            ..Self::default()
+        }
+    }
+}
 
 /// One thing that serving depends on. Looking must be cheap: anyone may ask.
 #[derive(Clone)]
@@ -13,27 +65,30 @@ pub struct Probe {
     name: &'static str,
     /// Whether we are of no use without it.
     is_vital: bool,
-    is_well: Arc<dyn Fn() -> bool + Send + Sync>,
+    look: Arc<dyn Fn() -> Finding + Send + Sync>,
 }
 
 impl Probe {
     /// Something that readiness depends on.
-    pub fn vital(name: &'static str, is_well: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub fn vital<F: Into<Finding>>(
+        name: &'static str,
+        look: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
         Self {
             name,
             is_vital: true,
-            is_well: Arc::new(is_well),
+            look: Arc::new(move || look().into()),
         }
     }
 
     /// Something that an operator should see, but that no client notices at once.
-    pub fn informative(
+    pub fn informative<F: Into<Finding>>(
         name: &'static str,
-        is_well: impl Fn() -> bool + Send + Sync + 'static,
+        look: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self {
         Self {
             is_vital: false,
-            ..Self::vital(name, is_well)
+            ..Self::vital(name, look)
         }
     }
 }
@@ -67,7 +122,7 @@ impl Health {
     /// Whether everything we need is there, and we are not on the way out.
     pub fn is_ready(&self) -> bool {
         let mut vital = self.probes.iter().filter(|probe| probe.is_vital);
-        !self.shutdown.is_draining() && vital.all(|probe| (probe.is_well)())
+        !self.shutdown.is_leaving() && vital.all(|probe| (probe.look)().is_well)
     }
 
     /// The same, as load balancers read it.
@@ -79,18 +134,27 @@ impl Health {
     }
 
     /// The same in detail, for the operator's eyes only.
-    pub(super) fn report(&self) -> serde_json::Value {
-        let checks: serde_json::Map<_, _> = self
+    pub(super) fn report(&self) -> Value {
+        let mut checks: Map<_, _> = self
             .probes
             .iter()
-            .map(|probe| (probe.name.to_owned(), (probe.is_well)().into()))
+            .map(|probe| (probe.name.to_owned(), (probe.look)().report()))
             .collect();
-        serde_json::json!({
+        checks.insert("drain".to_owned(), self.drain().report());
+        json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.is_ready(),
             "draining": self.shutdown.is_draining(),
             "checks": checks,
         })
+    }
+
+    fn drain(&self) -> Finding {
+        match (self.shutdown.is_draining(), self.shutdown.is_leaving()) {
+            (true, _) => Finding::ill("told to stop; sockets are being sent elsewhere"),
+            (false, true) => Finding::ill("told to stop; balancers have time to notice"),
+            (false, false) => Finding::well(),
+        }
     }
 }
 
@@ -114,5 +178,22 @@ mod tests {
         shutdown.drain(Duration::ZERO).await;
         assert_eq!(health.ready(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(Health::live(), StatusCode::OK);
+    }
+
+    #[test]
+    fn the_report_tells_causes_and_figures_and_what_is_not_vital_leaves_us_ready() {
+        let slow = || Finding::well().noting("by polling").with("lagMs", 7);
+        let probes = vec![
+            Probe::vital("events", slow),
+            Probe::informative("config", || Finding::ill("relay.toml:2: no")),
+        ];
+        let report = Health::new(Shutdown::default(), probes).report();
+        let expected = json!({
+            "config": {"ok": false, "cause": "relay.toml:2: no"},
+            "drain": {"ok": true},
+            "events": {"ok": true, "cause": "by polling", "lagMs": 7},
+        });
+        assert_eq!(report["checks"], expected);
+        assert_eq!(report["ready"], true);
     }
 }

@@ -1,5 +1,7 @@
 //! hyper as this edge uses it: every buffer, window and wait bounded.
 
+use std::time::Duration;
+
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
@@ -24,9 +26,9 @@ pub(super) fn http1_builder(settings: &Settings) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Its timer also runs between requests, so it is the idle bound; the first
-        // request's is ours (`Patience`).
-        .header_read_timeout(settings.idle_timeout)
+        // How long a head may take is ours to say (`Patience`), since it may change
+        // while the connection is open; hyper's own timer only stands behind it.
+        .header_read_timeout(HEADER_TIMEOUT_MAX)
         .max_headers(settings.headers_max)
         .max_header_size(settings.header_bytes_max)
         .max_buf_size(settings.header_bytes_max.max(HTTP1_BUFFER_MIN))
@@ -51,6 +53,9 @@ pub(super) fn http2_builder(settings: &Settings, shutdown: &Shutdown) -> http2::
         .keep_alive_timeout(settings.h2_ping_timeout);
     builder
 }
+
+/// The most that may be set for an idle connection.
+const HEADER_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// hyper's own least.
 const HTTP1_BUFFER_MIN: usize = 8192;

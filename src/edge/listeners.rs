@@ -20,21 +20,15 @@ pub(super) enum Security {
 }
 
 impl Entrance {
-    pub(super) fn tls(settings: &Settings) -> Self {
+    /// How a connection begins that comes now to the listener of this security.
+    pub(super) fn of(security: Security, settings: &Settings) -> Self {
+        let has_header = match security {
+            Security::Plain => settings.plain_proxy_protocol,
+            Security::Tls => settings.proxy_protocol,
+        };
         Self {
-            security: Security::Tls,
-            proxy_header: settings
-                .proxy_protocol
-                .then_some(settings.proxy_header_timeout),
-        }
-    }
-
-    pub(super) fn plain(settings: &Settings) -> Self {
-        Self {
-            security: Security::Plain,
-            proxy_header: settings
-                .plain_proxy_protocol
-                .then_some(settings.proxy_header_timeout),
+            security,
+            proxy_header: has_header.then_some(settings.proxy_header_timeout),
         }
     }
 

@@ -37,7 +37,7 @@ pub use dev_cert::{DevCertificate, ensure as ensure_dev_certificate};
 pub use did_document::DidDocument;
 pub use error::{CertError, EdgeError};
 pub use gate::Gate;
-pub use health::{Health, Probe};
+pub use health::{Finding, Health, Probe};
 pub use route::Routes;
 pub use settings::Settings;
 
@@ -47,8 +47,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::limits::Limits;
-use crate::runtime::Shutdown;
-use listeners::Entrance;
+use crate::runtime::{Live, Shutdown};
+use listeners::Security;
 use server::Server;
 
 /// The public listeners, bound but not yet accepting: the kernel queues whoever comes
@@ -58,15 +58,16 @@ pub struct Edge {
     listener: TcpListener,
     /// For proxies that end TLS themselves.
     plain: Option<TcpListener>,
-    settings: Arc<Settings>,
+    settings: Live<Settings>,
 }
 
 impl Edge {
-    pub fn bind(settings: Settings) -> Result<Self, EdgeError> {
+    pub fn bind(settings: Live<Settings>) -> Result<Self, EdgeError> {
+        let now = settings.snapshot();
         Ok(Self {
-            listener: accept::bind(settings.listen)?,
-            plain: settings.plain_listen.map(accept::bind).transpose()?,
-            settings: Arc::new(settings),
+            listener: accept::bind(now.listen)?,
+            plain: now.plain_listen.map(accept::bind).transpose()?,
+            settings,
         })
     }
 
@@ -90,26 +91,24 @@ impl Edge {
     ) -> Result<(), EdgeError> {
         let config = tls::server_config(certificates)?;
         let server = Arc::new(Server::new(
-            Arc::clone(&self.settings),
+            self.settings,
             Arc::new(config),
             limits,
             routes,
             shutdown.clone(),
         ));
-        let entrance = Entrance::tls(&self.settings);
         let server_of_plain = Arc::clone(&server);
         shutdown.spawn(accept::run(
             self.listener,
             server,
-            entrance,
+            Security::Tls,
             shutdown.clone(),
         ));
         if let Some(plain) = self.plain {
-            let entrance = Entrance::plain(&self.settings);
             shutdown.spawn(accept::run(
                 plain,
                 server_of_plain,
-                entrance,
+                Security::Plain,
                 shutdown.clone(),
             ));
         }

@@ -6,9 +6,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -16,9 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::activity::{Patience, Verdict};
-use super::client_address::Trust;
 use super::connection::{Connection, InFlight, Open, Tracked};
-use super::http::{Spawner, http1_builder, http2_builder};
+use super::http::{http1_builder, http2_builder};
 use super::listeners::{Entrance, Security};
 use super::proxy_header;
 use super::route::Routes;
@@ -26,16 +25,13 @@ use super::settings::Settings;
 use super::tls::ALPN_H2;
 use super::tls_stream::TlsStream;
 use crate::limits::{ConnectionPermit, Limits};
-use crate::runtime::{Held, Shutdown, Transport};
+use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::types::ClientIp;
 
 /// What all connections share.
 pub(super) struct Server {
-    settings: Arc<Settings>,
-    trust: Trust,
+    settings: Live<Settings>,
     tls: Arc<ServerConfig>,
-    http1: http1::Builder,
-    http2: http2::Builder<Spawner>,
     limits: Limits,
     routes: Routes,
     shutdown: Shutdown,
@@ -49,19 +45,13 @@ enum Version {
 
 impl Server {
     pub(super) fn new(
-        settings: Arc<Settings>,
+        settings: Live<Settings>,
         tls: Arc<ServerConfig>,
         limits: Limits,
         routes: Routes,
         shutdown: Shutdown,
     ) -> Self {
         Self {
-            http1: http1_builder(&settings),
-            http2: http2_builder(&settings, &shutdown),
-            trust: Trust {
-                proxies: settings.trusted_proxies.clone(),
-                sources: settings.client_address_headers.clone(),
-            },
             settings,
             tls,
             limits,
@@ -70,10 +60,19 @@ impl Server {
         }
     }
 
+    /// How a connection to the listener of this security begins now.
+    pub(super) fn entrance(&self, security: Security) -> Entrance {
+        Entrance::of(security, &self.settings.load())
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.settings.load().trust().is_proxy(address)
+    }
+
     /// Whether a stranger may stay. A trusted proxy speaks for many, so its own
     /// address is not counted.
     pub(super) fn admit(&self, peer: SocketAddr, entrance: Entrance) -> Option<ConnectionPermit> {
-        let is_proxy = self.trust.is_proxy(peer.ip());
+        let is_proxy = self.is_proxy(peer.ip());
         if entrance.is_for_proxies() && !is_proxy {
             metrics::counter!("relay_edge_strangers_refused_total").increment(1);
             return None;
@@ -129,7 +128,7 @@ impl Server {
             return Some((peer.ip(), permit));
         };
         match proxy_header::read(stream, wait).await {
-            Ok(Some(client)) if self.trust.is_proxy(client) => Some((client, permit)),
+            Ok(Some(client)) if self.is_proxy(client) => Some((client, permit)),
             Ok(Some(client)) => {
                 let identified = self
                     .limits
@@ -161,13 +160,17 @@ impl Server {
         let io = TokioIo::new(stream);
         match version {
             Version::Http2 => {
-                let http2 = self.http2.serve_connection(io, service);
-                self.run(http2, |c| c.graceful_shutdown(), &connection)
+                let http2 = http2_builder(&self.settings.load(), &self.shutdown);
+                let http2 = http2.serve_connection(io, service);
+                // A GOAWAY tells which streams are still served.
+                let linger = Duration::ZERO;
+                self.run(http2, |c| c.graceful_shutdown(), &connection, linger)
                     .await
             }
             Version::Http1 => {
-                let upgradable = self.http1.serve_connection(io, service).with_upgrades();
-                self.run(upgradable, |c| c.graceful_shutdown(), &connection)
+                let http1 = http1_builder(&self.settings.load());
+                let http1 = http1.serve_connection(io, service).with_upgrades();
+                self.run(http1, |c| c.graceful_shutdown(), &connection, LINGER)
                     .await;
             }
         }
@@ -178,7 +181,8 @@ impl Server {
         let _ = stream.set_nodelay(true);
         #[cfg(target_os = "linux")]
         {
-            let stall = u32::try_from(self.settings.stall_timeout.as_millis()).unwrap_or(u32::MAX);
+            let stall = self.settings.load().stall_timeout.as_millis();
+            let stall = u32::try_from(stall).unwrap_or(u32::MAX);
             let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stall);
         }
     }
@@ -186,9 +190,10 @@ impl Server {
     /// TLS under a deadline.
     async fn handshake(&self, stream: TcpStream) -> Option<TlsStream> {
         let _permit = self.limits.admit_handshake().ok()?;
+        let patience = self.settings.load().handshake_timeout;
         let accept = TlsStream::accept(Arc::clone(&self.tls), stream);
         let began = Instant::now();
-        let outcome = match timeout(self.settings.handshake_timeout, accept).await {
+        let outcome = match timeout(patience, accept).await {
             Ok(Ok(stream)) => {
                 let kind = stream.handshake_name();
                 metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
@@ -202,19 +207,35 @@ impl Server {
         None
     }
 
-    /// Drives a connection: to its own end, or until it idles, or until the drain.
-    async fn run<C: Future>(&self, connection: C, wind_down: fn(Pin<&mut C>), state: &Connection) {
+    fn patience(&self) -> Patience {
+        let settings = self.settings.load();
+        Patience {
+            first: settings.header_timeout,
+            idle: settings.idle_timeout,
+        }
+    }
+
+    /// Drives a connection: to its own end, or until it idles, or until the drain;
+    /// then it has `linger` to ask once more and be told that the connection closes.
+    async fn run<C: Future>(
+        &self,
+        connection: C,
+        wind_down: fn(Pin<&mut C>),
+        state: &Connection,
+        linger: Duration,
+    ) {
         let mut connection = pin!(connection);
-        let patience = Patience {
-            first: self.settings.header_timeout,
-            idle: self.settings.idle_timeout,
-        };
-        let mut wait = patience.first;
+        let mut changed = pin!(self.settings.changed());
+        let mut wait = self.patience().first;
         loop {
             tokio::select! {
                 _ = connection.as_mut() => return,
                 () = self.shutdown.draining() => break,
-                () = sleep(wait) => match state.verdict(patience) {
+                () = changed.as_mut() => {
+                    changed.set(self.settings.changed());
+                    wait = Duration::ZERO;
+                }
+                () = sleep(wait) => match state.verdict(self.patience()) {
                     Verdict::LookAgainIn(next) => wait = next,
                     Verdict::Close => {
                         metrics::counter!("relay_edge_idle_closed_total").increment(1);
@@ -225,9 +246,12 @@ impl Server {
                 },
             }
         }
-        // Draining: what is under way may finish; the drain's grace bounds it.
-        wind_down(connection.as_mut());
-        let _ = connection.await;
+        // Draining: what is under way may finish; the drain's grace bounds it. Closing an
+        // idle connection at once would cross with the request that is on its way.
+        if timeout(linger, connection.as_mut()).await.is_err() {
+            wind_down(connection.as_mut());
+            let _ = connection.await;
+        }
     }
 
     async fn respond(
@@ -237,9 +261,17 @@ impl Server {
     ) -> Response<Tracked> {
         let in_flight = InFlight::new(connection);
         request.extensions_mut().insert(connection.held.clone());
-        let (client, origin) = self.trust.client(connection.peer, request.headers());
+        let is_http1 = request.version() < http::Version::HTTP_2;
+        let (client, origin) = {
+            let settings = self.settings.load();
+            settings.trust().client(connection.peer, request.headers())
+        };
         metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
-        let response = self.routes.respond(request, client).await;
+        let mut response = self.routes.respond(request, client).await;
+        if is_http1 && self.shutdown.is_leaving() && !response.headers().contains_key(CONNECTION) {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         response.map(|body| in_flight.track(body))
     }
 }
@@ -249,6 +281,10 @@ impl std::fmt::Debug for Server {
         f.write_str("Server")
     }
 }
+
+/// For a client in the middle of a series of calls to make the next one, and to hear
+/// that it should go on elsewhere. Short beside a drain's grace.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// For an idle connection to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);

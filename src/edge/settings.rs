@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::client_address::AddressHeader;
+use super::client_address::{AddressHeader, Trust};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
@@ -43,6 +43,16 @@ pub struct Settings {
     pub h2_ping_interval: Duration,
     pub h2_ping_timeout: Duration,
     pub hsts_max_age: Duration,
+}
+
+impl Settings {
+    /// Whom and what to believe about the client's address.
+    pub(super) fn trust(&self) -> Trust<'_> {
+        Trust {
+            proxies: &self.trusted_proxies,
+            sources: &self.client_address_headers,
+        }
+    }
 }
 
 impl Default for Settings {

@@ -294,15 +294,18 @@ impl AsyncWrite for TlsStream {
         let stream = self.get_mut();
         if !stream.closed {
             stream.closed = true;
-            stream.process(&mut [], |mut traffic| {
-                let mut goodbye = [0; GOODBYE_LEN_MAX];
-                traffic.queue_close_notify(&mut goodbye).map(|len| (goodbye, len))
-            })
-            .map(|(_, goodbye)| {
-                if let Some(Ok((goodbye, len))) = goodbye {
-                    stream.unsent.extend_from_slice(&goodbye[..len]);
-                }
-            })?;
+            stream
+                .process(&mut [], |mut traffic| {
+                    let mut goodbye = [0; GOODBYE_LEN_MAX];
+                    traffic
+                        .queue_close_notify(&mut goodbye)
+                        .map(|len| (goodbye, len))
+                })
+                .map(|(_, goodbye)| {
+                    if let Some(Ok((goodbye, len))) = goodbye {
+                        stream.unsent.extend_from_slice(&goodbye[..len]);
+                    }
+                })?;
         }
         ready!(stream.poll_drain(context))?;
         Pin::new(&mut stream.tcp).poll_shutdown(context)

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::health::Health;
 use super::journal::Journal;
 use super::settings::Settings;
-use crate::runtime::Shutdown;
+use crate::runtime::{Live, Shutdown};
 
 /// The channel of this process alone, and the last number heard on it.
 #[derive(Debug)]
@@ -43,16 +43,21 @@ impl Canary {
     pub(super) async fn run(
         self: Arc<Self>,
         journal: Arc<dyn Journal>,
-        settings: Arc<Settings>,
+        settings: Live<Settings>,
         health: Arc<Health>,
         shutdown: Shutdown,
     ) {
         let sing = async {
             let mut warned = false;
+            let mut connected = health.connected.subscribe();
             for number in 1.. {
-                let punctual = self.sing(number, &*journal, &settings, &health).await;
-                let connected = health.connected.load(Ordering::Relaxed);
-                if connected && !punctual && !warned {
+                let resettled = settings.changed();
+                let now = settings.snapshot();
+                // Nobody hears it before somebody listens.
+                let listening = connected.wait_for(|is_listening| *is_listening);
+                let is_listening = matches!(timeout(now.canary_every, listening).await, Ok(Ok(_)));
+                let punctual = is_listening && self.sing(number, &*journal, &now, &health).await;
+                if health.is_listening() && is_listening && !punctual && !warned {
                     warned = true;
                     tracing::warn!(
                         "a notification sent to oneself did not arrive: DATABASE_LISTEN_URL seems \
@@ -68,12 +73,14 @@ impl Canary {
                     metrics::gauge!("relay_events_notification_queue_usage").set(usage);
                 }
                 // While it is late, ask more often: polling costs more than asking.
-                sleep(if punctual {
-                    settings.canary_every
-                } else {
-                    settings.canary_late
-                })
-                .await;
+                let pause = match punctual {
+                    true => now.canary_every,
+                    false => now.canary_late,
+                };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = resettled => {}
+                }
             }
         };
         tokio::select! {

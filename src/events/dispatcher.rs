@@ -14,7 +14,7 @@ use super::follower::Feed;
 use super::outbox::Outbox;
 use super::settings::Settings;
 use super::topics::SeatId;
-use crate::runtime::Shutdown;
+use crate::runtime::{Live, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
 use crate::wire::Typing;
 
@@ -46,7 +46,7 @@ pub(super) enum Command {
 }
 
 pub(super) struct Dispatcher {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Live<Settings>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feed: mpsc::Receiver<Feed>,
     pub(super) typing: mpsc::Sender<Typing>,
@@ -113,7 +113,7 @@ impl Dispatcher {
 
     fn board(&self, floor: Seq, head: Seq, events: &[Arc<super::Event>]) -> Board {
         let epoch = Cursor::new(CoarseTime::from_unix_seconds(0), floor);
-        let settings = &self.settings;
+        let settings = self.settings.load();
         let mut board = Board::new(epoch, settings.recent_bytes_max, settings.backlog_max);
         for event in events {
             board.pass_on(event, &mut Vec::new());

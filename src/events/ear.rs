@@ -11,7 +11,7 @@ use super::canary::Canary;
 use super::health::Health;
 use super::journal::{Bell, Journal};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Shutdown};
+use crate::runtime::{Backoff, Live, Shutdown};
 use crate::store::Notification;
 
 /// What was heard, in the order of hearing.
@@ -28,7 +28,7 @@ pub(super) const TYPING: &str = "relay_typing";
 
 pub(super) struct Ear {
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Live<Settings>,
     pub(super) health: Arc<Health>,
     pub(super) canary: Arc<Canary>,
     pub(super) ring: mpsc::Sender<Heard>,
@@ -44,13 +44,13 @@ impl Ear {
     }
 
     async fn listen(&self) {
-        let first = self.settings.reconnect_first;
-        let mut backoff = Backoff::new(first, self.settings.reconnect_most);
+        let first = self.settings.load().reconnect_first;
+        let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         loop {
             let channels = [EVENTS, TYPING, self.canary.channel()];
             match self.journal.listen(&channels).await {
                 Ok(bell) => {
-                    self.health.connected.store(true, Ordering::Relaxed);
+                    self.health.connected.send_replace(true);
                     backoff.reset();
                     // It must not be lost, and a full ring is being emptied.
                     if self.ring.send(Heard::Listening).await.is_err() {
@@ -60,7 +60,7 @@ impl Ear {
                 }
                 Err(error) => tracing::warn!(%error, "cannot listen for events"),
             }
-            self.health.connected.store(false, Ordering::Relaxed);
+            self.health.connected.send_replace(false);
             self.health.look.notify_one();
             metrics::counter!("relay_events_listener_reconnects_total").increment(1);
             tokio::time::sleep(backoff.next(random())).await;

@@ -1,6 +1,7 @@
 //! Follows the stream for this node: takes notifications as hints, the table as
 //! the truth, and passes every event on once, in order.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::health::{Health, Hearing};
 use super::journal::{Journal, Stored};
 use super::sequence::{Announced, Read, Sequence};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Shutdown};
+use crate::runtime::{Backoff, Live, Shutdown};
 use crate::store::{Notification, StoreError};
 use crate::types::Seq;
 use crate::wire::{Typing, envelopes};
@@ -39,7 +40,7 @@ pub(super) enum Feed {
 
 pub(super) struct Follower {
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Live<Settings>,
     pub(super) health: Arc<Health>,
     pub(super) canary: Arc<Canary>,
     pub(super) ring: mpsc::Receiver<Heard>,
@@ -86,8 +87,8 @@ impl Follower {
     }
 
     async fn follow(&mut self) {
-        let first = self.settings.reconnect_first;
-        let mut backoff = Backoff::new(first, self.settings.reconnect_most);
+        let first = self.settings.load().reconnect_first;
+        let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         let mut sequence = loop {
             match self.start().await {
                 Ok(sequence) => break sequence,
@@ -98,6 +99,8 @@ impl Follower {
                 }
             }
         };
+        let settings = self.settings.clone();
+        let mut changed = pin!(settings.changed());
         let mut failing = true;
         let mut next_look = Instant::now();
         loop {
@@ -108,6 +111,11 @@ impl Follower {
                 },
                 () = self.health.look.notified() => self.look(&mut sequence).await,
                 () = sleep_until(next_look) => self.look(&mut sequence).await,
+                // The next look may be due sooner now.
+                () = changed.as_mut() => {
+                    changed.set(settings.changed());
+                    self.look(&mut sequence).await
+                }
             };
             match done {
                 Ok(Done::Hint) => continue,
@@ -129,7 +137,7 @@ impl Follower {
     }
 
     fn judge(&self, failing: bool) {
-        let connected = self.health.connected.load(Ordering::Relaxed);
+        let connected = self.health.is_listening();
         let punctual = self.health.punctual.load(Ordering::Relaxed);
         self.health
             .set_hearing(match (failing, connected && punctual) {
@@ -144,15 +152,15 @@ impl Follower {
             return backoff.next(random());
         }
         match self.health.hearing() {
-            Hearing::Ringing => self.settings.reconcile_every,
-            Hearing::Polling | Hearing::Blind => self.settings.poll_every,
+            Hearing::Ringing => self.settings.load().reconcile_every,
+            Hearing::Polling | Hearing::Blind => self.settings.load().poll_every,
         }
     }
 
     /// Finds the head and the last events before it.
     async fn start(&self) -> Result<Sequence, Stop> {
         let head = self.journal.head().await?;
-        let wanted = u64::from(self.settings.recent_at_start);
+        let wanted = u64::from(self.settings.load().recent_at_start);
         let floor = self.journal.floor().await?;
         let floor = floor.max(Seq::new(head.get().saturating_sub(wanted)));
         let mut events = Vec::new();
@@ -277,12 +285,12 @@ impl Follower {
     }
 
     async fn page(&self, after: Seq, through: Seq) -> Result<Vec<Stored>, StoreError> {
-        let limit = self.settings.page_max;
+        let limit = self.settings.load().page_max;
         self.journal.between(after, through, limit).await
     }
 
     fn is_full(&self, page: &[Stored]) -> bool {
-        u32::try_from(page.len()).is_ok_and(|count| count >= self.settings.page_max)
+        u32::try_from(page.len()).is_ok_and(|count| count >= self.settings.load().page_max)
     }
 
     async fn pass_all(&self, events: &mut Vec<Arc<Event>>) -> Result<(), Stop> {

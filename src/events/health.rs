@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How events reach this node now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Health {
     hearing: AtomicU8,
     lag_micros: AtomicU64,
     /// The connection that listens stands.
-    pub(super) connected: AtomicBool,
+    pub(super) connected: watch::Sender<bool>,
     /// The last canary came in time.
     pub(super) punctual: AtomicBool,
     /// The ring was full: something was not heard.
@@ -44,6 +44,11 @@ impl Health {
     /// Whether sessions of this node get what commits. Readiness follows it.
     pub fn is_ready(&self) -> bool {
         self.hearing() != Hearing::Blind
+    }
+
+    /// Whether the connection that listens stands, on which notifications come.
+    pub fn is_listening(&self) -> bool {
+        *self.connected.borrow()
     }
 
     /// How long the last canary took from its sending to its hearing.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -19,7 +20,7 @@ use super::settings::Settings;
 use super::subscription::Subscription;
 use super::topics::SeatId;
 use super::typist;
-use crate::runtime::Shutdown;
+use crate::runtime::{Live, Shutdown};
 use crate::store::StoreError;
 use crate::types::{ConvoId, Cursor, Seq};
 
@@ -29,7 +30,7 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     journal: Arc<dyn Journal>,
-    settings: Arc<Settings>,
+    settings: Live<Settings>,
     health: Arc<Health>,
     commands: mpsc::Sender<Command>,
     /// Pages that are read at one time.
@@ -44,31 +45,31 @@ pub struct HubError;
 impl Hub {
     /// Starts to follow the stream. Sessions may subscribe at once; they wait
     /// until it is known.
-    pub fn start(journal: Arc<dyn Journal>, settings: Settings, shutdown: &Shutdown) -> Self {
-        let settings = Arc::new(settings);
+    pub fn start(journal: Arc<dyn Journal>, settings: Live<Settings>, shutdown: &Shutdown) -> Self {
+        let now = settings.snapshot();
         let health = Arc::new(Health::default());
         let canary = Arc::new(Canary::new());
-        let (ring_in, ring_out) = mpsc::channel(settings.ring_max);
+        let (ring_in, ring_out) = mpsc::channel(now.ring_max);
         let (feed_in, feed_out) = mpsc::channel(FEED_MAX);
         let (commands_in, commands_out) = mpsc::channel(COMMANDS_MAX);
-        let (typing_in, typing_out) = mpsc::channel(settings.typing_queue_max);
+        let (typing_in, typing_out) = mpsc::channel(now.typing_queue_max);
         let ear = Ear {
             journal: Arc::clone(&journal),
-            settings: Arc::clone(&settings),
+            settings: settings.clone(),
             health: Arc::clone(&health),
             canary: Arc::clone(&canary),
             ring: ring_in,
         };
         let follower = Follower {
             journal: Arc::clone(&journal),
-            settings: Arc::clone(&settings),
+            settings: settings.clone(),
             health: Arc::clone(&health),
             canary: Arc::clone(&canary),
             ring: ring_out,
             feed: feed_in,
         };
         let dispatcher = Dispatcher {
-            settings: Arc::clone(&settings),
+            settings: settings.clone(),
             commands: commands_out,
             feed: feed_out,
             typing: typing_in,
@@ -78,18 +79,18 @@ impl Hub {
         shutdown.spawn_background(dispatcher.run(shutdown.clone()));
         shutdown.spawn_background(canary.run(
             Arc::clone(&journal),
-            Arc::clone(&settings),
+            settings.clone(),
             Arc::clone(&health),
             shutdown.clone(),
         ));
         shutdown.spawn_background(typist::run(
             Arc::clone(&journal),
-            settings.typing_every,
+            now.typing_every,
             typing_out,
             shutdown.clone(),
         ));
         Self(Arc::new(Inner {
-            replays: Semaphore::new(settings.replays_max),
+            replays: Semaphore::new(now.replays_max),
             journal,
             settings,
             health,
@@ -127,8 +128,9 @@ impl Hub {
         &*self.0.journal
     }
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.0.settings
+    /// The settings of this moment, for a short look.
+    pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.0.settings.load()
     }
 
     pub(super) fn replays(&self) -> &Semaphore {
@@ -136,7 +138,7 @@ impl Hub {
     }
 
     pub(super) async fn register(&self, subscriber: &Subscriber) -> Result<Seat, HubError> {
-        let outbox = Arc::new(Outbox::new(self.0.settings.outbox_bytes_max));
+        let outbox = Arc::new(Outbox::new(self.0.settings.load().outbox_bytes_max));
         let (answer, answered) = oneshot::channel();
         let command = Command::Register {
             did: subscriber.did.clone(),
@@ -163,7 +165,7 @@ impl Hub {
             self.0.commands.send(command).await.map_err(|_| HubError)?;
             answered.await.map_err(|_| HubError)
         };
-        let limit = self.0.settings.hub_timeout;
+        let limit = self.0.settings.load().hub_timeout;
         timeout(limit, asked).await.unwrap_or(Err(HubError))
     }
 }

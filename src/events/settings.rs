@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Every field's default is in [`Settings::default`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Bytes of events that wait for one session. Over it, the session goes on
     /// from the database.

@@ -95,6 +95,11 @@ impl Subscription {
         self.place.map(Place::cursor)
     }
 
+    /// The one conversation that it is about, if it is not about all.
+    pub fn convo(&self) -> Option<&ConvoId> {
+        self.subscriber.filter.as_ref()
+    }
+
     /// Says to the others that the subscriber types.
     pub fn type_in(&self, convo: ConvoId, is_typing: bool) {
         if let Some(seat) = &self.seat {

@@ -31,13 +31,15 @@ impl Limits {
             day: None,
             heard: Instant::now(),
         };
-        let stop = shutdown.clone();
+        let (stop, settings) = (shutdown.clone(), self.inner.settings.clone());
         shutdown.spawn_background(async move {
             loop {
-                let every = exchange.limits.inner.settings.load().penalties.shared_every;
+                let changed = settings.changed();
+                let every = settings.load().penalties.shared_every;
                 exchange.step().await;
                 tokio::select! {
                     () = sleep(every) => {}
+                    () = changed => {}
                     () = stop.stopping() => return,
                 }
             }

@@ -9,6 +9,8 @@
 //! whoever finds no room shares a wide entry with the rest of its network. So whoever
 //! cycles through addresses ends up sharing with itself.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
@@ -37,7 +39,7 @@ pub(super) struct Table {
     /// Shared entries of those who found no room.
     wide: Box<[Mutex<Log>; WIDE]>,
     /// How long an entry must have been idle to make room for another.
-    room_after_ms: u32,
+    room_after_ms: AtomicU32,
 }
 
 /// What a sweep found and left.
@@ -56,8 +58,14 @@ impl Table {
             lines: (0..lines + REACH).map(|_| Line::new()).collect(),
             rings: Box::new(std::array::from_fn(|_| Mutex::default())),
             wide: Box::new(std::array::from_fn(|_| Mutex::new(Log::new(now)))),
-            room_after_ms: room_after_ms.max(u32::from(SPAN_MS_MAX)),
+            room_after_ms: AtomicU32::new(room_after_ms.max(u32::from(SPAN_MS_MAX))),
         }
+    }
+
+    /// Changes how long an entry must have been idle to make room for another.
+    pub(super) fn set_room_after(&self, room_after_ms: u32) {
+        let room_after_ms = room_after_ms.max(u32::from(SPAN_MS_MAX));
+        self.room_after_ms.store(room_after_ms, Ordering::Relaxed);
     }
 
     /// Takes a place in the subject's window, if there is one.
@@ -180,7 +188,7 @@ impl Table {
         let from = home.saturating_sub(REACH);
         let to = (home + REACH).min(self.homes() - 1);
         for home in from..=to {
-            self.drop_idle_of(home, self.room_after_ms, now);
+            self.drop_idle_of(home, self.room_after_ms.load(Ordering::Relaxed), now);
         }
     }
 

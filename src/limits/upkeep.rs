@@ -11,11 +11,14 @@ impl Limits {
         let (limits, stop) = (self.clone(), shutdown.clone());
         shutdown.spawn_background(async move {
             loop {
+                let changed = limits.inner.settings.changed();
                 let every = limits.inner.settings.load().tables.sweep_every;
                 tokio::select! {
-                    () = tokio::time::sleep(every) => limits.sweep(),
+                    () = tokio::time::sleep(every) => {}
+                    () = changed => {}
                     () = stop.stopping() => return,
                 }
+                limits.sweep();
             }
         });
     }
@@ -26,6 +29,7 @@ impl Limits {
         let settings = inner.settings.snapshot();
         let (now, unix_ms) = (inner.clock.tick(), inner.clock.unix_ms());
         let idle_ms = settings.tables.idle_ms();
+        inner.familiar.set_room_after(idle_ms);
         let tables = [
             ("ip", &inner.addresses),
             ("did", &inner.accounts),

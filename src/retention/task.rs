@@ -30,11 +30,13 @@ pub struct TaskStatus {
 }
 
 impl Status {
-    /// Whether every task works, or has failed too seldom to say.
-    pub fn is_healthy(&self) -> bool {
-        [self.days, self.key_packages, self.nonces]
-            .iter()
-            .all(|task| task.failures_in_a_row < FAILURES_UNHEALTHY)
+    /// Tasks that have failed too often in a row to be chance.
+    pub fn failing(&self) -> Vec<&'static str> {
+        let mut status = *self;
+        let failing =
+            |task: &Task| task.status(&mut status).failures_in_a_row >= FAILURES_UNHEALTHY;
+        let tasks = Task::ALL.into_iter().filter(failing);
+        tasks.map(Task::name).collect()
     }
 }
 
@@ -97,6 +99,7 @@ impl Retention {
     async fn repeat(&self, task: Task, store: &Store, settings: &Live<Settings>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
+            let changed = settings.changed();
             let settings = settings.snapshot();
             let ended = run(task, store, &settings).await;
             let outcome = if ended.is_ok() { "ok" } else { "failed" };
@@ -127,7 +130,11 @@ impl Retention {
                     mine.failures_in_a_row.saturating_add(1)
                 };
             }
-            tokio::time::sleep(wait).await;
+            // What was told to be forgotten sooner is forgotten now.
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = changed => {}
+            }
         }
     }
 }

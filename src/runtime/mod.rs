@@ -2,6 +2,7 @@
 
 mod backoff;
 mod descriptors;
+mod file_stamp;
 mod held;
 mod live;
 mod shutdown;
@@ -9,6 +10,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use descriptors::raise_descriptor_limit;
+pub use file_stamp::FileStamp;
 pub use held::Held;
 pub use live::Live;
 pub use shutdown::{Drained, Shutdown};

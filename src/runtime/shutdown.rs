@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Cloned into every task. Holding one is a promise to watch it. Two moments:
-/// *draining* (take nothing new, finish what runs) and *stopping* (background
-/// tasks end, because all that needed them has ended or the grace is over).
+/// Cloned into every task. Holding one is a promise to watch it. Three moments:
+/// *leaving* (everything works, but nobody should be sent here any more), *draining*
+/// (take nothing new, finish what runs) and *stopping* (background tasks end, because
+/// all that needed them has ended or the grace is over).
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    leaving: CancellationToken,
     draining: CancellationToken,
     stopping: CancellationToken,
     work: TaskTracker,
@@ -25,6 +27,15 @@ pub enum Drained {
 }
 
 impl Shutdown {
+    /// Says that the drain is near, so that balancers look elsewhere first.
+    pub fn announce(&self) {
+        self.leaving.cancel();
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
     /// Resolves once, when the process starts to drain.
     pub async fn draining(&self) {
         self.draining.cancelled().await;
@@ -59,6 +70,7 @@ impl Shutdown {
     /// Begins the drain, waits up to `grace` for work to end, then stops the
     /// background tasks and waits a moment for those.
     pub async fn drain(&self, grace: Duration) -> Drained {
+        self.leaving.cancel();
         self.draining.cancel();
         self.work.close();
         let ended = tokio::time::timeout(grace, self.work.wait()).await;
@@ -95,6 +107,16 @@ mod tests {
             shutdown.drain(Duration::from_secs(3)).await,
             Drained::Complete
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_is_not_draining_yet_and_who_drains_has_left() {
+        let shutdown = Shutdown::default();
+        shutdown.announce();
+        assert!(shutdown.is_leaving() && !shutdown.is_draining());
+        let shutdown = Shutdown::default();
+        shutdown.drain(Duration::ZERO).await;
+        assert!(shutdown.is_leaving() && shutdown.is_draining());
     }
 
     #[tokio::test(start_paused = true)]

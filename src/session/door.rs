@@ -11,11 +11,12 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::event_stream::{EventStream, last_event_id};
+use super::farewell::Farewells;
 use super::handshake::Handshake;
 use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
-use super::{Meters, Settings};
+use super::{Settings, Shared};
 use crate::auth::{Authenticator, Caller};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, SocketPermit};
@@ -32,13 +33,13 @@ struct Inner {
     hub: Hub,
     authenticator: Authenticator,
     limits: Limits,
-    settings: Live<Settings>,
-    meters: Arc<Meters>,
+    shared: Arc<Shared>,
     shutdown: Shutdown,
 }
 
 /// A request that was granted.
 struct Granted {
+    caller: Caller,
     subscriber: Subscriber,
     cursor: Option<Cursor>,
     permit: SocketPermit,
@@ -52,12 +53,16 @@ impl Sessions {
         settings: Live<Settings>,
         shutdown: Shutdown,
     ) -> Self {
+        let office = authenticator.clone();
+        let farewells = Farewells::new(Box::new(move |caller, convo, reconnect_after| {
+            let ticket = office.issue_resume_ticket(caller, convo, reconnect_after);
+            ticket.ok().map(|ticket| ticket.token)
+        }));
         Self(Arc::new(Inner {
             hub,
             authenticator,
             limits,
-            settings,
-            meters: Arc::new(Meters::new()),
+            shared: Arc::new(Shared::new(settings, farewells)),
             shutdown,
         }))
     }
@@ -98,9 +103,8 @@ impl Sessions {
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {
             Ok(granted) => {
-                let settings = self.0.settings.snapshot();
-                let (line, response) = EventStream::open(&settings);
-                self.serve(line, settings, granted, None);
+                let (line, response) = EventStream::open(self.0.shared.settings.clone());
+                self.serve(line, granted, None);
                 response
             }
             Err(error) => error.into_response(),
@@ -116,7 +120,7 @@ impl Sessions {
         if self.0.shutdown.is_draining() {
             let message = "this node is going away";
             let error = XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
-            return Err(error.retry_after(self.0.settings.load().reconnect_spread));
+            return Err(error.retry_after(self.0.shared.settings.load().reconnect_spread));
         }
         let mut asked: SubscribeConvoEvents = decode_query(parts.uri.query())?;
         if let (Nsid::StreamConvoEvents, Some(id)) = (call, last_event_id(&parts.headers)) {
@@ -143,6 +147,7 @@ impl Sessions {
         let filter = one_convo(granted, asked.convo_id)?;
         let subscriber = self.subscriber(&caller, filter, asked.cursor).await?;
         Ok(Granted {
+            caller,
             subscriber,
             cursor: asked.cursor,
             permit,
@@ -166,32 +171,27 @@ impl Sessions {
     }
 
     fn open(&self, upgrade: OnUpgrade, framing: Framing, granted: Granted, held: Option<Held>) {
-        let settings = self.0.settings.snapshot();
+        let shared = Arc::clone(&self.0.shared);
         let sessions = self.clone();
         self.0.shutdown.spawn(async move {
-            let Ok(Ok(upgraded)) = timeout(settings.upgrade_timeout, upgrade).await else {
+            let patience = shared.settings.load().upgrade_timeout;
+            let Ok(Ok(upgraded)) = timeout(patience, upgrade).await else {
                 return;
             };
             let (stream, begun) = take_over(upgraded);
-            let line = Socket::new(stream, begun, framing, &settings);
-            sessions.serve(line, settings, granted, held);
+            let line = Socket::new(stream, begun, framing, shared.settings.clone());
+            sessions.serve(line, granted, held);
         });
     }
 
     /// Begins a session, which goes on by itself.
-    fn serve<L: Line + 'static>(
-        &self,
-        line: L,
-        settings: Arc<Settings>,
-        granted: Granted,
-        held: Option<Held>,
-    ) {
+    fn serve<L: Line + 'static>(&self, line: L, granted: Granted, held: Option<Held>) {
         let mut session = Session {
             line,
             subscription: self.0.hub.subscribe(granted.subscriber, granted.cursor),
             permit: granted.permit,
-            settings,
-            meters: Arc::clone(&self.0.meters),
+            caller: granted.caller,
+            shared: Arc::clone(&self.0.shared),
         };
         let shutdown = self.0.shutdown.clone();
         self.0.shutdown.spawn(async move {

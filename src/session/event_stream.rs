@@ -21,18 +21,19 @@ use tokio_tungstenite::tungstenite::Message;
 use super::line::Line;
 use super::{Meters, Settings};
 use crate::events::Event;
+use crate::runtime::Live;
 use crate::types::Cursor;
 use crate::wire::{Body, CloseReason, Framing, Notice, notice_frame};
 
 /// The session's end.
 pub(super) struct EventStream {
     chunks: mpsc::Sender<Bytes>,
-    write_timeout: Duration,
+    settings: Live<Settings>,
 }
 
 impl EventStream {
     /// A stream, and the answer that carries it.
-    pub(super) fn open(settings: &Settings) -> (Self, Response<Body>) {
+    pub(super) fn open(settings: Live<Settings>) -> (Self, Response<Body>) {
         let (chunks, mut taken) = mpsc::channel(1);
         let body = stream::poll_fn(move |context| {
             let chunk = taken.poll_recv(context);
@@ -45,15 +46,12 @@ impl EventStream {
         // Proxies such as nginx would wait for the end otherwise, which does not come.
         let buffering = HeaderName::from_static("x-accel-buffering");
         headers.insert(buffering, HeaderValue::from_static("no"));
-        let stream = Self {
-            chunks,
-            write_timeout: settings.write_timeout,
-        };
-        (stream, response)
+        (Self { chunks, settings }, response)
     }
 
     async fn write(&self, chunk: Bytes) -> Result<(), CloseReason> {
-        match timeout(self.write_timeout, self.chunks.send(chunk)).await {
+        let limit = self.settings.load().write_timeout;
+        match timeout(limit, self.chunks.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(CloseReason::ClientGone),
             Err(_) => Err(CloseReason::ConsumerTooSlow),

@@ -8,10 +8,10 @@ use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::Meters;
 use super::event_stream::EventStream;
 use super::serve::Session;
 use super::tests::{BOB, World};
+use crate::auth::Caller;
 use crate::events;
 use crate::events::tests::memory::subscribe;
 use crate::types::{ClientIp, Cursor, Did};
@@ -19,7 +19,7 @@ use crate::wire::Body;
 
 /// Opens a stream: its body, and the task of its session.
 fn open(world: &World, convo: Option<&str>, after: Option<u64>) -> (Body, JoinHandle<()>) {
-    let (line, response) = EventStream::open(&world.settings);
+    let (line, response) = EventStream::open(world.shared.settings.clone());
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let address = ClientIp::new("192.0.2.1".parse().unwrap());
     let did = Did::parse(BOB).unwrap();
@@ -27,8 +27,8 @@ fn open(world: &World, convo: Option<&str>, after: Option<u64>) -> (Body, JoinHa
         line,
         subscription: subscribe(&world.hub, BOB, convo, after),
         permit: world.limits.admit_socket(address, &did).ok().unwrap(),
-        settings: Arc::new(world.settings.clone()),
-        meters: Arc::new(Meters::new()),
+        caller: Caller::assumed(BOB),
+        shared: Arc::clone(&world.shared),
     };
     let shutdown = world.shutdown.clone();
     let served = tokio::spawn(async move { session.serve(&shutdown).await });
@@ -108,7 +108,7 @@ async fn a_silent_stream_has_a_pulse_and_lasts() {
     }
     assert_eq!(
         begun.elapsed().as_secs(),
-        20 * world.settings.ping_after.as_secs()
+        20 * world.shared.settings.load().ping_after.as_secs()
     );
     assert!(!served.is_finished());
 }
@@ -167,7 +167,7 @@ async fn a_client_that_stops_taking_is_cut_off_and_one_that_goes_leaves_nothing(
         world.memory.send("aa");
     }
     cut_off.await.unwrap();
-    assert!(begun.elapsed() >= world.settings.write_timeout);
+    assert!(begun.elapsed() >= world.shared.settings.load().write_timeout);
     drop(stuck);
     // Five at a time for one account: their places are free again.
     for _ in 0..20 {

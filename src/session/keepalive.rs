@@ -25,13 +25,6 @@ pub(super) fn judge(silent: Duration, ping_after: Duration, silence_max: Duratio
     Silence::Wait(ping_after - silent)
 }
 
-/// A moment within `window`, from a random number: all of them together are
-/// spread evenly.
-pub(super) fn slot(window: Duration, random: u64) -> Duration {
-    let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(random % nanos.saturating_add(1).max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,13 +41,5 @@ mod tests {
         assert_eq!(judge(30), Silence::Ping(secs(30)));
         assert_eq!(judge(60), Silence::Ping(secs(15)));
         assert_eq!(judge(75), Silence::GiveUp);
-    }
-
-    #[test]
-    fn slots_lie_within_their_window() {
-        for random in [0, 1, u64::MAX / 2, u64::MAX] {
-            assert!(slot(secs(15), random) <= secs(15));
-            assert_eq!(slot(Duration::ZERO, random), Duration::ZERO);
-        }
     }
 }

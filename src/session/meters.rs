@@ -12,10 +12,6 @@ pub(super) struct Meters {
     writes: Counter,
 }
 
-/// Counts a session as open until dropped.
-#[derive(Debug)]
-pub(super) struct Open(Gauge);
-
 impl Meters {
     pub(super) fn new() -> Self {
         Self {
@@ -26,9 +22,12 @@ impl Meters {
         }
     }
 
-    pub(super) fn open(&self) -> Open {
+    pub(super) fn opened(&self) {
         self.open.increment(1.0);
-        Open(self.open.clone())
+    }
+
+    pub(super) fn left(&self) {
+        self.open.decrement(1.0);
     }
 
     pub(super) fn closed(&self, reason: CloseReason) {
@@ -40,11 +39,5 @@ impl Meters {
         self.writes.increment(1);
         self.frames.increment(frames as u64);
         self.bytes.increment(bytes as u64);
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
     }
 }

@@ -6,12 +6,14 @@ mod door;
 mod event_stream;
 #[cfg(test)]
 mod event_stream_tests;
+mod farewell;
 mod handshake;
 mod keepalive;
 mod line;
 mod meters;
 mod serve;
 mod settings;
+mod shared;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -20,3 +22,4 @@ pub use door::Sessions;
 pub use settings::Settings;
 
 use meters::Meters;
+use shared::Shared;

@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::keepalive::{Silence, judge, slot};
+use super::Shared;
+use super::keepalive::{Silence, judge};
 use super::line::Line;
-use super::{Meters, Settings};
+use crate::auth::Caller;
 use crate::events::{News, Subscription, SubscriptionError};
 use crate::limits::{FrameKind, FrameVerdict, SocketPermit};
 use crate::runtime::Shutdown;
+use crate::wire::calls::TicketText;
 use crate::wire::{ClientFrame, CloseReason, ErrorNotice, Info, Limits, Notice};
 
 /// Everything one session needs. Small: there are many.
@@ -21,17 +23,23 @@ pub(super) struct Session<L> {
     pub(super) line: L,
     pub(super) subscription: Subscription,
     pub(super) permit: SocketPermit,
-    pub(super) settings: Arc<Settings>,
-    pub(super) meters: Arc<Meters>,
+    /// Whose session it is: who leaves with a drain gets a ticket back in.
+    pub(super) caller: Caller,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The moment to go, and how long the client should stay away then.
+struct Departure {
+    at: Instant,
+    reconnect_after: Duration,
 }
 
 impl<L: Line> Session<L> {
     /// Serves the session to its end.
     pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
-        let _open = self.meters.open();
-        let meters = Arc::clone(&self.meters);
+        let _open = self.shared.open();
         let reason = self.run(shutdown).await;
-        meters.closed(reason);
+        self.shared.meters.closed(reason);
         // Of a client that is gone nobody is there to hear it.
         if reason != CloseReason::ClientGone {
             Box::pin(self.line.close(reason)).await;
@@ -39,11 +47,14 @@ impl<L: Line> Session<L> {
     }
 
     async fn run(&mut self, shutdown: &Shutdown) -> CloseReason {
+        let shared = Arc::clone(&self.shared);
         let mut heard = Instant::now();
-        let mut farewell = None;
+        // Boxed, since only a drain needs it.
+        let mut departure: Option<Box<Departure>> = None;
         let mut draining = pin!(shutdown.draining());
+        let mut changed = pin!(shared.settings.changed());
         // One timer for all, moved when it rings and not with every frame.
-        let mut alarm = pin!(sleep_until(heard + self.settings.ping_after));
+        let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
         loop {
             let done = tokio::select! {
                 news = self.subscription.next() => self.tell(news).await,
@@ -52,13 +63,20 @@ impl<L: Line> Session<L> {
                     self.hear(message).await
                 }
                 () = alarm.as_mut() => {
-                    let (next, done) = self.look(&mut heard, farewell).await;
+                    let (next, done) = self.look(&mut heard, departure.as_deref()).await;
                     alarm.as_mut().reset(next);
                     done
                 }
-                () = draining.as_mut(), if farewell.is_none() => {
-                    let at = Instant::now() + slot(self.settings.drain_window, random());
-                    farewell = Some(at);
+                () = changed.as_mut() => {
+                    changed.set(shared.settings.changed());
+                    // With other patience the alarm may be due.
+                    alarm.as_mut().reset(Instant::now());
+                    Ok(())
+                }
+                () = draining.as_mut(), if departure.is_none() => {
+                    let farewell = shared.farewell(random());
+                    let at = Instant::now() + farewell.leave_after;
+                    departure = Some(Box::new(Departure { at, reconnect_after: farewell.reconnect_after }));
                     alarm.as_mut().reset(at);
                     Ok(())
                 }
@@ -73,14 +91,17 @@ impl<L: Line> Session<L> {
     async fn look(
         &mut self,
         heard: &mut Instant,
-        farewell: Option<Instant>,
+        departure: Option<&Departure>,
     ) -> (Instant, Result<(), CloseReason>) {
         let now = Instant::now();
-        if farewell.is_some_and(|at| at <= now) {
-            return (now, self.send_away().await);
+        if let Some(departure) = departure.filter(|departure| departure.at <= now) {
+            let farewell = Box::pin(self.send_away(departure.reconnect_after));
+            return (now, farewell.await);
         }
-        let settings = &self.settings;
-        let silence = judge(now - *heard, settings.ping_after, settings.silence_max);
+        let silence = {
+            let settings = self.shared.settings.load();
+            judge(now - *heard, settings.ping_after, settings.silence_max)
+        };
         let (wait, done) = match silence {
             Silence::Wait(wait) => (wait, Ok(())),
             Silence::Ping(wait) => {
@@ -93,21 +114,24 @@ impl<L: Line> Session<L> {
             Silence::GiveUp => (Duration::ZERO, Err(CloseReason::PeerSilent)),
         };
         let next = now + wait;
-        (farewell.map_or(next, |at| at.min(next)), done)
+        (
+            departure.map_or(next, |departure| departure.at.min(next)),
+            done,
+        )
     }
 
     async fn tell(&mut self, news: Result<News, SubscriptionError>) -> Result<(), CloseReason> {
         match news {
-            Ok(News::Events(events)) => self.line.write_events(&events, &self.meters).await,
+            Ok(News::Events(events)) => self.line.write_events(&events, &self.shared.meters).await,
             Ok(News::Gap(standings)) => self.line.write_notice(&Notice::Gap(standings)).await,
             Ok(News::Synced(standings)) => self.line.write_notice(&Notice::Synced(standings)).await,
             Ok(News::Outdated) => {
                 let message = "the cursor is older than the oldest event; this is all there is";
-                self.write_info("OutdatedCursor", message, None).await
+                self.write_info("OutdatedCursor", message).await
             }
             Ok(News::Ended) => {
                 let message = "this conversation is over for you";
-                self.write_info("ConvoEnded", message, None).await?;
+                self.write_info("ConvoEnded", message).await?;
                 Err(CloseReason::ConvoEnded)
             }
             Err(error) => Box::pin(self.write_error(error)).await,
@@ -118,12 +142,12 @@ impl<L: Line> Session<L> {
         &mut self,
         name: &'static str,
         message: &'static str,
-        reconnect_after: Option<Duration>,
     ) -> Result<(), CloseReason> {
         let info = Info {
             name,
             message,
-            reconnect_after,
+            reconnect_after: None,
+            resume_ticket: None,
         };
         self.line.write_notice(&Notice::Info(info)).await
     }
@@ -157,11 +181,19 @@ impl<L: Line> Session<L> {
         Err(reason)
     }
 
-    /// The node goes away: the client should return, elsewhere or later.
-    async fn send_away(&mut self) -> Result<(), CloseReason> {
-        let wait = slot(self.settings.reconnect_spread, random());
-        let message = "this node is going away; reconnect with your cursor";
-        self.write_info("Draining", message, Some(wait)).await?;
+    /// The node goes away: the client should return, elsewhere or later, and needs no
+    /// new token for it.
+    async fn send_away(&mut self, reconnect_after: Duration) -> Result<(), CloseReason> {
+        let convo = self.subscription.convo();
+        let farewells = &self.shared.farewells;
+        let ticket = farewells.ticket(&self.caller, convo, reconnect_after);
+        let info = Info {
+            name: "Draining",
+            message: "this node is going away; reconnect with your cursor",
+            reconnect_after: Some(reconnect_after),
+            resume_ticket: ticket.map(TicketText::new),
+        };
+        self.line.write_notice(&Notice::Info(info)).await?;
         Err(CloseReason::Draining)
     }
 
@@ -245,6 +277,6 @@ fn rate_limited(retry_after: Option<Duration>) -> Notice {
     })
 }
 
-fn random() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
+fn random() -> (u64, u64) {
+    uuid::Uuid::new_v4().as_u64_pair()
 }

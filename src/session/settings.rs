@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Every field's default is in [`Settings::default`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// A client that says nothing for so long is pinged.
     pub ping_after: Duration,
@@ -20,7 +20,7 @@ pub struct Settings {
     /// The time over which a drain spreads the farewells. Shorter than the drain's
     /// grace.
     pub drain_window: Duration,
-    /// A client that was sent away comes back after a random time up to this.
+    /// A client that is sent away is told to come back after a random time up to this.
     pub reconnect_spread: Duration,
 }
 

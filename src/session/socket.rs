@@ -25,41 +25,41 @@ use super::bridge::Bridge;
 use super::line::Line;
 use super::{Meters, Settings};
 use crate::events::Event;
-use crate::runtime::Transport;
+use crate::runtime::{Live, Transport};
 use crate::wire::{CloseReason, Framing, Notice, notice_frame};
 
 pub(super) struct Socket {
     stream: Transport,
     protocol: WebSocketContext,
     framing: Framing,
-    write_timeout: Duration,
-    close_timeout: Duration,
+    settings: Live<Settings>,
     /// A frame is written in part: nothing may follow it but its rest.
     torn: bool,
 }
 
 impl Socket {
     /// `begun` is what was read already of what the client sent after its handshake.
+    /// The size of frames stays as it is now: tungstenite has it.
     pub(super) fn new(
         stream: Transport,
         begun: Vec<u8>,
         framing: Framing,
-        settings: &Settings,
+        settings: Live<Settings>,
     ) -> Self {
+        let frame_len_max = settings.load().frame_len_max;
         // The default buffers cost 128 KiB a socket. Only control frames pass
         // through the write buffer.
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_LEN)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_BUFFER_LEN_MAX)
-            .max_frame_size(Some(settings.frame_len_max))
-            .max_message_size(Some(settings.frame_len_max));
+            .max_frame_size(Some(frame_len_max))
+            .max_message_size(Some(frame_len_max));
         Self {
             stream,
             protocol: WebSocketContext::from_partially_read(begun, Role::Server, Some(config)),
             framing,
-            write_timeout: settings.write_timeout,
-            close_timeout: settings.close_timeout,
+            settings,
             torn: false,
         }
     }
@@ -107,7 +107,7 @@ impl Socket {
 
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
-        let limit = self.write_timeout;
+        let limit = self.settings.load().write_timeout;
         let write = async {
             // What tungstenite has begun to write must not be cut in half.
             poll_fn(|context| self.poll_flush(context)).await?;
@@ -156,7 +156,7 @@ impl Line for Socket {
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
-        let limit = self.write_timeout;
+        let limit = self.settings.load().write_timeout;
         within(limit, self.put(Message::Ping(bytes::Bytes::new()))).await
     }
 
@@ -171,7 +171,7 @@ impl Line for Socket {
             code: CloseCode::from(reason.code()),
             reason: reason.name().into(),
         };
-        let limit = self.close_timeout;
+        let limit = self.settings.load().close_timeout;
         let farewell = async {
             if self.put(Message::Close(Some(frame))).await.is_ok() {
                 while self.read().await.is_ok() {}
@@ -184,7 +184,7 @@ impl Line for Socket {
     /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
     /// in order. The other end may be gone already.
     async fn end(&mut self) {
-        let limit = self.close_timeout;
+        let limit = self.settings.load().close_timeout;
         let end = async {
             let _ = poll_fn(|context| self.poll_flush(context)).await;
             let _ = self.stream.shutdown().await;

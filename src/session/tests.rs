@@ -12,9 +12,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::farewell::Farewells;
 use super::serve::Session;
 use super::socket::Socket;
-use super::{Meters, Settings};
+use super::{Settings, Shared};
+use crate::auth::Caller;
 use crate::events::tests::memory::{Memory, subscribe};
 use crate::events::{self, Hub};
 use crate::limits::{self, Clock, Limits};
@@ -28,7 +30,7 @@ pub(super) struct World {
     pub(super) memory: Memory,
     pub(super) hub: Hub,
     pub(super) limits: Limits,
-    pub(super) settings: Settings,
+    pub(super) shared: Arc<Shared>,
     pipe_len: usize,
     pub(super) shutdown: Shutdown,
     /// Of the hub: it outlives the sessions' drain.
@@ -50,11 +52,18 @@ impl World {
             memory,
             hub,
             limits: Limits::new(Live::new(limits::Settings::default()), Clock::system()),
-            settings: Settings::default(),
+            shared: Arc::new(Shared::new(
+                Live::new(Settings::default()),
+                Farewells::new(Box::new(|_, _, _| Some("a ticket".to_owned()))),
+            )),
             pipe_len: 1 << 16,
             shutdown: Shutdown::default(),
             _hub_shutdown: hub_shutdown,
         }
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.snapshot()
     }
 
     async fn session(
@@ -66,11 +75,16 @@ impl World {
         let address = ClientIp::new("192.0.2.1".parse().unwrap());
         let did = Did::parse(BOB).unwrap();
         Session {
-            line: Socket::new(Transport::new(stream), Vec::new(), framing, &self.settings),
+            line: Socket::new(
+                Transport::new(stream),
+                Vec::new(),
+                framing,
+                self.shared.settings.clone(),
+            ),
             subscription: subscribe(&self.hub, BOB, None, after),
             permit: self.limits.admit_socket(address, &did).ok().unwrap(),
-            settings: Arc::new(self.settings.clone()),
-            meters: Arc::new(Meters::new()),
+            caller: Caller::assumed(BOB),
+            shared: Arc::clone(&self.shared),
         }
     }
 
@@ -179,7 +193,7 @@ async fn a_cursor_from_the_future_is_refused_in_the_stream() {
 async fn a_frame_that_is_too_large_ends_the_session() {
     let world = World::new();
     let mut client = world.connect_json().await;
-    let large = "x".repeat(world.settings.frame_len_max + 1);
+    let large = "x".repeat(world.settings().frame_len_max + 1);
     client.send(Message::text(large)).await.unwrap();
     assert_eq!(close_code(&mut client).await.0, 1009);
 }
@@ -219,9 +233,9 @@ async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_given_up() {
     let reading = tokio::spawn(async move { while lively.next().await.is_some() {} });
     given_up.await.unwrap();
     let waited = begun.elapsed();
-    assert!(waited >= world.settings.silence_max);
+    assert!(waited >= world.settings().silence_max);
     // At the latest with the look after it.
-    assert!(waited <= world.settings.silence_max + world.settings.ping_after);
+    assert!(waited <= world.settings().silence_max + world.settings().ping_after);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(!reading.is_finished());
 }
@@ -243,9 +257,9 @@ async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
         }
     };
     sending.await;
-    assert!(begun.elapsed() < world.settings.write_timeout);
+    assert!(begun.elapsed() < world.settings().write_timeout);
     cut_off.await.unwrap();
-    assert!(begun.elapsed() >= world.settings.write_timeout);
+    assert!(begun.elapsed() >= world.settings().write_timeout);
     // What it had not read yet are whole frames, and then the connection ends.
     while let Some(Ok(message)) = stuck.next().await {
         assert!(message.is_text());
@@ -268,6 +282,7 @@ async fn a_drain_sends_everyone_away_spread_over_its_window() {
             let info = text(&mut client).await;
             assert!(info.contains(r#""name":"Draining""#));
             assert!(info.contains("reconnectAfterMs"));
+            assert!(info.contains(r#""resumeTicket":"a ticket""#));
             assert_eq!(close_code(&mut client).await.0, 1012);
             begun.elapsed()
         }));
@@ -276,14 +291,43 @@ async fn a_drain_sends_everyone_away_spread_over_its_window() {
     for moment in moments {
         waits.push(moment.await.unwrap());
     }
-    let window = world.settings.drain_window;
+    let window = world.settings().drain_window;
     assert!(
         waits
             .iter()
             .all(|wait| *wait <= window + Duration::from_secs(1))
     );
-    let (first, last) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
-    assert!(*last - *first > window / 20);
+    // Five slots of a fifth each: from one back to the one before the last, three lie
+    // between; a session leaves up to two seconds before it should be back.
+    waits.sort();
+    let apart = waits[4] - waits[0];
+    let earlier = world.settings().reconnect_spread;
+    assert!(apart + earlier > window * 3 / 5, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_session_goes_by_changed_settings_at_once() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let begun = Instant::now();
+    let hasty = Settings {
+        ping_after: Duration::from_secs(5),
+        silence_max: Duration::from_secs(8),
+        ..Settings::default()
+    };
+    assert!(hasty.ping_after < world.settings().ping_after);
+    world.shared.settings.replace(hasty);
+    assert!(matches!(next(&mut client).await, Message::Ping(_)));
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    // Patience comes back as well: the pong was heard at 5 s, the next ping is at 65.
+    let patient = Settings {
+        ping_after: Duration::from_secs(60),
+        ..Settings::default()
+    };
+    let _ = timeout(Duration::from_millis(1), client.next()).await;
+    world.shared.settings.replace(patient);
+    assert!(matches!(next(&mut client).await, Message::Ping(_)));
+    assert_eq!(begun.elapsed().as_secs(), 65);
 }
 
 #[tokio::test(start_paused = true)]

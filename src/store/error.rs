@@ -22,7 +22,9 @@ pub enum StoreError {
     #[error("Postgres cannot be reached")]
     Unavailable,
     /// The schema was made by a newer release.
-    #[error("the database schema is at version {found}, this release knows {known}")]
+    #[error(
+        "the database schema, version {found}, is newer than this release, which knows {known}"
+    )]
     SchemaTooNew { found: i32, known: i32 },
     /// A migration's text is not what was applied.
     #[error("migration {0} was changed after it had been applied")]

@@ -27,6 +27,11 @@ const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     checksum   bytea       NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT date_bin('2 seconds', clock_timestamp(), 'epoch'))";
 
+/// The newest migration that this version knows.
+pub(super) fn newest() -> i32 {
+    i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
+}
+
 pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
     let (mut client, connection) = connect_alone(&settings.database_url, settings).await?;
     let driver = async {
@@ -41,7 +46,7 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
 }
 
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
-    let known = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    let known = newest();
     loop {
         // The lock is the transaction's, so that it also works through a pooler.
         let step = client.transaction().await?;

@@ -114,6 +114,25 @@ impl Store {
         self.query("SELECT 1", &[]).await.map(|_| ())
     }
 
+    /// How busy the pool of connections is.
+    pub fn pool_usage(&self) -> PoolUsage {
+        let state = self.0.pool.state();
+        PoolUsage {
+            open: state.connections,
+            idle: state.idle_connections,
+            most: self.0.settings.connections_max,
+            given_up: state.statistics.get_timed_out,
+        }
+    }
+
+    /// The newest migration that the database knows, and the newest that we know.
+    pub async fn schema_versions(&self) -> Result<(i32, i32), StoreError> {
+        let sql = "SELECT max(version) FROM schema_migrations";
+        let rows = self.query(sql, &[]).await?;
+        let found = rows.first().and_then(|row| row.get::<_, Option<i32>>(0));
+        Ok((found.unwrap_or_default(), migrate::newest()))
+    }
+
     /// Makes the partitions of the coming days.
     pub async fn ensure_partitions(&self) -> Result<(), StoreError> {
         let days = i32::from(self.0.settings.partition_days_ahead);
@@ -125,6 +144,17 @@ impl Store {
     async fn query(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
         query(&self.0.pool, sql, params).await
     }
+}
+
+/// Connections of the pool that everything but sends shares.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PoolUsage {
+    pub open: u32,
+    pub idle: u32,
+    /// `database.connections_max`.
+    pub most: u32,
+    /// Statements that found no free connection in time, since the start.
+    pub given_up: u64,
 }
 
 /// Runs one statement on a connection of the pool. Connections that Postgres has

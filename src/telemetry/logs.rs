@@ -6,6 +6,7 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::Settings;
@@ -26,6 +27,19 @@ pub enum LogsError {
     Filter(#[from] ParseError),
     #[error("another log is already installed")]
     Installed(#[from] TryInitError),
+    #[error("the log is gone")]
+    Gone(#[from] reload::Error),
+}
+
+/// The filter of the installed log, which can be replaced.
+#[derive(Clone, Debug)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Filters by these settings from now on.
+    pub fn replace(&self, settings: &Settings) -> Result<(), LogsError> {
+        Ok(self.0.reload(filter(settings)?)?)
+    }
 }
 
 /// Release builds say only what needs a person. A developer sees what the relay
@@ -43,9 +57,13 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(filter)
 }
 
+fn filter(settings: &Settings) -> Result<EnvFilter, ParseError> {
+    parse_filter(settings.filter.as_deref().unwrap_or(default_filter()))
+}
+
 /// Starts the log. Call once.
-pub fn install(settings: &Settings) -> Result<(), LogsError> {
-    let filter = parse_filter(settings.filter.as_deref().unwrap_or(default_filter()))?;
+pub fn install(settings: &Settings) -> Result<LogFilter, LogsError> {
+    let (filter, handle) = reload::Layer::new(filter(settings)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
@@ -54,7 +72,7 @@ pub fn install(settings: &Settings) -> Result<(), LogsError> {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter.and(filter_fn(is_ours_or_urgent))))
         .try_init()?;
-    Ok(())
+    Ok(LogFilter(handle))
 }
 
 /// Dependencies log what they carry: tokio-postgres its parameters, h2 its headers,

@@ -4,7 +4,9 @@ mod logs;
 mod metrics;
 mod panics;
 
-pub use logs::{Format, LogsError, default_filter, install as install_logs, parse_filter};
+pub use logs::{
+    Format, LogFilter, LogsError, default_filter, install as install_logs, parse_filter,
+};
 pub use metrics::{Metrics, MetricsError};
 pub use panics::install as install_panic_hook;
 

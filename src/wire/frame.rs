@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::calls::TicketText;
 use super::envelope::Envelope;
 use super::field::Numbered;
 use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
@@ -102,6 +103,9 @@ pub struct Info {
         serialize_with = "millis_of_some"
     )]
     pub reconnect_after: Option<Duration>,
+    /// Opens a stream like this one, once, on any node.
+    #[serde(rename = "resumeTicket", skip_serializing_if = "Option::is_none")]
+    pub resume_ticket: Option<TicketText>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Bounds of requests, and what accounts may keep with the relay.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Largest body of sendMessage: the largest message in base64, and some room.
     pub message_body_bytes_max: usize,

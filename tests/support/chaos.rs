@@ -15,7 +15,21 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::database::Database;
 
-const SERVICE_DID: &str = "did:web:relay.test";
+pub(crate) const SERVICE_DID: &str = "did:web:relay.test";
+
+/// What a crowd that lives at one address must have more of.
+pub(crate) const LIMITS: [&str; 10] = [
+    "CONNECTIONS_PER_IP",
+    "CONNECTIONS_PER_IP_PER_SECOND",
+    "HANDSHAKES_MAX",
+    "RATE_LIMIT_DID_DEFAULT",
+    "RATE_LIMIT_IP_PER_MINUTE",
+    "RATE_LIMIT_SEND_MESSAGE",
+    "SOCKETS_PER_IP",
+    "UPGRADES_PER_DID",
+    "UPGRADES_PER_IP",
+    "VERIFICATIONS_PER_MINUTE",
+];
 
 /// Accounts, and the conversations each is in.
 pub(crate) struct Crowd {
@@ -67,19 +81,7 @@ impl Cluster {
             directory.publish(account);
         }
         let mut environment = vec![("DATABASE_URL".to_owned(), database.url())];
-        // All of the crowd lives at one address.
-        for limit in [
-            "CONNECTIONS_PER_IP",
-            "CONNECTIONS_PER_IP_PER_SECOND",
-            "HANDSHAKES_MAX",
-            "RATE_LIMIT_DID_DEFAULT",
-            "RATE_LIMIT_IP_PER_MINUTE",
-            "RATE_LIMIT_SEND_MESSAGE",
-            "SOCKETS_PER_IP",
-            "UPGRADES_PER_DID",
-            "UPGRADES_PER_IP",
-            "VERIFICATIONS_PER_MINUTE",
-        ] {
+        for limit in LIMITS {
             environment.push((limit.to_owned(), "10000".to_owned()));
         }
         let cluster = Self {
@@ -97,7 +99,7 @@ impl Cluster {
             let node = cluster.spawn().await;
             cluster.nodes.lock().push(node);
         }
-        cluster.populate(crowd).await;
+        populate(&*cluster.database.lock().await, crowd).await;
         cluster
     }
 
@@ -110,32 +112,6 @@ impl Cluster {
         }
     }
 
-    async fn populate(&self, crowd: &Crowd) {
-        let client = self.database.lock().await.client().await;
-        for convo in &crowd.convos {
-            client
-                .execute(
-                    "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) \
-                     VALUES ($1, 'did:plc:founder', 1, 0)",
-                    &[convo],
-                )
-                .await
-                .unwrap();
-        }
-        for (index, account) in crowd.accounts.iter().enumerate() {
-            for convo in crowd.convos_of(index) {
-                client
-                    .execute(
-                        "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
-                         VALUES ($1, $2, 0, 0)",
-                        &[&convo, &account.did()],
-                    )
-                    .await
-                    .unwrap();
-            }
-        }
-    }
-
     /// One of the nodes, dead or alive.
     pub(crate) fn node(&self, turn: usize) -> Arc<Relay> {
         let nodes = self.nodes.lock();
@@ -144,12 +120,7 @@ impl Cluster {
 
     /// Every message that Postgres holds.
     pub(crate) async fn stored_messages(&self) -> BTreeSet<(String, String)> {
-        let client = self.database.lock().await.client().await;
-        let found = client
-            .query("SELECT convo_id, msg_id FROM messages", &[])
-            .await
-            .unwrap();
-        found.iter().map(|row| (row.get(0), row.get(1))).collect()
+        stored_messages(&*self.database.lock().await).await
     }
 
     /// One fault after another until the time is over; then everything stands again.
@@ -201,6 +172,41 @@ impl Cluster {
         database.down(mode);
         database.up().await;
     }
+}
+
+/// Puts the crowd into its conversations, once a node has made the tables.
+pub(crate) async fn populate(database: &Database, crowd: &Crowd) {
+    let client = database.client().await;
+    for convo in &crowd.convos {
+        client
+            .execute(
+                "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) \
+                 VALUES ($1, 'did:plc:founder', 1, 0)",
+                &[convo],
+            )
+            .await
+            .unwrap();
+    }
+    for (index, account) in crowd.accounts.iter().enumerate() {
+        for convo in crowd.convos_of(index) {
+            client
+                .execute(
+                    "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
+                     VALUES ($1, $2, 0, 0)",
+                    &[&convo, &account.did()],
+                )
+                .await
+                .unwrap();
+        }
+    }
+}
+
+/// Every message that Postgres holds, with its conversation.
+pub(crate) async fn stored_messages(database: &Database) -> BTreeSet<(String, String)> {
+    let client = database.client().await;
+    let sql = "SELECT convo_id, msg_id FROM messages";
+    let found = client.query(sql, &[]).await.unwrap();
+    found.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 /// An application message of this conversation in epoch 0, as MLS frames it (RFC

@@ -73,7 +73,7 @@ impl Node {
         );
         let hub = Hub::start(
             Arc::new(store.clone()),
-            events::Settings::default(),
+            Live::new(events::Settings::default()),
             &shutdown,
         );
         let sessions = Sessions::new(
@@ -97,7 +97,7 @@ impl Node {
             Health::new(shutdown.clone(), []),
             None,
         );
-        let listener = Edge::bind(settings).unwrap();
+        let listener = Edge::bind(Live::new(settings)).unwrap();
         let address = format!("localhost:{}", listener.address().unwrap().port());
         let relay = Relay::new(&address, SERVICE_DID, &certificate.cert).unwrap();
         let certificates = Certificates::load(&certificate.cert, &certificate.key).unwrap();

@@ -5,14 +5,14 @@ use std::time::Duration;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
-use crate::auth::ResolveError;
 use crate::auth::freshness::Lifetimes;
-use crate::auth::key_cache::{KeyCache, KeyCacheLimits};
+use crate::auth::key_cache::KeyCache;
 use crate::auth::refresh_budget::RefreshBudget;
-use crate::auth::resolver::{Resolver, ResolverLimits};
+use crate::auth::resolver::Resolver;
 use crate::auth::signature::{Curve, PublicKey};
+use crate::auth::{ResolveError, Settings};
 use crate::outbound::{Endpoint, Fetcher};
-use crate::runtime::Shutdown;
+use crate::runtime::{Live, Shutdown};
 use crate::types::Did;
 
 pub(super) const LONG: Duration = Duration::from_secs(3600);
@@ -42,21 +42,23 @@ impl World {
         let directory = Directory::start().await.unwrap();
         let account = Account::generate(KeyCurve::P256).unwrap();
         directory.publish(&account);
-        let limits = ResolverLimits {
-            timeout: Duration::from_millis(500),
-            plc_at_once_max: 8,
-            web_at_once_max: 8,
-        };
+        let settings = Live::new(Settings {
+            resolve_timeout: Duration::from_millis(500),
+            plc_lookups_max: 8,
+            web_lookups_max: 8,
+            keys_max: 100,
+            lookups_max: flights_max,
+            key_fresh_for: lifetimes.fresh_for,
+            key_stale_for: lifetimes.stale_for,
+            key_absent_for: lifetimes.absent_for,
+            lookup_pause: lifetimes.pause,
+            ..Settings::default()
+        });
         let fetcher = Fetcher::new(DOCUMENT_LEN_MAX).unwrap();
         let plc = Endpoint::parse(&directory.url()).unwrap();
-        let cache_limits = KeyCacheLimits {
-            entries_max: 100,
-            flights_max,
-            lifetimes,
-        };
         let cache = KeyCache::new(
-            Resolver::new(fetcher, plc, limits),
-            cache_limits,
+            Resolver::new(fetcher, plc, settings.clone()),
+            settings,
             RefreshBudget::new(LONG, 20, 100),
             Shutdown::default(),
         );

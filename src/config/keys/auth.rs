@@ -131,7 +131,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "auth.resolve_timeout_ms",
         env: "RESOLVE_TIMEOUT_MS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long one lookup of a DID document may take, and how long it may wait for its \
               turn.",
         setting: &Span {
@@ -177,7 +177,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "auth.lookups_max",
         env: "LOOKUPS_MAX",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "Lookups under way or waiting; past it, callers are told to wait.",
         setting: &Number {
             at: |c| &mut c.auth.lookups_max,
@@ -199,7 +199,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "auth.key_fresh_seconds",
         env: "KEY_FRESH_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long a key is used without a thought.",
         setting: &Span {
             at: |c| &mut c.auth.key_fresh_for,
@@ -211,7 +211,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "auth.key_stale_seconds",
         env: "KEY_STALE_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long a key is used while it is looked up anew.",
         setting: &Span {
             at: |c| &mut c.auth.key_stale_for,
@@ -223,7 +223,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "auth.key_absent_seconds",
         env: "KEY_ABSENT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long \"no such account\" is remembered.",
         setting: &Span {
             at: |c| &mut c.auth.key_absent_for,
@@ -235,7 +235,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "auth.lookup_pause_seconds",
         env: "LOOKUP_PAUSE_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long after a failed lookup no other is tried for the same account.",
         setting: &Span {
             at: |c| &mut c.auth.lookup_pause,

@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.tls_cert",
         env: "TLS_CERT",
-        effect: Effect::Live,
+        effect: Effect::NewConnections,
         doc: "The certificate chain, PEM, leaf first. Not set: the relay makes a development \
               certificate.",
         setting: &Maybe {
@@ -57,7 +57,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.tls_key",
         env: "TLS_KEY",
-        effect: Effect::Live,
+        effect: Effect::NewConnections,
         doc: "The private key of the certificate, PEM (PKCS#8, SEC1 or PKCS#1).",
         setting: &Maybe {
             at: |c| &mut c.edge.tls_key,
@@ -76,7 +76,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.trusted_proxies",
         env: "TRUSTED_PROXIES",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "Networks of the proxies in front of the relay. From them alone a header or a PROXY \
               header that names the client is believed; whoever else sends one is counted by its \
               socket.",
@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.client_address_headers",
         env: "CLIENT_ADDRESS_HEADERS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "The headers by which trusted proxies name the client; the first that is present \
               decides. Name only headers that every one of them sets itself. Lists are read from \
               the right, past trusted hops.",
@@ -100,7 +100,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.proxy_protocol",
         env: "PROXY_PROTOCOL",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "Whether connections to edge.listen begin with a PROXY header, version 1 or 2. Then \
               only trusted proxies may connect, and the header is required.",
         setting: &Flag(|c| &mut c.edge.proxy_protocol),
@@ -121,14 +121,14 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.plain_proxy_protocol",
         env: "PLAIN_PROXY_PROTOCOL",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "Whether connections to edge.plain_listen begin with a PROXY header.",
         setting: &Flag(|c| &mut c.edge.plain_proxy_protocol),
     },
     Key {
         name: "edge.proxy_header_timeout_seconds",
         env: "PROXY_HEADER_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "How long the PROXY header may take.",
         setting: &Span {
             at: |c| &mut c.edge.proxy_header_timeout,
@@ -140,7 +140,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.handshake_timeout_seconds",
         env: "RELAY_HANDSHAKE_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "How long the TLS handshake may take.",
         setting: &Span {
             at: |c| &mut c.edge.handshake_timeout,
@@ -152,7 +152,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.header_timeout_seconds",
         env: "RELAY_HEADER_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long the first request's head may take after the handshake.",
         setting: &Span {
             at: |c| &mut c.edge.header_timeout,
@@ -164,7 +164,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.idle_timeout_seconds",
         env: "RELAY_IDLE_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long a kept-alive connection may have no request under way. A new request's head \
               must be complete within it.",
         setting: &Span {
@@ -177,7 +177,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.stall_timeout_seconds",
         env: "RELAY_STALL_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "How long written bytes may stay unacknowledged, or the peer's window closed, before \
               the kernel gives the connection up (Linux).",
         setting: &Span {
@@ -190,7 +190,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.header_bytes_max",
         env: "RELAY_HEADER_BYTES_MAX",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "The size of a request's head. Over it the answer is 431.",
         setting: &Number {
             at: |c| &mut c.edge.header_bytes_max,
@@ -201,7 +201,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.headers_max",
         env: "RELAY_HEADERS_MAX",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "The number of a request's headers. Over it the answer is 431.",
         setting: &Number {
             at: |c| &mut c.edge.headers_max,
@@ -212,7 +212,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.h2_streams_max",
         env: "RELAY_H2_STREAMS_MAX",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "Requests at once on one HTTP/2 connection.",
         setting: &Number {
             at: |c| &mut c.edge.h2_streams_max,
@@ -223,7 +223,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.h2_window_bytes",
         env: "RELAY_H2_WINDOW_BYTES",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "What an HTTP/2 client may send before the relay has read it, a stream; a connection \
               gets twice that.",
         setting: &Number {
@@ -235,7 +235,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.h2_ping_seconds",
         env: "RELAY_H2_PING_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "How often an HTTP/2 connection is asked whether it still lives.",
         setting: &Span {
             at: |c| &mut c.edge.h2_ping_interval,
@@ -247,7 +247,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "edge.h2_ping_timeout_seconds",
         env: "RELAY_H2_PING_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "How long it may take to answer.",
         setting: &Span {
             at: |c| &mut c.edge.h2_ping_timeout,

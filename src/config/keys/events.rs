@@ -6,7 +6,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.outbox_bytes_max",
         env: "OUTBOX_BYTES_MAX",
-        effect: Effect::Restart,
+        effect: Effect::NewConnections,
         doc: "Bytes of events that wait for one session. Over it, the session goes on from the \
               database.",
         setting: &Number {
@@ -86,7 +86,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.reconcile_seconds",
         env: "RECONCILE_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How often the table is looked at although notifications come.",
         setting: &Span {
             at: |c| &mut c.events.reconcile_every,
@@ -98,7 +98,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.poll_ms",
         env: "EVENT_POLL_MS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How often the table is looked at while notifications do not come.",
         setting: &Span {
             at: |c| &mut c.events.poll_every,
@@ -110,7 +110,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.canary_seconds",
         env: "CANARY_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How often a node sends a notification to itself, to know that they come.",
         setting: &Span {
             at: |c| &mut c.events.canary_every,
@@ -122,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.canary_late_ms",
         env: "CANARY_LATE_MS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How late it may be before the table is polled.",
         setting: &Span {
             at: |c| &mut c.events.canary_late,
@@ -158,7 +158,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.hub_timeout_seconds",
         env: "HUB_TIMEOUT_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long a session waits for an answer of the hub.",
         setting: &Span {
             at: |c| &mut c.events.hub_timeout,
@@ -170,7 +170,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.read_patience_seconds",
         env: "READ_PATIENCE_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "How long a session tries to read from a database that does not answer before its \
               client is asked to come back later.",
         setting: &Span {
@@ -183,7 +183,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "events.catch_up_seconds",
         env: "CATCH_UP_SECONDS",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "A session that reads from the database must be nearer to the head after each such \
               time than before it; one that is not is too slow.",
         setting: &Span {

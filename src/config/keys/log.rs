@@ -7,7 +7,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "log.filter",
         env: "RUST_LOG",
-        effect: Effect::Restart,
+        effect: Effect::Live,
         doc: "What is logged. Not set: \"warn\" in release builds. Identities, addresses and \
               contents are not logged at any level, and dependencies never below warn, since they \
               log what they carry.",

@@ -14,8 +14,8 @@ mod retention;
 mod session;
 
 use super::key::{Effect, Key};
+use super::kinds::{Choice, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
 use super::rules_setting::Rules;
-use super::setting::{Choice, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
 
 /// Every key.
 pub fn all() -> impl Iterator<Item = &'static Key> {

@@ -54,7 +54,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "session.upgrade_timeout_seconds",
         env: "UPGRADE_TIMEOUT_SECONDS",
-        effect: Effect::Live,
+        effect: Effect::NewConnections,
         doc: "How long the upgrade may take after it was granted.",
         setting: &Span {
             at: |c| &mut c.session.upgrade_timeout,
@@ -66,7 +66,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "session.frame_bytes_max",
         env: "FRAME_BYTES_MAX",
-        effect: Effect::Live,
+        effect: Effect::NewConnections,
         doc: "The largest frame and the largest message that a client may send on a socket.",
         setting: &Number {
             at: |c| &mut c.session.frame_len_max,

@@ -12,7 +12,7 @@ use crate::events::{
     Answer, Bell, Circle, Event, Hub, Interval, Journal, News, Settings, Stored, Subscriber,
     Subscription,
 };
-use crate::runtime::Shutdown;
+use crate::runtime::{Live, Shutdown};
 use crate::store::{Notification, StoreError};
 use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire::{Route, Standing};
@@ -121,7 +121,7 @@ impl Memory {
 
     pub(crate) fn hub(&self, settings: Settings) -> (Hub, Shutdown) {
         let shutdown = Shutdown::default();
-        let hub = Hub::start(Arc::new(self.clone()), settings, &shutdown);
+        let hub = Hub::start(Arc::new(self.clone()), Live::new(settings), &shutdown);
         (hub, shutdown)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::types::{ConvoId, Cursor};
 use crate::wire::Text;
@@ -16,15 +16,26 @@ pub struct SubscribeConvoEvents {
     pub ticket: Option<TicketText>,
 }
 
-/// A ticket as it was sent, which nobody but its issuer can read.
-#[derive(Clone, Deserialize, Eq, PartialEq)]
+/// A ticket on its way. It names its account to whoever reads it, so it cannot be printed.
+#[derive(Clone, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct TicketText(Text<1, 4096>);
+pub struct TicketText(String);
 
 impl TicketText {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The raw text, for the area that checks it.
     pub fn expose(&self) -> &str {
-        self.0.as_str()
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for TicketText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Text::<1, 4096>::deserialize(deserializer)?;
+        Ok(Self(text.into_string()))
     }
 }
 

@@ -1,0 +1,87 @@
+//! What health looks at, and what it says of it.
+
+use super::reload::Reloads;
+use super::upkeep::Pulse;
+use crate::edge::{Finding, Probe};
+use crate::events::{Hearing, Hub};
+use crate::retention::Retention;
+use crate::store::PoolUsage;
+
+/// Everything that `/health` shows, and readiness depends on.
+pub(super) fn all(pulse: Pulse, hub: Hub, retention: Retention, reloads: Reloads) -> Vec<Probe> {
+    let (pool, schema) = (pulse.clone(), pulse.clone());
+    vec![
+        Probe::vital("database", move || database(&pulse)),
+        Probe::vital("events", move || events(&hub)),
+        Probe::informative("pool", move || usage(pool.pool())),
+        Probe::informative("schema", move || versions(schema.schema())),
+        Probe::informative("retention", move || forgetting(&retention)),
+        Probe::informative("config", move || reloads.finding()),
+    ]
+}
+
+fn database(pulse: &Pulse) -> Finding {
+    match pulse.failure() {
+        Some(cause) => Finding::ill(cause),
+        None => Finding::well(),
+    }
+}
+
+/// The lag is that of the last notification sent to oneself.
+fn events(hub: &Hub) -> Finding {
+    let health = hub.health();
+    let lag = u64::try_from(health.doorbell_lag().as_millis()).unwrap_or(u64::MAX);
+    let finding = match (health.hearing(), health.is_listening()) {
+        (Hearing::Ringing, _) => Finding::well(),
+        (Hearing::Polling, true) => Finding::well().noting(
+            "a notification sent to oneself did not come back in time; events are read by polling",
+        ),
+        (Hearing::Polling, false) => {
+            Finding::well().noting("the listening connection is down; events are read by polling")
+        }
+        (Hearing::Blind, _) => Finding::ill("the event stream cannot be read"),
+    };
+    finding.with("lagMs", lag)
+}
+
+fn usage(pool: Pool) -> Finding {
+    let Pool { usage, is_short } = pool;
+    let PoolUsage {
+        open, idle, most, ..
+    } = usage;
+    let finding = match is_short {
+        true => Finding::ill("calls find no free connection in time"),
+        false => Finding::well(),
+    };
+    finding
+        .with("open", open.into())
+        .with("idle", idle.into())
+        .with("most", most.into())
+}
+
+fn versions((found, known): (i32, i32)) -> Finding {
+    let finding = match found > known {
+        true => Finding::well().noting(format!(
+            "the database's schema, version {found}, is newer than this release, which knows \
+             {known}: finish the upgrade"
+        )),
+        false => Finding::well(),
+    };
+    finding.with("version", u64::try_from(found).unwrap_or_default())
+}
+
+fn forgetting(retention: &Retention) -> Finding {
+    let failing = retention.status().failing();
+    match failing.is_empty() {
+        true => Finding::well(),
+        false => Finding::ill(format!("keeps failing: {}", failing.join(", "))),
+    }
+}
+
+/// The pool as it was last seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pool {
+    pub(super) usage: PoolUsage,
+    /// Whether somebody waited in vain since the look before.
+    pub(super) is_short: bool,
+}

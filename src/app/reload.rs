@@ -1,0 +1,251 @@
+//! Follows the configuration file while the relay runs: a file that holds every rule is
+//! swapped in as a whole, any other changes nothing and is talked about until mended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::check_descriptors;
+use super::live::LiveSettings;
+use crate::config::{Change, Config, Fault, Faults, Key, Loaded, Place, Source};
+use crate::edge::{Certificates, Finding};
+use crate::runtime::{FileStamp, Shutdown};
+use crate::telemetry::LogFilter;
+
+/// Asks for a reload, and knows how the last one went. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reloads(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    asked: Notify,
+    state: Mutex<State>,
+}
+
+/// How the file stands to what is in force.
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// What is wrong with it; empty when it is in force.
+    faults: Vec<Fault>,
+    /// Its keys whose value waits for a restart.
+    waiting: Vec<&'static str>,
+}
+
+/// What a reload works with.
+pub(super) struct Reloader {
+    /// The file that was named on the command line.
+    pub(super) file: Option<PathBuf>,
+    pub(super) live: LiveSettings,
+    pub(super) certificates: Certificates,
+    pub(super) logs: LogFilter,
+    in_force: Config,
+    /// Whether there was a file at the last reload that succeeded.
+    had_file: bool,
+}
+
+impl Reloads {
+    /// Reads the file again now, whether or not it looks changed.
+    pub(super) fn ask(&self) {
+        self.0.asked.notify_one();
+    }
+
+    /// Begins to follow the file, until the drain.
+    pub(super) fn start(&self, mut reloader: Reloader, shutdown: &Shutdown) {
+        let (reloads, stop) = (self.clone(), shutdown.clone());
+        shutdown.spawn_background(async move {
+            tokio::select! {
+                () = stop.draining() => {}
+                () = reloads.follow(&mut reloader) => {}
+            }
+        });
+    }
+
+    async fn follow(&self, reloader: &mut Reloader) {
+        let path = Source::path(reloader.file.as_deref()).to_owned();
+        // Nothing: the first look reads the file once more, which may have changed since
+        // it was read for the start.
+        let (mut settled, mut seen) = (None, None);
+        loop {
+            tokio::select! {
+                () = self.0.asked.notified() => {}
+                () = sleep(LOOK_EVERY) => {
+                    let now = FileStamp::of(&path).await;
+                    // A file that is still being written is another one at the next look.
+                    let is_still = now == seen;
+                    seen = now;
+                    if now == settled || !is_still {
+                        continue;
+                    }
+                }
+            }
+            settled = FileStamp::of(&path).await;
+            self.reload(reloader).await;
+        }
+    }
+
+    async fn reload(&self, reloader: &mut Reloader) {
+        let outcome = match reloader
+            .read()
+            .await
+            .and_then(|loaded| reloader.apply(loaded))
+        {
+            Ok((applied, waiting)) => {
+                self.stands(State {
+                    faults: Vec::new(),
+                    waiting,
+                });
+                if applied { "applied" } else { "unchanged" }
+            }
+            Err(Faults(faults)) => {
+                for fault in &faults {
+                    tracing::error!(%fault, "the configuration was refused and nothing changed");
+                }
+                let waiting = self.0.state.lock().waiting.clone();
+                self.stands(State { faults, waiting });
+                "refused"
+            }
+        };
+        metrics::counter!("relay_config_reloads_total", "outcome" => outcome).increment(1);
+    }
+
+    fn stands(&self, state: State) {
+        metrics::gauge!("relay_config_faults").set(state.faults.len() as f64);
+        metrics::gauge!("relay_config_waiting").set(state.waiting.len() as f64);
+        *self.0.state.lock() = state;
+    }
+
+    /// For health.
+    pub(super) fn finding(&self) -> Finding {
+        let state = self.0.state.lock();
+        if !state.faults.is_empty() {
+            return Finding::ill(Faults(state.faults.clone()).to_string());
+        }
+        match state.waiting.is_empty() {
+            true => Finding::well(),
+            false => Finding::well().noting(format!(
+                "until a restart the old value stands of {}",
+                state.waiting.join(", ")
+            )),
+        }
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(
+        loaded: &Loaded,
+        file: Option<PathBuf>,
+        live: LiveSettings,
+        certificates: Certificates,
+        logs: LogFilter,
+    ) -> Self {
+        Self {
+            file,
+            live,
+            certificates,
+            logs,
+            in_force: loaded.config.clone(),
+            had_file: loaded.file.is_some(),
+        }
+    }
+
+    async fn read(&self) -> Result<Loaded, Faults> {
+        let file = self.file.clone();
+        let read = move || Config::load(&Source::process(file.as_deref())?);
+        let loaded = match tokio::task::spawn_blocking(read).await {
+            Ok(loaded) => loaded?,
+            Err(_) => return Err(fault(&self.path(), "could not be read".to_owned())),
+        };
+        // Editors that rename leave a moment without a file. The defaults were never
+        // asked for then.
+        match loaded.file.is_none() && self.had_file {
+            true => Err(fault(
+                &self.path(),
+                "is gone; what it said stays".to_owned(),
+            )),
+            false => Ok(loaded),
+        }
+    }
+
+    /// Puts it in force, as a whole. Whether anything is new, and what waits.
+    fn apply(&mut self, loaded: Loaded) -> Result<(bool, Vec<&'static str>), Faults> {
+        let change = Change::between(&self.in_force, &loaded.config)
+            // The only step that can still fail comes before the first that cannot.
+            .and_then(|change| self.load_certificates(&change).map(|()| change))
+            .map_err(|faults| placed(faults, &loaded))?;
+        let swapped = self.live.adopt(&change.config);
+        if swapped.contains(&"log") {
+            // The filter was read once already: only the log itself may be gone.
+            if let Err(error) = self.logs.replace(&change.config.log) {
+                tracing::warn!(%error, "the log's filter stays");
+            }
+        }
+        if swapped.contains(&"limits") {
+            check_descriptors(&change.config.limits);
+        }
+        // At warn, since release builds log no less: who looks into the log later must
+        // find when what began to apply.
+        for key in &change.applied {
+            let value = shown(key, &change.config);
+            tracing::warn!(key = key.name, value, "a setting has changed");
+        }
+        for key in &change.waiting {
+            let value = shown(key, &loaded.config);
+            tracing::warn!(key = key.name, value, "a setting waits for a restart");
+        }
+        self.had_file = loaded.file.is_some();
+        self.in_force = change.config;
+        let waiting = change.waiting.iter().map(|key| key.name).collect();
+        Ok((!change.applied.is_empty(), waiting))
+    }
+
+    fn load_certificates(&self, change: &Change) -> Result<(), Faults> {
+        let names_others = change
+            .applied
+            .iter()
+            .any(|key| key.name.starts_with("edge.tls_"));
+        if !names_others {
+            return Ok(());
+        }
+        let edge = &change.config.edge;
+        let (Some(cert), Some(key)) = (&edge.tls_cert, &edge.tls_key) else {
+            let problem = "cannot be taken away while the relay runs".to_owned();
+            return Err(fault("edge.tls_cert", problem));
+        };
+        let loaded = self.certificates.reload(cert, key);
+        loaded.map_err(|error| fault("edge.tls_cert", error.to_string()))
+    }
+
+    fn path(&self) -> String {
+        Source::path(self.file.as_deref()).display().to_string()
+    }
+}
+
+/// Faults that were found later than in reading, with where their keys were set.
+fn placed(Faults(mut faults): Faults, loaded: &Loaded) -> Faults {
+    for fault in &mut faults {
+        if let Some(place) = loaded.origins.get(fault.key.as_str()) {
+            fault.place = place.clone();
+        }
+    }
+    Faults(faults)
+}
+
+/// A key's value for people; secrets are hidden.
+fn shown(key: &Key, config: &Config) -> String {
+    key.value(config).unwrap_or_else(|| "not set".to_owned())
+}
+
+fn fault(key: &str, problem: String) -> Faults {
+    Faults(vec![Fault {
+        place: Place::Default,
+        key: key.to_owned(),
+        problem,
+    }])
+}
+
+/// A stat twice a second costs nothing; a change is in force a second after its writing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);

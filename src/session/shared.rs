@@ -1,0 +1,50 @@
+//! What all sessions of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::farewell::{Farewell, Farewells};
+use super::{Meters, Settings};
+use crate::runtime::Live;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Live<Settings>,
+    pub(super) meters: Meters,
+    pub(super) farewells: Farewells,
+    open: AtomicU64,
+}
+
+/// Counts a session as open until dropped.
+#[derive(Debug)]
+pub(super) struct Open(Arc<Shared>);
+
+impl Shared {
+    pub(super) fn new(settings: Live<Settings>, farewells: Farewells) -> Self {
+        Self {
+            settings,
+            meters: Meters::new(),
+            farewells,
+            open: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.meters.opened();
+        Open(Arc::clone(self))
+    }
+
+    /// The slot of one session in the drain that has begun.
+    pub(super) fn farewell(&self, random: (u64, u64)) -> Farewell {
+        let open = self.open.load(Ordering::Relaxed);
+        self.farewells.next(open, &self.settings.load(), random)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.meters.left();
+    }
+}
