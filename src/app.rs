@@ -1,21 +1,20 @@
 //! The composition root: builds each part once, in order. It alone knows them all.
 
 mod ask;
+mod certificates;
 mod live;
 mod opening;
 mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::auth::{self, Authenticator};
 use crate::config::Config;
-use crate::edge::{
-    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Probe, Routes,
-};
+use crate::edge::{self, Admin, DidDocument, Edge, Gate, Health, Probe, Routes};
 use crate::events::Hub;
 use crate::limits::{self, Clock, Limits};
 use crate::postgres::{PostgresError, Private};
@@ -25,6 +24,7 @@ use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::tls::{self, Certificates};
 use crate::xrpc::Calls;
 
 use live::LiveSettings;
@@ -38,7 +38,7 @@ pub enum AppError {
     #[error("callers cannot be authenticated")]
     Auth(#[from] auth::StartError),
     #[error("the certificate cannot be served")]
-    Certificate(#[from] edge::CertError),
+    Certificate(#[from] tls::CertError),
     #[error("the edge cannot be set up")]
     Edge(#[from] edge::EdgeError),
     #[error("the key that signs receipts cannot be used")]
@@ -49,6 +49,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("the database's address is not valid")]
     Url(#[from] DatabaseUrlError),
+    #[error("TLS cannot be served")]
+    Tls(#[from] tls::TlsError),
 }
 
 /// Everything that serves.
@@ -69,7 +71,7 @@ impl App {
         // 1. Bind first: a taken port should fail before anything is started.
         let edge = Edge::bind(config.edge.clone())?;
         let admin = Admin::bind(config.edge.admin_listen)?;
-        let (certificates, dev_certificate) = certificates(&config.edge)?;
+        let (certificates, dev_certificate) = certificates::load(&config)?;
         // 2. Postgres, ours if none is given.
         let postgres = private_postgres(&config).await?;
         let opening = Opening {
@@ -173,12 +175,15 @@ async fn serve(
         live.xrpc.clone(),
     );
 
+    let tls = certificates::serve(config, &store, listeners.certificates, shutdown).await?;
+    let seen = tls.clone();
     let pulse = upkeep::watch(store, shutdown);
     let health = Health::new(
         shutdown.clone(),
         vec![
             Probe::vital("postgres", move || pulse.is_well()),
             Probe::vital("events", move || hub.health().is_ready()),
+            Probe::informative("certificates", move || seen.is_well()),
             Probe::informative("retention", move || retention.status().is_healthy()),
         ],
     );
@@ -195,9 +200,7 @@ async fn serve(
     listeners
         .admin
         .serve(health.clone(), metrics, limits.clone(), shutdown);
-    listeners
-        .edge
-        .serve(&listeners.certificates, limits, routes, shutdown)?;
+    listeners.edge.serve(tls, limits, routes, shutdown);
     Ok(health)
 }
 
@@ -264,16 +267,6 @@ async fn open_store(settings: store::Settings, shutdown: &Shutdown) -> Result<St
         tracing::warn!(%error, "waiting for the database");
         sleep(backoff.next(uuid::Uuid::new_v4().as_u64_pair().0)).await;
     }
-}
-
-fn certificates(
-    settings: &edge::Settings,
-) -> Result<(Certificates, Option<DevCertificate>), edge::CertError> {
-    if let (Some(cert), Some(key)) = (&settings.tls_cert, &settings.tls_key) {
-        return Ok((Certificates::load(cert, key)?, None));
-    }
-    let made = edge::ensure_dev_certificate(&settings.certs_dir, SystemTime::now())?;
-    Ok((Certificates::load(&made.cert, &made.key)?, Some(made)))
 }
 
 /// Long enough for crash recovery, short enough that a wrong address is noticed.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
-//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | receipt} → {events | retention} → store
+//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | receipt | tls} → {events | retention} → store
 //! → {telemetry | runtime} → {wire | mls} → types`.
 
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ pub mod runtime;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod types;
 pub mod wire;
 pub mod xrpc;

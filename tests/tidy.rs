@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry", "runtime"],
     &["store"],
     &["events", "retention"],
-    &["limits", "auth", "receipt"],
+    &["limits", "auth", "receipt", "tls"],
     &["refusal"],
     &["xrpc", "session"],
     &["edge", "postgres"],

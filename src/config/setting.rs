@@ -1,5 +1,6 @@
 //! Pure. The kinds of value that a key can hold: how each is read, checked, shown.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,6 +17,8 @@ pub(super) enum Raw {
     Integer(i64),
     Text(String),
     List(Vec<String>),
+    /// Tables of text: `[[table]]`.
+    Tables(Vec<HashMap<String, String>>),
     /// A kind of TOML value that no key takes.
     Foreign,
 }

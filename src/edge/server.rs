@@ -11,10 +11,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::{HandshakeKind, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Patience, Verdict};
@@ -25,16 +25,16 @@ use super::listeners::{Entrance, Security};
 use super::proxy_header;
 use super::route::Routes;
 use super::settings::Settings;
-use super::tls::ALPN_H2;
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Shutdown};
+use crate::tls::{ALPN_H2, Tls};
 use crate::types::ClientIp;
 
 /// What all connections share.
 pub(super) struct Server {
     settings: Arc<Settings>,
     trust: Trust,
-    tls: TlsAcceptor,
+    tls: Tls,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
     limits: Limits,
@@ -51,7 +51,7 @@ enum Version {
 impl Server {
     pub(super) fn new(
         settings: Arc<Settings>,
-        tls: TlsAcceptor,
+        tls: Tls,
         limits: Limits,
         routes: Routes,
         shutdown: Shutdown,
@@ -183,14 +183,14 @@ impl Server {
     /// whoever holds it unboxed pays that in every state of its future.
     async fn handshake(&self, stream: TcpStream) -> Option<Box<TlsStream<TcpStream>>> {
         let _permit = self.limits.admit_handshake().ok()?;
-        let buffer = self.settings.tls_buffer_bytes;
-        let accept = self
-            .tls
-            .accept_with(stream, |tls| tls.set_buffer_limit(Some(buffer)));
+        let accept = self.tls.accept(stream, self.settings.tls_buffer_bytes);
         let began = Instant::now();
         let outcome = match timeout(self.settings.handshake_timeout, accept).await {
-            Ok(Ok(stream)) => {
-                metrics::histogram!("relay_edge_handshake_seconds").record(began.elapsed());
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(stream))) => {
+                let kind = kind(stream.get_ref().1);
+                metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
+                    .record(began.elapsed());
                 return Some(Box::new(stream));
             }
             Ok(Err(_)) => "failed",
@@ -245,6 +245,14 @@ impl Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Server")
+    }
+}
+
+/// What a handshake cost: a resumed one saves the certificate and its signature.
+fn kind(connection: &ServerConnection) -> &'static str {
+    match connection.handshake_kind() {
+        Some(HandshakeKind::Resumed) => "resumed",
+        _ => "full",
     }
 }
 

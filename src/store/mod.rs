@@ -23,6 +23,7 @@ mod reports;
 mod rows;
 mod secrets;
 mod settings;
+mod tls;
 mod welcomes;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use messages::{MessageKind, StoredMessage};
 pub use penalties::PenaltyRow;
 pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
+pub use tls::AcmeRecord;
 pub use welcomes::WelcomeAnswer;
 
 use appender::Appender;

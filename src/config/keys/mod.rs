@@ -11,7 +11,9 @@ mod penalties;
 mod process;
 mod retention;
 mod session;
+mod tls;
 
+use super::certificates_setting::CertificatesSetting;
 use super::key::{Effect, Key};
 use super::rules_setting::Rules;
 use super::setting::{Choice, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
@@ -20,6 +22,7 @@ use super::setting::{Choice, Flag, List, Maybe, Number, Parsed, Path, Span, Unit
 pub fn all() -> impl Iterator<Item = &'static Key> {
     [
         edge::KEYS,
+        tls::KEYS,
         auth::KEYS,
         limits::KEYS,
         penalties::KEYS,

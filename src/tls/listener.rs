@@ -1,0 +1,181 @@
+//! The handshake: TLS 1.3 and 1.2 with the suites that rustls knows, all of which have
+//! forward secrecy and authenticated encryption.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage};
+use rustls::version::{TLS12, TLS13};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
+
+use super::acme::{ACME_TLS_ALPN, Challenges};
+use super::certificates::Certificates;
+use super::client_roots::ClientRoots;
+use super::error::TlsError;
+use super::settings::Settings;
+use super::ticket_keys::TicketKeys;
+use super::watched::Watched;
+use crate::runtime::Shutdown;
+
+/// The two protocols, most wanted first.
+pub const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// Shakes hands. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: ArcSwap<ServerConfig>,
+    certificates: Certificates,
+    tickets: Arc<TicketKeys>,
+    client_roots: Option<Mutex<Watched<ClientRoots>>>,
+    challenges: Option<Challenges>,
+}
+
+impl Tls {
+    /// `challenges`: how an ACME directory that asks is answered, if one is used.
+    pub fn new(
+        settings: &Settings,
+        certificates: Certificates,
+        tickets: Arc<TicketKeys>,
+        challenges: Option<Challenges>,
+    ) -> Result<Self, TlsError> {
+        let client_roots = settings.client_ca.iter();
+        let client_roots = client_roots.map(|path| {
+            let paths = vec![path.clone()];
+            Watched::start("client_ca".to_owned(), paths, SystemTime::now())
+        });
+        let client_roots = client_roots.last().transpose()?;
+        let roots = client_roots.as_ref().map(|watched| &watched.current);
+        let config = server_config(&certificates, &tickets, roots)?;
+        Ok(Self(Arc::new(Inner {
+            config: ArcSwap::from_pointee(config),
+            certificates,
+            tickets,
+            client_roots: client_roots.map(Mutex::new),
+            challenges,
+        })))
+    }
+
+    /// Begins to look after its files, until the process stops.
+    pub fn watch(&self, every: Duration, shutdown: &Shutdown) {
+        let (tls, stop) = (self.clone(), shutdown.clone());
+        shutdown.spawn_background(async move {
+            loop {
+                tokio::select! {
+                    () = stop.stopping() => return,
+                    () = sleep(every) => {}
+                }
+                let tls = tls.clone();
+                // Files may lie on a network. A look that fails is followed by another.
+                let _ = tokio::task::spawn_blocking(move || tls.look(SystemTime::now())).await;
+            }
+        });
+    }
+
+    /// Whether everything that it serves by is as it should be.
+    pub fn is_well(&self) -> bool {
+        let roots = self.0.client_roots.as_ref();
+        // Held for the length of a look only, which reads a file.
+        let is_faulty = roots.is_some_and(|roots| roots.try_lock().is_some_and(|r| r.is_faulty));
+        self.0.certificates.is_well() && !is_faulty
+    }
+
+    fn look(&self, now: SystemTime) {
+        self.0.certificates.look(now);
+        let Some(roots) = &self.0.client_roots else {
+            return;
+        };
+        let mut roots = roots.lock();
+        if !roots.look(now) {
+            return;
+        }
+        match server_config(&self.0.certificates, &self.0.tickets, Some(&roots.current)) {
+            Ok(config) => self.0.config.store(Arc::new(config)),
+            Err(error) => {
+                roots.is_faulty = true;
+                tracing::warn!(%error, "the new authorities of clients cannot be used");
+            }
+        }
+    }
+
+    /// Shakes hands with a client. None: it was an ACME directory, which has its answer.
+    /// The caller sets the deadline.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        buffer_limit: usize,
+    ) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let config = self.0.config.load_full();
+        let Some(challenges) = &self.0.challenges else {
+            let acceptor = TlsAcceptor::from(config);
+            let accept =
+                acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(buffer_limit)));
+            return accept.await.map(Some);
+        };
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        match asked_by_acme(&start.client_hello()) {
+            None => {
+                let accept =
+                    start.into_stream_with(config, |tls| tls.set_buffer_limit(Some(buffer_limit)));
+                accept.await.map(Some)
+            }
+            Some(name) => {
+                let answer = challenges.answer(&name).await;
+                let answer = answer.ok_or(io::ErrorKind::NotFound)?;
+                start.into_stream(answer).await?.shutdown().await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The name that is to be proved, if this client speaks the challenge's protocol
+/// (RFC 8737 section 3).
+fn asked_by_acme(hello: &ClientHello<'_>) -> Option<String> {
+    let mut protocols = hello.alpn()?;
+    let asks = protocols.any(|protocol| protocol == ACME_TLS_ALPN);
+    asks.then(|| hello.server_name().unwrap_or_default().to_ascii_lowercase())
+}
+
+fn server_config(
+    certificates: &Certificates,
+    tickets: &Arc<TicketKeys>,
+    client_roots: Option<&ClientRoots>,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])?;
+    let builder = match client_roots {
+        Some(roots) => builder.with_client_cert_verifier(roots.verifier(provider)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates.resolver());
+    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // No early data: a replayed send would be a send.
+    config.max_early_data_size = 0;
+    if client_roots.is_some() {
+        // A resumed session is not asked for its certificate again, so one whose authority
+        // has gone would live on. Proxies keep their connections; they lose nothing.
+        config.send_tls13_tickets = 0;
+        return Ok(config);
+    }
+    // Resumption lives with the client, in tickets under keys that all nodes share: a
+    // phone that returns, to whichever node, saves the signature, and we keep no state.
+    config.ticketer = Arc::clone(tickets) as Arc<dyn rustls::server::ProducesTickets>;
+    // One ticket is one reconnect; the next connection brings the next ticket.
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
