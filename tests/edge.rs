@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/relay.rs"]
 mod relay;
+#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/tls.rs"]
 mod tls;
 
