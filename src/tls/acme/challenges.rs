@@ -1,11 +1,13 @@
 //! Answers a directory that asks whether a domain is ours, on whichever node it reaches.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::Domain;
 use crate::store::Store;
@@ -44,21 +46,31 @@ impl Challenges {
         // Strangers can ask too: only our own names are worth a question to Postgres.
         let domain = self.domains.iter().find(|domain| domain.as_str() == name)?;
         let digest = self.store.acme_challenge(domain.as_str()).await.ok()??;
-        config(domain, &digest).ok().map(Arc::new)
+        match config(domain, &digest) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => {
+                tracing::warn!(%error, "a challenge cannot be answered");
+                None
+            }
+        }
     }
 }
 
 /// A certificate that carries the digest of the key authorization (RFC 8737 section 3).
-fn config(domain: &Domain, digest: &[u8]) -> Result<ServerConfig, Box<dyn std::error::Error>> {
+fn config(domain: &Domain, digest: &[u8]) -> Result<ServerConfig, Box<dyn Error>> {
     let mut params = CertificateParams::new(vec![domain.to_string()])?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?.der().clone();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let key = provider.key_provider.load_private_key(key.into())?;
+    // Not checked against its key: webpki refuses the extension, which must be critical.
+    let certified = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
+        .with_cert_resolver(Arc::new(certified));
     config.alpn_protocols = vec![ACME_TLS_ALPN.to_vec()];
     Ok(config)
 }

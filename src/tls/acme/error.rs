@@ -17,8 +17,10 @@ pub(super) enum AcmeError {
     Late,
     #[error("the directory does not offer TLS-ALPN-01")]
     NoChallenge,
-    #[error("a domain was not proved; does it lead here, on port 443? The order is {0:?}")]
-    NotProved(OrderStatus),
+    #[error("a domain was not proved; does it lead here, on port 443?")]
+    NotProved(#[source] Box<instant_acme::Problem>),
+    #[error("the order was refused: it is {0:?}")]
+    Refused(OrderStatus),
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
 }

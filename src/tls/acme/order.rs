@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -90,11 +90,32 @@ impl Ordering<'_> {
             put.await?;
             challenge.set_ready().await?;
         }
-        match order.poll_ready(&PATIENCE).await? {
-            OrderStatus::Ready => Ok(()),
-            status => Err(AcmeError::NotProved(status)),
+        let outcome = order.poll_ready(&PATIENCE).await;
+        if let Ok(OrderStatus::Ready) = outcome {
+            return Ok(());
+        }
+        // The order says that it failed, its challenges say why.
+        match complaint(order).await? {
+            Some(problem) => Err(AcmeError::NotProved(Box::new(problem))),
+            None => Err(AcmeError::Refused(outcome?)),
         }
     }
+}
+
+/// What the directory met when it asked.
+async fn complaint(order: &mut Order) -> Result<Option<Problem>, AcmeError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        let challenges = &authorization.refresh().await?.challenges;
+        let problem = challenges
+            .iter()
+            .find_map(|challenge| challenge.error.clone());
+        if problem.is_some() {
+            return Ok(problem);
+        }
+    }
+    Ok(None)
 }
 
 /// The certificate signing request (RFC 8555 section 7.4): the names and nothing else.
