@@ -4,17 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "support/front.rs"]
+mod front;
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/relay.rs"]
 mod relay;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use front::{Front, free_address};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -78,19 +79,6 @@ struct Stage {
     directory: Directory,
     home: Home,
     plain: SocketAddr,
-}
-
-/// A proxy; ends with the test.
-struct Front {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Stage {
@@ -288,44 +276,9 @@ impl Stage {
     }
 }
 
-impl Front {
-    /// Starts a proxy and waits until it listens.
-    fn start(home: &Path, program: &str, arguments: &[&str], address: SocketAddr) -> Self {
-        let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
-            .map(|dir| Path::new(dir).join(program))
-            .into_iter()
-            .find(|path| path.exists());
-        let found =
-            found.unwrap_or_else(|| panic!("{program} is missing: `make test` installs it"));
-        let child = Command::new(found)
-            .args(arguments)
-            .env("HOME", home)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut front = Self { child, address };
-        let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(address).is_err() {
-            let ended = front.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{program} ended: {ended:?}");
-            assert!(Instant::now() < deadline, "{program} does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        front
-    }
-}
-
 /// One of many clients on this machine.
 fn client(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, number)
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
 }
 
 fn certificate(relay: &Relay) -> (String, String) {
