@@ -22,6 +22,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use database::Database;
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, Settings, Store};
 use pebble::{Pebble, free_address};
 use relay::{Home, Relay, eventually};
 use rustls::version::TLS13;
@@ -143,6 +145,36 @@ async fn one_node_orders_another_proves_and_both_serve() {
     let (_, metrics) = answerer.ask_admin("/metrics").await;
     let answered = "relay_acme_challenges_total{outcome=\"answered\"}";
     assert!(metrics.contains(answered), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failure_no_node_orders_before_the_wait_is_over() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    let store = || Store::open(Settings::for_database(url.clone()), &shutdown);
+    let (here, there) = (store().await.unwrap(), store().await.unwrap());
+    let (directory, hour) = ("https://acme.test/dir", Duration::from_secs(3600));
+    assert!(here.take_acme_turn(directory, hour).await.unwrap());
+    assert!(!there.take_acme_turn(directory, hour).await.unwrap());
+    // Another directory has its own turns.
+    let other = "https://other.test/dir";
+    assert!(there.take_acme_turn(other, hour).await.unwrap());
+    here.fail_acme_turn(directory, hour).await.unwrap();
+    for node in [&here, &there] {
+        assert!(!node.take_acme_turn(directory, hour).await.unwrap());
+        assert_eq!(node.acme_record(directory).await.unwrap().failures, 1);
+    }
+    here.fail_acme_turn(directory, Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(there.take_acme_turn(directory, hour).await.unwrap());
+    there.keep_acme_certificate(directory, "pem").await.unwrap();
+    let record = here.acme_record(directory).await.unwrap();
+    assert_eq!(
+        (record.certificate.as_deref(), record.failures),
+        (Some("pem"), 0)
+    );
 }
 
 /// A balancer that lets whoever connects wait until it knows where to.

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 use authority::{Authority, DAY};
 use database::Database;
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, Settings, Store};
 use relay::{Home, Relay, eventually};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
@@ -272,6 +274,36 @@ async fn a_session_begun_on_one_node_is_resumed_on_another() {
         metric(&second, "relay_tls_ticket_key_in_force").await,
         Some(1.0)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ticket_keys_are_made_once_for_all_nodes_and_deleted_when_they_are_over() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    let store = || Store::open(Settings::for_database(url.clone()), &shutdown);
+    let (here, there) = (store().await.unwrap(), store().await.unwrap());
+    let sorted = |mut keys: Vec<(u64, [u8; 32])>| {
+        keys.sort_unstable();
+        keys
+    };
+    let first = sorted(here.ticket_keys([100, 300, 400]).await.unwrap());
+    assert_eq!(
+        first.iter().map(|key| key.0).collect::<Vec<_>>(),
+        [300, 400]
+    );
+    assert_ne!(first[0].1, first[1].1);
+    assert_eq!(
+        sorted(there.ticket_keys([100, 300, 400]).await.unwrap()),
+        first
+    );
+    // Three rotations later the first is over, the second is the oldest.
+    let later = sorted(there.ticket_keys([400, 600, 700]).await.unwrap());
+    assert_eq!(
+        later.iter().map(|key| key.0).collect::<Vec<_>>(),
+        [400, 600, 700]
+    );
+    assert_eq!(later[0], first[1]);
 }
 
 /// Whether a connection goes on from the one before.

@@ -245,6 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn another_list_of_files_is_taken_whole_or_not_at_all() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (pair, missing) = (Pair(dir.path()), Pair(Path::new("/nowhere")));
+        let new = Pair(other.path());
+        pair.write(&pem(&["old.example"], (2020, 2090)));
+        new.write(&pem(&["new.example"], (2020, 2090)));
+        let certificates = Certificates::load(&[pair.files()], FORTNIGHT, false).unwrap();
+        let refused = certificates.replace_files(&[new.files(), missing.files()]);
+        assert!(matches!(refused, Err(CertError::Read { .. })));
+        assert_eq!(names(&certificates), ["old.example"]);
+        certificates.replace_files(&[new.files()]).unwrap();
+        assert_eq!(names(&certificates), ["new.example"]);
+    }
+
+    #[test]
     fn one_that_waits_for_its_time_is_taken_when_it_comes() {
         let dir = tempfile::tempdir().unwrap();
         let pair = Pair(dir.path());
