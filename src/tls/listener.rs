@@ -51,12 +51,11 @@ impl Tls {
         tickets: Arc<TicketKeys>,
         challenges: Option<Challenges>,
     ) -> Result<Self, TlsError> {
-        let client_roots = settings.client_ca.iter();
-        let client_roots = client_roots.map(|path| {
+        let client_roots = settings.client_ca.as_ref().map(|path| {
             let paths = vec![path.clone()];
             Watched::start("client_ca".to_owned(), paths, SystemTime::now())
         });
-        let client_roots = client_roots.last().transpose()?;
+        let client_roots = client_roots.transpose()?;
         let roots = client_roots.as_ref().map(|watched| &watched.current);
         let config = server_config(&certificates, &tickets, roots)?;
         Ok(Self(Arc::new(Inner {
