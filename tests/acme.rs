@@ -130,8 +130,11 @@ async fn one_node_orders_another_proves_and_both_serve() {
     // The first one orders at once; whoever the directory asks is the second.
     let orderer = home().start();
     let answerer = home().start();
-    prover.send(Some(answerer.public)).unwrap();
     let client = pebble.customer().await;
+    // Nothing is proved yet, so there is nothing to serve; and that is seen.
+    assert!(client.connect_to(answerer.public, NAME).await.is_err());
+    assert!(!certificates_are_well(&answerer).await);
+    prover.send(Some(answerer.public)).unwrap();
     let streams = [
         until_trusted(&client, &orderer, &pebble).await,
         until_trusted(&client, &answerer, &pebble).await,

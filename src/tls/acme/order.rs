@@ -126,5 +126,5 @@ fn request(domains: &[Domain], key: &KeyPair) -> Result<Vec<u8>, CertError> {
     Ok(params.serialize_request(key)?.der().to_vec())
 }
 
-/// Validation takes seconds; directories under load take a minute.
-const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(90));
+/// Validation takes seconds; directories under load take longer.
+const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(50));

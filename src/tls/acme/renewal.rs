@@ -191,8 +191,9 @@ fn random() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }
 
-/// How long one node has the turn: twice what an order may take.
-const TURN: Duration = Duration::from_secs(600);
+/// How long one node has the turn: twice what an order may take. A node that stops within
+/// an order leaves the others, and itself, to wait for so long.
+const TURN: Duration = Duration::from_secs(240);
 
 const RETRY_MAX: Duration = Duration::from_secs(12 * 3600);
 
