@@ -46,4 +46,4 @@ tools:
 	@.ci/install build-essential postgresql
 
 proxies:
-	@.ci/install nginx-light haproxy caddy
+	@.ci/install nginx-light haproxy caddy pebble testssl.sh

@@ -1,6 +1,7 @@
 //! The composition root: builds each part once, in order. It alone knows them all.
 
 mod ask;
+mod certificates;
 mod live;
 mod opening;
 mod probes;
@@ -10,16 +11,14 @@ mod upkeep;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::auth::{self, Authenticator};
 use crate::blocks::{self, Blocks};
 use crate::config::{Config, Loaded};
-use crate::edge::{
-    self, Admin, Certificates, DevCertificate, DidDocument, Edge, Gate, Health, Routes,
-};
+use crate::edge::{self, Admin, DidDocument, Edge, Gate, Health, Routes};
 use crate::events::Hub;
 use crate::limits::{self, Clock, Limits};
 use crate::postgres::{PostgresError, Private};
@@ -29,6 +28,7 @@ use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::{LogFilter, Metrics};
+use crate::tls::{self, Certificates};
 use crate::xrpc::Calls;
 
 use live::LiveSettings;
@@ -45,7 +45,7 @@ pub enum AppError {
     #[error("nobody can be asked about blocks")]
     Blocks(#[from] blocks::StartError),
     #[error("the certificate cannot be served")]
-    Certificate(#[from] edge::CertError),
+    Certificate(#[from] tls::CertError),
     #[error("the edge cannot be set up")]
     Edge(#[from] edge::EdgeError),
     #[error("the key that signs receipts cannot be used")]
@@ -56,6 +56,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("the database's address is not valid")]
     Url(#[from] DatabaseUrlError),
+    #[error("TLS cannot be served")]
+    Tls(#[from] tls::TlsError),
 }
 
 /// Everything that serves.
@@ -89,7 +91,7 @@ impl App {
         // 1. Bind first: a taken port should fail before anything is started.
         let edge = Edge::bind(live.edge.clone())?;
         let admin = Admin::bind(config.edge.admin_listen)?;
-        let (certificates, dev_certificate) = certificates(&config.edge)?;
+        let (certificates, dev_certificate) = certificates::load(config)?;
         // 2. Postgres, ours if none is given.
         let postgres = private_postgres(config).await?;
         let opening = Opening {
@@ -227,8 +229,9 @@ async fn serve(
         live.xrpc.clone(),
     );
 
+    let tls = certificates::serve(config, &store, parts.certificates, shutdown).await?;
     let pulse = upkeep::watch(store, shutdown);
-    let probes = probes::all(pulse, hub, retention, parts.reloads);
+    let probes = probes::all(pulse, hub, retention, parts.reloads, tls.clone());
     let health = Health::new(shutdown.clone(), probes);
     let public_url = config.edge.public_url.clone();
     let public_url = public_url.or_else(|| local_url(config, parts.edge.address().ok()?));
@@ -243,9 +246,7 @@ async fn serve(
     parts
         .admin
         .serve(health.clone(), parts.metrics, limits.clone(), shutdown);
-    parts
-        .edge
-        .serve(&parts.certificates, limits, routes, shutdown)?;
+    parts.edge.serve(tls, limits, routes, shutdown);
     Ok(health)
 }
 
@@ -312,16 +313,6 @@ async fn open_store(settings: store::Settings, shutdown: &Shutdown) -> Result<St
         tracing::warn!(%error, "waiting for the database");
         sleep(backoff.next(uuid::Uuid::new_v4().as_u64_pair().0)).await;
     }
-}
-
-fn certificates(
-    settings: &edge::Settings,
-) -> Result<(Certificates, Option<DevCertificate>), edge::CertError> {
-    if let (Some(cert), Some(key)) = (&settings.tls_cert, &settings.tls_key) {
-        return Ok((Certificates::load(cert, key)?, None));
-    }
-    let made = edge::ensure_dev_certificate(&settings.certs_dir, SystemTime::now())?;
-    Ok((Certificates::load(&made.cert, &made.key)?, Some(made)))
 }
 
 /// Long enough for crash recovery, short enough that a wrong address is noticed.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
-//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | blocks | receipt} → {events | retention} → store
-//! → {telemetry | runtime | outbound} → {wire | mls} → types`.
+//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | blocks | receipt | tls} → {events | retention}
+//! → store → {telemetry | runtime | outbound} → {wire | mls} → types`.
 
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,7 @@ pub mod runtime;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod types;
 pub mod wire;
 pub mod xrpc;

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/relay.rs"]
 mod relay;
+#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/tls.rs"]
 mod tls;
 
@@ -106,6 +107,17 @@ async fn the_public_listener_tells_health_the_did_document_and_nothing_else() {
             answer.contains("{\"error\":\"NotFound\",\"message\":"),
             "{path}: {answer}"
         );
+    }
+}
+
+#[tokio::test]
+async fn strict_transport_is_said_for_as_long_as_the_operator_wants() {
+    for (days, expected) in [("1", true), ("0", false)] {
+        let relay = Home::new().with("RELAY_HSTS_DAYS", days).start();
+        let answer = Client::http1(&relay).get(&relay, "/health", "").await;
+        let header = "strict-transport-security: max-age=86400; includeSubDomains\r\n";
+        assert_eq!(answer.contains(header), expected, "{answer}");
+        assert_eq!(answer.contains("strict-transport-security"), expected);
     }
 }
 

@@ -349,7 +349,7 @@ async fn certificates_follow_their_paths_for_connections_to_come() {
     let relay = start("");
     let dir = relay.home().path().join("certs");
     let other = tempfile::tempdir().unwrap();
-    let made = mls_relay::edge::ensure_dev_certificate(other.path(), std::time::SystemTime::now());
+    let made = mls_relay::tls::ensure_dev_certificate(other.path(), std::time::SystemTime::now());
     let made = made.unwrap();
     let text = |key: &Path| {
         format!(

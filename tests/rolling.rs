@@ -85,7 +85,7 @@ async fn two_nodes_behind_haproxy_are_replaced_and_nobody_loses_a_call_or_an_eve
         directory.publish(&crowd.account(index));
     }
     let certs = TempDir::new().unwrap();
-    let made = mls_relay::edge::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
+    let made = mls_relay::tls::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
     let addresses = [free_address(), free_address()];
     let homes = addresses.map(|address| home(address, &database, &directory, &certs));
     // Both find an empty database, and take turns to fill it.

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry", "runtime", "outbound"],
     &["store"],
     &["events", "retention"],
-    &["limits", "auth", "blocks", "receipt"],
+    &["limits", "auth", "blocks", "receipt", "tls"],
     &["refusal"],
     &["xrpc", "session"],
     &["edge", "postgres"],

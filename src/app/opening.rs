@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::edge::DevCertificate;
 use crate::postgres::Private;
+use crate::tls::DevCertificate;
 
 /// What was done at start.
 #[derive(Clone, Debug)]

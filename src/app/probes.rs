@@ -6,9 +6,16 @@ use crate::edge::{Finding, Probe};
 use crate::events::{Hearing, Hub};
 use crate::retention::Retention;
 use crate::store::PoolUsage;
+use crate::tls::Tls;
 
 /// Everything that `/health` shows, and readiness depends on.
-pub(super) fn all(pulse: Pulse, hub: Hub, retention: Retention, reloads: Reloads) -> Vec<Probe> {
+pub(super) fn all(
+    pulse: Pulse,
+    hub: Hub,
+    retention: Retention,
+    reloads: Reloads,
+    tls: Tls,
+) -> Vec<Probe> {
     let (pool, schema) = (pulse.clone(), pulse.clone());
     vec![
         Probe::vital("database", move || database(&pulse)),
@@ -17,6 +24,7 @@ pub(super) fn all(pulse: Pulse, hub: Hub, retention: Retention, reloads: Reloads
         Probe::informative("schema", move || versions(schema.schema())),
         Probe::informative("retention", move || forgetting(&retention)),
         Probe::informative("config", move || reloads.finding()),
+        Probe::informative("certificates", move || certificates(&tls)),
     ]
 }
 
@@ -24,6 +32,16 @@ fn database(pulse: &Pulse) -> Finding {
     match pulse.failure() {
         Some(cause) => Finding::ill(cause),
         None => Finding::well(),
+    }
+}
+
+fn certificates(tls: &Tls) -> Finding {
+    match tls.is_well() {
+        true => Finding::well(),
+        false => Finding::ill(
+            "a certificate ends soon or its files cannot be served; the last good ones are in \
+             force, and relay_tls_certificate_* tell which",
+        ),
     }
 }
 

@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::certificates::configured;
 use super::check_descriptors;
 use super::live::LiveSettings;
 use crate::config::{Change, Config, Fault, Faults, Key, Loaded, Place, Source};
-use crate::edge::{Certificates, Finding};
+use crate::edge::Finding;
 use crate::runtime::{FileStamp, Shutdown};
 use crate::telemetry::LogFilter;
+use crate::tls::Certificates;
 
 /// Asks for a reload, and knows how the last one went. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -210,12 +212,12 @@ impl Reloader {
         if !names_others {
             return Ok(());
         }
-        let edge = &change.config.edge;
-        let (Some(cert), Some(key)) = (&edge.tls_cert, &edge.tls_key) else {
+        let files = configured(&change.config);
+        if files.is_empty() {
             let problem = "cannot be taken away while the relay runs".to_owned();
             return Err(fault("edge.tls_cert", problem));
-        };
-        let loaded = self.certificates.reload(cert, key);
+        }
+        let loaded = self.certificates.replace_files(&files);
         loaded.map_err(|error| fault("edge.tls_cert", error.to_string()))
     }
 

@@ -1,5 +1,6 @@
 //! Pure. The text of `relay.toml` as a flat list of keys with the lines they stand on.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use toml::Spanned;
@@ -64,11 +65,28 @@ fn raw(value: &DeValue<'_>) -> Raw {
 }
 
 fn list(items: &[Spanned<DeValue<'_>>]) -> Raw {
+    if let Some(tables) = tables(items) {
+        return Raw::Tables(tables);
+    }
     let texts: Option<Vec<_>> = items
         .iter()
         .map(|item| item.get_ref().as_str().map(str::to_owned))
         .collect();
     texts.map_or(Raw::Foreign, Raw::List)
+}
+
+/// At least one table, each of text alone.
+fn tables(items: &[Spanned<DeValue<'_>>]) -> Option<Vec<HashMap<String, String>>> {
+    let tables = items.iter().map(|item| {
+        let entries = item.get_ref().as_table()?.iter();
+        let texts = entries.map(|(key, value)| {
+            let text = value.get_ref().as_str()?;
+            Some((key.get_ref().to_string(), text.to_owned()))
+        });
+        texts.collect()
+    });
+    let tables: Vec<_> = tables.collect::<Option<_>>()?;
+    (!tables.is_empty()).then_some(tables)
 }
 
 /// Lines are counted from one.

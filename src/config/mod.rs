@@ -10,6 +10,7 @@
 //! A derived reader stops at the first fault, knows no ranges, no environment and no
 //! documentation, and each of those would need a second list to drift from the first.
 
+mod certificates_setting;
 mod change;
 mod document;
 mod fault;
@@ -40,12 +41,13 @@ use std::time::Duration;
 
 use crate::store::DatabaseUrl;
 use crate::{
-    auth, blocks, edge, events, limits, postgres, retention, session, store, telemetry, xrpc,
+    auth, blocks, edge, events, limits, postgres, retention, session, store, telemetry, tls, xrpc,
 };
 
 /// The whole configuration: a tree of every area's settings.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    pub acme: tls::AcmeSettings,
     pub auth: auth::Settings,
     pub blocks: blocks::Settings,
     pub database: Database,
@@ -57,6 +59,7 @@ pub struct Config {
     pub retention: retention::Settings,
     pub session: session::Settings,
     pub store: store::Settings,
+    pub tls: tls::Settings,
     pub xrpc: xrpc::Settings,
 }
 

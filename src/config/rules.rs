@@ -17,6 +17,10 @@ pub(super) fn broken(config: &Config) -> Vec<(&'static str, String)> {
         )),
         _ => {}
     }
+    if config.acme.domains.len() > ACME_DOMAINS_MAX {
+        let why = format!("names more than {ACME_DOMAINS_MAX}, the most that one certificate may");
+        broken.push(("acme.domains", why));
+    }
     // Port 0 means "any", so two of those never meet.
     if edge.listen == edge.admin_listen && edge.listen.port() != 0 {
         broken.push((
@@ -48,6 +52,9 @@ pub(super) fn broken(config: &Config) -> Vec<(&'static str, String)> {
     }
     broken
 }
+
+/// Let's Encrypt's, and nearly everyone's.
+const ACME_DOMAINS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {

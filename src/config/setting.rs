@@ -1,6 +1,8 @@
 //! Pure. What every kind of value can do, and what it is made of: text or TOML in, a
 //! place in a [`Config`], TOML out.
 
+use std::collections::HashMap;
+
 use super::Config;
 
 /// A value as it was written, before anyone knows what it means.
@@ -12,6 +14,8 @@ pub(super) enum Raw {
     Integer(i64),
     Text(String),
     List(Vec<String>),
+    /// Tables of text: `[[table]]`.
+    Tables(Vec<HashMap<String, String>>),
     /// A kind of TOML value that no key takes.
     Foreign,
 }

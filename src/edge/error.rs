@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
@@ -12,42 +11,8 @@ pub enum EdgeError {
         #[source]
         source: io::Error,
     },
-    #[error("certificate")]
-    Certificate(#[from] CertError),
     #[error("the listening socket is broken")]
     Listener(#[source] io::Error),
-    #[error("TLS cannot be set up")]
-    Tls(#[from] rustls::Error),
-}
-
-/// Why a certificate is not served.
-#[derive(Debug, thiserror::Error)]
-pub enum CertError {
-    #[error("cannot make a development certificate")]
-    Generate(#[from] rcgen::Error),
-    #[error("{} does not match {}", .key.display(), .cert.display())]
-    Mismatch {
-        cert: PathBuf,
-        key: PathBuf,
-        #[source]
-        source: rustls::Error,
-    },
-    #[error("{} holds no certificate", .0.display())]
-    NoCertificate(PathBuf),
-    #[error("{} holds no private key", .0.display())]
-    NoKey(PathBuf),
-    #[error("cannot read {}", .path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot write {}", .path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -12,10 +12,8 @@
 mod accept;
 mod activity;
 mod admin;
-mod certs;
 mod client_address;
 mod connection;
-mod dev_cert;
 mod did_document;
 mod error;
 mod gate;
@@ -27,15 +25,11 @@ mod proxy_header;
 mod route;
 mod server;
 mod settings;
-mod tls;
-mod tls_stream;
 
 pub use admin::Admin;
-pub use certs::Certificates;
 pub use client_address::AddressHeader;
-pub use dev_cert::{DevCertificate, ensure as ensure_dev_certificate};
 pub use did_document::DidDocument;
-pub use error::{CertError, EdgeError};
+pub use error::EdgeError;
 pub use gate::Gate;
 pub use health::{Finding, Health, Probe};
 pub use route::Routes;
@@ -48,6 +42,7 @@ use tokio::net::TcpListener;
 
 use crate::limits::Limits;
 use crate::runtime::{Live, Shutdown};
+use crate::tls::Tls;
 use listeners::Security;
 use server::Server;
 
@@ -82,17 +77,10 @@ impl Edge {
     }
 
     /// Starts to accept. Returns at once; connections end with `shutdown`.
-    pub fn serve(
-        self,
-        certificates: &Certificates,
-        limits: Limits,
-        routes: Routes,
-        shutdown: &Shutdown,
-    ) -> Result<(), EdgeError> {
-        let config = tls::server_config(certificates)?;
+    pub fn serve(self, tls: Tls, limits: Limits, routes: Routes, shutdown: &Shutdown) {
         let server = Arc::new(Server::new(
             self.settings,
-            Arc::new(config),
+            tls,
             limits,
             routes,
             shutdown.clone(),
@@ -112,6 +100,5 @@ impl Edge {
                 shutdown.clone(),
             ));
         }
-        Ok(())
     }
 }

@@ -11,7 +11,6 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,16 +21,15 @@ use super::listeners::{Entrance, Security};
 use super::proxy_header;
 use super::route::Routes;
 use super::settings::Settings;
-use super::tls::ALPN_H2;
-use super::tls_stream::TlsStream;
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
+use crate::tls::{ALPN_H2, Tls, TlsStream};
 use crate::types::ClientIp;
 
 /// What all connections share.
 pub(super) struct Server {
     settings: Live<Settings>,
-    tls: Arc<ServerConfig>,
+    tls: Tls,
     limits: Limits,
     routes: Routes,
     shutdown: Shutdown,
@@ -46,7 +44,7 @@ enum Version {
 impl Server {
     pub(super) fn new(
         settings: Live<Settings>,
-        tls: Arc<ServerConfig>,
+        tls: Tls,
         limits: Limits,
         routes: Routes,
         shutdown: Shutdown,
@@ -191,10 +189,11 @@ impl Server {
     async fn handshake(&self, stream: TcpStream) -> Option<TlsStream> {
         let _permit = self.limits.admit_handshake().ok()?;
         let patience = self.settings.load().handshake_timeout;
-        let accept = TlsStream::accept(Arc::clone(&self.tls), stream);
+        let accept = self.tls.accept(stream);
         let began = Instant::now();
         let outcome = match timeout(patience, accept).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(stream))) => {
                 let kind = stream.handshake_name();
                 metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
                     .record(began.elapsed());

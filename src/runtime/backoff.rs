@@ -20,6 +20,12 @@ impl Backoff {
         }
     }
 
+    /// Goes on after failures that were counted elsewhere.
+    pub fn after(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
     /// The wait after one more failure. `random` is any uniformly drawn number.
     pub fn next(&mut self, random: u64) -> Duration {
         let doubled = self.first.saturating_mul(1 << self.failures.min(20));
@@ -48,6 +54,8 @@ mod tests {
             assert!(*wait >= Duration::from_millis(span / 2));
             assert!(*wait <= Duration::from_millis(span));
         }
+        let mut counted = backoff.clone().after(2);
+        assert!(counted.next(u64::MAX / 2) >= Duration::from_millis(200));
         backoff.reset();
         assert!(backoff.next(7) <= Duration::from_millis(100));
     }

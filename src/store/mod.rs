@@ -26,6 +26,7 @@ mod reports;
 mod rows;
 mod secrets;
 mod settings;
+mod tls;
 mod welcomes;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub use penalties::PenaltyRow;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
+pub use tls::AcmeRecord;
 pub use welcomes::WelcomeAnswer;
 
 use appender::Appender;

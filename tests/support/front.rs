@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A proxy; ends with the test.
+/// A proxy that operators put in front of the relay. It ends with the test.
 pub(crate) struct Front {
     child: Child,
     pub(crate) address: SocketAddr,

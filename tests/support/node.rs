@@ -13,13 +13,14 @@ use std::time::SystemTime;
 
 use mls_relay::auth::{self, Authenticator};
 use mls_relay::blocks::{self, Blocks};
-use mls_relay::edge::{self, Certificates, Edge, Gate, Health, Routes};
+use mls_relay::edge::{self, Edge, Gate, Health, Routes};
 use mls_relay::events::{self, Hub};
 use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::receipt::ReceiptSigner;
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::session::{self, Sessions};
 use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::tls::{self, CertificateFiles, Certificates, TicketKeys, Tls};
 use mls_relay::xrpc::{self, Calls};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::relay::Relay;
@@ -84,7 +85,7 @@ impl Node {
             shutdown.clone(),
         );
         let certs = TempDir::new().unwrap();
-        let certificate = edge::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
+        let certificate = tls::ensure_dev_certificate(certs.path(), SystemTime::now()).unwrap();
         let settings = edge::Settings {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             ..edge::Settings::default()
@@ -100,10 +101,15 @@ impl Node {
         let listener = Edge::bind(Live::new(settings)).unwrap();
         let address = format!("localhost:{}", listener.address().unwrap().port());
         let relay = Relay::new(&address, SERVICE_DID, &certificate.cert).unwrap();
-        let certificates = Certificates::load(&certificate.cert, &certificate.key).unwrap();
-        listener
-            .serve(&certificates, limits, routes, &shutdown)
-            .unwrap();
+        let files = CertificateFiles {
+            cert: certificate.cert,
+            key: certificate.key,
+        };
+        let tls = tls::Settings::default();
+        let certificates = Certificates::load(&[files], tls.expiry_alarm, false).unwrap();
+        let tickets = TicketKeys::share(tls.ticket_rotation, store.clone(), &shutdown);
+        let tls = Tls::new(&tls, certificates, tickets.await.unwrap(), None).unwrap();
+        listener.serve(tls, limits, routes, &shutdown);
         Self {
             relay: Arc::new(relay),
             store,

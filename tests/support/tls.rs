@@ -1,5 +1,6 @@
 //! A TLS client of the test's own, which can speak as well and as badly as it likes.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,34 @@ impl Client {
         }
     }
 
+    /// Trusts an authority, shows a certificate with its key if it has one; HTTP/1.1.
+    pub(crate) fn trusting(authority: &str, own: Option<&(String, String)>) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in rustls_pemfile::certs(&mut authority.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let chain = rustls_pemfile::certs(&mut chain.as_bytes())
+                    .map(Result::unwrap)
+                    .collect();
+                let key = rustls_pemfile::private_key(&mut key.as_bytes());
+                let key = key.unwrap().unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            config: Arc::new(config),
+        }
+    }
+
     /// Any version, HTTP/1.1.
     pub(crate) fn http1(relay: &Relay) -> Self {
         Self::new(
@@ -54,8 +83,17 @@ impl Client {
     }
 
     pub(crate) async fn connect(&self, relay: &Relay) -> std::io::Result<Stream> {
-        let stream = TcpStream::connect(relay.public).await?;
-        let name = ServerName::try_from("localhost").unwrap();
+        self.connect_to(relay.public, "localhost").await
+    }
+
+    /// Whoever is at the address, by a name.
+    pub(crate) async fn connect_to(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<Stream> {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
         TlsConnector::from(Arc::clone(&self.config))
             .connect(name, stream)
             .await
@@ -69,6 +107,24 @@ impl Client {
         stream.write_all(request.as_bytes()).await.unwrap();
         read_to_end(&mut stream).await
     }
+}
+
+/// The certificate that the other end has shown.
+pub(crate) fn leaf(stream: &Stream) -> Vec<u8> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap();
+    chain[0].to_vec()
+}
+
+/// One request on a connection that stays open, and the head of its answer, which has no body.
+pub(crate) async fn ask(stream: &mut Stream) -> std::io::Result<String> {
+    let request = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        head.push(byte.map_err(|_| std::io::ErrorKind::TimedOut)??);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
 /// Everything until the other end closes, which it must do in time. However it closes:

@@ -12,7 +12,9 @@ mod penalties;
 mod process;
 mod retention;
 mod session;
+mod tls;
 
+use super::certificates_setting::CertificatesSetting;
 use super::key::{Effect, Key};
 use super::kinds::{Choice, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
 use super::rules_setting::Rules;
@@ -21,6 +23,7 @@ use super::rules_setting::Rules;
 pub fn all() -> impl Iterator<Item = &'static Key> {
     [
         edge::KEYS,
+        tls::KEYS,
         auth::KEYS,
         appview::KEYS,
         limits::KEYS,

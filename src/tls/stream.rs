@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// See the module.
-pub(super) struct TlsStream {
+pub struct TlsStream {
     tcp: TcpStream,
     /// Boxed: it is over a kilobyte, and every future that holds the stream on its
     /// way would be larger by that.
@@ -41,8 +42,13 @@ pub(super) struct TlsStream {
 }
 
 impl TlsStream {
-    /// Answers a handshake. The caller sets the deadline.
-    pub(super) async fn accept(config: Arc<ServerConfig>, tcp: TcpStream) -> io::Result<Self> {
+    /// Answers a handshake, of which `begun` was read already. The caller sets the
+    /// deadline.
+    pub(super) async fn accept(
+        config: Arc<ServerConfig>,
+        tcp: TcpStream,
+        mut begun: Vec<u8>,
+    ) -> io::Result<Self> {
         let tls = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let mut stream = Self {
             tcp,
@@ -53,17 +59,23 @@ impl TlsStream {
             ended: false,
             closed: false,
         };
-        std::future::poll_fn(|context| stream.poll_handshake(context)).await?;
+        if !begun.is_empty() {
+            let processed = stream.process(&mut begun, |_| ());
+            poll_fn(|context| stream.poll_drain(context)).await?;
+            let (done, _) = processed?;
+            stream.partial = BytesMut::from(begun.get(done..).unwrap_or_default());
+        }
+        poll_fn(|context| stream.poll_handshake(context)).await?;
         Ok(stream)
     }
 
     /// The protocol that both sides chose.
-    pub(super) fn alpn_protocol(&self) -> Option<&[u8]> {
+    pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.tls.alpn_protocol()
     }
 
     /// Whether the handshake was full or resumed an earlier one, for a metric.
-    pub(super) fn handshake_name(&self) -> &'static str {
+    pub fn handshake_name(&self) -> &'static str {
         match self.tls.handshake_kind() {
             Some(HandshakeKind::Resumed) => "resumed",
             _ => "full",

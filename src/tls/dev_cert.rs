@@ -124,7 +124,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::edge::Certificates;
+    use crate::tls::certificate::Certificate;
 
     #[test]
     fn it_is_made_once_kept_and_renewed_before_it_ends() {
@@ -132,7 +132,8 @@ mod tests {
         let now = SystemTime::now();
         let first = ensure(dir.path(), now).unwrap();
         assert!(first.made);
-        Certificates::load(&first.cert, &first.key).unwrap();
+        let read = |path| fs::read(path).unwrap();
+        Certificate::from_pem(&read(&first.cert), &read(&first.key)).unwrap();
         assert!(!ensure(dir.path(), now).unwrap().made);
         assert!(ensure(dir.path(), now + RENEWAL + ONE_DAY).unwrap().made);
     }

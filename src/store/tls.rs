@@ -1,0 +1,172 @@
+//! What nodes share to meet clients as one: the keys of session tickets, and what ACME
+//! gave to any of them.
+
+use std::time::Duration;
+
+use super::{Store, StoreError, rows};
+
+/// What an ACME directory gave to the nodes of this database.
+#[derive(Clone, Default)]
+pub struct AcmeRecord {
+    /// The account's credentials, as the client library writes them.
+    pub account: Option<String>,
+    /// Chain and key, PEM.
+    pub certificate: Option<String>,
+    /// Orders that failed since the last one that did not.
+    pub failures: u32,
+}
+
+impl std::fmt::Debug for AcmeRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AcmeRecord(~)")
+    }
+}
+
+impl Store {
+    /// The keys of session tickets from the oldest that is still good; those that
+    /// encrypt now and next are made if nobody has yet, and those that are over are
+    /// deleted. All are named by the second at which they begin.
+    pub async fn ticket_keys(
+        &self,
+        [oldest, current, next]: [u64; 3],
+    ) -> Result<Vec<(u64, [u8; 32])>, StoreError> {
+        let mut fresh = [[0; 32]; 2];
+        for key in &mut fresh {
+            aws_lc_rs::rand::fill(key).map_err(|_| StoreError::Unavailable)?;
+        }
+        self.query(
+            "INSERT INTO tls_ticket_keys (begins, value) VALUES ($1, $2), ($3, $4) \
+             ON CONFLICT DO NOTHING",
+            &[
+                &rows::int(current),
+                &fresh[0].as_slice(),
+                &rows::int(next),
+                &fresh[1].as_slice(),
+            ],
+        )
+        .await?;
+        let oldest = rows::int(oldest);
+        self.query("DELETE FROM tls_ticket_keys WHERE begins < $1", &[&oldest])
+            .await?;
+        let found = self
+            .query("SELECT begins, value FROM tls_ticket_keys", &[])
+            .await?;
+        let keys = found.iter().map(|row| {
+            let value = rows::get::<&[u8]>(row, "value")?;
+            let value = value.try_into().map_err(|_| StoreError::Shape)?;
+            Ok((rows::count(row, "begins")?, value))
+        });
+        keys.collect()
+    }
+
+    /// What a directory has given.
+    pub async fn acme_record(&self, directory: &str) -> Result<AcmeRecord, StoreError> {
+        let found = self
+            .query(
+                "SELECT account, certificate, failures FROM acme WHERE directory = $1",
+                &[&directory],
+            )
+            .await?;
+        let Some(row) = found.first() else {
+            return Ok(AcmeRecord::default());
+        };
+        Ok(AcmeRecord {
+            account: rows::get(row, "account")?,
+            certificate: rows::get(row, "certificate")?,
+            failures: u32::try_from(rows::get::<i32>(row, "failures")?).unwrap_or_default(),
+        })
+    }
+
+    /// Takes the turn to order from a directory, for a while; false if another node has
+    /// it, or if the last failure was too short a time ago.
+    pub async fn take_acme_turn(
+        &self,
+        directory: &str,
+        length: Duration,
+    ) -> Result<bool, StoreError> {
+        let taken = self
+            .query(
+                "INSERT INTO acme AS a (directory, turn_until) \
+                 VALUES ($1, now() + make_interval(secs => $2)) \
+                 ON CONFLICT (directory) DO UPDATE SET turn_until = EXCLUDED.turn_until \
+                 WHERE a.turn_until <= now() RETURNING directory",
+                &[&directory, &length.as_secs_f64()],
+            )
+            .await?;
+        Ok(!taken.is_empty())
+    }
+
+    /// Keeps the account of a directory for all nodes; None forgets it.
+    pub async fn keep_acme_account(
+        &self,
+        directory: &str,
+        account: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let keep = "UPDATE acme SET account = $2 WHERE directory = $1";
+        self.query(keep, &[&directory, &account]).await.map(|_| ())
+    }
+
+    /// Keeps a certificate with its key for all nodes, and ends the turn.
+    pub async fn keep_acme_certificate(
+        &self,
+        directory: &str,
+        certificate: &str,
+    ) -> Result<(), StoreError> {
+        self.query(
+            "UPDATE acme SET certificate = $2, failures = 0, turn_until = now() \
+             WHERE directory = $1",
+            &[&directory, &certificate],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Ends a turn that failed: nobody tries again before `wait` is over.
+    pub async fn fail_acme_turn(&self, directory: &str, wait: Duration) -> Result<(), StoreError> {
+        self.query(
+            "UPDATE acme SET failures = least(failures, 1000) + 1, \
+             turn_until = now() + make_interval(secs => $2) WHERE directory = $1",
+            &[&directory, &wait.as_secs_f64()],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Tells all nodes how to prove a domain, until the turn is surely over.
+    pub async fn put_acme_challenge(
+        &self,
+        domain: &str,
+        digest: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        self.query(
+            "INSERT INTO acme_challenges AS c (domain, digest, expires_at) \
+             VALUES ($1, $2, now() + make_interval(secs => $3)) ON CONFLICT (domain) \
+             DO UPDATE SET digest = EXCLUDED.digest, expires_at = EXCLUDED.expires_at",
+            &[&domain, &digest, &ttl.as_secs_f64()],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// How to prove a domain, if it is to be proved now.
+    pub async fn acme_challenge(&self, domain: &str) -> Result<Option<[u8; 32]>, StoreError> {
+        let found = self
+            .query(
+                "SELECT digest FROM acme_challenges WHERE domain = $1 AND expires_at > now()",
+                &[&domain],
+            )
+            .await?;
+        let Some(row) = found.first() else {
+            return Ok(None);
+        };
+        let digest = rows::get::<&[u8]>(row, "digest")?;
+        digest.try_into().map(Some).map_err(|_| StoreError::Shape)
+    }
+
+    /// Forgets the challenges of domains whose turn is over.
+    pub async fn forget_acme_challenges(&self) -> Result<(), StoreError> {
+        let forget = "DELETE FROM acme_challenges WHERE expires_at <= now()";
+        self.query(forget, &[]).await.map(|_| ())
+    }
+}

@@ -1,0 +1,59 @@
+//! Keeps the ticket keys of all nodes the same: whichever node needs a key first makes it
+//! in Postgres, and all read it there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::ticket_keys::{TicketKeys, unix_now};
+use crate::runtime::Shutdown;
+use crate::store::{Store, StoreError};
+
+impl TicketKeys {
+    /// The keys that all nodes share, kept in turn until the process stops. The first
+    /// handshake finds them: a relay accepts only after its store is open.
+    pub async fn share(
+        rotation: Duration,
+        store: Store,
+        shutdown: &Shutdown,
+    ) -> Result<Arc<Self>, StoreError> {
+        let keys = Arc::new(Self::new(rotation));
+        keys.refresh(&store).await?;
+        let (kept, stop) = (Arc::clone(&keys), shutdown.clone());
+        let every = (rotation / LOOKS).min(LOOK_EVERY_MAX);
+        shutdown.spawn_background(async move {
+            loop {
+                tokio::select! {
+                    () = stop.stopping() => return,
+                    () = sleep(every) => {}
+                }
+                // The next key is here since the last rotation, so there is time. Without
+                // one, sessions go on without tickets, and the metric says so.
+                if let Err(error) = kept.refresh(&store).await {
+                    tracing::warn!(%error, "the keys of session tickets were not refreshed");
+                }
+                kept.show();
+            }
+        });
+        Ok(keys)
+    }
+
+    async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
+        let beginnings = self.beginnings(unix_now());
+        let keys = store.ticket_keys(beginnings).await?;
+        self.replace(&keys).map_err(|_| StoreError::Shape)?;
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        let can_encrypt = self.can_encrypt(unix_now());
+        metrics::gauge!("relay_tls_ticket_key_in_force").set(if can_encrypt { 1.0 } else { 0.0 });
+    }
+}
+
+/// Looks in a rotation.
+const LOOKS: u32 = 8;
+
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(300);

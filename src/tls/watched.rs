@@ -1,0 +1,148 @@
+//! Something made from files: made anew when their contents change, and kept as it was
+//! when the new contents are no good.
+//!
+//! Contents are compared, not times or inodes, so every kind of replacement is seen: a
+//! write, an atomic rename, a symlink that now leads elsewhere.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::error::CertError;
+
+/// What can be made from the contents of files.
+pub(super) trait FromFiles: Sized {
+    fn from_files(contents: &[Vec<u8>]) -> Result<Self, CertError>;
+
+    /// Whether it may replace what is in force.
+    fn check_time(&self, now: SystemTime) -> Result<(), CertError>;
+}
+
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    /// Its name in metrics and logs.
+    label: String,
+    paths: Vec<PathBuf>,
+    pub(super) current: T,
+    seen: Option<[u8; 32]>,
+    /// The files cannot be served as they are now.
+    pub(super) is_faulty: bool,
+}
+
+impl<T: FromFiles> Watched<T> {
+    /// The first time: nothing older could stay in force, so only what cannot be served at
+    /// all is refused. One that has expired is served, and alarms.
+    pub(super) fn start(
+        label: String,
+        paths: Vec<PathBuf>,
+        now: SystemTime,
+    ) -> Result<Self, CertError> {
+        let contents = read(&paths)?;
+        let current = T::from_files(&contents).map_err(|error| unfit(&paths, error))?;
+        let fit = current.check_time(now);
+        let watched = Self {
+            seen: Some(digest(&contents)),
+            is_faulty: fit.is_err(),
+            label,
+            paths,
+            current,
+        };
+        if let Err(error) = fit {
+            watched.warn(&error);
+        }
+        watched.show();
+        Ok(watched)
+    }
+
+    /// Looks at the files; true if what is in force was replaced.
+    pub(super) fn look(&mut self, now: SystemTime) -> bool {
+        let contents = read(&self.paths);
+        let seen = contents.as_ref().ok().map(|contents| digest(contents));
+        let is_news = seen != self.seen;
+        if !is_news && !self.is_faulty {
+            return false;
+        }
+        self.seen = seen;
+        let made = contents.and_then(|contents| {
+            let made = T::from_files(&contents);
+            let made = made.and_then(|made| made.check_time(now).map(|()| made));
+            made.map_err(|error| unfit(&self.paths, error))
+        });
+        let is_replaced = match made {
+            Ok(made) => {
+                self.current = made;
+                self.is_faulty = false;
+                count("replaced");
+                tracing::info!(certificate = %self.label, "replaced");
+                true
+            }
+            // Said once for each change, shown until it is mended.
+            Err(error) => {
+                self.is_faulty = true;
+                if is_news {
+                    count("refused");
+                    self.warn(&error);
+                }
+                false
+            }
+        };
+        self.show();
+        is_replaced
+    }
+
+    fn warn(&self, error: &CertError) {
+        let causes: Vec<_> = causes(error).collect();
+        let why = causes.join(": ");
+        tracing::warn!(certificate = %self.label, why, "its files cannot be served; what was in force stays");
+    }
+
+    fn show(&self) {
+        let label = self.label.clone();
+        metrics::gauge!("relay_tls_certificate_faulty", "certificate" => label)
+            .set(if self.is_faulty { 1.0 } else { 0.0 });
+    }
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, CertError> {
+    let contents = paths.iter().map(|path| {
+        fs::read(path).map_err(|source| CertError::Read {
+            path: path.clone(),
+            source,
+        })
+    });
+    contents.collect()
+}
+
+fn unfit(paths: &[PathBuf], error: CertError) -> CertError {
+    CertError::Unfit {
+        files: paths.to_vec(),
+        source: Box::new(error),
+    }
+}
+
+fn digest(contents: &[Vec<u8>]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for content in contents {
+        // With its length, so that a byte cannot move from one file to the next unseen.
+        context.update(&content.len().to_be_bytes());
+        context.update(content);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+fn causes(error: &CertError) -> impl Iterator<Item = String> {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error.to_string())
+    })
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("relay_tls_certificate_reloads_total", "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,150 @@
+//! Pebble, the ACME server that Let's Encrypt tests clients with, and a name server that
+//! leads every name to this machine. Both end with the test.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+
+use crate::authority::Authority;
+use crate::tls::Client;
+
+/// Where an ACME directory is, running or not. It validates at one port of this machine.
+pub(crate) struct Pebble {
+    dir: TempDir,
+    authority: Authority,
+    listen: SocketAddr,
+    management: SocketAddr,
+    names: SocketAddr,
+    processes: Vec<Child>,
+}
+
+impl Pebble {
+    /// Starts one that asks at `validated`, and issues certificates for so long.
+    pub(crate) async fn start(validated: SocketAddr, life: Duration) -> Self {
+        let (dir, authority) = (TempDir::new().unwrap(), Authority::new());
+        let (listen, management) = (free_address(), free_address());
+        let (chain, key) = authority.issue(&["localhost"]);
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("cert.pem"), chain).unwrap();
+        fs::write(path("key.pem"), key).unwrap();
+        fs::write(path("authority.pem"), authority.pem()).unwrap();
+        let config = serde_json::json!({ "pebble": {
+            "listenAddress": listen, "managementListenAddress": management,
+            "certificate": path("cert.pem"), "privateKey": path("key.pem"),
+            "httpPort": 1, "tlsPort": validated.port(),
+            "certificateValidityPeriod": life.as_secs(),
+        } });
+        fs::write(path("pebble.json"), config.to_string()).unwrap();
+        let mut pebble = Self {
+            names: free_address(),
+            dir,
+            authority,
+            listen,
+            management,
+            processes: Vec::new(),
+        };
+        pebble.begin().await;
+        pebble
+    }
+
+    pub(crate) async fn begin(&mut self) {
+        let names = self.names.to_string();
+        let management = free_address().to_string();
+        let mut arguments = vec![
+            "-defaultIPv6",
+            "",
+            "-dns01",
+            &names,
+            "-management",
+            &management,
+        ];
+        for other in ["-http01", "-https01", "-tlsalpn01"] {
+            arguments.extend([other, ""]);
+        }
+        let names_process = self.spawn("pebble-challtestsrv", &arguments);
+        let config = self.dir.path().join("pebble.json").display().to_string();
+        let pebble = self.spawn("pebble", &["-config", &config, "-dnsserver", &names]);
+        self.processes = vec![names_process, pebble];
+        let deadline = Instant::now() + PATIENCE;
+        while tokio::net::TcpStream::connect(self.listen).await.is_err() {
+            assert!(Instant::now() < deadline, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        Command::new(program)
+            .args(arguments)
+            // It would wait up to 15 s before each validation.
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}; `make test` installs pebble"))
+    }
+
+    /// Ends it. It forgets everything: accounts, orders, its own root.
+    pub(crate) fn end(&mut self) {
+        for mut process in self.processes.drain(..) {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    pub(crate) fn directory(&self) -> String {
+        format!("https://localhost:{}/dir", self.listen.port())
+    }
+
+    /// Whose certificate its own is of.
+    pub(crate) fn authority_file(&self) -> String {
+        let path: &Path = &self.dir.path().join("authority.pem");
+        path.display().to_string()
+    }
+
+    /// A client that trusts what it issues, in this life of it.
+    pub(crate) async fn customer(&self) -> Client {
+        let client = Client::trusting(&self.authority.pem(), None);
+        let stream = client.connect_to(self.management, "localhost").await;
+        let stream = TokioIo::new(stream.unwrap());
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("/roots/0").header("host", "localhost");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let root = response.into_body().collect().await.unwrap().to_bytes();
+        Client::trusting(std::str::from_utf8(&root).unwrap(), None)
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// An address that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
