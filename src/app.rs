@@ -173,7 +173,7 @@ async fn serve(
         live.xrpc.clone(),
     );
 
-    let pulse = upkeep::watch(store, shutdown);
+    let pulse = upkeep::watch(store.clone(), shutdown);
     let health = Health::new(
         shutdown.clone(),
         vec![
@@ -194,7 +194,7 @@ async fn serve(
     upkeep::keep_metrics(metrics.clone(), shutdown);
     listeners
         .admin
-        .serve(health.clone(), metrics, limits.clone(), shutdown);
+        .serve(health.clone(), metrics, limits.clone(), store, shutdown);
     listeners
         .edge
         .serve(&listeners.certificates, limits, routes, shutdown)?;

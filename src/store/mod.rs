@@ -1,6 +1,7 @@
 //! The only door to Postgres. Every statement is here or in `sql/`, has an index
 //! that serves it and a deadline, and speaks in the types of the relay.
 
+mod accounts;
 mod admins;
 mod appender;
 mod batcher;
@@ -18,6 +19,7 @@ mod loader;
 mod messages;
 mod migrate;
 mod penalties;
+mod publication;
 mod replay_guard;
 mod reports;
 mod rows;
@@ -31,6 +33,7 @@ use tokio_postgres::Row;
 
 use crate::runtime::Shutdown;
 
+pub use accounts::DeletedAccount;
 pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
 pub use appender::{AppendError, Appended, NewMessage};
 pub use consent::{Block, OptIn};
@@ -38,7 +41,7 @@ pub use conversations::{
     ChangeOutcome, Conversation, GroupChange, Joining, Leaving, Member, NewCommit, NewConversation,
     NewReceipt, Standing,
 };
-pub use devices::{DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages};
+pub use devices::{DeletedDevice, Device, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
 pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
 pub use forgetting::Forgetting;
@@ -47,6 +50,7 @@ pub use key_packages::{ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
 pub use penalties::PenaltyRow;
+pub use publication::PublishOutcome;
 pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use welcomes::WelcomeAnswer;

@@ -70,7 +70,10 @@ pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, Xr
 
 /// Ends one of the caller's own devices.
 pub(super) async fn delete(cx: &Context<'_>, input: DeleteDevice) -> Result<Deleted, XrpcError> {
-    let gone = cx.store.delete_device(cx.did(), &input.device_id).await?;
+    let gone = cx
+        .store
+        .delete_device(cx.did(), &input.device_id, cx.now)
+        .await?;
     Ok(Deleted {
         deleted: gone.is_some(),
         key_packages_deleted: gone.map_or(0, |gone| gone.key_packages),
