@@ -17,7 +17,7 @@ use crate::auth::{Authenticator, Caller};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, SocketPermit};
 use crate::runtime::{Held, Live, Shutdown};
-use crate::types::{ClientIp, ConvoId, Cursor, Nsid};
+use crate::types::{ClientIp, ConvoId, Cursor, Nsid, Pseudonym};
 use crate::wire::calls::SubscribeConvoEvents;
 use crate::wire::{Body, XrpcError, XrpcStatus, decode_query};
 
@@ -36,6 +36,8 @@ struct Inner {
 
 /// A request that was granted.
 struct Granted {
+    /// What the log calls the account by.
+    account: Pseudonym,
     handshake: Handshake,
     subscriber: Subscriber,
     cursor: Option<Cursor>,
@@ -65,6 +67,12 @@ impl Sessions {
         let (mut parts, _) = request.into_parts();
         match self.judge(&parts, client).await {
             Ok(granted) => {
+                tracing::debug!(
+                    account = %granted.account,
+                    client = %client.redacted(),
+                    resumes = granted.cursor.is_some(),
+                    "a session begins"
+                );
                 let response = granted.handshake.grant();
                 let held = parts.extensions.remove::<Held>();
                 if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
@@ -72,7 +80,14 @@ impl Sessions {
                 }
                 response
             }
-            Err(error) => error.into_response(),
+            Err(error) => {
+                tracing::debug!(
+                    client = %client.redacted(),
+                    refusal = %error.name,
+                    "a session was refused"
+                );
+                error.into_response()
+            }
         }
     }
 
@@ -109,6 +124,7 @@ impl Sessions {
         let filter = one_convo(granted, asked.convo_id)?;
         let subscriber = self.subscriber(&caller, filter, asked.cursor).await?;
         Ok(Granted {
+            account: caller.did().redacted(),
             handshake,
             subscriber,
             cursor: asked.cursor,
@@ -150,7 +166,12 @@ impl Sessions {
                 meters,
             };
             drop(hub);
-            session.serve(&shutdown).await;
+            let reason = session.serve(&shutdown).await;
+            tracing::debug!(
+                account = %granted.account,
+                reason = reason.name(),
+                "a session has ended"
+            );
             // The connection counts against its limits until here.
             drop(held);
         });

@@ -31,8 +31,8 @@ pub(super) struct Session<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
-    /// Serves the session to its end.
-    pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
+    /// Serves the session to its end; why it ended.
+    pub(super) async fn serve(&mut self, shutdown: &Shutdown) -> CloseReason {
         let _open = self.meters.open();
         let meters = Arc::clone(&self.meters);
         let reason = self.run(shutdown).await;
@@ -41,6 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
         if reason != CloseReason::ClientGone {
             Box::pin(self.socket.close(reason)).await;
         }
+        reason
     }
 
     async fn run(&mut self, shutdown: &Shutdown) -> CloseReason {
