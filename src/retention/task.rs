@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Settings, days};
 use crate::runtime::{Backoff, Live, Shutdown};
@@ -97,8 +98,8 @@ impl Retention {
     async fn repeat(&self, task: Task, store: &Store, settings: &Live<Settings>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
-            let settings = settings.snapshot();
-            let ended = run(task, store, &settings).await;
+            let used = settings.snapshot();
+            let ended = run(task, store, &used).await;
             let outcome = if ended.is_ok() { "ok" } else { "failed" };
             metrics::counter!("relay_retention_runs_total", "task" => task.name(), "outcome" => outcome)
                 .increment(1);
@@ -110,7 +111,7 @@ impl Retention {
                         tracing::info!(task = task.name(), forgotten, "retention has forgotten");
                     }
                     backoff.reset();
-                    task.interval(&settings)
+                    task.interval(&used)
                 }
                 Err(error) => {
                     tracing::warn!(task = task.name(), %error, "retention failed and will retry");
@@ -127,8 +128,16 @@ impl Retention {
                     mine.failures_in_a_row.saturating_add(1)
                 };
             }
-            tokio::time::sleep(wait).await;
+            rest(wait, &used, settings).await;
         }
+    }
+}
+
+/// Waits for the next run, or until other settings hold: they count at once.
+async fn rest(wait: Duration, used: &Settings, settings: &Live<Settings>) {
+    let until = Instant::now() + wait;
+    while Instant::now() < until && **settings.load() == *used {
+        sleep_until(until.min(Instant::now() + LOOK_EVERY)).await;
     }
 }
 
@@ -176,6 +185,8 @@ async fn forget_days(
     Ok(expired.len().try_into().unwrap_or(u64::MAX))
 }
 
+/// How often somebody looks whether settings have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(10 * 60);
 /// Three failures take about half a minute.
