@@ -3,6 +3,7 @@
 
 mod door;
 mod handshake;
+mod inlet;
 mod keepalive;
 mod meters;
 mod serve;

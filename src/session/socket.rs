@@ -20,10 +20,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::Settings;
+use super::inlet::Inlet;
 use crate::wire::CloseReason;
 
 pub(super) struct Socket<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Inlet<S>>,
     write_timeout: Duration,
     close_timeout: Duration,
     /// A frame is written in part: nothing may follow it but its rest.
@@ -40,8 +41,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_write_buffer_size(WRITE_BUFFER_LEN_MAX)
             .max_frame_size(Some(settings.frame_len_max))
             .max_message_size(Some(settings.frame_len_max));
+        let inlet = Inlet::new(stream, settings.fragments_max);
         Self {
-            stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
+            stream: WebSocketStream::from_raw_socket(inlet, Role::Server, Some(config)).await,
             write_timeout: settings.write_timeout,
             close_timeout: settings.close_timeout,
             torn: false,
@@ -54,6 +56,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Some(Ok(message)) => Ok(message),
             Some(Err(Error::Capacity(_))) => Err(CloseReason::FrameTooLarge),
             Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Err(CloseReason::ProtocolError),
+            Some(Err(_)) if self.stream.get_ref().is_torn_to_pieces() => {
+                Err(CloseReason::FrameTooLarge)
+            }
             Some(Err(_)) | None => Err(CloseReason::ClientGone),
         }
     }
