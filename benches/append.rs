@@ -12,18 +12,19 @@
 mod database;
 #[path = "support/figure.rs"]
 mod figure;
+#[path = "support/node.rs"]
+mod node;
 
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use database::Database;
 use figure::Figure;
-use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
-use mls_relay::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
+use mls_relay::store::Store;
+use mls_relay::types::{CoarseTime, ConvoId, Did, MessageId};
+use node::{Node, message};
 
 const CONVOS: usize = 200;
 const MEMBERS: usize = 50;
@@ -33,25 +34,23 @@ const BATCH: usize = 64;
 
 #[tokio::main]
 async fn main() {
-    let database = Database::with_settings(&["shared_buffers=512MB", "max_wal_size=4GB"]).await;
-    let shutdown = Shutdown::default();
-    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    let store = Store::open(settings, &shutdown).await.unwrap();
-    populate(&database).await;
+    let node = Node::start(&["shared_buffers=512MB", "max_wal_size=4GB"]).await;
+    populate(&node).await;
+    let (database, store) = (&node.database, &node.store);
 
     let mut usual: f64 = 0.0;
     for clients in [1, 4, 16] {
-        let rate = usual_design(&database, clients).await;
+        let rate = usual_design(database, clients).await;
         println!("# one transaction a send, {clients} clients: {rate:.0} sends/s");
         usual = usual.max(rate);
     }
     let mut ours: f64 = 0.0;
     for senders in [64, 256] {
-        let rate = append_path(&store, senders).await;
+        let rate = append_path(store, senders).await;
         println!("# append path, {senders} senders waiting: {rate:.0} sends/s");
         ours = ours.max(rate);
     }
-    let ceiling = pgbench(&database).await;
+    let ceiling = pgbench(database).await;
     println!("# pgbench, batches of {BATCH} on 2 connections: {ceiling:.0} sends/s");
     Figure {
         name: "append_vs_notify_per_transaction",
@@ -71,28 +70,23 @@ async fn main() {
         goal: "ratio at least 0.8",
     }
     .record();
-    shutdown.drain(Duration::ZERO).await;
+    node.stop().await;
 }
 
 fn convo(index: usize) -> ConvoId {
-    ConvoId::parse(&format!("{:032x}", index % CONVOS + 1)).unwrap()
+    node::convo(index % CONVOS + 1)
 }
 
 fn member(index: usize) -> Did {
-    Did::parse(&format!("did:plc:{:024}", index % MEMBERS + 1)).unwrap()
+    node::account(index % MEMBERS + 1)
 }
 
-async fn populate(database: &Database) {
-    let client = database.client().await;
-    client
-        .batch_execute(&format!(
-            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
-                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
-                 FROM generate_series(1, {CONVOS}) i;
-             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
-                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:' || lpad(j::text, 24, '0'), 0, 0
-                 FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j;
-             CREATE SEQUENCE bench_batch; CREATE SEQUENCE usual_seq;
+async fn populate(node: &Node) {
+    let everyone =
+        format!("SELECT i, j FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j");
+    node.populate(CONVOS, &everyone).await;
+    node.run(&format!(
+            "CREATE SEQUENCE bench_batch; CREATE SEQUENCE usual_seq;
              CREATE TABLE bench_batches AS
                  SELECT b AS id, array_agg(lpad(to_hex((b * 7 + i) % {CONVOS} + 1), 32, '0')) AS convos,
                         array_agg('did:plc:' || lpad(((b + i) % {MEMBERS} + 1)::text, 24, '0')) AS users,
@@ -100,9 +94,8 @@ async fn populate(database: &Database) {
                  FROM generate_series(1, 8000) b, generate_series(1, {BATCH}) i GROUP BY b;
              ALTER TABLE bench_batches ADD PRIMARY KEY (id);
              ANALYZE"
-        ))
-        .await
-        .unwrap();
+    ))
+    .await;
 }
 
 /// Counts what `clients` concurrent loops finish within [`RUN`], per second.
@@ -135,17 +128,11 @@ where
 
 async fn append_path(store: &Store, senders: usize) -> f64 {
     let store = store.clone();
-    let ciphertext = Bytes::from(vec![0x5a; CIPHERTEXT]);
     rate(senders, move |client, turn| {
-        let (store, ciphertext) = (store.clone(), ciphertext.clone());
+        let store = store.clone();
         async move {
-            let message = NewMessage {
-                convo: convo(client * 31 + turn),
-                sender: member(client + turn),
-                message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
-                epoch: Epoch::default(),
-                ciphertext,
-            };
+            let (convo, sender) = (convo(client * 31 + turn), member(client + turn));
+            let message = message(convo, sender, CIPHERTEXT);
             store.append(message).await.unwrap();
         }
     })

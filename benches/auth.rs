@@ -11,19 +11,21 @@
 mod database;
 #[path = "support/figure.rs"]
 mod figure;
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "support/node.rs"]
+mod node;
 
 use std::time::{Duration, Instant};
 
-use database::Database;
 use figure::Figure;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use mls_relay::auth::{Authenticator, Settings};
-use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Nsid};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
+use node::Node;
 use p256::ecdsa::signature::{Signer, Verifier};
 
 const SERVICE: &str = "did:web:relay.test";
@@ -34,11 +36,9 @@ const AT_ONCE: usize = 64;
 
 #[tokio::main]
 async fn main() {
-    let database = Database::start().await;
+    let postgres = Node::start(&[]).await;
     let directory = Directory::start().await.unwrap();
-    let shutdown = Shutdown::default();
-    let settings = store::Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    let store = Store::open(settings, &shutdown).await.unwrap();
+    let (store, shutdown) = (postgres.store.clone(), postgres.shutdown.clone());
     let [single, many] = [true, false].map(|enforce_jti| Settings {
         service_did: SERVICE.to_owned(),
         plc_url: directory.url(),

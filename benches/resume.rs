@@ -12,17 +12,19 @@
 mod database;
 #[path = "support/figure.rs"]
 mod figure;
+#[path = "support/node.rs"]
+mod node;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use database::Database;
 use figure::Figure;
 use mls_relay::events::{self, Hub, News, Subscriber};
 use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
-use mls_relay::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
+use mls_relay::store::Store;
+use mls_relay::types::{ConvoId, Cursor, Did};
+use node::{Node, message};
 
 const SESSIONS: usize = 5_000;
 /// Each account is in three conversations of ten.
@@ -31,15 +33,13 @@ const EVENTS: usize = 20_000;
 
 #[tokio::main]
 async fn main() {
-    let database = Database::with_settings(&["shared_buffers=256MB"]).await;
-    let shutdown = Shutdown::default();
-    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    let store = Store::open(settings, &shutdown).await.unwrap();
-    populate(&database, &store).await;
+    let node = Node::start(&["shared_buffers=256MB"]).await;
+    populate(&node).await;
+    let (database, store) = (&node.database, &node.store);
     let head = store.head().await.unwrap().get();
 
     // Away for a moment: what was missed is in the node's memory.
-    let recent = resume(&database, &store, head - 2_000).await;
+    let recent = resume(database, store, head - 2_000).await;
     Figure {
         name: "resume_5000_ms",
         value: recent.as_secs_f64() * 1e3,
@@ -50,7 +50,7 @@ async fn main() {
     }
     .record();
     // Away for longer: it is read from the database.
-    let old = resume(&database, &store, 0).await;
+    let old = resume(database, store, 0).await;
     Figure {
         name: "resume_5000_from_database_ms",
         value: old.as_secs_f64() * 1e3,
@@ -60,48 +60,33 @@ async fn main() {
         goal: "",
     }
     .record();
-    shutdown.drain(Duration::ZERO).await;
+    node.stop().await;
 }
 
 fn convo(index: usize) -> ConvoId {
-    ConvoId::parse(&format!("{:032x}", index % CONVOS + 1)).unwrap()
+    node::convo(index % CONVOS + 1)
 }
 
 fn account(index: usize) -> Did {
-    Did::parse(&format!("did:plc:{:024}", index % SESSIONS + 1)).unwrap()
+    node::account(index % SESSIONS + 1)
 }
 
-async fn populate(database: &Database, store: &Store) {
-    database
-        .client()
-        .await
-        .batch_execute(&format!(
-            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
-                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
-                 FROM generate_series(1, {CONVOS}) i;
-             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
-                 SELECT lpad(to_hex((j * 3 + k) % {CONVOS} + 1), 32, '0'),
-                        'did:plc:' || lpad(j::text, 24, '0'), 0, 0
-                 FROM generate_series(1, {SESSIONS}) j, generate_series(0, 2) k;
-             ANALYZE"
-        ))
-        .await
-        .unwrap();
+async fn populate(node: &Node) {
+    let three_of_each = format!(
+        "SELECT (j * 3 + k) % {CONVOS} + 1, j \
+         FROM generate_series(1, {SESSIONS}) j, generate_series(0, 2) k"
+    );
+    node.populate(CONVOS, &three_of_each).await;
     let sends = (0..EVENTS).map(|index| {
         // The first member of that conversation: j * 3 = index.
         let index = index / 3 * 3 % CONVOS;
-        let message = NewMessage {
-            convo: convo(index),
-            sender: account(if index == 0 {
-                CONVOS / 3 - 1
-            } else {
-                index / 3 - 1
-            }),
-            message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
-            epoch: Epoch::default(),
-            ciphertext: Bytes::from(vec![7; 512]),
-        };
-        let store = store.clone();
+        let sender = account(if index == 0 {
+            CONVOS / 3 - 1
+        } else {
+            index / 3 - 1
+        });
+        let message = message(convo(index), sender, 512);
+        let store = node.store.clone();
         tokio::spawn(async move {
             while store.append(message.clone()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

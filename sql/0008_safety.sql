@@ -105,27 +105,79 @@ BEGIN
     RETURN CASE WHEN FOUND THEN 'done' ELSE 'stale' END;
 END $$;
 
--- Ends a device: its seats, packages, Welcomes and registration, at once. Returns
--- how many packages and seats it had; no row if there is no such device.
--- Outcomes: done, last_admin (others would stay behind without an admin).
-CREATE FUNCTION delete_device(p_user text, p_device text)
+-- Ends the seats of one device, or of all devices of the account (p_device NULL), and
+-- tells the conversations; returns how many there were. Their rows must be locked:
+-- see lock_seats. What the account had read goes where it has no seat left.
+CREATE FUNCTION end_seats(p_user text, p_device text) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_convo text[];
+    v_last  boolean[];
+    v_base  bigint;
+BEGIN
+    SELECT array_agg(s.convo_id ORDER BY s.convo_id), array_agg(s.last ORDER BY s.convo_id)
+        INTO v_convo, v_last
+        FROM (SELECT m.convo_id, p_device IS NULL OR NOT EXISTS (
+                  SELECT FROM members o WHERE o.convo_id = m.convo_id AND o.user_did = p_user
+                      AND o.left_seq IS NULL AND o.device_id IS DISTINCT FROM p_device) AS last
+              FROM members m WHERE m.user_did = p_user AND m.left_seq IS NULL
+                  AND (p_device IS NULL OR m.device_id = p_device)
+              GROUP BY m.convo_id) s;
+    IF v_convo IS NULL THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM read_cursors r USING unnest(v_convo, v_last) AS l (convo, last)
+        WHERE r.user_did = p_user AND r.convo_id = l.convo AND l.last;
+    v_base := emit_events(
+        v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
+        ARRAY(SELECT CASE WHEN l.last THEN 'membershipChange' ELSE 'conversationUpdated' END
+              FROM unnest(v_last) WITH ORDINALITY AS l (last, ord) ORDER BY l.ord),
+        ARRAY(SELECT CASE WHEN l.last THEN membership_detail(p_user, 'left', c.epoch)
+                          ELSE ',"type":"conversationUpdated"' END
+              FROM unnest(v_convo, v_last) WITH ORDINALITY AS l (convo, last, ord)
+              JOIN conversations c ON c.convo_id = l.convo ORDER BY l.ord));
+    UPDATE members m SET left_seq = v_base + array_position(v_convo, m.convo_id),
+        left_at = coarse_now()
+    WHERE m.user_did = p_user AND m.left_seq IS NULL AND m.convo_id = ANY (v_convo)
+      AND (p_device IS NULL OR m.device_id = p_device);
+    RETURN cardinality(v_convo);
+END $$;
+
+-- Locks the conversations of one device, or of all devices of the account, before
+-- anything else: a change of a group locks in the same order.
+CREATE FUNCTION lock_seats(p_user text, p_device text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM conversations c WHERE c.convo_id IN (
+            SELECT m.convo_id FROM members m WHERE m.user_did = p_user AND m.left_seq IS NULL
+                AND (p_device IS NULL OR m.device_id = p_device))
+        ORDER BY c.convo_id FOR NO KEY UPDATE;
+END $$;
+
+-- Tickets are not stored; those that were given out until now are refused by a mark
+-- that outlives them. Like a nonce, it is a hash.
+CREATE FUNCTION revoke_tickets(p_mark bytea, p_until timestamptz) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO used_jti AS u (key, expires_at) VALUES (p_mark, p_until)
+    ON CONFLICT (key) DO UPDATE SET expires_at = greatest(u.expires_at, excluded.expires_at)
+$$;
+
+-- Ends a device: its seats, packages, Welcomes and registration, and the account's
+-- tickets, at once. Returns how many packages and seats it had; no row if there is
+-- no such device. Outcomes: done, last_admin (others would stay behind without an
+-- admin).
+CREATE FUNCTION delete_device(p_user text, p_device text, p_mark bytea, p_until timestamptz)
 RETURNS TABLE (outcome text, packages bigint, seats bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
-    v_convo    text[];
-    v_last     boolean[];
     v_packages bigint;
-    v_base     bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
     IF NOT EXISTS (SELECT FROM devices d
                    WHERE d.user_did = p_user AND d.device_id = p_device) THEN
         RETURN;
     END IF;
-    PERFORM FROM conversations c WHERE c.convo_id IN (
-            SELECT m.convo_id FROM members m WHERE m.user_did = p_user
-                AND m.device_id = p_device AND m.left_seq IS NULL)
-        ORDER BY c.convo_id FOR NO KEY UPDATE;
+    PERFORM lock_seats(p_user, p_device);
     IF EXISTS (
         SELECT FROM members m WHERE m.user_did = p_user AND m.device_id = p_device
             AND m.left_seq IS NULL AND m.is_admin
@@ -139,30 +191,37 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device;
-    DELETE FROM welcomes w WHERE w.user_did = p_user AND w.device_id = p_device;
     DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device;
     GET DIAGNOSTICS v_packages = ROW_COUNT;
-    SELECT array_agg(m.convo_id ORDER BY m.convo_id),
-           array_agg(NOT EXISTS (
-               SELECT FROM members o WHERE o.convo_id = m.convo_id AND o.user_did = p_user
-                   AND o.left_seq IS NULL AND o.device_id IS DISTINCT FROM p_device)
-               ORDER BY m.convo_id)
-        INTO v_convo, v_last
-        FROM members m WHERE m.user_did = p_user AND m.device_id = p_device AND m.left_seq IS NULL;
-    IF v_convo IS NOT NULL THEN
-        v_base := emit_events(
-            v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
-            ARRAY(SELECT CASE WHEN l.last THEN 'membershipChange' ELSE 'conversationUpdated' END
-                  FROM unnest(v_last) WITH ORDINALITY AS l (last, ord) ORDER BY l.ord),
-            ARRAY(SELECT CASE WHEN l.last THEN membership_detail(p_user, 'left', c.epoch)
-                              ELSE ',"type":"conversationUpdated"' END
-                  FROM unnest(v_convo, v_last) WITH ORDINALITY AS l (convo, last, ord)
-                  JOIN conversations c ON c.convo_id = l.convo ORDER BY l.ord));
-        UPDATE members m SET left_seq = v_base + array_position(v_convo, m.convo_id),
-            left_at = coarse_now()
-        WHERE m.user_did = p_user AND m.device_id = p_device AND m.left_seq IS NULL;
-    END IF;
-    RETURN QUERY SELECT 'done'::text, v_packages, coalesce(cardinality(v_convo), 0)::bigint;
+    DELETE FROM welcomes w WHERE w.user_did = p_user AND w.device_id = p_device;
+    PERFORM revoke_tickets(p_mark, p_until);
+    RETURN QUERY SELECT 'done'::text, v_packages, end_seats(p_user, p_device);
+END $$;
+
+-- Ends an account: all its devices with all that hangs on them, what it has read, its
+-- consent, and what was learned of its blocks, at once. What conversations show stays
+-- with them: who founded them, stays that are over, reports.
+CREATE FUNCTION delete_account(p_user text, p_mark bytea, p_until timestamptz)
+RETURNS TABLE (devices bigint, packages bigint, welcomes bigint, seats bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_devices  bigint;
+    v_packages bigint;
+    v_welcomes bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
+    PERFORM lock_seats(p_user, NULL);
+    DELETE FROM devices d WHERE d.user_did = p_user;
+    GET DIAGNOSTICS v_devices = ROW_COUNT;
+    DELETE FROM key_packages k WHERE k.user_did = p_user;
+    GET DIAGNOSTICS v_packages = ROW_COUNT;
+    DELETE FROM welcomes w WHERE w.user_did = p_user;
+    GET DIAGNOSTICS v_welcomes = ROW_COUNT;
+    DELETE FROM read_cursors r WHERE r.user_did = p_user;
+    DELETE FROM opt_ins o WHERE o.user_did = p_user;
+    DELETE FROM blocks b WHERE p_user IN (b.blocker_did, b.blocked_did);
+    PERFORM revoke_tickets(p_mark, p_until);
+    RETURN QUERY SELECT v_devices, v_packages, v_welcomes, end_seats(p_user, NULL);
 END $$;
 
 -- Drops the unclaimed packages of a device that it no longer has the keys of.

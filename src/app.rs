@@ -230,7 +230,7 @@ async fn serve(
     );
 
     let tls = certificates::serve(config, &store, parts.certificates, shutdown).await?;
-    let pulse = upkeep::watch(store, shutdown);
+    let pulse = upkeep::watch(store.clone(), shutdown);
     let probes = probes::all(pulse, hub, retention, parts.reloads, tls.clone());
     let health = Health::new(shutdown.clone(), probes);
     let public_url = config.edge.public_url.clone();
@@ -243,9 +243,13 @@ async fn serve(
     let gate = Gate::new(auth, limits.clone());
     let routes = Routes::new(&config.edge, gate, calls, sessions, health.clone(), did);
     upkeep::keep_metrics(parts.metrics.clone(), shutdown);
-    parts
-        .admin
-        .serve(health.clone(), parts.metrics, limits.clone(), shutdown);
+    parts.admin.serve(
+        health.clone(),
+        parts.metrics,
+        limits.clone(),
+        store,
+        shutdown,
+    );
     parts.edge.serve(tls, limits, routes, shutdown);
     Ok(health)
 }

@@ -25,6 +25,7 @@ impl From<AuthError> for XrpcError {
             AuthError::SignatureWrong => ("BadJwtSignature", error.to_string()),
             AuthError::Signing => return internal(),
             AuthError::Store(error) => return error.into(),
+            AuthError::TicketRevoked => ("BadJwt", error.to_string()),
             AuthError::Token(reason) => (token_error_name(reason), reason.to_string()),
             AuthError::TokenUsed => (
                 "JwtReplayed",

@@ -352,6 +352,55 @@ fn a_dry_run_counts_and_lets_pass() {
 }
 
 #[test]
+fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
+    // Next to nothing is allowed, so that each rule would refuse.
+    let limits = limits(|settings| {
+        settings.connections.total = 1;
+        settings.connections.per_ip = 1;
+        settings.connections.per_ip_per_second = 1;
+        settings.connections.handshakes = 1;
+        settings.requests.per_ip = 1;
+        settings.requests.burst = 0;
+        settings.requests.verifications = 1;
+        settings.requests.familiar = 1;
+        settings.sockets.per_ip = 1;
+        settings.sockets.per_did = 1;
+        settings.sockets.upgrades_per_ip = 1;
+        settings.sockets.upgrades_per_did = 1;
+        settings.sockets.frames = 1;
+        settings.sockets.bytes = 1_024;
+        settings.sockets.control_frames = 1;
+        settings.penalties.strikes = 1;
+        settings.dry_run = Rule::ALL.iter().copied().collect();
+    });
+    let address = ip("192.0.2.1");
+    limits.penalize(Offender::Address(address), Duration::from_secs(60));
+    limits.penalize(Offender::Account(&did(1)), Duration::from_secs(60));
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push((
+            limits.admit_connection(address).unwrap(),
+            limits.admit_handshake().unwrap(),
+            limits.admit_socket(address, &did(1)).unwrap(),
+        ));
+        let decision = limits.check_ip(address, Some(&did(1)));
+        assert!(decision.refused.is_none());
+        limits.proved(&decision, address, &did(1));
+        for call in Nsid::ALL {
+            assert!(limits.check_did(&did(1), *call).refused.is_none());
+        }
+    }
+    let (_, _, socket) = &mut open[0];
+    for kind in [FrameKind::Content, FrameKind::Ping, FrameKind::Ack] {
+        for _ in 0..20 {
+            let verdict = socket.frame(kind, 1_000);
+            let passed = matches!(verdict, FrameVerdict::Pass | FrameVerdict::Warn(_));
+            assert!(passed, "{kind:?}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
 fn exempt_addresses_are_not_counted() {
     let limits = limits(|settings| settings.exempt = vec!["192.0.2.0/24".parse().unwrap()]);
     for _ in 0..500 {

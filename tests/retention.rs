@@ -115,6 +115,27 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    client.batch_execute(OLD_DAYS).await.unwrap();
+    let settings = Live::new(Settings::default());
+    first_run(&Retention::start(&store, &settings, &shutdown)).await;
+    assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
+    settings.replace(Settings {
+        message_ttl_days: 10,
+        ..Settings::default()
+    });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count(&client, "SELECT count(*) FROM messages").await > 1 {
+        assert!(Instant::now() < deadline, "the new lifetime does not count");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_another_node_is_at_is_left_to_it() {
     let database = Database::start().await;
     let shutdown = Shutdown::default();

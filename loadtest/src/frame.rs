@@ -19,6 +19,10 @@ pub enum Framing {
 
 /// One frame from the relay.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all frames are events, and a box each would cost the generator its speed"
+)]
 pub enum Frame {
     Event(Event),
     /// The stream ends after this.

@@ -160,6 +160,10 @@ impl Authenticator {
         let ticket = self.0.tickets.check(token, now)?;
         let nonce = NonceKey::of(self.0.tickets.service(), &ticket.nonce);
         self.use_up(nonce, ticket.expires_at, now).await?;
+        let did = ticket.grant.caller.did();
+        if self.0.nonces.is_revoked(did, ticket.issued_at).await? {
+            return Err(AuthError::TicketRevoked);
+        }
         Ok(ticket.grant)
     }
 

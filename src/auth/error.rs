@@ -6,7 +6,7 @@ use super::token::TokenError;
 use crate::outbound::FetchError;
 use crate::store::StoreError;
 
-/// A refusal, or a failure to find out. The first three are about the caller;
+/// A refusal, or a failure to find out. The first four are about the caller;
 /// the last two are not, and are never told as "unauthorized".
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
@@ -16,6 +16,8 @@ pub enum AuthError {
     SignatureWrong,
     #[error("the token was used before")]
     TokenUsed,
+    #[error("the ticket was revoked: its account, or a device of it, was deleted")]
+    TicketRevoked,
     #[error("the token is refused")]
     Token(#[from] TokenError),
     #[error("the issuer's key is not known")]
@@ -36,6 +38,7 @@ impl AuthError {
             Self::SignatureWrong => "signature_wrong",
             Self::Signing => "signing_failed",
             Self::Store(_) => "store_failed",
+            Self::TicketRevoked => "ticket_revoked",
             Self::Token(TokenError::Expired) => "token_expired",
             Self::Token(_) => "token_refused",
             Self::TokenUsed => "token_used",

@@ -13,11 +13,26 @@ use crate::types::{Did, Jti};
 pub(crate) trait Ledger: Send + Sync {
     /// Uses a nonce; false if it was used before and that is still remembered.
     fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Whether the account's tickets of that second were revoked since.
+    fn is_revoked<'a>(
+        &'a self,
+        account: &'a Did,
+        issued_at: i64,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
 }
 
 impl Ledger for Store {
     fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(self.claim_jti(key.0, until))
+    }
+
+    fn is_revoked<'a>(
+        &'a self,
+        account: &'a Did,
+        issued_at: i64,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.are_tickets_revoked(account, issued_at))
     }
 }
 
@@ -68,6 +83,15 @@ impl Nonces {
         let outcome = if new { "new" } else { "used_elsewhere" };
         counter!("relay_auth_nonces_total", "outcome" => outcome).increment(1);
         Ok(new)
+    }
+
+    /// Whether the account's tickets of that second were revoked since.
+    pub(crate) async fn is_revoked(
+        &self,
+        account: &Did,
+        issued_at: i64,
+    ) -> Result<bool, StoreError> {
+        self.ledger.is_revoked(account, issued_at).await
     }
 }
 

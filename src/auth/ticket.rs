@@ -37,6 +37,7 @@ pub struct TicketGrant {
 pub(crate) struct UnusedTicket {
     pub(crate) grant: TicketGrant,
     pub(crate) nonce: Jti,
+    pub(crate) issued_at: i64,
     pub(crate) expires_at: i64,
 }
 
@@ -125,6 +126,7 @@ impl TicketOffice {
                 convo: claims.convo,
             },
             nonce: claims.jti,
+            issued_at: claims.iat,
             expires_at: claims.exp,
         })
     }

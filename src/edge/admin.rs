@@ -1,4 +1,5 @@
-//! The operator's listener: health in detail, and metrics. Plain HTTP, and meant for
+//! The operator's listener: health in detail, metrics, the penalty box and the end of
+//! accounts. Plain HTTP, and meant for
 //! loopback or a private network.
 
 use std::convert::Infallible;
@@ -16,12 +17,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::accept;
+use super::accounts;
 use super::error::EdgeError;
 use super::health::Health;
 use super::penalties;
 use super::route::{bare, json, not_found};
 use crate::limits::Limits;
 use crate::runtime::Shutdown;
+use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::wire::{Body, full};
 
@@ -43,11 +46,19 @@ impl Admin {
     }
 
     /// Starts to answer, until the very end: a drain is when operators look.
-    pub fn serve(self, health: Health, metrics: Metrics, limits: Limits, shutdown: &Shutdown) {
+    pub fn serve(
+        self,
+        health: Health,
+        metrics: Metrics,
+        limits: Limits,
+        store: Store,
+        shutdown: &Shutdown,
+    ) {
         let answers = Answers {
             health,
             metrics,
             limits,
+            store,
         };
         shutdown.spawn_background(run(self.listener, answers, shutdown.clone()));
     }
@@ -58,12 +69,15 @@ struct Answers {
     health: Health,
     metrics: Metrics,
     limits: Limits,
+    store: Store,
 }
 
 impl Answers {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
-        if request.uri().path() == "/penalties" {
-            return penalties::answer(request, &self.limits);
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        match request.uri().path() {
+            "/accounts" => return accounts::answer(request, &self.store).await,
+            "/penalties" => return penalties::answer(request, &self.limits),
+            _ => {}
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return not_found();
@@ -115,8 +129,8 @@ async fn run(listener: TcpListener, answers: Answers, shutdown: Shutdown) {
 
 async fn serve(stream: TcpStream, answers: Answers) {
     let service = service_fn(move |request| {
-        let response = answers.answer(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let answers = answers.clone();
+        async move { Ok::<_, Infallible>(answers.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

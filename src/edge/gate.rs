@@ -24,14 +24,14 @@ impl Gate {
         }
     }
 
-    /// Counts a request. It carries the decision along, for whoever proves an account.
-    pub(super) fn enter(
+    /// Counts a request, which may wait for its place. It carries the decision along, for whoever proves an account.
+    pub(super) async fn enter(
         &self,
         request: &mut Request<Incoming>,
         client: ClientIp,
     ) -> Result<Decision, Box<Response<Body>>> {
         let claimed = self.authenticator.claimed(request.headers());
-        let decision = self.limits.check_ip(client, claimed.as_ref());
+        let decision = self.limits.admit_request(client, claimed.as_ref()).await;
         if let Err(error) = decision.admit() {
             let mut response = XrpcError::from(error).into_response();
             self.write_headers(&decision, response.headers_mut());

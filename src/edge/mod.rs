@@ -10,6 +10,7 @@
 //! upgrade, when the peer leaves, when a deadline passes, or when the drain is over.
 
 mod accept;
+mod accounts;
 mod activity;
 mod admin;
 mod client_address;

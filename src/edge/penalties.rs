@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{bare, json as json_response};
+use super::route::{bare, json as json_response, value};
 use crate::limits::{Limits, Offender};
 use crate::types::{ClientIp, Did};
 use crate::wire::Body;
@@ -59,15 +59,6 @@ fn change(query: &str, apply: impl FnOnce(Offender<'_>) -> Option<()>) -> Respon
         Some(()) => bare(StatusCode::NO_CONTENT),
         None => bare(StatusCode::BAD_REQUEST),
     }
-}
-
-/// A parameter as it stands: neither an address nor a DID needs escapes here.
-fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .into_iter()
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value)
 }
 
 const DEFAULT_SECONDS: u64 = 600;

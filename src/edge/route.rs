@@ -1,6 +1,6 @@
 //! From a path to whoever answers it.
 
-use http::header::{CONTENT_TYPE, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -52,7 +52,7 @@ impl Routes {
         mut request: Request<Incoming>,
         client: ClientIp,
     ) -> Response<Body> {
-        let mut response = match self.gate.enter(&mut request, client) {
+        let mut response = match self.gate.enter(&mut request, client).await {
             Ok(decision) => {
                 let mut response = self.answer(request, client).await;
                 self.gate.leave(&decision, &mut response);
@@ -62,6 +62,10 @@ impl Routes {
         };
         let class = class(response.status());
         metrics::counter!("relay_edge_responses_total", "class" => class).increment(1);
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            let headers = response.headers_mut();
+            headers.entry(RETRY_AFTER).or_insert(COME_BACK);
+        }
         if let Some(hsts) = &self.hsts {
             response
                 .headers_mut()
@@ -97,6 +101,9 @@ impl Routes {
         }
     }
 }
+
+/// After a 503 that does not know better, such as that of a node that is not ready.
+const COME_BACK: HeaderValue = HeaderValue::from_static("5");
 
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -162,4 +169,13 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
 
 pub(super) fn not_found() -> Response<Body> {
     XrpcError::new(XrpcStatus::NotFound, "NotFound", "nothing is at this path").into_response()
+}
+
+/// A parameter as it stands: neither an address nor a DID needs escapes here.
+pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .into_iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
 }

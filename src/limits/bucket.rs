@@ -28,6 +28,12 @@ impl Bucket {
         self.full_at = full_at.saturating_add(cost);
         Ok(())
     }
+
+    /// What could be spent now, and in how many microseconds all of it will be back.
+    pub(super) fn left(&self, now_us: u64, per_minute: u64) -> (u64, u64) {
+        let owed = self.full_at.saturating_sub(now_us).min(FILL_US);
+        ((FILL_US - owed).saturating_mul(per_minute) / FILL_US, owed)
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +70,7 @@ mod tests {
     fn a_quiet_minute_fills_the_budget() {
         let mut bucket = Bucket::default();
         assert_eq!(bucket.spend(0, 100, 100), Ok(()));
+        assert_eq!(bucket.left(FILL_US / 2, 100), (50, FILL_US / 2));
         assert_eq!(bucket.spend(FILL_US / 2, 51, 100), Err(600_000));
         assert_eq!(bucket.spend(FILL_US, 100, 100), Ok(()));
     }

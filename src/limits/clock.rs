@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[cfg(target_os = "linux")]
+use rustix::time::ClockId;
+
 use super::Tick;
 
 /// Ticks for the windows, and the time since 1970 for headers and penalties.
@@ -27,7 +30,7 @@ impl Clock {
         Self(Source::System {
             started: Instant::now(),
             #[cfg(target_os = "linux")]
-            started_coarse: coarse(),
+            started_coarse: read(ClockId::MonotonicCoarse),
         })
     }
 
@@ -50,17 +53,20 @@ impl Clock {
         match &self.0 {
             #[cfg(target_os = "linux")]
             Source::System { started_coarse, .. } => {
-                Tick::at(coarse().saturating_sub(*started_coarse))
+                Tick::at(read(ClockId::MonotonicCoarse).saturating_sub(*started_coarse))
             }
             _ => Tick::at(self.elapsed()),
         }
     }
 
-    /// How far a tick may lag behind: what to add to a wait that must not be too short.
-    pub(super) fn grain(&self) -> Duration {
+    /// The tick that does not lag, for the few checks where that matters.
+    pub(super) fn exact_tick(&self) -> Tick {
         match &self.0 {
-            Source::System { .. } => COARSE_GRAIN,
-            Source::Manual { .. } => Duration::ZERO,
+            #[cfg(target_os = "linux")]
+            Source::System { started_coarse, .. } => {
+                Tick::at(read(ClockId::Monotonic).saturating_sub(*started_coarse))
+            }
+            _ => Tick::at(self.elapsed()),
         }
     }
 
@@ -87,14 +93,15 @@ impl Clock {
 }
 
 #[cfg(target_os = "linux")]
-fn coarse() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+fn read(clock: ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The coarse clock moves at each timer interrupt, at least 100 times a second.
-const COARSE_GRAIN: Duration = Duration::from_millis(10);
+/// How far a tick may lag, in milliseconds: the coarse clock moves at each timer
+/// interrupt, 100 times a second or more often; a busy host may be late with a few.
+pub(super) const LAG_MS_MAX: u32 = 50;
 
 /// Where a manual clock starts; any day will do.
 const MANUAL_EPOCH: Duration = Duration::from_secs(1_700_000_000);

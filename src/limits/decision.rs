@@ -1,11 +1,13 @@
 //! Pure. The answer to "may this one?", and what the other end hears of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::rule::Rule;
 use super::table::Place;
+use super::waiting::UnderWay;
 use super::window::{Quota, Verdict};
 
 /// What a window said about one request.
@@ -23,6 +25,8 @@ pub struct Decision {
     pub(super) place: Option<Place>,
     /// Whether it came from the reserve of a known account.
     pub(super) by_reserve: bool,
+    /// The check of its token, which others of its address may wait for.
+    pub(super) under_way: Option<Arc<UnderWay>>,
 }
 
 /// A refusal. Names the rule and the wait; never who was refused.
@@ -47,8 +51,7 @@ impl LimitError {
 }
 
 impl Decision {
-    /// `grain` is how far the clock may have lagged.
-    pub(super) fn of(rule: Rule, quota: Quota, verdict: Verdict, grain: Duration) -> Self {
+    pub(super) fn of(rule: Rule, quota: Quota, verdict: Verdict) -> Self {
         Self {
             rule,
             limit: quota.limit,
@@ -57,10 +60,11 @@ impl Decision {
             reset_ms: verdict.reset_ms,
             refused: verdict.wait_ms.map(|wait| LimitError::Reached {
                 rule,
-                retry_after: millis(wait) + grain,
+                retry_after: millis(wait),
             }),
             place: None,
             by_reserve: false,
+            under_way: None,
         }
     }
 
@@ -71,7 +75,7 @@ impl Decision {
             reset_ms: 0,
             wait_ms: None,
         };
-        Self::of(rule, quota, verdict, Duration::ZERO)
+        Self::of(rule, quota, verdict)
     }
 
     /// Refused by something other than its own window.
@@ -163,7 +167,7 @@ mod tests {
             reset_ms: wait_ms.unwrap_or(30_000),
             wait_ms,
         };
-        Decision::of(Rule::Ip, Quota::per_minute(limit), verdict, Duration::ZERO)
+        Decision::of(Rule::Ip, Quota::per_minute(limit), verdict)
     }
 
     #[test]

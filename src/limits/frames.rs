@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::Tick;
 use super::bucket::Bucket;
 use super::decision::millis;
-use super::rule::Rule;
-use super::settings::{Settings, Sockets};
+use super::rule::{Rule, RuleSet};
+use super::settings::Settings;
 use super::window::{Admissions, Log};
 
 /// A frame as the budgets see it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FrameKind {
-    /// Confirms events: makes load smaller, so it is never refused.
+    /// Confirms events: makes load smaller, so it is never refused, however many come.
     Ack,
     Close,
     /// Everything that asks for something.
@@ -48,9 +48,21 @@ pub enum FrameVerdict {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BudgetInfo {
     pub policy: Rule,
-    pub remaining: u16,
+    /// Frames or bytes.
+    pub remaining: u32,
     pub reset: Duration,
 }
+
+/// What is left of one budget, and whether that is a fifth of it or less.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    info: BudgetInfo,
+    is_scarce: bool,
+}
+
+/// Of the budgets that a frame counts against: frames of its kind, if those are
+/// counted, and bytes.
+type Lefts = [Option<Left>; 2];
 
 /// Counts frames and bytes against one socket's budget, or against the larger one
 /// that sockets of an account or an address share.
@@ -94,33 +106,52 @@ impl Meter {
         share: u16,
         settings: &Settings,
         now: Moment,
-    ) -> Counted {
+    ) -> Result<Lefts, (Rule, Duration)> {
         let (kind, len) = frame;
-        let (rule, log) = match kind {
-            FrameKind::Content => (Rule::Frames, &mut self.frames),
-            _ => (Rule::ControlFrames, &mut self.control),
+        let mut counted = match kind {
+            // Only their bytes count: a client may confirm whatever it was sent.
+            FrameKind::Ack | FrameKind::Close => None,
+            FrameKind::Content => Some((Rule::Frames, &mut self.frames)),
+            FrameKind::Ping | FrameKind::Pong => Some((Rule::ControlFrames, &mut self.control)),
         };
-        let quota = settings.quota(rule).times(share);
-        let verdict = log.take(now.tick, quota);
-        if let Some(wait) = verdict.wait_ms {
-            return Counted::Over(rule, millis(wait));
+        let mut left = None;
+        if let Some((rule, log)) = &mut counted {
+            let quota = settings.quota(*rule).times(share);
+            let verdict = log.take(now.tick, quota);
+            if let Some(wait) = verdict.wait_ms {
+                return Err((*rule, millis(wait)));
+            }
+            let info = BudgetInfo {
+                policy: *rule,
+                remaining: verdict.remaining.into(),
+                reset: millis(verdict.reset_ms),
+            };
+            left = Some(Left::of(info, quota.limit.into()));
         }
         let per_minute = u64::from(settings.sockets.bytes) * u64::from(share);
         if let Err(wait_us) = self.bytes.spend(now.micros, len as u64, per_minute) {
-            log.give_back(now.tick);
-            return Counted::Over(Rule::FrameBytes, Duration::from_micros(wait_us));
+            if let Some((_, log)) = counted {
+                log.give_back(now.tick);
+            }
+            return Err((Rule::FrameBytes, Duration::from_micros(wait_us)));
         }
-        Counted::Within(BudgetInfo {
-            policy: rule,
-            remaining: verdict.remaining,
-            reset: millis(verdict.reset_ms),
-        })
+        let (bytes, whole_us) = self.bytes.left(now.micros, per_minute);
+        let info = BudgetInfo {
+            policy: Rule::FrameBytes,
+            remaining: u32::try_from(bytes).unwrap_or(u32::MAX),
+            reset: Duration::from_micros(whole_us),
+        };
+        Ok([left, Some(Left::of(info, per_minute))])
     }
 }
 
-enum Counted {
-    Within(BudgetInfo),
-    Over(Rule, Duration),
+impl Left {
+    fn of(info: BudgetInfo, whole: u64) -> Self {
+        Self {
+            info,
+            is_scarce: u64::from(info.remaining) * 5 <= whole,
+        }
+    }
 }
 
 /// One socket's budget, with its memory of refusals and warnings.
@@ -128,7 +159,8 @@ enum Counted {
 pub(super) struct FrameBudget {
     meter: Meter,
     strikes: Log,
-    warned: bool,
+    /// Of which budgets the other end knows that they are scarce.
+    warned: RuleSet,
 }
 
 impl FrameBudget {
@@ -136,7 +168,7 @@ impl FrameBudget {
         Self {
             meter: Meter::new(now),
             strikes: Log::new(now.tick),
-            warned: false,
+            warned: RuleSet::default(),
         }
     }
 
@@ -151,17 +183,22 @@ impl FrameBudget {
         if frame.0 == FrameKind::Close {
             return FrameVerdict::Pass;
         }
-        let own = match self.meter.count(frame, 1, settings, now) {
-            Counted::Over(rule, wait) => return self.strike(frame.0, rule, wait, settings, now),
-            Counted::Within(info) => info,
+        let mut lefts = match self.meter.count(frame, 1, settings, now) {
+            Ok(lefts) => lefts,
+            Err((rule, wait)) => return self.strike(frame.0, rule, wait, settings, now),
         };
         for (meter, share) in shared {
-            let counted = meter.lock().count(frame, share, settings, now);
-            if let Counted::Over(rule, wait) = counted {
-                return self.strike(frame.0, rule, wait, settings, now);
+            let theirs = match meter.lock().count(frame, share, settings, now) {
+                Ok(theirs) => theirs,
+                Err((rule, wait)) => return self.strike(frame.0, rule, wait, settings, now),
+            };
+            for (left, shared) in lefts.iter_mut().zip(theirs) {
+                if !left.is_some_and(|left| left.is_scarce) {
+                    *left = shared;
+                }
             }
         }
-        self.warn_or_pass(own, &settings.sockets)
+        self.warn_or_pass(lefts)
     }
 
     fn strike(
@@ -189,19 +226,19 @@ impl FrameBudget {
         }
     }
 
-    /// Warns once each time that four fifths of the budget have been used.
-    fn warn_or_pass(&mut self, own: BudgetInfo, sockets: &Sockets) -> FrameVerdict {
-        if own.policy != Rule::Frames {
-            return FrameVerdict::Pass;
+    /// Warns once each time that four fifths of a budget have been used.
+    fn warn_or_pass(&mut self, lefts: Lefts) -> FrameVerdict {
+        let mut verdict = FrameVerdict::Pass;
+        for left in lefts.into_iter().flatten() {
+            let policy = left.info.policy;
+            if !left.is_scarce {
+                self.warned = self.warned.without(policy);
+            } else if !self.warned.contains(policy) && verdict == FrameVerdict::Pass {
+                self.warned = self.warned.with(policy);
+                verdict = FrameVerdict::Warn(left.info);
+            }
         }
-        let scarce = u32::from(own.remaining) * 5 <= u32::from(sockets.frames);
-        let warn = scarce && !self.warned;
-        self.warned = scarce;
-        if warn {
-            FrameVerdict::Warn(own)
-        } else {
-            FrameVerdict::Pass
-        }
+        verdict
     }
 }
 
@@ -271,14 +308,61 @@ mod tests {
             judge(&mut budget, FrameKind::Ping, 0, at(1)),
             FrameVerdict::Ignore
         );
-        assert_eq!(
-            judge(&mut budget, FrameKind::Ack, 0, at(1)),
-            FrameVerdict::Pass
-        );
+        for _ in 0..100 {
+            let ack = judge(&mut budget, FrameKind::Ack, 1, at(1));
+            assert_eq!(ack, FrameVerdict::Pass);
+        }
         assert_eq!(
             judge(&mut budget, FrameKind::Close, 0, at(1)),
             FrameVerdict::Pass
         );
+    }
+
+    #[test]
+    fn a_flood_of_bytes_is_one_even_if_it_calls_itself_acks() {
+        let mut budget = FrameBudget::new(at(0));
+        let last = (0..20)
+            .map(|_| judge(&mut budget, FrameKind::Ack, 900, at(1)))
+            .last();
+        let policy = Rule::FrameBytes;
+        assert_eq!(last, Some(FrameVerdict::Close { policy }));
+    }
+
+    #[test]
+    fn bytes_and_pings_are_warned_of_as_well_each_once() {
+        let mut budget = FrameBudget::new(at(0));
+        let policies: Vec<_> = [
+            (FrameKind::Content, 100),
+            (FrameKind::Content, 700),
+            (FrameKind::Content, 1),
+            (FrameKind::Ping, 1),
+            (FrameKind::Ping, 1),
+            (FrameKind::Ping, 1),
+            (FrameKind::Ping, 1),
+            (FrameKind::Ping, 1),
+        ]
+        .into_iter()
+        .map(|(kind, len)| match judge(&mut budget, kind, len, at(1)) {
+            FrameVerdict::Warn(info) => Some((info.policy, info.remaining)),
+            _ => None,
+        })
+        .collect();
+        let mut expected = vec![None; 8];
+        expected[1] = Some((Rule::FrameBytes, 200));
+        expected[6] = Some((Rule::ControlFrames, 1));
+        assert_eq!(policies, expected);
+    }
+
+    #[test]
+    fn whoever_shares_a_budget_hears_that_it_is_scarce() {
+        let shared = parking_lot::Mutex::new(Meter::new(at(0)));
+        let mut sockets = [FrameBudget::new(at(0)), FrameBudget::new(at(0))];
+        let warned = (0..10).filter(|nth| {
+            let verdict =
+                sockets[nth % 2].judge((FrameKind::Content, 1), [(&shared, 1)], &settings(), at(1));
+            matches!(verdict, FrameVerdict::Warn(_))
+        });
+        assert_eq!(warned.count(), 2, "each socket once");
     }
 
     #[test]
@@ -295,18 +379,16 @@ mod tests {
     fn bytes_count_apart_and_a_refused_frame_takes_no_place() {
         let mut budget = FrameBudget::new(at(0));
         assert_eq!(
-            judge(&mut budget, FrameKind::Content, 900, at(1)),
+            judge(&mut budget, FrameKind::Content, 700, at(1)),
             FrameVerdict::Pass
         );
         let refuse = FrameVerdict::Refuse {
             policy: Rule::FrameBytes,
             retry_after: Duration::from_secs(6),
         };
-        assert_eq!(judge(&mut budget, FrameKind::Content, 200, at(1)), refuse);
-        assert_eq!(
-            judge(&mut budget, FrameKind::Content, 200, at(7)),
-            FrameVerdict::Pass
-        );
+        assert_eq!(judge(&mut budget, FrameKind::Content, 400, at(1)), refuse);
+        let warned = judge(&mut budget, FrameKind::Content, 400, at(7));
+        assert!(matches!(warned, FrameVerdict::Warn(_)), "and it passes");
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod socket;
 mod table;
 mod tick;
 mod upkeep;
+mod waiting;
 mod window;
 
 use std::net::IpAddr;
@@ -79,6 +80,9 @@ struct Inner {
     familiar: Table,
     connections: AtomicU32,
     handshakes: AtomicU32,
+    /// Requests that wait while tokens of their addresses are checked.
+    waiting: AtomicU32,
+    verifying: Arc<Counts<waiting::Queue>>,
     connections_ip: Arc<Counts<()>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
@@ -113,6 +117,8 @@ impl Limits {
                 familiar: Table::new(tables.ip_keys, tables.idle_ms(), now),
                 connections: AtomicU32::new(0),
                 handshakes: AtomicU32::new(0),
+                waiting: AtomicU32::new(0),
+                verifying: Counts::new(),
                 connections_ip: Counts::new(),
                 sockets_ip: Counts::new(),
                 sockets_did: Counts::new(),
@@ -150,7 +156,7 @@ impl Inner {
         now: Tick,
     ) -> (Decision, Place) {
         let keys = self.keys.load();
-        let names = Names {
+        let names = || Names {
             current: keys.keys.current.address(domain, client),
             previous: keys
                 .previous_at(now, settings)
@@ -158,11 +164,8 @@ impl Inner {
             wide: || keys.keys.current.wide_network(domain, client),
         };
         let quota = settings.quota(rule);
-        let (verdict, place) = self.addresses.take(names, now, quota);
-        (
-            Decision::of(rule, quota, verdict, self.clock.grain()),
-            place,
-        )
+        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
+        (Decision::of(rule, quota, verdict), place)
     }
 
     /// Takes a place in the window that an account has under a rule, in a domain of
@@ -177,7 +180,7 @@ impl Inner {
     ) -> Decision {
         let keys = self.keys.load();
         let current = keys.keys.current.account(domain, did);
-        let names = Names {
+        let names = || Names {
             current,
             previous: keys
                 .previous_at(now, settings)
@@ -189,8 +192,33 @@ impl Inner {
             self.good_standing
                 .bonus(did, &keys.keys, self.clock_seconds(settings), settings);
         let quota = settings.quota(rule).plus_percent(bonus);
-        let (verdict, _) = self.accounts.take(names, now, quota);
-        Decision::of(rule, quota, verdict, self.clock.grain())
+        let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
+        Decision::of(rule, quota, verdict)
+    }
+
+    /// Takes a place by the cheap clock. Where that clock's lag may be all that stands
+    /// in the way, the exact one decides: whoever waited as told gets in, and nobody is
+    /// told to wait for the lag.
+    fn punctually(&self, now: Tick, take: impl Fn(Tick) -> (Verdict, Place)) -> (Verdict, Place) {
+        let (verdict, place) = take(now);
+        match verdict.wait_ms {
+            Some(wait) if wait <= clock::LAG_MS_MAX => take(self.clock.exact_tick()),
+            _ => (verdict, place),
+        }
+    }
+
+    /// Where requests of this address that bear tokens wait for each other. `None`
+    /// never happens: there is no most.
+    fn queue(&self, client: ClientIp) -> Option<counts::Held<waiting::Queue>> {
+        let name = self
+            .keys
+            .load()
+            .keys
+            .current
+            .address(VERIFYING_DOMAIN, client);
+        let most = u32::MAX;
+        self.verifying
+            .enter(name, None, most, waiting::Queue::default)
     }
 
     /// Counts a refusal, and turns it into an admission where the rule only counts.
@@ -275,3 +303,4 @@ fn count_refusal(rule: Rule, dry_run: bool) {
 
 /// Apart from every rule's number.
 const PENALTY_DOMAIN: u8 = 220;
+const VERIFYING_DOMAIN: u8 = 221;

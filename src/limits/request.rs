@@ -4,10 +4,11 @@
 //! gets it back when its token verifies, so a thousand phones behind one carrier
 //! address are not one user. An account that proved itself lately from an address
 //! keeps a small reserve there, so a neighbour who spends the window cannot lock it
-//! out. How many tokens an address can make us check is bounded in either case.
+//! out. How many tokens an address can make us check is bounded in either case. While
+//! tokens are being checked, others of the address may wait for the outcome (`waiting`).
 
 use super::table::Names;
-use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick};
+use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
 
 impl Limits {
@@ -16,16 +17,12 @@ impl Limits {
     pub fn check_ip(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        let now = inner.clock.tick();
         if settings.exempts(client) {
             return Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip));
         }
-        let decision = inner.check_window(&settings, client, claims, now);
-        match claims {
-            Some(_) if decision.refused.is_none() => {
-                inner.check_verifications(&settings, client, decision, now)
-            }
-            _ => decision,
+        match inner.look(&settings, client, claims, inner.clock.tick()) {
+            Checked::Decided(decision) => decision,
+            Checked::Full(refused) => inner.refuse(&settings, client, refused),
         }
     }
 
@@ -40,36 +37,76 @@ impl Limits {
         if let Some(place) = decision.place {
             inner.addresses.give_back(place);
         }
+        if let Some(under_way) = &decision.under_way {
+            under_way.is_proved();
+        }
         inner.note_familiar(client, did);
     }
 }
 
+/// What a look at an address's window came to.
+pub(super) enum Checked {
+    Decided(Decision),
+    /// The window is full: a refusal that has not been counted yet.
+    Full(Decision),
+}
+
 impl Inner {
-    fn check_window(
+    /// Looks whether a request may go on, and takes its place if so.
+    pub(super) fn look(
         &self,
         settings: &Settings,
         client: ClientIp,
         claims: Option<&Did>,
         now: Tick,
+    ) -> Checked {
+        let decision = match self.look_at_window(settings, client, claims, now) {
+            Checked::Decided(decision) => decision,
+            full => return full,
+        };
+        Checked::Decided(match claims {
+            Some(_) if decision.refused.is_none() => {
+                self.check_verifications(settings, client, decision, now)
+            }
+            _ => decision,
+        })
+    }
+
+    /// Refuses by a full window, which is an offence.
+    pub(super) fn refuse(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+        refused: Decision,
     ) -> Decision {
+        count_refusal(refused.rule, false);
+        self.strike(settings, self.address_subject(client), refused)
+    }
+
+    fn look_at_window(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+        claims: Option<&Did>,
+        now: Tick,
+    ) -> Checked {
         if let Some(retry_after) = self.boxed(settings, || self.address_subject(client)) {
             let rule = Rule::PenaltyBox;
             let refused = Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip))
                 .refused_by(LimitError::Reached { rule, retry_after });
-            return self
-                .use_reserve(settings, client, claims, now)
-                .unwrap_or(refused);
+            let reserve = self.use_reserve(settings, client, claims, now);
+            return Checked::Decided(reserve.unwrap_or(refused));
         }
         let (decision, place) = self.take_address(settings, Rule::Ip, client, now);
+        if decision.refused.is_some() && !settings.dry_run.contains(Rule::Ip) {
+            return match self.use_reserve(settings, client, claims, now) {
+                Some(reserve) => Checked::Decided(reserve),
+                None => Checked::Full(decision),
+            };
+        }
         let mut decision = self.settle(settings, decision);
-        if decision.refused.is_none() {
-            decision.place = Some(place);
-            return decision;
-        }
-        if let Some(reserve) = self.use_reserve(settings, client, claims, now) {
-            return reserve;
-        }
-        self.strike(settings, self.address_subject(client), decision)
+        decision.place = Some(place);
+        Checked::Decided(decision)
     }
 
     /// The reserve of an account that proved itself lately from this address.
@@ -94,17 +131,14 @@ impl Inner {
         }
         let rule = Rule::Familiar;
         let name = |key: &super::BlindKey| key.account_at(rule as u8, client, did);
-        let names = Names {
+        let names = || Names {
             current: name(&keys.keys.current),
             previous: previous.map(name),
             wide: || keys.keys.current.wide_network(rule as u8, client),
         };
         let quota = settings.quota(rule);
-        let (verdict, place) = self.addresses.take(names, now, quota);
-        let mut decision = self.settle(
-            settings,
-            Decision::of(rule, quota, verdict, self.clock.grain()),
-        );
+        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
+        let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {
             (decision.place, decision.by_reserve) = (Some(place), true);
         }

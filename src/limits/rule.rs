@@ -58,7 +58,7 @@ rules! {
     /// Frames that carry something, on one socket, of one account, of one address.
     Frames = "frames",
     FrameBytes = "frame_bytes",
-    /// Pings, pongs and acks.
+    /// Pings and pongs.
     ControlFrames = "control_frames",
     // Layer 5.
     /// Whoever kept hitting limits waits.
@@ -110,6 +110,11 @@ impl RuleSet {
         Self(self.0 | 1 << rule as u32)
     }
 
+    #[must_use]
+    pub const fn without(self, rule: Rule) -> Self {
+        Self(self.0 & !(1 << rule as u32))
+    }
+
     pub const fn contains(self, rule: Rule) -> bool {
         self.0 & 1 << rule as u32 != 0
     }
@@ -131,6 +136,12 @@ mod tests {
             assert_eq!(Rule::parse(rule.name()), Some(*rule));
             assert!(RuleSet::default().with(*rule).contains(*rule));
             assert!(!RuleSet::default().contains(*rule));
+            assert!(
+                !RuleSet::default()
+                    .with(*rule)
+                    .without(*rule)
+                    .contains(*rule)
+            );
         }
         assert!(Rule::ALL.len() <= 32, "a RuleSet has 32 bits");
     }

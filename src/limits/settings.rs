@@ -45,6 +45,13 @@ pub struct Requests {
     pub burst: u16,
     /// Tokens of one address that are checked in any minute.
     pub verifications: u16,
+    /// Requests of one address that bear tokens and wait at once for a place, while
+    /// others' tokens are checked.
+    pub waiting_per_ip: u32,
+    /// And of the whole node.
+    pub waiting_total: u32,
+    /// How long one waits.
+    pub wait_for: Duration,
     /// How long an account that proved itself from an address is known there.
     pub familiar_for: Duration,
     /// What such an account may still ask for when its neighbours have spent the
@@ -83,7 +90,7 @@ pub struct Sockets {
     pub frames: u16,
     /// Inbound bytes of one socket in a minute, on average.
     pub bytes: u32,
-    /// Pings, pongs and acks of one socket in any minute.
+    /// Pings and pongs of one socket in any minute.
     pub control_frames: u16,
     /// How many sockets' worth of frames and bytes one account has.
     pub did_share: u16,
@@ -186,6 +193,9 @@ impl Default for Settings {
                 per_ip: 60,
                 burst: 6,
                 verifications: 6_000,
+                waiting_per_ip: 1_024,
+                waiting_total: 10_000,
+                wait_for: Duration::from_secs(5),
                 familiar_for: Duration::from_secs(600),
                 familiar: 20,
             },

@@ -73,20 +73,21 @@ impl Table {
     where
         W: FnOnce() -> Blind,
     {
-        let (key, at) = (names.current, now);
+        let key = names.current;
         if let Some(previous) = names.previous {
             self.rename(previous, key, now);
         }
         if let Some(mut entry) = self.find_or_claim(key, now) {
-            let shared = false;
-            return (entry.take(now, quota), Place { key, at, shared });
+            let verdict = entry.take(now, quota);
+            // Where another core's clock was ahead, it was taken at that time.
+            let (at, shared) = (entry.newest(), false);
+            return (verdict, Place { key, at, shared });
         }
         metrics::counter!("relay_limits_shared_entry_total").increment(1);
         let (key, shared) = ((names.wide)(), true);
-        let verdict = self
-            .wide_entry(key)
-            .lock()
-            .take(now, quota.times(WIDE_SHARE));
+        let mut log = self.wide_entry(key).lock();
+        let verdict = log.take(now, quota.times(WIDE_SHARE));
+        let at = log.newest();
         (verdict, Place { key, at, shared })
     }
 

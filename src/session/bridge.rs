@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::inlet::Inlet;
 use crate::runtime::Transport;
 
 /// A stream for the length of one poll.
 pub(super) struct Bridge<'a, 'b> {
-    stream: Pin<&'a mut Transport>,
+    stream: Pin<&'a mut Inlet<Transport>>,
     context: &'a mut Context<'b>,
 }
 
 impl<'a, 'b> Bridge<'a, 'b> {
-    pub(super) fn new(stream: &'a mut Transport, context: &'a mut Context<'b>) -> Self {
+    pub(super) fn new(stream: &'a mut Inlet<Transport>, context: &'a mut Context<'b>) -> Self {
         let stream = Pin::new(stream);
         Self { stream, context }
     }

@@ -84,7 +84,14 @@ impl Sessions {
                 }
                 response
             }
-            Err(error) => error.into_response(),
+            Err(error) => {
+                tracing::debug!(
+                    client = %client.redacted(),
+                    refusal = %error.name,
+                    "a session was refused"
+                );
+                error.into_response()
+            }
         }
     }
 
@@ -186,6 +193,10 @@ impl Sessions {
 
     /// Begins a session, which goes on by itself.
     fn serve<L: Line + 'static>(&self, line: L, granted: Granted, held: Option<Held>) {
+        // What the log calls the account by.
+        let account = granted.caller.did().redacted();
+        let resumes = granted.cursor.is_some();
+        tracing::debug!(%account, resumes, "a session begins");
         let mut session = Session {
             line,
             subscription: self.0.hub.subscribe(granted.subscriber, granted.cursor),
@@ -195,7 +206,8 @@ impl Sessions {
         };
         let shutdown = self.0.shutdown.clone();
         self.0.shutdown.spawn(async move {
-            session.serve(&shutdown).await;
+            let reason = session.serve(&shutdown).await;
+            tracing::debug!(%account, reason = reason.name(), "a session has ended");
             // The connection counts against its limits until here.
             drop(held);
         });

@@ -31,7 +31,9 @@ fn open(world: &World, convo: Option<&str>, after: Option<u64>) -> (Body, JoinHa
         shared: Arc::clone(&world.shared),
     };
     let shutdown = world.shutdown.clone();
-    let served = tokio::spawn(async move { session.serve(&shutdown).await });
+    let served = tokio::spawn(async move {
+        session.serve(&shutdown).await;
+    });
     (response.into_body(), served)
 }
 

@@ -8,6 +8,7 @@ mod event_stream;
 mod event_stream_tests;
 mod farewell;
 mod handshake;
+mod inlet;
 mod keepalive;
 mod line;
 mod meters;

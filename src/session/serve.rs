@@ -35,8 +35,8 @@ struct Departure {
 }
 
 impl<L: Line> Session<L> {
-    /// Serves the session to its end.
-    pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
+    /// Serves the session to its end; why it ended.
+    pub(super) async fn serve(&mut self, shutdown: &Shutdown) -> CloseReason {
         let _open = self.shared.open();
         let reason = self.run(shutdown).await;
         self.shared.meters.closed(reason);
@@ -44,6 +44,7 @@ impl<L: Line> Session<L> {
         if reason != CloseReason::ClientGone {
             Box::pin(self.line.close(reason)).await;
         }
+        reason
     }
 
     async fn run(&mut self, shutdown: &Shutdown) -> CloseReason {

@@ -17,6 +17,8 @@ pub struct Settings {
     pub upgrade_timeout: Duration,
     /// The largest frame and the largest message that a client may send.
     pub frame_len_max: usize,
+    /// In how many frames one message may come.
+    pub fragments_max: u32,
     /// The time over which a drain spreads the farewells. Shorter than the drain's
     /// grace.
     pub drain_window: Duration,
@@ -33,6 +35,7 @@ impl Default for Settings {
             close_timeout: Duration::from_secs(2),
             upgrade_timeout: Duration::from_secs(10),
             frame_len_max: 4 << 10,
+            fragments_max: 16,
             drain_window: Duration::from_secs(15),
             reconnect_spread: Duration::from_secs(2),
         }

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::bridge::Bridge;
+use super::inlet::Inlet;
 use super::line::Line;
 use super::{Meters, Settings};
 use crate::events::Event;
@@ -29,7 +30,7 @@ use crate::runtime::{Live, Transport};
 use crate::wire::{CloseReason, Framing, Notice, notice_frame};
 
 pub(super) struct Socket {
-    stream: Transport,
+    stream: Inlet<Transport>,
     protocol: WebSocketContext,
     framing: Framing,
     settings: Live<Settings>,
@@ -55,8 +56,9 @@ impl Socket {
             .max_write_buffer_size(WRITE_BUFFER_LEN_MAX)
             .max_frame_size(Some(frame_len_max))
             .max_message_size(Some(frame_len_max));
+        let fragments_max = settings.load().fragments_max;
         Self {
-            stream,
+            stream: Inlet::new(stream, fragments_max),
             protocol: WebSocketContext::from_partially_read(begun, Role::Server, Some(config)),
             framing,
             settings,
@@ -73,6 +75,7 @@ impl Socket {
             }
             Err(Error::Capacity(_)) => Err(CloseReason::FrameTooLarge),
             Err(Error::Protocol(_) | Error::Utf8(_)) => Err(CloseReason::ProtocolError),
+            Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
             Err(_) => Err(CloseReason::ClientGone),
         })
     }

@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::farewell::Farewells;
 use super::serve::Session;
@@ -92,7 +94,9 @@ impl World {
         let (near, far) = tokio::io::duplex(self.pipe_len);
         let mut session = self.session(near, framing, after).await;
         let shutdown = self.shutdown.clone();
-        let served = tokio::spawn(async move { session.serve(&shutdown).await });
+        let served = tokio::spawn(async move {
+            session.serve(&shutdown).await;
+        });
         (
             WebSocketStream::from_raw_socket(far, Role::Client, None).await,
             served,
@@ -195,6 +199,33 @@ async fn a_frame_that_is_too_large_ends_the_session() {
     let mut client = world.connect_json().await;
     let large = "x".repeat(world.settings().frame_len_max + 1);
     client.send(Message::text(large)).await.unwrap();
+    assert_eq!(close_code(&mut client).await.0, 1009);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_in_too_many_pieces_ends_the_session() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let piece = |opcode, is_last| {
+        let opcode = OpCode::Data(opcode);
+        Message::Frame(Frame::message(Vec::new(), opcode, is_last))
+    };
+    client.send(piece(Data::Text, false)).await.unwrap();
+    for _ in 2..world.settings().fragments_max {
+        client.send(piece(Data::Continue, false)).await.unwrap();
+    }
+    client.send(piece(Data::Continue, true)).await.unwrap();
+    client
+        .send(Message::text(r#"{"$type":"ping"}"#))
+        .await
+        .unwrap();
+    assert!(text(&mut client).await.contains("pong"), "so many may be");
+
+    client.send(piece(Data::Text, false)).await.unwrap();
+    // Nobody would ever see this message's end.
+    for _ in 0..world.settings().fragments_max {
+        client.send(piece(Data::Continue, false)).await.unwrap();
+    }
     assert_eq!(close_code(&mut client).await.0, 1009);
 }
 

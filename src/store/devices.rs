@@ -1,9 +1,9 @@
 //! Devices of an account.
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::Row;
 
-use super::{NewKeyPackage, Store, StoreError, rows};
+use super::publication::{PackageColumns, PublishOutcome, publish_outcome};
+use super::{NewKeyPackage, Store, StoreError, accounts, rows};
 use crate::types::{CoarseTime, DeviceId, Did};
 
 /// A device to register, with its first key packages.
@@ -27,44 +27,6 @@ pub struct Device {
     pub key_packages: u64,
 }
 
-/// What became of a registration or a publication.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum PublishOutcome {
-    Done,
-    /// Another device has this signature key.
-    DuplicateKey,
-    /// A package of another account or device is among them.
-    Foreign,
-    TooManyDevices,
-    TooManyKeyPackages,
-}
-
-/// The columns of many packages, as the functions of `sql/` take them.
-pub(super) struct KeyPackageParams<'a> {
-    pub(super) suites: Vec<i16>,
-    pub(super) packages: Vec<&'a [u8]>,
-    pub(super) hashes: Vec<&'a [u8]>,
-    pub(super) references: Vec<&'a [u8]>,
-    pub(super) last_resort: Vec<bool>,
-    pub(super) expires: Vec<DateTime<Utc>>,
-}
-
-impl<'a> KeyPackageParams<'a> {
-    pub(super) fn of(packages: &'a [NewKeyPackage]) -> Self {
-        Self {
-            suites: packages
-                .iter()
-                .map(|p| rows::suite_number(p.cipher_suite))
-                .collect(),
-            packages: packages.iter().map(|p| p.bytes.as_slice()).collect(),
-            hashes: packages.iter().map(|p| p.hash.as_slice()).collect(),
-            references: packages.iter().map(|p| p.reference.as_slice()).collect(),
-            last_resort: packages.iter().map(|p| p.last_resort).collect(),
-            expires: packages.iter().map(|p| p.expires_at.to_utc()).collect(),
-        }
-    }
-}
-
 impl Store {
     /// Registers a device, or registers it anew.
     pub async fn register_device(
@@ -73,7 +35,8 @@ impl Store {
         devices_max: u32,
         open_max: u32,
     ) -> Result<PublishOutcome, StoreError> {
-        let p = KeyPackageParams::of(&new.packages);
+        let columns = PackageColumns::of(&new.packages);
+        let [suites, packages, hashes, references, last_resort, expires] = columns.params();
         let (devices_max, open_max) = (
             i32::try_from(devices_max).unwrap_or(i32::MAX),
             i32::try_from(open_max).unwrap_or(i32::MAX),
@@ -88,12 +51,12 @@ impl Store {
                     &new.name,
                     &new.signature_key,
                     &devices_max,
-                    &p.suites,
-                    &p.packages,
-                    &p.hashes,
-                    &p.references,
-                    &p.last_resort,
-                    &p.expires,
+                    suites,
+                    packages,
+                    hashes,
+                    references,
+                    last_resort,
+                    expires,
                     &open_max,
                 ],
             )
@@ -152,16 +115,19 @@ pub struct SyncedKeyPackages {
 }
 
 impl Store {
-    /// Ends a device with all that hangs on it.
+    /// Ends a device with all that hangs on it, and the tickets that the account was
+    /// given before `now`.
     pub async fn delete_device(
         &self,
         user: &Did,
         device: &DeviceId,
+        now: DateTime<Utc>,
     ) -> Result<DeleteOutcome, StoreError> {
+        let (mark, until) = (accounts::ticket_mark(user), accounts::marked_until(now));
         let found = self
             .query(
-                "SELECT outcome, packages, seats FROM delete_device($1, $2)",
-                &[&user.expose(), &device.expose()],
+                "SELECT outcome, packages, seats FROM delete_device($1, $2, $3, $4)",
+                &[&user.expose(), &device.expose(), &mark.as_slice(), &until],
             )
             .await?;
         let Some(row) = found.first() else {
@@ -196,16 +162,4 @@ impl Store {
             kept: rows::get(row, "kept")?,
         })
     }
-}
-
-pub(super) fn publish_outcome(found: &[Row]) -> Result<PublishOutcome, StoreError> {
-    let row = found.first().ok_or(StoreError::Shape)?;
-    Ok(match rows::get(row, "outcome")? {
-        "done" => PublishOutcome::Done,
-        "duplicate_key" => PublishOutcome::DuplicateKey,
-        "foreign" => PublishOutcome::Foreign,
-        "too_many_devices" => PublishOutcome::TooManyDevices,
-        "too_many_key_packages" => PublishOutcome::TooManyKeyPackages,
-        _ => return Err(StoreError::Shape),
-    })
 }

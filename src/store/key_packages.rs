@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::devices::{KeyPackageParams, PublishOutcome, publish_outcome};
+use super::publication::{PackageColumns, PublishOutcome, publish_outcome};
 use super::{Store, StoreError, rows};
 use crate::types::{CipherSuite, CoarseTime, DeviceId, Did};
 
@@ -70,7 +70,8 @@ impl Store {
         packages: &[NewKeyPackage],
         open_max: u32,
     ) -> Result<PublishOutcome, StoreError> {
-        let p = KeyPackageParams::of(packages);
+        let columns = PackageColumns::of(packages);
+        let [suites, packages, hashes, references, last_resort, expires] = columns.params();
         let open_max = i32::try_from(open_max).unwrap_or(i32::MAX);
         let found = self
             .query(
@@ -78,12 +79,12 @@ impl Store {
                 &[
                     &user.expose(),
                     &device.map(DeviceId::expose),
-                    &p.suites,
-                    &p.packages,
-                    &p.hashes,
-                    &p.references,
-                    &p.last_resort,
-                    &p.expires,
+                    suites,
+                    packages,
+                    hashes,
+                    references,
+                    last_resort,
+                    expires,
                     &open_max,
                 ],
             )

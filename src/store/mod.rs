@@ -1,6 +1,7 @@
 //! The only door to Postgres. Every statement is here or in `sql/`, has an index
 //! that serves it and a deadline, and speaks in the types of the relay.
 
+mod accounts;
 mod admins;
 mod appender;
 mod batcher;
@@ -20,6 +21,7 @@ mod loader;
 mod messages;
 mod migrate;
 mod penalties;
+mod publication;
 mod rejoin;
 mod replay_guard;
 mod reports;
@@ -35,14 +37,13 @@ use tokio_postgres::Row;
 
 use crate::runtime::Shutdown;
 
+pub use accounts::DeletedAccount;
 pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
 pub use appender::{AppendError, Appended, NewMessage};
 pub use blocks::{AffectedConvo, Block, Said};
 pub use consent::OptIn;
 pub use conversations::{Conversation, Member, Standing};
-pub use devices::{
-    DeleteOutcome, DeletedDevice, Device, NewDevice, PublishOutcome, SyncedKeyPackages,
-};
+pub use devices::{DeleteOutcome, DeletedDevice, Device, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
 pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
 pub use forgetting::Forgetting;
@@ -54,6 +55,7 @@ pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, 
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
 pub use penalties::PenaltyRow;
+pub use publication::PublishOutcome;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::Pseudonym;
+
 /// Who is at the other end, as the edge decided it: the socket's peer, or what a
 /// trusted proxy said. IPv4-mapped IPv6 is unmapped (RFC 4291 section 2.5.5.2).
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -16,6 +18,14 @@ impl ClientIp {
     /// The raw address, for the limiter's keys and the proxy rules only.
     pub fn expose(self) -> IpAddr {
         self.0
+    }
+
+    /// What a log at debug level may call it by.
+    pub fn redacted(self) -> Pseudonym {
+        match self.0 {
+            IpAddr::V4(address) => Pseudonym::of("ClientIp", &address.octets()),
+            IpAddr::V6(address) => Pseudonym::of("ClientIp", &address.octets()),
+        }
     }
 
     /// What one subscriber can change at will counts as one: an IPv4 address, or

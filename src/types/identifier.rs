@@ -1,10 +1,13 @@
 //! Pure. Identifiers that name people, groups, devices and messages. `Debug`
 //! prints a constant and there is no `Display`, so that no format string, span
-//! or error can put an identity in a log; the raw text needs `expose()`.
+//! or error can put an identity in a log; the raw text needs `expose()`, and a log
+//! that must tell one from another has `redacted()`.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Pseudonym;
 
 /// Why a text is not the identifier it should be. Never echoes the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -40,6 +43,11 @@ macro_rules! redacted_text {
             /// The raw text, for the wire and for Postgres only.
             pub fn expose(&self) -> &str {
                 &self.0
+            }
+
+            /// What a log at debug level may call it by.
+            pub fn redacted(&self) -> Pseudonym {
+                Pseudonym::of(stringify!($name), self.0.as_bytes())
             }
         }
 

@@ -6,6 +6,7 @@ mod client_ip;
 mod cursor;
 mod identifier;
 mod nsid;
+mod pseudonym;
 mod time;
 
 pub use cipher_suite::CipherSuite;
@@ -13,4 +14,5 @@ pub use client_ip::ClientIp;
 pub use cursor::{Cursor, CursorError, Seq};
 pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, MessageId};
 pub use nsid::{Kind, Nsid};
+pub use pseudonym::Pseudonym;
 pub use time::{CoarseTime, GRAIN_SECONDS};

@@ -21,7 +21,7 @@ use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::runtime::Live;
 use crate::store::Store;
-use crate::types::{ClientIp, Kind, Nsid};
+use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
 use crate::wire::{Body, XrpcError};
 
 /// Every call that is a request and an answer. Clones share everything.
@@ -42,6 +42,14 @@ struct Admitted<'a> {
     query: Option<String>,
     headers: HeaderMap,
     body: Incoming,
+}
+
+/// What was found out about a request on its way, however it ends.
+#[derive(Default)]
+struct Known {
+    /// What the log calls the account by.
+    account: Option<Pseudonym>,
+    quota: Option<Decision>,
 }
 
 impl Calls {
@@ -73,8 +81,8 @@ impl Calls {
             return XrpcError::from(Refusal::MethodNotImplemented).into_response();
         };
         let begun = Instant::now();
-        let mut quota = None;
-        let response = self.admit(call, request, client, &mut quota).await;
+        let mut known = Known::default();
+        let response = self.admit(call, request, client, &mut known).await;
         let mut response = response.unwrap_or_else(|error| {
             metrics::counter!("relay_calls_refused_total",
                 "call" => call.name(), "status" => (error.status as u16).to_string())
@@ -84,7 +92,14 @@ impl Calls {
         if response.status() == http::StatusCode::METHOD_NOT_ALLOWED {
             allow(&mut response, call.kind());
         }
-        if let Some(decision) = quota {
+        tracing::debug!(
+            call = call.name(),
+            status = response.status().as_u16(),
+            client = %client.redacted(),
+            account = known.account.map(tracing::field::display),
+            "answered"
+        );
+        if let Some(decision) = known.quota {
             decision.write_headers(response.headers_mut(), unix_now());
         }
         metrics::histogram!("relay_call_seconds", "call" => call.name())
@@ -97,7 +112,7 @@ impl Calls {
         call: Nsid,
         request: Request<Incoming>,
         client: ClientIp,
-        quota: &mut Option<Decision>,
+        known: &mut Known,
     ) -> Result<Response<Body>, XrpcError> {
         if !dispatch::serves(call) {
             return Err(Refusal::MethodNotImplemented.into());
@@ -115,9 +130,10 @@ impl Calls {
         if let Some(counted) = request.extensions().get::<Decision>() {
             self.limits.proved(counted, client, caller.did());
         }
+        known.account = Some(caller.did().redacted());
         let decision = self.limits.check_did(caller.did(), call);
         let admitted = decision.admit();
-        *quota = Some(decision);
+        known.quota = Some(decision);
         admitted?;
         let (parts, body) = request.into_parts();
         let admitted = Admitted {

@@ -70,7 +70,10 @@ pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, Xr
 
 /// Ends one of the caller's own devices.
 pub(super) async fn delete(cx: &Context<'_>, input: DeleteDevice) -> Result<Deleted, XrpcError> {
-    let outcome = cx.store.delete_device(cx.did(), &input.device_id).await?;
+    let outcome = cx
+        .store
+        .delete_device(cx.did(), &input.device_id, cx.now)
+        .await?;
     let gone = match outcome {
         DeleteOutcome::Done(gone) => Some(gone),
         DeleteOutcome::LastAdmin => return Err(Refusal::LastAdmin.into()),

@@ -53,6 +53,7 @@ async fn run(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
             None => built_relay()?,
         },
         pace: Duration::from_millis(arguments.pace),
+        environment: Vec::new(),
     };
     let mut screen = Screen::new(!arguments.plain);
     let mut terminate = signal(SignalKind::terminate())?;

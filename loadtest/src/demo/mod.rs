@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub use handset::HandsetError;
 pub use screen::Screen;
+pub use script::LINES;
 
 use crate::directory::Directory;
 use crate::identity::IdentityError;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub relay: PathBuf,
     /// The time between two messages.
     pub pace: Duration,
+    /// More of the relay's settings, by the names that operators use.
+    pub environment: Vec<(String, String)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,7 @@ pub async fn play(settings: &Settings, screen: &mut Screen) -> Result<bool, Demo
         environment: RAISED_LIMITS
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .chain(settings.environment.iter().cloned())
             .collect(),
     };
     let started = std::time::Instant::now();

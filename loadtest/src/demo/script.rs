@@ -53,17 +53,19 @@ pub(super) fn writer(
     }
 }
 
+/// What people say: each message is one of these, or several times one.
+pub const LINES: [&str; 6] = [
+    "are you there?",
+    "just arrived, the train was late again",
+    "look at the sky tonight",
+    "yes! and bring the book",
+    "👍",
+    "tomorrow at eight, then",
+];
+
 /// The text of a message. Every tenth is long, so that more than one bucket of the
 /// padding is used.
 pub(super) fn text(number: usize, who: &str) -> String {
-    const LINES: [&str; 6] = [
-        "are you there?",
-        "just arrived, the train was late again",
-        "look at the sky tonight",
-        "yes! and bring the book",
-        "👍",
-        "tomorrow at eight, then",
-    ];
     let line = LINES.get(number % LINES.len()).copied().unwrap_or_default();
     let times = if number % 10 == 9 { 60 } else { 1 };
     format!("{who}, {number}: {}", [line].repeat(times).join(" "))

@@ -11,7 +11,7 @@ mod world;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::nonces::{Ledger, NonceKey};
 use crate::store::StoreError;
+use crate::types::Did;
 
 /// A ledger in memory; clones are the same one, as nodes on one database are.
 #[derive(Clone, Default)]
@@ -29,6 +30,8 @@ struct Book {
     used: Mutex<HashMap<NonceKey, i64>>,
     questions: AtomicUsize,
     failing: AtomicBool,
+    /// Seconds since 1970.
+    revoked_at: AtomicI64,
 }
 
 impl MemoryLedger {
@@ -38,6 +41,11 @@ impl MemoryLedger {
 
     pub(super) fn fail(&self, failing: bool) {
         self.0.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Revokes the tickets of everyone that were issued until then.
+    pub(super) fn revoke(&self, until: i64) {
+        self.0.revoked_at.store(until, Ordering::Relaxed);
     }
 
     /// Until when the used nonces are remembered.
@@ -55,6 +63,15 @@ impl Ledger for MemoryLedger {
             Ok(self.0.used.lock().insert(key, until).is_none())
         };
         Box::pin(std::future::ready(claimed))
+    }
+
+    fn is_revoked<'a>(
+        &'a self,
+        _: &'a Did,
+        issued_at: i64,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let revoked = issued_at <= self.0.revoked_at.load(Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(revoked)))
     }
 }
 

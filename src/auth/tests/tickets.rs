@@ -60,3 +60,17 @@ async fn a_ticket_of_another_service_opens_nothing_and_uses_nothing_up() {
     assert_eq!(refused.label(), "signature_wrong");
     assert_eq!(ledger.questions(), 0);
 }
+
+#[tokio::test]
+async fn a_ticket_from_before_a_deletion_opens_nothing() {
+    let ledger = MemoryLedger::default();
+    let node = node(&ledger, 7, TTL);
+    let caller = Caller::assumed("did:plc:abc");
+    let ticket = node.issue_ticket(&caller, None).unwrap();
+    ledger.revoke(chrono::Utc::now().timestamp());
+    let refused = node.redeem_ticket(&ticket.token).await.unwrap_err();
+    assert_eq!(refused.label(), "ticket_revoked");
+    ledger.revoke(chrono::Utc::now().timestamp() - 60);
+    let ticket = node.issue_ticket(&caller, None).unwrap();
+    assert!(node.redeem_ticket(&ticket.token).await.is_ok());
+}

@@ -83,6 +83,41 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.verification_queue_per_ip",
+        env: "VERIFICATION_QUEUE_PER_IP",
+        effect: Effect::Live,
+        doc: "Requests of one address that bear tokens and wait at once while tokens of that \
+              address are being checked, when the window is full of those.",
+        setting: &Number {
+            at: |c| &mut c.limits.requests.waiting_per_ip,
+            least: 0,
+            most: 100000,
+        },
+    },
+    Key {
+        name: "limits.verification_queue_total",
+        env: "VERIFICATION_QUEUE_TOTAL",
+        effect: Effect::Live,
+        doc: "How many may wait so on the whole node.",
+        setting: &Number {
+            at: |c| &mut c.limits.requests.waiting_total,
+            least: 0,
+            most: 1000000,
+        },
+    },
+    Key {
+        name: "limits.verification_wait_ms",
+        env: "VERIFICATION_WAIT_MS",
+        effect: Effect::Live,
+        doc: "How long one waits so.",
+        setting: &Span {
+            at: |c| &mut c.limits.requests.wait_for,
+            unit: Unit::Millis,
+            least: 0,
+            most: 60000,
+        },
+    },
+    Key {
         name: "limits.familiar_seconds",
         env: "FAMILIAR_SECONDS",
         effect: Effect::Live,
@@ -253,7 +288,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.control_frames_per_minute",
         env: "CONTROL_FRAMES_PER_MINUTE",
         effect: Effect::Live,
-        doc: "Pings, pongs and acks from one socket in any minute.",
+        doc: "Pings and pongs from one socket in any minute.",
         setting: &Number {
             at: |c| &mut c.limits.sockets.control_frames,
             least: 1,

@@ -75,6 +75,17 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "session.fragments_max",
+        env: "FRAGMENTS_MAX",
+        effect: Effect::Live,
+        doc: "In how many frames a client may send one message; one that needs more is closed.",
+        setting: &Number {
+            at: |c| &mut c.session.fragments_max,
+            least: 1,
+            most: 4096,
+        },
+    },
+    Key {
         name: "session.drain_window_seconds",
         env: "DRAIN_WINDOW_SECONDS",
         effect: Effect::Live,

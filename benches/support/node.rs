@@ -1,0 +1,81 @@
+//! A node's store on a Postgres of its own, with conversations in it: what most
+//! benches stand on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
+use mls_relay::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
+
+use crate::database::Database;
+
+/// What is measured.
+pub(crate) struct Node {
+    pub(crate) database: Database,
+    pub(crate) store: Store,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Node {
+    /// Starts Postgres with these settings, fsync on, and opens a store on it.
+    pub(crate) async fn start(settings: &[&str]) -> Self {
+        let database = Database::with_settings(settings).await;
+        let shutdown = Shutdown::default();
+        let url = DatabaseUrl::parse(&database.url()).unwrap();
+        let store = Store::open(Settings::for_database(url), &shutdown)
+            .await
+            .unwrap();
+        Self {
+            database,
+            store,
+            shutdown,
+        }
+    }
+
+    /// Founds the first `convos` conversations, with the members that `members` selects
+    /// as pairs of a conversation's and an account's number.
+    pub(crate) async fn populate(&self, convos: usize, members: &str) {
+        self.run(&format!(
+            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
+                 FROM generate_series(1, {convos}) i;
+             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                 SELECT lpad(to_hex(m.convo), 32, '0'), 'did:plc:' || lpad(m.account::text, 24, '0'), 0, 0
+                 FROM ({members}) AS m (convo, account);
+             ANALYZE"
+        ))
+        .await;
+    }
+
+    /// Runs statements on a connection of the bench's own.
+    pub(crate) async fn run(&self, sql: &str) {
+        let client = self.database.client().await;
+        client.batch_execute(sql).await.unwrap();
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.drain(Duration::ZERO).await;
+    }
+}
+
+/// The conversation of this number, from 1.
+pub(crate) fn convo(number: usize) -> ConvoId {
+    ConvoId::parse(&format!("{number:032x}")).unwrap()
+}
+
+/// The account of this number, from 1.
+pub(crate) fn account(number: usize) -> Did {
+    Did::parse(&format!("did:plc:{number:024}")).unwrap()
+}
+
+/// A message of `len` bytes that nobody has sent before.
+pub(crate) fn message(convo: ConvoId, sender: Did, len: usize) -> NewMessage {
+    NewMessage {
+        convo,
+        sender,
+        message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
+        epoch: Epoch::default(),
+        ciphertext: Bytes::from(vec![0x5a; len]),
+    }
+}

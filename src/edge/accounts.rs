@@ -1,0 +1,59 @@
+//! The end of an account, for operators, on their own listener. People delete devices
+//! by themselves; an account ends with its identity, which the relay does not watch.
+//!
+//! `DELETE /accounts?did=did:plc:…`
+
+use chrono::Utc;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::json;
+
+use super::route::{bare, json as json_response, value};
+use crate::store::Store;
+use crate::types::Did;
+use crate::wire::{Body, XrpcError};
+
+/// Answers a request for `/accounts` with how much was deleted. A page on the web
+/// cannot send DELETE to an operator's machine unasked.
+pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<Body> {
+    if *request.method() != Method::DELETE {
+        return bare(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let Some(did) = named(request.uri().query()) else {
+        return bare(StatusCode::BAD_REQUEST);
+    };
+    let gone = match store.delete_account(&did, Utc::now()).await {
+        Ok(gone) => gone,
+        Err(error) => return XrpcError::from(error).into_response(),
+    };
+    tracing::info!(
+        devices = gone.devices,
+        key_packages = gone.key_packages,
+        welcomes = gone.welcomes,
+        conversations = gone.conversations,
+        "an account was deleted"
+    );
+    let body = json!({
+        "devices": gone.devices,
+        "keyPackages": gone.key_packages,
+        "welcomes": gone.welcomes,
+        "conversations": gone.conversations,
+    });
+    json_response(StatusCode::OK, body.to_string())
+}
+
+fn named(query: Option<&str>) -> Option<Did> {
+    Did::parse(value(query?, "did")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_named_in_full_or_not_at_all() {
+        assert!(named(Some("did=did:plc:abc")).is_some());
+        for query in [None, Some(""), Some("did="), Some("did=abc"), Some("did")] {
+            assert!(named(query).is_none(), "{query:?}");
+        }
+    }
+}

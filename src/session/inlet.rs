@@ -1,0 +1,198 @@
+//! Counts the pieces that a client sends a message in.
+//!
+//! Tungstenite bounds a message's bytes, but gives nothing out before its last piece:
+//! a client that sends empty pieces for ever would be heard by nobody and stopped by
+//! no budget. So frame heads (RFC 6455 section 5.2) are watched as they come in.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream whose reading side fails when a message comes in too many pieces.
+pub(super) struct Inlet<S> {
+    stream: S,
+    heads: Heads,
+    fragments_max: u32,
+}
+
+impl<S> Inlet<S> {
+    pub(super) fn new(stream: S, fragments_max: u32) -> Self {
+        Self {
+            stream,
+            heads: Heads::default(),
+            fragments_max,
+        }
+    }
+
+    pub(super) fn is_torn_to_pieces(&self) -> bool {
+        self.heads.fragments > self.fragments_max
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Inlet<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        let most = self.fragments_max;
+        self.heads.see(came, most);
+        if self.is_torn_to_pieces() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Inlet<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Where in a frame the last byte was, and how many frames the message has so far.
+#[derive(Default)]
+struct Heads {
+    /// What is left of a mask and a payload.
+    skip: u64,
+    /// The length that the head tells, as far as it has come.
+    length: u64,
+    /// Bytes of the head that have come.
+    seen: u8,
+    /// Bytes of the head after its first two, which tell the length.
+    more: u8,
+    opcode: u8,
+    is_masked: bool,
+    fragments: u32,
+}
+
+impl Heads {
+    /// Stops looking once there are more than `most`.
+    fn see(&mut self, mut bytes: &[u8], most: u32) {
+        while let Some((byte, rest)) = bytes.split_first() {
+            if self.fragments > most {
+                return;
+            }
+            if self.skip > 0 {
+                let len = bytes
+                    .len()
+                    .min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                self.skip -= len as u64;
+                bytes = bytes.get(len..).unwrap_or_default();
+                continue;
+            }
+            self.see_head(*byte);
+            bytes = rest;
+        }
+    }
+
+    fn see_head(&mut self, byte: u8) {
+        match self.seen {
+            0 => self.opcode = byte & 0x0f,
+            1 => {
+                self.is_masked = byte & 0x80 != 0;
+                (self.length, self.more) = match byte & 0x7f {
+                    126 => (0, 2),
+                    127 => (0, 8),
+                    length => (length.into(), 0),
+                };
+            }
+            _ => self.length = self.length << 8 | u64::from(byte),
+        }
+        self.seen += 1;
+        if self.seen < 2 || self.seen < 2 + self.more {
+            return;
+        }
+        let mask = if self.is_masked { 4 } else { 0 };
+        self.skip = self.length.saturating_add(mask);
+        self.seen = 0;
+        match self.opcode {
+            CONTINUATION => self.fragments = self.fragments.saturating_add(1),
+            TEXT | BINARY => self.fragments = 1,
+            // Control frames may come between the pieces, and have a budget.
+            _ => {}
+        }
+    }
+}
+
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A masked frame.
+    fn frame(opcode: u8, len: usize) -> Vec<u8> {
+        let mut bytes = vec![opcode];
+        match len {
+            0..126 => bytes.push(0x80 | len as u8),
+            126..65_536 => {
+                bytes.push(0x80 | 126);
+                bytes.extend((len as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(0x80 | 127);
+                bytes.extend((len as u64).to_be_bytes());
+            }
+        }
+        // Mask and payload that look like heads, if anyone should take them for such.
+        bytes.extend(vec![0; 4 + len]);
+        bytes
+    }
+
+    /// What was counted, when the bytes come in pieces of `size`.
+    fn fragments(bytes: &[u8], size: usize) -> u32 {
+        let mut heads = Heads::default();
+        bytes.chunks(size).for_each(|chunk| heads.see(chunk, 100));
+        heads.fragments
+    }
+
+    #[test]
+    fn pieces_are_counted_wherever_the_bytes_are_cut() {
+        let ping = 0x89;
+        let message = [
+            frame(TEXT, 3),
+            frame(CONTINUATION, 0),
+            frame(ping, 5),
+            frame(CONTINUATION, 200),
+            frame(0x80 | CONTINUATION, 70_000),
+        ]
+        .concat();
+        for size in [1, 2, 3, 7, 64, 100_000] {
+            assert_eq!(fragments(&message, size), 4, "in pieces of {size}");
+        }
+        let next = [message, frame(0x80 | BINARY, 9)].concat();
+        assert_eq!(fragments(&next, 11), 1, "the next message starts over");
+    }
+}

@@ -1,0 +1,76 @@
+//! The end of an account, and of the tickets that an account was given.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use chrono::{DateTime, Utc};
+
+use super::{Store, StoreError, rows};
+use crate::types::Did;
+
+/// What a deleted account had.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeletedAccount {
+    pub devices: u64,
+    pub key_packages: u64,
+    pub welcomes: u64,
+    pub conversations: u64,
+}
+
+impl Store {
+    /// Ends an account: its devices, key packages, Welcomes, seats, cursors and
+    /// consent, and the tickets that it was given before `now`, in one transaction.
+    pub async fn delete_account(
+        &self,
+        user: &Did,
+        now: DateTime<Utc>,
+    ) -> Result<DeletedAccount, StoreError> {
+        let (mark, until) = (ticket_mark(user), marked_until(now));
+        let found = self
+            .query(
+                "SELECT devices, packages, welcomes, seats FROM delete_account($1, $2, $3)",
+                &[&user.expose(), &mark.as_slice(), &until],
+            )
+            .await?;
+        let row = found.first().ok_or(StoreError::Shape)?;
+        Ok(DeletedAccount {
+            devices: rows::count(row, "devices")?,
+            key_packages: rows::count(row, "packages")?,
+            welcomes: rows::count(row, "welcomes")?,
+            conversations: rows::count(row, "seats")?,
+        })
+    }
+
+    /// Whether the tickets that the account was given at `issued_at` (seconds since
+    /// 1970) were revoked: it, or a device of it, was deleted since.
+    pub async fn are_tickets_revoked(
+        &self,
+        user: &Did,
+        issued_at: i64,
+    ) -> Result<bool, StoreError> {
+        let issued_at = DateTime::from_timestamp(issued_at, 0).ok_or(StoreError::Shape)?;
+        let found = self
+            .query(
+                "SELECT FROM used_jti u WHERE u.key = $1 AND u.expires_at >= $2",
+                &[&ticket_mark(user).as_slice(), &marked_until(issued_at)],
+            )
+            .await?;
+        Ok(!found.is_empty())
+    }
+}
+
+/// What stands for the account's tickets among the used nonces. No nonce hashes to
+/// it: theirs is the hash of an issuer, one zero byte and printable text.
+pub(super) fn ticket_mark(user: &Did) -> [u8; 32] {
+    let text = [user.expose(), "\0\0tickets"].concat();
+    let mut mark = [0; 32];
+    mark.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    mark
+}
+
+/// Until when a mark made now is kept: as long as any ticket of before can live, so
+/// that the same number also tells when it was made.
+pub(super) fn marked_until(now: DateTime<Utc>) -> DateTime<Utc> {
+    now + TICKET_LIFE_MAX
+}
+
+/// The most that `auth.ticket_ttl_seconds` can say.
+const TICKET_LIFE_MAX: chrono::TimeDelta = chrono::TimeDelta::seconds(600);
