@@ -33,7 +33,8 @@ lint: ## Check format, lints, and (when cargo-deny is there) dependencies
 	else echo 'Dependencies are not checked: `make deny` installs cargo-deny and checks them.'; fi
 
 bench: tools ## Measure, print a line a figure, and append it to target/bench.jsonl
-	$(CARGO) bench --bench '*'
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) bench --workspace --bench '*'
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

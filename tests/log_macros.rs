@@ -18,14 +18,24 @@ use std::path::{Path, PathBuf};
 const FIELDS: &[(&str, &str)] = &[
     ("account", "a pseudonym"),
     ("call", "the name of a call, of a closed list"),
+    (
+        "certificate",
+        "the number of a file, or the name of a setting",
+    ),
     ("client", "a pseudonym"),
     ("code", "an error number of the system, or SQLSTATE"),
     ("conversations", "a count"),
     ("devices", "a count"),
+    ("ending", "a count"),
     ("error", "an error of ours, which holds no identity"),
+    (
+        "fault",
+        "what is wrong with the operator's own file: line, key, what is allowed",
+    ),
     ("file", "a source file"),
     ("forgotten", "a count"),
     ("is_well", "yes or no"),
+    ("key", "the name of a setting"),
     ("key_packages", "a count"),
     ("kind", "an error kind of the system"),
     ("left", "a count"),
@@ -35,11 +45,14 @@ const FIELDS: &[(&str, &str)] = &[
     ("reason", "a close reason, of a closed list"),
     ("refusal", "the name of an error in the lexicon"),
     ("resumes", "yes or no"),
+    ("retry_seconds", "a time"),
     ("status", "an HTTP status"),
     ("task", "the name of a background task"),
     ("thread", "the name of a thread"),
+    ("value", "a setting of the operator's; secrets show as ***"),
     ("wanted", "a limit"),
     ("welcomes", "a count"),
+    ("why", "an error of ours, which holds no identity"),
 ];
 
 /// Fields that stand for an identity: their value is a pseudonym.
@@ -258,10 +271,7 @@ fn judge(argument: &str) -> Option<String> {
 }
 
 /// Where a pseudonym was kept, in place of the identity.
-const PSEUDONYM_FIELDS: &[&str] = &[
-    "%granted.account",
-    "known.account.map(tracing::field::display)",
-];
+const PSEUDONYM_FIELDS: &[&str] = &["%account", "known.account.map(tracing::field::display)"];
 
 /// Whether there is something, or how much of it; not what.
 fn tells_nothing(value: &str) -> bool {

@@ -78,6 +78,9 @@ mod tests {
         "did:web:other.example.com",
         "postgres://other/relay",
         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "chat.example.com",
+        "mailto:someone@example.com",
+        "chain.pem:key.pem",
         "elsewhere",
     ];
 

@@ -1,6 +1,7 @@
 //! Follows the configuration file while the relay runs: a file that holds every rule is
 //! swapped in as a whole, any other changes nothing and is talked about until mended.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,7 +219,11 @@ impl Reloader {
             return Err(fault("edge.tls_cert", problem));
         }
         let loaded = self.certificates.replace_files(&files);
-        loaded.map_err(|error| fault("edge.tls_cert", error.to_string()))
+        loaded.map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}"));
+            let problem = format!("{error}{}", cause.unwrap_or_default());
+            fault("edge.tls_cert", problem)
+        })
     }
 
     fn path(&self) -> String {

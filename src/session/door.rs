@@ -196,7 +196,7 @@ impl Sessions {
         // What the log calls the account by.
         let account = granted.caller.did().redacted();
         let resumes = granted.cursor.is_some();
-        tracing::debug!(%account, resumes, "a session begins");
+        tracing::debug!(account = %account, resumes, "a session begins");
         let mut session = Session {
             line,
             subscription: self.0.hub.subscribe(granted.subscriber, granted.cursor),
@@ -207,7 +207,7 @@ impl Sessions {
         let shutdown = self.0.shutdown.clone();
         self.0.shutdown.spawn(async move {
             let reason = session.serve(&shutdown).await;
-            tracing::debug!(%account, reason = reason.name(), "a session has ended");
+            tracing::debug!(account = %account, reason = reason.name(), "a session has ended");
             // The connection counts against its limits until here.
             drop(held);
         });

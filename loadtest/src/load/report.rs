@@ -40,6 +40,8 @@ pub struct RelayUsage {
     pub resident_kib: u64,
     /// What the sockets added to the relay's memory, divided by them.
     pub kib_per_socket: f64,
+    /// Its memory when everyone had left, by that before anyone came.
+    pub left_over: f64,
 }
 
 /// Everything that was measured.
@@ -109,11 +111,12 @@ impl Report {
             line(
                 "relay",
                 format!(
-                    "{:.2} CPU s, {:.0} deliveries a CPU s, {:.1} MiB, {:.1} KiB a socket",
+                    "{:.2} CPU s, {:.0} deliveries a CPU s, {:.1} MiB, {:.1} KiB a socket, {:.2} times the start's memory when all have left",
                     relay.cpu_seconds,
                     relay.deliveries_per_cpu_second,
                     relay.resident_kib as f64 / 1024.0,
-                    relay.kib_per_socket
+                    relay.kib_per_socket,
+                    relay.left_over
                 ),
             );
         }

@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(50);
 
+/// What connecting took for a moment only has gone back by then: allocators give
+/// memory back after a second or so.
+const SETTLE: Duration = Duration::from_secs(3);
+
 /// Above this share of the machine's cores, the generator measures itself.
 const BUSY: f64 = 0.8;
 
@@ -62,6 +66,8 @@ pub async fn run(
     let (phase, watched) = watch::channel(Phase::default());
     let empty = usage(target);
     let sockets = connect(scenario, &conversations, &shared, &watched, &mut say).await?;
+    say("everyone is subscribed; waiting until the relay has settled");
+    sleep(SETTLE).await;
 
     let (before, own_before) = (usage(target), Usage::of(std::process::id()));
     let begin = Instant::now();
@@ -75,7 +81,8 @@ pub async fn run(
     .await?;
     storms.abort();
     let seconds = begin.elapsed().as_secs_f64();
-    let measured = Measured {
+    let mut measured = Measured {
+        left: None,
         empty,
         before,
         after: usage(target),
@@ -86,6 +93,9 @@ pub async fn run(
     wait_for_the_rest(&shared, &phase, per_socket, &mut say).await;
     phase.send_modify(|phase| phase.over = true);
     let tallies = sockets.join_all().await;
+    say("everyone has left; waiting until the relay has settled");
+    sleep(SETTLE).await;
+    measured.left = usage(target);
     if let Some(error) = &sent.first_failure {
         say(&format!("the first message that failed: {error}"));
     }
@@ -97,6 +107,8 @@ struct Measured {
     empty: Option<Usage>,
     before: Option<Usage>,
     after: Option<Usage>,
+    /// When everyone has gone.
+    left: Option<Usage>,
     own: f64,
     seconds: f64,
 }
@@ -258,5 +270,8 @@ fn relay_usage(measured: &Measured, delivered: u64, sockets: usize) -> Option<Re
         deliveries_per_cpu_second: delivered as f64 / cpu_seconds.max(0.01),
         resident_kib: before.resident_kib,
         kib_per_socket: grown as f64 / sockets.max(1) as f64,
+        left_over: measured.left.map_or(0.0, |left| {
+            left.resident_kib as f64 / empty.resident_kib.max(1) as f64
+        }),
     })
 }

@@ -1,0 +1,112 @@
+//! The edge with everything in it (TLS, tokens, WebSocket, pings, Postgres), as a process
+//! of its own with real clients: what an idle subscription costs, and what a delivery
+//! costs beside a bare broadcaster that only encrypts and writes.
+//!
+//! Needs the release binaries: `make bench` builds them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[path = "support/figure.rs"]
+mod figure;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use figure::Figure;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::load::report::Report;
+use mls_relay_loadtest::load::scenario::Scenario;
+use mls_relay_loadtest::load::{RAISED_LIMITS, Target, run};
+use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+
+const SERVICE_DID: &str = "did:web:localhost";
+
+#[tokio::main]
+async fn main() {
+    let idle = play("idle", include_str!("../loadtest/scenarios/idle.toml")).await;
+    let relay = idle.relay.unwrap();
+    Figure {
+        name: "idle_kib_per_socket",
+        value: relay.kib_per_socket,
+        unit: "KiB",
+        baseline: None,
+        ratio: None,
+        goal: "at most 6, above 8 is not done",
+    }
+    .record();
+    Figure {
+        name: "memory_after_mass_disconnect",
+        value: relay.left_over,
+        unit: "of the start",
+        baseline: None,
+        ratio: Some(relay.left_over),
+        goal: "at most 1.1",
+    }
+    .record();
+
+    let fanout = play("fanout", include_str!("../loadtest/scenarios/fanout.toml")).await;
+    let ours = fanout.relay.unwrap().deliveries_per_cpu_second;
+    let floor = floor(fanout.sockets);
+    Figure {
+        name: "fanout_deliveries_per_cpu_second",
+        value: ours,
+        unit: "1/s",
+        baseline: Some(floor),
+        ratio: Some(ours / floor),
+        goal: "ratio at least 0.95",
+    }
+    .record();
+    Figure {
+        name: "fanout_delivery_p99_ms",
+        value: fanout.delivery.p99_ms,
+        unit: "ms",
+        baseline: None,
+        ratio: None,
+        goal: "below 8 at half of peak",
+    }
+    .record();
+}
+
+/// One scenario against a relay that is started for it.
+async fn play(name: &str, text: &str) -> Report {
+    let scenario = Scenario::parse(text).unwrap();
+    let directory = Directory::start().await.unwrap();
+    let raised = RAISED_LIMITS.iter();
+    let process = RelayProcess::start(&RelayOptions {
+        binary: built_relay().unwrap(),
+        service_did: SERVICE_DID.to_owned(),
+        plc_url: directory.url(),
+        environment: raised
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    })
+    .await
+    .unwrap();
+    let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+    let target = Target {
+        relay: Arc::new(relay),
+        directory: &directory,
+        pid: Some(process.pid()),
+    };
+    let report = run(name, &scenario, &target, |_| ()).await.unwrap();
+    assert!(report.is_clean(), "{}", report.table());
+    report
+}
+
+/// Deliveries a CPU second of the bare broadcaster, for as many sockets.
+fn floor(sockets: usize) -> f64 {
+    let mut binary: PathBuf = built_relay().unwrap();
+    binary.set_file_name("floor");
+    let output = Command::new(binary)
+        .args(["--sockets", &sockets.to_string()])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    figures["deliveries_per_cpu_second"].as_f64().unwrap()
+}
