@@ -83,10 +83,13 @@ impl Home {
     /// Starts a relay and waits until it is ready, or until it refuses.
     pub(crate) fn try_start(&self) -> Result<Relay, Refused> {
         let errors = self.path().join("errors.log");
+        // Appending, so that two at work in one home do not write over each other.
+        fs::write(&errors, "").unwrap();
+        let stderr = File::options().append(true).open(&errors).unwrap();
         let mut child = self
             .command(&["serve"])
             .stdout(Stdio::piped())
-            .stderr(File::create(&errors).unwrap())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
