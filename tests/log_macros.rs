@@ -9,8 +9,13 @@
     reason = "a checkout that cannot be read should stop the run"
 )]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::rust_files;
 
 /// Every field, and why it tells nothing of anybody. A new one is a decision: is it a
 /// count, or a word of a closed list? Then it may be added. Is it text that came from
@@ -281,23 +286,6 @@ fn tells_nothing(value: &str) -> bool {
 
 /// Counts that are called after what they count.
 const COUNTS: &[&str] = &["gone.devices", "gone.key_packages", "gone.welcomes"];
-
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for path in fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-    {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        match path.is_dir() {
-            true if name != "tests" => found.extend(rust_files(&path)),
-            false if name.ends_with(".rs") && !name.ends_with("tests.rs") => found.push(path),
-            _ => {}
-        }
-    }
-    found.sort();
-    found
-}
 
 #[test]
 fn whatever_would_log_an_identity_is_refused() {

@@ -5,8 +5,13 @@
     reason = "a checkout that cannot be read should stop the run"
 )]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::rust_files;
 
 /// Lowest first. A module may use any group before its own: never a later one, and
 /// never a neighbour in the same group.
@@ -176,22 +181,6 @@ impl<'a> File<'a> {
 
 fn ends_a_word(rest: &str) -> bool {
     !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
-}
-
-/// The sources that are shipped: files of tests keep their own rules.
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut found = Vec::new();
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        match path.is_dir() {
-            true if name != "tests" => found.extend(rust_files(&path)),
-            false if name.ends_with(".rs") && !name.ends_with("tests.rs") => found.push(path),
-            _ => {}
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]
