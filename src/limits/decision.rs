@@ -51,6 +51,7 @@ impl LimitError {
 }
 
 impl Decision {
+    #[inline]
     pub(super) fn of(rule: Rule, quota: Quota, verdict: Verdict) -> Self {
         Self {
             rule,

@@ -43,6 +43,7 @@ impl Line {
 }
 
 impl Slots {
+    #[inline]
     pub(super) fn find(&self, tag: u32, displaced: u8) -> Option<usize> {
         self.0
             .iter()
@@ -157,6 +158,7 @@ impl Found<'_> {
     }
 
     /// Takes a place, in line as long as there is one.
+    #[inline]
     pub(super) fn take(&mut self, now: Tick, quota: Quota) -> Verdict {
         let rings = self.rings;
         let slot = self.slot_mut();

@@ -45,9 +45,11 @@ impl PenaltyBox {
         }
     }
 
-    /// Whether anyone may be in the box at all.
-    pub(super) fn is_in_use(&self, now: i64) -> bool {
-        self.latest_until.load(Ordering::Relaxed) > now
+    /// Whether anyone may be in the box at all. `now` is asked only if someone ever was:
+    /// reading the time costs as much as all the rest.
+    pub(super) fn is_in_use(&self, now: impl FnOnce() -> i64) -> bool {
+        let latest = self.latest_until.load(Ordering::Relaxed);
+        latest > 0 && latest > now()
     }
 
     /// Names a subject by a function from key to hash.

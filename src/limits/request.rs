@@ -53,6 +53,7 @@ pub(super) enum Checked {
 
 impl Inner {
     /// Looks whether a request may go on, and takes its place if so.
+    #[inline(always)]
     pub(super) fn look(
         &self,
         settings: &Settings,
@@ -83,6 +84,7 @@ impl Inner {
         self.strike(settings, self.address_subject(client), refused)
     }
 
+    #[inline(always)]
     fn look_at_window(
         &self,
         settings: &Settings,

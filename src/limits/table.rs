@@ -69,6 +69,7 @@ impl Table {
     }
 
     /// Takes a place in the subject's window, if there is one.
+    #[inline]
     pub(super) fn take<W>(&self, names: Names<W>, now: Tick, quota: Quota) -> (Verdict, Place)
     where
         W: FnOnce() -> Blind,
@@ -134,6 +135,7 @@ impl Table {
         self.find_away(home, &first, tag)
     }
 
+    #[inline]
     fn find_or_claim(&self, key: Blind, now: Tick) -> Option<Found<'_>> {
         if let Some(entry) = self.find_or_claim_free(key, now) {
             return Some(entry);
@@ -143,6 +145,7 @@ impl Table {
         self.find_or_claim_free(key, now)
     }
 
+    #[inline]
     fn find_or_claim_free(&self, key: Blind, now: Tick) -> Option<Found<'_>> {
         let (home, tag) = self.place_of(key);
         // Held until the entry is found or made: no one makes it twice.
