@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +16,7 @@ use tokio::time::sleep;
 
 use super::acme::{ACME_TLS_ALPN, Challenges};
 use super::certificates::Certificates;
+use super::cipher_suites;
 use super::client_roots::ClientRoots;
 use super::error::TlsError;
 use super::settings::Settings;
@@ -161,7 +161,7 @@ fn server_config(
     tickets: &Arc<TicketKeys>,
     client_roots: Option<&ClientRoots>,
 ) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(cipher_suites::provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])?;
     let builder = match client_roots {

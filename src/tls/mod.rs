@@ -14,6 +14,7 @@
 mod acme;
 mod certificate;
 mod certificates;
+mod cipher_suites;
 mod client_roots;
 mod dev_cert;
 mod error;
