@@ -20,6 +20,7 @@
 //! database up to there.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -36,7 +37,8 @@ use crate::wire::{Change, Route};
 #[derive(Debug)]
 pub struct Board {
     head: Cursor,
-    seats: HashMap<SeatId, Seat>,
+    /// Boxed: a table has room for twice as many as are in it.
+    seats: HashMap<SeatId, Box<Seat>>,
     by_account: HashMap<Arc<Did>, Vec<SeatId>>,
     topics: Topics,
     recent: Recent,
@@ -99,7 +101,7 @@ impl Board {
         let seats = self.by_account.entry(Arc::clone(&did)).or_default();
         seats.push(id);
         let seat = Seat::new(id, (did, filter), outbox, self.head.seq());
-        self.seats.insert(id, seat);
+        self.seats.insert(id, Box::new(seat));
         id
     }
 
@@ -146,6 +148,8 @@ impl Board {
             }
         }
         seat.leave(&mut self.topics);
+        give_back(&mut self.seats);
+        give_back(&mut self.by_account);
     }
 
     /// Forgets the sessions whose goodbye did not get through.
@@ -234,5 +238,12 @@ fn count(tally: &mut Tally, offer: Offer) {
         Offer::Queued => tally.deliveries += 1,
         Offer::Overflowed => tally.overflows += 1,
         Offer::Gone | Offer::Shut => {}
+    }
+}
+
+/// Halves a table that is nearly empty: what a crowd needed is not kept when it has left.
+fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.len() * 4 < map.capacity() {
+        map.shrink_to(map.len() * 2);
     }
 }

@@ -28,11 +28,11 @@ pub enum News {
     Ended,
     Events(Vec<Arc<Event>>),
     /// Events may be lost to it: these conversations are touched.
-    Gap(Standings),
+    Gap(Box<Standings>),
     /// Its cursor is older than the oldest event, with which it goes on.
     Outdated,
     /// It is live, and this is where everything stands.
-    Synced(Standings),
+    Synced(Box<Standings>),
 }
 
 /// See the module.
@@ -259,11 +259,11 @@ impl Subscription {
         let Some(place) = self.place else {
             return;
         };
-        let standings = Standings {
+        let standings = Box::new(Standings {
             seq: place.seq(),
             cursor: place.cursor(),
             conversations,
-        };
+        });
         self.say(match owed {
             Owed::Gap(_) => News::Gap(standings),
             Owed::Synced => News::Synced(standings),

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -40,9 +41,10 @@ impl<L: Line> Session<L> {
         let _open = self.shared.open();
         let reason = self.run(shutdown).await;
         self.shared.meters.closed(reason);
-        // Of a client that is gone nobody is there to hear it.
-        if reason != CloseReason::ClientGone {
-            Box::pin(self.line.close(reason)).await;
+        match reason {
+            // It may have said goodbye: that is answered.
+            CloseReason::ClientGone => Box::pin(self.line.end()).await,
+            reason => Box::pin(self.line.close(reason)).await,
         }
         reason
     }
@@ -58,10 +60,21 @@ impl<L: Line> Session<L> {
         let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
         loop {
             let done = tokio::select! {
-                news = self.subscription.next() => self.tell(news).await,
+                news = self.subscription.next() => match news {
+                    Ok(News::Events(events)) => {
+                        self.line.write_events(&events, &self.shared.meters).await
+                    }
+                    // Boxed, like all that is rare: its state would lie in every session.
+                    news => Box::pin(self.tell(news)).await,
+                },
                 message = self.line.read() => {
                     heard = Instant::now();
-                    self.hear(message).await
+                    let (answers, done) = self.hear(message);
+                    if answers.is_empty() {
+                        done
+                    } else {
+                        Box::pin(self.answer(answers)).await.and(done)
+                    }
                 }
                 () = alarm.as_mut() => {
                     let (next, done) = self.look(&mut heard, departure.as_deref()).await;
@@ -124,8 +137,8 @@ impl<L: Line> Session<L> {
     async fn tell(&mut self, news: Result<News, SubscriptionError>) -> Result<(), CloseReason> {
         match news {
             Ok(News::Events(events)) => self.line.write_events(&events, &self.shared.meters).await,
-            Ok(News::Gap(standings)) => self.line.write_notice(&Notice::Gap(standings)).await,
-            Ok(News::Synced(standings)) => self.line.write_notice(&Notice::Synced(standings)).await,
+            Ok(News::Gap(standings)) => self.write(Notice::Gap(standings)).await,
+            Ok(News::Synced(standings)) => self.write(Notice::Synced(standings)).await,
             Ok(News::Outdated) => {
                 let message = "the cursor is older than the oldest event; this is all there is";
                 self.write_info("OutdatedCursor", message).await
@@ -135,7 +148,7 @@ impl<L: Line> Session<L> {
                 self.write_info("ConvoEnded", message).await?;
                 Err(CloseReason::ConvoEnded)
             }
-            Err(error) => Box::pin(self.write_error(error)).await,
+            Err(error) => self.write_error(error).await,
         }
     }
 
@@ -150,7 +163,12 @@ impl<L: Line> Session<L> {
             reconnect_after: None,
             resume_ticket: None,
         };
-        self.line.write_notice(&Notice::Info(info)).await
+        self.write(Notice::Info(info)).await
+    }
+
+    /// Only the encoded notice is held while it is written.
+    fn write(&mut self, notice: Notice) -> BoxFuture<'_, Result<(), CloseReason>> {
+        self.line.write_notice(&notice)
     }
 
     /// The stream has failed: says so, with the place to resume from.
@@ -178,7 +196,7 @@ impl<L: Line> Session<L> {
             cursor: self.subscription.cursor().filter(|_| resumable),
             retry_after: None,
         };
-        self.line.write_notice(&Notice::Error(notice)).await?;
+        self.write(Notice::Error(notice)).await?;
         Err(reason)
     }
 
@@ -194,12 +212,28 @@ impl<L: Line> Session<L> {
             reconnect_after: Some(reconnect_after),
             resume_ticket: ticket.map(TicketText::new),
         };
-        self.line.write_notice(&Notice::Info(info)).await?;
+        self.write(Notice::Info(info)).await?;
         Err(CloseReason::Draining)
     }
 
-    async fn hear(&mut self, message: Result<Message, CloseReason>) -> Result<(), CloseReason> {
-        let (frame, kind, len) = match message? {
+    async fn answer(&mut self, answers: Vec<Notice>) -> Result<(), CloseReason> {
+        for answer in answers {
+            self.write(answer).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what a message asks for, within its limits: what there is to answer, mostly
+    /// nothing, and whether it is over then.
+    fn hear(
+        &mut self,
+        message: Result<Message, CloseReason>,
+    ) -> (Vec<Notice>, Result<(), CloseReason>) {
+        let message = match message {
+            Ok(message) => message,
+            Err(reason) => return (Vec::new(), Err(reason)),
+        };
+        let (frame, kind, len) = match message {
             Message::Text(text) => (
                 Some(ClientFrame::from_text(&text)),
                 FrameKind::Content,
@@ -213,57 +247,46 @@ impl<L: Line> Session<L> {
             // Tungstenite answers pings with its next read.
             Message::Ping(bytes) => (None, FrameKind::Ping, bytes.len()),
             Message::Pong(bytes) => (None, FrameKind::Pong, bytes.len()),
-            Message::Close(_) => {
-                Box::pin(self.line.end()).await;
-                return Err(CloseReason::ClientGone);
-            }
+            Message::Close(_) => return (Vec::new(), Err(CloseReason::ClientGone)),
             // Only writers see raw frames.
-            Message::Frame(_) => return Ok(()),
+            Message::Frame(_) => return (Vec::new(), Ok(())),
         };
         let kind = match &frame {
             Some(ClientFrame::Ack(_)) => FrameKind::Ack,
             _ => kind,
         };
-        match self.permit.frame(kind, len) {
-            FrameVerdict::Pass | FrameVerdict::Tolerate { .. } => {}
-            FrameVerdict::Warn(left) => {
-                let notice = Notice::Limits(Limits {
-                    policy: left.policy.name(),
-                    remaining: left.remaining.into(),
-                    reset: left.reset,
-                });
-                self.line.write_notice(&notice).await?;
-            }
-            FrameVerdict::Ignore => return Ok(()),
+        let warning = match self.permit.frame(kind, len) {
+            FrameVerdict::Pass | FrameVerdict::Tolerate { .. } => None,
+            FrameVerdict::Warn(left) => Some(Notice::Limits(Limits {
+                policy: left.policy.name(),
+                remaining: left.remaining.into(),
+                reset: left.reset,
+            })),
+            FrameVerdict::Ignore => return (Vec::new(), Ok(())),
             FrameVerdict::Refuse { retry_after, .. } => {
-                return self
-                    .line
-                    .write_notice(&rate_limited(Some(retry_after)))
-                    .await;
+                return (vec![rate_limited(Some(retry_after))], Ok(()));
             }
             FrameVerdict::Close { .. } => {
-                self.line.write_notice(&rate_limited(None)).await?;
-                return Err(CloseReason::RateLimited);
+                return (vec![rate_limited(None)], Err(CloseReason::RateLimited));
             }
-        }
-        match frame {
-            Some(frame) => self.obey(frame).await,
-            None => Ok(()),
-        }
+        };
+        let answer = frame.and_then(|frame| self.obey(frame));
+        (warning.into_iter().chain(answer).collect(), Ok(()))
     }
 
-    async fn obey(&mut self, frame: ClientFrame) -> Result<(), CloseReason> {
+    /// Does what a frame asks for; what there is to answer.
+    fn obey(&mut self, frame: ClientFrame) -> Option<Notice> {
         match frame {
             // Where a client resumes is for it to say.
-            ClientFrame::Ack(_) => Ok(()),
-            ClientFrame::Ping => self.line.write_notice(&Notice::Pong).await,
+            ClientFrame::Ack(_) => None,
+            ClientFrame::Ping => Some(Notice::Pong),
             ClientFrame::Typing { convo, is_typing } => {
                 self.subscription.type_in(convo, is_typing);
-                Ok(())
+                None
             }
             ClientFrame::Unknown => {
                 metrics::counter!("relay_sessions_frames_unknown_total").increment(1);
-                Ok(())
+                None
             }
         }
     }

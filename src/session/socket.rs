@@ -5,16 +5,15 @@
 //! headers, and shared by all recipients, so one vectored write hands a whole batch
 //! to TLS, which makes one record of it, and nothing is copied or kept per session.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Role, WebSocketConfig, WebSocketContext,
@@ -110,19 +109,45 @@ impl Socket {
 
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
-        let limit = self.settings.load().write_timeout;
-        let write = async {
+        let mut rest = Rest::new(frames);
+        let mut deadline = None;
+        poll_fn(|context| match self.poll_write(&mut rest, context) {
+            Poll::Pending => self.poll_too_slow(&mut deadline, context),
+            done => done,
+        })
+        .await
+    }
+
+    fn poll_write(
+        &mut self,
+        rest: &mut Rest<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), CloseReason>> {
+        if !self.torn {
             // What tungstenite has begun to write must not be cut in half.
-            poll_fn(|context| self.poll_flush(context)).await?;
-            let mut rest = Rest::new(frames);
+            ready!(self.poll_flush(context))?;
             self.torn = true;
-            poll_fn(|context| rest.poll_write(Pin::new(&mut self.stream), context))
-                .await
-                .map_err(|_| CloseReason::ClientGone)?;
-            self.torn = false;
-            Ok(())
-        };
-        within(limit, write).await
+        }
+        ready!(rest.poll_write(Pin::new(&mut self.stream), context))
+            .map_err(|_| CloseReason::ClientGone)?;
+        self.torn = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sets a deadline, but only on a write that has to wait: most are taken at once,
+    /// and a timer for each would cost more than the write. Boxed: no timer lies in a
+    /// session that does not wait.
+    fn poll_too_slow(
+        &self,
+        deadline: &mut Option<Pin<Box<Sleep>>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), CloseReason>> {
+        let limit = self.settings.load().write_timeout;
+        let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
+        deadline
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(CloseReason::ConsumerTooSlow))
     }
 }
 
@@ -160,7 +185,10 @@ impl Line for Socket {
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
         let limit = self.settings.load().write_timeout;
-        within(limit, self.put(Message::Ping(bytes::Bytes::new()))).await
+        let put = self.put(Message::Ping(bytes::Bytes::new()));
+        timeout(limit, put)
+            .await
+            .unwrap_or(Err(CloseReason::ConsumerTooSlow))
     }
 
     /// Says goodbye and waits a moment for the answer, so that what was written
@@ -194,29 +222,6 @@ impl Line for Socket {
         };
         let _ = timeout(limit, end).await;
     }
-}
-
-/// Sets a deadline, but only on a write that has to wait: most are taken at once,
-/// and a timer for each would cost more than the write.
-async fn within<F>(limit: Duration, write: F) -> Result<(), CloseReason>
-where
-    F: Future<Output = Result<(), CloseReason>>,
-{
-    let mut write = pin!(write);
-    let first = poll_fn(|context| Poll::Ready(write.as_mut().poll(context)));
-    if let Poll::Ready(done) = first.await {
-        return done;
-    }
-    // Boxed: no timer lies in a session that does not wait.
-    let mut deadline = Box::pin(sleep(limit));
-    poll_fn(|context| match write.as_mut().poll(context) {
-        Poll::Pending => deadline
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(CloseReason::ConsumerTooSlow)),
-        done => done,
-    })
-    .await
 }
 
 /// What is left to write.

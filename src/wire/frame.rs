@@ -62,7 +62,7 @@ pub enum Notice {
     Error(ErrorNotice),
     /// Events between the client's cursor and here may be lost to it; these
     /// conversations are touched, and here is where each stands.
-    Gap(Standings),
+    Gap(Box<Standings>),
     /// News about the stream itself.
     Info(Info),
     /// Little of a budget is left.
@@ -71,7 +71,7 @@ pub enum Notice {
     Pong,
     /// The replay is over and the session is live: here is where each
     /// conversation stands.
-    Synced(Standings),
+    Synced(Box<Standings>),
     /// Somebody types. Never stored; no place in the stream.
     Typing(Typing),
 }
@@ -350,11 +350,11 @@ mod tests {
                 last_seq: 7,
             })
             .collect();
-        let notice = Notice::Synced(Standings {
+        let notice = Notice::Synced(Box::new(Standings {
             seq: Seq::new(9),
             cursor: Cursor::parse("9").unwrap(),
             conversations,
-        });
+        }));
         let frame = notice_frame(Framing::DagCbor, &notice).unwrap();
         let bytes = frame.bytes();
         assert_eq!(bytes[..2], [0x82, 127]);
