@@ -43,6 +43,8 @@ pub(super) async fn watch_run(
         tokio::select! {
             changed = phases.changed() => {
                 if changed.is_err() {
+                    let now = Seen::now(&shared, relay)?;
+                    timeline.push(now.since(&before, start, &shared.counters));
                     return Ok(timeline);
                 }
                 let now = *phases.borrow_and_update();
@@ -60,18 +62,21 @@ pub(super) async fn watch_run(
     }
 }
 
-/// What has come about between two phases.
+/// What has come about between two phases. Some are shorter than a look at them.
 fn moments(before: Phase, now: Phase) -> impl Iterator<Item = Moment> {
-    let stage = (now.stage != before.stage).then_some(now.stage);
-    let stage = stage.and_then(|stage| match stage {
-        Stage::Arriving => None,
-        Stage::Running => Some(Moment::Begin),
-        Stage::UnderAttack => Some(Moment::Attack),
-        Stage::Ending => Some(Moment::End),
-        Stage::Over => Some(Moment::Over),
-    });
-    let storm = (now.storms > before.storms).then_some(Moment::Storm);
-    stage.into_iter().chain(storm)
+    let reached = move |stage| before.stage < stage && now.stage >= stage;
+    [
+        (reached(Stage::Running), Moment::Begin),
+        (now.storms > before.storms, Moment::Storm),
+        (
+            reached(Stage::UnderAttack) && now.stage == Stage::UnderAttack,
+            Moment::Attack,
+        ),
+        (reached(Stage::Ending), Moment::End),
+        (reached(Stage::Over), Moment::Over),
+    ]
+    .into_iter()
+    .filter_map(|(has_come, what)| has_come.then_some(what))
 }
 
 impl Seen {
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_of_stage_and_a_storm_are_moments() {
+    fn a_stage_and_a_storm_are_moments_however_short() {
         let calm = Phase::default();
         let storm = Phase {
             stage: Stage::Running,
@@ -131,5 +136,11 @@ mod tests {
         let seen: Vec<_> = moments(calm, storm).collect();
         assert_eq!(seen, [Moment::Begin, Moment::Storm]);
         assert_eq!(moments(storm, storm).count(), 0);
+        let over = Phase {
+            stage: Stage::Over,
+            ..storm
+        };
+        let seen: Vec<_> = moments(storm, over).collect();
+        assert_eq!(seen, [Moment::End, Moment::Over]);
     }
 }
