@@ -2,7 +2,7 @@
 # Plays a scenario of scenarios/ with one command, and leaves the report as JSON and as
 # a page in target/loadtest. The scripts beside this one name the scenario.
 #
-#   loadtest/run.sh NAME [options of `loadtest run`, such as --seconds 60]
+#   loadtest/run.sh NAME|FILE [options of `loadtest run`, such as --seconds 60]
 #
 # Without more it builds what is missing and starts a relay of its own. A relay that
 # runs already:
@@ -16,7 +16,7 @@
 
 set -eu
 
-name=${1:?"usage: $0 NAME [options]"}
+name=${1:?"usage: $0 NAME|FILE [options]"}
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -32,7 +32,7 @@ fi
 [ -z "${DIRECTORY:-}" ] || set -- --directory "$DIRECTORY" "$@"
 [ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
 
-reports=$target/loadtest/$name
+reports=$target/loadtest/$(basename "$name" .toml)
 case $name in
 growth) exec "$target/release/loadtest" growth --json "$reports.json" "$@" ;;
 *) exec "$target/release/loadtest" run "$name" --json "$reports.json" --html "$reports.html" "$@" ;;

@@ -154,11 +154,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing was lost, repeated or out of order, and every kind of abuse met a limit.
+    /// Nothing was lost, repeated or out of order; and where there was abuse, every kind
+    /// of it met a limit, and nobody else did.
     pub fn is_clean(&self) -> bool {
-        let limited = |abuse: &AbuseReport| abuse.attacks.iter().all(|attack| attack.limited > 0);
         let faults = [self.failed, self.lost, self.duplicated, self.out_of_order];
-        faults == [0; 4] && self.abuse.as_ref().is_none_or(limited)
+        let is_just = |abuse: &AbuseReport| {
+            self.refused == 0 && abuse.attacks.iter().all(|attack| attack.limited > 0)
+        };
+        faults == [0; 4] && self.abuse.as_ref().is_none_or(is_just)
     }
 
     /// What there is to know in words: a name and its value.
@@ -255,6 +258,12 @@ impl Report {
         let attacks = self.abuse.iter().flat_map(|abuse| &abuse.attacks);
         let unlimited = attacks.filter(|attack| attack.limited == 0);
         warnings.extend(unlimited.map(|attack| format!("No limit stopped: {}.", attack.name)));
+        if self.abuse.is_some() && self.refused > 0 {
+            warnings.push(format!(
+                "Honest phones were turned away {} times when they connected.",
+                self.refused
+            ));
+        }
         warnings
     }
 }

@@ -227,6 +227,12 @@ async fn flood_socket(
             break;
         }
     }
-    *outcomes.entry(Outcome::FrameRefused).or_default() += refused;
-    *outcomes.entry(Outcome::Served).or_default() += said.saturating_sub(refused);
+    for (outcome, count) in [
+        (Outcome::FrameRefused, refused),
+        (Outcome::Served, said.saturating_sub(refused)),
+    ] {
+        if count > 0 {
+            *outcomes.entry(outcome).or_default() += count;
+        }
+    }
 }

@@ -13,6 +13,8 @@ pub(super) struct Scale {
     rise: Rise,
     low: f64,
     high: f64,
+    /// Between ticks; in decades where the rise is logarithmic.
+    step: f64,
     from: f64,
     to: f64,
 }
@@ -25,6 +27,7 @@ impl Scale {
             rise: Rise::Linear,
             low: 0.0,
             high: (high / step).ceil().max(1.0) * step,
+            step,
             from,
             to,
         }
@@ -46,6 +49,7 @@ impl Scale {
             rise: Rise::Log,
             low: 10_f64.powf(low),
             high: 10_f64.powf(high),
+            step: 1.0,
             from,
             to,
         }
@@ -63,12 +67,12 @@ impl Scale {
 
     /// The round values within it.
     pub(super) fn ticks(&self) -> Vec<f64> {
-        let (first, step) = match self.rise {
-            Rise::Linear => (self.low, step(self.high)),
-            Rise::Log => (self.low.log10(), 1.0),
+        let first = match self.rise {
+            Rise::Linear => self.low,
+            Rise::Log => self.low.log10(),
         };
         let value = |index: u32| {
-            let value = first + f64::from(index) * step;
+            let value = first + f64::from(index) * self.step;
             match self.rise {
                 Rise::Linear => value,
                 Rise::Log => 10_f64.powf(value),
@@ -126,6 +130,7 @@ mod tests {
     fn a_linear_scale_ends_at_a_round_number() {
         let scale = Scale::linear(93.0, 200.0, 0.0);
         assert_eq!(scale.ticks(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(Scale::linear(128.0, 0.0, 1.0).ticks().last(), Some(&140.0));
         assert_eq!(scale.place(0.0), 200.0);
         assert_eq!(scale.place(50.0), 100.0);
         assert_eq!(scale.place(1000.0), 0.0);
