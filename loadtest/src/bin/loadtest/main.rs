@@ -167,7 +167,8 @@ async fn start(
 ) -> Result<RelayProcess, Box<dyn Error>> {
     let options = RelayOptions {
         binary: match &target.binary {
-            Some(binary) => binary.clone(),
+            // The relay is started in a directory of its own.
+            Some(binary) => std::fs::canonicalize(binary)?,
             None => built_relay()?,
         },
         service_did: target.service_did.clone(),
