@@ -2,13 +2,14 @@
 //! the TLS connection that every client starts with.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -36,6 +37,8 @@ pub struct Relay {
     port: u16,
     service_did: String,
     tls: Arc<ClientConfig>,
+    /// Where our connections come from; left to the system when None.
+    source: Option<IpAddr>,
 }
 
 impl Relay {
@@ -55,7 +58,23 @@ impl Relay {
             port,
             service_did: service_did.to_owned(),
             tls: Arc::new(tls_config(roots)?),
+            source: None,
         })
+    }
+
+    /// The same relay, reached from this address of ours.
+    #[must_use]
+    pub fn from_source(&self, source: IpAddr) -> Self {
+        Self {
+            source: Some(source),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is on this machine, where all of 127.0.0.0/8 can be a source.
+    pub fn is_local(&self) -> bool {
+        let address: Option<IpAddr> = self.host.parse().ok();
+        self.host == "localhost" || address.is_some_and(|address| address.is_loopback())
     }
 
     pub fn service_did(&self) -> &str {
@@ -73,14 +92,34 @@ impl Relay {
         tls.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let name = ServerName::try_from(self.host.clone())?;
         let connect = async {
-            let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            tcp.set_nodelay(true)?;
+            let tcp = self.connect_tcp().await?;
             let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?;
             Ok(stream)
         };
         timeout(CONNECT_TIMEOUT, connect)
             .await
             .map_err(|_| ConnectError::Deadline)?
+    }
+
+    /// A TCP connection on which nothing has been said yet.
+    pub async fn connect_tcp(&self) -> io::Result<TcpStream> {
+        let place = (self.host.as_str(), self.port);
+        let tcp = match self.source {
+            None => TcpStream::connect(place).await?,
+            Some(source) => {
+                let mut targets = lookup_host(place).await?;
+                let target = targets.find(|target| target.is_ipv4() == source.is_ipv4());
+                let target = target.ok_or(io::ErrorKind::AddrNotAvailable)?;
+                let socket = match source {
+                    IpAddr::V4(_) => TcpSocket::new_v4()?,
+                    IpAddr::V6(_) => TcpSocket::new_v6()?,
+                };
+                socket.bind(SocketAddr::new(source, 0))?;
+                socket.connect(target).await?
+            }
+        };
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
     }
 }
 

@@ -148,6 +148,11 @@ impl Subscription {
         Ok(None)
     }
 
+    /// Says something to the relay, in text.
+    pub async fn say(&mut self, text: &str) -> Result<(), SubscriptionError> {
+        Ok(self.socket.send(Message::text(text)).await?)
+    }
+
     /// Where to resume after this connection.
     pub fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()

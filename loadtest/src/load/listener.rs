@@ -2,16 +2,16 @@
 //! a storm says so, and resumes by cursor.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::scenario::Scenario;
-use super::tally::{Latencies, Schedule, SocketTally, number_of};
+use super::tally::{Counters, Latencies, Schedule, SocketTally, count, number_of};
+use super::world::Member;
 use crate::frame::{Event, Framing};
-use crate::identity::Account;
-use crate::relay::Relay;
 use crate::subscription::{Subscribe, Subscription, SubscriptionError};
 
 /// How long a refused client waits, at first and at most.
@@ -21,35 +21,45 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A relay that never says `#synced` is treated as if it had.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What all sockets are told.
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Everyone subscribes.
+    #[default]
+    Arriving,
+    /// Messages are due.
+    Running,
+    /// And the hostile are at work.
+    UnderAttack,
+    /// The last message was due; slow sockets may read now.
+    Ending,
+    /// Everyone leaves.
+    Over,
+}
+
+/// What all are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Phase {
+    pub stage: Stage,
     /// How many storms there have been.
     pub storms: u64,
-    /// Slow sockets may read now.
-    pub slow_may_read: bool,
-    /// It is over.
-    pub over: bool,
 }
 
 /// What all sockets of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub relay: Arc<Relay>,
     pub schedule: Schedule,
     pub deliveries: Latencies,
     /// From the first attempt until the subscription is live.
     pub connects: Latencies,
-    /// Deliveries and live sockets so far, for the progress line.
-    pub delivered: std::sync::atomic::AtomicU64,
-    pub live: std::sync::atomic::AtomicU64,
+    pub counters: Counters,
 }
 
 /// One socket.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub shared: Arc<Shared>,
-    pub account: Arc<Account>,
+    pub member: Member,
     pub phase: watch::Receiver<Phase>,
     /// Its number among all sockets.
     pub number: usize,
@@ -61,7 +71,7 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(
         shared: Arc<Shared>,
-        account: Arc<Account>,
+        member: Member,
         phase: watch::Receiver<Phase>,
         number: usize,
         conversation: usize,
@@ -69,7 +79,7 @@ impl Listener {
     ) -> Self {
         Self {
             shared,
-            account,
+            member,
             phase,
             number,
             slow: Scenario::is_in_share(number, slow_share),
@@ -81,18 +91,25 @@ impl Listener {
     /// Listens until it is over. `storm_share` says whether storms hit this socket.
     pub(super) async fn run(mut self, storm_share: f64) -> SocketTally {
         let is_hit = Scenario::is_in_share(self.number, storm_share);
-        while !self.phase.borrow().over {
+        while !self.is_over() {
             let Some(subscription) = self.connect().await else {
                 break;
             };
             let left = self.listen(subscription, is_hit).await;
-            count(&self.shared.live, false);
+            self.shared.counters.live.fetch_sub(1, Ordering::Relaxed);
             match left {
                 Left::Over => break,
-                Left::Storm | Left::Broken => self.tally.reconnects += 1,
+                Left::Storm | Left::Broken => {
+                    self.tally.reconnects += 1;
+                    count(&self.shared.counters.reconnects);
+                }
             }
         }
         self.tally
+    }
+
+    fn is_over(&self) -> bool {
+        self.phase.borrow().stage == Stage::Over
     }
 
     /// Connects, trying again as a phone would. None when it is over.
@@ -100,13 +117,13 @@ impl Listener {
         let begin = Instant::now();
         let mut wait = BACKOFF;
         loop {
-            if self.phase.borrow().over {
+            if self.is_over() {
                 return None;
             }
             match self.subscribe().await {
                 Ok(subscription) => {
                     self.shared.connects.record(self.number, begin.elapsed());
-                    count(&self.shared.live, true);
+                    count(&self.shared.counters.live);
                     return Some(subscription);
                 }
                 Err(_) => self.tally.refused += 1,
@@ -124,7 +141,7 @@ impl Listener {
             convo: None,
         };
         let mut subscription =
-            Subscription::open(&self.shared.relay, &self.account, subscribe).await?;
+            Subscription::open(&self.member.relay, &self.member.account, subscribe).await?;
         let replay = async {
             while let Some(event) = subscription.next().await? {
                 if event.is_synced() {
@@ -145,7 +162,7 @@ impl Listener {
         let storms = self.phase.borrow().storms;
         loop {
             let phase = *self.phase.borrow();
-            if phase.over {
+            if phase.stage == Stage::Over {
                 // Saying goodbye is all that can fail here.
                 let _ = subscription.close().await;
                 return Left::Over;
@@ -155,7 +172,7 @@ impl Listener {
                 let _ = subscription.drop_connection();
                 return Left::Storm;
             }
-            let may_read = !self.slow || phase.slow_may_read;
+            let may_read = !self.slow || phase.stage >= Stage::Ending;
             tokio::select! {
                 changed = self.phase.changed() => if changed.is_err() {
                     return Left::Over;
@@ -183,7 +200,7 @@ impl Listener {
         // Commits of the set-up have no place in the schedule.
         self.tally.event(seq, latency.is_some());
         if let Some(latency) = latency {
-            count(&self.shared.delivered, true);
+            count(&self.shared.counters.delivered);
             if !self.slow {
                 self.shared.deliveries.record(self.number, latency);
             }
@@ -195,13 +212,4 @@ enum Left {
     Over,
     Storm,
     Broken,
-}
-
-fn count(counter: &std::sync::atomic::AtomicU64, up: bool) {
-    let ordering = std::sync::atomic::Ordering::Relaxed;
-    if up {
-        counter.fetch_add(1, ordering);
-    } else {
-        counter.fetch_sub(1, ordering);
-    }
 }

@@ -2,12 +2,22 @@
 //! Latencies count from when a message was due, not from when it could leave, so
 //! that a relay which stalls cannot hide it (no coordinated omission).
 
+pub mod abuse;
+mod connect;
+pub mod files;
+pub mod growth;
+pub mod html;
 mod listener;
+pub mod machine;
+mod measured;
 pub mod report;
 mod run;
+mod sampler;
 pub mod scenario;
 pub mod tally;
+pub mod timeline;
 mod usage;
+mod version;
 mod world;
 mod writer;
 
@@ -41,6 +51,16 @@ pub enum LoadError {
     Task(#[from] tokio::task::JoinError),
     #[error("no latencies can be kept")]
     Histogram(#[from] hdrhistogram::CreationError),
+    #[error(
+        "{needed} file descriptors are needed, and in the relay as many; this process may have \
+         {allowed}: raise the hard limit (ulimit -Hn) of both"
+    )]
+    Files { needed: u64, allowed: u64 },
+    #[error(
+        "abuse needs a relay on this machine: elsewhere the hostile would share the address of \
+         the honest, and the relay would be right to stop both"
+    )]
+    OneAddress,
     #[error("not everyone could subscribe: {live} of {sockets} did")]
     Subscribe { live: u64, sockets: usize },
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::RAISED_LIMITS;
+
 /// A file under `scenarios/`. Unknown keys are refused.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -27,9 +29,64 @@ pub struct Scenario {
     /// The share of the sockets that stop reading until the end.
     #[serde(default)]
     pub slow: f64,
-    /// Settings of a relay that is started for this scenario.
+    /// Who disturbs the others.
+    pub abuse: Option<Abuse>,
+    /// What a relay that is started for this scenario does with its limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// More settings of such a relay.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// How long the relay's memory has to settle when everyone has come, and gone:
+    /// allocators give memory back after a second or so.
+    #[serde(default = "settle_seconds")]
+    pub settle_seconds: f64,
+}
+
+/// Whether a load meets the relay's limits.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limits {
+    /// Out of the way, since a load is few accounts that do much.
+    #[default]
+    Raised,
+    /// As they are by default.
+    Standing,
+}
+
+/// Hostile clients, each kind at an address and with an account of its own. Rates are
+/// attempts a second; 0 leaves the kind out.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Abuse {
+    /// For how long the honest are alone first, for comparison.
+    pub calm_seconds: f64,
+    /// Connections that never begin TLS.
+    pub connections: f64,
+    /// Calls with tokens signed by a key that is not the account's.
+    pub bad_tokens: f64,
+    /// Calls with bodies that say they are 64 MiB long.
+    pub bodies: f64,
+    /// Subscriptions of one account, which keeps what it gets.
+    pub sockets: f64,
+    /// Frames on one socket.
+    pub frames: f64,
+}
+
+impl Abuse {
+    fn rates(&self) -> [f64; 5] {
+        [
+            self.connections,
+            self.bad_tokens,
+            self.bodies,
+            self.sockets,
+            self.frames,
+        ]
+    }
+}
+
+fn settle_seconds() -> f64 {
+    3.0
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -92,6 +149,24 @@ impl Scenario {
                 (0.1..=86_400.0).contains(&storm.every_seconds),
                 "storm.every_seconds is 0.1 to 86400",
             ),
+            (
+                (0.0..=600.0).contains(&self.settle_seconds),
+                "settle_seconds is 0 to 600",
+            ),
+            (
+                self.abuse.is_none_or(|abuse| {
+                    abuse
+                        .rates()
+                        .iter()
+                        .all(|rate| (0.0..=100_000.0).contains(rate))
+                }),
+                "the rates of abuse are 0 to 100000 a second",
+            ),
+            (
+                self.abuse
+                    .is_none_or(|abuse| (0.0..self.seconds as f64).contains(&abuse.calm_seconds)),
+                "abuse.calm_seconds is shorter than seconds",
+            ),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(ScenarioError::Range(rule)),
@@ -101,6 +176,22 @@ impl Scenario {
 
     pub fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    pub fn settle(&self) -> Duration {
+        Duration::from_secs_f64(self.settle_seconds)
+    }
+
+    /// The settings of a relay that is started for this scenario.
+    pub fn relay_environment(&self) -> Vec<(String, String)> {
+        let raised: &[_] = match self.limits {
+            Limits::Raised => &RAISED_LIMITS,
+            Limits::Standing => &[],
+        };
+        let raised = raised
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        raised.chain(self.environment.clone()).collect()
     }
 
     /// How many messages are due in all.
@@ -144,6 +235,7 @@ mod tests {
         rate = 2.5
         connect_rate = 100
         storm = { every_seconds = 2, share = 0.5 }
+        abuse = { calm_seconds = 3, connections = 1, bad_tokens = 1, bodies = 1, sockets = 1, frames = 1 }
     "#;
 
     #[test]
@@ -156,12 +248,23 @@ mod tests {
     }
 
     #[test]
+    fn limits_stand_where_a_scenario_says_so() {
+        let raised = Scenario::parse(TEXT).unwrap().relay_environment();
+        assert_eq!(raised.len(), RAISED_LIMITS.len());
+        let text = format!("limits = \"standing\"\nenvironment = {{ A = \"1\" }}\n{TEXT}");
+        let standing = Scenario::parse(&text).unwrap().relay_environment();
+        assert_eq!(standing, [("A".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
     fn what_is_unknown_or_out_of_range_is_refused() {
         assert!(Scenario::parse(&format!("{TEXT}\nspeed = 1")).is_err());
         for (from, to) in [
             ("accounts = 3", "accounts = 1"),
             ("share = 0.5", "share = 1.5"),
             ("rate = 2.5", "rate = -1"),
+            ("bodies = 1", "bodies = -1"),
+            ("calm_seconds = 3", "calm_seconds = 10"),
         ] {
             assert!(Scenario::parse(&TEXT.replace(from, to)).is_err(), "{to}");
         }
@@ -185,6 +288,6 @@ mod tests {
             Scenario::parse(&text).unwrap();
             found += 1;
         }
-        assert!(found >= 5);
+        assert!(found >= 8);
     }
 }

@@ -51,6 +51,20 @@ fn empty() -> Result<Histogram<u64>, CreationError> {
     Histogram::new_with_bounds(1, LONGEST_MICROS, 3)
 }
 
+/// What there was so far, for the line of progress and the time line.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub live: AtomicU64,
+    pub sent: AtomicU64,
+    pub delivered: AtomicU64,
+    pub reconnects: AtomicU64,
+}
+
+/// One more.
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 /// When every message was due. A message carries its number in its id, so that
 /// whoever receives it finds out how late it is.
 #[derive(Debug)]

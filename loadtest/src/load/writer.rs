@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 use super::LoadError;
 use super::listener::Shared;
 use super::scenario::Scenario;
-use super::tally::{Latencies, message_id};
+use super::tally::{Latencies, count, message_id};
 use super::world::Conversation;
 use crate::xrpc_client::CallError;
 
@@ -62,13 +62,16 @@ pub(super) async fn write(
             .writer
             .seal(&message_id(number, unix_millis()), b"load")?;
         let client = Arc::clone(conversation.writer.client());
-        let latencies = Arc::clone(latencies);
+        let (shared, latencies) = (Arc::clone(shared), Arc::clone(latencies));
         // The semaphore is never closed.
         let permit = Arc::clone(&permits).acquire_owned().await.ok();
         sends.spawn(async move {
             let answer = client.procedure::<Taken>("sendMessage", &input).await;
             drop(permit);
             latencies.record(number, due.elapsed());
+            if answer.is_ok() {
+                count(&shared.counters.sent);
+            }
             (place, answer.map(drop))
         });
         while let Some(done) = sends.try_join_next() {
@@ -85,6 +88,13 @@ pub(super) async fn write(
 }
 
 impl Sent {
+    /// How many deliveries there must be: each message that was taken, to each socket
+    /// of its conversation.
+    pub(super) fn expected(&self, scenario: &Scenario) -> u64 {
+        let sockets = (scenario.accounts * scenario.sockets) as u64;
+        self.taken.iter().sum::<u64>() * sockets
+    }
+
     fn count(&mut self, (place, answer): (usize, Result<(), CallError>)) {
         match answer {
             Ok(()) => {

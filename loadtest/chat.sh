@@ -1,0 +1,3 @@
+#!/bin/sh
+# Many small conversations, as people have them.
+exec "$(dirname "$0")/run.sh" chat "$@"

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Plays a scenario of scenarios/ with one command, and leaves the report as JSON and as
+# a page in target/loadtest. The scripts beside this one name the scenario.
+#
+#   loadtest/run.sh NAME|FILE [options of `loadtest run`, such as --seconds 60]
+#
+# Without more it builds what is missing and starts a relay of its own. A relay that
+# runs already:
+#
+#   RELAY=https://relay.example.com CERTIFICATE=ca.pem SERVICE_DID=did:web:relay.example.com \
+#       DIRECTORY=0.0.0.0:2582 loadtest/run.sh chat
+#
+# It must find the accounts of the run in the directory that is served at DIRECTORY (its
+# PLC_URL), and have its limits raised, or LIMITS_EXEMPT for this address. PID=… names
+# its process if it runs here, to measure what it uses.
+
+set -eu
+
+name=${1:?"usage: $0 NAME|FILE [options]"}
+shift
+root=$(cd "$(dirname "$0")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+
+"${CARGO:-cargo}" build --quiet --release --workspace --manifest-path "$root/Cargo.toml" \
+    --bin mls-relay --bin loadtest
+mkdir -p "$target/loadtest"
+
+if [ -n "${RELAY:-}" ]; then
+    set -- --relay "$RELAY" --certificate "${CERTIFICATE:?the file of the certificates to trust}" \
+        --service-did "${SERVICE_DID:?the DID of the relay}" "$@"
+fi
+[ -z "${DIRECTORY:-}" ] || set -- --directory "$DIRECTORY" "$@"
+[ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
+
+reports=$target/loadtest/$(basename "$name" .toml)
+case $name in
+growth) exec "$target/release/loadtest" growth --json "$reports.json" "$@" ;;
+*) exec "$target/release/loadtest" run "$name" --json "$reports.json" --html "$reports.html" "$@" ;;
+esac

@@ -1,0 +1,132 @@
+//! What a run saw, made into its report.
+
+use std::time::Duration;
+
+use hdrhistogram::{CreationError, Histogram};
+
+use super::Usage;
+use super::abuse::Attacked;
+use super::listener::Shared;
+use super::machine::Machine;
+use super::report::{AbuseReport, Buckets, Histograms, Quantiles, RelayUsage, Report};
+use super::scenario::Scenario;
+use super::tally::{Latencies, SocketTally};
+use super::timeline::Timeline;
+use super::writer::Sent;
+
+/// Above this share of the machine's cores, the generator measures itself.
+const BUSY: f64 = 0.8;
+
+/// Everything that a run has gathered.
+pub(super) struct Measured<'a> {
+    pub shared: &'a Shared,
+    pub sends: &'a Latencies,
+    pub sent: &'a Sent,
+    pub tallies: &'a [SocketTally],
+    pub timeline: Timeline,
+    pub attacked: Option<Attacked>,
+    pub version: Option<String>,
+    /// From the first account to the last conversation.
+    pub set_up: Duration,
+    /// From the first message to the last.
+    pub seconds: f64,
+    /// Before anyone came; with everyone subscribed; after the last message; when
+    /// everyone has left.
+    pub relay: [Option<Usage>; 4],
+    /// This program before the first message and after the last.
+    pub own: [Option<Usage>; 2],
+}
+
+impl Measured<'_> {
+    pub(super) fn report(self, name: &str, scenario: &Scenario) -> Result<Report, CreationError> {
+        let tallies = self.tallies;
+        let sum = |of: fn(&SocketTally) -> u64| tallies.iter().map(of).sum::<u64>();
+        let taken = &self.sent.taken;
+        let lost = tallies.iter().map(|tally| {
+            let taken = taken.get(tally.conversation).copied().unwrap_or(0);
+            taken.saturating_sub(tally.received)
+        });
+        let delivered = sum(|tally| tally.received);
+        let connects = self.shared.connects.sum()?;
+        let sends = self.sends.sum()?;
+        let deliveries = self.shared.deliveries.sum()?;
+        let machine = Machine::here();
+        let own = self.own_cores();
+        Ok(Report {
+            scenario: name.to_owned(),
+            about: scenario.about.clone(),
+            sockets: scenario.total_sockets(),
+            seconds: self.seconds,
+            set_up_seconds: self.set_up.as_secs_f64(),
+            sent: taken.iter().sum(),
+            failed: self.sent.failed,
+            delivered,
+            expected: self.sent.expected(scenario),
+            lost: lost.sum(),
+            duplicated: sum(|tally| tally.duplicated),
+            out_of_order: sum(|tally| tally.out_of_order),
+            reconnects: sum(|tally| tally.reconnects),
+            refused: sum(|tally| tally.refused),
+            connect: Quantiles::from(&connects),
+            send: Quantiles::from(&sends),
+            delivery: Quantiles::from(&deliveries),
+            relay: self.relay_usage(delivered),
+            abuse: self
+                .attacked
+                .map(|attacked| abuse(attacked, &sends, &deliveries)),
+            generator_cores: own,
+            generator_was_the_bottleneck: own > BUSY * machine.cores as f64,
+            machine,
+            relay_version: self.version,
+            played: scenario.clone(),
+            histograms: Histograms {
+                connect: Buckets::from(&connects),
+                send: Buckets::from(&sends),
+                delivery: Buckets::from(&deliveries),
+            },
+            timeline: self.timeline,
+        })
+    }
+
+    fn own_cores(&self) -> f64 {
+        let [Some(before), Some(after)] = self.own else {
+            return 0.0;
+        };
+        after.cpu_since(&before).as_secs_f64() / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    fn relay_usage(&self, delivered: u64) -> Option<RelayUsage> {
+        let [empty, before, after, left] = self.relay;
+        let (empty, before, after) = (empty?, before?, after?);
+        let cpu_seconds = after.cpu_since(&before).as_secs_f64();
+        let grown = before.resident_kib.saturating_sub(empty.resident_kib);
+        Some(RelayUsage {
+            cpu_seconds,
+            cpu_seconds_in_ten: cpu_seconds * 10.0 / self.seconds.max(f64::MIN_POSITIVE),
+            deliveries_per_cpu_second: delivered as f64 / cpu_seconds.max(0.01),
+            resident_kib: before.resident_kib,
+            kib_per_socket: grown as f64 / self.tallies.len().max(1) as f64,
+            left_over: left.map_or(0.0, |left| {
+                left.resident_kib as f64 / empty.resident_kib.max(1) as f64
+            }),
+            growth_kib_per_minute: self.timeline.memory_slope(),
+        })
+    }
+}
+
+/// The latencies of the calm are in all of them, too: the rest is of the attack.
+fn abuse(attacked: Attacked, sends: &Histogram<u64>, deliveries: &Histogram<u64>) -> AbuseReport {
+    let under_attack = |all: &Histogram<u64>, calm: &Histogram<u64>| {
+        let mut rest = all.clone();
+        // Counts only grow, and the bounds are the same.
+        let _ = rest.subtract(calm);
+        Quantiles::from(&rest)
+    };
+    AbuseReport {
+        calm_send: Quantiles::from(&attacked.calm_sends),
+        calm_delivery: Quantiles::from(&attacked.calm_deliveries),
+        attacked_send: under_attack(sends, &attacked.calm_sends),
+        attacked_delivery: under_attack(deliveries, &attacked.calm_deliveries),
+        attacks: attacked.attacks,
+    }
+}
