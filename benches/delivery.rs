@@ -173,6 +173,8 @@ async fn idle(pair: &Pair, relay: &Server) {
         );
         deliveries.p50
     };
+    let since_commit = since_commit(pair, relay, ours[0]..ours[LONE_SENDS - 1] + 1).await;
+    println!("# the relay, idle: from the commit to a delivery {since_commit}");
     let (ours, usual) = (of(relay, &ours), of(&naive, &usual));
     let name = "send_to_delivery_idle_p50_ms";
     record(name, (ours, "ms"), Some(usual), Some(usual / ours), "");
@@ -211,8 +213,10 @@ async fn busy(
     Some((numbers, deliveries))
 }
 
+type Measure = fn(&Quantiles) -> f64;
+
 fn latencies(percent: u32, ours: &Quantiles, usual: Option<&Quantiles>) {
-    let measures: [(&str, fn(&Quantiles) -> f64); 3] = [
+    let measures: [(&str, Measure); 3] = [
         ("p50", |quantiles| quantiles.p50),
         ("p99", |quantiles| quantiles.p99),
         ("p999", |quantiles| quantiles.p999),
@@ -235,7 +239,7 @@ fn latencies(percent: u32, ours: &Quantiles, usual: Option<&Quantiles>) {
 
 /// From when Postgres began to commit, by its own clock and before it waits for the
 /// disk, until a socket had the event.
-async fn commit_to_delivery(pair: &Pair, relay: &Server, numbers: Range<usize>) {
+async fn since_commit(pair: &Pair, relay: &Server, numbers: Range<usize>) -> Quantiles {
     let sql = "SELECT msg_id, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1e6)::bigint \
                FROM messages";
     let rows = pair.database.client().await.query(sql, &[]).await.unwrap();
@@ -243,9 +247,13 @@ async fn commit_to_delivery(pair: &Pair, relay: &Server, numbers: Range<usize>) 
         let number = number_of(row.get(0)).filter(|number| numbers.contains(number))?;
         Some((number, row.get(1)))
     });
-    let deliveries = relay
+    relay
         .timeline
-        .deliveries_since(&commits.collect::<Vec<_>>());
+        .deliveries_since(&commits.collect::<Vec<_>>())
+}
+
+async fn commit_to_delivery(pair: &Pair, relay: &Server, numbers: Range<usize>) {
+    let deliveries = since_commit(pair, relay, numbers).await;
     let Quantiles { p50, p99, .. } = deliveries;
     record(
         "commit_to_delivery_50_p50_ms",

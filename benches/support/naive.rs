@@ -42,7 +42,7 @@ struct Naive {
     pool: Pool,
     accounts: HashMap<String, Vec<u8>>,
     reader: tokio_postgres::Client,
-    sockets: Mutex<HashMap<String, Vec<mpsc::UnboundedSender<Utf8Bytes>>>>,
+    sockets: Mutex<HashMap<String, Vec<mpsc::Sender<Utf8Bytes>>>>,
 }
 
 /// Connections that are free.
@@ -198,12 +198,12 @@ impl Naive {
     async fn subscribe(&self, caller: &str, mut request: Request<Incoming>) -> Answer {
         let sql = "SELECT convo_id FROM members WHERE user_did = $1 AND left_seq IS NULL";
         let convos = self.reader.query(sql, &[&caller]).await.unwrap();
-        let (sender, frames) = mpsc::unbounded_channel();
+        let (sender, frames) = mpsc::channel(FRAMES_MAX);
         for row in convos {
             let mut sockets = self.sockets.lock();
             sockets.entry(row.get(0)).or_default().push(sender.clone());
         }
-        sender.send(SYNCED.into()).unwrap();
+        sender.try_send(SYNCED.into()).unwrap();
         let key = request.headers()[SEC_WEBSOCKET_KEY].as_bytes();
         let response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -224,7 +224,8 @@ impl Naive {
         response.body(Full::default()).unwrap()
     }
 
-    /// An event goes to the sockets of its conversation.
+    /// An event goes to the sockets of its conversation; one that does not keep up is
+    /// forgotten.
     fn deliver(&self, payload: &str) {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -235,16 +236,14 @@ impl Naive {
         let frame = format!(r##"{{"op":1,"t":"#messageEvent","body":{payload}}}"##);
         let frame = Utf8Bytes::from(frame);
         if let Some(sockets) = self.sockets.lock().get_mut(routed.convo_id) {
-            sockets.retain(|socket| socket.send(frame.clone()).is_ok());
+            sockets.retain(|socket| socket.try_send(frame.clone()).is_ok());
         }
     }
 }
 
 /// Writes what there is and flushes once.
-async fn stream_to<S>(
-    mut socket: WebSocketStream<S>,
-    mut frames: mpsc::UnboundedReceiver<Utf8Bytes>,
-) where
+async fn stream_to<S>(mut socket: WebSocketStream<S>, mut frames: mpsc::Receiver<Utf8Bytes>)
+where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     loop {
@@ -288,4 +287,6 @@ fn identity(certificate: &Path) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(tls))
 }
 
+/// Frames that wait for a socket.
+const FRAMES_MAX: usize = 4096;
 const SYNCED: &str = r##"{"op":1,"t":"#synced","body":{}}"##;

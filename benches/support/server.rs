@@ -1,6 +1,7 @@
 //! A server under load: subscribers and senders connected over TLS, in a closed loop to
 //! find its peak and in an open one to see its latencies.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,7 +86,8 @@ impl Server {
             let place = number % self.conversations.len();
             self.conversations[place].send(number, &self.relay)
         });
-        (numbers.clone(), sends.collect())
+        let sends = sends.collect();
+        (numbers, sends)
     }
 
     /// So many senders at work until all is sent: sends a second.
@@ -123,7 +125,9 @@ impl Server {
         )]
         let count = (rate * run.as_secs_f64()) as usize;
         let (numbers, sends) = self.prepare(count);
-        let idle = Arc::new(Mutex::new(self.senders(SENDERS).await));
+        // In turn: a server closes a connection that says nothing for long.
+        let senders = VecDeque::from(self.senders(SENDERS).await);
+        let idle = Arc::new(Mutex::new(senders));
         let permits = Arc::new(Semaphore::new(SENDERS));
         let timeline = Arc::clone(&self.timeline);
         let handle = Handle::current();
@@ -143,9 +147,9 @@ impl Server {
                     if Instant::now() > last {
                         return;
                     }
-                    let mut sender = idle.lock().pop().unwrap();
+                    let mut sender = idle.lock().pop_front().unwrap();
                     exchange(&mut sender, send, due, &timeline).await;
-                    idle.lock().push(sender);
+                    idle.lock().push_back(sender);
                 };
                 tasks.spawn_on(task, &handle);
             }
