@@ -14,6 +14,9 @@ mod database;
 mod figure;
 #[path = "support/node.rs"]
 mod node;
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "support/usual.rs"]
+mod usual;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use figure::Figure;
 use mls_relay::store::Store;
 use mls_relay::types::{CoarseTime, ConvoId, Did, MessageId};
 use node::{Node, message};
+use usual::{USUAL_SCHEMA, Usual};
 
 const CONVOS: usize = 200;
 const MEMBERS: usize = 50;
@@ -86,7 +90,7 @@ async fn populate(node: &Node) {
         format!("SELECT i, j FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j");
     node.populate(CONVOS, &everyone).await;
     node.run(&format!(
-            "CREATE SEQUENCE bench_batch; CREATE SEQUENCE usual_seq;
+            "CREATE SEQUENCE bench_batch; {USUAL_SCHEMA};
              CREATE TABLE bench_batches AS
                  SELECT b AS id, array_agg(lpad(to_hex((b * 7 + i) % {CONVOS} + 1), 32, '0')) AS convos,
                         array_agg('did:plc:' || lpad(((b + i) % {MEMBERS} + 1)::text, 24, '0')) AS users,
@@ -139,70 +143,32 @@ async fn append_path(store: &Store, senders: usize) -> f64 {
     .await
 }
 
-/// One transaction a send: membership, sequence, message, event, notification.
+/// One transaction a send.
 async fn usual_design(database: &Database, clients: usize) -> f64 {
     let mut connections = Vec::new();
     for _ in 0..clients {
-        let client = database.client().await;
-        let mut statements = Vec::new();
-        for sql in USUAL {
-            statements.push(client.prepare(sql).await.unwrap());
-        }
-        connections.push((client, statements));
+        connections.push(Usual::connect(&database.url()).await);
     }
     let connections = Arc::new(connections);
     let ciphertext = Arc::new(vec![0x5a_u8; CIPHERTEXT]);
     rate(clients, move |client, turn| {
         let (connections, ciphertext) = (Arc::clone(&connections), Arc::clone(&ciphertext));
         async move {
-            let (connection, statements) = &connections[client];
             let (convo, member) = (convo(client * 31 + turn), member(client + turn));
             let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
-            let payload = format!(
-                r#"{{"cursor":"{}","convoId":"{}","messageId":"{}"}}"#,
-                ulid::Ulid::generate(),
-                convo.expose(),
-                id.expose()
-            );
-            connection.batch_execute("BEGIN").await.unwrap();
-            connection
-                .query(&statements[0], &[&convo.expose(), &member.expose()])
-                .await
-                .unwrap();
-            let row = connection
-                .query_one(&statements[1], &[&convo.expose()])
-                .await
-                .unwrap();
-            let seq: i64 = row.get(0);
-            connection
-                .query(
-                    &statements[2],
-                    &[&convo.expose(), &seq, &id.expose(), &*ciphertext],
-                )
-                .await
-                .unwrap();
-            connection
-                .query(&statements[3], &[&convo.expose(), &payload])
-                .await
-                .unwrap();
-            connection.query(&statements[4], &[&payload]).await.unwrap();
-            connection.batch_execute("COMMIT").await.unwrap();
+            let send = usual::Send {
+                convo: convo.expose(),
+                sender: member.expose(),
+                id: id.expose(),
+                epoch: 0,
+                ciphertext: &ciphertext,
+            };
+            let sent = connections[client].send(&send).await.unwrap();
+            assert!(sent.is_some());
         }
     })
     .await
 }
-
-/// The event's number here is drawn from a sequence: the usual design does not order.
-const USUAL: [&str; 5] = [
-    "SELECT 1 FROM members WHERE convo_id = $1 AND user_did = $2 AND left_seq IS NULL",
-    "UPDATE conversations SET last_seq = last_seq + 1 WHERE convo_id = $1 RETURNING last_seq",
-    "INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, \
-         padded_size, received_at) \
-     VALUES ($1, $2, $3, 'app', 0, $4, octet_length($4::bytea), octet_length($4::bytea), coarse_now())",
-    "INSERT INTO event_stream (seq, emitted_at, convo_id, kind, payload) \
-     VALUES (nextval('usual_seq'), coarse_now(), $1, 'message', $2::text::json)",
-    "SELECT pg_notify('usual_events', $1)",
-];
 
 /// The same SQL as the append path, called by pgbench with ready-made batches.
 async fn pgbench(database: &Database) -> f64 {

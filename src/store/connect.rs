@@ -24,6 +24,7 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) struct Connector {
     postgres: PostgresConnectionManager<MakeRustlsConnect>,
     statement_timeout: Duration,
+    plans: &'static str,
 }
 
 /// A connection with the statements it has prepared.
@@ -41,7 +42,17 @@ impl Connector {
         Ok(Self {
             postgres: PostgresConnectionManager::new(config, tls(settings)?),
             statement_timeout: settings.statement_timeout,
+            plans: "auto",
         })
+    }
+
+    /// Postgres plans each statement once a connection, and not with every call: of a
+    /// send that is alone in its batch, planning took as long as the work.
+    pub(crate) fn planning_once(self) -> Self {
+        Self {
+            plans: "force_generic_plan",
+            ..self
+        }
     }
 
     /// A pool of at most `size` connections, opened when first needed.
@@ -66,11 +77,11 @@ impl bb8::ManageConnection for Connector {
 
     async fn connect(&self) -> Result<Connection, StoreError> {
         let client = self.postgres.connect().await?;
-        let timeout = self.statement_timeout.as_millis();
+        let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
         // SET and not start-up options, which poolers refuse.
         let session = format!(
             "SET statement_timeout = {timeout}; SET lock_timeout = {timeout}; \
-             SET idle_in_transaction_session_timeout = {timeout}; SET plan_cache_mode = auto; \
+             SET idle_in_transaction_session_timeout = {timeout}; SET plan_cache_mode = {plans}; \
              SET timezone = 'UTC'; SELECT follow_timeline()"
         );
         client.batch_execute(&session).await?;

@@ -88,7 +88,8 @@ impl Store {
         migrate::migrate(&settings).await?;
         let acquire = settings.acquire_timeout;
         let pool = Connector::new(&settings)?.pool(settings.connections_max, acquire);
-        let committers = Connector::new(&settings)?.pool(settings.committers + 1, acquire);
+        let committers = Connector::new(&settings)?.planning_once();
+        let committers = committers.pool(settings.committers + 1, acquire);
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),

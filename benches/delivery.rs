@@ -1,0 +1,294 @@
+//! From a request to a delivery: a relay as a process, with senders over TLS and HTTP and
+//! subscribers over TLS and WebSocket, idle and at shares of its peak, beside a competent
+//! relay of the usual design on the same Postgres at the same rates.
+//!
+//! Needs the release binaries: `make bench` builds them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../tests/support/database.rs"]
+mod database;
+#[path = "support/figure.rs"]
+mod figure;
+#[path = "support/naive.rs"]
+mod naive;
+#[path = "support/pair.rs"]
+mod pair;
+#[path = "support/people.rs"]
+mod people;
+#[path = "support/processor.rs"]
+mod processor;
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/timeline.rs"]
+mod timeline;
+#[path = "support/usual.rs"]
+mod usual;
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use figure::Figure;
+use mls_relay_loadtest::load::tally::number_of;
+use pair::Pair;
+use processor::{Processor, Shares};
+use server::Server;
+use timeline::Quantiles;
+
+const RUN: Duration = Duration::from_secs(10);
+/// Senders at work while the peak is looked for, and how much each sends.
+const SENDERS: [usize; 3] = [16, 64, 256];
+const SENDS_EACH: usize = 100;
+const POOLS: [usize; 3] = [4, 8, 16];
+const LONE_SENDS: usize = 300;
+/// Until connections have prepared what they run.
+const WARM_UP: usize = 20;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, word, url, pool, certificate] = arguments.as_slice()
+        && word == "naive"
+    {
+        return naive::serve(url, pool.parse().unwrap(), Path::new(certificate)).await;
+    }
+    let pair = Pair::start().await;
+    let relay = pair.relay().await;
+    idle(&pair, &relay).await;
+    let (peak, shares) = peak(&pair, &relay).await;
+    let (pool, naive_peak) = best_pool(&pair).await;
+    let better = peak / naive_peak;
+    record(
+        "sends_through_the_edge",
+        (peak, "sends/s"),
+        Some(naive_peak),
+        Some(better),
+        "",
+    );
+    let edge = shares.server / (shares.server + shares.postgres + shares.generator);
+    record(
+        "edge_share_of_cpu_at_peak",
+        (edge, "of all used"),
+        None,
+        None,
+        "",
+    );
+
+    let (_process, naive) = pair.naive(pool).await;
+    for percent in [10, 50, 80] {
+        let rate = peak * f64::from(percent) / 100.0;
+        let ours = busy(&pair, &relay, percent, rate).await;
+        let usual = busy(&pair, &naive, percent, rate).await;
+        // On a machine with other work, the peak may be another by now.
+        let Some((numbers, ours)) = ours else {
+            continue;
+        };
+        latencies(percent, &ours, usual.map(|(_, usual)| usual).as_ref());
+        if percent == 50 {
+            commit_to_delivery(&pair, &relay, numbers).await;
+        }
+    }
+}
+
+/// The most sends a second, and who used the machine meanwhile.
+async fn peak(pair: &Pair, server: &Server) -> (f64, Shares) {
+    server.closed_loop(64, 2_000).await;
+    let mut best: Option<(f64, Shares)> = None;
+    for senders in SENDERS {
+        let before = Processor::now(server.pid, pair.postmaster);
+        let rate = server.closed_loop(senders, senders * SENDS_EACH).await;
+        let shares = Processor::now(server.pid, pair.postmaster).shares_since(&before);
+        println!(
+            "# {}, {senders} senders: {rate:.0} sends/s; {shares}",
+            server.name
+        );
+        if best.is_none_or(|(most, _)| rate > most) {
+            best = Some((rate, shares));
+        }
+    }
+    best.unwrap()
+}
+
+/// The size of the naive one's pool that gives it most.
+async fn best_pool(pair: &Pair) -> (usize, f64) {
+    let mut best = (0, 0.0);
+    for pool in POOLS {
+        let (_process, server) = pair.naive(pool).await;
+        println!("# a pool of {pool}:");
+        let (rate, _) = peak(pair, &server).await;
+        if rate > best.1 {
+            best = (pool, rate);
+        }
+    }
+    best
+}
+
+/// One send at a time, between pauses, in turn with what it is compared with: a commit
+/// of one row and a hop over TLS.
+async fn idle(pair: &Pair, relay: &Server) {
+    let (_process, naive) = pair.naive(1).await;
+    let client = pair.database.client().await;
+    client
+        .batch_execute("CREATE TABLE bench_rows (value text)")
+        .await
+        .unwrap();
+    let insert = client
+        .prepare("INSERT INTO bench_rows VALUES ($1)")
+        .await
+        .unwrap();
+    let value = "x".repeat(1024);
+    let (mut commits, mut hops) = (Vec::new(), Vec::new());
+    let (mut to_relay, mut to_naive) = (relay.sender().await, naive.sender().await);
+    let (mut ours, mut usual) = (Vec::new(), Vec::new());
+    for _ in 0..WARM_UP {
+        relay.send_one(&mut to_relay).await;
+        naive.send_one(&mut to_naive).await;
+    }
+    for _ in 0..LONE_SENDS {
+        tokio::time::sleep(PAUSE).await;
+        let begun = Instant::now();
+        client.execute(&insert, &[&value]).await.unwrap();
+        commits.push(begun.elapsed());
+        tokio::time::sleep(PAUSE).await;
+        hops.push(relay.hop(&mut to_relay).await);
+        tokio::time::sleep(PAUSE).await;
+        ours.push(relay.send_one(&mut to_relay).await);
+        tokio::time::sleep(PAUSE).await;
+        usual.push(naive.send_one(&mut to_naive).await);
+    }
+    let (commit, hop) = (Quantiles::of(commits), Quantiles::of(hops));
+    println!("# one row committed: {commit}; a hop: {hop}");
+    let of = |server: &Server, numbers: &[usize]| {
+        let numbers = numbers[0]..numbers[numbers.len() - 1] + 1;
+        let answers = server.timeline.answers(numbers.clone());
+        let deliveries = server.timeline.deliveries_of(numbers);
+        println!(
+            "# {}, idle: answers {answers}; deliveries {deliveries}",
+            server.name
+        );
+        deliveries.p50
+    };
+    let since_commit = since_commit(pair, relay, ours[0]..ours[LONE_SENDS - 1] + 1).await;
+    println!("# the relay, idle: from the commit to a delivery {since_commit}");
+    let (ours, usual) = (of(relay, &ours), of(&naive, &usual));
+    let name = "send_to_delivery_idle_p50_ms";
+    record(name, (ours, "ms"), Some(usual), Some(usual / ours), "");
+    let name = "send_to_delivery_idle_vs_commit_and_hop";
+    let both = commit.p50 + hop.p50;
+    record(
+        name,
+        (ours, "ms"),
+        Some(both),
+        Some(ours / both),
+        "ratio at most 1.3",
+    );
+}
+
+/// Deliveries at this rate; none if the server does not keep up.
+async fn busy(
+    pair: &Pair,
+    server: &Server,
+    percent: u32,
+    rate: f64,
+) -> Option<(Range<usize>, Quantiles)> {
+    let before = Processor::now(server.pid, pair.postmaster);
+    let (numbers, reached) = server.open_loop(rate, RUN).await;
+    let shares = Processor::now(server.pid, pair.postmaster).shares_since(&before);
+    let answers = server.timeline.answers(numbers.clone());
+    let deliveries = server.timeline.deliveries_of(numbers.clone());
+    let name = server.name;
+    println!(
+        "# {name} at {percent} %, {rate:.0} sends/s: answers {answers}; deliveries {deliveries}; \
+         {shares}"
+    );
+    if reached < rate * KEEPS_UP {
+        println!("# {name} does not keep up: {reached:.0} of {rate:.0} sends/s");
+        return None;
+    }
+    Some((numbers, deliveries))
+}
+
+type Measure = fn(&Quantiles) -> f64;
+
+fn latencies(percent: u32, ours: &Quantiles, usual: Option<&Quantiles>) {
+    let measures: [(&str, Measure); 3] = [
+        ("p50", |quantiles| quantiles.p50),
+        ("p99", |quantiles| quantiles.p99),
+        ("p999", |quantiles| quantiles.p999),
+    ];
+    for (name, of) in measures {
+        let name = format!("send_to_delivery_{percent}_{name}_ms");
+        let better = usual.map(|usual| of(usual) / of(ours));
+        record(&name, (of(ours), "ms"), usual.map(of), better, "");
+    }
+    let name = format!("send_to_delivery_{percent}_p99_vs_p50");
+    let goal = if percent == 80 { "ratio under 5" } else { "" };
+    record(
+        &name,
+        (ours.p99, "ms"),
+        Some(ours.p50),
+        Some(ours.p99 / ours.p50),
+        goal,
+    );
+}
+
+/// From when Postgres began to commit, by its own clock and before it waits for the
+/// disk, until a socket had the event.
+async fn since_commit(pair: &Pair, relay: &Server, numbers: Range<usize>) -> Quantiles {
+    let sql = "SELECT msg_id, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1e6)::bigint \
+               FROM messages";
+    let rows = pair.database.client().await.query(sql, &[]).await.unwrap();
+    let commits = rows.iter().filter_map(|row| {
+        let number = number_of(row.get(0)).filter(|number| numbers.contains(number))?;
+        Some((number, row.get(1)))
+    });
+    relay
+        .timeline
+        .deliveries_since(&commits.collect::<Vec<_>>())
+}
+
+async fn commit_to_delivery(pair: &Pair, relay: &Server, numbers: Range<usize>) {
+    let deliveries = since_commit(pair, relay, numbers).await;
+    let Quantiles { p50, p99, .. } = deliveries;
+    record(
+        "commit_to_delivery_50_p50_ms",
+        (p50, "ms"),
+        None,
+        None,
+        "under 1.5",
+    );
+    record(
+        "commit_to_delivery_50_p99_ms",
+        (p99, "ms"),
+        None,
+        None,
+        "under 10",
+    );
+}
+
+fn record(
+    name: &str,
+    (value, unit): (f64, &str),
+    baseline: Option<f64>,
+    ratio: Option<f64>,
+    goal: &str,
+) {
+    Figure {
+        name,
+        value,
+        unit,
+        baseline,
+        ratio,
+        goal,
+    }
+    .record();
+}
+
+/// Answered within the run and its grace, of what was due.
+const KEEPS_UP: f64 = 0.93;
+const PAUSE: Duration = Duration::from_millis(5);
