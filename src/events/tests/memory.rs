@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use crate::events::{
     Subscription,
 };
 use crate::runtime::{Live, Shutdown};
-use crate::store::{Notification, StoreError};
+use crate::store::{Announced, MessageKind, Notification, StoreError, StoredMessage};
 use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire::{Route, Standing};
 
@@ -27,6 +28,7 @@ struct State {
     rows: Vec<Stored>,
     stays: HashMap<Did, Vec<Interval>>,
     bells: Vec<mpsc::Sender<Notification>>,
+    messages_read: usize,
     /// The database does not answer.
     away: bool,
     /// Notifications of events do not arrive; no notification arrives.
@@ -223,8 +225,25 @@ impl Journal for Memory {
         self.read(|_| Box::new(MemoryBell(receiver)) as Box<dyn Bell>)
     }
 
-    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()> {
-        self.read(|state| ring(state, channel, payload))
+    fn announced(&self, announced: Announced) -> Answer<'_, Option<StoredMessage>> {
+        let message = StoredMessage {
+            message_id: announced.message_id,
+            kind: MessageKind::Application,
+            seq: 7,
+            epoch: Epoch::default(),
+            ciphertext: Bytes::from_static(&[7; 512]),
+            received_at: announced.at,
+        };
+        self.0.lock().messages_read += 1;
+        self.read(|_| Some(message))
+    }
+
+    fn notify<'a>(&'a self, channel: &'a str, payloads: &'a [String]) -> Answer<'a, ()> {
+        self.read(|state| {
+            for payload in payloads {
+                ring(state, channel, payload);
+            }
+        })
     }
 
     fn queue_usage(&self) -> Answer<'_, f64> {
@@ -249,6 +268,7 @@ pub(crate) fn subscribe(
     let subscriber = Subscriber {
         did: Did::parse(did).unwrap(),
         filter: filter.map(|convo| ConvoId::parse(convo).unwrap()),
+        hydrate: false,
     };
     let cursor = after.map(|seq| Cursor::parse(&seq.to_string()).unwrap());
     hub.subscribe(subscriber, cursor)
