@@ -15,7 +15,7 @@ use crate::events::{
 };
 use crate::runtime::{Live, Shutdown};
 use crate::store::{Announced, MessageKind, Notification, StoreError, StoredMessage};
-use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
 use crate::wire::{Route, Standing};
 
 #[derive(Clone, Default)]
@@ -28,6 +28,7 @@ struct State {
     rows: Vec<Stored>,
     stays: HashMap<Did, Vec<Interval>>,
     bells: Vec<mpsc::Sender<Notification>>,
+    messages: Messages,
     messages_read: usize,
     /// The database does not answer.
     away: bool,
@@ -45,7 +46,27 @@ pub(crate) enum World {
     Well,
 }
 
+/// What becomes of who asks for a message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Messages {
+    #[default]
+    Held,
+    Expired,
+    Unreadable,
+    /// No answer comes.
+    Stuck,
+}
+
 impl Memory {
+    pub(crate) fn set_messages(&self, messages: Messages) {
+        self.0.lock().messages = messages;
+    }
+
+    /// How often a message was asked for.
+    pub(crate) fn messages_read(&self) -> usize {
+        self.0.lock().messages_read
+    }
+
     pub(crate) fn set(&self, world: World) {
         let mut state = self.0.lock();
         state.away = world == World::Away;
@@ -63,6 +84,13 @@ impl Memory {
 
     pub(crate) fn send(&self, convo: &str) -> u64 {
         self.commit(&format!(r#""convoId":"{convo}","messageId":"x""#))
+    }
+
+    /// A message that can be asked for.
+    pub(crate) fn send_message(&self, convo: &str) -> u64 {
+        let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
+        let id = id.expose();
+        self.commit(&format!(r#""convoId":"{convo}","messageId":"{id}""#))
     }
 
     pub(crate) fn join(&self, did: &str, convo: &str) -> u64 {
@@ -234,8 +262,14 @@ impl Journal for Memory {
             ciphertext: Bytes::from_static(&[7; 512]),
             received_at: announced.at,
         };
-        self.0.lock().messages_read += 1;
-        self.read(|_| Some(message))
+        let mut state = self.0.lock();
+        state.messages_read += 1;
+        match state.messages {
+            Messages::Held => async { Ok(Some(message)) }.boxed(),
+            Messages::Expired => async { Ok(None) }.boxed(),
+            Messages::Unreadable => async { Err(StoreError::Unavailable) }.boxed(),
+            Messages::Stuck => std::future::pending().boxed(),
+        }
     }
 
     fn notify<'a>(&'a self, channel: &'a str, payloads: &'a [String]) -> Answer<'a, ()> {
