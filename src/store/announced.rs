@@ -56,10 +56,7 @@ async fn load(pool: &Pool, batch: Vec<Announced>) -> Vec<Answer> {
     }
 }
 
-async fn read(
-    pool: &Pool,
-    batch: &[Announced],
-) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+async fn read(pool: &Pool, batch: &[Announced]) -> Result<Vec<Option<StoredMessage>>, StoreError> {
     let convos: Vec<&str> = batch.iter().map(|one| one.convo.expose()).collect();
     let ids: Vec<&str> = batch.iter().map(|one| one.message_id.expose()).collect();
     let times: Vec<_> = batch.iter().map(|one| one.at.to_utc()).collect();

@@ -169,9 +169,7 @@ pub fn notice_frame(framing: Framing, notice: &Notice) -> Result<Frame, FrameErr
         Notice::Info(body) => encode(framing, Some("#info"), body),
         Notice::Limits(body) => encode(framing, Some("#limits"), body),
         Notice::Pong => encode(framing, Some("#pong"), &Nothing {}),
-        Notice::Passing(Passing::Ephemeral(body)) => {
-            encode(framing, Some("#ephemeralEvent"), body)
-        }
+        Notice::Passing(Passing::Ephemeral(body)) => encode(framing, Some("#ephemeralEvent"), body),
         Notice::Passing(Passing::Typing(body)) => encode(framing, Some("#typingEvent"), body),
         Notice::Synced(body) => encode(framing, Some("#synced"), body),
     }

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::IdempotencyKey;
 use crate::types::{CoarseTime, ConvoId, Cursor, Epoch, MessageId};
-use crate::wire::{
-    Blob, BytesOut, EPHEMERAL_BYTES_MAX, Int, MESSAGE_BYTES_MAX, PaddedSize, Text,
-};
+use crate::wire::{Blob, BytesOut, EPHEMERAL_BYTES_MAX, Int, MESSAGE_BYTES_MAX, PaddedSize, Text};
 
 /// Numbers on the wire stay below 2^53.
 pub const SAFE_INT_MAX: u64 = (1 << 53) - 1;
