@@ -145,7 +145,7 @@ impl Event {
             Content::Hydrated(envelope, message) => {
                 2 * envelope.len() + 4 * message.ciphertext.0.len()
             }
-            Content::Passing(Notice::Passing(passing)) => 4 * passing.len(),
+            Content::Passing(Notice::Passing(passing)) => 4 * passing.ciphertext_len(),
             Content::Passing(_) => 0,
         };
         held + size_of::<Self>()

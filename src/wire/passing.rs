@@ -45,8 +45,8 @@ impl Passing {
         }
     }
 
-    /// Bytes that it holds beside itself.
-    pub fn len(&self) -> usize {
+    /// Bytes of ciphertext in it.
+    pub fn ciphertext_len(&self) -> usize {
         match self {
             Self::Ephemeral(ephemeral) => ephemeral.ciphertext.as_slice().len(),
             Self::Typing(_) => 0,
