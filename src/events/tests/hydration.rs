@@ -170,3 +170,32 @@ async fn messages_that_wait_for_one_session_are_bounded() {
     let with = heard.iter().filter(|(_, bytes)| *bytes > 0).count();
     assert_eq!(with, 8, "4096 bytes of 512 each");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_overflows_while_it_waits_for_messages_loses_and_repeats_nothing() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings {
+        outbox_bytes_max: 4096,
+        ..Settings::default()
+    });
+    let mut session = hydrated(&hub, BOB, None);
+    synced(&mut session).await;
+    memory.set_messages(Messages::Stuck);
+    let first = memory.send_message("aa");
+    // It has taken the first and waits for its message.
+    assert!(
+        timeout(Duration::from_millis(100), session.next())
+            .await
+            .is_err()
+    );
+    memory.set_messages(Messages::Held);
+    for _ in 0..300 {
+        memory.send_message("aa");
+    }
+    let heard = hear(&mut session, 301).await;
+    assert!(heard.iter().map(|(seq, _)| *seq).eq(first..=first + 300));
+    assert_eq!(heard[0].1, 0);
+    let next = memory.send_message("aa");
+    assert_eq!(hear(&mut session, 1).await, [(next, 512)]);
+}
