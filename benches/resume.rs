@@ -112,6 +112,7 @@ async fn resume(database: &Database, store: &Store, after: u64) -> Duration {
         let subscriber = Subscriber {
             did: account(index),
             filter: None,
+            hydrate: false,
         };
         let cursor = Cursor::parse(&after.to_string()).ok();
         let mut subscription = hub.subscribe(subscriber, cursor);

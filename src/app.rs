@@ -224,6 +224,7 @@ async fn serve(
         store.clone(),
         auth.clone(),
         blocks,
+        hub.clone(),
         Arc::clone(&receipts),
         limits.clone(),
         live.xrpc.clone(),

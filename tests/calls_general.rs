@@ -249,3 +249,81 @@ async fn bytes_are_taken_in_every_form_and_given_in_one() {
         assert_eq!(decoded(&page["messages"][0]["ciphertext"]), raw);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_any_origin_may_call_and_reads_its_limits() {
+    let world = World::start().await;
+    let client = world.account();
+    let path = "/xrpc/blue.catbird.mls.getSubscriptionTicket";
+    let preflight = http::Request::options(path)
+        .header("host", "relay.test")
+        .header("origin", "https://app.example.com")
+        .header("access-control-request-method", "POST")
+        .header(
+            "access-control-request-headers",
+            "authorization,content-type",
+        );
+    let (status, headers) = bare(&client, preflight.body(Full::default()).unwrap()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(headers["access-control-allow-origin"], "*");
+    let listed = |name: &str| {
+        let text = headers[name].to_str().unwrap();
+        text.split(", ").map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(listed("access-control-allow-methods").contains(&"POST".to_owned()));
+    for name in ["authorization", "content-type", "atproto-proxy"] {
+        let taken = listed("access-control-allow-headers");
+        assert!(taken.contains(&name.to_owned()), "{name}");
+    }
+    assert!(headers.contains_key("access-control-max-age"));
+    // Nobody proved anything by it.
+    assert_eq!(headers["ratelimit-policy"], "60;w=60");
+    assert!(!headers.contains_key("access-control-allow-credentials"));
+
+    let stranger = http::Request::get("/xrpc/blue.catbird.mls.getConvos");
+    let stranger = stranger.header("host", "relay.test");
+    let unknown = http::Request::get("/nothing").header("host", "relay.test");
+    for request in [
+        client.post_request("getSubscriptionTicket", &json!({})),
+        client.get_request("streamConvoEvents", &[("hydrate", "perhaps")]),
+        stranger.body(Full::default()).unwrap(),
+        unknown.body(Full::default()).unwrap(),
+    ] {
+        let (_, headers, _) = client.exchange(request).await;
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        let exposed = headers["access-control-expose-headers"].to_str().unwrap();
+        for name in ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"] {
+            assert!(
+                exposed.contains(name) && headers.contains_key(name),
+                "{name}"
+            );
+        }
+        assert!(exposed.contains("retry-after"));
+    }
+    // Refused before anybody looks at it, and still to be read.
+    loop {
+        let request = http::Request::get("/nothing").header("host", "relay.test");
+        let request = request.body(Full::default()).unwrap();
+        let (status, headers) = bare(&client, request).await;
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(headers.contains_key("retry-after"));
+            break;
+        }
+    }
+}
+
+/// An answer without its body.
+async fn bare(
+    client: &world::Client,
+    request: http::Request<Full<Bytes>>,
+) -> (StatusCode, http::HeaderMap) {
+    use hyper_util::rt::TokioIo;
+    let stream = client.relay.connect(&[b"http/1.1"]).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let (parts, _) = sender.send_request(request).await.unwrap().into_parts();
+    (parts.status, parts.headers)
+}

@@ -71,6 +71,7 @@ const DECODERS: &[(&str, Decode)] = &[
     ("reportMember", body::<ReportMember>),
     ("requestRejoin", body::<RequestRejoin>),
     ("resolveReport", body::<ResolveReport>),
+    ("sendEphemeral", body::<SendEphemeral>),
     ("sendMessage", body::<SendMessage>),
     ("streamConvoEvents", query::<SubscribeConvoEvents>),
     ("syncKeyPackages", body::<SyncKeyPackages>),

@@ -187,8 +187,9 @@ async fn each_call_has_its_quota_and_says_when_to_come_back() {
     let stage = Stage::with(&[]).await;
     let mut line = stage.line().await;
     let post = Method::POST;
-    let quotas: [(&[&str], Method, u64); 8] = [
+    let quotas: [(&[&str], Method, u64); 9] = [
         (&["sendMessage"], post.clone(), 100),
+        (&["sendEphemeral"], post.clone(), 120),
         (
             &["publishKeyPackage", "publishKeyPackages"],
             post.clone(),

@@ -182,6 +182,25 @@ async fn no_log_line_and_no_metric_holds_an_identity() {
         }
         stream.close().await.unwrap();
     }
+    // What is kept nowhere is not kept in the log either.
+    let mut passing = alice
+        .seal(
+            MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)).expose(),
+            MARK.as_bytes(),
+        )
+        .unwrap();
+    let fields = passing.as_object_mut().unwrap();
+    fields.remove("msgId");
+    secrets.add(
+        "a ciphertext",
+        fields["ciphertext"]["$bytes"].as_str().unwrap(),
+    );
+    let told: serde_json::Value = Arc::clone(alice.client())
+        .procedure("sendEphemeral", &passing)
+        .await
+        .unwrap();
+    assert!(told["receivedAt"].is_string());
+
     let mut read = Vec::new();
     bob.read_on(&mut read).await.unwrap();
     assert!(!read.is_empty());
@@ -192,11 +211,12 @@ async fn no_log_line_and_no_metric_holds_an_identity() {
     let token = accounts[0].service_token(SERVICE_DID, call, life).unwrap();
     secrets.add("a token", &token);
     let request = format!(
-        "GET /xrpc/{call}?cursor=0&convoId={convo} HTTP/1.1\r\nhost: {MARK}.test\r\n\
+        "GET /xrpc/{call}?cursor=0&convoId={convo}&hydrate=true HTTP/1.1\r\nhost: {MARK}.test\r\n\
          last-event-id: 0\r\nauthorization: Bearer {token}\r\n\r\n"
     );
     let told = raw(&relay, &request).await;
     assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    assert!(told.contains(r#""message":{"#), "{told}");
     // A block, about which the AppView is asked.
     appview.block(accounts[0].did(), accounts[1].did());
     let change = serde_json::json!({

@@ -102,6 +102,7 @@ async fn listen(hubs: Vec<Hub>, filter: Option<ConvoId>, done: Arc<AtomicBool>) 
         let subscriber = Subscriber {
             did: alice(),
             filter: filter.clone(),
+            hydrate: false,
         };
         let hub = &hubs[round % hubs.len()];
         let mut subscription = hub.subscribe(subscriber, cursor);
@@ -226,6 +227,7 @@ async fn an_event_is_heard_within_milliseconds_of_its_commit() {
     let subscriber = Subscriber {
         did: alice(),
         filter: None,
+        hydrate: false,
     };
     let mut subscription = node.hub.subscribe(subscriber, None);
     let first = timeout(PATIENCE, subscription.next())

@@ -15,6 +15,7 @@ mod activity;
 mod admin;
 mod client_address;
 mod connection;
+mod cors;
 mod did_document;
 mod error;
 mod gate;

@@ -4,6 +4,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECU
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use super::cors;
 use super::did_document::DidDocument;
 use super::gate::Gate;
 use super::health::Health;
@@ -66,6 +67,9 @@ impl Routes {
             let headers = response.headers_mut();
             headers.entry(RETRY_AFTER).or_insert(COME_BACK);
         }
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            cors::allow(response.headers_mut());
+        }
         if let Some(hsts) = &self.hsts {
             response
                 .headers_mut()
@@ -80,6 +84,7 @@ impl Routes {
             Route::DidDocument => self.did(),
             Route::Live => bare(Health::live()),
             Route::Nothing => not_found(),
+            Route::Preflight => cors::preflight(),
             Route::Ready => bare(self.health.ready()),
             Route::Stream => self.sessions.stream(request, client).await,
             Route::Subscription => self.sessions.subscribe(request, client).await,
@@ -112,6 +117,7 @@ enum Route {
     DidDocument,
     Live,
     Nothing,
+    Preflight,
     Ready,
     Stream,
     Subscription,
@@ -122,6 +128,7 @@ impl Route {
     fn of(method: &Method, path: &str) -> Self {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         match path {
+            _ if *method == Method::OPTIONS => Self::Preflight,
             "/xrpc/_health" if is_read => Self::Version,
             "/health" | "/health/ready" if is_read => Self::Ready,
             "/health/live" if is_read => Self::Live,

@@ -100,7 +100,7 @@ impl Canary {
         let mut heard = self.heard.subscribe();
         let sent = Instant::now();
         if journal
-            .notify(&self.channel, &number.to_string())
+            .notify(&self.channel, &[number.to_string()])
             .await
             .is_err()
         {

@@ -12,11 +12,12 @@ use super::board::{Attached, Board};
 use super::circle::Interval;
 use super::follower::Feed;
 use super::outbox::Outbox;
+use super::passing::ToTell;
 use super::settings::Settings;
 use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
-use crate::wire::Typing;
+use crate::wire::{Passing, Typing};
 
 /// What sessions ask for.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(super) struct Dispatcher {
     pub(super) settings: Live<Settings>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feed: mpsc::Receiver<Feed>,
-    pub(super) typing: mpsc::Sender<Typing>,
+    pub(super) passing: mpsc::Sender<ToTell>,
 }
 
 impl Dispatcher {
@@ -158,7 +159,10 @@ impl Dispatcher {
                         is_typing,
                     };
                     // Not worth a wait.
-                    let _ = self.typing.try_send(typing);
+                    let _ = self.passing.try_send(ToTell {
+                        passing: Passing::Typing(typing),
+                        told: None,
+                    });
                 }
             }
             Command::Leave(seat) => board.leave(seat),

@@ -24,7 +24,7 @@ pub(super) enum Heard {
 
 /// The channels of the event path.
 pub(super) const EVENTS: &str = "relay_events";
-pub(super) const TYPING: &str = "relay_typing";
+pub(super) const PASSING: &str = "relay_passing";
 
 pub(super) struct Ear {
     pub(super) journal: Arc<dyn Journal>,
@@ -47,7 +47,7 @@ impl Ear {
         let first = self.settings.load().reconnect_first;
         let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         loop {
-            let channels = [EVENTS, TYPING, self.canary.channel()];
+            let channels = [EVENTS, PASSING, self.canary.channel()];
             match self.journal.listen(&channels).await {
                 Ok(bell) => {
                     self.health.connected.send_replace(true);

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::store;
+use crate::store::{self, Announced};
 use crate::types::{CoarseTime, Cursor, Seq};
+use crate::wire::calls::MessageView;
 use crate::wire::{
-    EnvelopeError, Frame, Framing, Notice, Route, Typing, event_frame, notice_frame,
+    EnvelopeError, Frame, Framing, Notice, Passing, Route, event_frame, notice_frame,
 };
 
 /// An event of the stream, or something passing that has no place in it.
@@ -22,6 +23,10 @@ pub struct Event {
 enum Content {
     /// The envelope as Postgres keeps it.
     Stored(store::Envelope),
+    /// The same of a message's coming.
+    Message(store::Envelope),
+    /// And with the message itself.
+    Hydrated(store::Envelope, Box<MessageView>),
     Passing(Notice),
 }
 
@@ -29,13 +34,12 @@ impl Event {
     /// An event from its envelope; the place in the stream is in its cursor.
     pub fn new(envelope: store::Envelope) -> Result<Self, EnvelopeError> {
         let read = envelope.read()?;
-        Ok(Self {
-            cursor: read.cursor(),
-            route: read.route().clone(),
-            content: Content::Stored(envelope),
-            dag_cbor: OnceLock::new(),
-            json: OnceLock::new(),
-        })
+        let (cursor, route) = (read.cursor(), read.route().clone());
+        let content = match read.is_message() {
+            true => Content::Message(envelope),
+            false => Content::Stored(envelope),
+        };
+        Ok(Self::of(cursor, route, content))
     }
 
     /// An event from the text of its envelope, as it was notified.
@@ -43,14 +47,57 @@ impl Event {
         Self::new(store::Envelope::new(envelope))
     }
 
-    /// Somebody types: told to who listens now, kept nowhere.
-    pub fn typing(typing: Typing) -> Self {
+    /// Something that is told to who listens now, and kept nowhere.
+    pub fn passing(passing: Passing) -> Self {
+        let cursor = Cursor::new(CoarseTime::from_unix_seconds(0), Seq::ZERO);
+        let route = Route::Convo(passing.convo().clone());
+        Self::of(cursor, route, Content::Passing(Notice::Passing(passing)))
+    }
+
+    fn of(cursor: Cursor, route: Route, content: Content) -> Self {
         Self {
-            cursor: Cursor::new(CoarseTime::from_unix_seconds(0), Seq::ZERO),
-            route: Route::Convo(typing.convo_id.clone()),
-            content: Content::Passing(Notice::Typing(typing)),
+            cursor,
+            route,
+            content,
             dag_cbor: OnceLock::new(),
             json: OnceLock::new(),
+        }
+    }
+
+    /// The same event, with the message that it announces.
+    pub fn hydrated(&self, message: MessageView) -> Option<Self> {
+        let Content::Message(envelope) = &self.content else {
+            return None;
+        };
+        let content = Content::Hydrated(envelope.clone(), Box::new(message));
+        Some(Self::of(self.cursor, self.route.clone(), content))
+    }
+
+    /// Whether it announces a message that does not come with it.
+    pub fn is_message(&self) -> bool {
+        matches!(self.content, Content::Message(_))
+    }
+
+    /// The message that it announces.
+    pub fn announces(&self) -> Option<Announced> {
+        let Content::Message(envelope) = &self.content else {
+            return None;
+        };
+        let Route::Convo(convo) = &self.route else {
+            return None;
+        };
+        Some(Announced {
+            convo: convo.clone(),
+            message_id: envelope.read().ok()?.message_id()?,
+            at: self.cursor.time(),
+        })
+    }
+
+    /// The bytes of the message that comes with it.
+    pub fn message_bytes(&self) -> usize {
+        match &self.content {
+            Content::Hydrated(_, message) => message.ciphertext.0.len(),
+            _ => 0,
         }
     }
 
@@ -68,7 +115,7 @@ impl Event {
 
     /// Whether it is part of the stream, which must arrive, and not just passing.
     pub fn is_stored(&self) -> bool {
-        matches!(self.content, Content::Stored(_))
+        !matches!(self.content, Content::Passing(_))
     }
 
     /// Its frame. The first who asks encodes it. `None` only if the envelope has
@@ -82,22 +129,26 @@ impl Event {
     }
 
     fn encode(&self, framing: Framing) -> Option<Frame> {
-        match &self.content {
-            Content::Passing(notice) => notice_frame(framing, notice).ok(),
-            Content::Stored(envelope) => {
-                event_frame(framing, self.seq(), &envelope.read().ok()?).ok()
-            }
-        }
+        let (envelope, message) = match &self.content {
+            Content::Passing(notice) => return notice_frame(framing, notice).ok(),
+            Content::Stored(envelope) | Content::Message(envelope) => (envelope, None),
+            Content::Hydrated(envelope, message) => (envelope, Some(&**message)),
+        };
+        event_frame(framing, self.seq(), &envelope.read().ok()?, message).ok()
     }
 
-    /// What keeping it costs, in bytes: the envelope, a frame of about the same
-    /// length, and this value itself.
+    /// What keeping it costs, in bytes: what it holds, frames of about the same length
+    /// (a third more in base64), and this value itself.
     pub fn cost(&self) -> usize {
-        let text = match &self.content {
-            Content::Stored(envelope) => envelope.len(),
+        let held = match &self.content {
+            Content::Stored(envelope) | Content::Message(envelope) => 2 * envelope.len(),
+            Content::Hydrated(envelope, message) => {
+                2 * envelope.len() + 4 * message.ciphertext.0.len()
+            }
+            Content::Passing(Notice::Passing(passing)) => 4 * passing.ciphertext_len(),
             Content::Passing(_) => 0,
         };
-        2 * text + size_of::<Self>()
+        held + size_of::<Self>()
     }
 }
 

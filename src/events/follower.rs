@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::canary::Canary;
-use super::ear::{EVENTS, Heard, TYPING, random};
+use super::ear::{EVENTS, Heard, PASSING, random};
 use super::event::Event;
 use super::health::{Health, Hearing};
 use super::journal::{Journal, Stored};
@@ -19,7 +19,7 @@ use super::settings::Settings;
 use crate::runtime::{Backoff, Live, Shutdown};
 use crate::store::{Notification, StoreError};
 use crate::types::Seq;
-use crate::wire::{Typing, envelopes};
+use crate::wire::{Passing, envelopes};
 
 /// What the hub is fed, gapless.
 #[derive(Debug)]
@@ -197,7 +197,9 @@ impl Follower {
                     // While the table cannot be read there is no use in hints.
                     EVENTS if failing => {}
                     EVENTS => self.announced(sequence, &payload).await?,
-                    TYPING => self.passing(&payload).await?,
+                    // Nor is it known then who was removed meanwhile.
+                    PASSING if failing || self.health.overflowed.load(Ordering::Relaxed) => {}
+                    PASSING => self.passing(&payload).await?,
                     _ => self.canary.hear(&payload),
                 }
                 Ok(Done::Hint)
@@ -232,8 +234,8 @@ impl Follower {
     }
 
     async fn passing(&self, payload: &str) -> Result<(), Stop> {
-        for typing in Typing::list_from_json(payload).unwrap_or_default() {
-            let event = Arc::new(Event::typing(typing));
+        for passing in Passing::list(payload) {
+            let event = Arc::new(Event::passing(passing));
             self.pass(Feed::Passing(event)).await?;
         }
         Ok(())

@@ -12,17 +12,20 @@ use super::canary::Canary;
 use super::circle::{Circle, Interval};
 use super::dispatcher::{Command, Dispatcher};
 use super::ear::Ear;
+use super::event::Event;
 use super::follower::Follower;
 use super::health::Health;
+use super::hydration::Hydrator;
 use super::journal::{Journal, Subscriber};
 use super::outbox::Outbox;
+use super::passing::{self, PassingError, ToTell};
 use super::settings::Settings;
 use super::subscription::Subscription;
 use super::topics::SeatId;
-use super::typist;
 use crate::runtime::{Live, Shutdown};
 use crate::store::StoreError;
 use crate::types::{ConvoId, Cursor, Seq};
+use crate::wire::{Ephemeral, Passing};
 
 /// The handle that sessions share.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ struct Inner {
     settings: Live<Settings>,
     health: Arc<Health>,
     commands: mpsc::Sender<Command>,
+    passing: mpsc::Sender<ToTell>,
+    hydrator: Hydrator,
     /// Pages that are read at one time.
     replays: Semaphore,
 }
@@ -52,7 +57,7 @@ impl Hub {
         let (ring_in, ring_out) = mpsc::channel(now.ring_max);
         let (feed_in, feed_out) = mpsc::channel(FEED_MAX);
         let (commands_in, commands_out) = mpsc::channel(COMMANDS_MAX);
-        let (typing_in, typing_out) = mpsc::channel(now.typing_queue_max);
+        let (passing_in, passing_out) = mpsc::channel(now.passing_queue_max);
         let ear = Ear {
             journal: Arc::clone(&journal),
             settings: settings.clone(),
@@ -72,7 +77,7 @@ impl Hub {
             settings: settings.clone(),
             commands: commands_out,
             feed: feed_out,
-            typing: typing_in,
+            passing: passing_in.clone(),
         };
         shutdown.spawn_background(ear.run(shutdown.clone()));
         shutdown.spawn_background(follower.run(shutdown.clone()));
@@ -83,14 +88,16 @@ impl Hub {
             Arc::clone(&health),
             shutdown.clone(),
         ));
-        shutdown.spawn_background(typist::run(
+        shutdown.spawn_background(passing::run(
             Arc::clone(&journal),
-            now.typing_every,
-            typing_out,
+            now.passing_every,
+            passing_out,
             shutdown.clone(),
         ));
         Self(Arc::new(Inner {
             replays: Semaphore::new(now.replays_max),
+            hydrator: Hydrator::new(Arc::clone(&journal), now.hydrated_bytes_max),
+            passing: passing_in,
             journal,
             settings,
             health,
@@ -106,6 +113,12 @@ impl Hub {
     /// Everything `subscriber` may see after `cursor`, or from now on.
     pub fn subscribe(&self, subscriber: Subscriber, cursor: Option<Cursor>) -> Subscription {
         Subscription::new(self.clone(), subscriber, cursor)
+    }
+
+    /// Tells all sessions of a conversation, on all nodes, something that is kept
+    /// nowhere. Returns when the nodes are told; who does not listen then never hears it.
+    pub async fn pass_on(&self, ephemeral: Ephemeral) -> Result<(), PassingError> {
+        passing::tell(&self.0.passing, Passing::Ephemeral(ephemeral)).await
     }
 
     /// Whether anything is left for this subscriber to hear. All its conversations
@@ -131,6 +144,17 @@ impl Hub {
     /// The settings of this moment, for a short look.
     pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
         self.0.settings.load()
+    }
+
+    /// What one session gets at once, with its messages: as many bytes of them as may
+    /// wait for it anyway.
+    pub(super) async fn hydrate(
+        &self,
+        events: Vec<Arc<Event>>,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Vec<Arc<Event>> {
+        let bytes_max = self.settings().outbox_bytes_max;
+        self.0.hydrator.hydrate(events, bytes_max, wanted).await
     }
 
     pub(super) fn replays(&self) -> &Semaphore {

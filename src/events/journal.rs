@@ -8,7 +8,9 @@ use futures_util::future::BoxFuture;
 
 use super::circle::Interval;
 use super::event::Event;
-use crate::store::{Notification, Notifications, Store, StoreError, StoredEvent};
+use crate::store::{
+    Announced, Notification, Notifications, Store, StoreError, StoredEvent, StoredMessage,
+};
 use crate::types::{ConvoId, Did, Seq};
 use crate::wire::Standing;
 
@@ -37,9 +39,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Where the conversations of an account stand, or the one of them.
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>>;
 
+    /// The message that an event announced, if it is still held and not too large.
+    fn announced(&self, announced: Announced) -> Answer<'_, Option<StoredMessage>>;
+
     fn listen<'a>(&'a self, channels: &'a [&'a str]) -> Answer<'a, Box<dyn Bell>>;
 
-    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()>;
+    fn notify<'a>(&'a self, channel: &'a str, payloads: &'a [String]) -> Answer<'a, ()>;
 
     /// From 0 to 1.
     fn queue_usage(&self) -> Answer<'_, f64>;
@@ -51,11 +56,13 @@ pub trait Bell: Send {
     fn next(&mut self) -> Answer<'_, Notification>;
 }
 
-/// Whose events: an account, in all its conversations or in one.
+/// Whose events: an account, in all its conversations or in one; and whether messages
+/// come with them.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
     pub did: Did,
     pub filter: Option<ConvoId>,
+    pub hydrate: bool,
 }
 
 /// A row of the stream. An envelope that cannot be read still has its place.
@@ -127,6 +134,10 @@ impl Journal for Store {
         })
     }
 
+    fn announced(&self, announced: Announced) -> Answer<'_, Option<StoredMessage>> {
+        Box::pin(self.announced(announced))
+    }
+
     fn listen<'a>(&'a self, channels: &'a [&'a str]) -> Answer<'a, Box<dyn Bell>> {
         Box::pin(async move {
             let notifications = self.listen(channels).await?;
@@ -134,8 +145,8 @@ impl Journal for Store {
         })
     }
 
-    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()> {
-        Box::pin(self.notify(channel, payload))
+    fn notify<'a>(&'a self, channel: &'a str, payloads: &'a [String]) -> Answer<'a, ()> {
+        Box::pin(self.notify(channel, payloads))
     }
 
     fn queue_usage(&self) -> Answer<'_, f64> {

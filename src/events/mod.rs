@@ -10,8 +10,10 @@ mod event;
 mod follower;
 mod health;
 mod hub;
+mod hydration;
 mod journal;
 mod outbox;
+mod passing;
 mod place;
 mod reading;
 mod recent;
@@ -20,7 +22,6 @@ mod sequence;
 mod settings;
 mod subscription;
 mod topics;
-mod typist;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +33,7 @@ pub use health::{Health, Hearing};
 pub use hub::{Hub, HubError};
 pub use journal::{Answer, Bell, Journal, Stored, Subscriber};
 pub use outbox::{Offer, Outbox, Taken};
+pub use passing::PassingError;
 pub use place::{Pace, Place, Start, start};
 pub use reading::SubscriptionError;
 pub use recent::Backlog;

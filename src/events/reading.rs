@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::board::Attached;
-use super::circle::Circle;
+use super::circle::{Circle, Interval};
 use super::ear::random;
 use super::event::Event;
 use super::hub::{Hub, HubError, Seat};
@@ -18,7 +18,7 @@ use super::recent::Backlog;
 use crate::runtime::Backoff;
 use crate::store::StoreError;
 use crate::types::{ConvoId, Cursor, Seq};
-use crate::wire::Standing;
+use crate::wire::{Route, Standing};
 
 /// Why a stream ended without the subscriber's doing.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +59,19 @@ pub(super) async fn join(
     let seat = hub.register(&subscriber).await?;
     let journal = hub.journal();
     let reading = patiently(&hub, || journal.memberships(&subscriber.did)).await?;
-    let attached = seat
+    let mut attached = seat
         .attach(reading.clone(), cursor.map(Cursor::seq))
         .await?;
+    if subscriber.hydrate {
+        attached.backlog = match attached.backlog {
+            Backlog::Here(events) if events.len() <= TAKE_MAX => {
+                let wanted = |event: &Event| is_readable(&reading, event);
+                Backlog::Here(hub.hydrate(events, wanted).await)
+            }
+            // Page by page, so that not too many messages wait at once.
+            _ => Backlog::InDatabase,
+        };
+    }
     let mut gap = None;
     let ahead = cursor.is_some_and(|cursor| cursor.seq() > attached.through.seq());
     if ahead || matches!(attached.backlog, Backlog::InDatabase) {
@@ -91,9 +101,12 @@ pub(super) async fn page(
     subscriber: Arc<Subscriber>,
     (after, through): (Seq, Seq),
 ) -> Result<Page, SubscriptionError> {
-    let limit = hub.settings().page_max;
+    let mut limit = hub.settings().page_max;
+    if subscriber.hydrate {
+        limit = limit.min(TAKE_MAX as u32);
+    }
     // Nobody closes the semaphore.
-    let _permit = hub.replays().acquire().await;
+    let permit = hub.replays().acquire().await;
     let journal = hub.journal();
     let rows = patiently(&hub, || {
         journal.replay(&subscriber, (after, through), limit)
@@ -105,10 +118,36 @@ pub(super) async fn page(
     let reached = rows.last().map(|row| row.seq).filter(|_| full);
     let gap = floor > after || rows.iter().any(|row| row.event.is_none());
     metrics::counter!("relay_events_replay_pages_total").increment(1);
+    drop(permit);
+    let mut events: Vec<_> = rows.into_iter().filter_map(|row| row.event).collect();
+    if subscriber.hydrate {
+        let stays = patiently(&hub, || journal.memberships(&subscriber.did)).await?;
+        let wanted = |event: &Event| is_readable(&stays, event);
+        events = hub.hydrate(events, wanted).await;
+    }
     Ok(Page {
-        events: rows.into_iter().filter_map(|row| row.event).collect(),
+        events,
         through: reached.unwrap_or(through),
         gap,
+    })
+}
+
+/// Live events with their messages. Their subscriber is a member where they are.
+pub(super) async fn hydrate(
+    hub: Hub,
+    events: Vec<Arc<Event>>,
+) -> Result<Vec<Arc<Event>>, SubscriptionError> {
+    Ok(hub.hydrate(events, |_| true).await)
+}
+
+/// Whether `getMessages` gives a message of the past too: only of a stay that goes on.
+fn is_readable(stays: &[Interval], event: &Event) -> bool {
+    let Route::Convo(convo) = event.route() else {
+        return false;
+    };
+    stays.iter().any(|stay| {
+        let has_begun = stay.joined <= event.seq();
+        stay.left.is_none() && has_begun && stay.convo == *convo
     })
 }
 
@@ -142,6 +181,10 @@ where
         }
     }
 }
+
+/// Events taken from the queue at once: as many as one vectored write takes. And the most
+/// whose messages are looked for at once.
+pub(super) const TAKE_MAX: usize = 64;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(2);

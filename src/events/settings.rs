@@ -40,10 +40,14 @@ pub struct Settings {
     /// A session that fell back to the database must be nearer to the head at the
     /// end of each such time than at its start.
     pub catch_up_window: Duration,
-    /// Typing notices that wait to be sent; more are dropped.
-    pub typing_queue_max: usize,
-    /// The shortest time between two notifications of typing by one node.
-    pub typing_every: Duration,
+    /// Typing notices and ephemeral messages that wait to be passed on; of more, the
+    /// former are dropped and the latter refused.
+    pub passing_queue_max: usize,
+    /// The shortest time between two rounds of passing them on by one node.
+    pub passing_every: Duration,
+    /// Bytes of messages that a node remembers for subscribers who want them with their
+    /// events.
+    pub hydrated_bytes_max: u64,
 }
 
 impl Default for Settings {
@@ -65,8 +69,9 @@ impl Default for Settings {
             hub_timeout: Duration::from_secs(10),
             read_patience: Duration::from_secs(30),
             catch_up_window: Duration::from_secs(60),
-            typing_queue_max: 256,
-            typing_every: Duration::from_millis(50),
+            passing_queue_max: 256,
+            passing_every: Duration::from_millis(50),
+            hydrated_bytes_max: 32 << 20,
         }
     }
 }

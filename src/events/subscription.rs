@@ -16,7 +16,9 @@ use super::event::Event;
 use super::hub::{Hub, Seat};
 use super::journal::Subscriber;
 use super::place::{Pace, Place};
-use super::reading::{Joined, Page, SubscriptionError, join, page, resume, standings};
+use super::reading::{
+    Joined, Page, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings,
+};
 use super::recent::Backlog;
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Change, Route, Standing, Standings};
@@ -61,6 +63,7 @@ enum Step {
     Replaying { to: Attached, page: Work<Page> },
     Resuming(Work<Attached>),
     Live,
+    Hydrating(Work<Vec<Arc<Event>>>),
     Telling(Owed, Work<Vec<Standing>>),
     Ended,
 }
@@ -144,6 +147,11 @@ impl Subscription {
                 self.tell(standings);
             }
             Step::Live => ready!(self.poll_live(context)),
+            Step::Hydrating(work) => {
+                let events = ready!(work.as_mut().poll(context))?;
+                self.step = Step::Live;
+                self.hear(events);
+            }
             Step::Ended => self.say(News::Ended),
         }
         Poll::Ready(Ok(()))
@@ -198,7 +206,7 @@ impl Subscription {
         self.step = if over { Step::Ended } else { Step::Live };
     }
 
-    // Live → Telling | Resuming | Ended
+    // Live → Telling | Hydrating | Resuming | Ended
     fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(seat) = self.seat.clone() else {
             self.step = Step::Ended;
@@ -221,6 +229,12 @@ impl Subscription {
         };
         if taken.hole {
             self.owed.push_back(Owed::Gap(None));
+        }
+        // What overflowed brings nothing else.
+        if self.subscriber.hydrate && taken.events.iter().any(|event| event.is_message()) {
+            let work = hydrate(self.hub.clone(), taken.events);
+            self.step = Step::Hydrating(Box::pin(work));
+            return Poll::Ready(());
         }
         self.hear(taken.events);
         if let Some(first) = taken.overflowed {
@@ -310,6 +324,3 @@ impl fmt::Debug for Subscription {
         f.write_str("Subscription(~)")
     }
 }
-
-/// Events taken from the queue at once: as many as one vectored write takes.
-const TAKE_MAX: usize = 64;

@@ -49,6 +49,7 @@ rules! {
     PublishKeyPackage = "publish_key_package",
     RemoveMember = "remove_member",
     ReportMember = "report_member",
+    SendEphemeral = "send_ephemeral",
     SendMessage = "send_message",
     // Layer 4: subscriptions and their frames.
     SocketsIp = "sockets_ip",
@@ -83,6 +84,7 @@ impl Rule {
             Nsid::PublishKeyPackage | Nsid::PublishKeyPackages => Self::PublishKeyPackage,
             Nsid::RemoveMember => Self::RemoveMember,
             Nsid::ReportMember => Self::ReportMember,
+            Nsid::SendEphemeral => Self::SendEphemeral,
             Nsid::SendMessage => Self::SendMessage,
             _ => Self::DidDefault,
         }

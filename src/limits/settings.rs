@@ -64,6 +64,9 @@ pub struct Requests {
 pub struct Calls {
     /// `RATE_LIMIT_SEND_MESSAGE`.
     pub send_message: u16,
+    /// `RATE_LIMIT_SEND_EPHEMERAL`. Apart, so that signs of life take nothing from
+    /// messages.
+    pub send_ephemeral: u16,
     /// `RATE_LIMIT_PUBLISH_KEY_PACKAGE`: publishKeyPackage and publishKeyPackages.
     pub publish_key_package: u16,
     /// `RATE_LIMIT_ADD_MEMBERS`.
@@ -170,6 +173,7 @@ impl Settings {
             Rule::PublishKeyPackage => self.calls.publish_key_package,
             Rule::RemoveMember => self.calls.remove_member,
             Rule::ReportMember => self.calls.report_member,
+            Rule::SendEphemeral => self.calls.send_ephemeral,
             Rule::SendMessage => self.calls.send_message,
             Rule::UpgradesIp => self.sockets.upgrades_per_ip,
             Rule::UpgradesDid => self.sockets.upgrades_per_did,
@@ -201,6 +205,7 @@ impl Default for Settings {
             },
             calls: Calls {
                 send_message: 100,
+                send_ephemeral: 120,
                 publish_key_package: 20,
                 add_members: 10,
                 remove_member: 10,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Refusal;
 use crate::blocks::BlocksError;
+use crate::events::PassingError;
 use crate::store::{AppendError, ChangeOutcome, PublishOutcome, RejoinOutcome};
 use crate::types::{CoarseTime, Epoch};
 use crate::wire::{XrpcError, XrpcStatus};
@@ -20,6 +21,18 @@ impl From<AppendError> for XrpcError {
             }
             AppendError::NotMember => Refusal::ConvoNotFound.into(),
             AppendError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PassingError> for XrpcError {
+    fn from(error: PassingError) -> Self {
+        match error {
+            PassingError::Full => unavailable(
+                "Too much is waiting to be passed on.",
+                Duration::from_secs(1),
+            ),
+            PassingError::Store(error) => error.into(),
         }
     }
 }

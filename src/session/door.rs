@@ -151,30 +151,21 @@ impl Sessions {
             self.0.limits.proved(counted, client, caller.did());
         }
         let permit = self.0.limits.admit_socket(client, caller.did())?;
-        let filter = one_convo(granted, asked.convo_id)?;
-        let subscriber = self.subscriber(&caller, filter, asked.cursor).await?;
+        let subscriber = Subscriber {
+            did: caller.did().clone(),
+            filter: one_convo(granted, asked.convo_id)?,
+            hydrate: asked.hydrate.unwrap_or(false),
+        };
+        // A stream of one conversation is only for who has something to hear of it.
+        if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
+            return Err(convo_not_found());
+        }
         Ok(Granted {
             caller,
             subscriber,
             cursor: asked.cursor,
             permit,
         })
-    }
-
-    /// A stream of one conversation is only for who has something to hear of it.
-    async fn subscriber(
-        &self,
-        caller: &Caller,
-        filter: Option<ConvoId>,
-        cursor: Option<Cursor>,
-    ) -> Result<Subscriber, XrpcError> {
-        let did = caller.did().clone();
-        let subscriber = Subscriber { did, filter };
-        if self.0.hub.has_news_for(&subscriber, cursor).await? {
-            Ok(subscriber)
-        } else {
-            Err(convo_not_found())
-        }
     }
 
     fn open(&self, upgrade: OnUpgrade, framing: Framing, granted: Granted, held: Option<Held>) {

@@ -57,12 +57,13 @@ impl Store {
         connected.unwrap_or(Err(StoreError::Timeout))
     }
 
-    /// Rings a channel. Asynchronous commit: a notification is lost in a crash of
-    /// Postgres anyway, so nothing is gained by waiting for a disk.
-    pub async fn notify(&self, channel: &str, payload: &str) -> Result<(), StoreError> {
+    /// Rings a channel, once for each payload. Asynchronous commit: a notification is
+    /// lost in a crash of Postgres anyway, so nothing is gained by waiting for a disk.
+    pub async fn notify(&self, channel: &str, payloads: &[String]) -> Result<(), StoreError> {
         self.query(
-            "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)",
-            &[&channel, &payload],
+            "SELECT set_config('synchronous_commit', 'off', true), \
+                    (SELECT count(pg_notify($1, p)) FROM unnest($2::text[]) AS p)",
+            &[&channel, &payloads],
         )
         .await
         .map(|_| ())

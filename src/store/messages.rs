@@ -5,6 +5,8 @@ use tokio_postgres::Row;
 
 use super::{Store, StoreError, rows};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
+use crate::wire::BytesOut;
+use crate::wire::calls::MessageView;
 
 /// What a stored message is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +25,24 @@ pub struct StoredMessage {
     pub epoch: Epoch,
     pub ciphertext: Bytes,
     pub received_at: CoarseTime,
+}
+
+impl StoredMessage {
+    /// As members get it.
+    pub fn into_view(self, convo: &ConvoId) -> MessageView {
+        MessageView {
+            id: self.message_id,
+            convo_id: convo.clone(),
+            ciphertext: BytesOut(self.ciphertext),
+            epoch: self.epoch,
+            seq: self.seq,
+            created_at: self.received_at,
+            message_type: match self.kind {
+                MessageKind::Application => "app",
+                MessageKind::Commit => "commit",
+            },
+        }
+    }
 }
 
 impl Store {
@@ -112,7 +132,7 @@ impl Store {
     }
 }
 
-fn message(row: &Row) -> Result<StoredMessage, StoreError> {
+pub(super) fn message(row: &Row) -> Result<StoredMessage, StoreError> {
     Ok(StoredMessage {
         message_id: rows::message_id(row, "msg_id")?,
         kind: match rows::get(row, "kind")? {

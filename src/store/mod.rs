@@ -3,6 +3,7 @@
 
 mod accounts;
 mod admins;
+mod announced;
 mod appender;
 mod batcher;
 mod blocks;
@@ -39,6 +40,7 @@ use crate::runtime::Shutdown;
 
 pub use accounts::DeletedAccount;
 pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
+pub use announced::{ANNOUNCED_BYTES_MAX, Announced};
 pub use appender::{AppendError, Appended, NewMessage};
 pub use blocks::{AffectedConvo, Block, Said};
 pub use consent::OptIn;
@@ -62,6 +64,7 @@ pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use tls::AcmeRecord;
 pub use welcomes::WelcomeAnswer;
 
+use announced::AnnouncedMessages;
 use appender::Appender;
 use connect::{Connector, Params, Pool};
 use loader::Loader;
@@ -77,6 +80,7 @@ struct Inner {
     pool: Pool,
     appender: Appender,
     replay_guard: ReplayGuard,
+    announced: AnnouncedMessages,
     memberships: Loader<Membership>,
     positions: Loader<ConvoPosition>,
 }
@@ -93,6 +97,7 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
+            announced: AnnouncedMessages::start(pool.clone(), shutdown),
             memberships: Loader::start(
                 pool.clone(),
                 shutdown,

@@ -78,6 +78,13 @@ impl Cursor {
         Seq(u64::try_from(low).unwrap_or(u64::MAX))
     }
 
+    /// The coarse time in it.
+    pub fn time(self) -> CoarseTime {
+        let seconds = (self.0 >> 80) / 1000;
+        // 48 bits of milliseconds.
+        CoarseTime::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+    }
+
     /// The same time at another place: where nothing tells the time of that place.
     #[must_use]
     pub fn with_seq(self, seq: Seq) -> Self {

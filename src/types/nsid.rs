@@ -77,6 +77,7 @@ calls! {
     ReportMember = Procedure "reportMember",
     RequestRejoin = Procedure "requestRejoin",
     ResolveReport = Procedure "resolveReport",
+    SendEphemeral = Procedure "sendEphemeral",
     SendMessage = Procedure "sendMessage",
     StreamConvoEvents = Query "streamConvoEvents",
     SubscribeConvoEvents = Subscription "subscribeConvoEvents",

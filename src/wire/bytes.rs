@@ -44,6 +44,13 @@ impl<const MIN: usize, const MAX: usize> fmt::Debug for Blob<MIN, MAX> {
     }
 }
 
+/// As it goes out everywhere: see [`BytesOut`].
+impl<const MIN: usize, const MAX: usize> Serialize for Blob<MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        BytesOut(self.0.clone()).serialize(serializer)
+    }
+}
+
 impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Blob<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(BlobVisitor)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::field::{Field, Fields, text};
-use crate::types::{ConvoId, Cursor, Did};
+use crate::types::{ConvoId, Cursor, Did, MessageId};
 
 /// An envelope, borrowed from its text. A message is exactly
 /// `{"cursor","convoId","messageId"}`; everything else names its `type`.
@@ -76,6 +76,17 @@ impl<'a> Envelope<'a> {
 
     pub fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// Whether it announces a message.
+    pub fn is_message(&self) -> bool {
+        text(&self.fields, "type").is_none()
+    }
+
+    /// The message that it announces.
+    pub fn message_id(&self) -> Option<MessageId> {
+        let id = text(&self.fields, "messageId").filter(|_| self.is_message())?;
+        MessageId::parse(id).ok()
     }
 
     /// The `t` of the event's frame. A type this version does not know (a newer

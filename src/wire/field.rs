@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
+use super::calls::MessageView;
+
 /// One value. `{"$bytes": base64}` stays a map in JSON and becomes a byte string
 /// in DAG-CBOR (ATProto data model, "bytes").
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -131,21 +133,27 @@ fn bytes_in<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
     }
 }
 
-/// Fields with one more number in front of them: the body of an event's frame.
+/// Fields with one more number in front of them, and the message that they are about
+/// behind, if it is given: the body of an event's frame.
 pub(crate) struct Numbered<'f, 'a> {
     pub(crate) seq: u64,
     pub(crate) fields: &'f Fields<'a>,
     /// The member that says the type: it stands in the frame's header instead.
     pub(crate) without: &'static str,
+    pub(crate) message: Option<&'f MessageView>,
 }
 
 impl Serialize for Numbered<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let kept = || self.fields.iter().filter(|(key, _)| key != self.without);
-        let mut map = serializer.serialize_map(Some(kept().count() + 1))?;
+        let len = kept().count() + 1 + usize::from(self.message.is_some());
+        let mut map = serializer.serialize_map(Some(len))?;
         map.serialize_entry("seq", &self.seq)?;
         for (key, value) in kept() {
             map.serialize_entry(key, value)?;
+        }
+        if let Some(message) = self.message {
+            map.serialize_entry("message", message)?;
         }
         map.end()
     }

@@ -17,12 +17,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::calls::TicketText;
+use super::calls::{MessageView, TicketText};
 use super::envelope::Envelope;
 use super::field::Numbered;
-use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+use super::passing::Passing;
+use crate::types::{ConvoId, Cursor, Epoch, Seq};
 
 /// The WebSocket subprotocol that asks for JSON text frames.
 pub const JSON_SUBPROTOCOL: &str = "mls-relay.json.v1";
@@ -72,8 +73,8 @@ pub enum Notice {
     /// The replay is over and the session is live: here is where each
     /// conversation stands.
     Synced(Box<Standings>),
-    /// Somebody types. Never stored; no place in the stream.
-    Typing(Typing),
+    /// Told to who listens now. Never stored; no place in the stream.
+    Passing(Passing),
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -136,42 +137,24 @@ pub struct Standing {
     pub last_seq: u64,
 }
 
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Typing {
-    pub convo_id: ConvoId,
-    pub did: Did,
-    pub is_typing: bool,
-}
-
-impl Typing {
-    /// How nodes tell each other: a JSON array.
-    pub fn list_to_json(list: &[Self]) -> String {
-        // Texts and booleans always serialize.
-        serde_json::to_string(list).unwrap_or_default()
-    }
-
-    pub fn list_from_json(json: &str) -> Option<Vec<Self>> {
-        serde_json::from_str(json).ok()
-    }
-}
-
 /// A frame could not be written. Nothing the relay itself makes comes to this: it
 /// means an envelope whose bytes are no base64.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a value has no form in this framing")]
 pub struct FrameError;
 
-/// The frame of a stored event.
+/// The frame of a stored event, with the message that it is about if that is given.
 pub fn event_frame(
     framing: Framing,
     seq: Seq,
     envelope: &Envelope<'_>,
+    message: Option<&MessageView>,
 ) -> Result<Frame, FrameError> {
     let body = Numbered {
         seq: seq.get(),
         fields: &envelope.fields,
         without: "type",
+        message,
     };
     encode(framing, Some(&envelope.name()), &body)
 }
@@ -186,8 +169,9 @@ pub fn notice_frame(framing: Framing, notice: &Notice) -> Result<Frame, FrameErr
         Notice::Info(body) => encode(framing, Some("#info"), body),
         Notice::Limits(body) => encode(framing, Some("#limits"), body),
         Notice::Pong => encode(framing, Some("#pong"), &Nothing {}),
+        Notice::Passing(Passing::Ephemeral(body)) => encode(framing, Some("#ephemeralEvent"), body),
+        Notice::Passing(Passing::Typing(body)) => encode(framing, Some("#typingEvent"), body),
         Notice::Synced(body) => encode(framing, Some("#synced"), body),
-        Notice::Typing(body) => encode(framing, Some("#typingEvent"), body),
     }
 }
 
@@ -285,7 +269,7 @@ mod tests {
     #[test]
     fn a_message_in_dag_cbor_is_a_header_and_a_body_with_sorted_keys() {
         let envelope = Envelope::parse(TEXT).unwrap();
-        let frame = event_frame(Framing::DagCbor, Seq::new(41), &envelope).unwrap();
+        let frame = event_frame(Framing::DagCbor, Seq::new(41), &envelope, None).unwrap();
         let bytes = frame.bytes();
         assert_eq!(bytes[0], 0x82);
         assert_eq!(usize::from(bytes[1]), bytes.len() - 2);
@@ -303,7 +287,7 @@ mod tests {
     #[test]
     fn a_message_in_json_is_one_object() {
         let envelope = Envelope::parse(TEXT).unwrap();
-        let frame = event_frame(Framing::Json, Seq::new(41), &envelope).unwrap();
+        let frame = event_frame(Framing::Json, Seq::new(41), &envelope, None).unwrap();
         let bytes = frame.bytes();
         // 126 or more: the length takes two bytes more.
         assert_eq!(bytes[..2], [0x81, 126]);
@@ -318,7 +302,7 @@ mod tests {
     fn the_type_moves_from_the_envelope_to_the_header() {
         let text = TEXT.replace("\"messageId\"", "\"type\":\"epochAdvanced\",\"messageId\"");
         let envelope = Envelope::parse(&text).unwrap();
-        let frame = event_frame(Framing::Json, Seq::new(41), &envelope).unwrap();
+        let frame = event_frame(Framing::Json, Seq::new(41), &envelope, None).unwrap();
         let json = String::from_utf8(frame.bytes()[4..].to_vec()).unwrap();
         assert!(json.contains(r##""t":"#epochAdvanced""##));
         assert!(!json.contains("\"type\""));

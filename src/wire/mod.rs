@@ -13,6 +13,7 @@ mod error;
 mod field;
 mod frame;
 mod padding;
+mod passing;
 mod query;
 mod respond;
 
@@ -26,6 +27,7 @@ pub use envelope::{Change, Envelope, EnvelopeError, Route, envelopes};
 pub use error::{XrpcError, XrpcStatus};
 pub use frame::{
     ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, Limits, Notice, Standing,
-    Standings, Typing, event_frame, notice_frame,
+    Standings, event_frame, notice_frame,
 };
 pub use padding::{MESSAGE_BYTES_MAX, PaddedSize};
+pub use passing::{EPHEMERAL_BYTES_MAX, Ephemeral, Passing, Typing};

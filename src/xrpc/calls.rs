@@ -16,6 +16,7 @@ use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
 use crate::auth::Authenticator;
 use crate::blocks::Blocks;
+use crate::events::Hub;
 use crate::limits::{Decision, Limits};
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
@@ -30,6 +31,7 @@ pub struct Calls {
     store: Store,
     auth: Authenticator,
     blocks: Blocks,
+    hub: Hub,
     receipts: Arc<ReceiptSigner>,
     limits: Limits,
     settings: Live<Settings>,
@@ -57,6 +59,7 @@ impl Calls {
         store: Store,
         auth: Authenticator,
         blocks: Blocks,
+        hub: Hub,
         receipts: Arc<ReceiptSigner>,
         limits: Limits,
         settings: Live<Settings>,
@@ -66,6 +69,7 @@ impl Calls {
             store,
             auth,
             blocks,
+            hub,
             receipts,
             limits,
             settings,
@@ -141,6 +145,7 @@ impl Calls {
                 store: &self.store,
                 auth: &self.auth,
                 blocks: &self.blocks,
+                hub: &self.hub,
                 receipts: &self.receipts,
                 settings: self.settings.snapshot(),
                 caller,

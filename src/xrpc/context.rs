@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Settings;
 use crate::auth::{Authenticator, Caller};
 use crate::blocks::Blocks;
+use crate::events::Hub;
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::store::{Standing, Store};
@@ -18,6 +19,7 @@ pub(super) struct Context<'a> {
     pub(super) store: &'a Store,
     pub(super) auth: &'a Authenticator,
     pub(super) blocks: &'a Blocks,
+    pub(super) hub: &'a Hub,
     pub(super) receipts: &'a ReceiptSigner,
     pub(super) settings: Arc<Settings>,
     pub(super) caller: Caller,

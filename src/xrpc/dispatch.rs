@@ -70,6 +70,7 @@ handlers! {
     ReportMember => reports::report,
     RequestRejoin => rejoin::request,
     ResolveReport => reports::resolve,
+    SendEphemeral => messages::send_ephemeral,
     SendMessage => messages::send,
     SyncKeyPackages => key_packages::sync,
     UpdateCursor => messages::update_cursor,

@@ -1,20 +1,25 @@
-//! sendMessage, getMessages, getCommits, updateCursor.
+//! sendMessage, sendEphemeral, getMessages, getCommits, updateCursor.
 
 use super::context::Context;
 use super::handshake::is_group;
 use crate::mls::{ContentType, Message};
 use crate::refusal::Refusal;
-use crate::store::{MessageKind, NewMessage, Standing, StoredMessage};
+use crate::store::{NewMessage, Standing, StoredMessage};
 use crate::types::{ConvoId, Epoch};
 use crate::wire::calls::{
-    CommitView, Commits, GapInfo, GetCommits, GetMessages, MessageView, Messages, SendMessage,
-    Sent, Success, UpdateCursor,
+    CommitView, Commits, GapInfo, GetCommits, GetMessages, Messages, PassedOn, SendEphemeral,
+    SendMessage, Sent, Success, UpdateCursor,
 };
-use crate::wire::{BytesOut, XrpcError, invalid};
+use crate::wire::{BytesOut, Ephemeral, PaddedSize, XrpcError, invalid};
 
 /// Appends a ciphertext to its conversation.
 pub(super) async fn send(cx: &Context<'_>, input: SendMessage) -> Result<Sent, XrpcError> {
-    check_ciphertext(&input)?;
+    let declared = input.declared_size.map_or(0, |size| size.get());
+    if usize::try_from(declared).is_ok_and(|size| size > input.padded_size.get()) {
+        return Err(invalid("declaredSize", "must not be over paddedSize"));
+    }
+    let bytes = input.ciphertext.as_slice();
+    check_ciphertext(&input.convo_id, input.epoch, input.padded_size, bytes)?;
     let message = NewMessage {
         convo: input.convo_id,
         sender: cx.did().clone(),
@@ -31,15 +36,39 @@ pub(super) async fn send(cx: &Context<'_>, input: SendMessage) -> Result<Sent, X
     })
 }
 
-/// An application message of this group and epoch, of the size it says.
-fn check_ciphertext(input: &SendMessage) -> Result<(), XrpcError> {
+/// Passes a ciphertext on to who listens now. Nothing of it is stored, so nothing
+/// recognises a repetition: each is told anew.
+pub(super) async fn send_ephemeral(
+    cx: &Context<'_>,
+    input: SendEphemeral,
+) -> Result<PassedOn, XrpcError> {
     let bytes = input.ciphertext.as_slice();
-    if bytes.len() != input.padded_size.get() {
-        return Err(invalid("ciphertext", "must have paddedSize bytes"));
+    check_ciphertext(&input.convo_id, input.epoch, input.padded_size, bytes)?;
+    let current = cx.standing(&input.convo_id).await?.epoch;
+    if input.epoch != current {
+        return Err(Refusal::EpochMismatch { current }.into());
     }
-    let declared = input.declared_size.map_or(0, |size| size.get());
-    if usize::try_from(declared).is_ok_and(|size| size > bytes.len()) {
-        return Err(invalid("declaredSize", "must not be over paddedSize"));
+    let ephemeral = Ephemeral {
+        convo_id: input.convo_id,
+        epoch: input.epoch,
+        ciphertext: input.ciphertext,
+    };
+    cx.hub.pass_on(ephemeral).await?;
+    Ok(PassedOn {
+        received_at: cx.now_coarse(),
+        epoch: current,
+    })
+}
+
+/// An application message of this group and epoch, of the size it says.
+fn check_ciphertext(
+    convo: &ConvoId,
+    epoch: Epoch,
+    padded_size: PaddedSize,
+    bytes: &[u8],
+) -> Result<(), XrpcError> {
+    if bytes.len() != padded_size.get() {
+        return Err(invalid("ciphertext", "must have paddedSize bytes"));
     }
     let fault = |what: &str| invalid("ciphertext", what);
     let message = Message::parse_padded(bytes).map_err(|error| fault(&error.to_string()))?;
@@ -49,10 +78,10 @@ fn check_ciphertext(input: &SendMessage) -> Result<(), XrpcError> {
     if message.content_type != ContentType::Application {
         return Err(fault("must be an application message"));
     }
-    if !is_group(&input.convo_id, message.group_id) {
+    if !is_group(convo, message.group_id) {
         return Err(fault("must be for this conversation's group"));
     }
-    if message.epoch != input.epoch.get() {
+    if message.epoch != epoch.get() {
         return Err(invalid("epoch", "must be the epoch of the ciphertext"));
     }
     Ok(())
@@ -107,7 +136,7 @@ fn messages_page(
     Messages {
         messages: found
             .into_iter()
-            .map(|message| message_view(convo, message))
+            .map(|message| message.into_view(convo))
             .collect(),
         last_seq,
         gap_info: gap_info(after, through, &present),
@@ -134,21 +163,6 @@ fn gap_info(after: u64, through: u64, present: &[u64]) -> GapInfo {
         has_gaps: !missing_seqs.is_empty(),
         missing_seqs,
         total_messages: present.len().try_into().unwrap_or(u64::MAX),
-    }
-}
-
-fn message_view(convo: &ConvoId, stored: StoredMessage) -> MessageView {
-    MessageView {
-        id: stored.message_id,
-        convo_id: convo.clone(),
-        ciphertext: BytesOut(stored.ciphertext),
-        epoch: stored.epoch,
-        seq: stored.seq,
-        created_at: stored.received_at,
-        message_type: match stored.kind {
-            MessageKind::Application => "app",
-            MessageKind::Commit => "commit",
-        },
     }
 }
 

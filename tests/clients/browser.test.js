@@ -1,5 +1,5 @@
-// A page in Chromium: the JSON subprotocol, a ticket for want of headers, and a
-// connection that may break.
+// A page in Chromium, of another origin: it asks for a ticket itself, for want of headers
+// on a WebSocket, speaks the JSON subprotocol, and its connection may break.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -10,7 +10,7 @@ import { createServer } from 'node:http'
 import { test } from 'node:test'
 import { chromium } from 'playwright-core'
 import { pair } from './lib/phone.js'
-import { ticket, wire } from './lib/stream.js'
+import { wire } from './lib/stream.js'
 import { CERTIFICATE } from './lib/world.js'
 
 /** Chromium may trust the development certificate, and no other. */
@@ -36,12 +36,12 @@ const browse = () =>
     ],
   })
 
-/** The app's server: the page, and tickets for it. */
-const serve = async (client) => {
+/** The app's server: the page, and tokens for its calls. */
+const serve = async (account) => {
   const types = { html: 'text/html', js: 'text/javascript' }
   const server = createServer(async ({ url }, response) => {
     const name = { '/': 'index.html', '/page.js': 'page.js' }[url.split('?')[0]]
-    if (url === '/ticket') return response.end(await ticket(client))
+    if (url === '/token') return response.end(await account.token('getSubscriptionTicket'))
     if (!name) return response.writeHead(404).end()
     response.setHeader('content-type', types[name.split('.')[1]])
     response.end(readFileSync(new URL(`page/${name}`, import.meta.url)))
@@ -52,7 +52,7 @@ const serve = async (client) => {
 
 test('a page shows what happens, whatever happens', { timeout: 90_000 }, async (context) => {
   const { alice, bob, convo } = await pair()
-  const server = await serve(bob.client)
+  const server = await serve(bob.account)
   const line = await wire()
   const browser = await browse()
   context.after(async () => {
@@ -77,6 +77,9 @@ test('a page shows what happens, whatever happens', { timeout: 90_000 }, async (
   assert.equal(synced.t, '#synced')
   assert.deepEqual([event.t, event.convoId], ['#messageEvent', convo.id])
   assert.equal(event.messageId, first.messageId)
+
+  // What a page of another origin is told of its limits it may read.
+  assert.ok(Number(await page.textContent('#left')) > 0)
 
   line.cut()
   await page.waitForSelector('#state:text("away")')

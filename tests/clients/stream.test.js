@@ -129,6 +129,54 @@ test('what a client says is heard', options, async (context) => {
   assert.deepEqual(await his.hear(), { op: 1, t: '#typingEvent', body: typing })
 })
 
+test('an ephemeral message is heard in either framing and has no place', options, async (context) => {
+  const { alice, bob, convo } = await pair()
+  const his = await talk({ ticket: await ticket(bob.client) })
+  context.after(() => his.close())
+  assert.equal((await his.hear()).t, '#synced')
+  let said
+  const events = await readUntil(
+    subscribe(async () => ({ ticket: await ticket(bob.client) })),
+    (events) => {
+      if (synced(events)) said = alice.say('for a moment')
+      return kind(events.at(-1)) === 'ephemeralEvent'
+    },
+  )
+  const { input, answer } = await said
+  assert.deepEqual(Object.keys(answer).sort(), ['epoch', 'receivedAt'])
+  const event = events.at(-1)
+  assert.equal(event.cursor ?? event.seq, undefined)
+  assert.equal(event.convoId, convo.id)
+  assert.deepEqual(Buffer.from(event.ciphertext), Buffer.from(input.ciphertext))
+  assert.equal((await bob.group.receive(event.ciphertext)).text, 'for a moment')
+  const { t, body } = await his.hear()
+  assert.deepEqual([t, body.epoch], ['#ephemeralEvent', input.epoch])
+  const base64 = Buffer.from(input.ciphertext).toString('base64').replace(/=+$/, '')
+  assert.deepEqual(body.ciphertext, { $bytes: base64 })
+  assert.deepEqual(await bob.read(), [])
+})
+
+test('messages come with their events to who asks', options, async () => {
+  const { alice, bob, convo } = await pair()
+  const ask = (cursor) => async () => ({ cursor, hydrate: true, ticket: await ticket(bob.client) })
+  let sent
+  const live = await readUntil(subscribe(ask()), (events) => {
+    if (synced(events)) sent = chatter(alice, 3)
+    return messages(events).length === 3
+  })
+  const ids = await sent
+  const { messages: views } = await bob.client.query('getMessages', { convoId: convo.id })
+  assert.deepEqual(views.map(({ id }) => id), ids)
+  const replayed = await readUntil(subscribe(ask(live[0].cursor)), synced)
+  for (const events of [live, replayed]) {
+    for (const [index, { message }] of messages(events).entries()) {
+      const { ciphertext, ...rest } = views[index]
+      assert.deepEqual(Buffer.from(message.ciphertext), Buffer.from(ciphertext))
+      assert.deepEqual({ ...message, ciphertext: undefined }, { ...rest, ciphertext: undefined })
+    }
+  }
+})
+
 test('who has no WebSocket reads the same as server-sent events', options, async () => {
   const { alice, bob } = await pair()
   let sent

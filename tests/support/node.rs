@@ -64,18 +64,19 @@ impl Node {
         };
         let limits = Limits::new(Live::new(limits), Clock::system());
         let receipts = Arc::new(ReceiptSigner::new(&[7; 32]).unwrap());
-        let calls = Calls::new(
-            store.clone(),
-            auth.clone(),
-            Blocks::start(blocks, store.clone()).unwrap(),
-            receipts,
-            limits.clone(),
-            Live::new(settings),
-        );
         let hub = Hub::start(
             Arc::new(store.clone()),
             Live::new(events::Settings::default()),
             &shutdown,
+        );
+        let calls = Calls::new(
+            store.clone(),
+            auth.clone(),
+            Blocks::start(blocks, store.clone()).unwrap(),
+            hub.clone(),
+            receipts,
+            limits.clone(),
+            Live::new(settings),
         );
         let sessions = Sessions::new(
             hub,

@@ -117,6 +117,7 @@ fn generous() -> limits::Calls {
         publish_key_package: 1000,
         remove_member: 1000,
         report_member: 1000,
+        send_ephemeral: 1000,
         send_message: 1000,
         ..limits::Settings::default().calls
     }

@@ -194,26 +194,40 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "events.typing_queue_max",
-        env: "TYPING_QUEUE_MAX",
+        name: "events.passing_queue_max",
+        env: "PASSING_QUEUE_MAX",
         effect: Effect::Restart,
-        doc: "Typing notices that wait to be sent; more are dropped.",
+        doc: "Typing notices and ephemeral messages that wait to be passed on; of more, the \
+              former are dropped and the latter refused.",
         setting: &Number {
-            at: |c| &mut c.events.typing_queue_max,
+            at: |c| &mut c.events.passing_queue_max,
             least: 1,
             most: 100000,
         },
     },
     Key {
-        name: "events.typing_ms",
-        env: "TYPING_MS",
+        name: "events.passing_ms",
+        env: "PASSING_MS",
         effect: Effect::Restart,
-        doc: "The shortest time between two notifications of typing by one node.",
+        doc: "The shortest time between two rounds in which one node passes them on: each is one \
+              transaction with up to 64 of them.",
         setting: &Span {
-            at: |c| &mut c.events.typing_every,
+            at: |c| &mut c.events.passing_every,
             unit: Unit::Millis,
             least: 1,
             most: 60000,
+        },
+    },
+    Key {
+        name: "events.hydrated_bytes_max",
+        env: "HYDRATED_BYTES_MAX",
+        effect: Effect::Restart,
+        doc: "Bytes of messages, with their frames, that a node remembers for subscribers who \
+              want them with their events.",
+        setting: &Number {
+            at: |c| &mut c.events.hydrated_bytes_max,
+            least: 1048576,
+            most: 17179869184,
         },
     },
 ];

@@ -153,6 +153,17 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.send_ephemeral",
+        env: "RATE_LIMIT_SEND_EPHEMERAL",
+        effect: Effect::Live,
+        doc: "An account's sendEphemeral calls in any minute.",
+        setting: &Number {
+            at: |c| &mut c.limits.calls.send_ephemeral,
+            least: 1,
+            most: 65535,
+        },
+    },
+    Key {
         name: "limits.publish_key_package",
         env: "RATE_LIMIT_PUBLISH_KEY_PACKAGE",
         effect: Effect::Live,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -13,8 +14,8 @@ use crate::events::{
     Subscription,
 };
 use crate::runtime::{Live, Shutdown};
-use crate::store::{Notification, StoreError};
-use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+use crate::store::{Announced, MessageKind, Notification, StoreError, StoredMessage};
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
 use crate::wire::{Route, Standing};
 
 #[derive(Clone, Default)]
@@ -27,6 +28,8 @@ struct State {
     rows: Vec<Stored>,
     stays: HashMap<Did, Vec<Interval>>,
     bells: Vec<mpsc::Sender<Notification>>,
+    messages: Messages,
+    messages_read: usize,
     /// The database does not answer.
     away: bool,
     /// Notifications of events do not arrive; no notification arrives.
@@ -43,7 +46,27 @@ pub(crate) enum World {
     Well,
 }
 
+/// What becomes of who asks for a message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Messages {
+    #[default]
+    Held,
+    Expired,
+    Unreadable,
+    /// No answer comes.
+    Stuck,
+}
+
 impl Memory {
+    pub(crate) fn set_messages(&self, messages: Messages) {
+        self.0.lock().messages = messages;
+    }
+
+    /// How often a message was asked for.
+    pub(crate) fn messages_read(&self) -> usize {
+        self.0.lock().messages_read
+    }
+
     pub(crate) fn set(&self, world: World) {
         let mut state = self.0.lock();
         state.away = world == World::Away;
@@ -61,6 +84,13 @@ impl Memory {
 
     pub(crate) fn send(&self, convo: &str) -> u64 {
         self.commit(&format!(r#""convoId":"{convo}","messageId":"x""#))
+    }
+
+    /// A message that can be asked for.
+    pub(crate) fn send_message(&self, convo: &str) -> u64 {
+        let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
+        let id = id.expose();
+        self.commit(&format!(r#""convoId":"{convo}","messageId":"{id}""#))
     }
 
     pub(crate) fn join(&self, did: &str, convo: &str) -> u64 {
@@ -223,8 +253,31 @@ impl Journal for Memory {
         self.read(|_| Box::new(MemoryBell(receiver)) as Box<dyn Bell>)
     }
 
-    fn notify<'a>(&'a self, channel: &'a str, payload: &'a str) -> Answer<'a, ()> {
-        self.read(|state| ring(state, channel, payload))
+    fn announced(&self, announced: Announced) -> Answer<'_, Option<StoredMessage>> {
+        let message = StoredMessage {
+            message_id: announced.message_id,
+            kind: MessageKind::Application,
+            seq: 7,
+            epoch: Epoch::default(),
+            ciphertext: Bytes::from_static(&[7; 512]),
+            received_at: announced.at,
+        };
+        let mut state = self.0.lock();
+        state.messages_read += 1;
+        match state.messages {
+            Messages::Held => async { Ok(Some(message)) }.boxed(),
+            Messages::Expired => async { Ok(None) }.boxed(),
+            Messages::Unreadable => async { Err(StoreError::Unavailable) }.boxed(),
+            Messages::Stuck => std::future::pending().boxed(),
+        }
+    }
+
+    fn notify<'a>(&'a self, channel: &'a str, payloads: &'a [String]) -> Answer<'a, ()> {
+        self.read(|state| {
+            for payload in payloads {
+                ring(state, channel, payload);
+            }
+        })
     }
 
     fn queue_usage(&self) -> Answer<'_, f64> {
@@ -249,6 +302,7 @@ pub(crate) fn subscribe(
     let subscriber = Subscriber {
         did: Did::parse(did).unwrap(),
         filter: filter.map(|convo| ConvoId::parse(convo).unwrap()),
+        hydrate: false,
     };
     let cursor = after.map(|seq| Cursor::parse(&seq.to_string()).unwrap());
     hub.subscribe(subscriber, cursor)

@@ -1,10 +1,10 @@
-//! Pure. sendMessage, getMessages, getCommits, updateCursor.
+//! Pure. sendMessage, sendEphemeral, getMessages, getCommits, updateCursor.
 
 use serde::{Deserialize, Serialize};
 
 use super::IdempotencyKey;
 use crate::types::{CoarseTime, ConvoId, Cursor, Epoch, MessageId};
-use crate::wire::{Blob, BytesOut, Int, MESSAGE_BYTES_MAX, PaddedSize, Text};
+use crate::wire::{Blob, BytesOut, EPHEMERAL_BYTES_MAX, Int, MESSAGE_BYTES_MAX, PaddedSize, Text};
 
 /// Numbers on the wire stay below 2^53.
 pub const SAFE_INT_MAX: u64 = (1 << 53) - 1;
@@ -29,6 +29,24 @@ pub struct Sent {
     pub message_id: MessageId,
     pub received_at: CoarseTime,
     pub seq: u64,
+    pub epoch: Epoch,
+}
+
+/// `sendEphemeral`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendEphemeral {
+    pub convo_id: ConvoId,
+    pub ciphertext: Blob<1, EPHEMERAL_BYTES_MAX>,
+    pub epoch: Epoch,
+    pub padded_size: PaddedSize,
+}
+
+/// There is no number and no cursor: nothing can be resumed from it.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassedOn {
+    pub received_at: CoarseTime,
     pub epoch: Epoch,
 }
 

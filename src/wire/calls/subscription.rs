@@ -14,6 +14,8 @@ pub struct SubscribeConvoEvents {
     pub cursor: Option<Cursor>,
     pub convo_id: Option<ConvoId>,
     pub ticket: Option<TicketText>,
+    /// Whether messages come with their events.
+    pub hydrate: Option<bool>,
 }
 
 /// A ticket on its way. It names its account to whoever reads it, so it cannot be printed.

@@ -123,6 +123,12 @@ export class Phone {
     return { convoId, msgId, ciphertext, epoch, paddedSize: ciphertext.length }
   }
 
+  /** Says something that is kept nowhere; what was sent, and the answer. */
+  async say(text) {
+    const { msgId, ...input } = await this.seal(text)
+    return { input, answer: await this.client.procedure('sendEphemeral', input) }
+  }
+
   async send(text) {
     return this.client.procedure('sendMessage', await this.seal(text))
   }

@@ -1,6 +1,6 @@
 // What an app in a browser does to stay subscribed. Its server (for an app of
-// ATProto, the account's PDS) hands out the ticket: a page cannot put a token on a
-// WebSocket, and should not hold one.
+// ATProto, the account's PDS) mints a token for one call; with it the page asks the relay,
+// which is another origin, for a ticket: it cannot put a token on a WebSocket.
 
 const LONGEST_WAIT = 64_000
 // The stream will never have anything for us again: do not come back.
@@ -8,6 +8,7 @@ const FINAL = new Set([1000, 1002, 1003, 1007, 1009])
 
 const relay = new URLSearchParams(location.search).get('relay')
 const state = document.querySelector('#state')
+const left = document.querySelector('#left')
 const events = document.querySelector('#events')
 
 let cursor
@@ -37,8 +38,20 @@ const comeBack = () => {
   setTimeout(connect, wait / 2 + (Math.random() * wait) / 2)
 }
 
+const ticketFor = async (token) => {
+  const answer = await fetch(`https://${relay}/xrpc/blue.catbird.mls.getSubscriptionTicket`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: '{}',
+  })
+  left.textContent = answer.headers.get('ratelimit-remaining')
+  if (!answer.ok) throw new Error((await answer.json()).error)
+  return (await answer.json()).ticket
+}
+
 const connect = async () => {
-  const ticket = await fetch('/ticket').then((answer) => answer.text(), () => undefined)
+  const token = await fetch('/token').then((answer) => answer.text(), () => undefined)
+  const ticket = token && (await ticketFor(token).catch(() => undefined))
   if (!ticket) return comeBack()
   const parameters = new URLSearchParams({ ticket, ...(cursor && { cursor }) })
   const url = `wss://${relay}/xrpc/blue.catbird.mls.subscribeConvoEvents?${parameters}`
