@@ -120,7 +120,10 @@ impl Board {
 
     /// Forgets the latencies so far.
     pub(crate) fn forget(&self) {
-        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latencies = self
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *latencies = Latencies::new().unwrap();
     }
 
@@ -130,7 +133,10 @@ impl Board {
         event.left = event.left.checked_sub(1).expect("an event comes once");
         event.len = len;
         let latency = now.saturating_duration_since(event.due);
-        let latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let latencies = self
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         latencies.record(by, latency);
         if event.left == 0 {
             // Nobody listens at the end of a run.

@@ -65,7 +65,10 @@ struct Result {
 fn main() {
     keep_to(OTHER_CORE);
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let wanted: Vec<_> = wanted.iter().filter(|word| !word.starts_with('-')).collect();
+    let wanted: Vec<_> = wanted
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -181,8 +184,20 @@ impl Result {
 }
 
 fn record(ours: &Result, calls: Option<&Result>, others: &[Result]) {
-    figure("fanout_deliveries_per_cpu_second_w1", ours.one.per_cpu_second(), "1/s", None, "");
-    figure("fanout_deliveries_per_cpu_second_w8", ours.eight.per_cpu_second(), "1/s", None, "");
+    figure(
+        "fanout_deliveries_per_cpu_second_w1",
+        ours.one.per_cpu_second(),
+        "1/s",
+        None,
+        "",
+    );
+    figure(
+        "fanout_deliveries_per_cpu_second_w8",
+        ours.eight.per_cpu_second(),
+        "1/s",
+        None,
+        "",
+    );
     for other in others {
         let name = other.name;
         let (goal_one, goal_eight) = match name {
@@ -192,18 +207,54 @@ fn record(ours: &Result, calls: Option<&Result>, others: &[Result]) {
             _ => ("", ""),
         };
         let (one, theirs) = (ours.one.per_cpu_second(), other.one.per_cpu_second());
-        figure(&format!("fanout_vs_{name}_w1"), one, "1/s", Some(theirs), goal_one);
+        figure(
+            &format!("fanout_vs_{name}_w1"),
+            one,
+            "1/s",
+            Some(theirs),
+            goal_one,
+        );
         let (eight, theirs) = (ours.eight.per_cpu_second(), other.eight.per_cpu_second());
-        figure(&format!("fanout_vs_{name}_w8"), eight, "1/s", Some(theirs), goal_eight);
+        figure(
+            &format!("fanout_vs_{name}_w8"),
+            eight,
+            "1/s",
+            Some(theirs),
+            goal_eight,
+        );
     }
-    figure("fanout_delivery_p99_ms", ours.half.p99_ms, "ms", None, "below 8 at half of peak");
+    figure(
+        "fanout_delivery_p99_ms",
+        ours.half.p99_ms,
+        "ms",
+        None,
+        "below 8 at half of peak",
+    );
     let floor = others.iter().find(|other| other.name == "floor");
     let floor = floor.map(|floor| floor.small_cpu);
-    figure("small_groups_cpu_seconds", ours.small_cpu, "s in 10 s", floor, "ratio at most 1.3");
+    figure(
+        "small_groups_cpu_seconds",
+        ours.small_cpu,
+        "s in 10 s",
+        floor,
+        "ratio at most 1.3",
+    );
     if let Some(calls) = calls {
         let name = "fanout_with_sends_per_cpu_second";
-        figure(&format!("{name}_w1"), calls.one.per_cpu_second(), "1/s", None, "");
-        figure(&format!("{name}_w8"), calls.eight.per_cpu_second(), "1/s", None, "");
+        figure(
+            &format!("{name}_w1"),
+            calls.one.per_cpu_second(),
+            "1/s",
+            None,
+            "",
+        );
+        figure(
+            &format!("{name}_w8"),
+            calls.eight.per_cpu_second(),
+            "1/s",
+            None,
+            "",
+        );
         let name = "small_groups_with_sends_cpu_seconds";
         figure(name, calls.small_cpu, "s in 10 s", floor, "");
     }

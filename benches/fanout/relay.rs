@@ -70,7 +70,11 @@ pub(crate) async fn start(entrance: Entrance, groups: usize, members: usize) -> 
             let account = &convos[group].accounts[member];
             Upgrade {
                 path: format!("/xrpc/{call}"),
-                token: Some(account.service_token(SERVICE_DID, &call, TOKEN_LIFE).unwrap()),
+                token: Some(
+                    account
+                        .service_token(SERVICE_DID, &call, TOKEN_LIFE)
+                        .unwrap(),
+                ),
                 greeting: None,
             }
         }),
@@ -111,7 +115,9 @@ async fn populate(node: &Node, convos: &[Convo]) {
     for convo in convos {
         let id = convo.id.expose();
         let dids = convo.accounts.iter();
-        let dids: Vec<_> = dids.map(|account| format!("('{}')", account.did())).collect();
+        let dids: Vec<_> = dids
+            .map(|account| format!("('{}')", account.did()))
+            .collect();
         node.run(&format!(
             "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
                  VALUES ('{id}', '{}', 1, 0);
@@ -165,9 +171,7 @@ async fn append(store: Store, posts: Posts, convos: Arc<Vec<Convo>>) {
 async fn call(relay: Arc<Relay>, posts: Posts, convos: Arc<Vec<Convo>>) {
     let clients: Vec<_> = convos
         .iter()
-        .map(|convo| {
-            XrpcClient::new(relay.clone(), convo.writer().clone(), HttpVersion::Two)
-        })
+        .map(|convo| XrpcClient::new(relay.clone(), convo.writer().clone(), HttpVersion::Two))
         .collect();
     while let Some((group, number)) = next(&posts).await {
         let id = message_id(number, UNIX_MILLIS);
@@ -181,7 +185,9 @@ async fn call(relay: Arc<Relay>, posts: Posts, convos: Arc<Vec<Convo>>) {
             "paddedSize": ciphertext.len(),
         });
         drop(group_state);
-        let answer = clients[group].procedure::<Value>("sendMessage", &input).await;
+        let answer = clients[group]
+            .procedure::<Value>("sendMessage", &input)
+            .await;
         answer.unwrap();
     }
 }
@@ -194,5 +200,6 @@ fn base64(bytes: &[u8]) -> String {
 const SERVICE_DID: &str = "did:web:localhost";
 /// More than events are under way in a window, and enough for a rate.
 const PUBLISHERS: usize = 32;
-const CIPHERTEXT_LEN: usize = 256;
+/// The smallest bucket. Subscribers hear only that it is there.
+const CIPHERTEXT_LEN: usize = 512;
 const UNIX_MILLIS: u64 = 1_800_000_000_000;

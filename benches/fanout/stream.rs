@@ -134,7 +134,9 @@ fn number(numbering: Numbering, payload: &[u8]) -> Option<usize> {
     match numbering {
         Numbering::Digits => text(payload.get(..10)?)?.parse().ok(),
         Numbering::MessageId => {
-            let at = payload.windows(MESSAGE_ID.len()).position(|w| w == MESSAGE_ID)?;
+            let at = payload
+                .windows(MESSAGE_ID.len())
+                .position(|w| w == MESSAGE_ID)?;
             let id = payload.get(at + MESSAGE_ID.len()..)?.get(..ULID_LEN)?;
             number_of(text(id)?)
         }

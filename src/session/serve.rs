@@ -1,14 +1,17 @@
 //! One session: what its subscription says goes to the client, what the client says
 //! is heard, silence is noticed, and a drain sends it away in its turn.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Shared;
+use super::bell::Bell;
 use super::keepalive::{Silence, judge};
 use super::line::Line;
 use crate::auth::Caller;
@@ -26,6 +29,15 @@ pub(super) struct Session<L> {
     /// Whose session it is: who leaves with a drain gets a ticket back in.
     pub(super) caller: Caller,
     pub(super) shared: Arc<Shared>,
+}
+
+/// What a session waits for.
+enum Happening {
+    Alarm,
+    Changed,
+    Draining,
+    Heard(Result<Message, CloseReason>),
+    News(Result<News, SubscriptionError>),
 }
 
 /// The moment to go, and how long the client should stay away then.
@@ -56,28 +68,51 @@ impl<L: Line> Session<L> {
         let mut changed = pin!(shared.settings.changed());
         // One timer for all, moved when it rings and not with every frame.
         let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
+        let mut bell = Bell::default();
         loop {
-            let done = tokio::select! {
-                news = self.subscription.next() => self.tell(news).await,
-                message = self.line.read() => {
+            let happening = poll_fn(|context| {
+                let other = bell.poll(context, |context| {
+                    if let Poll::Ready(message) = self.line.poll_read(context) {
+                        Poll::Ready(Happening::Heard(message))
+                    } else if alarm.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Alarm)
+                    } else if changed.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Changed)
+                    } else if departure.is_none() && draining.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Draining)
+                    } else {
+                        Poll::Pending
+                    }
+                });
+                if other.is_ready() {
+                    return other;
+                }
+                self.subscription.poll_next(context).map(Happening::News)
+            });
+            let done = match happening.await {
+                Happening::News(news) => self.tell(news).await,
+                Happening::Heard(message) => {
                     heard = Instant::now();
                     self.hear(message).await
                 }
-                () = alarm.as_mut() => {
+                Happening::Alarm => {
                     let (next, done) = self.look(&mut heard, departure.as_deref()).await;
                     alarm.as_mut().reset(next);
                     done
                 }
-                () = changed.as_mut() => {
+                Happening::Changed => {
                     changed.set(shared.settings.changed());
                     // With other patience the alarm may be due.
                     alarm.as_mut().reset(Instant::now());
                     Ok(())
                 }
-                () = draining.as_mut(), if departure.is_none() => {
+                Happening::Draining => {
                     let farewell = shared.farewell(random());
                     let at = Instant::now() + farewell.leave_after;
-                    departure = Some(Box::new(Departure { at, reconnect_after: farewell.reconnect_after }));
+                    departure = Some(Box::new(Departure {
+                        at,
+                        reconnect_after: farewell.reconnect_after,
+                    }));
                     alarm.as_mut().reset(at);
                     Ok(())
                 }

@@ -116,7 +116,9 @@ impl Groups {
     fn of(&self, group: u32) -> broadcast::Sender<Bytes> {
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = groups.entry(group);
-        sender.or_insert_with(|| broadcast::Sender::new(QUEUE)).clone()
+        sender
+            .or_insert_with(|| broadcast::Sender::new(QUEUE))
+            .clone()
     }
 }
 
