@@ -36,10 +36,13 @@ pub(crate) async fn window(
 ) -> Cost {
     let (begun, before) = (Instant::now(), server.usage());
     let (mut published, mut finished) = (0, 0);
-    while finished < published || published == 0 {
+    loop {
         while published - finished < window && begun.elapsed() < lasting {
             post(server, crowd, Instant::now(), published % crowd.groups);
             published += 1;
+        }
+        if finished == published {
+            break;
         }
         crowd.finished().await;
         finished += 1;

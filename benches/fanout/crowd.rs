@@ -30,14 +30,14 @@ pub(crate) struct Crowd {
     pub(crate) sockets: usize,
     pub(crate) board: Arc<Board>,
     /// Events that everyone of their group has.
-    pub(crate) finished: mpsc::UnboundedReceiver<usize>,
+    pub(crate) finished: mpsc::Receiver<usize>,
     listeners: JoinSet<()>,
 }
 
 /// What was published, and who has it.
 pub(crate) struct Board {
     events: Mutex<Vec<Event>>,
-    finished: mpsc::UnboundedSender<usize>,
+    finished: mpsc::Sender<usize>,
     pub(crate) latencies: Mutex<Latencies>,
 }
 
@@ -51,7 +51,7 @@ struct Event {
 impl Crowd {
     /// Subscribes `sockets` to each of `groups`.
     pub(crate) async fn gather(server: &Server, groups: usize, sockets: usize) -> Self {
-        let (finished, has_finished) = mpsc::unbounded_channel();
+        let (finished, has_finished) = mpsc::channel(FINISHED_MAX);
         let board = Arc::new(Board {
             events: Mutex::default(),
             finished,
@@ -139,8 +139,8 @@ impl Board {
             .unwrap_or_else(PoisonError::into_inner);
         latencies.record(by, latency);
         if event.left == 0 {
-            // Nobody listens at the end of a run.
-            let _ = self.finished.send(number);
+            let kept = self.finished.try_send(number);
+            kept.expect("events are taken note of");
         }
     }
 }
@@ -214,6 +214,8 @@ async fn listen(by: usize, mut stream: Stream, mut tls: TlsStream<TcpStream>, bo
 }
 
 const HANDSHAKES_MAX: usize = 32;
+/// Events of which nobody has taken note yet.
+const FINISHED_MAX: usize = 1 << 16;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 thread_local! {

@@ -51,15 +51,22 @@ const SMALL_RUN: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// What one server did.
-struct Result {
+struct Score {
     name: &'static str,
+    large: Large,
+    small: Cost,
+    small_latency: Quantiles,
+}
+
+/// The same with one large conversation: events one at a time, eight under way, and half
+/// as many a second as each of these came to.
+struct Large {
     event_len: usize,
     kib_per_socket: f64,
     one: Cost,
+    one_half: Quantiles,
     eight: Cost,
-    half: Quantiles,
-    small_cpu: f64,
-    small: Quantiles,
+    eight_half: Quantiles,
 }
 
 fn main() {
@@ -79,185 +86,140 @@ fn main() {
 }
 
 async fn side_by_side(is_wanted: impl Fn(&str) -> bool) {
-    let ours = relay_result(Entrance::AnotherNode).await;
-    println!("# events are {} bytes for everyone", ours.event_len);
+    let ours = relay_score(Entrance::AnotherNode).await;
+    println!("# events are {} bytes for everyone", ours.large.event_len);
     ours.print();
-    let calls = match is_wanted("calls") {
-        true => Some(relay_result(Entrance::Calls).await),
-        false => None,
-    };
-    calls.iter().for_each(Result::print);
     let mut others = Vec::new();
+    if is_wanted("calls") {
+        let calls = relay_score(Entrance::Calls).await;
+        calls.print();
+        others.push(calls);
+    }
     for name in peers::NAMES.into_iter().filter(|name| is_wanted(name)) {
-        match peer_result(name, ours.event_len).await {
-            Ok(result) => {
-                result.print();
-                others.push(result);
+        match peer_score(name, ours.large.event_len).await {
+            Ok(score) => {
+                score.print();
+                others.push(score);
             }
             Err(missing) => println!("# MISSING: {name}: {missing}"),
         }
     }
-    record(&ours, calls.as_ref(), &others);
+    record(&ours, &others);
 }
 
-async fn relay_result(entrance: Entrance) -> Result {
-    let large = relay::start(entrance, LARGE.0, LARGE.1).await;
-    let large = measure_large(large).await;
-    let small = relay::start(entrance, SMALL.0, SMALL.1).await;
-    large.with(measure_small(small).await)
+async fn relay_score(entrance: Entrance) -> Score {
+    let (groups, members) = LARGE;
+    let large = relay::start(entrance, groups, members).await;
+    let (name, large) = (large.name, measure_large(large).await);
+    let (groups, members) = SMALL;
+    let small = measure_small(relay::start(entrance, groups, members).await);
+    Score::new(name, large, small.await)
 }
 
-async fn peer_result(name: &'static str, len: usize) -> std::result::Result<Result, String> {
+async fn peer_score(name: &'static str, len: usize) -> Result<Score, String> {
     let large = measure_large(peers::start(name, len).await?).await;
-    Ok(large.with(measure_small(peers::start(name, len).await?).await))
-}
-
-struct Large {
-    name: &'static str,
-    event_len: usize,
-    kib_per_socket: f64,
-    one: Cost,
-    eight: Cost,
-    half: Quantiles,
+    let small = measure_small(peers::start(name, len).await?);
+    Ok(Score::new(name, large, small.await))
 }
 
 async fn measure_large(server: Server) -> Large {
-    let empty = server.usage();
-    let mut crowd = Crowd::gather(&server, LARGE.0, LARGE.1).await;
+    let empty = server.usage().resident_kib;
+    let (groups, members) = LARGE;
+    let mut crowd = Crowd::gather(&server, groups, members).await;
     tokio::time::sleep(SETTLE).await;
-    let grown = server.usage().resident_kib - empty.resident_kib.min(server.usage().resident_kib);
+    let grown = server.usage().resident_kib.saturating_sub(empty);
     warm_up(&server, &mut crowd).await;
     let one = window(&server, &mut crowd, 1, RUN).await;
     let eight = window(&server, &mut crowd, 8, RUN).await;
-    let (_, half) = at_rate(&server, &mut crowd, eight.events_a_second() / 2.0, RUN).await;
+    let (_, one_half) = at_rate(&server, &mut crowd, one.events_a_second() / 2.0, RUN).await;
+    let (_, eight_half) = at_rate(&server, &mut crowd, eight.events_a_second() / 2.0, RUN).await;
     Large {
-        name: server.name,
         event_len: crowd.board.event_len(),
-        kib_per_socket: grown as f64 / LARGE.1 as f64,
+        kib_per_socket: grown as f64 / (groups * members) as f64,
         one,
+        one_half,
         eight,
-        half,
+        eight_half,
     }
 }
 
 async fn measure_small(server: Server) -> (Cost, Quantiles) {
-    let mut crowd = Crowd::gather(&server, SMALL.0, SMALL.1).await;
+    let (groups, members) = SMALL;
+    let mut crowd = Crowd::gather(&server, groups, members).await;
     tokio::time::sleep(SETTLE).await;
     warm_up(&server, &mut crowd).await;
     at_rate(&server, &mut crowd, SMALL_RATE, SMALL_RUN).await
 }
 
-impl Large {
-    fn with(self, (cost, small): (Cost, Quantiles)) -> Result {
-        Result {
-            name: self.name,
-            event_len: self.event_len,
-            kib_per_socket: self.kib_per_socket,
-            one: self.one,
-            eight: self.eight,
-            half: self.half,
-            small_cpu: cost.cpu_seconds,
+impl Score {
+    fn new(name: &'static str, large: Large, (small, small_latency): (Cost, Quantiles)) -> Self {
+        Self {
+            name,
+            large,
             small,
+            small_latency,
         }
     }
-}
 
-impl Result {
     fn print(&self) {
+        let large = &self.large;
+        println!("# {}, {:.1} KiB a socket:", self.name, large.kib_per_socket);
+        for (what, cost, half) in [
+            ("one at a time", &large.one, &large.one_half),
+            ("eight under way", &large.eight, &large.eight_half),
+        ] {
+            println!(
+                "#   {what}: {:.0} deliveries a CPU second, {:.0} events/s; at half of that p50 \
+                 {:.2} ms, p99 {:.2} ms",
+                cost.per_cpu_second(),
+                cost.events_a_second(),
+                half.p50_ms,
+                half.p99_ms,
+            );
+        }
         println!(
-            "# {:<22} one at a time {:>7.0}/cpu-s ({:>4.0} events/s)  eight {:>7.0}/cpu-s ({:>4.0} \
-             events/s)  half of peak p50 {:>6.2} p99 {:>6.2} ms  100x10 {:>5.2} cpu-s p50 {:>5.2} \
-             p99 {:>6.2} ms  {:>5.1} KiB a socket",
-            self.name,
-            self.one.per_cpu_second(),
-            self.one.events_a_second(),
-            self.eight.per_cpu_second(),
-            self.eight.events_a_second(),
-            self.half.p50_ms,
-            self.half.p99_ms,
-            self.small_cpu,
-            self.small.p50_ms,
-            self.small.p99_ms,
-            self.kib_per_socket,
+            "#   100 x 10: {:.2} CPU seconds in 10 s, p50 {:.2} ms, p99 {:.2} ms",
+            self.small.cpu_seconds, self.small_latency.p50_ms, self.small_latency.p99_ms,
         );
     }
 }
 
-fn record(ours: &Result, calls: Option<&Result>, others: &[Result]) {
-    figure(
-        "fanout_deliveries_per_cpu_second_w1",
-        ours.one.per_cpu_second(),
-        "1/s",
-        None,
-        "",
-    );
-    figure(
-        "fanout_deliveries_per_cpu_second_w8",
-        ours.eight.per_cpu_second(),
-        "1/s",
-        None,
-        "",
-    );
-    for other in others {
-        let name = other.name;
-        let (goal_one, goal_eight) = match name {
-            "floor" => ("ratio at least 0.95", ""),
-            "bun" => ("ratio at least 1", ""),
-            "nats" => ("", "ratio above 1"),
-            _ => ("", ""),
+fn record(ours: &Score, others: &[Score]) {
+    for (window, goal_floor, goal_nats) in [
+        ("w1", "ratio at least 0.95", ""),
+        ("w8", "", "ratio above 1"),
+    ] {
+        let rate = |score: &Score| match window {
+            "w1" => score.large.one.per_cpu_second(),
+            _ => score.large.eight.per_cpu_second(),
         };
-        let (one, theirs) = (ours.one.per_cpu_second(), other.one.per_cpu_second());
-        figure(
-            &format!("fanout_vs_{name}_w1"),
-            one,
-            "1/s",
-            Some(theirs),
-            goal_one,
-        );
-        let (eight, theirs) = (ours.eight.per_cpu_second(), other.eight.per_cpu_second());
-        figure(
-            &format!("fanout_vs_{name}_w8"),
-            eight,
-            "1/s",
-            Some(theirs),
-            goal_eight,
-        );
+        let p99 = |score: &Score| match window {
+            "w1" => score.large.one_half.p99_ms,
+            _ => score.large.eight_half.p99_ms,
+        };
+        let name = format!("fanout_deliveries_per_cpu_second_{window}");
+        figure(&name, rate(ours), "1/s", None, "");
+        for other in others {
+            let goal = match other.name {
+                "floor" => goal_floor,
+                "nats" => goal_nats,
+                "bun" if window == "w1" => "ratio at least 1",
+                _ => "",
+            };
+            let name = format!("fanout_vs_{}_{window}", other.name);
+            figure(&name, rate(ours), "1/s", Some(rate(other)), goal);
+        }
+        let name = format!("fanout_delivery_p99_ms_{window}");
+        let floor = floor(others).map(p99);
+        figure(&name, p99(ours), "ms", floor, "below 8 at half of peak");
     }
-    figure(
-        "fanout_delivery_p99_ms",
-        ours.half.p99_ms,
-        "ms",
-        None,
-        "below 8 at half of peak",
-    );
-    let floor = others.iter().find(|other| other.name == "floor");
-    let floor = floor.map(|floor| floor.small_cpu);
-    figure(
-        "small_groups_cpu_seconds",
-        ours.small_cpu,
-        "s in 10 s",
-        floor,
-        "ratio at most 1.3",
-    );
-    if let Some(calls) = calls {
-        let name = "fanout_with_sends_per_cpu_second";
-        figure(
-            &format!("{name}_w1"),
-            calls.one.per_cpu_second(),
-            "1/s",
-            None,
-            "",
-        );
-        figure(
-            &format!("{name}_w8"),
-            calls.eight.per_cpu_second(),
-            "1/s",
-            None,
-            "",
-        );
-        let name = "small_groups_with_sends_cpu_seconds";
-        figure(name, calls.small_cpu, "s in 10 s", floor, "");
-    }
+    let floor = floor(others).map(|floor| floor.small.cpu_seconds);
+    let (name, cpu) = ("fanout_small_groups_cpu_seconds", ours.small.cpu_seconds);
+    figure(name, cpu, "s in 10 s", floor, "ratio at most 1.3");
+}
+
+fn floor(others: &[Score]) -> Option<&Score> {
+    others.iter().find(|other| other.name == "floor")
 }
 
 /// One figure, beside the same of another server.
