@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench fmt deny tools proxies
+.PHONY: help run demo test lint bench fmt deny tools proxies peers
 
 help: ## Explain these words
 	@echo 'mls-relay: an end-to-end-encrypted chat relay for ATProto identities'
@@ -32,7 +32,7 @@ lint: ## Check format, lints, and (when cargo-deny is there) dependencies
 	then set -x; $(CARGO) deny check bans licenses sources; \
 	else echo 'Dependencies are not checked: `make deny` installs cargo-deny and checks them.'; fi
 
-bench: tools ## Measure, print a line a figure, and append it to target/bench.jsonl
+bench: tools peers ## Measure, print a line a figure, and append it to target/bench.jsonl
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --workspace --bench '*'
 
@@ -45,6 +45,12 @@ deny: ## Install cargo-deny if it is missing, and check dependencies
 
 tools:
 	@.ci/install build-essential postgresql
+
+# Servers that the fan-out is measured beside. The bench names those that are missing.
+peers:
+	-@.ci/install nodejs libnginx-mod-nchan nats-server
+	-@test -d target/peers/node_modules/ws || \
+		npm install --prefix target/peers --no-save --no-audit --no-fund ws@8 @oven/bun-linux-x64@1
 
 proxies:
 	@.ci/install nginx-light haproxy caddy pebble testssl.sh

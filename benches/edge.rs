@@ -1,6 +1,6 @@
 //! The edge with everything in it (TLS, tokens, WebSocket, pings, Postgres), as a process
-//! of its own with real clients: what an idle subscription costs, and what a delivery
-//! costs beside a bare broadcaster that only encrypts and writes.
+//! of its own with real clients: what an idle subscription costs. What a delivery costs is
+//! in `fanout`.
 //!
 //! Needs the release binaries: `make bench` builds them.
 
@@ -12,8 +12,6 @@
 #[path = "support/figure.rs"]
 mod figure;
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use figure::Figure;
@@ -48,28 +46,6 @@ async fn main() {
         goal: "at most 1.1",
     }
     .record();
-
-    let fanout = play("fanout", include_str!("../loadtest/scenarios/fanout.toml")).await;
-    let ours = fanout.relay.unwrap().deliveries_per_cpu_second;
-    let floor = floor(fanout.sockets);
-    Figure {
-        name: "fanout_deliveries_per_cpu_second",
-        value: ours,
-        unit: "1/s",
-        baseline: Some(floor),
-        ratio: Some(ours / floor),
-        goal: "ratio at least 0.95",
-    }
-    .record();
-    Figure {
-        name: "fanout_delivery_p99_ms",
-        value: fanout.delivery.p99_ms,
-        unit: "ms",
-        baseline: None,
-        ratio: None,
-        goal: "below 8 at half of peak",
-    }
-    .record();
 }
 
 /// One scenario against a relay that is started for it.
@@ -96,17 +72,4 @@ async fn play(name: &str, text: &str) -> Report {
     let report = run(name, &scenario, &target, |_| ()).await.unwrap();
     assert!(report.is_clean(), "{}", report.table());
     report
-}
-
-/// Deliveries a CPU second of the bare broadcaster, for as many sockets.
-fn floor(sockets: usize) -> f64 {
-    let mut binary: PathBuf = built_relay().unwrap();
-    binary.set_file_name("floor");
-    let output = Command::new(binary)
-        .args(["--sockets", &sockets.to_string()])
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    figures["deliveries_per_cpu_second"].as_f64().unwrap()
 }

@@ -208,12 +208,13 @@ impl Subscription {
 
     // Live → Telling | Hydrating | Resuming | Ended
     fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(seat) = self.seat.clone() else {
+        let Some(seat) = &self.seat else {
             self.step = Step::Ended;
             return Poll::Ready(());
         };
         // Truly live only if nothing has overflowed meanwhile.
-        if !seat.outbox().has_overflowed()
+        if !self.owed.is_empty()
+            && !seat.outbox().has_overflowed()
             && let Some(owed) = self.owed.pop_front()
         {
             if self.owed.is_empty() {
@@ -227,6 +228,7 @@ impl Subscription {
             self.pace.caught_up();
             return Poll::Pending;
         };
+        let overflowed = taken.overflowed.map(|first| (first, Arc::clone(seat)));
         if taken.hole {
             self.owed.push_back(Owed::Gap(None));
         }
@@ -237,7 +239,7 @@ impl Subscription {
             return Poll::Ready(());
         }
         self.hear(taken.events);
-        if let Some(first) = taken.overflowed {
+        if let Some((first, seat)) = overflowed {
             // Everything of the stream before that event it has had.
             if let Some(place) = self.place {
                 let before = Seq::new(first.get().saturating_sub(1));

@@ -5,6 +5,7 @@
 //! it has sent the one before; so a slow client is felt here as on a socket.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ use crate::wire::{Body, CloseReason, Framing, Notice, notice_frame};
 /// The session's end.
 pub(super) struct EventStream {
     chunks: mpsc::Sender<Bytes>,
+    /// Nobody takes chunks any more.
+    closed: BoxFuture<'static, ()>,
     settings: Live<Settings>,
 }
 
@@ -46,10 +49,16 @@ impl EventStream {
         // Proxies such as nginx would wait for the end otherwise, which does not come.
         let buffering = HeaderName::from_static("x-accel-buffering");
         headers.insert(buffering, HeaderValue::from_static("no"));
-        (Self { chunks, settings }, response)
+        let watched = chunks.clone();
+        let stream = Self {
+            chunks,
+            closed: Box::pin(async move { watched.closed().await }),
+            settings,
+        };
+        (stream, response)
     }
 
-    async fn write(&self, chunk: Bytes) -> Result<(), CloseReason> {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), CloseReason> {
         let limit = self.settings.load().write_timeout;
         match timeout(limit, self.chunks.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
@@ -95,10 +104,10 @@ impl Line for EventStream {
         })
     }
 
-    async fn read(&mut self) -> Result<Message, CloseReason> {
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>> {
         // Such a client says nothing; that it is gone is seen by nobody taking.
-        self.chunks.closed().await;
-        Err(CloseReason::ClientGone)
+        let closed = self.closed.as_mut().poll(context);
+        closed.map(|()| Err(CloseReason::ClientGone))
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use tokio_tungstenite::tungstenite::Message;
@@ -25,8 +26,8 @@ pub(super) trait Line: Send {
     /// Boxed, for it is rare and its state would lie in every session for ever.
     fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>>;
 
-    /// The next thing that the client says. Cancel-safe.
-    fn read(&mut self) -> impl Future<Output = Result<Message, CloseReason>> + Send;
+    /// The next thing that the client says. Wakes whoever asked last, also after writes.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>>;
 
     /// Asks whether it is there.
     fn ping(&mut self) -> impl Future<Output = Result<(), CloseReason>> + Send;

@@ -1,6 +1,7 @@
 //! Subscriptions, over WebSocket or as server-sent events: the door, and then one small
 //! task for each open session.
 
+mod bell;
 mod bridge;
 mod door;
 mod event_stream;

@@ -1,8 +1,10 @@
 //! One session: what its subscription says goes to the client, what the client says
 //! is heard, silence is noticed, and a drain sends it away in its turn.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Shared;
+use super::bell::Bell;
 use super::keepalive::{Silence, judge};
 use super::line::Line;
 use crate::auth::Caller;
@@ -27,6 +30,15 @@ pub(super) struct Session<L> {
     /// Whose session it is: who leaves with a drain gets a ticket back in.
     pub(super) caller: Caller,
     pub(super) shared: Arc<Shared>,
+}
+
+/// What a session waits for.
+enum Happening {
+    Alarm,
+    Changed,
+    Draining,
+    Heard(Result<Message, CloseReason>),
+    News(Result<News, SubscriptionError>),
 }
 
 /// The moment to go, and how long the client should stay away then.
@@ -58,16 +70,34 @@ impl<L: Line> Session<L> {
         let mut changed = pin!(shared.settings.changed());
         // One timer for all, moved when it rings and not with every frame.
         let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
+        let mut bell = Bell::default();
         loop {
-            let done = tokio::select! {
-                news = self.subscription.next() => match news {
-                    Ok(News::Events(events)) => {
-                        self.line.write_events(&events, &self.shared.meters).await
+            let happening = poll_fn(|context| {
+                let other = bell.poll(context, |context| {
+                    if let Poll::Ready(message) = self.line.poll_read(context) {
+                        Poll::Ready(Happening::Heard(message))
+                    } else if alarm.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Alarm)
+                    } else if changed.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Changed)
+                    } else if departure.is_none() && draining.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Draining)
+                    } else {
+                        Poll::Pending
                     }
-                    // Boxed, like all that is rare: its state would lie in every session.
-                    news => Box::pin(self.tell(news)).await,
-                },
-                message = self.line.read() => {
+                });
+                if other.is_ready() {
+                    return other;
+                }
+                self.subscription.poll_next(context).map(Happening::News)
+            });
+            let done = match happening.await {
+                Happening::News(Ok(News::Events(events))) => {
+                    self.line.write_events(&events, &self.shared.meters).await
+                }
+                // Boxed, like all that is rare: its state would lie in every session.
+                Happening::News(news) => Box::pin(self.tell(news)).await,
+                Happening::Heard(message) => {
                     heard = Instant::now();
                     let (answers, done) = self.hear(message);
                     if answers.is_empty() {
@@ -76,21 +106,24 @@ impl<L: Line> Session<L> {
                         Box::pin(self.answer(answers)).await.and(done)
                     }
                 }
-                () = alarm.as_mut() => {
+                Happening::Alarm => {
                     let (next, done) = self.look(&mut heard, departure.as_deref()).await;
                     alarm.as_mut().reset(next);
                     done
                 }
-                () = changed.as_mut() => {
+                Happening::Changed => {
                     changed.set(shared.settings.changed());
                     // With other patience the alarm may be due.
                     alarm.as_mut().reset(Instant::now());
                     Ok(())
                 }
-                () = draining.as_mut(), if departure.is_none() => {
+                Happening::Draining => {
                     let farewell = shared.farewell(random());
                     let at = Instant::now() + farewell.leave_after;
-                    departure = Some(Box::new(Departure { at, reconnect_after: farewell.reconnect_after }));
+                    departure = Some(Box::new(Departure {
+                        at,
+                        reconnect_after: farewell.reconnect_after,
+                    }));
                     alarm.as_mut().reset(at);
                     Ok(())
                 }

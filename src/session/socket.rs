@@ -35,6 +35,8 @@ pub(super) struct Socket {
     settings: Live<Settings>,
     /// A frame is written in part: nothing may follow it but its rest.
     torn: bool,
+    /// Tungstenite may have something to write that must not be cut in half.
+    owes: bool,
 }
 
 impl Socket {
@@ -62,28 +64,21 @@ impl Socket {
             framing,
             settings,
             torn: false,
+            owes: false,
         }
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>> {
-        let mut bridge = Bridge::new(&mut self.stream, context);
-        Poll::Ready(match self.protocol.read(&mut bridge) {
-            Ok(message) => Ok(message),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Poll::Pending;
-            }
-            Err(Error::Capacity(_)) => Err(CloseReason::FrameTooLarge),
-            Err(Error::Protocol(_) | Error::Utf8(_)) => Err(CloseReason::ProtocolError),
-            Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
-            Err(_) => Err(CloseReason::ClientGone),
-        })
     }
 
     /// Writes what tungstenite has begun to write.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        if !self.owes {
+            return Poll::Ready(Ok(()));
+        }
         let mut bridge = Bridge::new(&mut self.stream, context);
         match self.protocol.flush(&mut bridge) {
-            Ok(()) => Poll::Ready(Ok(())),
+            Ok(()) => {
+                self.owes = false;
+                Poll::Ready(Ok(()))
+            }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Err(_) => Poll::Ready(Err(CloseReason::ClientGone)),
         }
@@ -92,6 +87,7 @@ impl Socket {
     /// Gives tungstenite a frame of its own to write, as much as the stream takes.
     async fn put(&mut self, message: Message) -> Result<(), CloseReason> {
         let mut message = Some(message);
+        self.owes = true;
         poll_fn(|context| {
             let Some(message) = message.take() else {
                 return self.poll_flush(context);
@@ -108,8 +104,7 @@ impl Socket {
     }
 
     /// Writes whole frames, back to back, in as few writes as the stream allows.
-    async fn write(&mut self, frames: &[&[u8]]) -> Result<(), CloseReason> {
-        let mut rest = Rest::new(frames);
+    async fn write<T>(&mut self, mut rest: Rest<'_, T>) -> Result<(), CloseReason> {
         let mut deadline = None;
         poll_fn(|context| match self.poll_write(&mut rest, context) {
             Poll::Pending => self.poll_too_slow(&mut deadline, context),
@@ -118,9 +113,9 @@ impl Socket {
         .await
     }
 
-    fn poll_write(
+    fn poll_write<T>(
         &mut self,
-        rest: &mut Rest<'_>,
+        rest: &mut Rest<'_, T>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
         if !self.torn {
@@ -159,14 +154,13 @@ impl Line for Socket {
         events: &[Arc<Event>],
         meters: &Meters,
     ) -> Result<(), CloseReason> {
-        let framing = self.framing;
-        let frames: Vec<&[u8]> = events
-            .iter()
-            .filter_map(|event| event.frame(framing))
-            .map(|frame| frame.bytes().as_ref())
-            .collect();
-        self.write(&frames).await?;
-        meters.wrote(frames.len(), frames.iter().map(|frame| frame.len()).sum());
+        let bytes: fn(&Arc<Event>) -> &[u8] = match self.framing {
+            Framing::DagCbor => |event| frame_of(event, Framing::DagCbor),
+            Framing::Json => |event| frame_of(event, Framing::Json),
+        };
+        self.write(Rest::new(events, bytes)).await?;
+        let len = events.iter().map(|event| bytes(event).len()).sum();
+        meters.wrote(events.len(), len);
         Ok(())
     }
 
@@ -174,13 +168,28 @@ impl Line for Socket {
         let frame = notice_frame(self.framing, notice);
         Box::pin(async move {
             let frame = frame.map_err(|_| CloseReason::Internal)?;
-            self.write(&[frame.bytes()]).await
+            let frame = std::slice::from_ref(&frame);
+            self.write(Rest::new(frame, |frame| frame.bytes())).await
         })
     }
 
     /// Control frames included.
-    async fn read(&mut self) -> Result<Message, CloseReason> {
-        poll_fn(|context| self.poll_read(context)).await
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>> {
+        let mut bridge = Bridge::new(&mut self.stream, context);
+        Poll::Ready(match self.protocol.read(&mut bridge) {
+            Ok(message) => {
+                // These have an answer, which leaves with the next read or write.
+                self.owes |= matches!(message, Message::Ping(_) | Message::Close(_));
+                Ok(message)
+            }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Poll::Pending;
+            }
+            Err(Error::Capacity(_)) => Err(CloseReason::FrameTooLarge),
+            Err(Error::Protocol(_) | Error::Utf8(_)) => Err(CloseReason::ProtocolError),
+            Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
+            Err(_) => Err(CloseReason::ClientGone),
+        })
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
@@ -205,7 +214,7 @@ impl Line for Socket {
         let limit = self.settings.load().close_timeout;
         let farewell = async {
             if self.put(Message::Close(Some(frame))).await.is_ok() {
-                while self.read().await.is_ok() {}
+                while poll_fn(|context| self.poll_read(context)).await.is_ok() {}
             }
         };
         let _ = timeout(limit, farewell).await;
@@ -224,16 +233,26 @@ impl Line for Socket {
     }
 }
 
+/// What a session of this framing writes of an event.
+fn frame_of(event: &Event, framing: Framing) -> &[u8] {
+    event.frame(framing).map_or(&[], |frame| frame.bytes())
+}
+
 /// What is left to write.
-struct Rest<'a> {
-    frames: &'a [&'a [u8]],
+struct Rest<'a, T> {
+    frames: &'a [T],
+    bytes: fn(&T) -> &[u8],
     /// How much of the first frame is written.
     written: usize,
 }
 
-impl<'a> Rest<'a> {
-    fn new(frames: &'a [&'a [u8]]) -> Self {
-        Self { frames, written: 0 }
+impl<'a, T> Rest<'a, T> {
+    fn new(frames: &'a [T], bytes: fn(&T) -> &[u8]) -> Self {
+        Self {
+            frames,
+            bytes,
+            written: 0,
+        }
     }
 
     fn poll_write<S: AsyncWrite>(
@@ -241,14 +260,15 @@ impl<'a> Rest<'a> {
         mut stream: Pin<&mut S>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.skip(0);
         while let Some(first) = self.frames.first() {
             // On the stack of this poll only, not in the session.
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = self.frames.len().min(SLICES_MAX);
             for (slice, frame) in slices.iter_mut().zip(self.frames) {
-                *slice = IoSlice::new(frame);
+                *slice = IoSlice::new((self.bytes)(frame));
             }
-            slices[0] = IoSlice::new(first.get(self.written..).unwrap_or_default());
+            slices[0] = IoSlice::new((self.bytes)(first).get(self.written..).unwrap_or_default());
             let slices = slices.get(..count).unwrap_or_default();
             match ready!(stream.as_mut().poll_write_vectored(context, slices))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -258,9 +278,10 @@ impl<'a> Rest<'a> {
         stream.poll_flush(context)
     }
 
+    /// Goes on behind `len` bytes, at a frame that is not empty.
     fn skip(&mut self, mut len: usize) {
         while let Some((first, rest)) = self.frames.split_first() {
-            let left = first.len() - self.written;
+            let left = (self.bytes)(first).len() - self.written;
             if len < left {
                 self.written += len;
                 return;
@@ -319,9 +340,8 @@ mod tests {
     #[test]
     fn frames_survive_a_stream_that_takes_little_at_a_time() {
         let frames: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n; usize::from(n % 9)]).collect();
-        let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         let mut stream = Trickle(Vec::new());
-        let mut rest = Rest::new(&slices);
+        let mut rest = Rest::new(&frames, |frame| frame);
         let context = &mut Context::from_waker(std::task::Waker::noop());
         let done = rest.poll_write(Pin::new(&mut stream), context);
         assert!(matches!(done, Poll::Ready(Ok(()))));

@@ -1,0 +1,236 @@
+//! Fan-out, side by side: the relay, a bare broadcaster that only encrypts and writes
+//! (the floor), nchan, `ws` on Node, NATS and Bun, each as a process on one core, with the
+//! same subscribers on the other, the same events and the same cipher.
+//!
+//! Deliveries a CPU second count the server's process alone. The relay is measured twice:
+//! with events that come in through another node on the same Postgres, so that the
+//! process only delivers, as its peers do; and with all calls of `sendMessage` included.
+//!
+//! Needs the release binaries and the peers: `make bench` builds and installs them. A
+//! peer that is not there is named as missing. Arguments name servers to measure only
+//! those, and the relay.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+mod contest;
+mod crowd;
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../../tests/support/database.rs"]
+mod database;
+#[path = "../support/figure.rs"]
+mod figure;
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../support/node.rs"]
+mod node;
+mod peers;
+mod relay;
+mod server;
+mod stream;
+
+use std::time::Duration;
+
+use contest::{Cost, at_rate, warm_up, window};
+use crowd::Crowd;
+use figure::Figure;
+use mls_relay_loadtest::load::report::Quantiles;
+use relay::Entrance;
+use server::{OTHER_CORE, Server, keep_to};
+
+/// One large conversation, or many small ones.
+const LARGE: (usize, usize) = (1, 1000);
+const SMALL: (usize, usize) = (100, 10);
+const SMALL_RATE: f64 = 500.0;
+
+const RUN: Duration = Duration::from_secs(5);
+const SMALL_RUN: Duration = Duration::from_secs(10);
+/// What connecting took for a moment only has gone back by then.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// What one server did.
+struct Score {
+    name: &'static str,
+    large: Large,
+    small: Cost,
+    small_latency: Quantiles,
+}
+
+/// The same with one large conversation: events one at a time, eight under way, and half
+/// as many a second as each of these came to.
+struct Large {
+    event_len: usize,
+    kib_per_socket: f64,
+    one: Cost,
+    one_half: Quantiles,
+    eight: Cost,
+    eight_half: Quantiles,
+}
+
+fn main() {
+    keep_to(OTHER_CORE);
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let wanted: Vec<_> = wanted
+        .iter()
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(side_by_side(|name| {
+        wanted.is_empty() || wanted.iter().any(|word| *word == name)
+    }));
+}
+
+async fn side_by_side(is_wanted: impl Fn(&str) -> bool) {
+    let ours = relay_score(Entrance::AnotherNode).await;
+    println!("# events are {} bytes for everyone", ours.large.event_len);
+    ours.print();
+    let mut others = Vec::new();
+    if is_wanted("calls") {
+        let calls = relay_score(Entrance::Calls).await;
+        calls.print();
+        others.push(calls);
+    }
+    for name in peers::NAMES.into_iter().filter(|name| is_wanted(name)) {
+        match peer_score(name, ours.large.event_len).await {
+            Ok(score) => {
+                score.print();
+                others.push(score);
+            }
+            Err(missing) => println!("# MISSING: {name}: {missing}"),
+        }
+    }
+    record(&ours, &others);
+}
+
+async fn relay_score(entrance: Entrance) -> Score {
+    let (groups, members) = LARGE;
+    let large = relay::start(entrance, groups, members).await;
+    let (name, large) = (large.name, measure_large(large).await);
+    let (groups, members) = SMALL;
+    let small = measure_small(relay::start(entrance, groups, members).await);
+    Score::new(name, large, small.await)
+}
+
+async fn peer_score(name: &'static str, len: usize) -> Result<Score, String> {
+    let large = measure_large(peers::start(name, len).await?).await;
+    let small = measure_small(peers::start(name, len).await?);
+    Ok(Score::new(name, large, small.await))
+}
+
+async fn measure_large(server: Server) -> Large {
+    let empty = server.usage().resident_kib;
+    let (groups, members) = LARGE;
+    let mut crowd = Crowd::gather(&server, groups, members).await;
+    tokio::time::sleep(SETTLE).await;
+    let grown = server.usage().resident_kib.saturating_sub(empty);
+    warm_up(&server, &mut crowd).await;
+    let one = window(&server, &mut crowd, 1, RUN).await;
+    let eight = window(&server, &mut crowd, 8, RUN).await;
+    let (_, one_half) = at_rate(&server, &mut crowd, one.events_a_second() / 2.0, RUN).await;
+    let (_, eight_half) = at_rate(&server, &mut crowd, eight.events_a_second() / 2.0, RUN).await;
+    Large {
+        event_len: crowd.board.event_len(),
+        kib_per_socket: grown as f64 / (groups * members) as f64,
+        one,
+        one_half,
+        eight,
+        eight_half,
+    }
+}
+
+async fn measure_small(server: Server) -> (Cost, Quantiles) {
+    let (groups, members) = SMALL;
+    let mut crowd = Crowd::gather(&server, groups, members).await;
+    tokio::time::sleep(SETTLE).await;
+    warm_up(&server, &mut crowd).await;
+    at_rate(&server, &mut crowd, SMALL_RATE, SMALL_RUN).await
+}
+
+impl Score {
+    fn new(name: &'static str, large: Large, (small, small_latency): (Cost, Quantiles)) -> Self {
+        Self {
+            name,
+            large,
+            small,
+            small_latency,
+        }
+    }
+
+    fn print(&self) {
+        let large = &self.large;
+        println!("# {}, {:.1} KiB a socket:", self.name, large.kib_per_socket);
+        for (what, cost, half) in [
+            ("one at a time", &large.one, &large.one_half),
+            ("eight under way", &large.eight, &large.eight_half),
+        ] {
+            println!(
+                "#   {what}: {:.0} deliveries a CPU second, {:.0} events/s; at half of that p50 \
+                 {:.2} ms, p99 {:.2} ms",
+                cost.per_cpu_second(),
+                cost.events_a_second(),
+                half.p50_ms,
+                half.p99_ms,
+            );
+        }
+        println!(
+            "#   100 x 10: {:.2} CPU seconds in 10 s, p50 {:.2} ms, p99 {:.2} ms",
+            self.small.cpu_seconds, self.small_latency.p50_ms, self.small_latency.p99_ms,
+        );
+    }
+}
+
+fn record(ours: &Score, others: &[Score]) {
+    for (window, goal_floor, goal_nats) in [
+        ("w1", "ratio at least 0.95", ""),
+        ("w8", "", "ratio above 1"),
+    ] {
+        let rate = |score: &Score| match window {
+            "w1" => score.large.one.per_cpu_second(),
+            _ => score.large.eight.per_cpu_second(),
+        };
+        let p99 = |score: &Score| match window {
+            "w1" => score.large.one_half.p99_ms,
+            _ => score.large.eight_half.p99_ms,
+        };
+        let name = format!("fanout_deliveries_per_cpu_second_{window}");
+        figure(&name, rate(ours), "1/s", None, "");
+        for other in others {
+            let goal = match other.name {
+                "floor" => goal_floor,
+                "nats" => goal_nats,
+                "bun" if window == "w1" => "ratio at least 1",
+                _ => "",
+            };
+            let name = format!("fanout_vs_{}_{window}", other.name);
+            figure(&name, rate(ours), "1/s", Some(rate(other)), goal);
+        }
+        let name = format!("fanout_delivery_p99_ms_{window}");
+        let floor = floor(others).map(p99);
+        figure(&name, p99(ours), "ms", floor, "below 8 at half of peak");
+    }
+    let floor = floor(others).map(|floor| floor.small.cpu_seconds);
+    let (name, cpu) = ("fanout_small_groups_cpu_seconds", ours.small.cpu_seconds);
+    figure(name, cpu, "s in 10 s", floor, "ratio at most 1.3");
+}
+
+fn floor(others: &[Score]) -> Option<&Score> {
+    others.iter().find(|other| other.name == "floor")
+}
+
+/// One figure, beside the same of another server.
+fn figure(name: &str, value: f64, unit: &str, baseline: Option<f64>, goal: &str) {
+    Figure {
+        name,
+        value,
+        unit,
+        baseline,
+        ratio: baseline.map(|baseline| value / baseline),
+        goal,
+    }
+    .record();
+}

@@ -1,0 +1,207 @@
+//! The relay, with everything in it: TLS, tokens, membership, Postgres, order.
+
+use std::sync::Arc;
+
+use mls_relay::store::Store;
+use mls_relay::types::{ConvoId, Did, MessageId};
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::load::RAISED_LIMITS;
+use mls_relay_loadtest::load::tally::message_id;
+use mls_relay_loadtest::mls::{Device, Group};
+use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::xrpc_client::{HttpVersion, NAMESPACE, TOKEN_LIFE, XrpcClient};
+use rcgen::generate_simple_self_signed;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use crate::node::{Node, message};
+use crate::server::{OTHER_CORE, Posts, Publisher, SERVER_CORE, Server, Upgrade, keep_to, next};
+use crate::stream::{Numbering, Packing};
+
+/// Where events come in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Entrance {
+    /// Through another node on the same Postgres: the measured one only delivers.
+    AnotherNode,
+    /// As calls of `sendMessage` to the measured one.
+    Calls,
+}
+
+/// A relay with `groups` conversations of `members` accounts.
+pub(crate) async fn start(entrance: Entrance, groups: usize, members: usize) -> Server {
+    // Its append path is the other node.
+    let node = Node::start(&["shared_buffers=256MB"]).await;
+    let directory = Directory::start().await.unwrap();
+    let convos: Vec<_> = (0..groups).map(|_| Convo::new(members)).collect();
+    for account in convos.iter().flat_map(|convo| &convo.accounts) {
+        directory.publish(account);
+    }
+    populate(&node, &convos).await;
+    let (process, files) = start_process(&node, &directory).await;
+    let certificate = files.path().join("certificate.pem");
+    let relay = Arc::new(Relay::new(&process.address(), SERVICE_DID, &certificate).unwrap());
+    let (publisher, posts) = Publisher::new();
+    let convos = Arc::new(convos);
+    for _ in 0..PUBLISHERS {
+        match entrance {
+            Entrance::AnotherNode => {
+                tokio::spawn(append(node.store.clone(), posts.clone(), convos.clone()));
+            }
+            Entrance::Calls => {
+                tokio::spawn(call(relay.clone(), posts.clone(), convos.clone()));
+            }
+        }
+    }
+    let port = process.address().rsplit_once(':').unwrap().1.parse();
+    Server {
+        name: match entrance {
+            Entrance::AnotherNode => "relay",
+            Entrance::Calls => "relay_with_sends",
+        },
+        address: ([127, 0, 0, 1], port.unwrap()).into(),
+        certificate,
+        packing: Packing::Messages,
+        numbering: Numbering::MessageId,
+        upgrade: Box::new(move |group, member| {
+            let call = format!("{NAMESPACE}.subscribeConvoEvents");
+            let account = &convos[group].accounts[member];
+            Upgrade {
+                path: format!("/xrpc/{call}"),
+                token: Some(
+                    account
+                        .service_token(SERVICE_DID, &call, TOKEN_LIFE)
+                        .unwrap(),
+                ),
+                greeting: None,
+            }
+        }),
+        publisher,
+        pid: process.pid(),
+        _life: Box::new((process, directory, node, files)),
+    }
+}
+
+/// One conversation. Its group has one member as MLS sees it, for the relay holds no
+/// tree and cannot tell.
+struct Convo {
+    accounts: Vec<Arc<Account>>,
+    id: ConvoId,
+    group: Mutex<Group>,
+}
+
+impl Convo {
+    fn new(members: usize) -> Self {
+        let accounts: Vec<_> = (0..members)
+            .map(|_| Arc::new(Account::generate(Curve::P256).unwrap()))
+            .collect();
+        let device = Arc::new(Device::new(accounts[0].did(), "phone").unwrap());
+        let group = device.create_group().unwrap();
+        Self {
+            accounts,
+            id: ConvoId::parse(&group.id()).unwrap(),
+            group: Mutex::new(group),
+        }
+    }
+
+    fn writer(&self) -> &Arc<Account> {
+        &self.accounts[0]
+    }
+}
+
+async fn populate(node: &Node, convos: &[Convo]) {
+    for convo in convos {
+        let id = convo.id.expose();
+        let dids = convo.accounts.iter();
+        let dids: Vec<_> = dids
+            .map(|account| format!("('{}')", account.did()))
+            .collect();
+        node.run(&format!(
+            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                 VALUES ('{id}', '{}', 1, 0);
+             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                 SELECT '{id}', did, 0, 0 FROM (VALUES {}) AS m (did)",
+            convo.writer().did(),
+            dids.join(", ")
+        ))
+        .await;
+    }
+    node.run("ANALYZE").await;
+}
+
+async fn start_process(node: &Node, directory: &Directory) -> (RelayProcess, TempDir) {
+    let files = TempDir::with_prefix("mls-relay-").unwrap();
+    let made = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let path = |name: &str| files.path().join(name);
+    std::fs::write(path("certificate.pem"), made.cert.pem()).unwrap();
+    std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let text = |name: &str, value: String| (name.to_owned(), value);
+    let mut environment = vec![
+        text("DATABASE_URL", node.database.url()),
+        text("TLS_CERT", path("certificate.pem").display().to_string()),
+        text("TLS_KEY", path("key.pem").display().to_string()),
+    ];
+    let raised = RAISED_LIMITS.iter();
+    environment.extend(raised.map(|(name, value)| text(name, (*value).to_owned())));
+    let options = RelayOptions {
+        binary: built_relay().unwrap(),
+        service_did: SERVICE_DID.to_owned(),
+        plc_url: directory.url(),
+        environment,
+    };
+    // The process inherits this thread's core.
+    keep_to(SERVER_CORE);
+    let process = RelayProcess::start(&options).await.unwrap();
+    keep_to(OTHER_CORE);
+    (process, files)
+}
+
+async fn append(store: Store, posts: Posts, convos: Arc<Vec<Convo>>) {
+    while let Some((group, number)) = next(&posts).await {
+        let convo = &convos[group];
+        let sender = Did::parse(convo.writer().did()).unwrap();
+        let mut message = message(convo.id.clone(), sender, CIPHERTEXT_LEN);
+        message.message_id = MessageId::parse(&message_id(number, UNIX_MILLIS)).unwrap();
+        store.append(message).await.unwrap();
+    }
+}
+
+async fn call(relay: Arc<Relay>, posts: Posts, convos: Arc<Vec<Convo>>) {
+    let clients: Vec<_> = convos
+        .iter()
+        .map(|convo| XrpcClient::new(relay.clone(), convo.writer().clone(), HttpVersion::Two))
+        .collect();
+    while let Some((group, number)) = next(&posts).await {
+        let id = message_id(number, UNIX_MILLIS);
+        let mut group_state = convos[group].group.lock().await;
+        let ciphertext = group_state.encrypt(&id, b"load").unwrap();
+        let input = json!({
+            "convoId": group_state.id(),
+            "msgId": id,
+            "ciphertext": {"$bytes": base64(&ciphertext)},
+            "epoch": group_state.epoch(),
+            "paddedSize": ciphertext.len(),
+        });
+        drop(group_state);
+        let answer = clients[group].procedure::<Value>("sendMessage", &input);
+        if answer.await.is_err() {
+            // The relay ends, or else the event does not reach anyone, which the crowd
+            // does not overlook.
+            return;
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes)
+}
+
+const SERVICE_DID: &str = "did:web:localhost";
+/// More than events are under way in a window, and enough for a rate.
+const PUBLISHERS: usize = 32;
+/// The smallest bucket. Subscribers hear only that it is there.
+const CIPHERTEXT_LEN: usize = 512;
+const UNIX_MILLIS: u64 = 1_800_000_000_000;
