@@ -5,8 +5,7 @@ use std::process::Command;
 
 /// The compiler's version, the processor's family, and the profile of benches.
 pub(crate) fn describe() -> String {
-    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let version = Command::new(compiler).arg("--version").output().unwrap();
+    let version = Command::new("rustc").arg("--version").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
     format!(
         "{}, {}, lto {}, codegen-units {}",
@@ -24,8 +23,9 @@ fn setting(name: &str) -> String {
     let of = |profile: &str| {
         let variable = format!("CARGO_PROFILE_{profile}_{name}").replace('-', "_");
         let from_file = || Some(profiles["profile"].get(profile)?.get(name)?.to_string());
-        std::env::var(variable.to_uppercase())
-            .ok()
+        let from_environment = std::env::var_os(variable.to_uppercase());
+        from_environment
+            .map(|value| value.to_string_lossy().into_owned())
             .or_else(from_file)
     };
     let set = of("bench").or_else(|| of("release"));

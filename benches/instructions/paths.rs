@@ -24,7 +24,10 @@ use crate::node::Node;
 /// What one turn does; it is told the number of the turn.
 pub(crate) type Work = Box<dyn FnMut(usize)>;
 
-pub(crate) const PATHS: &[(&str, fn() -> Work)] = &[
+/// A path's name, and what prepares it.
+pub(crate) type Path = (&'static str, fn() -> Work);
+
+pub(crate) const PATHS: &[Path] = &[
     ("limit_check", limit_check),
     ("cursor_read_and_written", cursor),
     ("frame_dag_cbor", || frame(Framing::DagCbor)),
@@ -108,9 +111,7 @@ fn token_claims() -> Work {
 /// A token that was proved before.
 fn token_repeated() -> Work {
     let known = Known::start();
-    let prove = known.prove();
-    known.runtime.block_on(prove);
-    let known = Arc::new(known);
+    known.runtime.block_on(known.prove());
     Box::new(move |_| {
         let proof = pin!(known.prove());
         // It waits for nothing.
