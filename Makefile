@@ -33,8 +33,9 @@ lint: ## Check format, lints, and (when cargo-deny is there) dependencies
 	else echo 'Dependencies are not checked: `make deny` installs cargo-deny and checks them.'; fi
 
 bench: tools peers ## Measure, print a line a figure, and append it to target/bench.jsonl
+	@.ci/install valgrind
 	$(CARGO) build --release --workspace --bins
-	$(CARGO) bench --workspace --bench '*'
+	$(CARGO) bench --workspace --bench '*' --no-fail-fast
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -1,0 +1,201 @@
+//! What a TLS handshake costs the relay, everything from accept to close included,
+//! beside a bare accept loop with the same certificate and the same choices: full ones,
+//! and those that go on from a ticket.
+//!
+//! Both are processes of their own and take turns with the same client, which leaves as
+//! soon as it has its ticket. Needs the release binaries: `make bench` builds them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[path = "support/figure.rs"]
+mod figure;
+#[path = "support/median.rs"]
+mod median;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use figure::Figure;
+use median::median;
+use mls_relay_loadtest::load::Usage;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_rustls::TlsConnector;
+
+const TURNS: usize = 7;
+/// About a second of a server's CPU, which the kernel counts in hundredths.
+const FULL: usize = 3_000;
+const RESUMED: usize = 6_000;
+const CLIENTS: usize = 16;
+
+/// All from one address, each counted and judged as a stranger's is.
+const LIMITS: [(&str, &str); 4] = [
+    ("CONNECTIONS_TOTAL", "1000000"),
+    ("CONNECTIONS_PER_IP", "1000000"),
+    ("CONNECTIONS_PER_IP_PER_SECOND", "65535"),
+    ("HANDSHAKES_MAX", "100000"),
+];
+
+#[tokio::main]
+async fn main() {
+    let limits = LIMITS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let relay = RelayProcess::start(&RelayOptions {
+        binary: built_relay().unwrap(),
+        service_did: "did:web:localhost".to_owned(),
+        plc_url: "http://localhost:1".to_owned(),
+        environment: limits.to_vec(),
+    })
+    .await
+    .unwrap();
+    let address = relay.address();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let ours = Server {
+        pid: relay.pid(),
+        port: port.parse().unwrap(),
+    };
+    let bare = BareLoop::start(&relay.certificate());
+    let roots = roots(&relay.certificate());
+    for (kind, count, name) in [
+        (HandshakeKind::Full, FULL, "handshakes_full_per_cpu_second"),
+        (
+            HandshakeKind::Resumed,
+            RESUMED,
+            "handshakes_resumed_per_cpu_second",
+        ),
+    ] {
+        let mut rates = [Vec::new(), Vec::new()];
+        for _ in 0..TURNS {
+            for (server, rates) in [&ours, &bare.server].into_iter().zip(&mut rates) {
+                rates.push(server.rate(&roots, kind, count).await);
+            }
+        }
+        let [ours, baseline] = rates.map(median);
+        Figure {
+            name,
+            value: ours,
+            unit: "1/s",
+            baseline: Some(baseline),
+            ratio: Some(ours / baseline),
+            goal: "ratio at least 0.9",
+        }
+        .record();
+    }
+}
+
+struct Server {
+    pid: u32,
+    port: u16,
+}
+
+impl Server {
+    /// Handshakes of this kind for a second of this server's CPU.
+    async fn rate(&self, roots: &Arc<RootCertStore>, kind: HandshakeKind, count: usize) -> f64 {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| client(roots, kind)).collect();
+        for client in &clients {
+            // It brings the first ticket.
+            shake(client, self.port).await;
+        }
+        let before = Usage::of(self.pid).unwrap();
+        let mut tasks = JoinSet::new();
+        for client in clients {
+            let port = self.port;
+            tasks.spawn(async move {
+                for _ in 0..count / CLIENTS {
+                    assert_eq!(shake(&client, port).await, kind);
+                }
+            });
+        }
+        tasks.join_all().await;
+        // The last ones are still being closed.
+        sleep(Duration::from_millis(50)).await;
+        let cpu = Usage::of(self.pid).unwrap().cpu_since(&before);
+        (count / CLIENTS * CLIENTS) as f64 / cpu.as_secs_f64()
+    }
+}
+
+/// One connection from its first byte to the server's goodbye, before which the ticket
+/// has come.
+async fn shake(client: &TlsConnector, port: u16) -> HandshakeKind {
+    let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+    let tcp = tcp.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut tls = client.connect(name, tcp).await.unwrap();
+    let kind = tls.get_ref().1.handshake_kind();
+    tls.shutdown().await.unwrap();
+    let mut nothing = [0; 1];
+    assert_eq!(tls.read(&mut nothing).await.unwrap(), 0);
+    kind.unwrap()
+}
+
+/// A client that remembers its tickets, or none.
+fn client(roots: &Arc<RootCertStore>, kind: HandshakeKind) -> TlsConnector {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(Arc::clone(roots))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if kind == HandshakeKind::Full {
+        tls.resumption = Resumption::disabled();
+    }
+    TlsConnector::from(Arc::new(tls))
+}
+
+fn roots(certificate: &Path) -> Arc<RootCertStore> {
+    let pem = std::fs::read(certificate).unwrap();
+    let mut roots = RootCertStore::empty();
+    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    Arc::new(roots)
+}
+
+/// The loop, until it is dropped.
+struct BareLoop {
+    child: Child,
+    server: Server,
+}
+
+impl BareLoop {
+    /// With the certificate and the key that the relay has made for itself.
+    fn start(certificate: &Path) -> Self {
+        let mut child = Command::new(built_relay().unwrap().with_file_name("accept_loop"))
+            .arg("--certificate")
+            .arg(certificate)
+            .arg("--key")
+            .arg(certificate.with_file_name("localhost-key.pem"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.take(16).read_line(&mut port).unwrap();
+        let server = Server {
+            pid: child.id(),
+            port: port.trim().parse().unwrap(),
+        };
+        Self { child, server }
+    }
+}
+
+impl Drop for BareLoop {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

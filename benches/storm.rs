@@ -1,0 +1,250 @@
+//! Everybody comes back at once: from the first connect until the last of 5,000 phones is
+//! subscribed and knows where its conversations stand. The accounts are known to the
+//! relay, as they are when a network was away and not the relay: no DID is looked up.
+//!
+//! Phones that begin anew and phones that kept their session's ticket take turns. The
+//! phones are this process, on the same cores. Needs the release binaries: `make bench`
+//! builds them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+#[allow(dead_code, reason = "each user takes its part")]
+#[path = "../tests/support/database.rs"]
+mod database;
+#[path = "support/figure.rs"]
+mod figure;
+#[path = "support/median.rs"]
+mod median;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use database::Database;
+use figure::Figure;
+use median::median;
+use mls_relay::runtime::raise_descriptor_limit;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::frame::Framing;
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::load::{RAISED_LIMITS, Usage};
+use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+const PHONES: usize = 5_000;
+const CONVOS: usize = 100;
+const TURNS: usize = 3;
+/// Fewer than may wait for a lookup.
+const UNKNOWN_AT_ONCE: usize = 500;
+const SERVICE_DID: &str = "did:web:localhost";
+const RESUMED: &str = "relay_edge_handshake_seconds_count{kind=\"resumed\"}";
+
+#[tokio::main]
+async fn main() {
+    raise_descriptor_limit();
+    let world = World::start().await;
+    // The first time, every account is looked up.
+    for few in world.phones().chunks(UNKNOWN_AT_ONCE) {
+        world.storm(few).await;
+    }
+    let lookups = world.directory.requests();
+    let (mut full, mut resumed) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        let phones = world.phones();
+        let before = world.metric(RESUMED).await;
+        full.push(world.storm(&phones).await);
+        assert_eq!(world.metric(RESUMED).await, before);
+        resumed.push(world.storm(&phones).await);
+        // All but those who had to come twice.
+        assert!(world.metric(RESUMED).await - before >= PHONES as f64);
+    }
+    assert_eq!(world.directory.requests(), lookups);
+    report("storm_5000_subscribed", full);
+    report("storm_5000_subscribed_resumed", resumed);
+}
+
+/// What one storm took.
+struct Storm {
+    lasted: Duration,
+    /// Of the relay, without its Postgres.
+    cpu: Duration,
+    /// Who was sent away and came again.
+    again: usize,
+}
+
+fn report(name: &str, storms: Vec<Storm>) {
+    let again: usize = storms.iter().map(|storm| storm.again).sum();
+    assert!(again < PHONES / 10, "{again} had to come again");
+    let lasted = storms.iter().map(|storm| storm.lasted.as_secs_f64() * 1e3);
+    Figure {
+        name: &format!("{name}_ms"),
+        value: median(lasted.collect()),
+        unit: "ms",
+        baseline: None,
+        ratio: None,
+        goal: "as the handshakes allow",
+    }
+    .record();
+    let cpu = storms.iter().map(|storm| storm.cpu.as_secs_f64() * 1e6);
+    Figure {
+        name: &format!("{name}_cpu_us_each"),
+        value: median(cpu.map(|micros| micros / PHONES as f64).collect()),
+        unit: "us",
+        baseline: None,
+        ratio: None,
+        goal: "as the handshakes allow",
+    }
+    .record();
+}
+
+struct Phone {
+    account: Arc<Account>,
+    /// Its own, for the tickets in it.
+    relay: Arc<Relay>,
+}
+
+struct World {
+    directory: Directory,
+    process: RelayProcess,
+    accounts: Vec<Arc<Account>>,
+    _database: Database,
+}
+
+impl World {
+    /// A relay on a Postgres with conversations in it, in which everybody is.
+    async fn start() -> Self {
+        let database = Database::start().await;
+        let directory = Directory::start().await.unwrap();
+        let accounts: Vec<_> = (0..PHONES)
+            .map(|_| Arc::new(Account::generate(Curve::P256).unwrap()))
+            .collect();
+        for account in &accounts {
+            directory.publish(account);
+        }
+        let more = [
+            ("DATABASE_URL", database.url()),
+            ("HANDSHAKES_MAX", "100000".to_owned()),
+        ];
+        let raised = RAISED_LIMITS.map(|(name, value)| (name, value.to_owned()));
+        let environment = raised.into_iter().chain(more);
+        let process = RelayProcess::start(&RelayOptions {
+            binary: built_relay().unwrap(),
+            service_did: SERVICE_DID.to_owned(),
+            plc_url: directory.url(),
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        })
+        .await
+        .unwrap();
+        populate(&database, &accounts).await;
+        Self {
+            directory,
+            process,
+            accounts,
+            _database: database,
+        }
+    }
+
+    /// All phones, none of which was here before.
+    fn phones(&self) -> Vec<Phone> {
+        let (address, roots) = (self.process.address(), self.process.certificate());
+        let phone = |account: &Arc<Account>| Phone {
+            account: Arc::clone(account),
+            relay: Arc::new(Relay::new(&address, SERVICE_DID, &roots).unwrap()),
+        };
+        self.accounts.iter().map(phone).collect()
+    }
+
+    async fn storm(&self, phones: &[Phone]) -> Storm {
+        let before = Usage::of(self.process.pid()).unwrap();
+        let begun = Instant::now();
+        let mut coming = JoinSet::new();
+        for phone in phones {
+            let (relay, account) = (Arc::clone(&phone.relay), Arc::clone(&phone.account));
+            coming.spawn(async move { come(&relay, &account).await });
+        }
+        let here = coming.join_all().await;
+        let lasted = begun.elapsed();
+        let cpu = Usage::of(self.process.pid()).unwrap().cpu_since(&before);
+        assert_eq!(
+            self.metric("relay_sessions_open").await,
+            phones.len() as f64
+        );
+        let mut again = 0;
+        for (subscription, attempts) in here {
+            again += attempts - 1;
+            subscription.drop_connection().unwrap();
+        }
+        while self.metric("relay_edge_connections").await > 0.0 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        Storm { lasted, cpu, again }
+    }
+
+    /// One of the relay's metrics.
+    async fn metric(&self, name: &str) -> f64 {
+        let mut admin = TcpStream::connect(self.process.admin()).await.unwrap();
+        let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        admin.write_all(ask.as_bytes()).await.unwrap();
+        let mut metrics = String::new();
+        admin.read_to_string(&mut metrics).await.unwrap();
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+}
+
+/// Subscribes and waits until it is live, as often as it takes.
+async fn come(relay: &Arc<Relay>, account: &Account) -> (Subscription, usize) {
+    let (mut attempt, mut wait) = (1, Duration::from_millis(100));
+    loop {
+        match subscribe(relay, account).await {
+            Ok(subscription) => return (subscription, attempt),
+            Err(_) => sleep(wait).await,
+        }
+        (attempt, wait) = (attempt + 1, wait * 2);
+    }
+}
+
+async fn subscribe(
+    relay: &Arc<Relay>,
+    account: &Account,
+) -> Result<Subscription, SubscriptionError> {
+    let subscribe = Subscribe {
+        framing: Framing::DagCbor,
+        cursor: None,
+        convo: None,
+    };
+    let mut subscription = Subscription::open(relay, account, subscribe).await?;
+    while let Some(event) = subscription.next().await? {
+        if event.is_synced() {
+            break;
+        }
+    }
+    Ok(subscription)
+}
+
+/// Everybody is in one of the conversations.
+async fn populate(database: &Database, accounts: &[Arc<Account>]) {
+    let dids: Vec<_> = accounts.iter().map(|account| account.did()).collect();
+    let (dids, founder) = (dids.join(","), accounts[0].did());
+    let client = database.client().await;
+    let sql = format!(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT lpad(to_hex(i), 32, '0'), '{founder}', 1, 0
+             FROM generate_series(0, {CONVOS} - 1) i;
+         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+             SELECT lpad(to_hex(i % {CONVOS}), 32, '0'), did, 0, 0
+             FROM unnest('{{{dids}}}'::text[]) WITH ORDINALITY AS m (did, i);
+         ANALYZE"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
