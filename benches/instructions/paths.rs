@@ -66,7 +66,7 @@ fn frame(framing: Framing) -> Work {
     let envelopes: Vec<_> = (0..EVENTS).map(|number| envelope(&convo, number)).collect();
     Box::new(move |turn| {
         let envelope = Envelope::parse(&envelopes[turn % EVENTS]).unwrap();
-        let frame = event_frame(framing, place(turn).seq(), &envelope).unwrap();
+        let frame = event_frame(framing, place(turn).seq(), &envelope, None).unwrap();
         assert!(frame.bytes().len() > 100);
     })
 }
