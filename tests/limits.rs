@@ -244,11 +244,29 @@ fn connections_are_limited_by_number_by_rate_and_on_the_whole() {
 #[test]
 fn handshakes_under_way_are_bounded() {
     let limits = limits(|settings| settings.connections.handshakes = 2);
-    let first = limits.admit_handshake().unwrap();
-    let _second = limits.admit_handshake().unwrap();
-    assert!(limits.admit_handshake().is_err());
+    let connections = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        .map(|address| limits.admit_connection(ip(address)).unwrap());
+    let [one, two, three] = &connections;
+    let first = limits.admit_handshake(one).unwrap();
+    let _second = limits.admit_handshake(two).unwrap();
+    assert!(limits.admit_handshake(three).is_err());
     drop(first);
-    assert!(limits.admit_handshake().is_ok());
+    assert!(limits.admit_handshake(three).is_ok());
+}
+
+#[test]
+fn an_address_that_begins_handshakes_and_falls_silent_leaves_room_for_others() {
+    let limits = limits(|settings| settings.connections.handshakes = 80);
+    let connect = |address| limits.admit_connection(ip(address)).unwrap();
+    let hostile: Vec<_> = (0..30).map(|_| connect("192.0.2.1")).collect();
+    let under_way: Vec<_> = hostile
+        .iter()
+        .filter_map(|connection| limits.admit_handshake(connection).ok())
+        .collect();
+    assert_eq!(under_way.len(), 20, "a quarter of the node's");
+    assert!(limits.admit_handshake(&connect("192.0.2.2")).is_ok());
+    drop(under_way);
+    assert!(limits.admit_handshake(&hostile[29]).is_ok());
 }
 
 #[test]
@@ -378,9 +396,10 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
     limits.penalize(Offender::Account(&did(1)), Duration::from_secs(60));
     let mut open = Vec::new();
     for _ in 0..20 {
+        let connection = limits.admit_connection(address).unwrap();
         open.push((
-            limits.admit_connection(address).unwrap(),
-            limits.admit_handshake().unwrap(),
+            limits.admit_handshake(&connection).unwrap(),
+            connection,
             limits.admit_socket(address, &did(1)).unwrap(),
         ));
         let decision = limits.check_ip(address, Some(&did(1)));

@@ -94,23 +94,21 @@ impl Server {
         let Some((peer, permit)) = self.introduce(&mut stream, peer, entrance, permit).await else {
             return;
         };
-        let connection = Arc::new(Connection::new(peer, Held::new(permit)));
-        match entrance.security {
-            Security::Plain => {
-                self.talk(Transport::new(stream), Version::Http1, connection)
-                    .await;
-            }
+        let (stream, version) = match entrance.security {
+            Security::Plain => (Transport::new(stream), Version::Http1),
             Security::Tls => {
-                let Some(stream) = self.handshake(stream).await else {
+                let Some(stream) = self.handshake(stream, &permit).await else {
                     return;
                 };
                 let version = match stream.alpn_protocol() == Some(ALPN_H2) {
                     true => Version::Http2,
                     false => Version::Http1,
                 };
-                self.talk(Transport::new(stream), version, connection).await;
+                (Transport::new(stream), version)
             }
-        }
+        };
+        let connection = Arc::new(Connection::new(peer, Held::new(permit)));
+        self.talk(stream, version, connection).await;
     }
 
     /// Who is at the other end, by the balancer's PROXY header if there is one; and
@@ -186,8 +184,12 @@ impl Server {
     }
 
     /// TLS under a deadline.
-    async fn handshake(&self, stream: TcpStream) -> Option<TlsStream> {
-        let _permit = self.limits.admit_handshake().ok()?;
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        connection: &ConnectionPermit,
+    ) -> Option<TlsStream> {
+        let _permit = self.limits.admit_handshake(connection).ok()?;
         let patience = self.settings.load().handshake_timeout;
         let accept = self.tls.accept(stream);
         let began = Instant::now();

@@ -11,12 +11,13 @@ use crate::types::ClientIp;
 /// One open connection; counted until dropped.
 pub struct ConnectionPermit {
     _node: NodePermit,
-    address: Option<Held<()>>,
+    address: Option<Held<AtomicU32>>,
 }
 
 /// One TLS handshake under way; counted until dropped.
 pub struct HandshakePermit {
     _node: NodePermit,
+    _address: Option<AddressShare>,
 }
 
 impl Limits {
@@ -58,9 +59,18 @@ impl Limits {
         Ok(permit)
     }
 
-    /// Whether one more handshake may start. Hold the permit until it has ended.
-    pub fn admit_handshake(&self) -> Result<HandshakePermit, LimitError> {
+    /// Whether one more handshake may start, on this connection. Hold the permit until it
+    /// has ended. One address has a share of the node's: whoever begins handshakes and
+    /// says nothing more waits for itself, and nobody else does.
+    pub fn admit_handshake(
+        &self,
+        connection: &ConnectionPermit,
+    ) -> Result<HandshakePermit, LimitError> {
         let settings = self.inner.settings.load();
+        let address = match &connection.address {
+            Some(held) => Some(AddressShare::enter(&held.shared, &settings)?),
+            None => None,
+        };
         let node = NodePermit::enter(
             &self.inner,
             |inner| &inner.handshakes,
@@ -68,7 +78,10 @@ impl Limits {
             settings.connections.handshakes,
             &settings,
         )?;
-        Ok(HandshakePermit { _node: node })
+        Ok(HandshakePermit {
+            _node: node,
+            _address: address,
+        })
     }
 }
 
@@ -110,14 +123,14 @@ impl Inner {
         &self,
         settings: &Settings,
         client: ClientIp,
-    ) -> Result<Option<Held<()>>, LimitError> {
+    ) -> Result<Option<Held<AtomicU32>>, LimitError> {
         let rule = Rule::ConnectionsIp;
         let keys = self.keys.load().keys;
         let name = |key: &super::BlindKey| key.address(rule as u8, client);
         let enter = |most| {
             let previous = keys.previous.as_ref().map(name);
             self.connections_ip
-                .enter(name(&keys.current), previous, most, || ())
+                .enter(name(&keys.current), previous, most, AtomicU32::default)
         };
         if let Some(held) = enter(settings.connections.per_ip) {
             return Ok(Some(held));
@@ -131,6 +144,38 @@ impl Inner {
         Err(LimitError::Reached { rule, retry_after })
     }
 }
+
+/// A place among those of one address.
+struct AddressShare(Arc<AtomicU32>);
+
+impl AddressShare {
+    fn enter(under_way: &Arc<AtomicU32>, settings: &Settings) -> Result<Self, LimitError> {
+        let rule = Rule::Handshakes;
+        let most = (settings.connections.handshakes / ADDRESS_SHARE).max(1);
+        let share = Self(Arc::clone(under_way));
+        if under_way.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(share);
+        }
+        let dry_run = settings.dry_run.contains(rule);
+        count_refusal(rule, dry_run);
+        if dry_run {
+            return Ok(share);
+        }
+        // Dropping the share takes back what was counted.
+        let retry_after = FULL_RETRY_AFTER;
+        Err(LimitError::Reached { rule, retry_after })
+    }
+}
+
+impl Drop for AddressShare {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One address may have this part of the handshakes under way: a carrier's many phones may
+/// come at once.
+const ADDRESS_SHARE: u32 = 4;
 
 /// A place among those of the whole node.
 struct NodePermit {

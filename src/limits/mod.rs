@@ -83,7 +83,8 @@ struct Inner {
     /// Requests that wait while tokens of their addresses are checked.
     waiting: AtomicU32,
     verifying: Arc<Counts<waiting::Queue>>,
-    connections_ip: Arc<Counts<()>>,
+    /// Shared by an address's connections: its handshakes under way.
+    connections_ip: Arc<Counts<AtomicU32>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
     penalties: PenaltyBox,
