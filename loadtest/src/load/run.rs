@@ -70,6 +70,9 @@ pub async fn run(
     });
     let sends = Arc::new(Latencies::new()?);
     let (phase, watched) = watch::channel(Phase::default());
+    // What founding the conversations took for a moment only goes back first.
+    say("the conversations are founded; waiting until the relay has settled");
+    sleep(scenario.settle()).await;
     let empty = target.usage();
     let samples = watch_run(Arc::clone(&shared), watched.clone(), target.pid);
     let samples = tokio::spawn(samples);
