@@ -18,8 +18,7 @@ use figure::Figure;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
-use mls_relay_loadtest::load::{RAISED_LIMITS, Target, run};
-use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::load::{Target, run};
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
 
 const SERVICE_DID: &str = "did:web:localhost";
@@ -52,18 +51,15 @@ async fn main() {
 async fn play(name: &str, text: &str) -> Report {
     let scenario = Scenario::parse(text).unwrap();
     let directory = Directory::start().await.unwrap();
-    let raised = RAISED_LIMITS.iter();
     let process = RelayProcess::start(&RelayOptions {
         binary: built_relay().unwrap(),
         service_did: SERVICE_DID.to_owned(),
         plc_url: directory.url(),
-        environment: raised
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
+        environment: scenario.relay_environment(),
     })
     .await
     .unwrap();
-    let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+    let relay = process.relay().unwrap();
     let target = Target {
         relay: Arc::new(relay),
         directory: &directory,

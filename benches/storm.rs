@@ -29,7 +29,7 @@ use mls_relay::runtime::raise_descriptor_limit;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::Framing;
 use mls_relay_loadtest::identity::{Account, Curve};
-use mls_relay_loadtest::load::{RAISED_LIMITS, Usage};
+use mls_relay_loadtest::load::{Usage, raised_limits};
 use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
@@ -128,19 +128,16 @@ impl World {
         for account in &accounts {
             directory.publish(account);
         }
-        let more = [
-            ("DATABASE_URL", database.url()),
-            ("HANDSHAKES_MAX", "100000".to_owned()),
-        ];
-        let raised = RAISED_LIMITS.map(|(name, value)| (name, value.to_owned()));
-        let environment = raised.into_iter().chain(more);
+        let mut environment = raised_limits();
+        environment.extend([
+            ("DATABASE_URL".to_owned(), database.url()),
+            ("HANDSHAKES_MAX".to_owned(), "100000".to_owned()),
+        ]);
         let process = RelayProcess::start(&RelayOptions {
             binary: built_relay().unwrap(),
             service_did: SERVICE_DID.to_owned(),
             plc_url: directory.url(),
-            environment: environment
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            environment,
         })
         .await
         .unwrap();
@@ -155,10 +152,9 @@ impl World {
 
     /// All phones, none of which was here before.
     fn phones(&self) -> Vec<Phone> {
-        let (address, roots) = (self.process.address(), self.process.certificate());
         let phone = |account: &Arc<Account>| Phone {
             account: Arc::clone(account),
-            relay: Arc::new(Relay::new(&address, SERVICE_DID, &roots).unwrap()),
+            relay: Arc::new(self.process.relay().unwrap()),
         };
         self.accounts.iter().map(phone).collect()
     }

@@ -13,7 +13,6 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -42,7 +41,7 @@ async fn clients_that_nobody_here_wrote_are_at_home() {
     })
     .await
     .unwrap();
-    let known = Relay::new(&relay.address(), SERVICE_DID, &relay.certificate()).unwrap();
+    let known = relay.relay().unwrap();
     let phones = openmls_phone::listen(Arc::new(known)).await.unwrap();
 
     let mut node = Command::new(node);

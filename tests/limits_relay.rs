@@ -50,7 +50,7 @@ impl Stage {
         })
         .await
         .unwrap();
-        let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+        let relay = process.relay().unwrap();
         Self {
             directory,
             process,

@@ -12,7 +12,6 @@ use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::{Limits, Scenario};
 use mls_relay_loadtest::load::timeline::Moment;
 use mls_relay_loadtest::load::{Target, html, run};
-use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 use serde_json::Value;
 
@@ -62,7 +61,7 @@ async fn play(scenarios: Vec<(String, Scenario)>) -> Vec<Report> {
     })
     .await
     .unwrap();
-    let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+    let relay = process.relay().unwrap();
     let target = Target {
         relay: Arc::new(relay),
         directory: &directory,

@@ -130,7 +130,7 @@ async fn no_log_line_and_no_metric_holds_an_identity() {
     })
     .await
     .unwrap();
-    let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+    let relay = process.relay().unwrap();
     let relay = Arc::new(relay);
     let mut secrets = Secrets::default();
     secrets.add("a planted text", MARK);

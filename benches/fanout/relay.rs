@@ -6,7 +6,7 @@ use mls_relay::store::Store;
 use mls_relay::types::{ConvoId, Did, MessageId};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
-use mls_relay_loadtest::load::RAISED_LIMITS;
+use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::load::tally::message_id;
 use mls_relay_loadtest::mls::{Device, Group};
 use mls_relay_loadtest::relay::Relay;
@@ -143,8 +143,7 @@ async fn start_process(node: &Node, directory: &Directory) -> (RelayProcess, Tem
         text("TLS_CERT", path("certificate.pem").display().to_string()),
         text("TLS_KEY", path("key.pem").display().to_string()),
     ];
-    let raised = RAISED_LIMITS.iter();
-    environment.extend(raised.map(|(name, value)| text(name, (*value).to_owned())));
+    environment.extend(raised_limits());
     let options = RelayOptions {
         binary: built_relay().unwrap(),
         service_did: SERVICE_DID.to_owned(),

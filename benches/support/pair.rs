@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mls_relay::store::{DatabaseUrl, Settings, Store};
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::load::RAISED_LIMITS;
+use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
 use tempfile::TempDir;
@@ -50,9 +50,8 @@ impl Pair {
         let backend = u32::try_from(row.unwrap().get::<_, i32>(0)).unwrap();
 
         let directory = Directory::start().await.unwrap();
-        let mut environment = vec![("DATABASE_URL".to_owned(), database.url())];
-        let raised = RAISED_LIMITS.iter();
-        environment.extend(raised.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut environment = raised_limits();
+        environment.push(("DATABASE_URL".to_owned(), database.url()));
         let process = RelayProcess::start(&RelayOptions {
             binary: built_relay().unwrap(),
             service_did: SERVICE_DID.to_owned(),
@@ -61,7 +60,7 @@ impl Pair {
         })
         .await
         .unwrap();
-        let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+        let relay = process.relay().unwrap();
         let conversations = people::found(&Arc::new(relay), &directory, CONVERSATIONS).await;
         let pair = Self {
             postmaster: parent_of(backend).unwrap(),
@@ -77,7 +76,7 @@ impl Pair {
     /// Connects everybody to the relay.
     pub(crate) async fn relay(&self) -> Server {
         let process = &self.process;
-        let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+        let relay = process.relay().unwrap();
         let conversations = Arc::clone(&self.conversations);
         Server::connect("the relay", process.pid(), Arc::new(relay), conversations).await
     }

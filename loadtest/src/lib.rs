@@ -14,3 +14,10 @@ pub mod relay;
 pub mod relay_process;
 pub mod subscription;
 pub mod xrpc_client;
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -20,6 +20,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::relay::{ConnectError, Relay};
+
 /// What the relay gets of our own environment. A setting that an operator has in
 /// the shell is meant for another relay.
 const KEPT: [&str; 7] = [
@@ -69,6 +71,7 @@ pub struct RelayProcess {
     directory: TempDir,
     public: SocketAddr,
     admin: SocketAddr,
+    service_did: String,
 }
 
 /// Where cargo puts the relay: beside the program that asks.
@@ -112,6 +115,7 @@ impl RelayProcess {
             directory,
             public,
             admin,
+            service_did: options.service_did.clone(),
         };
         relay.wait_until_ready().await?;
         Ok(relay)
@@ -120,6 +124,11 @@ impl RelayProcess {
     /// `host:port` of the public TLS port.
     pub fn address(&self) -> String {
         format!("localhost:{}", self.public.port())
+    }
+
+    /// What its clients need to know of it.
+    pub fn relay(&self) -> Result<Relay, ConnectError> {
+        Relay::new(&self.address(), &self.service_did, &self.certificate())
     }
 
     /// The address of health and metrics.

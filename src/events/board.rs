@@ -20,7 +20,6 @@
 //! database up to there.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -29,7 +28,7 @@ use super::event::Event;
 use super::outbox::{Offer, Outbox};
 use super::recent::{Backlog, Recent};
 use super::seat::Seat;
-use super::topics::{SeatId, Topics};
+use super::topics::{SeatId, Topics, give_back};
 use crate::types::{ConvoId, Cursor, Did, Seq};
 use crate::wire::{Change, Route};
 
@@ -238,12 +237,5 @@ fn count(tally: &mut Tally, offer: Offer) {
         Offer::Queued => tally.deliveries += 1,
         Offer::Overflowed => tally.overflows += 1,
         Offer::Gone | Offer::Shut => {}
-    }
-}
-
-/// Halves a table that is nearly empty: what a crowd needed is not kept when it has left.
-fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-    if map.len() * 4 < map.capacity() {
-        map.shrink_to(map.len() * 2);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::outbox::Outbox;
@@ -51,6 +52,7 @@ impl Topics {
         }
         if listeners.is_empty() {
             self.listeners.remove(convo);
+            give_back(&mut self.listeners);
         } else if listeners.len() * 4 < listeners.capacity() {
             listeners.shrink_to(listeners.len() * 2);
         }
@@ -62,6 +64,13 @@ impl Topics {
 
     pub(super) fn count(&self) -> usize {
         self.listeners.len()
+    }
+}
+
+/// Halves a table that is nearly empty: what a crowd needed is not kept when it has left.
+pub(super) fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.len() * 4 < map.capacity() {
+        map.shrink_to(map.len() * 2);
     }
 }
 

@@ -92,11 +92,7 @@ impl<L: Line> Session<L> {
                 self.subscription.poll_next(context).map(Happening::News)
             });
             let done = match happening.await {
-                Happening::News(Ok(News::Events(events))) => {
-                    self.line.write_events(&events, &self.shared.meters).await
-                }
-                // Boxed, like all that is rare: its state would lie in every session.
-                Happening::News(news) => Box::pin(self.tell(news)).await,
+                Happening::News(news) => self.tell(news).await,
                 Happening::Heard(message) => {
                     heard = Instant::now();
                     let (answers, done) = self.hear(message);
@@ -181,22 +177,22 @@ impl<L: Line> Session<L> {
                 self.write_info("ConvoEnded", message).await?;
                 Err(CloseReason::ConvoEnded)
             }
-            Err(error) => self.write_error(error).await,
+            // Boxed, like all that is rare: its state would lie in every session.
+            Err(error) => Box::pin(self.write_error(error)).await,
         }
     }
 
-    async fn write_info(
+    fn write_info(
         &mut self,
         name: &'static str,
         message: &'static str,
-    ) -> Result<(), CloseReason> {
-        let info = Info {
+    ) -> BoxFuture<'_, Result<(), CloseReason>> {
+        self.write(Notice::Info(Info {
             name,
             message,
             reconnect_after: None,
             resume_ticket: None,
-        };
-        self.write(Notice::Info(info)).await
+        }))
     }
 
     /// Only the encoded notice is held while it is written.

@@ -224,6 +224,10 @@ impl Line for Socket {
     /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
     /// in order. The other end may be gone already.
     async fn end(&mut self) {
+        if self.torn {
+            // Nothing may follow half a frame, and whoever took no more is gone.
+            return;
+        }
         let limit = self.settings.load().close_timeout;
         let end = async {
             let _ = poll_fn(|context| self.poll_flush(context)).await;

@@ -105,7 +105,7 @@ impl Cluster {
 
     async fn spawn(&self) -> Node {
         let process = RelayProcess::start(&self.options).await.unwrap();
-        let relay = Relay::new(&process.address(), SERVICE_DID, &process.certificate()).unwrap();
+        let relay = process.relay().unwrap();
         Node {
             process: Some(process),
             relay: Arc::new(relay),

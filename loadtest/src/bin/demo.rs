@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use mls_relay_loadtest::chain;
 use mls_relay_loadtest::demo::{Screen, Settings, play};
 use mls_relay_loadtest::relay_process::built_relay;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,13 +35,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprint!("the demo failed: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprint!(": {error}");
-                cause = error.source();
-            }
-            eprintln!();
+            eprintln!("the demo failed: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -9,13 +9,12 @@ use super::handset::{Handset, HandsetError};
 use super::referee::{DeviceNumber, Observation, Referee};
 use super::script::{ALICE, BOBS_PHONE, BOBS_TABLET, CAROL};
 use super::script::{CAROLS_EPOCH, FIRST_EPOCH, LAST_EPOCH};
-use super::{DemoError, SERVICE_DID, Screen};
+use super::{DemoError, Screen};
 use crate::directory::Directory;
 use crate::frame::Framing;
 use crate::identity::{Account, Curve};
 use crate::phone::Phone;
 use crate::receipt::ReceiptKey;
-use crate::relay::Relay;
 use crate::relay_process::RelayProcess;
 use crate::xrpc_client::{HttpVersion, XrpcClient};
 
@@ -54,7 +53,7 @@ pub(super) async fn set(
     relay: &RelayProcess,
     screen: &mut Screen,
 ) -> Result<Cast, DemoError> {
-    let relay = Relay::new(&relay.address(), SERVICE_DID, &relay.certificate())?;
+    let relay = relay.relay()?;
     let relay = Arc::new(relay);
     let receipt_key = ReceiptKey::fetch(&relay).await?;
     let account = |curve| -> Result<Arc<Account>, DemoError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::RAISED_LIMITS;
+use super::raised_limits;
 
 /// A file under `scenarios/`. Unknown keys are refused.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -184,14 +184,12 @@ impl Scenario {
 
     /// The settings of a relay that is started for this scenario.
     pub fn relay_environment(&self) -> Vec<(String, String)> {
-        let raised: &[_] = match self.limits {
-            Limits::Raised => &RAISED_LIMITS,
-            Limits::Standing => &[],
+        let mut environment = match self.limits {
+            Limits::Raised => raised_limits(),
+            Limits::Standing => Vec::new(),
         };
-        let raised = raised
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        raised.chain(self.environment.clone()).collect()
+        environment.extend(self.environment.clone());
+        environment
     }
 
     /// How many messages are due in all.
@@ -250,7 +248,7 @@ mod tests {
     #[test]
     fn limits_stand_where_a_scenario_says_so() {
         let raised = Scenario::parse(TEXT).unwrap().relay_environment();
-        assert_eq!(raised.len(), RAISED_LIMITS.len());
+        assert_eq!(raised, raised_limits());
         let text = format!("limits = \"standing\"\nenvironment = {{ A = \"1\" }}\n{TEXT}");
         let standing = Scenario::parse(&text).unwrap().relay_environment();
         assert_eq!(standing, [("A".to_owned(), "1".to_owned())]);

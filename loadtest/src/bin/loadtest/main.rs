@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arguments::{Arguments, Changes, Command, Growth, Run, Target};
 use clap::Parser;
+use mls_relay_loadtest::chain;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load;
 use mls_relay_loadtest::load::growth::{self, Axis, Step};
@@ -40,13 +41,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprint!("the run failed: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprint!(": {error}");
-                cause = error.source();
-            }
-            eprintln!();
+            eprintln!("the run failed: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -121,9 +116,7 @@ async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report
         }
         _ => {
             started = start(target, scenario, &directory).await?;
-            let (address, certificate) = (started.address(), started.certificate());
-            let relay = Relay::new(&address, &target.service_did, &certificate)?;
-            (relay, Some(started.pid()))
+            (started.relay()?, Some(started.pid()))
         }
     };
     let target = load::Target {

@@ -1,0 +1,64 @@
+//! One node: follower and hub, without tasks and sockets.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::table::Table;
+use super::{BACKLOG, RECENT_BYTES, cursor};
+use crate::events::sequence::{Announced, Read, Sequence};
+use crate::events::*;
+use crate::types::Seq;
+
+pub(super) struct Node {
+    pub(super) sequence: Sequence,
+    pub(super) board: Board,
+    pub(super) notified: VecDeque<Arc<Event>>,
+}
+
+impl Node {
+    /// A fresh node remembers the last events that it reads from the table.
+    pub(super) fn start(table: &Table, remembered: u64) -> Self {
+        let floor = Seq::new(table.last.saturating_sub(remembered));
+        let mut board = Board::new(cursor(floor), RECENT_BYTES, BACKLOG);
+        for event in table.events.iter().filter(|e| e.seq() > floor) {
+            board.pass_on(event, &mut Vec::new());
+        }
+        board.hole(Seq::new(table.last), &mut Vec::new());
+        Self {
+            sequence: Sequence::starting_at(Seq::new(table.last)),
+            board,
+            notified: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn hear(&mut self, table: &Table) {
+        let Some(event) = self.notified.pop_front() else {
+            return;
+        };
+        if let Announced::Missed { through, .. } = self.sequence.announced(event.seq()) {
+            self.read(table, through);
+            assert_eq!(self.sequence.announced(event.seq()), Announced::Next);
+        } else if event.seq() <= self.board.head().seq() {
+            return;
+        }
+        self.board.pass_on(&event, &mut Vec::new());
+    }
+
+    pub(super) fn read(&mut self, table: &Table, through: Seq) {
+        let after = self.sequence.head();
+        let range = table
+            .events
+            .iter()
+            .filter(|e| e.seq() > after && e.seq() <= through);
+        for event in range {
+            if let Read::AfterHole { .. } = self.sequence.read(event.seq()) {
+                let before = Seq::new(event.seq().get() - 1);
+                self.board.hole(before, &mut Vec::new());
+            }
+            self.board.pass_on(event, &mut Vec::new());
+        }
+        if self.sequence.exhausted(through) > 0 {
+            self.board.hole(through, &mut Vec::new());
+        }
+    }
+}
