@@ -178,13 +178,21 @@ async fn pgbench(database: &Database) -> f64 {
         format!(
             "SELECT count(a.outcome) FROM bench_batches b, append_messages(b.convos, b.users, b.ids, \
              array_fill(0::bigint, ARRAY[{BATCH}]), \
-             array_fill(decode(repeat('5a', {CIPHERTEXT}), 'hex'), ARRAY[{BATCH}]), '1 day') a \
+             array_fill(decode(repeat('5a', {CIPHERTEXT}), 'hex'), ARRAY[{BATCH}]), \
+             array_fill(NULL::bytea, ARRAY[{BATCH}]), array_fill(NULL::timestamptz, ARRAY[{BATCH}]), \
+             '1 day', false) a \
              WHERE b.id = (SELECT nextval('bench_batch'));\n"
         ),
     )
     .unwrap();
     let url = database.url();
     let output = Command::new(database.binary("pgbench"))
+        // As the relay's committers plan.
+        .env(
+            "PGOPTIONS",
+            "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off \
+             -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off",
+        )
         .args([
             "-n",
             "-c",

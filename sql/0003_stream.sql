@@ -94,17 +94,20 @@ BEGIN
     WHERE f.timeline <> v_current;
 END $$;
 
--- Appends a batch of sends. Each is judged by itself; the good ones get their
+-- Appends a batch of sends, each of which may use up the nonce of its token (a key
+-- of used_jti; NULL: it has none). Each is judged by itself; the good ones get their
 -- conversation's next numbers and one event each. p_since bounds how far back a
--- repeated id is looked for.
+-- repeated id is looked for. p_again: the answer to this batch may have been lost on
+-- its way, so a repeated message is not a replayed token.
 CREATE FUNCTION append_messages(
     p_convo text[], p_user text[], p_msg text[], p_epoch bigint[], p_ciphertext bytea[],
-    p_since interval)
+    p_nonce bytea[], p_nonce_expires timestamptz[], p_since interval, p_again boolean)
 RETURNS TABLE (outcome text, seq bigint, epoch bigint, received_at timestamptz)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_at       timestamptz := coarse_now();
+    v_fresh    bytea[];
     v_outcome  text[];
     v_seq      bigint[];
     v_epoch    bigint[];
@@ -112,13 +115,16 @@ DECLARE
     v_convo    text[];
     v_detail   text[];
 BEGIN
+    v_fresh := use_up_nonces(p_nonce, p_nonce_expires);
     -- In the order of ids, so that two batches cannot wait for each other.
     PERFORM FROM conversations c WHERE c.convo_id = ANY (p_convo)
         ORDER BY c.convo_id FOR NO KEY UPDATE;
-    WITH judged AS MATERIALIZED (
+    WITH judged AS (
         SELECT i.ord, i.convo, i.msg, i.ciphertext, c.last_seq, c.epoch AS current,
                d.seq AS old_seq, d.epoch AS old_epoch, d.received_at AS old_received,
                CASE
+                   WHEN i.nonce IS NOT NULL AND i.nonce <> ALL (v_fresh)
+                        AND NOT (p_again AND d.same IS TRUE) THEN 'replayed'
                    WHEN c.convo_id IS NULL OR NOT EXISTS (
                        SELECT FROM members m WHERE m.convo_id = i.convo
                            AND m.user_did = i.sender AND m.left_seq IS NULL) THEN 'absent'
@@ -127,8 +133,8 @@ BEGIN
                    WHEN i.epoch <> c.epoch THEN 'epoch'
                    ELSE 'stored'
                END AS outcome
-        FROM unnest(p_convo, p_user, p_msg, p_epoch, p_ciphertext)
-             WITH ORDINALITY AS i (convo, sender, msg, epoch, ciphertext, ord)
+        FROM unnest(p_convo, p_user, p_msg, p_epoch, p_ciphertext, p_nonce)
+             WITH ORDINALITY AS i (convo, sender, msg, epoch, ciphertext, nonce, ord)
         LEFT JOIN conversations c ON c.convo_id = i.convo
         LEFT JOIN LATERAL (
             SELECT m.seq, m.epoch, m.received_at, m.kind = 'app' AND m.epoch = i.epoch
@@ -137,31 +143,30 @@ BEGIN
             WHERE m.convo_id = i.convo AND m.msg_id = i.msg
               AND m.received_at >= v_at - p_since
             LIMIT 1) d ON true
-    ), numbered AS (
-        SELECT j.*, j.last_seq
-               + row_number() OVER (PARTITION BY j.convo ORDER BY j.ord) AS new_seq
-        FROM judged j WHERE j.outcome = 'stored'
+    ), numbered AS MATERIALIZED (
+        SELECT j.*, j.last_seq + count(*) FILTER (WHERE j.outcome = 'stored')
+                    OVER (PARTITION BY j.convo ORDER BY j.ord) AS new_seq
+        FROM judged j
     ), stored AS (
         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
                               padded_size, received_at)
         SELECT n.convo, n.new_seq, n.msg, 'app', n.current, n.ciphertext,
                octet_length(n.ciphertext), octet_length(n.ciphertext), v_at
-        FROM numbered n
+        FROM numbered n WHERE n.outcome = 'stored'
     ), bumped AS (
         UPDATE conversations c SET last_seq = n.most, last_message_at = v_at
-        FROM (SELECT convo, max(new_seq) AS most FROM numbered GROUP BY convo) n
+        FROM (SELECT n.convo, max(n.new_seq) AS most FROM numbered n
+              WHERE n.outcome = 'stored' GROUP BY n.convo) n
         WHERE c.convo_id = n.convo
     )
-    SELECT array_agg(j.outcome ORDER BY j.ord),
-           array_agg(coalesce(n.new_seq, j.old_seq) ORDER BY j.ord),
-           array_agg(CASE WHEN j.outcome = 'repeated' THEN j.old_epoch ELSE j.current END
-                     ORDER BY j.ord),
-           array_agg(coalesce(j.old_received, v_at) ORDER BY j.ord),
-           array_agg(j.convo ORDER BY j.ord) FILTER (WHERE j.outcome = 'stored'),
-           array_agg(',"messageId":"' || j.msg || '"' ORDER BY j.ord)
-               FILTER (WHERE j.outcome = 'stored')
+    SELECT array_agg(n.outcome),
+           array_agg(coalesce(n.old_seq, n.new_seq)),
+           array_agg(CASE WHEN n.outcome = 'repeated' THEN n.old_epoch ELSE n.current END),
+           array_agg(coalesce(n.old_received, v_at)),
+           array_agg(n.convo) FILTER (WHERE n.outcome = 'stored'),
+           array_agg(',"messageId":"' || n.msg || '"') FILTER (WHERE n.outcome = 'stored')
         INTO v_outcome, v_seq, v_epoch, v_received, v_convo, v_detail
-        FROM judged j LEFT JOIN numbered n USING (ord);
+        FROM (SELECT * FROM numbered ORDER BY ord) n;
     IF v_convo IS NOT NULL THEN
         PERFORM emit_events(v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
                             array_fill('message'::text, ARRAY[cardinality(v_convo)]), v_detail);

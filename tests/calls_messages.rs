@@ -69,6 +69,28 @@ async fn a_repeated_message_gets_its_first_answer_and_its_id_is_spent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_send_uses_its_token_up_also_when_it_is_refused() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let mut group = alice.found(&[]).await;
+    let good = alice.message(&mut group, b"once");
+    let late = with(&good, json!({"epoch": 9}));
+    for (input, first) in [(good, StatusCode::OK), (late, StatusCode::BAD_REQUEST)] {
+        let request = alice.client.post_request("sendMessage", &input);
+        assert_eq!(alice.client.exchange(request.clone()).await.0, first);
+        // Another message, so that nothing but the token is repeated.
+        let next = alice.message(&mut group, b"again").to_string();
+        let replay = request.map(|_| next.into());
+        let (status, _, answer) = alice.client.exchange(replay).await;
+        assert_eq!(
+            (status, &answer["error"]),
+            (StatusCode::UNAUTHORIZED, &json!("JwtReplayed"))
+        );
+    }
+    assert_eq!(page(&alice, &group, &[]).await["lastSeq"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_current_epoch_is_taken() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);

@@ -78,6 +78,7 @@ async fn send(store: Store, index: u8, on: Arc<AtomicBool>) -> u64 {
             message_id: message_id.clone(),
             epoch: Epoch::default(),
             ciphertext: Bytes::from(vec![7; 512]),
+            nonce: None,
         };
         loop {
             match store.append(message()).await {
@@ -246,6 +247,7 @@ async fn an_event_is_heard_within_milliseconds_of_its_commit() {
             message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
             epoch: Epoch::default(),
             ciphertext: Bytes::from(vec![7; 512]),
+            nonce: None,
         };
         node.store.append(message).await.unwrap();
         let committed = Instant::now();

@@ -77,5 +77,6 @@ pub(crate) fn message(convo: ConvoId, sender: Did, len: usize) -> NewMessage {
         message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
         epoch: Epoch::default(),
         ciphertext: Bytes::from(vec![0x5a; len]),
+        nonce: None,
     }
 }

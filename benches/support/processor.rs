@@ -28,7 +28,11 @@ impl Processor {
         Self {
             at: Instant::now(),
             server: used(server),
-            postgres: children(postmaster).map(used).sum::<Duration>() + used(postmaster),
+            // A backend may end between being listed and being read.
+            postgres: children(postmaster)
+                .filter_map(|pid| Some(Usage::of(pid)?.cpu))
+                .sum::<Duration>()
+                + used(postmaster),
             generator: used(std::process::id()),
         }
     }

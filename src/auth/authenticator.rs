@@ -16,10 +16,10 @@ use super::resolver::Resolver;
 use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
 use super::verified::{TokenHash, Verified, VerifiedTokens};
-use super::{AuthError, Caller, Settings, Ticket, TicketGrant, TicketSecret, bearer};
+use super::{AuthError, Caller, Proof, Settings, Ticket, TicketGrant, TicketSecret, bearer};
 use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
-use crate::store::{Store, StoreError};
+use crate::store::{Nonce, Store, StoreError};
 use crate::types::{ClientIp, ConvoId, Did, IdentifierError, Jti, Nsid};
 
 /// Proves who calls. Cheap to clone.
@@ -85,22 +85,66 @@ impl Authenticator {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// The caller of `call`, by the service token in `Authorization`.
+    /// The caller of `call`, by the service token in `Authorization`, used up.
     pub async fn caller(
         &self,
         headers: &HeaderMap,
         call: Nsid,
         client: ClientIp,
     ) -> Result<Caller, AuthError> {
-        let caller = match bearer::find(headers) {
-            Ok(token) => self.prove(token, call, client).await,
+        let proof = self.prove(headers, call, client).await?;
+        if let Some(nonce) = proof.nonce {
+            self.use_up(nonce).await?;
+        }
+        Ok(proof.caller)
+    }
+
+    /// The caller of `call`, whose token is still to be used up.
+    pub async fn prove(
+        &self,
+        headers: &HeaderMap,
+        call: Nsid,
+        client: ClientIp,
+    ) -> Result<Proof, AuthError> {
+        let proof = match bearer::find(headers) {
+            Ok(token) => self.proof(token, call, client).await,
             Err(error) => Err(error),
         };
-        match &caller {
-            Ok(_) => self.0.proved.increment(1),
+        match &proof {
+            Ok(proof) if proof.nonce.is_none() => self.count(Ok(())),
+            // It counts when the nonce has been used up.
+            Ok(_) => {}
+            Err(error) => self.count(Err(error)),
+        }
+        proof
+    }
+
+    /// Uses a token's nonce up, on all nodes.
+    pub async fn use_up(&self, nonce: Nonce) -> Result<(), AuthError> {
+        let outcome = match self.0.nonces.claim(nonce).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AuthError::TokenUsed),
+            Err(error) => Err(error.into()),
+        };
+        self.count(outcome.as_ref().copied());
+        outcome
+    }
+
+    /// A write has used a token's nonce up, or found that it was used (`new` is false).
+    pub fn used_up(&self, nonce: Nonce, new: bool) {
+        self.0.nonces.note(nonce, new);
+        self.count(if new {
+            Ok(())
+        } else {
+            Err(&AuthError::TokenUsed)
+        });
+    }
+
+    fn count(&self, outcome: Result<(), &AuthError>) {
+        match outcome {
+            Ok(()) => self.0.proved.increment(1),
             Err(error) => outcome_counter("token", error.label()).increment(1),
         }
-        caller
     }
 
     /// The account that a well-formed token names. Nothing is proved: this is for the
@@ -159,7 +203,10 @@ impl Authenticator {
         let now = Utc::now().timestamp();
         let ticket = self.0.tickets.check(token, now)?;
         let nonce = NonceKey::of(self.0.tickets.service(), &ticket.nonce);
-        self.use_up(nonce, ticket.expires_at, now).await?;
+        let nonce = self.remembered(nonce, ticket.expires_at, now)?;
+        if !self.0.nonces.claim(nonce).await? {
+            return Err(AuthError::TokenUsed);
+        }
         let did = ticket.grant.caller.did();
         if self.0.nonces.is_revoked(did, ticket.issued_at).await? {
             return Err(AuthError::TicketRevoked);
@@ -167,7 +214,7 @@ impl Authenticator {
         Ok(ticket.grant)
     }
 
-    async fn prove(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Caller, AuthError> {
+    async fn proof(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Proof, AuthError> {
         let settings = self.0.settings.snapshot();
         let now = Utc::now().timestamp();
         let method = settings.enforce_lxm.then(|| call.as_str());
@@ -180,12 +227,17 @@ impl Authenticator {
                 return Err(AuthError::TokenUsed);
             }
             self.check_signature(&token, &claims.issuer, client).await?;
-            self.use_up(nonce, claims.good_until, now).await?;
-            return Ok(Caller::proved(claims.issuer));
+            return Ok(Proof {
+                nonce: Some(self.remembered(nonce, claims.good_until, now)?),
+                caller: Caller::proved(claims.issuer),
+            });
         }
         let hash = TokenHash::of(text);
         if let Some(caller) = self.0.verified.caller(hash, method, now) {
-            return Ok(caller);
+            return Ok(Proof {
+                caller,
+                nonce: None,
+            });
         }
         let (token, claims) = self.read(text, &settings, method, now)?;
         self.check_signature(&token, &claims.issuer, client).await?;
@@ -196,7 +248,10 @@ impl Authenticator {
             good_until: claims.good_until,
         };
         self.0.verified.remember(hash, verified);
-        Ok(caller)
+        Ok(Proof {
+            caller,
+            nonce: None,
+        })
     }
 
     /// All that can be known of a token without asking anyone.
@@ -241,15 +296,11 @@ impl Authenticator {
     }
 
     /// Remembered for as long as the token could pass, or longer if so set.
-    async fn use_up(&self, nonce: NonceKey, expires_at: i64, now: i64) -> Result<(), AuthError> {
+    fn remembered(&self, nonce: NonceKey, expires_at: i64, now: i64) -> Result<Nonce, AuthError> {
         let ttl = self.0.settings.load().jti_ttl;
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let until = expires_at.max(now.saturating_add(ttl));
-        if self.0.nonces.claim(nonce, until).await? {
-            Ok(())
-        } else {
-            Err(AuthError::TokenUsed)
-        }
+        Ok(nonce.until(until).ok_or(StoreError::Shape)?)
     }
 }
 

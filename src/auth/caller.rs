@@ -1,5 +1,6 @@
 //! Pure. Who is calling, once it is proved.
 
+use crate::store::Nonce;
 use crate::types::Did;
 
 /// The account behind a request. Only this area makes one, after the proof, so
@@ -7,6 +8,17 @@ use crate::types::Did;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Caller {
     did: Did,
+}
+
+/// A caller by a token that still has to be used up, before the call has any effect:
+/// by [`Authenticator::use_up`](super::Authenticator::use_up), or with the call's own
+/// write, which then tells [`Authenticator::used_up`](super::Authenticator::used_up).
+#[derive(Debug)]
+#[must_use = "the token can be used again"]
+pub struct Proof {
+    pub caller: Caller,
+    /// None where tokens may serve again.
+    pub nonce: Option<Nonce>,
 }
 
 impl Caller {

@@ -28,7 +28,7 @@ mod token;
 mod verified;
 
 pub use authenticator::{Authenticator, StartError};
-pub use caller::Caller;
+pub use caller::{Caller, Proof};
 pub use did_document::DocumentError;
 pub use did_location::LocationError;
 pub use error::{AuthError, ResolveError};

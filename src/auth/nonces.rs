@@ -1,18 +1,22 @@
 //! Nonces are used once, on all nodes together. The database decides; this node
 //! remembers what it has seen used, so that most replays end here.
+//!
+//! A nonce is used up by a question of its own, or by the write that its call leads
+//! to, which costs no further round trip: see [`Proof`](super::Proof).
 
 use aws_lc_rs::digest::{SHA256, digest};
+use chrono::DateTime;
 use futures_util::future::BoxFuture;
 use metrics::counter;
 use quick_cache::sync::Cache;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Nonce, Store, StoreError};
 use crate::types::{Did, Jti};
 
 /// Where all nodes meet. The store is the one; unit tests have their own.
 pub(crate) trait Ledger: Send + Sync {
     /// Uses a nonce; false if it was used before and that is still remembered.
-    fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+    fn claim(&self, nonce: Nonce) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Whether the account's tickets of that second were revoked since.
     fn is_revoked<'a>(
@@ -23,8 +27,8 @@ pub(crate) trait Ledger: Send + Sync {
 }
 
 impl Ledger for Store {
-    fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.claim_jti(key.0, until))
+    fn claim(&self, nonce: Nonce) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.use_up(nonce))
     }
 
     fn is_revoked<'a>(
@@ -48,6 +52,12 @@ impl NonceKey {
         let mut key = [0; 32];
         key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Self(key)
+    }
+
+    /// The nonce, used until then (seconds since 1970). None where no such time exists.
+    pub(crate) fn until(self, seconds: i64) -> Option<Nonce> {
+        let until = DateTime::from_timestamp(seconds, 0)?;
+        Some(Nonce { key: self.0, until })
     }
 }
 
@@ -77,12 +87,18 @@ impl Nonces {
 
     /// Uses a nonce until then, or says that it was used. Only after the proof:
     /// otherwise anyone could use up the nonces of others.
-    pub(crate) async fn claim(&self, key: NonceKey, until: i64) -> Result<bool, StoreError> {
-        let new = self.ledger.claim(key, until).await?;
-        self.used.insert(key, until);
+    pub(crate) async fn claim(&self, nonce: Nonce) -> Result<bool, StoreError> {
+        let new = self.ledger.claim(nonce).await?;
+        self.note(nonce, new);
+        Ok(new)
+    }
+
+    /// Remembers what the ledger said of a nonce.
+    pub(crate) fn note(&self, nonce: Nonce, new: bool) {
+        self.used
+            .insert(NonceKey(nonce.key), nonce.until.timestamp());
         let outcome = if new { "new" } else { "used_elsewhere" };
         counter!("relay_auth_nonces_total", "outcome" => outcome).increment(1);
-        Ok(new)
     }
 
     /// Whether the account's tickets of that second were revoked since.
@@ -104,6 +120,10 @@ mod tests {
         NonceKey::of(&Did::parse(issuer).unwrap(), &Jti::parse(nonce).unwrap())
     }
 
+    fn until(key: NonceKey, seconds: i64) -> Nonce {
+        key.until(seconds).unwrap()
+    }
+
     #[test]
     fn a_nonce_belongs_to_its_issuer() {
         assert_eq!(key("did:plc:a", "bc"), key("did:plc:a", "bc"));
@@ -117,7 +137,7 @@ mod tests {
         let nonces = Nonces::new(Box::new(ledger.clone()), 10);
         let nonce = key("did:plc:a", "once");
         assert!(!nonces.is_used(nonce, 100));
-        assert!(nonces.claim(nonce, 160).await.unwrap());
+        assert!(nonces.claim(until(nonce, 160)).await.unwrap());
         assert!(nonces.is_used(nonce, 160));
         assert!(!nonces.is_used(nonce, 161));
         assert_eq!(ledger.questions(), 1);
@@ -129,8 +149,8 @@ mod tests {
         let here = Nonces::new(Box::new(ledger.clone()), 10);
         let there = Nonces::new(Box::new(ledger), 10);
         let nonce = key("did:plc:a", "once");
-        assert!(here.claim(nonce, 160).await.unwrap());
-        assert!(!there.claim(nonce, 160).await.unwrap());
+        assert!(here.claim(until(nonce, 160)).await.unwrap());
+        assert!(!there.claim(until(nonce, 160)).await.unwrap());
         assert!(there.is_used(nonce, 160));
     }
 
@@ -140,8 +160,8 @@ mod tests {
         let nonces = Nonces::new(Box::new(ledger.clone()), 10);
         let nonce = key("did:plc:a", "once");
         ledger.fail(true);
-        assert!(nonces.claim(nonce, 160).await.is_err());
+        assert!(nonces.claim(until(nonce, 160)).await.is_err());
         ledger.fail(false);
-        assert!(nonces.claim(nonce, 160).await.unwrap());
+        assert!(nonces.claim(until(nonce, 160)).await.unwrap());
     }
 }

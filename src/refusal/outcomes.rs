@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Refusal;
+use crate::auth::AuthError;
 use crate::blocks::BlocksError;
 use crate::events::PassingError;
 use crate::store::{AppendError, ChangeOutcome, PublishOutcome, RejoinOutcome};
@@ -19,6 +20,7 @@ impl From<AppendError> for XrpcError {
             AppendError::Full { retry_after } => {
                 unavailable("Too many messages are waiting to be stored.", retry_after)
             }
+            AppendError::NonceUsed => AuthError::TokenUsed.into(),
             AppendError::NotMember => Refusal::ConvoNotFound.into(),
             AppendError::Store(error) => error.into(),
         }

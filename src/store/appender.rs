@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::batcher::{Batcher, Bounds, NotServed};
 use super::connect::Pool;
+use super::replay_guard::Nonce;
 use super::{Settings, Store, StoreError, query, rows};
 use crate::runtime::Shutdown;
 use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
@@ -26,6 +28,8 @@ pub struct NewMessage {
     pub epoch: Epoch,
     /// MLS ciphertext of a bucket's size.
     pub ciphertext: Bytes,
+    /// Of the token that the send came with: used up in the same transaction.
+    pub nonce: Option<Nonce>,
 }
 
 /// Where a message landed. A repeated message gets its first answer.
@@ -48,6 +52,8 @@ pub enum AppendError {
     Full { retry_after: Duration },
     #[error("no such conversation for this sender")]
     NotMember,
+    #[error("the nonce of the send's token was used before")]
+    NonceUsed,
     #[error("the message could not be stored")]
     Store(#[from] StoreError),
 }
@@ -118,13 +124,14 @@ async fn commit(pool: Pool, window: Arc<str>, batch: Vec<NewMessage>) -> Vec<Ans
     let mut answers: Vec<Option<Answer>> = vec![None; batch.len()];
     let mut open: Vec<usize> = (0..batch.len()).collect();
     while !open.is_empty() {
-        // The same message twice in one batch: the second asks again, and finds
-        // what the first has stored.
-        let mut seen = HashSet::new();
+        // The same message or nonce twice in one batch: the second asks again, and
+        // finds what the first has stored.
+        let (mut ids, mut nonces) = (HashSet::new(), HashSet::new());
         let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|i| {
-            batch
-                .get(*i)
-                .is_some_and(|m| seen.insert((&m.convo, &m.message_id)))
+            batch.get(*i).is_some_and(|m| {
+                let nonce_is_new = m.nonce.is_none_or(|nonce| nonces.insert(nonce.key));
+                ids.insert((&m.convo, &m.message_id)) && nonce_is_new
+            })
         });
         let items: Vec<&NewMessage> = now.iter().filter_map(|i| batch.get(*i)).collect();
         for (index, answer) in now
@@ -173,11 +180,28 @@ async fn commit_once(
     let ids: Vec<&str> = items.iter().map(|m| m.message_id.expose()).collect();
     let epochs: Vec<i64> = items.iter().map(|m| rows::int(m.epoch.get())).collect();
     let ciphertexts: Vec<&[u8]> = items.iter().map(|m| m.ciphertext.as_ref()).collect();
-    let params: super::Params<'_> = &[&convos, &senders, &ids, &epochs, &ciphertexts, &window];
-    let stored = match query(pool, APPEND, params).await {
-        Err(StoreError::Unavailable | StoreError::Contention(_)) => {
-            query(pool, APPEND, params).await
-        }
+    let nonces = items.iter().map(|m| m.nonce);
+    let keys: Vec<Option<Vec<u8>>> = nonces
+        .clone()
+        .map(|nonce| Some(nonce?.key.to_vec()))
+        .collect();
+    let until: Vec<Option<DateTime<Utc>>> = nonces.map(|nonce| Some(nonce?.until)).collect();
+    let attempt = async |again: bool| {
+        let params: super::Params<'_> = &[
+            &convos,
+            &senders,
+            &ids,
+            &epochs,
+            &ciphertexts,
+            &keys,
+            &until,
+            &window,
+            &again,
+        ];
+        query(pool, APPEND, params).await
+    };
+    let stored = match attempt(false).await {
+        Err(StoreError::Unavailable | StoreError::Contention(_)) => attempt(true).await,
         first => first,
     }?;
     if stored.len() != items.len() {
@@ -194,6 +218,7 @@ fn answer(row: &Row) -> Result<Answer, StoreError> {
             received_at: rows::time(row, "received_at")?,
         }),
         "absent" => Err(AppendError::NotMember),
+        "replayed" => Err(AppendError::NonceUsed),
         "conflict" => Err(AppendError::Conflict),
         "epoch" => Err(AppendError::EpochMismatch {
             current: rows::epoch(row, "epoch")?,
@@ -209,7 +234,7 @@ fn as_f64(count: usize) -> f64 {
 }
 
 const APPEND: &str = "SELECT outcome, seq, epoch, received_at \
-     FROM append_messages($1, $2, $3, $4, $5, $6::text::interval)";
+     FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8::text::interval, $9)";
 
 /// A full queue is a second's work at most.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);

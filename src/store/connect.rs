@@ -42,15 +42,17 @@ impl Connector {
         Ok(Self {
             postgres: PostgresConnectionManager::new(config, tls(settings)?),
             statement_timeout: settings.statement_timeout,
-            plans: "auto",
+            plans: PLANNED_EACH_TIME,
         })
     }
 
     /// Postgres plans each statement once a connection, and not with every call: of a
-    /// send that is alone in its batch, planning took as long as the work.
+    /// send that is alone in its batch, planning took as long as the work. A plan that
+    /// stays must not depend on how large a table was when it was made (a day's is empty
+    /// at midnight), so every row is found by its key.
     pub(crate) fn planning_once(self) -> Self {
         Self {
-            plans: "force_generic_plan",
+            plans: PLANNED_ONCE,
             ..self
         }
     }
@@ -81,7 +83,7 @@ impl bb8::ManageConnection for Connector {
         // SET and not start-up options, which poolers refuse.
         let session = format!(
             "SET statement_timeout = {timeout}; SET lock_timeout = {timeout}; \
-             SET idle_in_transaction_session_timeout = {timeout}; SET plan_cache_mode = {plans}; \
+             SET idle_in_transaction_session_timeout = {timeout}; {plans} \
              SET timezone = 'UTC'; SELECT follow_timeline()"
         );
         client.batch_execute(&session).await?;
@@ -217,3 +219,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+const PLANNED_EACH_TIME: &str = "SET plan_cache_mode = auto;";
+
+const PLANNED_ONCE: &str = "SET plan_cache_mode = force_generic_plan; \
+     SET enable_seqscan = off; SET enable_bitmapscan = off; \
+     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;";

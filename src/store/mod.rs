@@ -59,6 +59,7 @@ pub use messages::{MessageKind, StoredMessage};
 pub use penalties::PenaltyRow;
 pub use publication::PublishOutcome;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
+pub use replay_guard::Nonce;
 pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use tls::AcmeRecord;

@@ -1,5 +1,6 @@
 //! Single use of nonces over all nodes and restarts: checked in batches, with a
-//! commit that does not wait for the disk.
+//! commit that does not wait for the disk. A send takes its nonce along to the
+//! [`appender`](super::appender) instead.
 
 use std::collections::HashSet;
 
@@ -10,7 +11,14 @@ use super::connect::Pool;
 use super::{Settings, Store, StoreError, query, rows};
 use crate::runtime::Shutdown;
 
-type Nonce = ([u8; 32], DateTime<Utc>);
+/// A nonce to be used up, as the ledger of all nodes knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Nonce {
+    /// A hash, which tells nobody whose it was.
+    pub key: [u8; 32],
+    /// Until when it counts as used.
+    pub until: DateTime<Utc>,
+}
 
 #[derive(Debug)]
 pub(super) struct ReplayGuard(Batcher<Nonce, Result<bool, StoreError>>);
@@ -32,16 +40,11 @@ impl ReplayGuard {
 }
 
 impl Store {
-    /// Uses a nonce, given by its hash. `true` the first time, on whatever node;
-    /// `false` until after `expires_at` (seconds since 1970).
-    pub async fn claim_jti(&self, key: [u8; 32], expires_at: i64) -> Result<bool, StoreError> {
-        let expires = DateTime::from_timestamp(expires_at, 0).ok_or(StoreError::Shape)?;
-        self.0
-            .replay_guard
-            .0
-            .serve((key, expires))
-            .await
-            .unwrap_or(Err(StoreError::Unavailable))
+    /// Uses a nonce. `true` the first time, on whatever node; `false` until after its time.
+    pub async fn use_up(&self, nonce: Nonce) -> Result<bool, StoreError> {
+        let guard = &self.0.replay_guard.0;
+        let served = guard.serve(nonce).await;
+        served.unwrap_or(Err(StoreError::Unavailable))
     }
 }
 
@@ -50,15 +53,15 @@ async fn claim(pool: Pool, batch: Vec<Nonce>) -> Vec<Result<bool, StoreError>> {
         // The same nonce twice in one batch: the first comer has it.
         Ok(mut new) => batch
             .iter()
-            .map(|(key, _)| Ok(new.remove(key.as_slice())))
+            .map(|nonce| Ok(new.remove(nonce.key.as_slice())))
             .collect(),
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     }
 }
 
 async fn claim_all(pool: &Pool, batch: &[Nonce]) -> Result<HashSet<Vec<u8>>, StoreError> {
-    let keys: Vec<&[u8]> = batch.iter().map(|(key, _)| key.as_slice()).collect();
-    let expires: Vec<DateTime<Utc>> = batch.iter().map(|(_, at)| *at).collect();
+    let keys: Vec<&[u8]> = batch.iter().map(|nonce| nonce.key.as_slice()).collect();
+    let expires: Vec<DateTime<Utc>> = batch.iter().map(|nonce| nonce.until).collect();
     let claimed = query(pool, "SELECT claim_jtis($1, $2) AS key", &[&keys, &expires]).await?;
     claimed.iter().map(|row| rows::get(row, "key")).collect()
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use http::header::HeaderMap;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use super::Settings;
 use super::answer::{allow, json_response};
@@ -21,7 +21,7 @@ use crate::limits::{Decision, Limits};
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::runtime::Live;
-use crate::store::Store;
+use crate::store::{Nonce, Store};
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
 use crate::wire::{Body, XrpcError};
 
@@ -36,14 +36,6 @@ pub struct Calls {
     limits: Limits,
     settings: Live<Settings>,
     bodies: Bodies,
-}
-
-/// A request whose caller is known, up to its body.
-struct Admitted<'a> {
-    cx: Context<'a>,
-    query: Option<String>,
-    headers: HeaderMap,
-    body: Incoming,
 }
 
 /// What was found out about a request on its way, however it ends.
@@ -128,7 +120,9 @@ impl Calls {
         if *request.method() != wanted {
             return Err(Refusal::MethodNotAllowed.into());
         }
-        let caller = self.auth.caller(request.headers(), call, client).await?;
+        let proof = self.auth.prove(request.headers(), call, client).await?;
+        let nonce = self.deferred(call, proof.nonce).await?;
+        let caller = proof.caller;
         // The edge counted the request against its address; now an account answers
         // for it instead.
         if let Some(counted) = request.extensions().get::<Decision>() {
@@ -139,42 +133,52 @@ impl Calls {
         let admitted = decision.admit();
         known.quota = Some(decision);
         admitted?;
-        let (parts, body) = request.into_parts();
-        let admitted = Admitted {
-            cx: Context {
-                store: &self.store,
-                auth: &self.auth,
-                blocks: &self.blocks,
-                hub: &self.hub,
-                receipts: &self.receipts,
-                settings: self.settings.snapshot(),
-                caller,
-                now: Utc::now(),
-            },
-            query: parts.uri.query().map(str::to_owned),
-            headers: parts.headers,
-            body,
+        let cx = Context {
+            store: &self.store,
+            auth: &self.auth,
+            blocks: &self.blocks,
+            hub: &self.hub,
+            receipts: &self.receipts,
+            settings: self.settings.snapshot(),
+            caller,
+            nonce: Mutex::new(nonce),
+            now: Utc::now(),
         };
         let answer = match call.kind() {
-            Kind::Query => {
-                let query = admitted.query.as_deref();
-                dispatch::query(call, &admitted.cx, query).await
-            }
-            Kind::Procedure | Kind::Subscription => self.procedure(call, admitted).await,
+            Kind::Query => dispatch::query(call, &cx, request.uri().query()).await,
+            Kind::Procedure | Kind::Subscription => self.procedure(call, &cx, request).await,
         };
+        // A call that was refused before it wrote anything has used its token all the same.
+        let unused = cx.nonce.lock().take();
+        if let Some(nonce) = unused {
+            self.auth.use_up(nonce).await?;
+        }
         answer.map(json_response)
     }
 
-    async fn procedure(&self, call: Nsid, admitted: Admitted<'_>) -> Answer {
-        let cx = &admitted.cx;
+    /// Uses a nonce up, or leaves that to the call: a send does it with what it writes,
+    /// so that it waits for one transaction and not for two.
+    async fn deferred(&self, call: Nsid, nonce: Option<Nonce>) -> Result<Option<Nonce>, XrpcError> {
+        match (call, nonce) {
+            (Nsid::SendMessage, nonce) => Ok(nonce),
+            (_, Some(nonce)) => {
+                self.auth.use_up(nonce).await?;
+                Ok(None)
+            }
+            (_, None) => Ok(None),
+        }
+    }
+
+    async fn procedure(&self, call: Nsid, cx: &Context<'_>, request: Request<Incoming>) -> Answer {
         let bytes_max = match call {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,
         };
         let timeout = cx.settings.body_timeout;
+        let (parts, body) = request.into_parts();
         let body = self
             .bodies
-            .read(&admitted.headers, admitted.body, bytes_max, timeout)
+            .read(&parts.headers, body, bytes_max, timeout)
             .await?;
         let run = dispatch::procedure(call, cx, &body.bytes);
         match Attempt::of(call, cx.did(), &body.bytes) {

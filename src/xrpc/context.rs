@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
 use super::Settings;
 use crate::auth::{Authenticator, Caller};
@@ -10,7 +11,7 @@ use crate::blocks::Blocks;
 use crate::events::Hub;
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
-use crate::store::{Standing, Store};
+use crate::store::{AppendError, Appended, Nonce, Standing, Store};
 use crate::types::{CoarseTime, ConvoId, Did};
 use crate::wire::XrpcError;
 
@@ -23,6 +24,8 @@ pub(super) struct Context<'a> {
     pub(super) receipts: &'a ReceiptSigner,
     pub(super) settings: Arc<Settings>,
     pub(super) caller: Caller,
+    /// Of the caller's token, until somebody has used it up.
+    pub(super) nonce: Mutex<Option<Nonce>>,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -37,6 +40,16 @@ impl Context<'_> {
 
     pub(super) fn now_coarse(&self) -> CoarseTime {
         CoarseTime::floor(self.now)
+    }
+
+    /// What became of a nonce that an append took along.
+    pub(super) fn note_use(&self, nonce: Nonce, appended: &Result<Appended, AppendError>) {
+        match appended {
+            // Nothing was written, the nonce neither.
+            Err(AppendError::Full { .. } | AppendError::Store(_)) => {}
+            Err(AppendError::NonceUsed) => self.auth.used_up(nonce, false),
+            _ => self.auth.used_up(nonce, true),
+        }
     }
 
     /// What the caller may do in a conversation; strangers find none.

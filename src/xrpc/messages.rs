@@ -26,8 +26,14 @@ pub(super) async fn send(cx: &Context<'_>, input: SendMessage) -> Result<Sent, X
         message_id: input.msg_id.clone(),
         epoch: input.epoch,
         ciphertext: input.ciphertext.into_bytes(),
+        nonce: cx.nonce.lock().take(),
     };
-    let appended = cx.store.append(message).await?;
+    let nonce = message.nonce;
+    let appended = cx.store.append(message).await;
+    if let Some(nonce) = nonce {
+        cx.note_use(nonce, &appended);
+    }
+    let appended = appended?;
     Ok(Sent {
         message_id: input.msg_id,
         received_at: appended.received_at,

@@ -17,8 +17,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::nonces::{Ledger, NonceKey};
-use crate::store::StoreError;
+use super::nonces::Ledger;
+use crate::store::{Nonce, StoreError};
 use crate::types::Did;
 
 /// A ledger in memory; clones are the same one, as nodes on one database are.
@@ -27,7 +27,7 @@ pub(super) struct MemoryLedger(Arc<Book>);
 
 #[derive(Default)]
 struct Book {
-    used: Mutex<HashMap<NonceKey, i64>>,
+    used: Mutex<HashMap<[u8; 32], i64>>,
     questions: AtomicUsize,
     failing: AtomicBool,
     /// Seconds since 1970.
@@ -55,12 +55,13 @@ impl MemoryLedger {
 }
 
 impl Ledger for MemoryLedger {
-    fn claim(&self, key: NonceKey, until: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn claim(&self, nonce: Nonce) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.0.questions.fetch_add(1, Ordering::Relaxed);
         let claimed = if self.0.failing.load(Ordering::Relaxed) {
             Err(StoreError::Unavailable)
         } else {
-            Ok(self.0.used.lock().insert(key, until).is_none())
+            let until = nonce.until.timestamp();
+            Ok(self.0.used.lock().insert(nonce.key, until).is_none())
         };
         Box::pin(std::future::ready(claimed))
     }
