@@ -36,7 +36,9 @@ fn did(number: usize) -> Did {
 async fn fill(limits: &Limits) -> Vec<Decision> {
     let mut held = Vec::new();
     for number in 0..ALLOWED {
-        let decision = limits.admit_request(carrier(), Some(&did(number))).await;
+        let decision = limits
+            .admit_request(limits.arrival(carrier()), Some(&did(number)))
+            .await;
         assert!(decision.refused.is_none());
         held.push(decision);
     }
@@ -46,8 +48,11 @@ async fn fill(limits: &Limits) -> Vec<Decision> {
 /// One more, on a task of its own, given time to come to rest.
 async fn late_comer(limits: &Limits, number: usize) -> JoinHandle<Decision> {
     let limits = limits.clone();
-    let task =
-        tokio::spawn(async move { limits.admit_request(carrier(), Some(&did(number))).await });
+    let task = tokio::spawn(async move {
+        limits
+            .admit_request(limits.arrival(carrier()), Some(&did(number)))
+            .await
+    });
     tokio::task::yield_now().await;
     task
 }
@@ -59,7 +64,9 @@ async fn a_thousand_phones_that_come_at_once_are_all_let_in() {
     let phones = (0..1_000).map(|number| {
         let (limits, at_once, most) = (&limits, &at_once, &most);
         async move {
-            let decision = limits.admit_request(carrier(), Some(&did(number))).await;
+            let decision = limits
+                .admit_request(limits.arrival(carrier()), Some(&did(number)))
+                .await;
             assert!(decision.refused.is_none(), "phone {number} was refused");
             most.fetch_max(
                 at_once.fetch_add(1, Ordering::Relaxed) + 1,
@@ -123,7 +130,9 @@ async fn when_nothing_was_proved_whoever_waits_is_refused_and_no_offender() {
     );
     assert!(limits.penalties().is_empty());
     // With nothing under way, nobody waits.
-    let refused = limits.admit_request(carrier(), Some(&did(200))).await;
+    let refused = limits
+        .admit_request(limits.arrival(carrier()), Some(&did(200)))
+        .await;
     assert!(refused.refused.is_some());
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
@@ -133,7 +142,9 @@ async fn a_wait_is_bounded_in_time() {
     let limits = limits(|settings| settings.requests.wait_for = Duration::from_secs(3));
     let _held = fill(&limits).await;
     let begun = Instant::now();
-    let decision = limits.admit_request(carrier(), Some(&did(100))).await;
+    let decision = limits
+        .admit_request(limits.arrival(carrier()), Some(&did(100)))
+        .await;
     assert_eq!(
         decision.refused.unwrap().retry_after(),
         Duration::from_secs(60)
@@ -173,13 +184,15 @@ async fn who_bears_no_token_does_not_wait_and_other_addresses_are_not_asked_to()
     let begun = Instant::now();
     assert!(
         limits
-            .admit_request(carrier(), None)
+            .admit_request(limits.arrival(carrier()), None)
             .await
             .refused
             .is_some()
     );
     let elsewhere = ClientIp::new("192.0.2.2".parse().unwrap());
-    let decision = limits.admit_request(elsewhere, Some(&did(100))).await;
+    let decision = limits
+        .admit_request(limits.arrival(elsewhere), Some(&did(100)))
+        .await;
     assert!(decision.refused.is_none());
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
@@ -187,12 +200,16 @@ async fn who_bears_no_token_does_not_wait_and_other_addresses_are_not_asked_to()
 #[tokio::test(start_paused = true)]
 async fn an_account_that_is_known_here_uses_its_reserve_and_does_not_wait() {
     let limits = limits(|_| {});
-    let alice = limits.admit_request(carrier(), Some(&did(1))).await;
+    let alice = limits
+        .admit_request(limits.arrival(carrier()), Some(&did(1)))
+        .await;
     limits.proved(&alice, carrier(), &did(1));
     drop(alice);
     let _held = fill(&limits).await;
     let begun = Instant::now();
-    let decision = limits.admit_request(carrier(), Some(&did(1))).await;
+    let decision = limits
+        .admit_request(limits.arrival(carrier()), Some(&did(1)))
+        .await;
     assert!(decision.refused.is_none());
     assert_eq!(
         (decision.rule, begun.elapsed()),
@@ -208,7 +225,9 @@ async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
     let phones = (0..2_000).map(|number| {
         let (limits, at_once) = (Arc::clone(&limits), Arc::clone(&at_once));
         tokio::spawn(async move {
-            let decision = limits.admit_request(carrier(), Some(&did(number))).await;
+            let decision = limits
+                .admit_request(limits.arrival(carrier()), Some(&did(number)))
+                .await;
             if decision.refused.is_some() {
                 return false;
             }
@@ -227,6 +246,8 @@ async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
     }
     // Over the queue's bound some are refused; but whoever waited came in.
     assert!(admitted >= 1_024, "only {admitted} came in");
-    let decision = limits.admit_request(carrier(), Some(&did(9_999))).await;
+    let decision = limits
+        .admit_request(limits.arrival(carrier()), Some(&did(9_999)))
+        .await;
     assert!(decision.refused.is_none(), "all places came back");
 }

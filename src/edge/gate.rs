@@ -30,8 +30,9 @@ impl Gate {
         request: &mut Request<Incoming>,
         client: ClientIp,
     ) -> Result<Decision, Box<Response<Body>>> {
+        let arrival = self.limits.arrival(client);
         let claimed = self.authenticator.claimed(request.headers());
-        let decision = self.limits.admit_request(client, claimed.as_ref()).await;
+        let decision = self.limits.admit_request(arrival, claimed.as_ref()).await;
         if let Err(error) = decision.admit() {
             let mut response = XrpcError::from(error).into_response();
             self.write_headers(&decision, response.headers_mut());

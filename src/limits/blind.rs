@@ -62,6 +62,16 @@ impl BlindKey {
         Self(bytes)
     }
 
+    pub(super) fn from_words(low: u64, high: u64) -> Self {
+        Self((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
+    }
+
+    pub(super) fn to_words(self) -> (u64, u64) {
+        let both = u128::from_le_bytes(self.0);
+        (both as u64, (both >> 64) as u64)
+    }
+
+    #[inline]
     pub(super) fn address(&self, domain: Domain, client: ClientIp) -> Blind {
         let (family, network) = network_bits(client);
         self.numbers(domain, family, network)
@@ -126,14 +136,6 @@ impl BlindKeys {
         Self {
             current: BlindKey::random(),
             previous: None,
-        }
-    }
-
-    #[must_use]
-    pub(super) fn rotated(self) -> Self {
-        Self {
-            current: BlindKey::random(),
-            previous: Some(self.current),
         }
     }
 }

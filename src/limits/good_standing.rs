@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(bonus(50), 100);
         record.lapse(&did, &keys, 50 * DAY);
         assert_eq!(bonus(50), 0);
-        let keys = keys.rotated();
+        let keys = BlindKeys {
+            current: BlindKey::random(),
+            previous: Some(keys.current),
+        };
         assert_eq!(
             record.bonus(&did, &keys, 52 * DAY, &settings),
             20,

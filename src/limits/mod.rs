@@ -25,6 +25,7 @@ mod line;
 mod penalty;
 mod penalty_box;
 mod request;
+mod rotating_keys;
 mod rule;
 mod settings;
 mod sharing;
@@ -40,8 +41,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
 use crate::runtime::Live;
 use crate::types::{ClientIp, Did};
 
@@ -49,6 +48,7 @@ pub use clock::Clock;
 pub use connection::{ConnectionPermit, HandshakePermit};
 pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
 pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
+pub use request::Arrival;
 pub use rule::{Rule, RuleSet, WhenAway};
 pub use settings::{
     Calls, Connections, GoodStanding, Penalties, Requests, Settings, Sockets, Tables,
@@ -58,10 +58,10 @@ pub use socket::SocketPermit;
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
-use blind::{Blind, BlindKey, BlindKeys};
+use blind::{Blind, BlindKey};
 use counts::Counts;
-use decision::millis;
 use penalty_box::{PenaltyBox, Subject};
+use rotating_keys::RotatingKeys;
 use table::{Names, Place, Table};
 
 /// The limiter of this node. Clones share their state.
@@ -73,7 +73,7 @@ pub struct Limits {
 struct Inner {
     settings: Live<Settings>,
     clock: Clock,
-    keys: ArcSwap<RotatingKeys>,
+    keys: RotatingKeys,
     addresses: Table,
     accounts: Table,
     /// Who proved themselves lately, and where.
@@ -92,27 +92,16 @@ struct Inner {
     shared_state_away: AtomicBool,
 }
 
-/// The tables' keys, and since when: windows are a minute long and idle entries leave
-/// after ten, so the key before is only asked for soon after the change.
-#[derive(Clone, Copy)]
-struct RotatingKeys {
-    keys: BlindKeys,
-    since: Duration,
-}
-
 impl Limits {
     pub fn new(settings: Live<Settings>, clock: Clock) -> Self {
         let now = clock.tick();
         let tables = settings.load().tables.clone();
-        let keys = RotatingKeys {
-            keys: BlindKeys::random(),
-            since: clock.elapsed(),
-        };
+        let keys = RotatingKeys::random(&clock);
         Self {
             inner: Arc::new(Inner {
                 settings,
                 clock,
-                keys: ArcSwap::from_pointee(keys),
+                keys,
                 addresses: Table::new(tables.ip_keys, 0, now),
                 accounts: Table::new(tables.did_keys, 0, now),
                 familiar: Table::new(tables.ip_keys, tables.idle_ms(), now),
@@ -285,14 +274,6 @@ impl Inner {
         } else {
             0
         }
-    }
-}
-
-impl RotatingKeys {
-    fn previous_at(&self, now: Tick, settings: &Settings) -> Option<&BlindKey> {
-        let previous = self.keys.previous.as_ref()?;
-        let since = now.since(Tick::at(self.since));
-        (millis(since) < settings.tables.idle_after).then_some(previous)
     }
 }
 

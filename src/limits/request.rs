@@ -7,22 +7,56 @@
 //! out. How many tokens an address can make us check is bounded in either case. While
 //! tokens are being checked, others of the address may wait for the outcome (`waiting`).
 
-use super::table::Names;
+use super::blind::Blind;
+use super::table::{Names, Place};
 use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
 
+/// A request that will be checked: where its address is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub(super) client: ClientIp,
+    current: Blind,
+    previous: Option<Blind>,
+}
+
 impl Limits {
-    /// Whether a request from this address may go on. `claims` is the account that a
-    /// well-formed token names, not yet verified.
+    /// Names the place where the address is counted, and sends for it: from memory it
+    /// takes longer to come than the check itself. So this comes first, and something
+    /// else, such as reading the token, before the check.
+    #[inline]
+    pub fn arrival(&self, client: ClientIp) -> Arrival {
+        let inner = &*self.inner;
+        let keys = inner.keys.load();
+        let current = keys.keys.current.address(Rule::Ip as u8, client);
+        inner.addresses.send_for(current);
+        Arrival {
+            client,
+            current,
+            previous: keys.keys.previous.as_ref().and_then(|_| {
+                let previous = keys.previous_at(inner.clock.tick(), &inner.settings.load());
+                previous.map(|key| key.address(Rule::Ip as u8, client))
+            }),
+        }
+    }
+
+    /// Whether a request from this address may go on. `claims` is the account that a well-formed token names, not yet
+    /// verified.
     pub fn check_ip(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
+        self.check(self.arrival(client), claims)
+    }
+
+    /// Whether a request that was announced may go on.
+    #[inline]
+    pub fn check(&self, arrival: Arrival, claims: Option<&Did>) -> Decision {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        if settings.exempts(client) {
+        if settings.exempts(arrival.client) {
             return Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip));
         }
-        match inner.look(&settings, client, claims, inner.clock.tick()) {
+        match inner.look(&settings, arrival, claims, inner.clock.tick()) {
             Checked::Decided(decision) => decision,
-            Checked::Full(refused) => inner.refuse(&settings, client, refused),
+            Checked::Full(refused) => inner.refuse(&settings, arrival.client, refused),
         }
     }
 
@@ -57,17 +91,17 @@ impl Inner {
     pub(super) fn look(
         &self,
         settings: &Settings,
-        client: ClientIp,
+        arrival: Arrival,
         claims: Option<&Did>,
         now: Tick,
     ) -> Checked {
-        let decision = match self.look_at_window(settings, client, claims, now) {
+        let decision = match self.look_at_window(settings, arrival, claims, now) {
             Checked::Decided(decision) => decision,
             full => return full,
         };
         Checked::Decided(match claims {
             Some(_) if decision.refused.is_none() => {
-                self.check_verifications(settings, client, decision, now)
+                self.check_verifications(settings, arrival.client, decision, now)
             }
             _ => decision,
         })
@@ -88,10 +122,11 @@ impl Inner {
     fn look_at_window(
         &self,
         settings: &Settings,
-        client: ClientIp,
+        arrival: Arrival,
         claims: Option<&Did>,
         now: Tick,
     ) -> Checked {
+        let client = arrival.client;
         if let Some(retry_after) = self.boxed(settings, || self.address_subject(client)) {
             let rule = Rule::PenaltyBox;
             let refused = Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip))
@@ -99,7 +134,7 @@ impl Inner {
             let reserve = self.use_reserve(settings, client, claims, now);
             return Checked::Decided(reserve.unwrap_or(refused));
         }
-        let (decision, place) = self.take_address(settings, Rule::Ip, client, now);
+        let (decision, place) = self.take_arrival(settings, arrival, now);
         if decision.refused.is_some() && !settings.dry_run.contains(Rule::Ip) {
             return match self.use_reserve(settings, client, claims, now) {
                 Some(reserve) => Checked::Decided(reserve),
@@ -109,6 +144,24 @@ impl Inner {
         let mut decision = self.settle(settings, decision);
         decision.place = Some(place);
         Checked::Decided(decision)
+    }
+
+    /// Takes the place that was sent for.
+    #[inline(always)]
+    fn take_arrival(&self, settings: &Settings, arrival: Arrival, now: Tick) -> (Decision, Place) {
+        let names = || Names {
+            current: arrival.current,
+            previous: arrival.previous,
+            wide: || {
+                let keys = self.keys.load();
+                keys.keys
+                    .current
+                    .wide_network(Rule::Ip as u8, arrival.client)
+            },
+        };
+        let quota = settings.quota(Rule::Ip);
+        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
+        (Decision::of(Rule::Ip, quota, verdict), place)
     }
 
     /// The reserve of an account that proved itself lately from this address.

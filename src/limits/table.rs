@@ -68,6 +68,17 @@ impl Table {
         self.room_after_ms.store(room_after_ms, Ordering::Relaxed);
     }
 
+    /// Has the key's line come from memory, for a look soon. Where the processor's hint
+    /// is not to be had, the look waits for it.
+    #[inline]
+    pub(super) fn send_for(&self, key: Blind) {
+        let (home, _) = self.place_of(key);
+        #[cfg(target_arch = "x86_64")]
+        safe_arch::prefetch_et0(&self.lines[home]);
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = home;
+    }
+
     /// Takes a place in the subject's window, if there is one.
     #[inline]
     pub(super) fn take<W>(&self, names: Names<W>, now: Tick, quota: Quota) -> (Verdict, Place)

@@ -26,6 +26,14 @@ impl Tick {
         if other.since(self) > 0 { other } else { self }
     }
 
+    pub(super) fn to_bytes(self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(u32::from_le_bytes(bytes))
+    }
+
     /// The low 16 bits: all that is kept of a time less than a minute old.
     pub(super) fn low(self) -> u16 {
         self.0 as u16

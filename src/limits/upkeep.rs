@@ -1,8 +1,6 @@
 //! What the limiter does on its own: idle entries leave, blind keys are replaced.
 
-use std::sync::Arc;
-
-use super::{Limits, RotatingKeys};
+use super::Limits;
 use crate::runtime::Shutdown;
 
 impl Limits {
@@ -46,17 +44,8 @@ impl Limits {
         inner
             .good_standing
             .sweep(unix_ms / 1_000, &settings.good_standing);
-        self.rotate_when_due(settings.tables.blind_key_for);
-    }
-
-    fn rotate_when_due(&self, every: std::time::Duration) {
-        let elapsed = self.inner.clock.elapsed();
-        let current = **self.inner.keys.load();
-        if elapsed.saturating_sub(current.since) >= every {
-            self.inner.keys.store(Arc::new(RotatingKeys {
-                keys: current.keys.rotated(),
-                since: elapsed,
-            }));
-        }
+        inner
+            .keys
+            .rotate_when_due(settings.tables.blind_key_for, inner.clock.elapsed());
     }
 }

@@ -18,9 +18,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::counts::Held;
-use super::request::Checked;
+use super::request::{Arrival, Checked};
 use super::{Decision, Inner, Limits, Settings, count_refusal};
-use crate::types::{ClientIp, Did};
+use crate::types::Did;
 
 /// The tokens of one address that are being checked, and who waits for them. Lives as
 /// long as there are any.
@@ -56,21 +56,21 @@ enum Entry<'a> {
 }
 
 impl Limits {
-    /// Whether a request from this address may go on, like [`Limits::check_ip`]; but
-    /// one that bears a token may wait for that.
-    pub async fn admit_request(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
+    /// Whether a request may go on, like [`Limits::check`]; but one that bears a token
+    /// may wait for that.
+    pub async fn admit_request(&self, arrival: Arrival, claims: Option<&Did>) -> Decision {
         let inner = &*self.inner;
         let settings = inner.settings.snapshot();
-        if claims.is_none() || settings.exempts(client) {
-            return self.check_ip(client, claims);
+        if claims.is_none() || settings.exempts(arrival.client) {
+            return self.check(arrival, claims);
         }
-        let Some(queue) = inner.queue(client) else {
-            return self.check_ip(client, claims);
+        let Some(queue) = inner.queue(arrival.client) else {
+            return self.check(arrival, claims);
         };
         let asked = Asked {
             inner,
             settings: &settings,
-            client,
+            arrival,
             claims,
         };
         let decision = match asked.enter(&queue.shared) {
@@ -85,7 +85,7 @@ impl Limits {
 struct Asked<'a> {
     inner: &'a Inner,
     settings: &'a Settings,
-    client: ClientIp,
+    arrival: Arrival,
     claims: Option<&'a Did>,
 }
 
@@ -110,7 +110,9 @@ impl<'a> Asked<'a> {
         if is_first && let Some(waiting) = self.join(queue, &mut state) {
             return Entry::Wait(waiting);
         }
-        let refused = self.inner.refuse(self.settings, self.client, refused);
+        let refused = self
+            .inner
+            .refuse(self.settings, self.arrival.client, refused);
         Entry::Decided(refused)
     }
 
@@ -184,7 +186,7 @@ impl<'a> Asked<'a> {
     fn look(&self) -> Checked {
         self.inner.look(
             self.settings,
-            self.client,
+            self.arrival,
             self.claims,
             self.inner.clock.tick(),
         )

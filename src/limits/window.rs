@@ -9,7 +9,7 @@
 //! A log of times is usually dismissed as too large. It is small here: a span is
 //! at most 60 s, so a time is 16 bits of milliseconds relative to the newest, and
 //! only admissions are kept, so a flood of refusals costs nothing. A million of them
-//! are kept in `table`, four times in line.
+//! are kept in `table`, six times in line.
 
 use std::collections::VecDeque;
 
@@ -111,6 +111,7 @@ pub(super) trait Admissions {
     fn remove(&mut self, index: usize);
 
     /// Admits a request at `now` if the quota has a place, and takes the place.
+    #[inline]
     fn take(&mut self, now: Tick, quota: Quota) -> Verdict {
         let now = self.newest().latest(now);
         self.expire(now, quota);
@@ -152,6 +153,7 @@ pub(super) trait Admissions {
     }
 
     /// Drops what has left the window.
+    #[inline]
     fn expire(&mut self, now: Tick, quota: Quota) {
         let (len, since_newest) = (self.len(), now.since(self.newest()));
         let has_left = |index: &usize| {
@@ -167,6 +169,7 @@ pub(super) trait Admissions {
     }
 
     /// Until the admission at `index` leaves the window.
+    #[inline]
     fn leaves_in(&self, index: usize, now: Tick, quota: Quota) -> u32 {
         match self.get(index) {
             Some(time) => {
