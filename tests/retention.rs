@@ -73,6 +73,7 @@ async fn what_is_too_old_goes_and_nothing_else() {
     client.batch_execute(OLD_DAYS).await.unwrap();
     let settings = Settings {
         key_packages_per_device_max: 2,
+        pause: Duration::ZERO,
         ..Settings::default()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
@@ -106,6 +107,7 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
     client.batch_execute(OLD_DAYS).await.unwrap();
     let settings = Settings {
         event_ttl_days: 1,
+        pause: Duration::ZERO,
         ..Settings::default()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
@@ -121,18 +123,66 @@ async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
     let store = open(&database, &shutdown).await;
     let client = database.client().await;
     client.batch_execute(OLD_DAYS).await.unwrap();
-    let settings = Live::new(Settings::default());
+    let without_pause = Settings {
+        pause: Duration::ZERO,
+        ..Settings::default()
+    };
+    let settings = Live::new(without_pause.clone());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
     assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
     settings.replace(Settings {
         message_ttl_days: 10,
-        ..Settings::default()
+        ..without_pause
     });
     let deadline = Instant::now() + Duration::from_secs(30);
     while count(&client, "SELECT count(*) FROM messages").await > 1 {
         assert!(Instant::now() < deadline, "the new lifetime does not count");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_run() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    client.batch_execute(OLD_DAYS).await.unwrap();
+    let patient = Settings {
+        pause: Duration::from_secs(600),
+        ..Settings::default()
+    };
+    let days = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^event_stream_'";
+    let attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
+    let before = count(&client, days).await;
+    assert_eq!(count(&client, attached).await, before);
+    let cut_off = Shutdown::default();
+    let retention = Retention::start(&store, &Live::new(patient), &cut_off);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count(&client, attached).await == before {
+        assert!(Instant::now() < deadline, "the day was not taken out");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(retention.status().days.runs, 0, "it pauses");
+    assert_eq!(
+        count(&client, days).await,
+        before,
+        "the day is not dropped yet"
+    );
+    assert_eq!(count(&client, "SELECT count(*) FROM event_stream").await, 1);
+    cut_off.drain(Duration::ZERO).await;
+
+    let hasty = Settings {
+        pause: Duration::ZERO,
+        ..Settings::default()
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let retention = Retention::start(&store, &Live::new(hasty), &shutdown);
+    while count(&client, days).await == before {
+        assert!(Instant::now() < deadline, "nobody finished the day");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(retention.status().failing().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

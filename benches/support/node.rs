@@ -20,7 +20,11 @@ pub(crate) struct Node {
 impl Node {
     /// Starts Postgres with these settings, fsync on, and opens a store on it.
     pub(crate) async fn start(settings: &[&str]) -> Self {
-        let database = Database::with_settings(settings).await;
+        Self::on(Database::with_settings(settings).await).await
+    }
+
+    /// Opens a store on this Postgres.
+    pub(crate) async fn on(database: Database) -> Self {
         let shutdown = Shutdown::default();
         let url = DatabaseUrl::parse(&database.url()).unwrap();
         let store = Store::open(Settings::for_database(url), &shutdown)

@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::node::{account, convo, message};
 
-/// Senders that each send again a moment after their last send was stored.
+/// Senders that each send at their times, whatever the relay does: who is held up sends
+/// the rest as soon as it can, and those count from when they were due.
 pub(crate) struct Senders {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
@@ -30,21 +31,29 @@ impl Senders {
         let send = |sender: usize| {
             let (store, shared) = (store.clone(), Arc::clone(&shared));
             async move {
+                let mut due = Instant::now();
                 for turn in 0.. {
                     if shared.is_over.load(Ordering::Relaxed) {
                         return;
                     }
                     if shared.is_paused.load(Ordering::Relaxed) {
                         tokio::time::sleep(PACE).await;
+                        due = Instant::now();
                         continue;
                     }
+                    due += PACE;
+                    let begun = match due > Instant::now() {
+                        true => {
+                            tokio::time::sleep_until(due.into()).await;
+                            Instant::now()
+                        }
+                        false => due,
+                    };
                     // The account of a conversation's number is its member.
                     let number = (sender * 31 + turn) % convos + 1;
                     let message = message(convo(number), account(number), len);
-                    let begun = Instant::now();
                     store.append(message).await.unwrap();
                     shared.sends.lock().push((begun, Instant::now()));
-                    tokio::time::sleep(PACE).await;
                 }
             }
         };
@@ -87,4 +96,4 @@ impl Senders {
 const SENDERS: usize = 16;
 /// Far from what the relay can take: the latency of a queue that is full anyway would
 /// hide what comes on top.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(8);

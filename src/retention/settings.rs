@@ -17,6 +17,8 @@ pub struct Settings {
     pub key_packages_per_device_max: u32,
     /// How often days and Welcomes are looked at.
     pub hourly: Duration,
+    /// Between two steps of forgetting a day, and between two days.
+    pub pause: Duration,
     /// How often key packages are looked at.
     pub key_package_interval: Duration,
     /// How often used nonces are looked at.
@@ -32,6 +34,7 @@ impl Default for Settings {
             consumed_key_package_ttl: Duration::from_secs(24 * 60 * 60),
             key_packages_per_device_max: 200,
             hourly: Duration::from_secs(60 * 60),
+            pause: Duration::from_secs(5),
             key_package_interval: Duration::from_secs(30 * 60),
             jti_interval: Duration::from_secs(5 * 60),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{Settings, days};
 use crate::runtime::{Backoff, Live, Shutdown};
@@ -27,6 +28,8 @@ pub struct Status {
 pub struct TaskStatus {
     pub failures_in_a_row: u32,
     pub runs: u64,
+    /// Time at work in the last run: without its pauses.
+    pub worked: Duration,
 }
 
 impl Status {
@@ -101,7 +104,11 @@ impl Retention {
         loop {
             let changed = settings.changed();
             let settings = settings.snapshot();
-            let ended = run(task, store, &settings).await;
+            let mut turn = Turn::begin(&settings);
+            let ended = turn.run(task, store).await;
+            let worked = turn.worked();
+            metrics::histogram!("relay_retention_work_seconds", "task" => task.name())
+                .record(worked);
             let outcome = if ended.is_ok() { "ok" } else { "failed" };
             metrics::counter!("relay_retention_runs_total", "task" => task.name(), "outcome" => outcome)
                 .increment(1);
@@ -124,6 +131,7 @@ impl Retention {
                 let mut status = self.0.lock();
                 let mine = task.status(&mut status);
                 mine.runs += 1;
+                mine.worked = worked;
                 mine.failures_in_a_row = if outcome == "ok" {
                     0
                 } else {
@@ -139,50 +147,92 @@ impl Retention {
     }
 }
 
-/// Runs a task, unless another node is at it: then there is nothing to do.
-async fn run(task: Task, store: &Store, settings: &Settings) -> Result<u64, StoreError> {
-    // Every node makes sure of the coming days: a lock there is Postgres's own.
-    if matches!(task, Task::Days) {
-        store.ensure_partitions().await?;
-    }
-    let Some(forgetting) = store.forgetting(task.name()).await? else {
-        return Ok(0);
-    };
-    match task {
-        Task::Days => {
-            let events = forget_days(&forgetting, "event_stream", settings.event_ttl_days).await?;
-            let messages = forget_days(&forgetting, "messages", settings.message_ttl_days).await?;
-            Ok(events + messages + forgetting.welcomes(settings.welcome_ttl).await?)
-        }
-        Task::KeyPackages => {
-            let most = settings.key_packages_per_device_max;
-            forgetting
-                .key_packages(settings.consumed_key_package_ttl, most)
-                .await
-        }
-        Task::Nonces => Ok(forgetting.jtis().await?
-            + forgetting.idempotency_keys().await?
-            + forgetting.claims().await?),
-    }
+/// One run of a task.
+struct Turn<'a> {
+    settings: &'a Settings,
+    began: Instant,
+    paused: Duration,
+    has_stepped: bool,
 }
 
-async fn forget_days(
-    forgetting: &Forgetting,
-    parent: &'static str,
-    ttl_days: u16,
-) -> Result<u64, StoreError> {
-    let now = Utc::now();
-    let partitions = forgetting.partitions(parent).await?;
-    let expired = days::expired(&partitions, ttl_days, now);
-    if parent == "event_stream" && !expired.is_empty() {
-        forgetting
-            .raise_stream_floor(days::kept_since(ttl_days, now))
-            .await?;
+impl<'a> Turn<'a> {
+    fn begin(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            began: Instant::now(),
+            paused: Duration::ZERO,
+            has_stepped: false,
+        }
     }
-    for partition in &expired {
-        forgetting.drop_partition(parent, partition).await?;
+
+    /// Runs a task, unless another node is at it: then there is nothing to do.
+    async fn run(&mut self, task: Task, store: &Store) -> Result<u64, StoreError> {
+        // Every node makes sure of the coming days: a lock there is Postgres's own.
+        if matches!(task, Task::Days) {
+            store.ensure_partitions().await?;
+        }
+        let Some(forgetting) = store.forgetting(task.name()).await? else {
+            return Ok(0);
+        };
+        let settings = self.settings;
+        match task {
+            Task::Days => {
+                let (events, messages) = (settings.event_ttl_days, settings.message_ttl_days);
+                let events = self
+                    .forget_days(&forgetting, "event_stream", events)
+                    .await?;
+                let messages = self.forget_days(&forgetting, "messages", messages).await?;
+                Ok(events + messages + forgetting.welcomes(settings.welcome_ttl).await?)
+            }
+            Task::KeyPackages => {
+                let most = settings.key_packages_per_device_max;
+                forgetting
+                    .key_packages(settings.consumed_key_package_ttl, most)
+                    .await
+            }
+            Task::Nonces => Ok(forgetting.jtis().await?
+                + forgetting.idempotency_keys().await?
+                + forgetting.claims().await?),
+        }
     }
-    Ok(expired.len().try_into().unwrap_or(u64::MAX))
+
+    async fn forget_days(
+        &mut self,
+        forgetting: &Forgetting,
+        parent: &'static str,
+        ttl_days: u16,
+    ) -> Result<u64, StoreError> {
+        let now = Utc::now();
+        let partitions = forgetting.partitions(parent).await?;
+        let expired = days::expired(&partitions, ttl_days, now);
+        if parent == "event_stream" && !expired.is_empty() {
+            forgetting
+                .raise_stream_floor(days::kept_since(ttl_days, now))
+                .await?;
+        }
+        for partition in &expired {
+            self.pause().await;
+            forgetting.detach(parent, partition).await?;
+            self.pause().await;
+            forgetting.drop_detached(partition).await?;
+        }
+        Ok(expired.len().try_into().unwrap_or(u64::MAX))
+    }
+
+    /// Lets the senders go on before the next step: each one makes Postgres plan their
+    /// statements anew, or the disk give room back.
+    async fn pause(&mut self) {
+        if self.has_stepped {
+            let began = Instant::now();
+            tokio::time::sleep(self.settings.pause).await;
+            self.paused += began.elapsed();
+        }
+        self.has_stepped = true;
+    }
+
+    fn worked(&self) -> Duration {
+        self.began.elapsed().saturating_sub(self.paused)
+    }
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(5);

@@ -68,9 +68,9 @@ impl Forgetting {
         Ok(())
     }
 
-    /// Detaches a day without stopping anybody, then drops it. `parent` and
-    /// `partition` are names from the catalogue.
-    pub async fn drop_partition(&self, parent: &str, partition: &str) -> Result<(), StoreError> {
+    /// Takes a day out of its table without stopping anybody; nothing to do where it is
+    /// out already. Both names are from the catalogue.
+    pub async fn detach(&self, parent: &str, partition: &str) -> Result<(), StoreError> {
         let link = self
             .0
             .query(
@@ -84,10 +84,13 @@ impl Forgetting {
             let detach = format!("ALTER TABLE \"{parent}\" DETACH PARTITION \"{partition}\" {how}");
             self.0.batch_execute(&detach).await?;
         }
-        self.0
-            .batch_execute(&format!("DROP TABLE \"{partition}\""))
-            .await?;
         Ok(())
+    }
+
+    /// Drops a day that was detached: its files are unlinked.
+    pub async fn drop_detached(&self, partition: &str) -> Result<(), StoreError> {
+        let drop = format!("DROP TABLE \"{partition}\"");
+        Ok(self.0.batch_execute(&drop).await?)
     }
 
     /// Confirmed Welcomes older than this.

@@ -26,9 +26,14 @@ impl Database {
 
     /// Starts a cluster with settings such as `shared_buffers=1GB`.
     pub(crate) async fn with_settings(settings: &[&str]) -> Self {
+        Self::within(Path::new("/tmp"), settings).await
+    }
+
+    /// Starts a cluster with its data somewhere in this directory.
+    pub(crate) async fn within(parent: &Path, settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("mlsr")
-            .tempdir_in("/tmp")
+            .tempdir_in(parent)
             .unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut database = Self {
@@ -110,6 +115,23 @@ impl Database {
         {
             assert!(Instant::now() < deadline, "Postgres did not start");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Takes what lies in the data directory out of the system's cache, as if it had not
+    /// been touched for long.
+    pub(crate) fn leave_caches(&self) {
+        let mut directories = vec![self.data()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap().flatten() {
+                let kind = entry.file_type().unwrap();
+                if kind.is_dir() {
+                    directories.push(entry.path());
+                } else if let Ok(file) = std::fs::File::open(entry.path()) {
+                    file.sync_all().unwrap();
+                    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+                }
+            }
         }
     }
 

@@ -74,6 +74,19 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "retention.pause_seconds",
+        env: "RETENTION_PAUSE_SECONDS",
+        effect: Effect::Live,
+        doc: "How long retention waits between taking a day out and unlinking it, and before \
+              the next day, so that senders do not feel one step on top of the other.",
+        setting: &Span {
+            at: |c| &mut c.retention.pause,
+            unit: Unit::Seconds,
+            least: 0,
+            most: 600,
+        },
+    },
+    Key {
         name: "retention.key_package_interval_minutes",
         env: "KEY_PACKAGE_INTERVAL_MINUTES",
         effect: Effect::Live,
