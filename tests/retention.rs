@@ -23,6 +23,14 @@ async fn count(client: &tokio_postgres::Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
+/// No test waits between two steps, but the one that is about it.
+fn without_pause() -> Settings {
+    Settings {
+        pause: Duration::ZERO,
+        ..Settings::default()
+    }
+}
+
 /// Waits until every task has run once.
 async fn first_run(retention: &Retention) {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -73,8 +81,7 @@ async fn what_is_too_old_goes_and_nothing_else() {
     client.batch_execute(OLD_DAYS).await.unwrap();
     let settings = Settings {
         key_packages_per_device_max: 2,
-        pause: Duration::ZERO,
-        ..Settings::default()
+        ..without_pause()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
 
@@ -107,8 +114,7 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
     client.batch_execute(OLD_DAYS).await.unwrap();
     let settings = Settings {
         event_ttl_days: 1,
-        pause: Duration::ZERO,
-        ..Settings::default()
+        ..without_pause()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
     assert_eq!(count(&client, "SELECT count(*) FROM event_stream").await, 0);
@@ -123,16 +129,12 @@ async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
     let store = open(&database, &shutdown).await;
     let client = database.client().await;
     client.batch_execute(OLD_DAYS).await.unwrap();
-    let without_pause = Settings {
-        pause: Duration::ZERO,
-        ..Settings::default()
-    };
-    let settings = Live::new(without_pause.clone());
+    let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
     assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
     settings.replace(Settings {
         message_ttl_days: 10,
-        ..without_pause
+        ..without_pause()
     });
     let deadline = Instant::now() + Duration::from_secs(30);
     while count(&client, "SELECT count(*) FROM messages").await > 1 {
@@ -172,12 +174,8 @@ async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_ru
     assert_eq!(count(&client, "SELECT count(*) FROM event_stream").await, 1);
     cut_off.drain(Duration::ZERO).await;
 
-    let hasty = Settings {
-        pause: Duration::ZERO,
-        ..Settings::default()
-    };
     let deadline = Instant::now() + Duration::from_secs(30);
-    let retention = Retention::start(&store, &Live::new(hasty), &shutdown);
+    let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
     while count(&client, days).await == before {
         assert!(Instant::now() < deadline, "nobody finished the day");
         tokio::time::sleep(Duration::from_millis(20)).await;
