@@ -54,8 +54,14 @@ impl Table {
     /// from their own line, and next to none find no room.
     pub(super) fn new(keys: u32, room_after_ms: u32, now: Tick) -> Self {
         let lines = (keys as usize * 2).div_ceil(SLOTS).max(1);
+        let lines: Box<[Line]> = (0..lines + REACH).map(|_| Line::new()).collect();
+        // Empty lines are zeros, which the system gives out page by page at the first
+        // touch: now, and not in the middle of a check.
+        for line in lines.iter().step_by(LINES_A_PAGE) {
+            drop(line.0.lock());
+        }
         Self {
-            lines: (0..lines + REACH).map(|_| Line::new()).collect(),
+            lines,
             rings: Box::new(std::array::from_fn(|_| Mutex::default())),
             wide: Box::new(std::array::from_fn(|_| Mutex::new(Log::new(now)))),
             room_after_ms: AtomicU32::new(room_after_ms.max(u32::from(SPAN_MS_MAX))),
@@ -279,6 +285,9 @@ impl Table {
 
 /// How many lines after its own an entry may live in.
 const REACH: usize = 4;
+
+/// Of 4 KiB, the smallest there are.
+const LINES_A_PAGE: usize = 4096 / size_of::<Line>();
 
 /// Enough that two cores rarely meet.
 const RINGS: usize = 64;
