@@ -139,8 +139,9 @@ async fn resume(database: &Database, store: &Store, after: u64) -> Duration {
 }
 
 async fn statements(database: &Database) -> i64 {
-    // Counters arrive in the shared view with some delay.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // A connection that has just told of its transactions tells of the next ones when it
+    // has been idle for ten seconds.
+    tokio::time::sleep(Duration::from_secs(11)).await;
     let row = database
         .client()
         .await
