@@ -184,6 +184,30 @@ async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_ru
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_pause_counts_in_the_middle_of_one() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    client.batch_execute(OLD_DAYS).await.unwrap();
+    let settings = Live::new(Settings {
+        pause: Duration::from_secs(600),
+        ..Settings::default()
+    });
+    let attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
+    let before = count(&client, attached).await;
+    let retention = Retention::start(&store, &settings, &shutdown);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count(&client, attached).await == before {
+        assert!(Instant::now() < deadline, "the day was not taken out");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    settings.replace(without_pause());
+    first_run(&retention).await;
+    assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_another_node_is_at_is_left_to_it() {
     let database = Database::start().await;
     let shutdown = Shutdown::default();

@@ -103,8 +103,8 @@ impl Retention {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
             let changed = settings.changed();
-            let settings = settings.snapshot();
-            let mut turn = Turn::begin(&settings);
+            let now = settings.snapshot();
+            let mut turn = Turn::begin(&now, settings);
             let ended = turn.run(task, store).await;
             let worked = turn.worked();
             metrics::histogram!("relay_retention_work_seconds", "task" => task.name())
@@ -120,7 +120,7 @@ impl Retention {
                         tracing::info!(task = task.name(), forgotten, "retention has forgotten");
                     }
                     backoff.reset();
-                    task.interval(&settings)
+                    task.interval(&now)
                 }
                 Err(error) => {
                     tracing::warn!(task = task.name(), %error, "retention failed and will retry");
@@ -149,16 +149,20 @@ impl Retention {
 
 /// One run of a task.
 struct Turn<'a> {
+    /// What is forgotten in this run.
     settings: &'a Settings,
+    /// How long it pauses, which may change meanwhile.
+    live: &'a Live<Settings>,
     began: Instant,
     paused: Duration,
     has_stepped: bool,
 }
 
 impl<'a> Turn<'a> {
-    fn begin(settings: &'a Settings) -> Self {
+    fn begin(settings: &'a Settings, live: &'a Live<Settings>) -> Self {
         Self {
             settings,
+            live,
             began: Instant::now(),
             paused: Duration::ZERO,
             has_stepped: false,
@@ -224,7 +228,12 @@ impl<'a> Turn<'a> {
     async fn pause(&mut self) {
         if self.has_stepped {
             let began = Instant::now();
-            tokio::time::sleep(self.settings.pause).await;
+            let changed = self.live.changed();
+            let pause = self.live.load().pause;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = changed => {}
+            }
             self.paused += began.elapsed();
         }
         self.has_stepped = true;
