@@ -149,13 +149,39 @@ impl Inner {
         client: ClientIp,
         now: Tick,
     ) -> (Decision, Place) {
+        self.take_named(settings, (rule, domain), self.name(domain, client), now)
+    }
+
+    /// What an address is called in a domain.
+    #[inline(always)]
+    fn name(&self, domain: u8, client: ClientIp) -> Arrival {
         let keys = self.keys.load();
-        let names = || Names {
+        Arrival {
+            client,
             current: keys.keys.current.address(domain, client),
-            previous: keys
-                .previous_at(now, settings)
-                .map(|key| key.address(domain, client)),
-            wide: || keys.keys.current.wide_network(domain, client),
+            previous: keys.keys.previous.as_ref().and_then(|_| {
+                let previous = keys.previous_at(self.clock.tick(), &self.settings.load());
+                previous.map(|key| key.address(domain, client))
+            }),
+        }
+    }
+
+    /// Takes a place in the window of that name.
+    #[inline(always)]
+    fn take_named(
+        &self,
+        settings: &Settings,
+        (rule, domain): (Rule, u8),
+        arrival: Arrival,
+        now: Tick,
+    ) -> (Decision, Place) {
+        let names = || Names {
+            current: arrival.current,
+            previous: arrival.previous,
+            wide: || {
+                let keys = self.keys.load().keys;
+                keys.current.wide_network(domain, arrival.client)
+            },
         };
         let quota = settings.quota(rule);
         let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));

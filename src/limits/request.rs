@@ -8,7 +8,7 @@
 //! tokens are being checked, others of the address may wait for the outcome (`waiting`).
 
 use super::blind::Blind;
-use super::table::{Names, Place};
+use super::table::Names;
 use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
 
@@ -16,8 +16,8 @@ use crate::types::{ClientIp, Did};
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub(super) client: ClientIp,
-    current: Blind,
-    previous: Option<Blind>,
+    pub(super) current: Blind,
+    pub(super) previous: Option<Blind>,
 }
 
 impl Limits {
@@ -27,21 +27,13 @@ impl Limits {
     #[inline]
     pub fn arrival(&self, client: ClientIp) -> Arrival {
         let inner = &*self.inner;
-        let keys = inner.keys.load();
-        let current = keys.keys.current.address(Rule::Ip as u8, client);
-        inner.addresses.send_for(current);
-        Arrival {
-            client,
-            current,
-            previous: keys.keys.previous.as_ref().and_then(|_| {
-                let previous = keys.previous_at(inner.clock.tick(), &inner.settings.load());
-                previous.map(|key| key.address(Rule::Ip as u8, client))
-            }),
-        }
+        let arrival = inner.name(Rule::Ip as u8, client);
+        inner.addresses.send_for(arrival.current);
+        arrival
     }
 
-    /// Whether a request from this address may go on. `claims` is the account that a well-formed token names, not yet
-    /// verified.
+    /// Whether a request from this address may go on. `claims` is the account that a
+    /// well-formed token names, not yet verified.
     pub fn check_ip(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
         self.check(self.arrival(client), claims)
     }
@@ -134,7 +126,7 @@ impl Inner {
             let reserve = self.use_reserve(settings, client, claims, now);
             return Checked::Decided(reserve.unwrap_or(refused));
         }
-        let (decision, place) = self.take_arrival(settings, arrival, now);
+        let (decision, place) = self.take_named(settings, IP, arrival, now);
         if decision.refused.is_some() && !settings.dry_run.contains(Rule::Ip) {
             return match self.use_reserve(settings, client, claims, now) {
                 Some(reserve) => Checked::Decided(reserve),
@@ -144,24 +136,6 @@ impl Inner {
         let mut decision = self.settle(settings, decision);
         decision.place = Some(place);
         Checked::Decided(decision)
-    }
-
-    /// Takes the place that was sent for.
-    #[inline(always)]
-    fn take_arrival(&self, settings: &Settings, arrival: Arrival, now: Tick) -> (Decision, Place) {
-        let names = || Names {
-            current: arrival.current,
-            previous: arrival.previous,
-            wide: || {
-                let keys = self.keys.load();
-                keys.keys
-                    .current
-                    .wide_network(Rule::Ip as u8, arrival.client)
-            },
-        };
-        let quota = settings.quota(Rule::Ip);
-        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
-        (Decision::of(Rule::Ip, quota, verdict), place)
     }
 
     /// The reserve of an account that proved itself lately from this address.
@@ -250,6 +224,9 @@ impl Inner {
         known_under(&keys.keys.current) || keys.previous_at(now, settings).is_some_and(known_under)
     }
 }
+
+/// The window of requests, which has no domain but its rule's.
+const IP: (Rule, u8) = (Rule::Ip, Rule::Ip as u8);
 
 /// Notes and windows that are kept apart from every rule's number.
 const FAMILIAR_ACCOUNT: u8 = 200;
