@@ -36,7 +36,7 @@ async fn main() {
     let node = Node::start(&["shared_buffers=256MB"]).await;
     populate(&node).await;
     let (database, store) = (&node.database, &node.store);
-    let head = store.head().await.unwrap().get();
+    let head = store.ends().await.unwrap().head.get();
 
     // Away for a moment: what was missed is in the node's memory.
     let recent = resume(database, store, head - 2_000).await;

@@ -91,8 +91,8 @@ async fn what_is_too_old_goes_and_nothing_else() {
         count(&client, "SELECT min(seq) FROM event_stream").await,
         20
     );
-    assert_eq!(store.floor().await.unwrap(), Seq::new(10));
-    assert_eq!(store.head().await.unwrap(), Seq::new(20));
+    assert_eq!(store.ends().await.unwrap().floor, Seq::new(10));
+    assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
     assert_eq!(count(&client, "SELECT count(*) FROM used_jti").await, 1);
     let kept = client
         .query(
@@ -118,8 +118,8 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
     assert_eq!(count(&client, "SELECT count(*) FROM event_stream").await, 0);
-    assert_eq!(store.head().await.unwrap(), Seq::new(20));
-    assert_eq!(store.floor().await.unwrap(), Seq::new(20));
+    assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
+    assert_eq!(store.ends().await.unwrap().floor, Seq::new(20));
 }
 
 #[tokio::test(flavor = "multi_thread")]

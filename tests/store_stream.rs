@@ -14,8 +14,8 @@ use database::Database;
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
     AppendError, ChangeOutcome, Claim, ClaimOutcome, DatabaseUrl, GroupChange, Joining, Leaving,
-    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Settings,
-    Store, StoreError,
+    Membership, NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome,
+    Run, Settings, Store, StoreError, StoredEvent, Topic,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
 
@@ -65,7 +65,7 @@ fn message(convo: &ConvoId, sender: &Did, id: MessageId) -> NewMessage {
 }
 
 async fn all_events(store: &Store) -> Vec<u64> {
-    let head = store.head().await.unwrap();
+    let head = store.ends().await.unwrap().head;
     let events = store
         .events_between(Seq::ZERO, head, 100_000)
         .await
@@ -462,20 +462,30 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
         .await
         .unwrap(); // 6
 
-    let seen = |events: Vec<mls_relay::store::StoredEvent>| -> Vec<u64> {
-        events.iter().map(|event| event.seq.get()).collect()
+    let stays = async |did| store.memberships(did).await.unwrap();
+    let stay = Membership {
+        convo: convo.clone(),
+        joined: Seq::new(3),
+        left: Some(Seq::new(5)),
     };
-    let head = store.head().await.unwrap();
-    let of_bob = store
-        .replay(&bob, None, Seq::ZERO, head, 100)
-        .await
-        .unwrap();
-    assert_eq!(seen(of_bob), vec![3, 4, 5]);
-    let of_alice = store
-        .replay(&alice, None, Seq::ZERO, head, 100)
-        .await
-        .unwrap();
-    assert_eq!(seen(of_alice), vec![1, 2, 3, 4, 5, 6]);
+    assert_eq!(stays(&bob).await, [stay]);
+    assert_eq!(stays(&alice).await[0].left, None);
+    let run = |after, through| Run {
+        topic: Topic::Convo(convo.clone()),
+        after: Seq::new(after),
+        through: Seq::new(through),
+    };
+    let account = Topic::Account(bob.clone());
+    let no_events = Run {
+        topic: account,
+        ..run(0, 6)
+    };
+    let runs = [run(2, 5), no_events, run(0, 2), run(5, 9)];
+    let read = store.runs(&runs, 2).await.unwrap();
+    let numbers =
+        |run: &Vec<StoredEvent>| -> Vec<u64> { run.iter().map(|event| event.seq.get()).collect() };
+    let read: Vec<_> = read.iter().map(numbers).collect();
+    assert_eq!(read, [vec![3, 4], vec![], vec![1, 2], vec![6]]);
     assert_eq!(store.standing(&convo, &bob).await.unwrap(), None);
     let refused = store.append(message(&convo, &bob, fresh_id())).await;
     assert_eq!(refused, Err(AppendError::NotMember));

@@ -196,7 +196,7 @@ async fn every_history_is_the_table_whatever_happens_to_postgres() {
         answered += sender.await.unwrap();
     }
     all_hear(&nodes).await;
-    let (store, head) = (&nodes[0].store, nodes[0].store.head().await.unwrap());
+    let (store, head) = (&nodes[0].store, nodes[0].store.ends().await.unwrap().head);
     let table = store
         .events_between(Seq::ZERO, head, 1_000_000)
         .await

@@ -17,7 +17,7 @@ use super::journal::{Journal, Stored};
 use super::sequence::{Announced, Read, Sequence};
 use super::settings::Settings;
 use crate::runtime::{Backoff, Live, Shutdown};
-use crate::store::{Notification, StoreError};
+use crate::store::{Ends, Notification, StoreError};
 use crate::types::Seq;
 use crate::wire::{Passing, envelopes};
 
@@ -159,9 +159,8 @@ impl Follower {
 
     /// Finds the head and the last events before it.
     async fn start(&self) -> Result<Sequence, Stop> {
-        let head = self.journal.head().await?;
+        let Ends { floor, head } = self.journal.ends().await?;
         let wanted = u64::from(self.settings.load().recent_at_start);
-        let floor = self.journal.floor().await?;
         let floor = floor.max(Seq::new(head.get().saturating_sub(wanted)));
         let mut events = Vec::new();
         let mut after = floor;
@@ -244,7 +243,7 @@ impl Follower {
     /// Reads what the table has beyond the head.
     async fn look(&self, sequence: &mut Sequence) -> Result<Done, Stop> {
         self.health.overflowed.store(false, Ordering::Relaxed);
-        let head = self.journal.head().await?;
+        let head = self.journal.ends().await?.head;
         if head > sequence.head() {
             self.read(sequence, head).await?;
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::board::Attached;
@@ -19,6 +19,7 @@ use super::hydration::Hydrator;
 use super::journal::{Journal, Subscriber};
 use super::outbox::Outbox;
 use super::passing::{self, PassingError, ToTell};
+use super::replays::Replays;
 use super::settings::Settings;
 use super::subscription::Subscription;
 use super::topics::SeatId;
@@ -38,8 +39,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     passing: mpsc::Sender<ToTell>,
     hydrator: Hydrator,
-    /// Pages that are read at one time.
-    replays: Semaphore,
+    replays: Replays,
 }
 
 /// The hub did not answer in time: the node is overloaded or on its way down.
@@ -95,7 +95,7 @@ impl Hub {
             shutdown.clone(),
         ));
         Self(Arc::new(Inner {
-            replays: Semaphore::new(now.replays_max),
+            replays: Replays::start(Arc::clone(&journal), settings.clone(), shutdown),
             hydrator: Hydrator::new(Arc::clone(&journal), now.hydrated_bytes_max),
             passing: passing_in,
             journal,
@@ -157,7 +157,7 @@ impl Hub {
         self.0.hydrator.hydrate(events, bytes_max, wanted).await
     }
 
-    pub(super) fn replays(&self) -> &Semaphore {
+    pub(super) fn replays(&self) -> &Replays {
         &self.0.replays
     }
 

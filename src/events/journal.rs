@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use super::circle::Interval;
 use super::event::Event;
 use crate::store::{
-    Announced, Notification, Notifications, Store, StoreError, StoredEvent, StoredMessage,
+    Announced, Ends, Notification, Notifications, Run, Store, StoreError, StoredEvent,
+    StoredMessage,
 };
 use crate::types::{ConvoId, Did, Seq};
 use crate::wire::Standing;
@@ -18,20 +19,13 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// See [`Store`] for what each answer promises.
 pub trait Journal: Send + Sync + 'static {
-    fn head(&self) -> Answer<'_, Seq>;
-
-    fn floor(&self) -> Answer<'_, Seq>;
+    fn ends(&self) -> Answer<'_, Ends>;
 
     /// All events in `(after, through]`, in order, at most `limit`.
     fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>>;
 
-    /// Those that an account may see, or that it may see of one conversation.
-    fn replay<'a>(
-        &'a self,
-        of: &'a Subscriber,
-        range: (Seq, Seq),
-        limit: u32,
-    ) -> Answer<'a, Vec<Stored>>;
+    /// For each run its events in order, at most `each`.
+    fn runs<'a>(&'a self, runs: &'a [Run], each: u32) -> Answer<'a, Vec<Vec<Stored>>>;
 
     /// All stays of an account, of all its devices, past ones too.
     fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>>;
@@ -82,12 +76,8 @@ impl From<StoredEvent> for Stored {
 }
 
 impl Journal for Store {
-    fn head(&self) -> Answer<'_, Seq> {
-        Box::pin(Self::head(self))
-    }
-
-    fn floor(&self) -> Answer<'_, Seq> {
-        Box::pin(Self::floor(self))
+    fn ends(&self) -> Answer<'_, Ends> {
+        Box::pin(Self::ends(self))
     }
 
     fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>> {
@@ -97,16 +87,11 @@ impl Journal for Store {
         })
     }
 
-    fn replay<'a>(
-        &'a self,
-        of: &'a Subscriber,
-        (after, through): (Seq, Seq),
-        limit: u32,
-    ) -> Answer<'a, Vec<Stored>> {
+    fn runs<'a>(&'a self, runs: &'a [Run], each: u32) -> Answer<'a, Vec<Vec<Stored>>> {
         Box::pin(async move {
-            let filter = of.filter.as_ref();
-            let rows = self.replay(&of.did, filter, after, through, limit).await?;
-            Ok(rows.into_iter().map(Stored::from).collect())
+            let read = self.runs(runs, each).await?.into_iter();
+            let stored = |run: Vec<StoredEvent>| run.into_iter().map(Stored::from).collect();
+            Ok(read.map(stored).collect())
         })
     }
 

@@ -17,6 +17,8 @@ mod passing;
 mod place;
 mod reading;
 mod recent;
+mod replays;
+mod runs;
 mod seat;
 mod sequence;
 mod settings;

@@ -15,8 +15,9 @@ use super::hub::{Hub, HubError, Seat};
 use super::journal::Subscriber;
 use super::place::{Start, start};
 use super::recent::Backlog;
+use super::runs::{Page, visible};
 use crate::runtime::Backoff;
-use crate::store::StoreError;
+use crate::store::{Ends, Run, StoreError};
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Route, Standing};
 
@@ -39,15 +40,6 @@ pub(super) struct Joined {
     pub(super) attached: Attached,
     /// The cursor is too old, and these conversations may have lost events.
     pub(super) gap: Option<Vec<ConvoId>>,
-}
-
-/// A page of a replay.
-pub(super) struct Page {
-    pub(super) events: Vec<Arc<Event>>,
-    /// How far it reaches.
-    pub(super) through: Seq,
-    /// What it should hold may have been forgotten, or cannot be read.
-    pub(super) gap: bool,
 }
 
 /// Steps 1 to 3 of going live (see [`super::board`]).
@@ -76,8 +68,7 @@ pub(super) async fn join(
     let ahead = cursor.is_some_and(|cursor| cursor.seq() > attached.through.seq());
     if ahead || matches!(attached.backlog, Backlog::InDatabase) {
         // Another node may be ahead of this one: the database knows.
-        let head = patiently(&hub, || journal.head()).await?;
-        let floor = patiently(&hub, || journal.floor()).await?;
+        let Ends { floor, head } = patiently(&hub, || journal.ends()).await?;
         match start(cursor, floor, head) {
             Start::Here(_) => {}
             Start::Future => return Err(SubscriptionError::FutureCursor),
@@ -99,37 +90,24 @@ pub(super) async fn join(
 pub(super) async fn page(
     hub: Hub,
     subscriber: Arc<Subscriber>,
-    (after, through): (Seq, Seq),
+    range: (Seq, Seq),
 ) -> Result<Page, SubscriptionError> {
-    let mut limit = hub.settings().page_max;
+    let mut limit = hub.settings().page_max as usize;
     if subscriber.hydrate {
-        limit = limit.min(TAKE_MAX as u32);
+        limit = limit.min(TAKE_MAX);
     }
-    // Nobody closes the semaphore.
-    let permit = hub.replays().acquire().await;
     let journal = hub.journal();
-    let rows = patiently(&hub, || {
-        journal.replay(&subscriber, (after, through), limit)
-    })
-    .await?;
-    // After the rows, so that nothing can be forgotten between the two unseen.
-    let floor = patiently(&hub, || journal.floor()).await?;
-    let full = u32::try_from(rows.len()).is_ok_and(|count| count >= limit);
-    let reached = rows.last().map(|row| row.seq).filter(|_| full);
-    let gap = floor > after || rows.iter().any(|row| row.event.is_none());
+    let stays = patiently(&hub, || journal.memberships(&subscriber.did)).await?;
+    let wanted: Arc<[Run]> = visible(&subscriber, stays.clone(), range).into();
+    let reading = patiently(&hub, || hub.replays().read(Arc::clone(&wanted))).await?;
+    let mut page = reading.page(&wanted, range, limit);
+    drop(reading);
     metrics::counter!("relay_events_replay_pages_total").increment(1);
-    drop(permit);
-    let mut events: Vec<_> = rows.into_iter().filter_map(|row| row.event).collect();
     if subscriber.hydrate {
-        let stays = patiently(&hub, || journal.memberships(&subscriber.did)).await?;
         let wanted = |event: &Event| is_readable(&stays, event);
-        events = hub.hydrate(events, wanted).await;
+        page.events = hub.hydrate(page.events, wanted).await;
     }
-    Ok(Page {
-        events,
-        through: reached.unwrap_or(through),
-        gap,
-    })
+    Ok(page)
 }
 
 /// Live events with their messages. Their subscriber is a member where they are.

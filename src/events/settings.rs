@@ -17,8 +17,8 @@ pub struct Settings {
     pub backlog_max: usize,
     /// Events in one page read from the database.
     pub page_max: u32,
-    /// Pages that are read at one time, by all sessions together.
-    pub replays_max: usize,
+    /// Events that one reading brings for all sessions that wait for a page.
+    pub replay_rows_max: u32,
     /// Notifications between the socket and who follows the stream.
     pub ring_max: usize,
     /// How often the table is looked at although notifications come.
@@ -58,7 +58,7 @@ impl Default for Settings {
             recent_at_start: 10_000,
             backlog_max: 512,
             page_max: 200,
-            replays_max: 8,
+            replay_rows_max: 32_768,
             ring_max: 1024,
             reconcile_every: Duration::from_secs(5),
             poll_every: Duration::from_millis(100),

@@ -16,10 +16,9 @@ use super::event::Event;
 use super::hub::{Hub, Seat};
 use super::journal::Subscriber;
 use super::place::{Pace, Place};
-use super::reading::{
-    Joined, Page, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings,
-};
+use super::reading::{Joined, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings};
 use super::recent::Backlog;
+use super::runs::Page;
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Change, Route, Standing, Standings};
 

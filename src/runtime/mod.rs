@@ -1,6 +1,7 @@
 //! The process's own needs: the one door to spawn, the way down, backoff.
 
 mod backoff;
+mod batcher;
 mod descriptors;
 mod file_stamp;
 mod held;
@@ -9,6 +10,7 @@ mod shutdown;
 mod transport;
 
 pub use backoff::Backoff;
+pub(crate) use batcher::{Batcher, Bounds, NotServed};
 pub use descriptors::raise_descriptor_limit;
 pub use file_stamp::FileStamp;
 pub use held::Held;

@@ -3,10 +3,9 @@
 
 use std::fmt;
 
-use super::batcher::{Batcher, Bounds};
 use super::connect::Pool;
 use super::{Store, StoreError, StoredMessage, messages, query, rows};
-use crate::runtime::Shutdown;
+use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::{CoarseTime, ConvoId, MessageId};
 
 /// Which message: as its event names it, and when that was.

@@ -11,11 +11,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::batcher::{Batcher, Bounds, NotServed};
 use super::connect::Pool;
 use super::replay_guard::Nonce;
 use super::{Settings, Store, StoreError, query, rows};
-use crate::runtime::Shutdown;
+use crate::runtime::{Batcher, Bounds, NotServed, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
 
 /// A message to append. The sender is checked and then forgotten.

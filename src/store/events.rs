@@ -1,6 +1,8 @@
 //! Reading the event stream: the truth behind every notification.
 
-use super::{Store, StoreError, rows};
+use super::connect::{Params, Pool};
+use super::{Store, StoreError, query, rows};
+use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire;
 
@@ -65,29 +67,71 @@ pub struct ConvoPosition {
     pub last_seq: u64,
 }
 
-impl Store {
-    /// The last event's number; zero before the first.
-    pub async fn head(&self) -> Result<Seq, StoreError> {
-        let found = self
-            .query(
-                "SELECT greatest(f.seq, (SELECT e.seq FROM event_stream e \
-                     ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1)) AS head FROM stream_floor f",
-                &[],
-            )
-            .await?;
-        found
-            .first()
-            .map_or(Err(StoreError::Shape), |row| rows::seq(row, "head"))
-    }
+/// What a part of the stream is about.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Topic {
+    Convo(ConvoId),
+    /// What only the devices of an account hear of.
+    Account(Did),
+}
 
+impl Topic {
+    fn expose(&self) -> &str {
+        match self {
+            Self::Convo(convo) => convo.expose(),
+            Self::Account(did) => did.expose(),
+        }
+    }
+}
+
+/// The events of one topic in `(after, through]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Run {
+    pub topic: Topic,
+    pub after: Seq,
+    pub through: Seq,
+}
+
+/// Where the stream begins and ends: it holds the events of `(floor, head]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ends {
     /// Events up to this number have been forgotten.
-    pub async fn floor(&self) -> Result<Seq, StoreError> {
-        let found = self
-            .query("SELECT forgotten FROM stream_floor", &[])
-            .await?;
-        found
-            .first()
-            .map_or(Err(StoreError::Shape), |row| rows::seq(row, "forgotten"))
+    pub floor: Seq,
+    /// The last event's number; zero before the first.
+    pub head: Seq,
+}
+
+pub(super) type SharedEnds = Batcher<(), Result<Ends, StoreError>>;
+
+/// Reads them once for all who wait.
+pub(super) fn share_ends(pool: Pool, shutdown: &Shutdown) -> SharedEnds {
+    let bounds = Bounds {
+        queue_max: ENDS_QUEUE_MAX,
+        batch_max: ENDS_QUEUE_MAX,
+        weight_max: usize::MAX,
+    };
+    let serve = move |waiting: Vec<()>| {
+        let pool = pool.clone();
+        async move { vec![ends(&pool).await; waiting.len()] }
+    };
+    Batcher::start(shutdown, bounds, |()| 1, serve)
+}
+
+async fn ends(pool: &Pool) -> Result<Ends, StoreError> {
+    let found = query(pool, ENDS, &[]).await?;
+    let row = found.first().ok_or(StoreError::Shape)?;
+    Ok(Ends {
+        floor: rows::seq(row, "forgotten")?,
+        head: rows::seq(row, "head")?,
+    })
+}
+
+impl Store {
+    /// Where the stream begins and ends. Who asks while it is being read shares the next
+    /// reading.
+    pub async fn ends(&self) -> Result<Ends, StoreError> {
+        let ends = self.0.ends.serve(()).await;
+        ends.unwrap_or(Err(StoreError::Unavailable))
     }
 
     /// All events after `after` up to `through`, in order, at most `limit`. A number
@@ -112,30 +156,34 @@ impl Store {
         found.iter().map(stored_event).collect()
     }
 
-    /// The events that this account may see, of all its stays (or those in one
-    /// conversation), after `after` up to `through`, in order, at most `limit`.
-    pub async fn replay(
-        &self,
-        did: &Did,
-        filter: Option<&ConvoId>,
-        after: Seq,
-        through: Seq,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        let filter = filter.map(ConvoId::expose);
-        let found = self
-            .query(
-                REPLAY,
-                &[
-                    &did.expose(),
-                    &filter,
-                    &rows::int(after.get()),
-                    &rows::int(through.get()),
-                    &i64::from(limit),
-                ],
-            )
-            .await?;
-        found.iter().map(stored_event).collect()
+    /// For each run its events in order, at most `each`.
+    pub async fn runs(&self, runs: &[Run], each: u32) -> Result<Vec<Vec<StoredEvent>>, StoreError> {
+        let (convos, accounts): (Vec<_>, Vec<_>) = runs
+            .iter()
+            .zip(0_i64..)
+            .partition(|(run, _)| matches!(run.topic, Topic::Convo(_)));
+        let (convos, accounts) = (Columns::of(&convos), Columns::of(&accounts));
+        let params: Params<'_> = &[
+            &convos.places,
+            &convos.names,
+            &convos.after,
+            &convos.through,
+            &accounts.places,
+            &accounts.names,
+            &accounts.after,
+            &accounts.through,
+            &i64::from(each),
+        ];
+        let mut read = vec![Vec::new(); runs.len()];
+        for row in &self.query(RUNS, params).await? {
+            let place = usize::try_from(rows::count(row, "place")?).ok();
+            let run = place.and_then(|place| read.get_mut(place));
+            run.ok_or(StoreError::Shape)?.push(stored_event(row)?);
+        }
+        for run in &mut read {
+            run.sort_unstable_by_key(|event| event.seq);
+        }
+        Ok(read)
     }
 
     /// Every stay of an account, also those that ended.
@@ -174,6 +222,29 @@ pub(super) fn position(row: &tokio_postgres::Row) -> Result<ConvoPosition, Store
     })
 }
 
+/// Runs as [`RUNS`] takes them.
+struct Columns<'a> {
+    places: Vec<i64>,
+    names: Vec<&'a str>,
+    after: Vec<i64>,
+    through: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(runs: &[(&'a Run, i64)]) -> Self {
+        let each = runs.iter();
+        Self {
+            places: each.clone().map(|(_, place)| *place).collect(),
+            names: each.clone().map(|(run, _)| run.topic.expose()).collect(),
+            after: each
+                .clone()
+                .map(|(run, _)| rows::int(run.after.get()))
+                .collect(),
+            through: each.map(|(run, _)| rows::int(run.through.get())).collect(),
+        }
+    }
+}
+
 fn stored_event(row: &tokio_postgres::Row) -> Result<StoredEvent, StoreError> {
     let envelope: &str = rows::get(row, "envelope")?;
     Ok(StoredEvent {
@@ -194,18 +265,28 @@ pub(super) const POSITIONS: &str = "
           WHERE m.user_did = ANY ($1) AND m.left_seq IS NULL) m
     JOIN conversations c USING (convo_id) ORDER BY c.convo_id";
 
-/// Per stay at most a page is read, from the index of the conversation.
-const REPLAY: &str = "
-    SELECT DISTINCT ON (seen.seq) seen.seq, seen.payload::text AS envelope FROM (
-        SELECT e.seq, e.payload FROM members m CROSS JOIN LATERAL (
-            SELECT e.seq, e.payload FROM event_stream e
-            WHERE e.convo_id = m.convo_id AND e.seq > $3 AND e.seq <= $4
-              AND e.seq >= m.joined_seq AND e.seq <= coalesce(m.left_seq, $4)
-            ORDER BY e.seq LIMIT $5) e
-        WHERE m.user_did = $1 AND ($2::text IS NULL OR m.convo_id = $2)
-          AND m.joined_seq <= $4 AND (m.left_seq IS NULL OR m.left_seq > $3)
-        UNION ALL
-        (SELECT e.seq, e.payload FROM event_stream e
-         WHERE e.user_did = $1 AND $2::text IS NULL AND e.seq > $3 AND e.seq <= $4
-         ORDER BY e.seq LIMIT $5)
-    ) seen ORDER BY seen.seq LIMIT $5";
+const ENDS: &str = "
+    SELECT f.forgotten, greatest(f.seq, (SELECT e.seq FROM event_stream e
+        ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1)) AS head
+    FROM stream_floor f";
+
+/// Each run from the index of its topic.
+const RUNS: &str = "
+    SELECT run.place, e.seq, e.payload::text AS envelope
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+        AS run (place, convo_id, after, through)
+    CROSS JOIN LATERAL (
+        SELECT e.seq, e.payload FROM event_stream e
+        WHERE e.convo_id = run.convo_id AND e.seq > run.after AND e.seq <= run.through
+        ORDER BY e.seq LIMIT $9) e
+    UNION ALL
+    SELECT run.place, e.seq, e.payload::text
+    FROM unnest($5::bigint[], $6::text[], $7::bigint[], $8::bigint[])
+        AS run (place, user_did, after, through)
+    CROSS JOIN LATERAL (
+        SELECT e.seq, e.payload FROM event_stream e
+        WHERE e.user_did = run.user_did AND e.seq > run.after AND e.seq <= run.through
+        ORDER BY e.seq LIMIT $9) e";
+
+/// As many sessions as a node may be asked to wake at once.
+const ENDS_QUEUE_MAX: usize = 65_536;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::batcher::{Batcher, Bounds};
 use super::connect::Pool;
 use super::{StoreError, query, rows};
-use crate::runtime::Shutdown;
+use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::Did;
 
 /// The rows of one account; accounts that ask twice at once share them.

@@ -5,7 +5,6 @@ mod accounts;
 mod admins;
 mod announced;
 mod appender;
-mod batcher;
 mod blocks;
 mod connect;
 mod consent;
@@ -47,7 +46,7 @@ pub use consent::OptIn;
 pub use conversations::{Conversation, Member, Standing};
 pub use devices::{DeleteOutcome, DeletedDevice, Device, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
-pub use events::{ConvoPosition, Envelope, Membership, StoredEvent};
+pub use events::{ConvoPosition, Ends, Envelope, Membership, Run, StoredEvent, Topic};
 pub use forgetting::Forgetting;
 pub use group_change::{
     ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt, Rejoining,
@@ -68,6 +67,7 @@ pub use welcomes::WelcomeAnswer;
 use announced::AnnouncedMessages;
 use appender::Appender;
 use connect::{Connector, Params, Pool};
+use events::SharedEnds;
 use loader::Loader;
 use replay_guard::ReplayGuard;
 
@@ -84,6 +84,7 @@ struct Inner {
     announced: AnnouncedMessages,
     memberships: Loader<Membership>,
     positions: Loader<ConvoPosition>,
+    ends: SharedEnds,
 }
 
 impl Store {
@@ -105,6 +106,7 @@ impl Store {
                 events::MEMBERSHIPS,
                 events::membership,
             ),
+            ends: events::share_ends(pool.clone(), shutdown),
             positions: Loader::start(pool.clone(), shutdown, events::POSITIONS, events::position),
             pool,
             settings,

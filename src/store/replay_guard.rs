@@ -6,10 +6,9 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use super::batcher::{Batcher, Bounds};
 use super::connect::Pool;
 use super::{Settings, Store, StoreError, query, rows};
-use crate::runtime::Shutdown;
+use crate::runtime::{Batcher, Bounds, Shutdown};
 
 /// A nonce to be used up, as the ledger of all nodes knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

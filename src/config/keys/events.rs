@@ -54,7 +54,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "events.page_max",
         env: "EVENT_PAGE_MAX",
         effect: Effect::Restart,
-        doc: "Events in one page read from the database.",
+        doc: "Events in one page that a session gets from the database.",
         setting: &Number {
             at: |c| &mut c.events.page_max,
             least: 1,
@@ -62,14 +62,15 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "events.replays_max",
-        env: "REPLAYS_MAX",
+        name: "events.replay_rows_max",
+        env: "REPLAY_ROWS_MAX",
         effect: Effect::Restart,
-        doc: "Pages that are read at one time, by all sessions together.",
+        doc: "Events that one reading of the database brings for all sessions that wait for a \
+              page.",
         setting: &Number {
-            at: |c| &mut c.events.replays_max,
-            least: 1,
-            most: 1000,
+            at: |c| &mut c.events.replay_rows_max,
+            least: 64,
+            most: 10000000,
         },
     },
     Key {

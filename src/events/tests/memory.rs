@@ -14,7 +14,9 @@ use crate::events::{
     Subscription,
 };
 use crate::runtime::{Live, Shutdown};
-use crate::store::{Announced, MessageKind, Notification, StoreError, StoredMessage};
+use crate::store::{
+    Announced, Ends, MessageKind, Notification, Run, StoreError, StoredMessage, Topic,
+};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
 use crate::wire::{Route, Standing};
 
@@ -30,6 +32,7 @@ struct State {
     bells: Vec<mpsc::Sender<Notification>>,
     messages: Messages,
     messages_read: usize,
+    rows_read: usize,
     /// The database does not answer.
     away: bool,
     /// Notifications of events do not arrive; no notification arrives.
@@ -65,6 +68,11 @@ impl Memory {
     /// How often a message was asked for.
     pub(crate) fn messages_read(&self) -> usize {
         self.0.lock().messages_read
+    }
+
+    /// How many rows replays have read.
+    pub(crate) fn rows_read(&self) -> usize {
+        self.0.lock().rows_read
     }
 
     pub(crate) fn set(&self, world: World) {
@@ -187,23 +195,21 @@ fn range(rows: &[Stored], (after, through): (Seq, Seq)) -> impl Iterator<Item = 
         .filter(move |row| row.seq > after && row.seq <= through)
 }
 
-fn sees(circle: &Circle, of: &Subscriber, row: &Stored) -> bool {
-    let filter = of.filter.as_ref();
-    row.event.as_ref().is_none_or(|event| match event.route() {
-        Route::Account(did) => filter.is_none() && *did == of.did,
-        Route::Convo(convo) | Route::Membership { convo, .. } => {
-            filter.is_none_or(|filter| filter == convo) && circle.sees(convo, row.seq)
-        }
+fn is_about(topic: &Topic, row: &Stored) -> bool {
+    let about = row.event.as_ref().map(|event| event.route());
+    about.is_none_or(|route| match (route, topic) {
+        (Route::Account(did), Topic::Account(of)) => did == of,
+        (Route::Convo(convo) | Route::Membership { convo, .. }, Topic::Convo(of)) => convo == of,
+        _ => false,
     })
 }
 
 impl Journal for Memory {
-    fn head(&self) -> Answer<'_, Seq> {
-        self.read(|state| Seq::new(state.last))
-    }
-
-    fn floor(&self) -> Answer<'_, Seq> {
-        self.read(|state| Seq::new(state.floor))
+    fn ends(&self) -> Answer<'_, Ends> {
+        self.read(|state| Ends {
+            floor: Seq::new(state.floor),
+            head: Seq::new(state.last),
+        })
     }
 
     fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>> {
@@ -213,18 +219,22 @@ impl Journal for Memory {
         })
     }
 
-    fn replay<'a>(
-        &'a self,
-        of: &'a Subscriber,
-        places: (Seq, Seq),
-        limit: u32,
-    ) -> Answer<'a, Vec<Stored>> {
-        self.read(|state| {
-            let stays = state.stays.get(&of.did).cloned().unwrap_or_default();
-            let circle = Circle::as_of(Seq::new(u64::MAX), stays);
-            let rows = range(&state.rows, places).filter(|row| sees(&circle, of, row));
-            rows.take(limit as usize).cloned().collect()
-        })
+    fn runs<'a>(&'a self, runs: &'a [Run], each: u32) -> Answer<'a, Vec<Vec<Stored>>> {
+        let read = self.read(|state| {
+            let rows = |run: &Run| {
+                let rows = range(&state.rows, (run.after, run.through));
+                let of_topic = rows.filter(|row| is_about(&run.topic, row));
+                of_topic.take(each as usize).cloned().collect()
+            };
+            runs.iter().map(rows).collect::<Vec<Vec<_>>>()
+        });
+        let memory = self.clone();
+        async move {
+            let read = read.await?;
+            memory.0.lock().rows_read += read.iter().map(Vec::len).sum::<usize>();
+            Ok(read)
+        }
+        .boxed()
     }
 
     fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>> {

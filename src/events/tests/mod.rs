@@ -4,4 +4,5 @@ mod faults;
 mod hydration;
 mod interleavings;
 pub(crate) mod memory;
+mod replays;
 mod streams;

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::runtime::Shutdown;
+use super::Shutdown;
 
 /// The bounded queue in front of one worker that serves items in batches.
 #[derive(Debug)]
