@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use mls_relay::auth::{self, Authenticator};
-use mls_relay::events::{Board, Event, Interval, Outbox};
+use mls_relay::events::{Board, Due, Event, Interval, Outbox};
 use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, CoarseTime, ConvoId, Cursor, Did, MessageId, Nsid, Seq};
@@ -86,18 +86,18 @@ fn fanout() -> Work {
         };
         board.attach(seat, vec![stay], None).unwrap();
     }
-    let mut wakers = Vec::new();
+    let mut due = Due::new();
     let mut number = 0;
     Box::new(move |_| {
         number += 1;
         let event = Arc::new(Event::parse(&envelope(&convo, number)).unwrap());
-        board.pass_on(&event, &mut wakers);
+        board.pass_on(&event, &mut due);
         let context = Context::from_waker(Waker::noop());
         for outbox in &outboxes {
             assert!(outbox.poll_take(&context, 64).is_ready());
             assert!(outbox.poll_take(&context, 64).is_pending());
         }
-        wakers.clear();
+        due.clear();
     })
 }
 

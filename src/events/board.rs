@@ -21,11 +21,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::circle::Interval;
 use super::event::Event;
-use super::outbox::{Offer, Outbox};
+use super::outbox::{Due, Offer, Outbox};
 use super::recent::{Backlog, Recent};
 use super::seat::Seat;
 use super::topics::{SeatId, Topics, give_back};
@@ -167,19 +166,19 @@ impl Board {
         is_in.then_some(&*seat.did)
     }
 
-    /// The stream's next event. Whom to wake is added to `wakers`.
-    pub fn pass_on(&mut self, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+    /// The stream's next event. Whose queue to flush is added to `due`.
+    pub fn pass_on(&mut self, event: &Arc<Event>, due: &mut Due) {
         match event.route() {
-            Route::Account(did) => self.tell_account(did, event, wakers),
-            Route::Convo(convo) => self.tell_convo(convo, event, wakers),
+            Route::Account(did) => self.tell_account(did, event, due),
+            Route::Convo(convo) => self.tell_convo(convo, event, due),
             Route::Membership { convo, did, change } => match change {
                 // Who joins hears of it; so does who leaves.
                 Change::Joined => {
                     self.move_account(event.seq(), convo, did, Change::Joined);
-                    self.tell_convo(convo, event, wakers);
+                    self.tell_convo(convo, event, due);
                 }
                 Change::Left => {
-                    self.tell_convo(convo, event, wakers);
+                    self.tell_convo(convo, event, due);
                     self.move_account(event.seq(), convo, did, Change::Left);
                 }
             },
@@ -189,36 +188,36 @@ impl Board {
     }
 
     /// Something that is no part of the stream, for who listens now.
-    pub fn mention(&mut self, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+    pub fn mention(&mut self, event: &Arc<Event>, due: &mut Due) {
         if let Route::Convo(convo) = event.route() {
-            self.tell_convo(convo, event, wakers);
+            self.tell_convo(convo, event, due);
         }
     }
 
     /// Events up to here are gone from the stream, or an event could not be read:
     /// every session is to tell its client where things stand.
-    pub fn hole(&mut self, through: Seq, wakers: &mut Vec<Waker>) {
+    pub fn hole(&mut self, through: Seq, due: &mut Due) {
         if through > self.head.seq() {
             self.head = self.head.with_seq(through);
         }
         for seat in self.seats.values() {
-            seat.outbox.mark_hole(wakers);
+            seat.outbox.mark_hole(due);
         }
     }
 
-    fn tell_account(&mut self, did: &Did, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+    fn tell_account(&mut self, did: &Did, event: &Arc<Event>, due: &mut Due) {
         for id in self.by_account.get(did).into_iter().flatten() {
             if let Some(seat) = self.seats.get(id)
                 && seat.filter.is_none()
             {
-                count(&mut self.tally, seat.outbox.offer(event, wakers));
+                count(&mut self.tally, seat.outbox.offer(event, due));
             }
         }
     }
 
-    fn tell_convo(&mut self, convo: &ConvoId, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
+    fn tell_convo(&mut self, convo: &ConvoId, event: &Arc<Event>, due: &mut Due) {
         for listener in self.topics.listeners(convo) {
-            count(&mut self.tally, listener.outbox.offer(event, wakers));
+            count(&mut self.tally, listener.outbox.offer(event, due));
         }
     }
 

@@ -2,7 +2,6 @@
 //! never waits for either.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -11,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::board::{Attached, Board};
 use super::circle::Interval;
 use super::follower::Feed;
-use super::outbox::Outbox;
+use super::outbox::{Due, Flushed, Outbox};
 use super::passing::ToTell;
 use super::settings::Settings;
 use super::topics::SeatId;
@@ -57,16 +56,16 @@ impl Dispatcher {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.stopping() => {}
-            () = self.dispatch() => {}
+            () = self.dispatch(&shutdown) => {}
         }
     }
 
-    async fn dispatch(&mut self) {
+    async fn dispatch(&mut self, shutdown: &Shutdown) {
         // Sessions wait in the queue of commands until the stream is known.
         let Some(mut board) = self.start().await else {
             return;
         };
-        let mut wakers = Vec::new();
+        let mut due = Due::new();
         let mut feeds = Vec::with_capacity(FEEDS_MAX);
         let mut commands = Vec::with_capacity(COMMANDS_MAX);
         let mut sweep = interval(SWEEP_EVERY);
@@ -78,11 +77,10 @@ impl Dispatcher {
                         return;
                     }
                     for feed in feeds.drain(..) {
-                        take(&mut board, feed, &mut wakers);
+                        take(&mut board, feed, &mut due);
                     }
-                    // Only now: a session that wakes finds all of it, and writes
-                    // it at once.
-                    wakers.drain(..).for_each(Waker::wake);
+                    // Only now: all of it is written at once.
+                    flush(&mut due, shutdown);
                     report(&mut board);
                 }
                 count = self.commands.recv_many(&mut commands, COMMANDS_MAX) => {
@@ -170,17 +168,39 @@ impl Dispatcher {
     }
 }
 
-fn take(board: &mut Board, feed: Feed, wakers: &mut Vec<Waker>) {
+fn take(board: &mut Board, feed: Feed, due: &mut Due) {
     match feed {
         Feed::Events(events) => {
             for event in &events {
-                board.pass_on(event, wakers);
+                board.pass_on(event, due);
             }
         }
-        Feed::Hole(through) => board.hole(through, wakers),
-        Feed::Passing(event) => board.mention(&event, wakers),
+        Feed::Hole(through) => board.hole(through, due),
+        Feed::Passing(event) => board.mention(&event, due),
         // The stream starts once.
         Feed::Start { .. } => {}
+    }
+}
+
+/// Writes to those whose sessions sleep, some at a time, and wakes the others.
+fn flush(due: &mut Due, shutdown: &Shutdown) {
+    while !due.is_empty() {
+        let rest = due.split_off(due.len().min(FLUSHED_MAX));
+        let some = std::mem::replace(due, rest);
+        shutdown.spawn_background(async move {
+            let (mut all, mut batch) = (Flushed::default(), Vec::new());
+            for outbox in some {
+                let flushed = outbox.flush(&mut batch);
+                all.events += flushed.events;
+                all.bytes += flushed.bytes;
+                all.writes += flushed.writes;
+            }
+            // As the sessions count what they write themselves.
+            let count = |name, more: usize| metrics::counter!(name).increment(more as u64);
+            count("relay_sessions_frames_written_total", all.events);
+            count("relay_sessions_bytes_written_total", all.bytes);
+            count("relay_sessions_writes_total", all.writes);
+        });
     }
 }
 
@@ -194,5 +214,8 @@ fn report(board: &mut Board) {
 /// Notifications passed on before sessions are woken: at most 8 kB each.
 const FEEDS_MAX: usize = 8;
 const COMMANDS_MAX: usize = 64;
+/// Queues that one task flushes: it should end before others wait for long, and a task may
+/// do 128 things with sockets before it has to yield.
+const FLUSHED_MAX: usize = 64;
 /// For sessions whose goodbye was lost in a full queue.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);

@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use super::event::Event;
+use super::loan::{Loan, Sink};
+use super::place::Place;
 use crate::types::Seq;
 
 /// One session's queue; shared by the hub, which fills it, and the session.
@@ -30,6 +32,9 @@ struct Queue {
     hole: bool,
     /// The session waits with this.
     waker: Option<Waker>,
+    /// It is among those whom the hub flushes at the end of its batch.
+    is_due: bool,
+    loan: Loan,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -55,6 +60,17 @@ pub enum Offer {
     Shut,
     /// The session is gone: forget it.
     Gone,
+}
+
+/// The queues that the hub flushes at the end of a batch.
+pub type Due = Vec<Arc<Outbox>>;
+
+/// What went out by a lent sink.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Flushed {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+    pub(super) writes: usize,
 }
 
 /// What a session found when it looked.
@@ -85,10 +101,9 @@ impl Outbox {
         }
     }
 
-    /// The hub: one more event. Whom to wake, if somebody waits, is added to
-    /// `wakers`: the hub wakes all at the end of a batch, so that a session
-    /// finds the whole batch and writes it at once.
-    pub(super) fn offer(&self, event: &Arc<Event>, wakers: &mut Vec<Waker>) -> Offer {
+    /// The hub: one more event. If the session sleeps, this is added to `due`: the hub
+    /// flushes all at the end of a batch, so that the whole batch is written at once.
+    pub(super) fn offer(self: &Arc<Self>, event: &Arc<Event>, due: &mut Due) -> Offer {
         let mut queue = self.queue.lock();
         match queue.state {
             State::Gone => return Offer::Gone,
@@ -100,7 +115,7 @@ impl Outbox {
             // Passing news are not worth a replay.
             return Offer::Shut;
         }
-        wakers.extend(queue.waker.take());
+        queue.make_due(self, due);
         if fits {
             queue.bytes += event.cost();
             queue.events.push_back(Arc::clone(event));
@@ -115,10 +130,98 @@ impl Outbox {
     }
 
     /// The hub: the stream has lost something.
-    pub(super) fn mark_hole(&self, wakers: &mut Vec<Waker>) {
+    pub(super) fn mark_hole(self: &Arc<Self>, due: &mut Due) {
         let mut queue = self.queue.lock();
         queue.hole = true;
-        wakers.extend(queue.waker.take());
+        queue.make_due(self, due);
+    }
+
+    /// Writes what is queued if the sink is lent, or else wakes the session. `batch` is
+    /// for use in between.
+    pub(super) fn flush(&self, batch: &mut Vec<Arc<Event>>) -> Flushed {
+        let mut flushed = Flushed::default();
+        let mut queue = self.queue.lock();
+        queue.is_due = false;
+        // Nobody waits: the session has been called, and will take its sink back.
+        while queue.is_for_sink() && queue.waker.is_some() {
+            let writing = Loan::Writing { wanted: false };
+            let (mut sink, mut place) = match std::mem::replace(&mut queue.loan, writing) {
+                Loan::Idle(sink, place) => (sink, place),
+                Loan::None => {
+                    queue.loan = Loan::None;
+                    break;
+                }
+                // Whoever writes looks again at its end.
+                busy @ Loan::Writing { .. } => {
+                    queue.loan = busy;
+                    return flushed;
+                }
+            };
+            queue.take(BATCH_MAX, batch);
+            // Not while it is written: the hub should not wait for that.
+            drop(queue);
+            batch.retain(|event| !event.is_stored() || place.advance(event.cursor()));
+            let is_whole = batch.is_empty() || {
+                let written = sink.write_now(batch);
+                flushed.writes += 1;
+                flushed.events += batch.len();
+                flushed.bytes += written.bytes;
+                written.is_whole
+            };
+            batch.clear();
+            queue = self.queue.lock();
+            if queue.state == State::Gone {
+                return flushed;
+            }
+            let wanted = matches!(queue.loan, Loan::Writing { wanted: true });
+            queue.loan = Loan::Idle(sink, place);
+            if wanted || !is_whole {
+                break;
+            }
+            if queue.is_at_rest() {
+                return flushed;
+            }
+        }
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        flushed
+    }
+
+    /// The session: lends the hub its sink while it sleeps, unless there is something for
+    /// it to hear. `place` is what it has had.
+    pub(super) fn lend(
+        &self,
+        sink: Box<dyn Sink>,
+        place: Place,
+        context: &Context<'_>,
+    ) -> Result<(), Box<dyn Sink>> {
+        let mut queue = self.queue.lock();
+        if !queue.is_at_rest() {
+            return Err(sink);
+        }
+        queue.loan = Loan::Idle(sink, place);
+        queue.wait_with(context);
+        Ok(())
+    }
+
+    /// The session: what it lent, and its place by now.
+    pub(super) fn poll_return(
+        &self,
+        context: &Context<'_>,
+    ) -> Poll<Option<(Box<dyn Sink>, Place)>> {
+        let mut queue = self.queue.lock();
+        match std::mem::take(&mut queue.loan) {
+            Loan::None => Poll::Ready(None),
+            Loan::Idle(sink, place) => Poll::Ready(Some((sink, place))),
+            Loan::Writing { .. } => {
+                queue.loan = Loan::Writing { wanted: true };
+                queue.wait_with(context);
+                Poll::Pending
+            }
+        }
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -143,14 +246,10 @@ impl Outbox {
         }
         let count = count.min(queue.events.len());
         if count == 0 && taken.overflowed.is_none() && !taken.hole {
-            queue.waker = Some(context.waker().clone());
+            queue.wait_with(context);
             return Poll::Pending;
         }
-        taken.events = queue.events.drain(..count).collect();
-        queue.bytes -= taken.events.iter().map(|event| event.cost()).sum::<usize>();
-        if queue.events.is_empty() && queue.events.capacity() > SLOTS_KEPT {
-            queue.events = VecDeque::new();
-        }
+        queue.take(count, &mut taken.events);
         Poll::Ready(taken)
     }
 
@@ -161,6 +260,41 @@ impl Outbox {
         queue.events = VecDeque::new();
         queue.bytes = 0;
         queue.waker = None;
+        queue.loan = Loan::None;
+    }
+}
+
+impl Queue {
+    fn make_due(&mut self, outbox: &Arc<Outbox>, due: &mut Due) {
+        if self.waker.is_some() && !self.is_due {
+            self.is_due = true;
+            due.push(Arc::clone(outbox));
+        }
+    }
+
+    fn wait_with(&mut self, context: &Context<'_>) {
+        self.waker = Some(context.waker().clone());
+    }
+
+    /// Nothing is there that the session should hear.
+    fn is_at_rest(&self) -> bool {
+        self.events.is_empty() && self.is_for_sink()
+    }
+
+    /// Nothing is there that only the session itself could do.
+    fn is_for_sink(&self) -> bool {
+        self.state == State::Open && !self.hole
+    }
+
+    fn take(&mut self, count: usize, into: &mut Vec<Arc<Event>>) {
+        let count = count.min(self.events.len());
+        let before = into.len();
+        into.extend(self.events.drain(..count));
+        let taken = into.get(before..).unwrap_or_default();
+        self.bytes -= taken.iter().map(|event| event.cost()).sum::<usize>();
+        if self.events.is_empty() && self.events.capacity() > SLOTS_KEPT {
+            self.events = VecDeque::new();
+        }
     }
 }
 
@@ -173,6 +307,8 @@ impl fmt::Debug for Outbox {
 /// Slots that an empty queue keeps: a burst's memory goes back, a trickle's does
 /// not come and go.
 const SLOTS_KEPT: usize = 8;
+/// Events in one write by a lent sink.
+const BATCH_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -196,50 +332,50 @@ mod tests {
 
     #[test]
     fn events_come_out_in_order_and_only_once_open() {
-        let outbox = Outbox::new(10_000);
-        let mut wakers = Vec::new();
-        assert_eq!(outbox.offer(&event(1), &mut wakers), Offer::Shut);
+        let outbox = Arc::new(Outbox::new(10_000));
+        let mut due = Due::new();
+        assert_eq!(outbox.offer(&event(1), &mut due), Offer::Shut);
         outbox.open();
         assert!(take(&outbox).is_none());
-        assert_eq!(outbox.offer(&event(2), &mut wakers), Offer::Queued);
-        assert_eq!(outbox.offer(&event(3), &mut wakers), Offer::Queued);
+        assert_eq!(outbox.offer(&event(2), &mut due), Offer::Queued);
+        assert_eq!(outbox.offer(&event(3), &mut due), Offer::Queued);
         assert_eq!(seqs(&take(&outbox).unwrap()), [2, 3]);
         assert!(take(&outbox).is_none());
     }
 
     #[test]
     fn a_waiting_session_is_woken_once_for_many_events() {
-        let outbox = Outbox::new(10_000);
+        let outbox = Arc::new(Outbox::new(10_000));
         outbox.open();
         assert!(take(&outbox).is_none());
-        let mut wakers = Vec::new();
+        let mut due = Due::new();
         for seq in 1..5 {
-            let _ = outbox.offer(&event(seq), &mut wakers);
+            let _ = outbox.offer(&event(seq), &mut due);
         }
-        assert_eq!(wakers.len(), 1);
+        assert_eq!(due.len(), 1);
     }
 
     #[test]
     fn a_full_queue_is_dropped_whole_and_says_from_where_to_read() {
-        let outbox = Outbox::new(2 * event(1).cost());
+        let outbox = Arc::new(Outbox::new(2 * event(1).cost()));
         outbox.open();
-        let mut wakers = Vec::new();
+        let mut due = Due::new();
         for seq in [5, 6] {
-            assert_eq!(outbox.offer(&event(seq), &mut wakers), Offer::Queued);
+            assert_eq!(outbox.offer(&event(seq), &mut due), Offer::Queued);
         }
-        assert_eq!(outbox.offer(&event(8), &mut wakers), Offer::Overflowed);
-        assert_eq!(outbox.offer(&event(9), &mut wakers), Offer::Shut);
+        assert_eq!(outbox.offer(&event(8), &mut due), Offer::Overflowed);
+        assert_eq!(outbox.offer(&event(9), &mut due), Offer::Shut);
         let taken = take(&outbox).unwrap();
         assert_eq!(taken.overflowed, Some(Seq::new(5)));
         assert!(taken.events.is_empty());
         outbox.open();
-        assert_eq!(outbox.offer(&event(10), &mut wakers), Offer::Queued);
+        assert_eq!(outbox.offer(&event(10), &mut due), Offer::Queued);
         assert_eq!(seqs(&take(&outbox).unwrap()), [10]);
     }
 
     #[test]
     fn a_session_that_is_gone_takes_nothing_ever() {
-        let outbox = Outbox::new(10_000);
+        let outbox = Arc::new(Outbox::new(10_000));
         outbox.shut_for_good();
         outbox.open();
         assert_eq!(outbox.offer(&event(1), &mut Vec::new()), Offer::Gone);

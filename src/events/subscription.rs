@@ -15,6 +15,7 @@ use super::board::Attached;
 use super::event::Event;
 use super::hub::{Hub, Seat};
 use super::journal::Subscriber;
+use super::loan::Sink;
 use super::place::{Pace, Place};
 use super::reading::{Joined, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings};
 use super::recent::Backlog;
@@ -111,6 +112,37 @@ impl Subscription {
 
     pub async fn next(&mut self) -> Result<News, SubscriptionError> {
         poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Lends the hub the way to the client, while nothing is under way but what comes
+    /// live. Given back if there is something to hear, or this subscriber's events are not
+    /// to be passed on as they come.
+    pub fn lend(
+        &mut self,
+        sink: Box<dyn Sink>,
+        context: &Context<'_>,
+    ) -> Result<(), Box<dyn Sink>> {
+        let is_plain = self.subscriber.filter.is_none() && !self.subscriber.hydrate;
+        let is_idle =
+            matches!(self.step, Step::Live) && self.ready.is_none() && self.owed.is_empty();
+        match (&self.seat, self.place) {
+            (Some(seat), Some(place)) if is_plain && is_idle => {
+                seat.outbox().lend(sink, place, context)
+            }
+            _ => Err(sink),
+        }
+    }
+
+    /// What was lent, as soon as nothing is being written to it.
+    pub fn poll_return(&mut self, context: &Context<'_>) -> Poll<Option<Box<dyn Sink>>> {
+        let Some(seat) = &self.seat else {
+            return Poll::Ready(None);
+        };
+        seat.outbox().poll_return(context).map(|returned| {
+            let (sink, place) = returned?;
+            self.place = Some(place);
+            Some(sink)
+        })
     }
 
     /// What comes next. After an error or the end, nothing does.

@@ -183,13 +183,13 @@ impl Sessions {
     }
 
     /// Begins a session, which goes on by itself.
-    fn serve<L: Line + 'static>(&self, line: L, granted: Granted, held: Option<Held>) {
+    fn serve<L: Line>(&self, line: L, granted: Granted, held: Option<Held>) {
         // What the log calls the account by.
         let account = granted.caller.did().redacted();
         let resumes = granted.cursor.is_some();
         tracing::debug!(account = %account, resumes, "a session begins");
         let mut session = Session {
-            line,
+            line: Some(Box::new(line)),
             subscription: self.0.hub.subscribe(granted.subscriber, granted.cursor),
             permit: granted.permit,
             caller: granted.caller,

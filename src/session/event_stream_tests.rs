@@ -24,7 +24,7 @@ fn open(world: &World, convo: Option<&str>, after: Option<u64>) -> (Body, JoinHa
     let address = ClientIp::new("192.0.2.1".parse().unwrap());
     let did = Did::parse(BOB).unwrap();
     let mut session = Session {
-        line,
+        line: Some(Box::new(line)),
         subscription: subscribe(&world.hub, BOB, convo, after),
         permit: world.limits.admit_socket(address, &did).ok().unwrap(),
         caller: Caller::assumed(BOB),

@@ -1,5 +1,6 @@
 //! The other end of a session, whatever it speaks: a WebSocket, or server-sent events.
 
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,11 +9,11 @@ use futures_util::future::BoxFuture;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Meters;
-use crate::events::Event;
+use crate::events::{Event, Sink};
 use crate::wire::{CloseReason, Notice};
 
 /// What a session needs of its client's connection.
-pub(super) trait Line: Send {
+pub(super) trait Line: Send + Sized + 'static {
     /// Whether the client answers pings. If not, it lives as long as it takes what is
     /// written to it.
     const ANSWERS_PINGS: bool;
@@ -22,6 +23,27 @@ pub(super) trait Line: Send {
         events: &[Arc<Event>],
         meters: &Meters,
     ) -> impl Future<Output = Result<(), CloseReason>> + Send;
+
+    /// Itself, for the hub to write to while the session sleeps; or back, if the hub could
+    /// not.
+    fn lend(self: Box<Self>) -> Result<Box<dyn Sink>, Box<Self>> {
+        Err(self)
+    }
+
+    /// Itself again.
+    fn returned(sink: Box<dyn Sink>) -> Option<Box<Self>> {
+        (sink as Box<dyn Any>).downcast().ok()
+    }
+
+    /// Whether the hub has left something half written: nothing may follow but the rest.
+    fn is_torn(&self) -> bool {
+        false
+    }
+
+    /// Writes the rest of that.
+    fn mend(&mut self) -> BoxFuture<'_, Result<(), CloseReason>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Boxed, for it is rare and its state would lie in every session for ever.
     fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>>;

@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,7 +24,8 @@ use crate::wire::{ClientFrame, CloseReason, ErrorNotice, Info, Limits, Notice};
 
 /// Everything one session needs. Small: there are many.
 pub(super) struct Session<L> {
-    pub(super) line: L,
+    /// `None` while it is lent to the hub.
+    pub(super) line: Option<Box<L>>,
     pub(super) subscription: Subscription,
     pub(super) permit: SocketPermit,
     /// Whose session it is: who leaves with a drain gets a ticket back in.
@@ -38,6 +39,10 @@ enum Happening {
     Changed,
     Draining,
     Heard(Result<Message, CloseReason>),
+    /// The hub could not write all.
+    HalfWritten,
+    /// The hub has not given the line back, which cannot be.
+    Lost,
     News(Result<News, SubscriptionError>),
 }
 
@@ -53,12 +58,31 @@ impl<L: Line> Session<L> {
         let _open = self.shared.open();
         let reason = self.run(shutdown).await;
         self.shared.meters.closed(reason);
-        match reason {
+        match (reason, &mut self.line) {
             // It may have said goodbye: that is answered.
-            CloseReason::ClientGone => Box::pin(self.line.end()).await,
-            reason => Box::pin(self.line.close(reason)).await,
+            (CloseReason::ClientGone, Some(line)) => Box::pin(line.end()).await,
+            (reason, Some(line)) => Box::pin(line.close(reason)).await,
+            (_, None) => {}
         }
         reason
+    }
+
+    fn line(&mut self) -> Result<&mut L, CloseReason> {
+        self.line.as_deref_mut().ok_or(CloseReason::Internal)
+    }
+
+    /// Goes to sleep, and leaves its line to the hub.
+    fn lend(&mut self, context: &Context<'_>) {
+        let Some(line) = self.line.take() else {
+            return;
+        };
+        self.line = match line.lend() {
+            Ok(sink) => {
+                let kept = self.subscription.lend(sink, context).err();
+                kept.and_then(L::returned)
+            }
+            Err(line) => Some(line),
+        };
     }
 
     async fn run(&mut self, shutdown: &Shutdown) -> CloseReason {
@@ -73,8 +97,18 @@ impl<L: Line> Session<L> {
         let mut bell = Bell::default();
         loop {
             let happening = poll_fn(|context| {
+                if self.line.is_none() {
+                    let returned = ready!(self.subscription.poll_return(context));
+                    self.line = returned.and_then(L::returned);
+                }
+                let Some(line) = &mut self.line else {
+                    return Poll::Ready(Happening::Lost);
+                };
+                if line.is_torn() {
+                    return Poll::Ready(Happening::HalfWritten);
+                }
                 let other = bell.poll(context, |context| {
-                    if let Poll::Ready(message) = self.line.poll_read(context) {
+                    if let Poll::Ready(message) = line.poll_read(context) {
                         Poll::Ready(Happening::Heard(message))
                     } else if alarm.as_mut().poll(context).is_ready() {
                         Poll::Ready(Happening::Alarm)
@@ -89,10 +123,19 @@ impl<L: Line> Session<L> {
                 if other.is_ready() {
                     return other;
                 }
-                self.subscription.poll_next(context).map(Happening::News)
+                if let Poll::Ready(news) = self.subscription.poll_next(context) {
+                    return Poll::Ready(Happening::News(news));
+                }
+                self.lend(context);
+                Poll::Pending
             });
             let done = match happening.await {
                 Happening::News(news) => self.tell(news).await,
+                Happening::HalfWritten => match self.line() {
+                    Ok(line) => line.mend().await,
+                    Err(lost) => Err(lost),
+                },
+                Happening::Lost => Err(CloseReason::Internal),
                 Happening::Heard(message) => {
                     heard = Instant::now();
                     let (answers, done) = self.hear(message);
@@ -148,7 +191,10 @@ impl<L: Line> Session<L> {
         let (wait, done) = match silence {
             Silence::Wait(wait) => (wait, Ok(())),
             Silence::Ping(wait) => {
-                let done = Box::pin(self.line.ping()).await;
+                let done = match self.line() {
+                    Ok(line) => Box::pin(line.ping()).await,
+                    Err(lost) => Err(lost),
+                };
                 if done.is_ok() && !L::ANSWERS_PINGS {
                     *heard = now;
                 }
@@ -165,7 +211,10 @@ impl<L: Line> Session<L> {
 
     async fn tell(&mut self, news: Result<News, SubscriptionError>) -> Result<(), CloseReason> {
         match news {
-            Ok(News::Events(events)) => self.line.write_events(&events, &self.shared.meters).await,
+            Ok(News::Events(events)) => {
+                let shared = Arc::clone(&self.shared);
+                self.line()?.write_events(&events, &shared.meters).await
+            }
             Ok(News::Gap(standings)) => self.write(Notice::Gap(standings)).await,
             Ok(News::Synced(standings)) => self.write(Notice::Synced(standings)).await,
             Ok(News::Outdated) => {
@@ -197,7 +246,10 @@ impl<L: Line> Session<L> {
 
     /// Only the encoded notice is held while it is written.
     fn write(&mut self, notice: Notice) -> BoxFuture<'_, Result<(), CloseReason>> {
-        self.line.write_notice(&notice)
+        match self.line() {
+            Ok(line) => line.write_notice(&notice),
+            Err(lost) => Box::pin(async move { Err(lost) }),
+        }
     }
 
     /// The stream has failed: says so, with the place to resume from.

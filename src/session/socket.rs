@@ -9,7 +9,7 @@ use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -24,7 +24,7 @@ use super::bridge::Bridge;
 use super::inlet::Inlet;
 use super::line::Line;
 use super::{Meters, Settings};
-use crate::events::Event;
+use crate::events::{Event, Sink, Written};
 use crate::runtime::{Live, Transport};
 use crate::wire::{CloseReason, Framing, Notice, notice_frame};
 
@@ -35,6 +35,8 @@ pub(super) struct Socket {
     settings: Live<Settings>,
     /// A frame is written in part: nothing may follow it but its rest.
     torn: bool,
+    /// The rest of what the hub wrote.
+    unsent: Vec<u8>,
     /// Tungstenite may have something to write that must not be cut in half.
     owes: bool,
 }
@@ -64,7 +66,16 @@ impl Socket {
             framing,
             settings,
             torn: false,
+            unsent: Vec::new(),
             owes: false,
+        }
+    }
+
+    /// What this session writes of an event.
+    fn bytes_of_events(&self) -> fn(&Arc<Event>) -> &[u8] {
+        match self.framing {
+            Framing::DagCbor => |event| frame_of(event, Framing::DagCbor),
+            Framing::Json => |event| frame_of(event, Framing::Json),
         }
     }
 
@@ -146,18 +157,49 @@ impl Socket {
     }
 }
 
+impl Sink for Socket {
+    fn write_now(&mut self, events: &[Arc<Event>]) -> Written {
+        // Nobody waits here: the session asks again for what is left.
+        let context = &mut Context::from_waker(Waker::noop());
+        let bytes = self.bytes_of_events();
+        let mut rest = Rest::new(events, bytes);
+        let written = rest.poll_write(Pin::new(&mut self.stream), context);
+        self.torn = !matches!(written, Poll::Ready(Ok(())));
+        if self.torn {
+            self.unsent = rest.to_vec();
+        }
+        Written {
+            bytes: events.iter().map(|event| bytes(event).len()).sum(),
+            is_whole: !self.torn,
+        }
+    }
+}
+
 impl Line for Socket {
     const ANSWERS_PINGS: bool = true;
+
+    fn lend(self: Box<Self>) -> Result<Box<dyn Sink>, Box<Self>> {
+        match self.torn || self.owes {
+            true => Err(self),
+            false => Ok(self),
+        }
+    }
+
+    fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    fn mend(&mut self) -> BoxFuture<'_, Result<(), CloseReason>> {
+        let unsent = [std::mem::take(&mut self.unsent)];
+        Box::pin(async move { self.write(Rest::new(&unsent, |rest| rest)).await })
+    }
 
     async fn write_events(
         &mut self,
         events: &[Arc<Event>],
         meters: &Meters,
     ) -> Result<(), CloseReason> {
-        let bytes: fn(&Arc<Event>) -> &[u8] = match self.framing {
-            Framing::DagCbor => |event| frame_of(event, Framing::DagCbor),
-            Framing::Json => |event| frame_of(event, Framing::Json),
-        };
+        let bytes = self.bytes_of_events();
         self.write(Rest::new(events, bytes)).await?;
         let len = events.iter().map(|event| bytes(event).len()).sum();
         meters.wrote(events.len(), len);
@@ -237,7 +279,6 @@ impl Line for Socket {
     }
 }
 
-/// What a session of this framing writes of an event.
 fn frame_of(event: &Event, framing: Framing) -> &[u8] {
     event.frame(framing).map_or(&[], |frame| frame.bytes())
 }
@@ -280,6 +321,11 @@ impl<'a, T> Rest<'a, T> {
             }
         }
         stream.poll_flush(context)
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        let all = self.frames.iter().flat_map(|frame| (self.bytes)(frame));
+        all.skip(self.written).copied().collect()
     }
 
     /// Goes on behind `len` bytes, at a frame that is not empty.
@@ -346,7 +392,7 @@ mod tests {
         let frames: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n; usize::from(n % 9)]).collect();
         let mut stream = Trickle(Vec::new());
         let mut rest = Rest::new(&frames, |frame| frame);
-        let context = &mut Context::from_waker(std::task::Waker::noop());
+        let context = &mut Context::from_waker(Waker::noop());
         let done = rest.poll_write(Pin::new(&mut stream), context);
         assert!(matches!(done, Poll::Ready(Ok(()))));
         assert_eq!(stream.0, frames.concat());

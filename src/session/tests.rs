@@ -77,12 +77,12 @@ impl World {
         let address = ClientIp::new("192.0.2.1".parse().unwrap());
         let did = Did::parse(BOB).unwrap();
         Session {
-            line: Socket::new(
+            line: Some(Box::new(Socket::new(
                 Transport::new(stream),
                 Vec::new(),
                 framing,
                 self.shared.settings.clone(),
-            ),
+            ))),
             subscription: subscribe(&self.hub, BOB, None, after),
             permit: self.limits.admit_socket(address, &did).ok().unwrap(),
             caller: Caller::assumed(BOB),

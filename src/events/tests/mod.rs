@@ -3,6 +3,7 @@
 mod faults;
 mod hydration;
 mod interleavings;
+mod loans;
 pub(crate) mod memory;
 mod replays;
 mod streams;

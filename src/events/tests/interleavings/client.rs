@@ -1,7 +1,10 @@
 //! A phone, over all its connections.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
 
 use super::node::Node;
 use super::table::Table;
@@ -17,6 +20,29 @@ pub(super) struct Client {
     pub(super) begun_after: Option<Seq>,
     pub(super) history: Vec<u64>,
     pub(super) session: Option<Session>,
+    /// What the hub wrote by itself.
+    pub(super) wire: Wire,
+    pub(super) lends: bool,
+}
+
+pub(super) type Wire = Arc<Mutex<Vec<Arc<Event>>>>;
+
+/// The way to a client, which takes less than it is given at times.
+struct Paper {
+    wire: Wire,
+    /// Of the write before.
+    rest: Vec<Arc<Event>>,
+}
+
+impl Sink for Paper {
+    fn write_now(&mut self, events: &[Arc<Event>]) -> Written {
+        assert!(self.rest.is_empty(), "its owner has seen to it");
+        let is_whole = !events[0].seq().get().is_multiple_of(5);
+        let (now, rest) = events.split_at(if is_whole { events.len() } else { 0 });
+        self.wire.lock().extend_from_slice(now);
+        self.rest = rest.to_vec();
+        Written { bytes: 0, is_whole }
+    }
 }
 
 pub(super) struct Session {
@@ -47,6 +73,8 @@ impl Client {
     /// The connection breaks; whether the hub hears of it at once is chance.
     pub(super) fn drop_session(&mut self, node: &mut Node, politely: bool) {
         if let Some(session) = self.session.take() {
+            // It has come, whoever wrote it.
+            self.hear_wire();
             session.outbox.shut_for_good();
             if politely {
                 node.board.leave(session.seat);
@@ -92,11 +120,19 @@ impl Client {
                     Step::Live
                 }
             }
-            Step::Live => match session
-                .outbox
-                .poll_take(&Context::from_waker(Waker::noop()), 2)
-            {
-                Poll::Pending => Step::Live,
+            Step::Live => match self.wake(&session).poll_take(&context(), 2) {
+                Poll::Pending => {
+                    if self.lends {
+                        let (wire, rest) = (Arc::clone(&self.wire), Vec::new());
+                        let place = Place::new(self.cursor.unwrap());
+                        let lent =
+                            session
+                                .outbox
+                                .lend(Box::new(Paper { wire, rest }), place, &context());
+                        assert!(lent.is_ok(), "nothing has come since");
+                    }
+                    Step::Live
+                }
                 Poll::Ready(taken) => {
                     self.receive(&taken.events);
                     if taken.overflowed.is_some() {
@@ -111,6 +147,22 @@ impl Client {
             },
         };
         self.session = Some(session);
+    }
+
+    /// Takes back what was lent.
+    fn wake<'a>(&mut self, session: &'a Session) -> &'a Outbox {
+        if let Poll::Ready(Some((sink, place))) = session.outbox.poll_return(&context()) {
+            self.hear_wire();
+            let paper = (sink as Box<dyn Any>).downcast::<Paper>().unwrap();
+            self.receive(&paper.rest);
+            assert_eq!(place.seq(), self.cursor.unwrap().seq());
+        }
+        &session.outbox
+    }
+
+    fn hear_wire(&mut self) {
+        let written = std::mem::take(&mut *self.wire.lock());
+        self.receive(&written);
     }
 
     pub(super) fn receive(&mut self, events: &[Arc<Event>]) {
@@ -139,8 +191,12 @@ impl Client {
             return false;
         };
         !matches!(
-            outbox.poll_take(&Context::from_waker(Waker::noop()), 0),
+            outbox.poll_take(&context(), 0),
             Poll::Ready(taken) if taken.overflowed.is_some()
         )
     }
+}
+
+fn context() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }

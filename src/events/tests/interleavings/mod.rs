@@ -6,7 +6,7 @@ mod client;
 mod node;
 mod table;
 
-use client::Client;
+use client::{Client, Wire};
 use node::Node;
 use proptest::prelude::*;
 use table::Table;
@@ -25,8 +25,10 @@ enum Op {
     Tell(usize),
     Move(usize, usize),
     Skip,
-    /// The node hears some notifications, loses one, looks at the table, dies.
+    /// The node hears some notifications, writes to who sleeps, loses a notification, looks
+    /// at the table, dies.
     Hear(usize),
+    Flush,
     Lose,
     Look,
     Restart,
@@ -43,6 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..ACCOUNTS, 0..CONVOS).prop_map(|(account, convo)| Op::Move(account, convo)),
         1 => Just(Op::Skip),
         5 => (1..6usize).prop_map(Op::Hear),
+        4 => Just(Op::Flush),
         1 => Just(Op::Lose),
         1 => Just(Op::Look),
         1 => Just(Op::Restart),
@@ -81,6 +84,7 @@ fn apply(op: &Op, table: &mut Table, node: &mut Node, clients: &mut [Client]) {
     node.notified.extend(committed);
     match op {
         Op::Hear(count) => (0..*count).for_each(|_| node.hear(table)),
+        Op::Flush => node.flush(),
         Op::Lose => drop(node.notified.pop_front()),
         Op::Look => node.read(table, Seq::new(table.last)),
         Op::Restart => {
@@ -116,6 +120,8 @@ proptest! {
             cursor: (index % 2 == 0).then(|| cursor(Seq::ZERO)),
             begun_after: (index % 2 == 0).then_some(Seq::ZERO),
             history: Vec::new(),
+            wire: Wire::default(),
+            lends: index != 1 && index != 4,
             session: None,
         }).collect();
         for op in &ops {
@@ -123,6 +129,7 @@ proptest! {
         }
         // Everything settles.
         node.read(&table, Seq::new(table.last));
+        node.flush();
         for client in &mut clients {
             client.connect(&mut node);
             for _ in 0..1_000 {

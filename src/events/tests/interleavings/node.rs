@@ -13,6 +13,7 @@ pub(super) struct Node {
     pub(super) sequence: Sequence,
     pub(super) board: Board,
     pub(super) notified: VecDeque<Arc<Event>>,
+    due: Due,
 }
 
 impl Node {
@@ -28,6 +29,15 @@ impl Node {
             sequence: Sequence::starting_at(Seq::new(table.last)),
             board,
             notified: VecDeque::new(),
+            due: Due::new(),
+        }
+    }
+
+    /// The end of a batch.
+    pub(super) fn flush(&mut self) {
+        let mut batch = Vec::new();
+        for outbox in self.due.drain(..) {
+            outbox.flush(&mut batch);
         }
     }
 
@@ -41,7 +51,7 @@ impl Node {
         } else if event.seq() <= self.board.head().seq() {
             return;
         }
-        self.board.pass_on(&event, &mut Vec::new());
+        self.board.pass_on(&event, &mut self.due);
     }
 
     pub(super) fn read(&mut self, table: &Table, through: Seq) {
@@ -53,12 +63,12 @@ impl Node {
         for event in range {
             if let Read::AfterHole { .. } = self.sequence.read(event.seq()) {
                 let before = Seq::new(event.seq().get() - 1);
-                self.board.hole(before, &mut Vec::new());
+                self.board.hole(before, &mut self.due);
             }
-            self.board.pass_on(event, &mut Vec::new());
+            self.board.pass_on(event, &mut self.due);
         }
         if self.sequence.exhausted(through) > 0 {
-            self.board.hole(through, &mut Vec::new());
+            self.board.hole(through, &mut self.due);
         }
     }
 }

@@ -1,0 +1,123 @@
+//! What a session lends the hub while it sleeps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::events::outbox::Flushed;
+use crate::events::{Due, Event, Outbox, Place, Sink, Written};
+use crate::types::{Cursor, Seq};
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Woken {
+    fn new() -> (Arc<Self>, Waker) {
+        let woken = Arc::new(Self::default());
+        (Arc::clone(&woken), Waker::from(woken))
+    }
+
+    fn has_been(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn event(seq: u64) -> Arc<Event> {
+    let text = format!(r#"{{"cursor":"{seq}","convoId":"ab","messageId":"x"}}"#);
+    Arc::new(Event::parse(&text).unwrap())
+}
+
+/// Counts what it is given, and takes all or keeps all.
+struct Count(Arc<AtomicUsize>, bool);
+
+impl Sink for Count {
+    fn write_now(&mut self, events: &[Arc<Event>]) -> Written {
+        self.0.fetch_add(events.len(), Ordering::Relaxed);
+        let (bytes, is_whole) = (events.len(), self.1);
+        Written { bytes, is_whole }
+    }
+}
+
+fn place(seq: u64) -> Place {
+    Place::new(Cursor::parse(&seq.to_string()).unwrap())
+}
+
+#[test]
+fn a_lent_sink_gets_the_whole_batch_in_one_write_and_wakes_nobody() {
+    let (outbox, written) = (Arc::new(Outbox::new(10_000)), Arc::default());
+    outbox.open();
+    let (woken, waker) = Woken::new();
+    let context = Context::from_waker(&waker);
+    let sink = Box::new(Count(Arc::clone(&written), true));
+    assert!(outbox.lend(sink, place(2), &context).is_ok());
+    let mut due = Due::new();
+    // The first of them the session has had.
+    for seq in 2..5 {
+        let _ = outbox.offer(&event(seq), &mut due);
+    }
+    assert_eq!(due.len(), 1);
+    let flushed = outbox.flush(&mut Vec::new());
+    assert_eq!((flushed.events, flushed.writes), (2, 1));
+    assert_eq!(written.load(Ordering::Relaxed), 2);
+    assert!(!woken.has_been());
+    let Poll::Ready(Some((_, place))) = outbox.poll_return(&context) else {
+        panic!("it is not being written to");
+    };
+    assert_eq!(place.seq(), Seq::new(4));
+    assert!(outbox.poll_take(&context, 9).is_pending());
+}
+
+#[test]
+fn a_sink_that_keeps_something_wakes_its_owner_and_gets_no_more() {
+    let (outbox, written) = (Arc::new(Outbox::new(10_000)), Arc::default());
+    outbox.open();
+    let (woken, waker) = Woken::new();
+    let context = Context::from_waker(&waker);
+    let sink = Box::new(Count(Arc::clone(&written), false));
+    assert!(outbox.lend(sink, place(1), &context).is_ok());
+    let _ = outbox.offer(&event(2), &mut Due::new());
+    outbox.flush(&mut Vec::new());
+    assert!(woken.has_been());
+    // Another task may be about to flush it too.
+    let _ = outbox.offer(&event(3), &mut Due::new());
+    assert_eq!(outbox.flush(&mut Vec::new()), Flushed::default());
+    assert!(outbox.poll_return(&context).is_ready());
+    let Poll::Ready(taken) = outbox.poll_take(&context, 9) else {
+        panic!("the third has not been written");
+    };
+    assert_eq!(taken.events[0].seq(), Seq::new(3));
+    assert_eq!(written.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn who_has_something_to_hear_lends_nothing() {
+    let outbox = Arc::new(Outbox::new(10_000));
+    outbox.open();
+    let _ = outbox.offer(&event(2), &mut Due::new());
+    let context = Context::from_waker(Waker::noop());
+    let sink = Box::new(Count(Arc::default(), true));
+    assert!(outbox.lend(sink, place(1), &context).is_err());
+}
+
+#[test]
+fn an_overflow_of_a_lent_queue_wakes_the_session() {
+    let outbox = Arc::new(Outbox::new(event(1).cost()));
+    outbox.open();
+    let (woken, waker) = Woken::new();
+    let context = Context::from_waker(&waker);
+    let sink = Box::new(Count(Arc::default(), true));
+    assert!(outbox.lend(sink, place(1), &context).is_ok());
+    let mut due = Due::new();
+    for seq in [2, 3] {
+        let _ = outbox.offer(&event(seq), &mut due);
+    }
+    assert_eq!(due.len(), 1);
+    assert_eq!(outbox.flush(&mut Vec::new()), Flushed::default());
+    assert!(woken.has_been() && outbox.has_overflowed());
+}
