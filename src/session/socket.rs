@@ -306,16 +306,20 @@ impl<'a, T> Rest<'a, T> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         self.skip(0);
-        while let Some(first) = self.frames.first() {
-            // On the stack of this poll only, not in the session.
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.frames.len().min(SLICES_MAX);
-            for (slice, frame) in slices.iter_mut().zip(self.frames) {
-                *slice = IoSlice::new((self.bytes)(frame));
-            }
-            slices[0] = IoSlice::new((self.bytes)(first).get(self.written..).unwrap_or_default());
-            let slices = slices.get(..count).unwrap_or_default();
-            match ready!(stream.as_mut().poll_write_vectored(context, slices))? {
+        while let Some((first, more)) = self.frames.split_first() {
+            let first = (self.bytes)(first).get(self.written..).unwrap_or_default();
+            let wrote = if more.is_empty() {
+                stream.as_mut().poll_write(context, first)
+            } else {
+                // On the stack of this poll only, not in the session.
+                let mut slices = [IoSlice::new(first); SLICES_MAX];
+                for (slice, frame) in slices.iter_mut().skip(1).zip(more) {
+                    *slice = IoSlice::new((self.bytes)(frame));
+                }
+                let slices = slices.get(..self.frames.len()).unwrap_or(&slices);
+                stream.as_mut().poll_write_vectored(context, slices)
+            };
+            match ready!(wrote)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 len => self.skip(len),
             }

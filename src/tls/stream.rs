@@ -16,11 +16,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 
 /// See the module.
 pub struct TlsStream {
@@ -194,8 +197,20 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Makes one record of all of `plain`, when the one before has left.
+    fn poll_seal(&mut self, context: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_drain(context))?;
+        if !plain.is_empty() {
+            // As the runtime's own sockets do: a task with much to write lets others run.
+            let budget = ready!(coop::poll_proceed(context));
+            self.seal(plain)?;
+            budget.made_progress();
+        }
+        Poll::Ready(Ok(plain.len()))
+    }
+
     /// Encrypts one record and sends as much of it as the peer takes.
-    fn seal(&mut self, context: &mut Context<'_>, plain: &[u8]) -> io::Result<()> {
+    fn seal(&mut self, plain: &[u8]) -> io::Result<()> {
         SEALED.with_borrow_mut(|sealed| {
             let (_, written) =
                 self.process(&mut [], |mut traffic| traffic.encrypt(plain, sealed))?;
@@ -204,14 +219,26 @@ impl TlsStream {
             let mut record = &sealed[..written];
             // What the protocol had to say by itself comes first.
             if self.unsent.is_empty() {
-                match Pin::new(&mut self.tcp).poll_write(context, record) {
-                    Poll::Ready(sent) => record = &record[sent?..],
-                    Poll::Pending => {}
-                }
+                record = &record[send(&self.tcp, record)?..];
             }
+            // Whoever writes flushes, and is told then when there is room again.
             self.unsent.extend_from_slice(record);
             Ok(())
         })
+    }
+}
+
+/// Sends as much as there is room for, which may be nothing. Nearly always there is room:
+/// the socket is asked itself, and not what the runtime knows of it, which lies elsewhere in
+/// memory and is only needed to wait.
+fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    loop {
+        match rustix::net::send(tcp, bytes, flags) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(0),
+            sent => return Ok(sent?),
+        }
     }
 }
 
@@ -259,13 +286,8 @@ impl AsyncWrite for TlsStream {
         context: &mut Context<'_>,
         plain: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.get_mut();
-        ready!(stream.poll_drain(context))?;
         let plain = &plain[..plain.len().min(PLAIN_LEN_MAX)];
-        if !plain.is_empty() {
-            stream.seal(context, plain)?;
-        }
-        Poll::Ready(Ok(plain.len()))
+        self.get_mut().poll_seal(context, plain)
     }
 
     fn poll_write_vectored(
@@ -281,16 +303,13 @@ impl AsyncWrite for TlsStream {
         if second.is_none() || first.len() >= PLAIN_LEN_MAX {
             return self.poll_write(context, first);
         }
-        let stream = self.get_mut();
-        ready!(stream.poll_drain(context))?;
         GATHERED.with_borrow_mut(|gathered| {
             gathered.clear();
             for slice in slices {
                 let room = PLAIN_LEN_MAX - gathered.len();
                 gathered.extend_from_slice(&slice[..slice.len().min(room)]);
             }
-            stream.seal(context, gathered)?;
-            Poll::Ready(Ok(gathered.len()))
+            self.get_mut().poll_seal(context, gathered)
         })
     }
 
