@@ -13,6 +13,7 @@ mod inlet;
 mod keepalive;
 mod line;
 mod meters;
+mod rest;
 mod serve;
 mod settings;
 mod shared;

@@ -197,16 +197,12 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Makes one record of all of `plain`, when the one before has left.
-    fn poll_seal(&mut self, context: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
+    /// Waits until the record before has left.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(context))?;
-        if !plain.is_empty() {
-            // As the runtime's own sockets do: a task with much to write lets others run.
-            let budget = ready!(coop::poll_proceed(context));
-            self.seal(plain)?;
-            budget.made_progress();
-        }
-        Poll::Ready(Ok(plain.len()))
+        // As the runtime's own sockets do: a task with much to write lets others run.
+        ready!(coop::poll_proceed(context)).made_progress();
+        Poll::Ready(Ok(()))
     }
 
     /// Encrypts one record and sends as much of it as the peer takes.
@@ -286,8 +282,13 @@ impl AsyncWrite for TlsStream {
         context: &mut Context<'_>,
         plain: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_room(context))?;
         let plain = &plain[..plain.len().min(PLAIN_LEN_MAX)];
-        self.get_mut().poll_seal(context, plain)
+        if !plain.is_empty() {
+            stream.seal(plain)?;
+        }
+        Poll::Ready(Ok(plain.len()))
     }
 
     fn poll_write_vectored(
@@ -303,13 +304,16 @@ impl AsyncWrite for TlsStream {
         if second.is_none() || first.len() >= PLAIN_LEN_MAX {
             return self.poll_write(context, first);
         }
+        let stream = self.get_mut();
+        ready!(stream.poll_room(context))?;
         GATHERED.with_borrow_mut(|gathered| {
             gathered.clear();
             for slice in slices {
                 let room = PLAIN_LEN_MAX - gathered.len();
                 gathered.extend_from_slice(&slice[..slice.len().min(room)]);
             }
-            self.get_mut().poll_seal(context, gathered)
+            stream.seal(gathered)?;
+            Poll::Ready(Ok(gathered.len()))
         })
     }
 
