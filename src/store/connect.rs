@@ -57,10 +57,12 @@ impl Connector {
         }
     }
 
-    /// A pool of at most `size` connections, opened when first needed.
+    /// A pool of at most `size` connections, opened when first needed. The one that was
+    /// used last goes first: its process has in its caches what the next call needs.
     pub(crate) fn pool(self, size: u32, acquire: Duration) -> Pool {
         bb8::Pool::builder()
             .max_size(size)
+            .queue_strategy(bb8::QueueStrategy::Lifo)
             .connection_timeout(acquire)
             .test_on_check_out(false)
             .build_unchecked(self)

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0010_key_package_claims.sql"),
     include_str!("../../sql/0011_rejoin.sql"),
     include_str!("../../sql/0012_blocks.sql"),
+    include_str!("../../sql/0013_lone_send.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
