@@ -1,7 +1,9 @@
 //! What every server has to do: events one at a time, some at a time, and at a rate.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use mls_relay_loadtest::load::pace::until;
 use mls_relay_loadtest::load::report::Quantiles;
 
 use crate::crowd::Crowd;
@@ -64,9 +66,10 @@ pub(crate) async fn at_rate(
     let mut finished = 0;
     for number in 0..events {
         let due = begun + Duration::from_secs_f64(number as f64 / events_a_second);
-        while Instant::now() < due {
+        let mut arrives = pin!(until(due));
+        loop {
             tokio::select! {
-                () = tokio::time::sleep_until(due.into()) => {}
+                arrived = &mut arrives => break arrived.unwrap(),
                 _ = crowd.finished(), if finished < number => finished += 1,
             }
         }

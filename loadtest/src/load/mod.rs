@@ -10,6 +10,7 @@ pub mod html;
 mod listener;
 pub mod machine;
 mod measured;
+pub mod pace;
 pub mod report;
 mod run;
 mod sampler;

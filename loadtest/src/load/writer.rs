@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
 use super::LoadError;
 use super::listener::Shared;
+use super::pace::until;
 use super::scenario::Scenario;
 use super::tally::{Latencies, count, message_id};
 use super::world::Conversation;
@@ -52,7 +52,7 @@ pub(super) async fn write(
     let start = Instant::now();
     for number in 0..scenario.messages() {
         let due = start + scenario.due(number);
-        sleep_until(due.into()).await;
+        until(due).await?;
         shared.schedule.set(number, due);
         let place = number % conversations.len().max(1);
         let Some(conversation) = conversations.get_mut(place) else {
@@ -83,7 +83,7 @@ pub(super) async fn write(
         sent.count(done?);
     }
     // What has no message lasts as long as one that has.
-    sleep_until((start + scenario.duration()).into()).await;
+    until(start + scenario.duration()).await?;
     Ok(sent)
 }
 
