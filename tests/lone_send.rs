@@ -7,6 +7,9 @@
 #[path = "support/database.rs"]
 mod database;
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use database::Database;
 use mls_relay::runtime::Shutdown;
@@ -78,7 +81,7 @@ impl Judged {
 struct Twins {
     client: Client,
     store: Store,
-    founded: u128,
+    founded: Cell<u128>,
 }
 
 const LONE: &str = "SELECT * FROM append_message($1, $2, $3, $4, $5, $6, $7, '1 day', $8)";
@@ -87,9 +90,9 @@ const BATCH: &str = "SELECT * FROM append_messages(ARRAY[$1], ARRAY[$2], ARRAY[$
 const LATER: DateTime<Utc> = DateTime::from_timestamp(4_000_000_000, 0).unwrap();
 
 impl Twins {
-    async fn found(&mut self) -> ConvoId {
-        self.founded += 1;
-        let convo = ConvoId::of_group(&self.founded.to_be_bytes()).unwrap();
+    async fn found(&self) -> ConvoId {
+        self.founded.set(self.founded.get() + 1);
+        let convo = ConvoId::of_group(&self.founded.get().to_be_bytes()).unwrap();
         let new = NewConversation {
             convo: convo.clone(),
             creator: Did::parse("did:plc:alice").unwrap(),
@@ -116,7 +119,7 @@ impl Twins {
         // The nonces of one twin are not those of the other.
         let nonce = send
             .nonce
-            .map(|n| format!("{n} {sql} {}", self.founded).into_bytes());
+            .map(|n| format!("{n} {sql} {}", self.founded.get()).into_bytes());
         let row = self
             .client
             .query_one(
@@ -152,12 +155,12 @@ impl Twins {
 #[test]
 fn a_lone_send_and_a_batch_of_one_get_the_same_answer_and_leave_the_same_behind() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (_database, mut twins) = runtime.block_on(async {
+    let (_database, twins) = runtime.block_on(async {
         let database = Database::start().await;
         let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
         let store = Store::open(settings, &Shutdown::default()).await.unwrap();
         let client = database.client().await;
-        let founded = 0;
+        let founded = Cell::new(0);
         (
             database,
             Twins {
@@ -167,23 +170,20 @@ fn a_lone_send_and_a_batch_of_one_get_the_same_answer_and_leave_the_same_behind(
             },
         )
     });
-    let mut outcomes = std::collections::BTreeSet::new();
+    let outcomes = RefCell::new(BTreeSet::new());
     let mut runner = TestRunner::new(Config {
         cases: 60,
         failure_persistence: None,
         ..Config::default()
     });
-    let twins = std::cell::RefCell::new(&mut twins);
-    let seen = std::cell::RefCell::new(&mut outcomes);
     let done = runner.run(&sends(), |sends| {
         runtime.block_on(async {
-            let mut twins = twins.borrow_mut();
             let (alone, together) = (twins.found().await, twins.found().await);
             for send in &sends {
                 let lone = twins.send(LONE, &alone, send).await;
                 let batch = twins.send(BATCH, &together, send).await;
                 prop_assert_eq!(&lone, &batch, "{:?}", send);
-                seen.borrow_mut().insert(lone.outcome);
+                outcomes.borrow_mut().insert(lone.outcome);
             }
             prop_assert_eq!(twins.left(&alone).await, twins.left(&together).await);
             Ok(())
@@ -194,5 +194,5 @@ fn a_lone_send_and_a_batch_of_one_get_the_same_answer_and_leave_the_same_behind(
     let all = [
         "absent", "conflict", "epoch", "repeated", "replayed", "stored",
     ];
-    assert_eq!(outcomes.iter().map(String::as_str).collect::<Vec<_>>(), all);
+    assert_eq!(outcomes.into_inner().into_iter().collect::<Vec<_>>(), all);
 }
