@@ -85,7 +85,7 @@ pub(super) struct Handset {
 }
 
 impl Handset {
-    /// Subscribes, and starts the task. What goes wrong in the background arrives
+    /// Subscribes, waits until that is live, and starts the task. What goes wrong in the background arrives
     /// in `reports` too, and ends the phone.
     pub(super) async fn pick_up(
         phone: Phone,
@@ -96,6 +96,7 @@ impl Handset {
         let (orders, inbox) = mpsc::channel(MAX_ORDERS);
         let mut user = User::new(phone, number, framing, reports.clone());
         user.connect().await?;
+        user.until_live().await?;
         tokio::spawn(async move {
             if let Err(error) = user.run(inbox).await {
                 // The story hears of it here, or is over.

@@ -77,6 +77,23 @@ impl User {
         }
     }
 
+    /// Hears until the subscription is live. What is sent before that is not for a phone
+    /// that has no cursor yet.
+    pub(super) async fn until_live(&mut self) -> Outcome<()> {
+        loop {
+            match next(&mut self.subscription).await {
+                Ok(Some(event)) => {
+                    let is_live = event.is_synced();
+                    self.hear(event).await?;
+                    if is_live {
+                        return Ok(());
+                    }
+                }
+                Ok(None) | Err(_) => self.reconnect().await?,
+            }
+        }
+    }
+
     async fn obey(&mut self, order: Order) -> Outcome<()> {
         // A reply that nobody waits for any more is no harm.
         match order {
