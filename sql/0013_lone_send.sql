@@ -87,6 +87,7 @@ DECLARE
     v_old_epoch bigint;
     v_same      boolean;
 BEGIN
+    -- As use_up_nonces does for many, which starts what this function is there to avoid.
     IF p_nonce IS NOT NULL THEN
         INSERT INTO used_jti AS u (key, expires_at) VALUES (p_nonce, p_nonce_expires)
             ON CONFLICT (key) DO NOTHING;
@@ -101,7 +102,7 @@ BEGIN
            AND m.ciphertext = p_ciphertext
         INTO v_old_seq, v_old_epoch, received_at, v_same
         FROM messages m
-        WHERE m.convo_id = p_convo AND m.msg_id = p_msg AND m.received_at BETWEEN v_at - p_since AND v_at + p_since
+        WHERE m.convo_id = p_convo AND m.msg_id = p_msg AND m.received_at >= v_at - p_since
         LIMIT 1;
     outcome := CASE
         WHEN v_used AND NOT (p_again AND v_same IS TRUE) THEN 'replayed'

@@ -275,7 +275,7 @@ fn as_f64(count: usize) -> f64 {
 const APPEND_ALL: &str = "SELECT outcome, seq, epoch, received_at \
      FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8::text::interval, $9)";
 
-/// The same for one, in half the time.
+/// The same for one, without the start of a large statement.
 const APPEND_ONE: &str = "SELECT outcome, seq, epoch, received_at \
      FROM append_message($1, $2, $3, $4, $5, $6, $7, $8::text::interval, $9)";
 

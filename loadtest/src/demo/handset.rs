@@ -85,8 +85,8 @@ pub(super) struct Handset {
 }
 
 impl Handset {
-    /// Subscribes, waits until that is live, and starts the task. What goes wrong in the background arrives
-    /// in `reports` too, and ends the phone.
+    /// Subscribes, waits until that is live, and starts the task. What goes wrong in the
+    /// background arrives in `reports` too, and ends the phone.
     pub(super) async fn pick_up(
         phone: Phone,
         number: DeviceNumber,

@@ -69,10 +69,9 @@ impl User {
                     }
                     Some(order) => self.obey(order).await?,
                 },
-                event = next(&mut self.subscription) => match event {
-                    Ok(Some(event)) => self.hear(event).await?,
-                    Ok(None) | Err(_) => self.reconnect().await?,
-                },
+                event = next(&mut self.subscription) => {
+                    self.take(event).await?;
+                }
             }
         }
     }
@@ -81,17 +80,22 @@ impl User {
     /// that has no cursor yet.
     pub(super) async fn until_live(&mut self) -> Outcome<()> {
         loop {
-            match next(&mut self.subscription).await {
-                Ok(Some(event)) => {
-                    let is_live = event.is_synced();
-                    self.hear(event).await?;
-                    if is_live {
-                        return Ok(());
-                    }
-                }
-                Ok(None) | Err(_) => self.reconnect().await?,
+            let event = next(&mut self.subscription).await;
+            if self.take(event).await? {
+                return Ok(());
             }
         }
+    }
+
+    /// Hears what came, or connects again. Whether it says that the subscription is live.
+    async fn take(&mut self, event: Result<Option<Event>, SubscriptionError>) -> Outcome<bool> {
+        let Ok(Some(event)) = event else {
+            self.reconnect().await?;
+            return Ok(false);
+        };
+        let is_live = event.is_synced();
+        self.hear(event).await?;
+        Ok(is_live)
     }
 
     async fn obey(&mut self, order: Order) -> Outcome<()> {
