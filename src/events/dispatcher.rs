@@ -1,6 +1,7 @@
 //! The one task that owns the board. It serves sessions and passes events on, and
 //! never waits for either.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,13 +189,7 @@ fn flush(due: &mut Due, shutdown: &Shutdown) {
         let rest = due.split_off(due.len().min(FLUSHED_MAX));
         let some = std::mem::replace(due, rest);
         shutdown.spawn_background(async move {
-            let (mut all, mut batch) = (Flushed::default(), Vec::new());
-            for outbox in some {
-                let flushed = outbox.flush(&mut batch);
-                all.events += flushed.events;
-                all.bytes += flushed.bytes;
-                all.writes += flushed.writes;
-            }
+            let all = write_out(&some);
             // As the sessions count what they write themselves.
             let count = |name, more: usize| metrics::counter!(name).increment(more as u64);
             count("relay_sessions_frames_written_total", all.events);
@@ -202,6 +197,23 @@ fn flush(due: &mut Due, shutdown: &Shutdown) {
             count("relay_sessions_writes_total", all.writes);
         });
     }
+}
+
+/// What is wrong with one of them ends that one's session, and nobody else waits for it.
+pub(super) fn write_out(due: &Due) -> Flushed {
+    let (mut all, mut batch) = (Flushed::default(), Vec::new());
+    for outbox in due {
+        let written = catch_unwind(AssertUnwindSafe(|| outbox.flush(&mut batch)));
+        let Ok(flushed) = written else {
+            outbox.lose_sink();
+            batch.clear();
+            continue;
+        };
+        all.events += flushed.events;
+        all.bytes += flushed.bytes;
+        all.writes += flushed.writes;
+    }
+    all
 }
 
 fn report(board: &mut Board) {

@@ -190,6 +190,18 @@ impl Outbox {
         flushed
     }
 
+    /// The hub: the sink broke while it was written to. The session, if it waits or sleeps,
+    /// learns that it has none.
+    pub(super) fn lose_sink(&self) {
+        let mut queue = self.queue.lock();
+        queue.loan = Loan::None;
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// The session: lends the hub its sink while it sleeps, unless there is something for
     /// it to hear. `place` is what it has had.
     pub(super) fn lend(

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,7 +31,8 @@ pub struct TlsStream {
     /// Boxed: it is over a kilobyte, and every future that holds the stream on its
     /// way would be larger by that.
     tls: Box<UnbufferedServerConnection>,
-    /// The first part of a record whose rest has not come.
+    /// The first part of a record, or of a message over several records, whose rest has
+    /// not come. rustls remembers places in it: it is told these bytes each time.
     partial: BytesMut,
     /// Decrypted, and more than the reader asked for.
     unread: BytesMut,
@@ -42,6 +43,9 @@ pub struct TlsStream {
     ended: bool,
     /// We have said goodbye.
     closed: bool,
+    /// A side broke the rules. rustls is not asked again: what it remembers of the bytes
+    /// that came holds no more.
+    broken: bool,
 }
 
 impl TlsStream {
@@ -61,6 +65,7 @@ impl TlsStream {
             unsent: BytesMut::new(),
             ended: false,
             closed: false,
+            broken: false,
         };
         if !begun.is_empty() {
             let processed = stream.process(&mut begun, |_| ());
@@ -98,6 +103,9 @@ impl TlsStream {
 
     /// Reads what the socket has, once, and decrypts it.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         RECEIVED.with_borrow_mut(|received| {
             let kept = self.partial.len();
             received[..kept].copy_from_slice(&self.partial);
@@ -118,6 +126,7 @@ impl TlsStream {
             let (done, _) = processed?;
             let rest = &received[done..];
             if rest.len() > RECORD_LEN_MAX {
+                self.broken = true;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             self.partial = BytesMut::from(rest);
@@ -130,7 +139,32 @@ impl TlsStream {
     fn process<T>(
         &mut self,
         received: &mut [u8],
-        at_rest: impl FnOnce(WriteTraffic<'_, rustls::server::ServerConnectionData>) -> T,
+        at_rest: impl FnOnce(WriteTraffic<'_, ServerConnectionData>) -> T,
+    ) -> io::Result<(usize, Option<T>)> {
+        if self.broken {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let processed = self.process_whole(received, at_rest);
+        self.broken = processed.is_err();
+        processed
+    }
+
+    /// As `process`, for what came before.
+    fn process_partial<T>(
+        &mut self,
+        at_rest: impl FnOnce(WriteTraffic<'_, ServerConnectionData>) -> T,
+    ) -> io::Result<Option<T>> {
+        let mut partial = std::mem::take(&mut self.partial);
+        let (done, outcome) = self.process(&mut partial, at_rest)?;
+        partial.advance(done);
+        self.partial = partial;
+        Ok(outcome)
+    }
+
+    fn process_whole<T>(
+        &mut self,
+        received: &mut [u8],
+        at_rest: impl FnOnce(WriteTraffic<'_, ServerConnectionData>) -> T,
     ) -> io::Result<(usize, Option<T>)> {
         let mut taken = 0;
         loop {
@@ -169,15 +203,15 @@ impl TlsStream {
 
     /// The last word of a connection that broke the rules.
     fn take_alert(&mut self) {
-        for _ in 0..ALERT_STEPS {
-            match self.tls.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut self.unsent, |free| data.encode(free)).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                _ => return,
+        // It hands out what it has to say before it looks at what came, which it must not.
+        while self.tls.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.tls.process_tls_records(&mut []).state
+            else {
+                return;
+            };
+            if encode(&mut self.unsent, |free| data.encode(free)).is_err() {
+                return;
             }
         }
     }
@@ -208,8 +242,7 @@ impl TlsStream {
     /// Encrypts one record and sends as much of it as the peer takes.
     fn seal(&mut self, plain: &[u8]) -> io::Result<()> {
         SEALED.with_borrow_mut(|sealed| {
-            let (_, written) =
-                self.process(&mut [], |mut traffic| traffic.encrypt(plain, sealed))?;
+            let written = self.process_partial(|mut traffic| traffic.encrypt(plain, sealed))?;
             let written = written.ok_or(io::ErrorKind::NotConnected)?;
             let written = written.map_err(io::Error::other)?;
             let mut record = &sealed[..written];
@@ -327,20 +360,17 @@ impl AsyncWrite for TlsStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        if !stream.closed {
+        if !stream.closed && !stream.broken {
             stream.closed = true;
-            stream
-                .process(&mut [], |mut traffic| {
-                    let mut goodbye = [0; GOODBYE_LEN_MAX];
-                    traffic
-                        .queue_close_notify(&mut goodbye)
-                        .map(|len| (goodbye, len))
-                })
-                .map(|(_, goodbye)| {
-                    if let Some(Ok((goodbye, len))) = goodbye {
-                        stream.unsent.extend_from_slice(&goodbye[..len]);
-                    }
-                })?;
+            let goodbye = stream.process_partial(|mut traffic| {
+                let mut goodbye = [0; GOODBYE_LEN_MAX];
+                traffic
+                    .queue_close_notify(&mut goodbye)
+                    .map(|len| (goodbye, len))
+            })?;
+            if let Some(Ok((goodbye, len))) = goodbye {
+                stream.unsent.extend_from_slice(&goodbye[..len]);
+            }
         }
         ready!(stream.poll_drain(context))?;
         Pin::new(&mut stream.tcp).poll_shutdown(context)
@@ -360,8 +390,6 @@ const PLAIN_LEN_MAX: usize = 1 << 14;
 const RECORD_LEN_MAX: usize = 5 + PLAIN_LEN_MAX + 2048;
 /// An alert is two bytes in a record of their own.
 const GOODBYE_LEN_MAX: usize = 128;
-/// An alert and its sending.
-const ALERT_STEPS: usize = 4;
 
 thread_local! {
     /// Part of a record that waited, and what one read brings.
@@ -370,3 +398,7 @@ thread_local! {
     static SEALED: RefCell<Box<[u8]>> = RefCell::new(vec![0; RECORD_LEN_MAX].into_boxed_slice());
     static GATHERED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(PLAIN_LEN_MAX));
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::events::dispatcher::write_out;
 use crate::events::outbox::Flushed;
 use crate::events::{Due, Event, Outbox, Place, Sink, Written};
 use crate::types::{Cursor, Seq};
@@ -93,6 +94,45 @@ fn a_sink_that_keeps_something_wakes_its_owner_and_gets_no_more() {
     };
     assert_eq!(taken.events[0].seq(), Seq::new(3));
     assert_eq!(written.load(Ordering::Relaxed), 1);
+}
+
+/// As a bug would.
+struct Panics;
+
+impl Sink for Panics {
+    fn write_now(&mut self, _: &[Arc<Event>]) -> Written {
+        panic!("nothing can be written here")
+    }
+}
+
+#[test]
+fn a_sink_that_panics_ends_its_own_session_and_the_others_get_theirs() {
+    let written = Arc::default();
+    let sinks: [Box<dyn Sink>; 3] = [
+        Box::new(Count(Arc::clone(&written), true)),
+        Box::new(Panics),
+        Box::new(Count(Arc::clone(&written), true)),
+    ];
+    let mut due = Due::new();
+    let sessions = sinks.map(|sink| {
+        let outbox = Arc::new(Outbox::new(10_000));
+        outbox.open();
+        let (woken, waker) = Woken::new();
+        let lent = outbox.lend(sink, place(1), &Context::from_waker(&waker));
+        assert!(lent.is_ok());
+        let _ = outbox.offer(&event(2), &mut due);
+        (outbox, woken)
+    });
+    assert_eq!(write_out(&due).events, 2);
+    assert_eq!(written.load(Ordering::Relaxed), 2);
+    let woken = sessions.each_ref().map(|(_, woken)| woken.has_been());
+    assert_eq!(woken, [false, true, false]);
+    let context = Context::from_waker(Waker::noop());
+    let returned = sessions.map(|(outbox, _)| match outbox.poll_return(&context) {
+        Poll::Ready(sink) => sink.is_some(),
+        Poll::Pending => panic!("nobody is writing"),
+    });
+    assert_eq!(returned, [true, false, true]);
 }
 
 #[test]

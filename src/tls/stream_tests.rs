@@ -1,0 +1,163 @@
+use ::aws_lc_rs::aead::{self, Aad, LessSafeKey, UnboundKey};
+use rustls::ConnectionTrafficSecrets::Aes256Gcm;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ContentType, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    // The client's first record after the handshake has the number zero, and so has ours.
+    server.send_tls13_tickets = 0;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.enable_secret_extraction = true;
+    (Arc::new(server), Arc::new(client))
+}
+
+async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap());
+    let (accepted, theirs) = tokio::join!(listener.accept(), theirs);
+    (accepted.unwrap().0, theirs.unwrap())
+}
+
+/// A client that can break the rules, since it has its keys in its own hands.
+struct Client {
+    tcp: TcpStream,
+    key: LessSafeKey,
+    iv: [u8; 12],
+    number: u64,
+}
+
+impl Client {
+    async fn send(&mut self, content: &[u8], kind: ContentType) {
+        let mut record = [content, &[u8::from(kind)]].concat();
+        let [high, low] = u16::try_from(record.len() + 16).unwrap().to_be_bytes();
+        let header = [0x17, 3, 3, high, low];
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[4..].iter_mut().zip(self.number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        self.number += 1;
+        let nonce = aead::Nonce::assume_unique_for_key(nonce);
+        let sealed = self
+            .key
+            .seal_in_place_append_tag(nonce, Aad::from(header), &mut record);
+        sealed.unwrap();
+        self.tcp.write_all(&header).await.unwrap();
+        self.tcp.write_all(&record).await.unwrap();
+    }
+
+    /// The type on the outside of the next record: after the handshake, all look the same.
+    async fn hears_a_record(&mut self) -> bool {
+        let mut header = [0; 5];
+        if self.tcp.read_exact(&mut header).await.is_err() {
+            return false;
+        }
+        let mut record = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+        self.tcp.read_exact(&mut record).await.is_ok()
+    }
+}
+
+/// Both ends after their handshake.
+async fn connected() -> (TlsStream, Client) {
+    let (server, client) = configs();
+    let (ours, theirs) = tcp_pair().await;
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(client);
+    let (ours, theirs) = tokio::join!(
+        TlsStream::accept(server, ours, Vec::new()),
+        connector.connect(name, theirs)
+    );
+    let (tcp, session) = theirs.unwrap().into_inner();
+    let (number, Aes256Gcm { key, iv }) = session.dangerous_extract_secrets().unwrap().tx else {
+        panic!("both sides prefer it");
+    };
+    let key = UnboundKey::new(&aead::AES_256_GCM, key.as_ref()).unwrap();
+    let client = Client {
+        tcp,
+        key: LessSafeKey::new(key),
+        iv: iv.as_ref().try_into().unwrap(),
+        number,
+    };
+    (ours.unwrap(), client)
+}
+
+/// Reads until there is nothing more to read for now.
+async fn read_what_is_there(stream: &mut TlsStream) -> Option<io::Result<usize>> {
+    let mut buffer = [0; 64];
+    let patience = std::time::Duration::from_millis(200);
+    let read = tokio::time::timeout(patience, stream.read(&mut buffer));
+    read.await.ok()
+}
+
+#[tokio::test]
+async fn half_a_handshake_message_stops_nobody_from_writing_or_saying_goodbye() {
+    let (mut ours, mut client) = connected().await;
+    // KeyUpdate (RFC 8446 section 4.6.3): a byte of five.
+    client.send(&[24], ContentType::Handshake).await;
+    assert!(read_what_is_there(&mut ours).await.is_none());
+    ours.write_all(b"an event").await.unwrap();
+    ours.flush().await.unwrap();
+    assert!(client.hears_a_record().await);
+    // The rest of it: not requested of us.
+    client.send(&[0, 0, 1, 0], ContentType::Handshake).await;
+    assert!(read_what_is_there(&mut ours).await.is_none());
+    ours.write_all(b"another").await.unwrap();
+    ours.shutdown().await.unwrap();
+    assert!(client.hears_a_record().await);
+    assert!(client.hears_a_record().await);
+    assert!(!client.hears_a_record().await);
+}
+
+#[tokio::test]
+async fn half_a_handshake_message_and_then_a_goodbye() {
+    let (mut ours, mut client) = connected().await;
+    client.send(&[24], ContentType::Handshake).await;
+    assert!(read_what_is_there(&mut ours).await.is_none());
+    ours.shutdown().await.unwrap();
+    assert!(client.hears_a_record().await);
+}
+
+#[tokio::test]
+async fn who_breaks_the_rules_in_the_middle_of_a_message_is_refused_and_asked_no_more() {
+    let (mut ours, mut client) = connected().await;
+    client.send(&[24], ContentType::Handshake).await;
+    client.send(b"hello", ContentType::ApplicationData).await;
+    assert!(read_what_is_there(&mut ours).await.unwrap().is_err());
+    assert!(ours.write_all(b"an event").await.is_err());
+    assert!(read_what_is_there(&mut ours).await.unwrap().is_err());
+    ours.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stranger_who_sends_half_a_hello_and_then_something_else_is_refused() {
+    // A byte of a ClientHello; then application data.
+    let begun = [[22, 3, 1, 0, 1, 1], [23, 3, 3, 0, 1, 0]].concat();
+    for read_before in [0, 6, 12] {
+        let (server, _) = configs();
+        let (ours, mut theirs) = tcp_pair().await;
+        theirs.write_all(&begun[read_before..]).await.unwrap();
+        let accepted = TlsStream::accept(server, ours, begun[..read_before].to_vec());
+        assert!(accepted.await.is_err());
+    }
+}
