@@ -9,11 +9,17 @@ mod relay;
 #[path = "support/tls.rs"]
 mod tls;
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use relay::{Home, Relay};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
@@ -21,6 +27,10 @@ use tls::{Client, PATIENCE, read_to_end};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+const SERVICE_DID: &str = "did:web:relay.example";
 
 #[tokio::test]
 async fn tls_1_2_and_1_3_are_spoken_and_resumed() {
@@ -170,6 +180,53 @@ async fn an_idle_connection_is_closed_but_not_before_its_time() {
     }
     read_to_end(&mut stream).await;
     assert!(begun.elapsed().as_secs_f32() > 1.9);
+}
+
+#[tokio::test]
+async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
+    let directory = Directory::start().await.unwrap();
+    let account = Account::generate(Curve::P256).unwrap();
+    directory.publish(&account);
+    let relay = Home::new()
+        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
+        .with("RELAY_IDLE_TIMEOUT_SECONDS", "1")
+        .with("PLC_URL", &directory.url())
+        .with("SERVICE_DID", SERVICE_DID)
+        .start();
+    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    let mut connection = tokio::spawn(connection);
+    let call = "blue.catbird.mls.subscribeConvoEvents";
+    let token = account
+        .service_token(SERVICE_DID, call, TOKEN_LIFE)
+        .unwrap();
+    let request = Request::connect(format!("https://localhost/xrpc/{call}"))
+        .version(http::Version::HTTP_2)
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "mls-relay.json.v1")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), http::StatusCode::OK);
+    let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    let synced = timeout(PATIENCE, socket.next()).await.unwrap();
+    assert!(synced.unwrap().unwrap().is_text());
+    // Several times as long as an idle connection lives.
+    let quiet = timeout(Duration::from_secs(5), &mut connection).await;
+    assert!(quiet.is_err(), "the connection was closed: {quiet:?}");
+    // With its last stream, the connection has no use any more.
+    socket.close(None).await.unwrap();
+    timeout(PATIENCE, connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -261,8 +261,14 @@ impl Server {
         connection: &Arc<Connection>,
     ) -> Response<Tracked> {
         let in_flight = InFlight::new(connection);
-        request.extensions_mut().insert(connection.held.clone());
         let is_http1 = request.version() < http::Version::HTTP_2;
+        let held = match request.method() {
+            // A WebSocket over HTTP/2 (RFC 8441) is in use for as long as it is open, and its
+            // connection with it; the body of its answer, which is empty, goes at once.
+            &Method::CONNECT => Held::new((connection.held.clone(), InFlight::new(connection))),
+            _ => connection.held.clone(),
+        };
+        request.extensions_mut().insert(held);
         let (client, origin) = {
             let settings = self.settings.load();
             settings.trust().client(connection.peer, request.headers())
