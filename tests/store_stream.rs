@@ -358,6 +358,58 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
     );
 }
 
+/// A commit that changes nobody's membership.
+fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> GroupChange {
+    GroupChange {
+        convo: convo.clone(),
+        caller: caller.clone(),
+        commit: Some(NewCommit {
+            epoch: made_in,
+            message_id: fresh_id(),
+            receipt: NewReceipt {
+                json: "{}".to_owned(),
+                hash: [bytes[0]; 32],
+                previous: made_in.get().checked_sub(1).map(|_| [bytes[0] - 1; 32]),
+            },
+            bytes,
+        }),
+        joining: Joining::default(),
+        leaving: None,
+        rejoining: None,
+        admin_only: false,
+        group_info: None,
+    }
+}
+
+/// Each may be of a megabyte, and a node answers many at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_come_in_pages_of_bounded_bytes() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    for made_in in 0..12 {
+        let bytes = vec![u8::try_from(made_in).unwrap(); 1 << 20];
+        let change = commit(&convo, &alice, epoch(made_in), bytes);
+        let outcome = store.change_group(&change).await.unwrap();
+        assert!(matches!(outcome, ChangeOutcome::Done { .. }), "{outcome:?}");
+    }
+    let page = async |from, limit| {
+        let (page, has_more) = store
+            .commits(&convo, epoch(from), epoch(99), limit)
+            .await
+            .unwrap();
+        let epochs: Vec<_> = page.iter().map(|commit| commit.epoch.get()).collect();
+        (epochs, has_more)
+    };
+    assert_eq!(page(0, 100).await, ((1..=8).collect(), true));
+    assert_eq!(page(9, 100).await, ((9..=12).collect(), false));
+    assert_eq!(page(0, 3).await, ((1..=3).collect(), true));
+    assert_eq!(page(10, 3).await, ((10..=12).collect(), false));
+    assert_eq!(page(13, 100).await, (vec![], false));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_commits_in_one_epoch_one_wins() {
     let database = Database::start().await;
@@ -368,25 +420,7 @@ async fn of_twenty_commits_in_one_epoch_one_wins() {
     let races = (0..20_u8).map(|i| {
         let (store, alice, convo) = (store.clone(), alice.clone(), convo.clone());
         tokio::spawn(async move {
-            let change = GroupChange {
-                convo,
-                caller: alice,
-                commit: Some(NewCommit {
-                    epoch: epoch(0),
-                    bytes: vec![i; 64],
-                    message_id: fresh_id(),
-                    receipt: NewReceipt {
-                        json: "{}".to_owned(),
-                        hash: [i; 32],
-                        previous: None,
-                    },
-                }),
-                joining: Joining::default(),
-                leaving: None,
-                rejoining: None,
-                admin_only: false,
-                group_info: None,
-            };
+            let change = commit(&convo, &alice, epoch(0), vec![i; 64]);
             store.change_group(&change).await.unwrap()
         })
     });
@@ -407,6 +441,7 @@ async fn of_twenty_commits_in_one_epoch_one_wins() {
             .commits(&convo, epoch(0), epoch(9), 100)
             .await
             .unwrap()
+            .0
             .len(),
         1
     );

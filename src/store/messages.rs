@@ -89,28 +89,41 @@ impl Store {
         found.first().map(|row| rows::count(row, "seq")).transpose()
     }
 
-    /// Commits that lead to the epochs `from` to `to`, in order, at most `limit`.
+    /// Commits that lead to the epochs `from` to `to`, in order: at most `limit`, and at
+    /// most about `PAGE_BYTES_MAX` bytes, but at least one. Says whether there are more.
     pub async fn commits(
         &self,
         convo: &ConvoId,
         from: Epoch,
         to: Epoch,
         limit: u32,
-    ) -> Result<Vec<StoredMessage>, StoreError> {
+    ) -> Result<(Vec<StoredMessage>, bool), StoreError> {
         let found = self
             .query(
-                "SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, m.received_at \
-                 FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
-                 AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4",
+                "SELECT * FROM (\
+                     SELECT m.*, count(*) OVER () AS among, \
+                            sum(m.padded_size) OVER (ORDER BY m.epoch) - m.padded_size AS before \
+                     FROM (SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, \
+                                  m.received_at, m.padded_size \
+                           FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
+                           AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4::bigint + 1) m) page \
+                 WHERE page.before < $5 ORDER BY page.epoch LIMIT $4",
                 &[
                     &convo.expose(),
                     &rows::int(from.get()),
                     &rows::int(to.get()),
                     &i64::from(limit),
+                    &PAGE_BYTES_MAX,
                 ],
             )
             .await?;
-        found.iter().map(message).collect()
+        let among = match found.first() {
+            Some(row) => rows::count(row, "among")?,
+            None => 0,
+        };
+        let commits: Vec<_> = found.iter().map(message).collect::<Result<_, _>>()?;
+        let has_more = among > u64::try_from(commits.len()).unwrap_or(u64::MAX);
+        Ok((commits, has_more))
     }
 
     /// Remembers how far this account has read; never goes back.

@@ -175,22 +175,19 @@ fn gap_info(after: u64, through: u64, present: &[u64]) -> GapInfo {
 /// The commits that lead to a range of epochs, in order.
 pub(super) async fn commits(cx: &Context<'_>, input: GetCommits) -> Result<Commits, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
-    let bound = |value: u64| Epoch::try_from(value).map_err(|what| invalid("fromEpoch", what));
-    let from = bound(input.from_epoch.get())?;
+    let bound = |name, value: u64| Epoch::try_from(value).map_err(|what| invalid(name, what));
+    let from = bound("fromEpoch", input.from_epoch.get())?;
     let to = match input.to_epoch {
-        Some(to) => bound(to.get())?,
+        Some(to) => bound("toEpoch", to.get())?,
         None => standing.epoch.max(from),
     };
     if from > to {
         return Err(Refusal::InvalidEpochRange.into());
     }
-    let mut found = cx
+    let (found, has_more) = cx
         .store
-        .commits(&input.convo_id, from, to, COMMITS_MAX + 1)
+        .commits(&input.convo_id, from, to, COMMITS_MAX)
         .await?;
-    let most = usize::try_from(COMMITS_MAX).unwrap_or(usize::MAX);
-    let has_more = found.len() > most;
-    found.truncate(most);
     let next_epoch = found
         .last()
         .filter(|_| has_more)
