@@ -12,11 +12,14 @@ mod phone;
 #[path = "support/world.rs"]
 mod world;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::Full;
 use phone::Phone;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{World, decoded, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +114,40 @@ async fn a_body_is_json_within_its_bounds() {
             (refused.status.as_u16(), refused.name.as_str()),
             (status, name)
         );
+    }
+}
+
+/// Announcing is free, so it takes no memory from those who send.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_keeps_nobody_waiting() {
+    let settings = mls_relay::xrpc::Settings {
+        body_bytes_max: 2048,
+        message_body_bytes_max: 4096,
+        bodies_bytes_max: 8192,
+        body_timeout: Duration::from_secs(2),
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let client = world.account();
+    let mut announced = Vec::new();
+    for _ in 0..4 {
+        let request = client.request("sendMessage").body(()).unwrap();
+        let token = request.headers()["authorization"].to_str().unwrap();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: relay.test\r\nauthorization: {token}\r\n\
+             content-type: application/json\r\ncontent-length: 4096\r\n\r\n",
+            request.uri(),
+        );
+        let mut stream = world.relay.connect(&[b"http/1.1"]).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        announced.push(stream);
+    }
+    client.post("optIn", &json!({})).await;
+    for mut stream in announced {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
     }
 }
 
@@ -214,14 +251,16 @@ async fn a_ticket_is_for_members_and_short_lived() {
     let for_one = json!({"convoId": group.id()});
     let for_one = alice.client.post("getSubscriptionTicket", &for_one).await;
     assert_ne!(for_all["ticket"], for_one["ticket"]);
-    // No body at all is no input.
-    let request = alice.client.request("getSubscriptionTicket").method("POST");
-    let request = request
-        .header("content-length", "0")
-        .body(Full::default())
-        .unwrap();
-    let (status, ..) = alice.client.exchange(request).await;
-    assert_eq!(status, StatusCode::OK);
+    // No body at all is no input, whether or not its length is given.
+    for length in [Some("0"), None] {
+        let mut request = alice.client.request("getSubscriptionTicket").method("POST");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let request = request.body(Full::default()).unwrap();
+        let (status, ..) = alice.client.exchange(request).await;
+        assert_eq!(status, StatusCode::OK);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

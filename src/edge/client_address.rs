@@ -182,12 +182,18 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut found = None;
     for pair in split_outside_quotes(element, ';') {
         let (name, value) = pair.split_once('=')?;
+        // Read whatever it is called: a quote that a client has left open takes in what the
+        // proxy has added, and hides it.
+        let value = unquoted(value.trim())?;
+        if name.contains('"') {
+            return None;
+        }
         if name.trim().eq_ignore_ascii_case("for") {
             // A parameter occurs once (RFC 7239 section 4).
             if found.is_some() {
                 return None;
             }
-            found = Some(node_address(&unquoted(value.trim())?)?);
+            found = Some(node_address(&value)?);
         }
     }
     found
@@ -211,7 +217,7 @@ fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &st
 /// A token as it is, or the text of a quoted string.
 fn unquoted(value: &str) -> Option<String> {
     let Some(rest) = value.strip_prefix('"') else {
-        return Some(value.to_owned());
+        return (!value.contains('"')).then(|| value.to_owned());
     };
     let inner = rest.strip_suffix('"')?;
     let mut text = String::with_capacity(inner.len());

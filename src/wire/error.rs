@@ -13,6 +13,7 @@ pub enum XrpcStatus {
     Forbidden = 403,
     NotFound = 404,
     MethodNotAllowed = 405,
+    RequestTimeout = 408,
     Conflict = 409,
     PayloadTooLarge = 413,
     UnsupportedMediaType = 415,

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusal::unavailable;
 use crate::wire::{XrpcError, XrpcStatus};
 
-/// Memory for bodies, shared by all calls. A body takes its share before it is
-/// read and gives it back when the call is answered.
+/// Memory for bodies, shared by all calls. A body takes its share as it arrives and
+/// gives it back when the call is answered.
 #[derive(Clone, Debug)]
 pub(super) struct Bodies(Arc<Semaphore>);
 
@@ -37,39 +37,54 @@ impl Bodies {
         bytes_max: usize,
         timeout: Duration,
     ) -> Result<ReadBody, XrpcError> {
-        let announced = announced_length(headers);
-        if announced.is_some_and(|length| length > bytes_max) {
+        // No body at all, as a procedure without input may be asked (RFC 9112 section 6.3).
+        let is_absent = body.is_end_stream();
+        let announced = body.size_hint().exact();
+        if announced.is_some_and(|length| length > bytes_max as u64) {
             return Err(too_large(bytes_max));
         }
-        if announced != Some(0) && !is_json(headers) {
+        if !is_absent && !is_json(headers) {
             return Err(XrpcError::new(
                 XrpcStatus::UnsupportedMediaType,
                 "UnsupportedMediaType",
                 "The body must be application/json.",
             ));
         }
-        let share = u32::try_from(blocks(announced.unwrap_or(bytes_max))).unwrap_or(u32::MAX);
-        let share = Arc::clone(&self.0)
-            .try_acquire_many_owned(share)
-            .map_err(|_| {
-                metrics::counter!("relay_calls_bodies_refused_total").increment(1);
-                unavailable("Too many requests are being read.", BUSY_RETRY)
-            })?;
-        let whole = tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect()).await;
-        match whole {
-            Ok(Ok(collected)) => Ok(ReadBody {
-                bytes: collected.to_bytes(),
-                _share: share,
-            }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
-            Ok(Err(_)) => Err(broken("The body broke off.")),
-            Err(_) => Err(broken("The body took too long to arrive.")),
-        }
+        let whole = tokio::time::timeout(timeout, self.collect(body, bytes_max)).await;
+        whole.unwrap_or_else(|_| Err(timed_out()))
     }
-}
 
-fn announced_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    /// Takes memory as the bytes arrive: what is only announced costs nobody anything.
+    async fn collect(&self, mut body: Incoming, bytes_max: usize) -> Result<ReadBody, XrpcError> {
+        let mut bytes = BytesMut::new();
+        let mut share = self.share(0)?;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| broken("The body broke off."))?;
+            // Trailers say nothing that we would need.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let len = bytes.len() + data.len();
+            if len > bytes_max {
+                return Err(too_large(bytes_max));
+            }
+            share.merge(self.share(blocks(len) - share.num_permits())?);
+            bytes.extend_from_slice(&data);
+        }
+        Ok(ReadBody {
+            bytes: bytes.freeze(),
+            _share: share,
+        })
+    }
+
+    fn share(&self, blocks: usize) -> Result<OwnedSemaphorePermit, XrpcError> {
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.0).try_acquire_many_owned(blocks);
+        share.map_err(|_| {
+            metrics::counter!("relay_calls_bodies_refused_total").increment(1);
+            unavailable("Too many requests are being read.", BUSY_RETRY)
+        })
+    }
 }
 
 /// `application/json`, with or without parameters, in any case (RFC 9110 8.3.1).
@@ -87,6 +102,16 @@ fn too_large(bytes_max: usize) -> XrpcError {
         "PayloadTooLarge",
         format!("The body may have {bytes_max} bytes at most."),
     )
+}
+
+/// A slow uplink: the same bytes may arrive next time.
+fn timed_out() -> XrpcError {
+    XrpcError::new(
+        XrpcStatus::RequestTimeout,
+        "RequestTimeout",
+        "The body took too long to arrive.",
+    )
+    .retry_after(BUSY_RETRY)
 }
 
 fn broken(message: &'static str) -> XrpcError {

@@ -100,7 +100,7 @@ impl Lexicons {
 
     /// Whether a call's document names an error. Those of all calls need no entry.
     pub fn knows_error(&self, call: &str, name: &str) -> bool {
-        const GENERAL: [&str; 10] = [
+        const GENERAL: [&str; 11] = [
             "AuthenticationRequired",
             "BadJwt",
             "BadJwtLexiconMethod",
@@ -110,6 +110,7 @@ impl Lexicons {
             "NotEnoughResources",
             "PayloadTooLarge",
             "RateLimitExceeded",
+            "RequestTimeout",
             "UnsupportedMediaType",
         ];
         let listed = self.main(call)["errors"].as_array();
