@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -206,7 +205,7 @@ impl<'a> Turn<'a> {
         parent: &'static str,
         ttl_days: u16,
     ) -> Result<u64, StoreError> {
-        let now = Utc::now();
+        let now = forgetting.now().await?;
         let partitions = forgetting.partitions(parent).await?;
         let expired = days::expired(&partitions, ttl_days, now);
         if parent == "event_stream" && !expired.is_empty() {

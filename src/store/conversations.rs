@@ -96,7 +96,8 @@ impl Store {
         let before = before.map(rows::int);
         let found = self
             .query(
-                "SELECT c.*, mine.place FROM (\
+                "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
+                        c.description, c.created_at, c.last_message_at, mine.place FROM (\
                      SELECT m.convo_id, min(m.joined_seq) AS place FROM members m \
                      WHERE m.user_did = $1 AND m.left_seq IS NULL GROUP BY m.convo_id) mine \
                  JOIN conversations c USING (convo_id) \
@@ -111,7 +112,9 @@ impl Store {
     pub async fn conversation(&self, convo: &ConvoId) -> Result<Option<Conversation>, StoreError> {
         let found = self
             .query(
-                "SELECT c.*, 0::bigint AS place FROM conversations c WHERE c.convo_id = $1",
+                "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
+                        c.description, c.created_at, c.last_message_at, 0::bigint AS place \
+                 FROM conversations c WHERE c.convo_id = $1",
                 &[&convo.expose()],
             )
             .await?;
@@ -125,7 +128,8 @@ impl Store {
             .collect::<Result<_, _>>()?;
         let seats = self
             .query(
-                "SELECT m.*, d.name AS device_name FROM members m \
+                "SELECT m.convo_id, m.user_did, m.device_id, m.joined_at, m.is_admin, m.promoted_at, \
+                        m.promoted_by, d.name AS device_name FROM members m \
                  LEFT JOIN devices d ON d.user_did = m.user_did AND d.device_id = m.device_id \
                  WHERE m.convo_id = ANY ($1) AND m.left_seq IS NULL \
                  ORDER BY m.joined_seq, m.user_did, m.device_id",

@@ -42,6 +42,14 @@ impl Store {
 }
 
 impl Forgetting {
+    /// What time Postgres has, which names the days: a node's own clock may be wrong, and
+    /// all nodes would lose by it.
+    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
+        let found = self.0.query("SELECT clock_timestamp() AS now", &[]).await?;
+        let row = found.first().ok_or(StoreError::Shape)?;
+        row.try_get("now").map_err(|_| StoreError::Shape)
+    }
+
     /// The names of a table's days, also of one whose dropping was cut off.
     pub async fn partitions(&self, parent: &str) -> Result<Vec<String>, StoreError> {
         let found = self

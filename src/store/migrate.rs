@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0011_rejoin.sql"),
     include_str!("../../sql/0012_blocks.sql"),
     include_str!("../../sql/0013_lone_send.sql"),
+    include_str!("../../sql/0014_indexes.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

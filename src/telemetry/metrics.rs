@@ -23,6 +23,7 @@ impl Metrics {
             .build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Installed)?;
+        begin_at_zero();
         Ok(Self(handle))
     }
 
@@ -36,6 +37,21 @@ impl Metrics {
     pub fn upkeep(&self) {
         self.0.run_upkeep();
     }
+}
+
+/// Shows what should never happen before it does: an alert on an increase sees the first one
+/// only if there was a zero before.
+fn begin_at_zero() {
+    for name in [
+        "relay_process_panics_total",
+        "relay_events_holes_total",
+        "relay_events_unreadable_total",
+        "relay_edge_accept_errors_total",
+    ] {
+        metrics::counter!(name).increment(0);
+    }
+    let broken = "InternalError";
+    metrics::counter!("relay_sessions_closed_total", "close_reason" => broken).increment(0);
 }
 
 impl std::fmt::Debug for Metrics {
