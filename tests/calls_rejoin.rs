@@ -316,6 +316,46 @@ async fn a_device_asks_and_a_member_adds_it_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let (carol, back) = (Phone::new(&world).await, reinstalled(&bob));
+    let first = alice.found(&[bob.did()]).await;
+    bob.client
+        .post("publishKeyPackage", &bob.key_package())
+        .await;
+    let second = carol.found(&[bob.did()]).await;
+    let packages = [&first, &second].map(|group| (group.id(), back.device.key_package().unwrap()));
+    for (convo, package) in &packages {
+        let request = json!({"convoId": convo, "keyPackage": text(package)});
+        back.client.post("requestRejoin", &request).await;
+    }
+    let mut claimed = alice.claim(&[bob.did()]).await;
+    claimed.extend(carol.claim(&[bob.did()]).await);
+    claimed.sort_unstable();
+    let mut left = packages.map(|(_, package)| package).to_vec();
+    left.sort_unstable();
+    assert_eq!(claimed, left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_registered_anew_keeps_what_it_published_since() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    bob.join(&group).await;
+    // Times are kept in steps of two seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    let bob = reinstalled(&bob);
+    bob.client.post("registerDevice", &bob.registration()).await;
+    let package = bob.device.key_package().unwrap();
+    let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
+    bob.client.post("requestRejoin", &request).await;
+    let stats = bob.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 2, "{stats}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_left_may_ask_to_come_back_and_who_was_removed_may_not() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0012_blocks.sql"),
     include_str!("../../sql/0013_lone_send.sql"),
     include_str!("../../sql/0014_indexes.sql"),
+    include_str!("../../sql/0015_rejoin_stock.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
