@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -12,7 +11,7 @@ use tokio::time::timeout;
 
 use super::event_stream::{EventStream, last_event_id};
 use super::farewell::Farewells;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, refuse};
 use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
@@ -72,7 +71,7 @@ impl Sessions {
         let (mut parts, _) = request.into_parts();
         let handshake = match Handshake::read(&parts) {
             Ok(handshake) => handshake,
-            Err(error) => return error.into_response(),
+            Err(error) => return refuse(error),
         };
         let call = Nsid::SubscribeConvoEvents;
         match self.judge(&parts, call, client).await {
@@ -102,10 +101,7 @@ impl Sessions {
         if parts.method != Method::GET {
             let message = "a stream of events is opened with GET";
             let status = XrpcStatus::MethodNotAllowed;
-            let mut response = XrpcError::new(status, "InvalidRequest", message).into_response();
-            let allowed = HeaderValue::from_static("GET");
-            response.headers_mut().insert(ALLOW, allowed);
-            return response;
+            return refuse(XrpcError::new(status, "InvalidRequest", message));
         }
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {

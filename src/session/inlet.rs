@@ -18,10 +18,13 @@ pub(super) struct Inlet<S> {
 }
 
 impl<S> Inlet<S> {
-    pub(super) fn new(stream: S, fragments_max: u32) -> Self {
+    /// `begun` has been read already; the rest is read from the stream.
+    pub(super) fn new(stream: S, begun: &[u8], fragments_max: u32) -> Self {
+        let mut heads = Heads::default();
+        heads.see(begun, fragments_max);
         Self {
             stream,
-            heads: Heads::default(),
+            heads,
             fragments_max,
         }
     }
@@ -194,5 +197,17 @@ mod tests {
         }
         let next = [message, frame(0x80 | BINARY, 9)].concat();
         assert_eq!(fragments(&next, 11), 1, "the next message starts over");
+    }
+
+    #[tokio::test]
+    async fn what_came_with_the_handshake_belongs_to_the_first_frame() {
+        // A payload that would be a head of an endless frame, and then too many pieces.
+        let mut first = frame(TEXT, 10);
+        let payload = first.len() - 10;
+        first[payload..].copy_from_slice(&[0x80 | BINARY, 0x80 | 127, 0x7f, 9, 9, 9, 9, 9, 9, 9]);
+        let rest = [&first[payload..], &frame(CONTINUATION, 0).repeat(9)].concat();
+        let mut inlet = Inlet::new(rest.as_slice(), &first[..payload], 5);
+        let read = tokio::io::AsyncReadExt::read(&mut inlet, &mut [0; 256]).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

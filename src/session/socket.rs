@@ -62,7 +62,7 @@ impl Socket {
             .max_message_size(Some(frame_len_max));
         let fragments_max = settings.load().fragments_max;
         Self {
-            stream: Inlet::new(stream, fragments_max),
+            stream: Inlet::new(stream, &begun, fragments_max),
             protocol: WebSocketContext::from_partially_read(begun, Role::Server, Some(config)),
             framing,
             settings,
