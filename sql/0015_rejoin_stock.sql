@@ -1,8 +1,8 @@
 -- Asking to be added anew: a device that has lost its keys, a new device, or an
 -- account that left by its own will, leaves a key package, and the members are told.
 -- They are told once in p_quiet, however often it is asked. Of the device's key packages those
--- go whose keys are lost: not what it left for another conversation that it asked for, nor what
--- it has published since it registered anew.
+-- go whose keys are lost: not what it has published since it registered anew, or, where it did
+-- not, since it first asked in another conversation.
 -- Outcomes: done, absent, suite (the conversation has another), and those of
 -- publish_key_packages.
 CREATE OR REPLACE FUNCTION request_rejoin(
@@ -21,8 +21,7 @@ BEGIN
     SELECT c.cipher_suite INTO v_suite FROM conversations c WHERE c.convo_id = p_convo
         FOR NO KEY UPDATE;
     -- Its own seat, or another of the account's, or the account's last stay.
-    SELECT m.ctid AS place, m.left_seq, m.removed, m.joined_at,
-           m.rejoin_requested_at INTO v_seat
+    SELECT m.ctid AS place, m.left_seq, m.removed, m.joined_at, m.rejoin_requested_at INTO v_seat
         FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_user
         ORDER BY m.left_seq IS NULL DESC, m.device_id IS NOT DISTINCT FROM p_device DESC,
                  m.joined_seq DESC LIMIT 1;
@@ -31,12 +30,12 @@ BEGIN
     ELSIF v_suite <> p_suite THEN
         RETURN 'suite';
     END IF;
-    SELECT greatest(
+    v_kept := coalesce(
+        (SELECT d.last_seen_at FROM devices d WHERE d.user_did = p_user
+            AND d.device_id = p_device AND d.last_seen_at > v_seat.joined_at),
         (SELECT min(m.rejoin_requested_at) FROM members m WHERE m.user_did = p_user
             AND m.convo_id <> p_convo AND m.device_id IS NOT DISTINCT FROM p_device
-            AND m.left_seq IS NULL),
-        (SELECT d.last_seen_at FROM devices d WHERE d.user_did = p_user
-            AND d.device_id = p_device AND d.last_seen_at > v_seat.joined_at)) INTO v_kept;
+            AND m.left_seq IS NULL));
     -- In the order in which whoever publishes takes them.
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
     DELETE FROM key_packages k WHERE k.user_did = p_user

@@ -342,17 +342,37 @@ async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
 async fn a_device_that_registered_anew_keeps_what_it_published_since() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let group = alice.found(&[bob.did()]).await;
-    bob.join(&group).await;
-    // Times are kept in steps of two seconds.
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        groups.push(alice.found(&[bob.did()]).await);
+        bob.client
+            .post("publishKeyPackage", &bob.key_package())
+            .await;
+    }
+    // Times are kept in steps of two seconds: each thing here is an hour after the other.
+    let database = world.database.client().await;
+    let an_hour_passes = async || {
+        database
+            .batch_execute(
+                "UPDATE members SET joined_at = joined_at - interval '1 hour',
+                     rejoin_requested_at = rejoin_requested_at - interval '1 hour';
+                 UPDATE devices SET last_seen_at = last_seen_at - interval '1 hour';
+                 UPDATE key_packages SET created_at = created_at - interval '1 hour'",
+            )
+            .await
+            .unwrap();
+    };
+    an_hour_passes().await;
     let bob = reinstalled(&bob);
     bob.client.post("registerDevice", &bob.registration()).await;
-    let package = bob.device.key_package().unwrap();
-    let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
-    bob.client.post("requestRejoin", &request).await;
-    let stats = bob.client.get("getKeyPackageStats", &[]).await;
-    assert_eq!(stats["available"], 2, "{stats}");
+    for (group, available) in groups.iter().zip(2..) {
+        an_hour_passes().await;
+        let package = bob.device.key_package().unwrap();
+        let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
+        bob.client.post("requestRejoin", &request).await;
+        let stats = bob.client.get("getKeyPackageStats", &[]).await;
+        assert_eq!(stats["available"], available, "{stats}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use chrono::Utc;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{bare, json as json_response, value};
+use super::route::{bare, json as json_response, value, wrong_method};
 use crate::store::Store;
 use crate::types::Did;
 use crate::wire::{Body, XrpcError};
@@ -16,7 +16,7 @@ use crate::wire::{Body, XrpcError};
 /// cannot send DELETE to an operator's machine unasked.
 pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<Body> {
     if *request.method() != Method::DELETE {
-        return bare(StatusCode::METHOD_NOT_ALLOWED);
+        return wrong_method("DELETE");
     }
     let Some(did) = named(request.uri().query()) else {
         return bare(StatusCode::BAD_REQUEST);

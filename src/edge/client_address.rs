@@ -182,8 +182,8 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut found = None;
     for pair in split_outside_quotes(element, ';') {
         let (name, value) = pair.split_once('=')?;
-        // Read whatever it is called: a quote that a client has left open takes in what the
-        // proxy has added, and hides it.
+        // Whatever it is called: a quote that a client has left open takes in what the proxy
+        // has added, and hides it.
         let value = unquoted(value.trim())?;
         if name.contains('"') {
             return None;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{bare, json as json_response, value};
+use super::route::{bare, json as json_response, value, wrong_method};
 use crate::limits::{Limits, Offender};
 use crate::types::{ClientIp, Did};
 use crate::wire::Body;
@@ -30,7 +30,7 @@ pub(super) fn answer<B>(request: &Request<B>, limits: &Limits) -> Response<Body>
             limits.lift(offender);
             Some(())
         }),
-        _ => bare(StatusCode::METHOD_NOT_ALLOWED),
+        _ => wrong_method("GET, HEAD, PUT, DELETE"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a path to whoever answers it.
 
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -171,6 +171,14 @@ pub(super) fn json(status: StatusCode, body: impl Into<bytes::Bytes>) -> Respons
 pub(super) fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(full(""));
     *response.status_mut() = status;
+    response
+}
+
+/// 405, with the methods that would do (RFC 9110 section 15.5.6).
+pub(super) fn wrong_method(allowed: &'static str) -> Response<Body> {
+    let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
     response
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::event_stream::{EventStream, last_event_id};
 use super::farewell::Farewells;
-use super::handshake::{Handshake, refuse};
+use super::handshake::Handshake;
 use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
@@ -71,7 +71,7 @@ impl Sessions {
         let (mut parts, _) = request.into_parts();
         let handshake = match Handshake::read(&parts) {
             Ok(handshake) => handshake,
-            Err(error) => return refuse(error),
+            Err(error) => return error.into_response(),
         };
         let call = Nsid::SubscribeConvoEvents;
         match self.judge(&parts, call, client).await {
@@ -101,7 +101,8 @@ impl Sessions {
         if parts.method != Method::GET {
             let message = "a stream of events is opened with GET";
             let status = XrpcStatus::MethodNotAllowed;
-            return refuse(XrpcError::new(status, "InvalidRequest", message));
+            let error = XrpcError::new(status, "InvalidRequest", message);
+            return error.allow("GET").into_response();
         }
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {

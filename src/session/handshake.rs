@@ -2,7 +2,7 @@
 //! `Upgrade` (RFC 6455 section 4.2) or HTTP/2 extended CONNECT (RFC 8441).
 
 use http::header::{
-    ALLOW, CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
@@ -43,7 +43,8 @@ impl Handshake {
                 XrpcStatus::MethodNotAllowed,
                 "InvalidRequest",
                 "a subscription is opened with GET",
-            ));
+            )
+            .allow("GET"));
         }
         let asks = lists(&request.headers, CONNECTION, "upgrade")
             && lists(&request.headers, UPGRADE, "websocket");
@@ -81,27 +82,6 @@ impl Handshake {
     }
 }
 
-/// A refusal, with what has to go with its status (RFC 9110 sections 15.5.6 and 15.5.22,
-/// RFC 6455 section 4.4).
-pub(super) fn refuse(error: XrpcError) -> Response<Body> {
-    let needed: &[(HeaderName, &str)] = match error.status {
-        XrpcStatus::MethodNotAllowed => &[(ALLOW, "GET")],
-        // Over HTTP/2, where they mean nothing, hyper leaves the first two out.
-        XrpcStatus::UpgradeRequired => &[
-            (CONNECTION, "Upgrade"),
-            (UPGRADE, "websocket"),
-            (SEC_WEBSOCKET_VERSION, "13"),
-        ],
-        _ => &[],
-    };
-    let mut response = error.into_response();
-    for (name, value) in needed {
-        let value = HeaderValue::from_static(value);
-        response.headers_mut().insert(name, value);
-    }
-    response
-}
-
 /// Whether a header that lists words has this one, in any case.
 fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).into_iter();
@@ -124,24 +104,6 @@ mod tests {
     use http::Request;
 
     use super::*;
-
-    #[test]
-    fn who_is_refused_is_told_what_would_be_right() {
-        let version = request(&[
-            ("connection", "Upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "8"),
-        ]);
-        let refused = refuse(Handshake::read(&version).err().unwrap());
-        assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
-        assert_eq!(refused.headers()["upgrade"], "websocket");
-        assert_eq!(refused.headers()["sec-websocket-version"], "13");
-        let (mut posted, ()) = Request::post("/").body(()).unwrap().into_parts();
-        posted.headers = version.headers;
-        let refused = refuse(Handshake::read(&posted).err().unwrap());
-        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(refused.headers()["allow"], "GET");
-    }
 
     fn request(lines: &[(&str, &str)]) -> Parts {
         let mut request = Request::get("/");

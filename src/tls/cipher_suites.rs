@@ -173,35 +173,19 @@ mod tests {
     use std::io::{Read, Write};
     use std::sync::Arc;
 
-    use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+    use rustls::{ClientConnection, ServerConnection};
 
+    use super::super::test_configs::{configs, localhost};
     use super::*;
 
     /// A client of rustls' own, which offers one suite, and our server, after their handshake.
     fn connected(suite: CipherSuite) -> (ClientConnection, ServerConnection) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = made.cert.der().clone();
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let server = ServerConfig::builder_with_provider(Arc::new(provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], key.into())
-            .unwrap();
         let mut theirs = aws_lc_rs::default_provider();
         theirs
             .cipher_suites
             .retain(|offered| offered.suite() == suite);
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::new(theirs))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let (server, client) = configs(provider(), theirs);
+        let mut client = ClientConnection::new(Arc::new(client), localhost()).unwrap();
         let mut server = ServerConnection::new(Arc::new(server)).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             server.read_tls(&mut sent(&mut client).as_slice()).unwrap();

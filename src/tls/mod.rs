@@ -20,9 +20,12 @@ mod dev_cert;
 mod error;
 mod files;
 mod listener;
+mod records;
 mod selection;
 mod settings;
 mod stream;
+#[cfg(test)]
+mod test_configs;
 mod ticket_keys;
 mod ticket_rotation;
 mod watched;

@@ -1,37 +1,15 @@
+//! Clients that break the rules, or stretch them.
+
 use ::aws_lc_rs::aead::{self, Aad, LessSafeKey, UnboundKey};
 use rustls::ConnectionTrafficSecrets::Aes256Gcm;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, ContentType, RootCertStore};
+use rustls::ContentType;
+use rustls::crypto::aws_lc_rs::default_provider;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
+use super::super::test_configs::{configs, localhost};
 use super::*;
-
-fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key.into())
-        .unwrap();
-    // The client's first record after the handshake has the number zero, and so has ours.
-    server.send_tls13_tickets = 0;
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    (Arc::new(server), Arc::new(client))
-}
 
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -67,7 +45,7 @@ impl Client {
         self.tcp.write_all(&record).await.unwrap();
     }
 
-    /// The type on the outside of the next record: after the handshake, all look the same.
+    /// Whether a record came, and not the end.
     async fn hears_a_record(&mut self) -> bool {
         let mut header = [0; 5];
         if self.tcp.read_exact(&mut header).await.is_err() {
@@ -80,13 +58,15 @@ impl Client {
 
 /// Both ends after their handshake.
 async fn connected() -> (TlsStream, Client) {
-    let (server, client) = configs();
+    let (mut server, mut client) = configs(default_provider(), default_provider());
+    // Then what the client hears is what the test has written.
+    server.send_tls13_tickets = 0;
+    client.enable_secret_extraction = true;
     let (ours, theirs) = tcp_pair().await;
-    let name = ServerName::try_from("localhost").unwrap();
-    let connector = TlsConnector::from(client);
+    let connector = TlsConnector::from(Arc::new(client));
     let (ours, theirs) = tokio::join!(
-        TlsStream::accept(server, ours, Vec::new()),
-        connector.connect(name, theirs)
+        TlsStream::accept(Arc::new(server), ours, Vec::new()),
+        connector.connect(localhost(), theirs)
     );
     let (tcp, session) = theirs.unwrap().into_inner();
     let (number, Aes256Gcm { key, iv }) = session.dangerous_extract_secrets().unwrap().tx else {
@@ -154,10 +134,10 @@ async fn a_stranger_who_sends_half_a_hello_and_then_something_else_is_refused() 
     // A byte of a ClientHello; then application data.
     let begun = [[22, 3, 1, 0, 1, 1], [23, 3, 3, 0, 1, 0]].concat();
     for read_before in [0, 6, 12] {
-        let (server, _) = configs();
+        let (server, _) = configs(default_provider(), default_provider());
         let (ours, mut theirs) = tcp_pair().await;
         theirs.write_all(&begun[read_before..]).await.unwrap();
-        let accepted = TlsStream::accept(server, ours, begun[..read_before].to_vec());
+        let accepted = TlsStream::accept(Arc::new(server), ours, begun[..read_before].to_vec());
         assert!(accepted.await.is_err());
     }
 }

@@ -37,6 +37,8 @@ pub struct XrpcError {
     pub message: Cow<'static, str>,
     /// Sent as `Retry-After`, in whole seconds, rounded up.
     pub retry_after: Option<Duration>,
+    /// Sent as `Allow`: the methods that would do (RFC 9110 section 15.5.6).
+    pub allow: Option<&'static str>,
 }
 
 impl XrpcError {
@@ -50,12 +52,19 @@ impl XrpcError {
             name: name.into(),
             message: message.into(),
             retry_after: None,
+            allow: None,
         }
     }
 
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    #[must_use]
+    pub fn allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
         self
     }
 

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 
 use super::{Body, XrpcError, XrpcStatus, full};
 
 impl XrpcError {
-    /// The whole response: status, envelope, and `Retry-After` when there is one.
+    /// The whole response: status, envelope, and the headers that go with them.
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(full(self.to_json()));
         // Every status of the enum is a valid HTTP status.
@@ -17,13 +20,31 @@ impl XrpcError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == XrpcStatus::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        for (name, value) in demanded(self.status) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         response
+    }
+}
+
+/// What has to go with a status: how to come in (RFC 9110 section 11.6.1), or what to speak
+/// (section 15.5.22; RFC 6455 section 4.4). Only subscriptions ask for another protocol. Over
+/// HTTP/2, which knows neither, hyper leaves `Connection` and `Upgrade` out.
+fn demanded(status: XrpcStatus) -> &'static [(HeaderName, &'static str)] {
+    match status {
+        XrpcStatus::Unauthorized => &[(WWW_AUTHENTICATE, "Bearer")],
+        XrpcStatus::UpgradeRequired => &[
+            (CONNECTION, "Upgrade"),
+            (UPGRADE, "websocket"),
+            (SEC_WEBSOCKET_VERSION, "13"),
+        ],
+        _ => &[],
     }
 }
 
@@ -48,6 +69,18 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(response.headers()["content-type"], "application/json");
+    }
+
+    #[test]
+    fn who_asks_in_the_wrong_way_is_told_the_right_one() {
+        let error = XrpcError::new(XrpcStatus::UpgradeRequired, "UpgradeRequired", "no");
+        let response = error.into_response();
+        assert_eq!(response.headers()["connection"], "Upgrade");
+        assert_eq!(response.headers()["upgrade"], "websocket");
+        assert_eq!(response.headers()["sec-websocket-version"], "13");
+        let error = XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", "no");
+        let response = error.allow("GET").into_response();
+        assert_eq!(response.headers()["allow"], "GET");
     }
 
     #[test]

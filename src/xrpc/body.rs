@@ -39,8 +39,7 @@ impl Bodies {
     ) -> Result<ReadBody, XrpcError> {
         // No body at all, as a procedure without input may be asked (RFC 9112 section 6.3).
         let is_absent = body.is_end_stream();
-        let announced = body.size_hint().exact();
-        if announced.is_some_and(|length| length > bytes_max as u64) {
+        if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
         if !is_absent && !is_json(headers) {

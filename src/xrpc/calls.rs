@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use super::Settings;
-use super::answer::{allow, json_response};
+use super::answer::json_response;
 use super::body::Bodies;
 use super::context::Context;
 use super::dispatch::{self, Answer};
@@ -85,9 +85,6 @@ impl Calls {
             .increment(1);
             error.into_response()
         });
-        if response.status() == http::StatusCode::METHOD_NOT_ALLOWED {
-            allow(&mut response, call.kind());
-        }
         tracing::debug!(
             call = call.name(),
             status = response.status().as_u16(),
@@ -114,11 +111,11 @@ impl Calls {
             return Err(Refusal::MethodNotImplemented.into());
         }
         let wanted = match call.kind() {
-            Kind::Procedure => Method::POST,
-            Kind::Query | Kind::Subscription => Method::GET,
+            Kind::Procedure => "POST",
+            Kind::Query | Kind::Subscription => "GET",
         };
-        if *request.method() != wanted {
-            return Err(Refusal::MethodNotAllowed.into());
+        if request.method() != wanted {
+            return Err(XrpcError::from(Refusal::MethodNotAllowed).allow(wanted));
         }
         let proof = self.auth.prove(request.headers(), call, client).await?;
         let nonce = self.deferred(call, proof.nonce).await?;

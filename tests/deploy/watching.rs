@@ -101,6 +101,24 @@ fn alerts_and_panels_ask_for_metrics_that_the_relay_records() {
     }
 }
 
+/// What an alert fires on at its first increase must be seen at zero before.
+#[test]
+fn rare_faults_are_counted_from_zero() {
+    let metrics = read("src/telemetry/metrics.rs");
+    let (_, from_zero) = metrics.split_once("fn begin_at_zero").unwrap();
+    let mut watched = 0;
+    for rule in alerts() {
+        let expression = text(&rule, "/expr").to_owned();
+        if expression.starts_with("increase(") && expression.ends_with(") > 0") {
+            for metric in named(&expression) {
+                assert!(from_zero.contains(&format!("\"{metric}\"")), "{metric}");
+                watched += 1;
+            }
+        }
+    }
+    assert!(watched > 3, "{watched}");
+}
+
 #[test]
 fn every_metric_is_explained_to_operators_and_no_other() {
     let operations = read("docs/operations.md");
