@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -155,9 +155,8 @@ impl XrpcClient {
         body: Bytes,
     ) -> Result<T, CallError> {
         let exchange = async {
-            let mut connection = self.connection().await?;
             let request = self.request(call, method, path, body)?;
-            let response = connection.send(request).await?;
+            let (connection, response) = self.send(request).await?;
             let status = response.status();
             let retry_after = retry_after(&response);
             let answer = Limited::new(response.into_body(), LONGEST_ANSWER)
@@ -210,6 +209,24 @@ impl XrpcClient {
         Ok(request.body(Full::new(body))?)
     }
 
+    /// Sends a request on some connection. One that closes before it has taken the request,
+    /// as a relay's does that goes away, leaves it to the next (RFC 9110 section 9.2.2).
+    async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Connection, Response<Incoming>), CallError> {
+        loop {
+            let mut connection = self.connection().await?;
+            match connection.send(request).await {
+                Ok(response) => return Ok((connection, response)),
+                Err(mut unsent) => match unsent.take_message() {
+                    Some(back) => request = back,
+                    None => return Err(unsent.into_error().into()),
+                },
+            }
+        }
+    }
+
     /// A connection that is idle, or a new one.
     async fn connection(&self) -> Result<Connection, CallError> {
         loop {
@@ -260,10 +277,13 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
         match self {
-            Self::One(sender) => sender.send_request(request).await,
-            Self::Two(sender) => sender.send_request(request).await,
+            Self::One(sender) => sender.try_send_request(request).await,
+            Self::Two(sender) => sender.try_send_request(request).await,
         }
     }
 }
