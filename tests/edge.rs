@@ -183,6 +183,29 @@ async fn an_idle_connection_is_closed_but_not_before_its_time() {
 }
 
 #[tokio::test]
+async fn whoever_asks_and_does_not_take_the_answer_is_cut_off() {
+    let relay = Home::new()
+        .with("RELAY_STALL_TIMEOUT_SECONDS", "5")
+        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
+        .start();
+    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
+    let mut handshake = http2::Builder::new(TokioExecutor::new());
+    handshake.initial_stream_window_size(0);
+    let (mut sender, connection) = handshake.handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://localhost/xrpc/_health");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    // It answers the relay's pings and would keep the answer waiting for ever.
+    let ended = timeout(PATIENCE, connection).await;
+    assert!(ended.is_ok(), "the connection is still open");
+    let (_, metrics) = relay.ask_admin("/metrics").await;
+    assert!(metrics.contains("relay_edge_stalled_closed_total 1"));
+}
+
+#[tokio::test]
 async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
     let directory = Directory::start().await.unwrap();
     let account = Account::generate(Curve::P256).unwrap();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::activity::{Activity, Patience, Verdict};
+use super::activity::{Activity, Patience, Ticket, Verdict};
 use crate::runtime::Held;
 use crate::wire::Body;
 
@@ -39,33 +39,47 @@ impl Connection {
 }
 
 /// One request under way, until its answer is written or given up.
-pub(super) struct InFlight(Arc<Connection>);
+pub(super) struct InFlight {
+    connection: Arc<Connection>,
+    ticket: Ticket,
+}
 
 impl InFlight {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
-        connection.activity.begin();
-        Self(Arc::clone(connection))
+        Self {
+            connection: Arc::clone(connection),
+            ticket: connection.activity.begin(),
+        }
+    }
+
+    /// A piece of the answer leaves us, or the answer has to wait for us.
+    fn offer(&self, has_piece: bool) {
+        let age = has_piece.then(|| self.connection.since.elapsed());
+        self.connection.activity.offer(self.ticket, age);
     }
 
     /// Ties the end to a body's.
     pub(super) fn track(self, body: Body) -> Tracked {
         Tracked {
             body,
-            _in_flight: self,
+            in_flight: self,
         }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.activity.end(self.0.since.elapsed());
+        let connection = &self.connection;
+        connection
+            .activity
+            .end(self.ticket, connection.since.elapsed());
     }
 }
 
 /// A response's body that counts as under way until it is written or given up.
 pub(super) struct Tracked {
     body: Body,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl HttpBody for Tracked {
@@ -76,7 +90,9 @@ impl HttpBody for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.in_flight.offer(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

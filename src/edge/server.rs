@@ -97,7 +97,7 @@ impl Server {
         let (stream, version) = match entrance.security {
             Security::Plain => (Transport::new(stream), Version::Http1),
             Security::Tls => {
-                let Some(stream) = self.handshake(stream, &permit).await else {
+                let Some(stream) = self.handshake(stream, peer, &permit).await else {
                     return;
                 };
                 let version = match stream.alpn_protocol() == Some(ALPN_H2) {
@@ -187,9 +187,11 @@ impl Server {
     async fn handshake(
         &self,
         stream: TcpStream,
+        peer: IpAddr,
         connection: &ConnectionPermit,
     ) -> Option<TlsStream> {
-        let _permit = self.limits.admit_handshake(connection).ok()?;
+        let client = ClientIp::new(peer);
+        let _permit = self.limits.admit_handshake(connection, client).ok()?;
         let patience = self.settings.load().handshake_timeout;
         let accept = self.tls.accept(stream);
         let began = Instant::now();
@@ -202,7 +204,10 @@ impl Server {
                 return Some(stream);
             }
             Ok(Err(_)) => "failed",
-            Err(_) => "timeout",
+            Err(_) => {
+                self.limits.handshake_ran_out(connection, client);
+                "timeout"
+            }
         };
         metrics::counter!("relay_edge_handshakes_failed_total", "reason" => outcome).increment(1);
         None
@@ -213,6 +218,7 @@ impl Server {
         Patience {
             first: settings.header_timeout,
             idle: settings.idle_timeout,
+            stall: settings.stall_timeout,
         }
     }
 
@@ -238,7 +244,11 @@ impl Server {
                 }
                 () = sleep(wait) => match state.verdict(self.patience()) {
                     Verdict::LookAgainIn(next) => wait = next,
-                    Verdict::Close => {
+                    Verdict::Stalled => {
+                        metrics::counter!("relay_edge_stalled_closed_total").increment(1);
+                        return;
+                    }
+                    Verdict::Idle => {
                         metrics::counter!("relay_edge_idle_closed_total").increment(1);
                         wind_down(connection.as_mut());
                         let _ = timeout(GOODBYE, connection).await;

@@ -59,16 +59,24 @@ impl Limits {
         Ok(permit)
     }
 
-    /// Whether one more handshake may start, on this connection. Hold the permit until it
-    /// has ended. One address has a share of the node's: whoever begins handshakes and
-    /// says nothing more waits for itself, and nobody else does.
+    /// Whether one more handshake may start, on this connection of a client. Hold the permit
+    /// until it has ended. One address has a share of the node's, and an offender a small
+    /// one: whoever begins handshakes and says nothing more waits for itself, and nobody
+    /// else does.
     pub fn admit_handshake(
         &self,
         connection: &ConnectionPermit,
+        client: ClientIp,
     ) -> Result<HandshakePermit, LimitError> {
         let settings = self.inner.settings.load();
         let address = match &connection.address {
-            Some(held) => Some(AddressShare::enter(&held.shared, &settings)?),
+            Some(held) => {
+                let part = match self.inner.is_boxed(&settings, client) {
+                    true => OFFENDER_SHARE,
+                    false => ADDRESS_SHARE,
+                };
+                Some(AddressShare::enter(&held.shared, part, &settings)?)
+            }
             None => None,
         };
         let node = NodePermit::enter(
@@ -82,6 +90,19 @@ impl Limits {
             _node: node,
             _address: address,
         })
+    }
+
+    /// A client let its handshake run out, which held a place for all that time: an
+    /// offence, though a network may be to blame for a few.
+    pub fn handshake_ran_out(&self, connection: &ConnectionPermit, client: ClientIp) {
+        if connection.address.is_none() {
+            return;
+        }
+        let (inner, settings) = (&*self.inner, self.inner.settings.load());
+        let subject = inner.address_subject(client);
+        inner
+            .penalties
+            .strike(subject, inner.clock.unix_ms(), &settings);
     }
 }
 
@@ -102,6 +123,18 @@ impl Inner {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether an address is in the penalty box, known accounts or not.
+    fn is_boxed(&self, settings: &Settings, client: ClientIp) -> bool {
+        let now = || self.clock.unix_ms();
+        let stays = || {
+            let subject = self.address_subject(client);
+            self.penalties.stays_for(subject, now(), settings)
+        };
+        self.penalties.is_in_use(now)
+            && !settings.dry_run.contains(Rule::PenaltyBox)
+            && stays().is_some()
     }
 
     fn limit_connection_rate(
@@ -149,9 +182,13 @@ impl Inner {
 struct AddressShare(Arc<AtomicU32>);
 
 impl AddressShare {
-    fn enter(under_way: &Arc<AtomicU32>, settings: &Settings) -> Result<Self, LimitError> {
+    fn enter(
+        under_way: &Arc<AtomicU32>,
+        part: u32,
+        settings: &Settings,
+    ) -> Result<Self, LimitError> {
         let rule = Rule::Handshakes;
-        let most = (settings.connections.handshakes / ADDRESS_SHARE).max(1);
+        let most = (settings.connections.handshakes / part).max(1);
         let share = Self(Arc::clone(under_way));
         if under_way.fetch_add(1, Ordering::Relaxed) < most {
             return Ok(share);
@@ -176,6 +213,9 @@ impl Drop for AddressShare {
 /// One address may have this part of the handshakes under way: a carrier's many phones may
 /// come at once.
 const ADDRESS_SHARE: u32 = 4;
+
+/// And this, if it is in the penalty box and let in for the sake of known accounts.
+const OFFENDER_SHARE: u32 = 64;
 
 /// A place among those of the whole node.
 struct NodePermit {
@@ -219,3 +259,65 @@ impl Drop for NodePermit {
 
 /// Nobody can know when a connection will close; this only spreads the next tries.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Clock;
+    use crate::runtime::Live;
+    use crate::types::Did;
+
+    fn limits() -> Limits {
+        let mut settings = Settings::default();
+        settings.penalties.strikes = 3;
+        settings.connections.handshakes = 2 * OFFENDER_SHARE;
+        Limits::new(Live::new(settings), Clock::manual())
+    }
+
+    fn ip(host: u8) -> ClientIp {
+        ClientIp::new([192, 0, 2, host].into())
+    }
+
+    fn let_handshakes_run_out(limits: &Limits, client: ClientIp) {
+        for _ in 0..3 {
+            let connection = limits.admit_connection(client).unwrap();
+            limits.handshake_ran_out(&connection, client);
+        }
+    }
+
+    #[test]
+    fn an_address_that_lets_handshakes_run_out_stays_outside() {
+        let limits = limits();
+        let_handshakes_run_out(&limits, ip(1));
+        assert!(limits.admit_connection(ip(1)).is_err());
+        assert!(limits.admit_connection(ip(2)).is_ok());
+    }
+
+    #[test]
+    fn where_accounts_are_known_it_has_a_small_share_of_the_places() {
+        let (limits, client) = (limits(), ip(1));
+        let did = Did::parse("did:plc:abc").unwrap();
+        limits.proved(&limits.check_ip(client, Some(&did)), client, &did);
+        let open: Vec<_> = (0..8)
+            .map(|_| limits.admit_connection(client).unwrap())
+            .collect();
+        let places = || {
+            let begin = |connection| limits.admit_handshake(connection, client);
+            let begun: Vec<_> = open.iter().map(begin).collect();
+            begun.iter().filter(|permit| permit.is_ok()).count()
+        };
+        assert_eq!(places(), 8);
+        let_handshakes_run_out(&limits, client);
+        assert_eq!(places(), 2);
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_not_blamed_for_its_clients() {
+        let limits = limits();
+        for _ in 0..5 {
+            let connection = limits.admit_proxy_connection().unwrap();
+            limits.handshake_ran_out(&connection, ip(1));
+        }
+        assert!(limits.admit_connection(ip(1)).is_ok());
+    }
+}

@@ -179,7 +179,8 @@ pub(super) const KEYS: &[Key] = &[
         env: "RELAY_STALL_TIMEOUT_SECONDS",
         effect: Effect::NewConnections,
         doc: "How long written bytes may stay unacknowledged, or the peer's window closed, before \
-              the kernel gives the connection up (Linux).",
+              the kernel gives the connection up (Linux); and how long a client may leave a piece \
+              of an answer untaken.",
         setting: &Span {
             at: |c| &mut c.edge.stall_timeout,
             unit: Unit::Seconds,
