@@ -109,7 +109,8 @@ impl Story {
             .await;
         deletion().await;
         let ticket = given["ticket"].as_str().unwrap();
-        node.redeem_ticket(ticket).await.is_ok()
+        let ticket = node.check_ticket(ticket).unwrap();
+        node.redeem(ticket).await.is_ok()
     }
 
     /// Makes the last step of every deletion fail.

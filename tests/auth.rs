@@ -12,7 +12,7 @@ use std::time::Duration;
 use database::Database;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use mls_relay::auth::{AuthError, Authenticator, Caller, Settings};
+use mls_relay::auth::{AuthError, Authenticator, Caller, Settings, TicketGrant};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{self, DatabaseUrl, Store};
 use mls_relay::types::{ClientIp, Nsid};
@@ -52,6 +52,10 @@ async fn caller(node: &Authenticator, token: &str) -> Result<Caller, AuthError> 
     node.caller(&headers, CALL, client).await
 }
 
+async fn redeem(node: &Authenticator, token: &str) -> Result<TicketGrant, AuthError> {
+    node.redeem(node.check_ticket(token)?).await
+}
+
 #[tokio::test]
 async fn a_token_passes_once_and_a_ticket_opens_once_on_two_nodes() {
     let database = Database::start().await;
@@ -72,10 +76,10 @@ async fn a_token_passes_once_and_a_ticket_opens_once_on_two_nodes() {
 
     let proved = first.or(second).unwrap();
     let ticket = here.issue_ticket(&proved, None).unwrap();
-    let grant = there.redeem_ticket(&ticket.token).await.unwrap();
+    let grant = redeem(&there, &ticket.token).await.unwrap();
     assert_eq!(grant.caller, proved);
     for node in [&here, &there] {
-        let refusal = XrpcError::from(node.redeem_ticket(&ticket.token).await.unwrap_err());
+        let refusal = XrpcError::from(redeem(node, &ticket.token).await.unwrap_err());
         assert_eq!(refusal.name, "JwtReplayed");
     }
 }

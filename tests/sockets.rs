@@ -147,10 +147,13 @@ struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     async fn next(&mut self) -> Value {
-        let message = timeout(Duration::from_secs(20), self.0.next()).await;
-        match message.unwrap().unwrap().unwrap() {
-            Message::Text(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("not a text: {other:?}"),
+        loop {
+            let message = timeout(Duration::from_secs(20), self.0.next()).await;
+            match message.unwrap().unwrap().unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) => {}
+                other => panic!("not a text: {other:?}"),
+            }
         }
     }
 }
@@ -241,16 +244,48 @@ async fn a_sixth_stream_of_one_account_has_to_wait_for_a_place() {
     for _ in 0..5 {
         open.push(door.ask("", Some(&token(&alice.client))).await.unwrap());
     }
-    let (status, name) = door.ask("", Some(&token(&alice.client))).await.unwrap_err();
+    let ticket = alice.client.post("getSubscriptionTicket", &json!({})).await;
+    let query = format!("ticket={}", ticket["ticket"].as_str().unwrap());
+    let (status, name) = door.ask(&query, None).await.unwrap_err();
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(name, "RateLimitExceeded");
     drop(open.pop());
+    // Who was refused comes back with the same ticket.
     let freed = async {
-        while door.ask("", Some(&token(&alice.client))).await.is_err() {
+        while let Err((status, _)) = door.ask(&query, None).await {
+            assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     timeout(Duration::from_secs(20), freed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_stay() {
+    let door = Door::open().await;
+    let alice = Phone::new(&door.world).await;
+    let mut group = alice.found(&[]).await;
+    let mut live = Vec::new();
+    for _ in 0..4 {
+        let mut socket = door.ask("", Some(&token(&alice.client))).await.unwrap();
+        assert_eq!(socket.next().await["t"], "#synced");
+        // Whoever reads answers pings.
+        live.push(tokio::spawn(async move { socket.next().await }));
+    }
+    let _lost = door.ask("", Some(&token(&alice.client))).await.unwrap();
+    let query = async || door.ask("", Some(&token(&alice.client))).await;
+    let begun = std::time::Instant::now();
+    while let Err((status, _)) = query().await {
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(begun.elapsed() < Duration::from_secs(20), "no place");
+        // As it is told to.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    let message = alice.message(&mut group, b"hello");
+    alice.client.post("sendMessage", &message).await;
+    for socket in live {
+        assert_eq!(socket.await.unwrap()["t"], "#messageEvent");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

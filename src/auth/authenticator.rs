@@ -13,7 +13,7 @@ use super::key_cache::KeyCache;
 use super::nonces::{Ledger, NonceKey, Nonces};
 use super::refresh_budget::RefreshBudget;
 use super::resolver::Resolver;
-use super::ticket::TicketOffice;
+use super::ticket::{TicketOffice, UnusedTicket};
 use super::token::{Token, TokenError};
 use super::verified::{TokenHash, Verified, VerifiedTokens};
 use super::{AuthError, Caller, Proof, Settings, Ticket, TicketGrant, TicketSecret, bearer};
@@ -191,27 +191,47 @@ impl Authenticator {
         self.0.tickets.issue(caller, convo, nonce, times)
     }
 
-    /// Takes a ticket, once.
-    pub async fn redeem_ticket(&self, token: &str) -> Result<TicketGrant, AuthError> {
-        let grant = self.redeem(token).await;
-        let outcome = grant.as_ref().map_or_else(AuthError::label, |_| "proved");
-        outcome_counter("ticket", outcome).increment(1);
-        grant
+    /// Checks a ticket, which is still to be redeemed: whoever is refused for another reason
+    /// may come back with it.
+    pub fn check_ticket(&self, token: &str) -> Result<UnusedTicket, AuthError> {
+        let ticket = self.unused(token);
+        ticket.inspect_err(|error| outcome_counter("ticket", error.label()).increment(1))
     }
 
-    async fn redeem(&self, token: &str) -> Result<TicketGrant, AuthError> {
+    /// Takes a ticket, once.
+    pub async fn redeem(&self, ticket: UnusedTicket) -> Result<TicketGrant, AuthError> {
+        let outcome = self.take(&ticket).await;
+        let label = outcome
+            .as_ref()
+            .map_or_else(AuthError::label, |()| "proved");
+        outcome_counter("ticket", label).increment(1);
+        outcome.map(|()| ticket.grant)
+    }
+
+    fn unused(&self, token: &str) -> Result<UnusedTicket, AuthError> {
         let now = Utc::now().timestamp();
         let ticket = self.0.tickets.check(token, now)?;
-        let nonce = NonceKey::of(self.0.tickets.service(), &ticket.nonce);
+        match self.0.nonces.is_used(self.nonce_of(&ticket), now) {
+            true => Err(AuthError::TokenUsed),
+            false => Ok(ticket),
+        }
+    }
+
+    async fn take(&self, ticket: &UnusedTicket) -> Result<(), AuthError> {
+        let (nonce, now) = (self.nonce_of(ticket), Utc::now().timestamp());
         let nonce = self.remembered(nonce, ticket.expires_at, now)?;
         if !self.0.nonces.claim(nonce).await? {
             return Err(AuthError::TokenUsed);
         }
         let did = ticket.grant.caller.did();
-        if self.0.nonces.is_revoked(did, ticket.issued_at).await? {
-            return Err(AuthError::TicketRevoked);
+        match self.0.nonces.is_revoked(did, ticket.issued_at).await? {
+            true => Err(AuthError::TicketRevoked),
+            false => Ok(()),
         }
-        Ok(ticket.grant)
+    }
+
+    fn nonce_of(&self, ticket: &UnusedTicket) -> NonceKey {
+        NonceKey::of(self.0.tickets.service(), &ticket.nonce)
     }
 
     async fn proof(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Proof, AuthError> {

@@ -34,11 +34,23 @@ pub struct TicketGrant {
 
 /// A ticket with a good signature, whose nonce has yet to be used.
 #[derive(Debug)]
-pub(crate) struct UnusedTicket {
+#[must_use = "the ticket can be used again"]
+pub struct UnusedTicket {
     pub(crate) grant: TicketGrant,
     pub(crate) nonce: Jti,
     pub(crate) issued_at: i64,
     pub(crate) expires_at: i64,
+}
+
+impl UnusedTicket {
+    pub fn caller(&self) -> &Caller {
+        &self.grant.caller
+    }
+
+    /// The one conversation that the stream may show, if it is one.
+    pub fn convo(&self) -> Option<&ConvoId> {
+        self.grant.convo.as_ref()
+    }
 }
 
 #[derive(Deserialize, Serialize)]

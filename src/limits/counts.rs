@@ -70,15 +70,20 @@ impl<V> Counts<V> {
         })
     }
 
-    fn open(&self, key: Blind) -> u32 {
-        let shard = self.shard(key).lock();
-        shard
-            .find(key.low(), |count| count.key == key)
-            .map_or(0, |count| count.open)
+    /// What a subject's holders share, if there are any.
+    pub(super) fn shared(&self, key: Blind) -> Option<Arc<V>> {
+        self.look(key, |count| Arc::clone(&count.shared))
     }
-}
 
-impl<V> Counts<V> {
+    fn open(&self, key: Blind) -> u32 {
+        self.look(key, |count| count.open).unwrap_or(0)
+    }
+
+    fn look<T>(&self, key: Blind, at: impl FnOnce(&Count<V>) -> T) -> Option<T> {
+        let shard = self.shard(key).lock();
+        shard.find(key.low(), |count| count.key == key).map(at)
+    }
+
     fn shard(&self, key: Blind) -> &Mutex<HashTable<Count<V>>> {
         // The mask is below the length of the array.
         &self.shards[key.high() as usize & (SHARDS - 1)]

@@ -1,6 +1,11 @@
 //! Layer 4: subscriptions, and the frames that come in on them.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::counts::{Counts, Held};
 use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
@@ -9,7 +14,15 @@ use super::{Blind, BlindKey, Decision, Inner, LimitError, Limits, Rule, Settings
 use crate::types::{ClientIp, Did};
 
 /// What the sockets of one account, or of one address, share.
-pub(super) type Shared = Mutex<Meter>;
+pub(super) struct Shared {
+    meter: Mutex<Meter>,
+    /// One more was refused, because there are too many.
+    crowded: Notify,
+}
+
+/// Tells a socket that its account wants a place, so that it can see whether its own is
+/// still used.
+pub struct Crowd(Option<Arc<Shared>>);
 
 /// One open subscription, with its budget; counted until dropped.
 pub struct SocketPermit {
@@ -60,7 +73,30 @@ impl Limits {
     }
 }
 
+impl Crowd {
+    /// Resolves when the account is refused one more socket after this call.
+    pub fn want(&self) -> impl Future<Output = ()> + use<'_> {
+        let crowded = self.0.as_ref().map(|shared| shared.crowded.notified());
+        async move {
+            match crowded {
+                Some(crowded) => crowded.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
 impl SocketPermit {
+    /// The other sockets of its account.
+    pub fn crowd(&self) -> Crowd {
+        Crowd(self.account.as_ref().map(|held| Arc::clone(&held.shared)))
+    }
+
+    /// When whoever is refused a socket comes back.
+    pub fn full_retry_after(&self) -> Duration {
+        self.limits.inner.settings.load().sockets.full_retry_after
+    }
+
     /// Judges one inbound frame of `len` bytes.
     pub fn frame(&mut self, kind: FrameKind, len: usize) -> FrameVerdict {
         let inner = &*self.limits.inner;
@@ -69,11 +105,11 @@ impl SocketPermit {
         let account = self
             .account
             .as_ref()
-            .map(|held| (&*held.shared, settings.sockets.did_share));
+            .map(|held| (&held.shared.meter, settings.sockets.did_share));
         let address = self
             .address
             .as_ref()
-            .map(|held| (&*held.shared, settings.sockets.ip_share));
+            .map(|held| (&held.shared.meter, settings.sockets.ip_share));
         let shared = account.into_iter().chain(address);
         let verdict = self.budget.judge((kind, len), shared, &settings, now);
         match verdict {
@@ -119,12 +155,15 @@ impl Inner {
         &self,
         settings: &Settings,
         (rule, most): (Rule, u32),
-        counts: &std::sync::Arc<Counts<Shared>>,
+        counts: &Arc<Counts<Shared>>,
         name: impl Fn(&BlindKey) -> Blind,
     ) -> Result<Option<Held<Shared>>, LimitError> {
         let keys = self.keys.load().keys;
         let (current, previous) = (name(&keys.current), keys.previous.as_ref().map(&name));
-        let fresh = || Mutex::new(Meter::new(Moment::at(self.clock.elapsed())));
+        let fresh = || Shared {
+            meter: Mutex::new(Meter::new(Moment::at(self.clock.elapsed()))),
+            crowded: Notify::new(),
+        };
         if let Some(held) = counts.enter(current, previous, most, fresh) {
             return Ok(Some(held));
         }
@@ -132,6 +171,13 @@ impl Inner {
         count_refusal(rule, dry_run);
         if dry_run {
             return Ok(counts.enter(current, previous, u32::MAX, fresh));
+        }
+        if rule == Rule::SocketsDid {
+            // A phone that lost its network left sockets behind: let them be found out.
+            let names = [Some(current), previous].into_iter().flatten();
+            for shared in names.filter_map(|name| counts.shared(name)) {
+                shared.crowded.notify_waiters();
+            }
         }
         let retry_after = settings.sockets.full_retry_after;
         Err(LimitError::Reached { rule, retry_after })

@@ -16,11 +16,11 @@ use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
 use super::{Settings, Shared};
-use crate::auth::{Authenticator, Caller};
+use crate::auth::{Authenticator, Caller, Proof, UnusedTicket};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, SocketPermit};
 use crate::runtime::{Held, Live, Shutdown, Transport};
-use crate::types::{ClientIp, ConvoId, Cursor, Nsid};
+use crate::types::{ClientIp, ConvoId, Cursor, Did, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
 use crate::wire::{Body, Framing, XrpcError, XrpcStatus, decode_query, invalid};
 
@@ -42,6 +42,29 @@ struct Granted {
     subscriber: Subscriber,
     cursor: Option<Cursor>,
     permit: SocketPermit,
+}
+
+/// What lets a client in, once.
+enum Pass {
+    Ticket(UnusedTicket),
+    Token(Proof),
+}
+
+impl Pass {
+    fn did(&self) -> &Did {
+        match self {
+            Self::Ticket(ticket) => ticket.caller().did(),
+            Self::Token(proof) => proof.caller.did(),
+        }
+    }
+
+    /// The one conversation that it is for; otherwise all of the caller's.
+    fn convo(&self) -> Option<ConvoId> {
+        match self {
+            Self::Ticket(ticket) => ticket.convo().cloned(),
+            Self::Token(_) => None,
+        }
+    }
 }
 
 impl Sessions {
@@ -131,32 +154,36 @@ impl Sessions {
             let cursor = Cursor::parse(id).map_err(|_| invalid("Last-Event-ID", NO_CURSOR))?;
             asked.cursor = Some(cursor);
         }
-        let (caller, granted) = match &asked.ticket {
-            Some(ticket) => {
-                let grant = self.0.authenticator.redeem_ticket(ticket.expose()).await?;
-                (grant.caller, grant.convo)
-            }
-            None => {
-                let authenticator = &self.0.authenticator;
-                let caller = authenticator.caller(&parts.headers, call, client).await?;
-                (caller, None)
-            }
+        let authenticator = &self.0.authenticator;
+        let pass = match &asked.ticket {
+            Some(ticket) => Pass::Ticket(authenticator.check_ticket(ticket.expose())?),
+            None => Pass::Token(authenticator.prove(&parts.headers, call, client).await?),
         };
         // The edge counted the request against its address; now an account answers
         // for it instead.
         if let Some(counted) = parts.extensions.get::<Decision>() {
-            self.0.limits.proved(counted, client, caller.did());
+            self.0.limits.proved(counted, client, pass.did());
         }
-        let permit = self.0.limits.admit_socket(client, caller.did())?;
+        let permit = self.0.limits.admit_socket(client, pass.did())?;
         let subscriber = Subscriber {
-            did: caller.did().clone(),
-            filter: one_convo(granted, asked.convo_id)?,
+            did: pass.did().clone(),
+            filter: one_convo(pass.convo(), asked.convo_id)?,
             hydrate: asked.hydrate.unwrap_or(false),
         };
         // A stream of one conversation is only for who has something to hear of it.
         if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
             return Err(convo_not_found());
         }
+        // Last: whoever has to come back can, with the same.
+        let caller = match pass {
+            Pass::Ticket(ticket) => authenticator.redeem(ticket).await?.caller,
+            Pass::Token(proof) => {
+                if let Some(nonce) = proof.nonce {
+                    authenticator.use_up(nonce).await?;
+                }
+                proof.caller
+            }
+        };
         Ok(Granted {
             caller,
             subscriber,

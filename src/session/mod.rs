@@ -9,6 +9,7 @@ mod event_stream;
 mod event_stream_tests;
 mod farewell;
 mod handshake;
+mod hearing;
 mod inlet;
 mod keepalive;
 mod line;

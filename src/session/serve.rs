@@ -17,10 +17,10 @@ use super::keepalive::{Silence, judge};
 use super::line::Line;
 use crate::auth::Caller;
 use crate::events::{News, Subscription, SubscriptionError};
-use crate::limits::{FrameKind, FrameVerdict, SocketPermit};
+use crate::limits::SocketPermit;
 use crate::runtime::Shutdown;
 use crate::wire::calls::TicketText;
-use crate::wire::{ClientFrame, CloseReason, ErrorNotice, Info, Limits, Notice};
+use crate::wire::{CloseReason, ErrorNotice, Info, Notice};
 
 /// Everything one session needs. Small: there are many.
 pub(super) struct Session<L> {
@@ -37,6 +37,8 @@ pub(super) struct Session<L> {
 enum Happening {
     Alarm,
     Changed,
+    /// The account wants a place for one more session.
+    Crowded,
     Draining,
     Heard(Result<Message, CloseReason>),
     /// The hub could not write all.
@@ -92,6 +94,8 @@ impl<L: Line> Session<L> {
         let mut departure: Option<Box<Departure>> = None;
         let mut draining = pin!(shutdown.draining());
         let mut changed = pin!(shared.settings.changed());
+        let crowd = self.permit.crowd();
+        let mut crowded = pin!(crowd.want());
         // One timer for all, moved when it rings and not with every frame.
         let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
         let mut bell = Bell::default();
@@ -114,6 +118,8 @@ impl<L: Line> Session<L> {
                         Poll::Ready(Happening::Alarm)
                     } else if changed.as_mut().poll(context).is_ready() {
                         Poll::Ready(Happening::Changed)
+                    } else if crowded.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::Crowded)
                     } else if departure.is_none() && draining.as_mut().poll(context).is_ready() {
                         Poll::Ready(Happening::Draining)
                     } else {
@@ -156,6 +162,12 @@ impl<L: Line> Session<L> {
                     alarm.as_mut().reset(Instant::now());
                     Ok(())
                 }
+                Happening::Crowded => {
+                    crowded.set(crowd.want());
+                    heard = self.doubt(heard);
+                    alarm.as_mut().reset(Instant::now());
+                    Ok(())
+                }
                 Happening::Draining => {
                     let farewell = shared.farewell(random());
                     let at = Instant::now() + farewell.leave_after;
@@ -171,6 +183,16 @@ impl<L: Line> Session<L> {
                 return reason;
             }
         }
+    }
+
+    /// Somebody waits for a place, and this session may hold one for nobody: it counts as
+    /// silent for so long that its client must answer before the other one comes back. When
+    /// it was last heard of, as it counts now.
+    fn doubt(&self, heard: Instant) -> Instant {
+        let patience = self.permit.full_retry_after() / 2;
+        let silence = self.shared.settings.load().silence_max;
+        let latest = Instant::now().checked_sub(silence.saturating_sub(patience));
+        heard.min(latest.unwrap_or(heard))
     }
 
     /// The alarm rang: is it time to go, to ask, or to wait on?
@@ -303,83 +325,6 @@ impl<L: Line> Session<L> {
         }
         Ok(())
     }
-
-    /// Does what a message asks for, within its limits: what there is to answer, mostly
-    /// nothing, and whether it is over then.
-    fn hear(
-        &mut self,
-        message: Result<Message, CloseReason>,
-    ) -> (Vec<Notice>, Result<(), CloseReason>) {
-        let message = match message {
-            Ok(message) => message,
-            Err(reason) => return (Vec::new(), Err(reason)),
-        };
-        let (frame, kind, len) = match message {
-            Message::Text(text) => (
-                Some(ClientFrame::from_text(&text)),
-                FrameKind::Content,
-                text.len(),
-            ),
-            Message::Binary(bytes) => (
-                Some(ClientFrame::from_binary(&bytes)),
-                FrameKind::Content,
-                bytes.len(),
-            ),
-            // Tungstenite answers pings with its next read.
-            Message::Ping(bytes) => (None, FrameKind::Ping, bytes.len()),
-            Message::Pong(bytes) => (None, FrameKind::Pong, bytes.len()),
-            Message::Close(_) => return (Vec::new(), Err(CloseReason::ClientGone)),
-            // Only writers see raw frames.
-            Message::Frame(_) => return (Vec::new(), Ok(())),
-        };
-        let kind = match &frame {
-            Some(ClientFrame::Ack(_)) => FrameKind::Ack,
-            _ => kind,
-        };
-        let warning = match self.permit.frame(kind, len) {
-            FrameVerdict::Pass | FrameVerdict::Tolerate { .. } => None,
-            FrameVerdict::Warn(left) => Some(Notice::Limits(Limits {
-                policy: left.policy.name(),
-                remaining: left.remaining.into(),
-                reset: left.reset,
-            })),
-            FrameVerdict::Ignore => return (Vec::new(), Ok(())),
-            FrameVerdict::Refuse { retry_after, .. } => {
-                return (vec![rate_limited(Some(retry_after))], Ok(()));
-            }
-            FrameVerdict::Close { .. } => {
-                return (vec![rate_limited(None)], Err(CloseReason::RateLimited));
-            }
-        };
-        let answer = frame.and_then(|frame| self.obey(frame));
-        (warning.into_iter().chain(answer).collect(), Ok(()))
-    }
-
-    /// Does what a frame asks for; what there is to answer.
-    fn obey(&mut self, frame: ClientFrame) -> Option<Notice> {
-        match frame {
-            // Where a client resumes is for it to say.
-            ClientFrame::Ack(_) => None,
-            ClientFrame::Ping => Some(Notice::Pong),
-            ClientFrame::Typing { convo, is_typing } => {
-                self.subscription.type_in(convo, is_typing);
-                None
-            }
-            ClientFrame::Unknown => {
-                metrics::counter!("relay_sessions_frames_unknown_total").increment(1);
-                None
-            }
-        }
-    }
-}
-
-fn rate_limited(retry_after: Option<Duration>) -> Notice {
-    Notice::Error(ErrorNotice {
-        error: CloseReason::RateLimited.name().into(),
-        message: "too many frames".into(),
-        cursor: None,
-        retry_after,
-    })
 }
 
 fn random() -> (u64, u64) {
