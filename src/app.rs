@@ -29,7 +29,7 @@ use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::{LogFilter, Metrics};
 use crate::tls::{self, Certificates};
-use crate::xrpc::Calls;
+use crate::xrpc::{self, Calls};
 
 use live::LiveSettings;
 use reload::{Reloader, Reloads};
@@ -219,15 +219,17 @@ async fn serve(
     let seed = store.shared_secret(RECEIPT_SECRET_NAME).await?;
     let receipts = ReceiptSigner::new(&seed).map_err(|_| AppError::ReceiptKey)?;
     let receipts = Arc::new(receipts);
-    let blocks = Blocks::start(config.blocks.clone(), store.clone())?;
     let calls = Calls::new(
-        store.clone(),
-        auth.clone(),
-        blocks,
-        hub.clone(),
-        Arc::clone(&receipts),
+        xrpc::Parts {
+            store: store.clone(),
+            auth: auth.clone(),
+            blocks: Blocks::start(config.blocks.clone(), store.clone())?,
+            hub: hub.clone(),
+            receipts: Arc::clone(&receipts),
+        },
         limits.clone(),
         live.xrpc.clone(),
+        shutdown.clone(),
     );
 
     let tls = certificates::serve(config, &store, parts.certificates, shutdown).await?;

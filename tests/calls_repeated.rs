@@ -105,3 +105,33 @@ async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
     }
     assert!(refusals > 0, "it was free at once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let input = json!({
+        "groupId": "abcd",
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "idempotencyKey": "first",
+    });
+    let mut holder = world.database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    let all = "LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE";
+    lock.batch_execute(all).await.unwrap();
+    let (client, asked) = (alice.client.clone(), input.clone());
+    let asking = tokio::spawn(async move { client.post("createConvo", &asked).await });
+    let watcher = world.database.client().await;
+    let blocked = "SELECT 1 FROM pg_locks WHERE NOT granted";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while watcher.query(blocked, &[]).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "the call never came to the lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    asking.abort();
+    // For the relay to see the connection end, which nothing tells us.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    lock.rollback().await.unwrap();
+    let answer = alice.client.post("createConvo", &input).await;
+    assert_eq!(answer["id"], "abcd");
+}

@@ -22,6 +22,7 @@ mod exchange;
 mod frames;
 mod good_standing;
 mod line;
+mod memory;
 mod penalty;
 mod penalty_box;
 mod request;
@@ -48,13 +49,14 @@ pub use clock::Clock;
 pub use connection::{ConnectionPermit, HandshakePermit};
 pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
 pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
+pub use memory::Memory;
 pub use request::Arrival;
 pub use rule::{Rule, RuleSet, WhenAway};
 pub use settings::{
     Calls, Connections, GoodStanding, Penalties, Requests, Settings, Sockets, Tables,
 };
 pub use sharing::{Offender, SharedStay};
-pub use socket::SocketPermit;
+pub use socket::{Crowd, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
@@ -83,6 +85,8 @@ struct Inner {
     /// Requests that wait while tokens of their addresses are checked.
     waiting: AtomicU32,
     verifying: Arc<Counts<waiting::Queue>>,
+    bodies: memory::Pool,
+    answers: memory::Pool,
     /// Shared by an address's connections: its handshakes under way.
     connections_ip: Arc<Counts<AtomicU32>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
@@ -109,6 +113,8 @@ impl Limits {
                 handshakes: AtomicU32::new(0),
                 waiting: AtomicU32::new(0),
                 verifying: Counts::new(),
+                bodies: memory::Pool::new(),
+                answers: memory::Pool::new(),
                 connections_ip: Counts::new(),
                 sockets_ip: Counts::new(),
                 sockets_did: Counts::new(),

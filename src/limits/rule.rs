@@ -51,6 +51,10 @@ rules! {
     ReportMember = "report_member",
     SendEphemeral = "send_ephemeral",
     SendMessage = "send_message",
+    /// Memory for bodies, of the node and of one account.
+    Bodies = "bodies",
+    /// Memory for answers, of the node and of one account.
+    Answers = "answers",
     // Layer 4: subscriptions and their frames.
     SocketsIp = "sockets_ip",
     SocketsDid = "sockets_did",

@@ -14,10 +14,7 @@ use crate::wire::calls::{
 };
 
 /// Who of these accounts blocks whom.
-pub(super) async fn check(
-    cx: &Context<'_>,
-    input: CheckBlocks,
-) -> Result<CheckedBlocks, XrpcError> {
+pub(super) async fn check(cx: &Context, input: CheckBlocks) -> Result<CheckedBlocks, XrpcError> {
     let mut dids = input.dids.into_vec();
     dids.sort_unstable();
     dids.dedup();
@@ -29,10 +26,7 @@ pub(super) async fn check(
 }
 
 /// Blocks between members. Of a large conversation those that the relay was told of.
-pub(super) async fn status(
-    cx: &Context<'_>,
-    input: GetBlockStatus,
-) -> Result<BlockStatus, XrpcError> {
+pub(super) async fn status(cx: &Context, input: GetBlockStatus) -> Result<BlockStatus, XrpcError> {
     must_be_admin(cx, &input.convo_id).await?;
     let members = cx.store.member_dids(&input.convo_id).await?;
     let (blocks, is_complete) = match cx.blocks.among(&members).await {
@@ -52,7 +46,7 @@ pub(super) async fn status(
 
 /// A block was made or lifted, says one of the two; believed when the AppView says so.
 pub(super) async fn change(
-    cx: &Context<'_>,
+    cx: &Context,
     input: HandleBlockChange,
 ) -> Result<HandledBlockChange, XrpcError> {
     let (blocker, blocked) = (&input.blocker_did, &input.blocked_did);
@@ -83,7 +77,7 @@ pub(super) async fn change(
 /// Nobody is put into a new conversation with somebody who blocks them. Without an
 /// AppView nobody knows of blocks; with one that does not answer, nobody is put
 /// anywhere.
-pub(super) async fn refuse_founding(cx: &Context<'_>, members: &[Did]) -> Result<(), XrpcError> {
+pub(super) async fn refuse_founding(cx: &Context, members: &[Did]) -> Result<(), XrpcError> {
     let founder = std::slice::from_ref(cx.did());
     match blocks_of(cx, members, founder).await? {
         true => Err(Refusal::MutualBlockDetected.into()),
@@ -93,7 +87,7 @@ pub(super) async fn refuse_founding(cx: &Context<'_>, members: &[Did]) -> Result
 
 /// The same for those who are added. Further devices of members bring nobody new.
 pub(super) async fn refuse_newcomers(
-    cx: &Context<'_>,
+    cx: &Context,
     convo: &ConvoId,
     added: &[Did],
 ) -> Result<(), XrpcError> {
@@ -112,11 +106,7 @@ pub(super) async fn refuse_newcomers(
     }
 }
 
-async fn blocks_of(
-    cx: &Context<'_>,
-    newcomers: &[Did],
-    members: &[Did],
-) -> Result<bool, XrpcError> {
+async fn blocks_of(cx: &Context, newcomers: &[Did], members: &[Did]) -> Result<bool, XrpcError> {
     match cx.blocks.of_newcomers(cx.did(), newcomers, members).await {
         Ok(blocks) => Ok(!blocks.is_empty()),
         Err(BlocksError::NobodyToAsk) => Ok(false),

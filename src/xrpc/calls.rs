@@ -7,35 +7,28 @@ use chrono::Utc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::Settings;
 use super::answer::json_response;
-use super::body::Bodies;
-use super::context::Context;
+use super::body::{ReadBody, read_body};
+use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
-use crate::auth::Authenticator;
-use crate::blocks::Blocks;
-use crate::events::Hub;
 use crate::limits::{Decision, Limits};
-use crate::receipt::ReceiptSigner;
-use crate::refusal::Refusal;
-use crate::runtime::Live;
-use crate::store::{Nonce, Store};
+use crate::refusal::{Refusal, unavailable};
+use crate::runtime::{Live, Shutdown};
+use crate::store::Nonce;
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
 use crate::wire::{Body, XrpcError};
 
 /// Every call that is a request and an answer. Clones share everything.
 #[derive(Clone)]
 pub struct Calls {
-    store: Store,
-    auth: Authenticator,
-    blocks: Blocks,
-    hub: Hub,
-    receipts: Arc<ReceiptSigner>,
+    parts: Arc<Parts>,
     limits: Limits,
     settings: Live<Settings>,
-    bodies: Bodies,
+    shutdown: Shutdown,
 }
 
 /// What was found out about a request on its way, however it ends.
@@ -47,25 +40,12 @@ struct Known {
 }
 
 impl Calls {
-    pub fn new(
-        store: Store,
-        auth: Authenticator,
-        blocks: Blocks,
-        hub: Hub,
-        receipts: Arc<ReceiptSigner>,
-        limits: Limits,
-        settings: Live<Settings>,
-    ) -> Self {
-        let bodies = Bodies::new(settings.load().bodies_bytes_max);
+    pub fn new(parts: Parts, limits: Limits, settings: Live<Settings>, shutdown: Shutdown) -> Self {
         Self {
-            store,
-            auth,
-            blocks,
-            hub,
-            receipts,
+            parts: Arc::new(parts),
             limits,
             settings,
-            bodies,
+            shutdown,
         }
     }
 
@@ -117,7 +97,11 @@ impl Calls {
         if request.method() != wanted {
             return Err(XrpcError::from(Refusal::MethodNotAllowed).allow(wanted));
         }
-        let proof = self.auth.prove(request.headers(), call, client).await?;
+        let proof = self
+            .parts
+            .auth
+            .prove(request.headers(), call, client)
+            .await?;
         let nonce = self.deferred(call, proof.nonce).await?;
         let caller = proof.caller;
         // The edge counted the request against its address; now an account answers
@@ -130,17 +114,13 @@ impl Calls {
         let admitted = decision.admit();
         known.quota = Some(decision);
         admitted?;
-        let cx = Context {
-            store: &self.store,
-            auth: &self.auth,
-            blocks: &self.blocks,
-            hub: &self.hub,
-            receipts: &self.receipts,
+        let cx = Arc::new(Context {
+            parts: Arc::clone(&self.parts),
             settings: self.settings.snapshot(),
             caller,
             nonce: Mutex::new(nonce),
             now: Utc::now(),
-        };
+        });
         let answer = match call.kind() {
             Kind::Query => dispatch::query(call, &cx, request.uri().query()).await,
             Kind::Procedure | Kind::Subscription => self.procedure(call, &cx, request).await,
@@ -148,9 +128,11 @@ impl Calls {
         // A call that was refused before it wrote anything has used its token all the same.
         let unused = cx.nonce.lock().take();
         if let Some(nonce) = unused {
-            self.auth.use_up(nonce).await?;
+            self.parts.auth.use_up(nonce).await?;
         }
-        answer.map(json_response)
+        let all = cx.settings.answers_bytes_max;
+        let memory = self.limits.memory_for_answer(cx.did(), all);
+        answer.and_then(|json| json_response(json, memory))
     }
 
     /// Uses a nonce up, or leaves that to the call: a send does it with what it writes,
@@ -159,29 +141,46 @@ impl Calls {
         match (call, nonce) {
             (Nsid::SendMessage, nonce) => Ok(nonce),
             (_, Some(nonce)) => {
-                self.auth.use_up(nonce).await?;
+                self.parts.auth.use_up(nonce).await?;
                 Ok(None)
             }
             (_, None) => Ok(None),
         }
     }
 
-    async fn procedure(&self, call: Nsid, cx: &Context<'_>, request: Request<Incoming>) -> Answer {
+    async fn procedure(&self, call: Nsid, cx: &Arc<Context>, request: Request<Incoming>) -> Answer {
         let bytes_max = match call {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,
         };
         let timeout = cx.settings.body_timeout;
         let (parts, body) = request.into_parts();
-        let body = self
-            .bodies
-            .read(&parts.headers, body, bytes_max, timeout)
-            .await?;
-        let run = dispatch::procedure(call, cx, &body.bytes);
+        let all = cx.settings.bodies_bytes_max;
+        let memory = self.limits.memory_for_body(cx.did(), all);
+        let body = read_body(&parts.headers, body, memory, bytes_max, timeout).await?;
         match Attempt::of(call, cx.did(), &body.bytes) {
-            Some(attempt) => once(cx, &attempt, run).await,
-            None => run.await,
+            Some(attempt) => self.see_through(call, Arc::clone(cx), attempt, body).await,
+            None => dispatch::procedure(call, cx, &body.bytes).await,
         }
+    }
+
+    /// Runs a call that has a key to its end, though its client may go away meanwhile:
+    /// whoever asks again under that key shall hear the answer, not wait for a lease.
+    async fn see_through(
+        &self,
+        call: Nsid,
+        cx: Arc<Context>,
+        attempt: Attempt,
+        body: ReadBody,
+    ) -> Answer {
+        let (tell, told) = oneshot::channel();
+        self.shutdown.spawn(async move {
+            let run = dispatch::procedure(call, &cx, &body.bytes);
+            // Nobody may be there any more to be told.
+            let _ = tell.send(once(&cx, &attempt, run).await);
+        });
+        let lost = || unavailable("The call was broken off.", Duration::from_secs(1));
+        told.await.unwrap_or_else(|_| Err(lost()))
     }
 }
 

@@ -6,14 +6,14 @@ use crate::wire::calls::{
     GetOptInStatus, OptInInput, OptInStatus, OptInStatuses, OptOutInput, OptedIn, Success,
 };
 
-pub(super) async fn opt_in(cx: &Context<'_>, _: OptInInput) -> Result<OptedIn, XrpcError> {
+pub(super) async fn opt_in(cx: &Context, _: OptInInput) -> Result<OptedIn, XrpcError> {
     Ok(OptedIn {
         opted_in: true,
         opted_in_at: cx.store.opt_in(cx.did()).await?,
     })
 }
 
-pub(super) async fn opt_out(cx: &Context<'_>, _: OptOutInput) -> Result<Success, XrpcError> {
+pub(super) async fn opt_out(cx: &Context, _: OptOutInput) -> Result<Success, XrpcError> {
     Ok(Success {
         success: cx.store.opt_out(cx.did()).await?,
     })
@@ -21,7 +21,7 @@ pub(super) async fn opt_out(cx: &Context<'_>, _: OptOutInput) -> Result<Success,
 
 /// Who of these accounts has opted in, in the order of the question.
 pub(super) async fn status(
-    cx: &Context<'_>,
+    cx: &Context,
     input: GetOptInStatus,
 ) -> Result<OptInStatuses, XrpcError> {
     let dids = input.dids.into_vec();

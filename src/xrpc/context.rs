@@ -1,5 +1,6 @@
 //! What a handler works with: who calls, when, and the parts it may use.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,13 +16,18 @@ use crate::store::{AppendError, Appended, Nonce, Standing, Store};
 use crate::types::{CoarseTime, ConvoId, Did};
 use crate::wire::XrpcError;
 
-/// One call's surroundings.
-pub(super) struct Context<'a> {
-    pub(super) store: &'a Store,
-    pub(super) auth: &'a Authenticator,
-    pub(super) blocks: &'a Blocks,
-    pub(super) hub: &'a Hub,
-    pub(super) receipts: &'a ReceiptSigner,
+/// The parts of the relay that calls use.
+pub struct Parts {
+    pub store: Store,
+    pub auth: Authenticator,
+    pub blocks: Blocks,
+    pub hub: Hub,
+    pub receipts: Arc<ReceiptSigner>,
+}
+
+/// One call's surroundings. Owns all it needs: some calls outlive their request.
+pub(super) struct Context {
+    pub(super) parts: Arc<Parts>,
     pub(super) settings: Arc<Settings>,
     pub(super) caller: Caller,
     /// Of the caller's token, until somebody has used it up.
@@ -29,7 +35,15 @@ pub(super) struct Context<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
-impl Context<'_> {
+impl Deref for Context {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Context {
     pub(super) fn did(&self) -> &Did {
         self.caller.did()
     }

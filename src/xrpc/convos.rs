@@ -12,7 +12,7 @@ use crate::wire::calls::{
 };
 
 /// Founds a conversation. The same call again by its creator finds it there.
-pub(super) async fn create(cx: &Context<'_>, input: CreateConvo) -> Result<ConvoView, XrpcError> {
+pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView, XrpcError> {
     let suite = input.cipher_suite;
     let mut initial_members = input.initial_members.into_vec();
     // The founder is in anyway. A Welcome may be for its further devices.
@@ -59,7 +59,7 @@ pub(super) async fn create(cx: &Context<'_>, input: CreateConvo) -> Result<Convo
         .ok_or_else(|| Refusal::ConvoNotFound.into())
 }
 
-async fn existing(cx: &Context<'_>, new: &NewConversation) -> Result<ConvoView, XrpcError> {
+async fn existing(cx: &Context, new: &NewConversation) -> Result<ConvoView, XrpcError> {
     let standing = cx.store.standing(&new.convo, cx.did()).await?;
     let stored = match standing {
         Some(_) => cx.store.conversation(&new.convo).await?,
@@ -77,7 +77,7 @@ async fn existing(cx: &Context<'_>, new: &NewConversation) -> Result<ConvoView, 
 }
 
 /// The caller's conversations, latest joined first.
-pub(super) async fn list(cx: &Context<'_>, input: GetConvos) -> Result<Convos, XrpcError> {
+pub(super) async fn list(cx: &Context, input: GetConvos) -> Result<Convos, XrpcError> {
     let before = match &input.cursor {
         Some(cursor) => Some(
             cursor
@@ -104,7 +104,7 @@ pub(super) async fn list(cx: &Context<'_>, input: GetConvos) -> Result<Convos, X
     })
 }
 
-pub(super) async fn epoch(cx: &Context<'_>, input: GetEpoch) -> Result<CurrentEpoch, XrpcError> {
+pub(super) async fn epoch(cx: &Context, input: GetEpoch) -> Result<CurrentEpoch, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
     Ok(CurrentEpoch {
         convo_id: input.convo_id,

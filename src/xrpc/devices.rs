@@ -12,10 +12,7 @@ use crate::wire::calls::{
 };
 
 /// Registers a device with its first key packages, or registers it anew.
-pub(super) async fn register(
-    cx: &Context<'_>,
-    input: RegisterDevice,
-) -> Result<Registered, XrpcError> {
+pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Registered, XrpcError> {
     let device = input.device_uuid.unwrap_or_else(DeviceId::random);
     let intake = Intake {
         caller: cx.did(),
@@ -51,7 +48,7 @@ pub(super) async fn register(
 }
 
 /// The caller's own devices.
-pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, XrpcError> {
+pub(super) async fn list(cx: &Context, _: ListDevices) -> Result<Devices, XrpcError> {
     let found = cx.store.devices(cx.did()).await?;
     Ok(Devices {
         devices: found
@@ -69,7 +66,7 @@ pub(super) async fn list(cx: &Context<'_>, _: ListDevices) -> Result<Devices, Xr
 }
 
 /// Ends one of the caller's own devices.
-pub(super) async fn delete(cx: &Context<'_>, input: DeleteDevice) -> Result<Deleted, XrpcError> {
+pub(super) async fn delete(cx: &Context, input: DeleteDevice) -> Result<Deleted, XrpcError> {
     let outcome = cx
         .store
         .delete_device(cx.did(), &input.device_id, cx.now)

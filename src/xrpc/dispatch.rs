@@ -20,7 +20,7 @@ pub(super) type Answer = Result<Vec<u8>, XrpcError>;
 macro_rules! handlers {
     ($name:ident($input:ident: $source:ty, $decode:path), $list:ident,
      $($call:ident => $handler:path),+ $(,)?) => {
-        pub(super) async fn $name(call: Nsid, cx: &Context<'_>, $input: $source) -> Answer {
+        pub(super) async fn $name(call: Nsid, cx: &Context, $input: $source) -> Answer {
             match call {
                 $(Nsid::$call => json(&$handler(cx, $decode($input)?).await?),)+
                 _ => Err(Refusal::MethodNotImplemented.into()),

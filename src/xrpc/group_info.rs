@@ -7,7 +7,7 @@ use crate::store::{GroupInfo, GroupInfoOutcome};
 use crate::wire::calls::{GetGroupInfo, GroupInfoView, UpdateGroupInfo, Updated};
 use crate::wire::{TextBytesOut, XrpcError};
 
-pub(super) async fn get(cx: &Context<'_>, input: GetGroupInfo) -> Result<GroupInfoView, XrpcError> {
+pub(super) async fn get(cx: &Context, input: GetGroupInfo) -> Result<GroupInfoView, XrpcError> {
     cx.standing(&input.convo_id).await?;
     let kept = cx.store.group_info(&input.convo_id).await?;
     let kept = kept.ok_or(Refusal::GroupInfoUnavailable)?;
@@ -18,7 +18,7 @@ pub(super) async fn get(cx: &Context<'_>, input: GetGroupInfo) -> Result<GroupIn
 }
 
 /// Keeps a GroupInfo, unless a later one is kept.
-pub(super) async fn update(cx: &Context<'_>, input: UpdateGroupInfo) -> Result<Updated, XrpcError> {
+pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updated, XrpcError> {
     let (convo, epoch) = (&input.convo_id, input.epoch);
     let suite = cx.standing(convo).await?.cipher_suite;
     handshake::group_info(Some(&input.group_info), convo, suite, epoch)?;

@@ -16,7 +16,7 @@ use crate::wire::calls::{
 use crate::wire::{Sha256Hex, TextBytesOut, XrpcError, invalid};
 
 pub(super) async fn publish_one(
-    cx: &Context<'_>,
+    cx: &Context,
     input: KeyPackageInput,
 ) -> Result<Nothing, XrpcError> {
     let accepted = intake(cx, None).accept(&input)?;
@@ -27,7 +27,7 @@ pub(super) async fn publish_one(
 /// Publishes all packages or, when one of them is bad, none: then the answer says
 /// which and why.
 pub(super) async fn publish_many(
-    cx: &Context<'_>,
+    cx: &Context,
     input: PublishKeyPackages,
 ) -> Result<Published, XrpcError> {
     let intake = intake(cx, input.device_id.as_ref());
@@ -57,7 +57,7 @@ pub(super) async fn publish_many(
     })
 }
 
-fn intake<'a>(cx: &'a Context<'_>, device: Option<&'a crate::types::DeviceId>) -> Intake<'a> {
+fn intake<'a>(cx: &'a Context, device: Option<&'a crate::types::DeviceId>) -> Intake<'a> {
     Intake {
         caller: cx.did(),
         device,
@@ -66,7 +66,7 @@ fn intake<'a>(cx: &'a Context<'_>, device: Option<&'a crate::types::DeviceId>) -
     }
 }
 
-async fn store(cx: &Context<'_>, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
+async fn store(cx: &Context, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
     let device = accepted.first().and_then(|first| first.device.clone());
     if accepted.iter().any(|other| other.device != device) {
         return Err(invalid(
@@ -84,10 +84,7 @@ async fn store(cx: &Context<'_>, accepted: Vec<Accepted>) -> Result<(), XrpcErro
 }
 
 /// Claims one key package per device of each account.
-pub(super) async fn claim(
-    cx: &Context<'_>,
-    input: GetKeyPackages,
-) -> Result<KeyPackages, XrpcError> {
+pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPackages, XrpcError> {
     let mut dids = input.dids.into_vec();
     dids.sort_unstable();
     dids.dedup();
@@ -140,7 +137,7 @@ fn reference(claimed: ClaimedKeyPackage, suite: CipherSuite) -> Option<KeyPackag
 
 /// How many packages the caller has left.
 pub(super) async fn stats(
-    cx: &Context<'_>,
+    cx: &Context,
     input: GetKeyPackageStats,
 ) -> Result<KeyPackageStatsView, XrpcError> {
     if input.did.is_some_and(|did| did != *cx.did()) {
@@ -172,7 +169,7 @@ pub(super) async fn stats(
 
 /// Drops the packages that a device has lost the keys of.
 pub(super) async fn sync(
-    cx: &Context<'_>,
+    cx: &Context,
     input: SyncKeyPackages,
 ) -> Result<SyncedKeyPackagesView, XrpcError> {
     let hashes = input.local_hashes.into_vec();

@@ -10,7 +10,7 @@ use crate::types::ConvoId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{AddMembers, Changed, Handshake, LeaveConvo, RemoveMember, Removed};
 
-pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, XrpcError> {
+pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, XrpcError> {
     let convo = input.convo_id;
     let standing = cx.standing(&convo).await?;
     let joining = handshake::joining(
@@ -47,7 +47,7 @@ pub(super) async fn add(cx: &Context<'_>, input: AddMembers) -> Result<Changed, 
     })
 }
 
-pub(super) async fn remove(cx: &Context<'_>, input: RemoveMember) -> Result<Removed, XrpcError> {
+pub(super) async fn remove(cx: &Context, input: RemoveMember) -> Result<Removed, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
     if !standing.is_admin {
         return Err(Refusal::NotAdmin.into());
@@ -75,7 +75,7 @@ pub(super) async fn remove(cx: &Context<'_>, input: RemoveMember) -> Result<Remo
     })
 }
 
-pub(super) async fn leave(cx: &Context<'_>, input: LeaveConvo) -> Result<Changed, XrpcError> {
+pub(super) async fn leave(cx: &Context, input: LeaveConvo) -> Result<Changed, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
     let user = input.target_did.unwrap_or_else(|| cx.did().clone());
     let is_other = user != *cx.did();
@@ -109,7 +109,7 @@ struct Going {
 }
 
 async fn go(
-    cx: &Context<'_>,
+    cx: &Context,
     going: Going,
     commit: Option<&Handshake>,
     info: Option<&Handshake>,
@@ -132,13 +132,13 @@ async fn go(
 }
 
 fn read_commit(
-    cx: &Context<'_>,
+    cx: &Context,
     commit: Option<&Handshake>,
     convo: &ConvoId,
     standing: &Standing,
 ) -> Result<Option<ReadCommit>, XrpcError> {
     let signing = Signing {
-        signer: cx.receipts,
+        signer: &cx.receipts,
         previous: standing.receipt_hash,
     };
     commit

@@ -13,7 +13,7 @@ use crate::wire::calls::{
 use crate::wire::{BytesOut, Ephemeral, PaddedSize, XrpcError, invalid};
 
 /// Appends a ciphertext to its conversation.
-pub(super) async fn send(cx: &Context<'_>, input: SendMessage) -> Result<Sent, XrpcError> {
+pub(super) async fn send(cx: &Context, input: SendMessage) -> Result<Sent, XrpcError> {
     let declared = input.declared_size.map_or(0, |size| size.get());
     if usize::try_from(declared).is_ok_and(|size| size > input.padded_size.get()) {
         return Err(invalid("declaredSize", "must not be over paddedSize"));
@@ -45,7 +45,7 @@ pub(super) async fn send(cx: &Context<'_>, input: SendMessage) -> Result<Sent, X
 /// Passes a ciphertext on to who listens now. Nothing of it is stored, so nothing
 /// recognises a repetition: each is told anew.
 pub(super) async fn send_ephemeral(
-    cx: &Context<'_>,
+    cx: &Context,
     input: SendEphemeral,
 ) -> Result<PassedOn, XrpcError> {
     let bytes = input.ciphertext.as_slice();
@@ -94,7 +94,7 @@ fn check_ciphertext(
 }
 
 /// A page of messages, oldest first, from the caller's stay only.
-pub(super) async fn page(cx: &Context<'_>, input: GetMessages) -> Result<Messages, XrpcError> {
+pub(super) async fn page(cx: &Context, input: GetMessages) -> Result<Messages, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
     let after = page_start(cx, &input).await?.max(standing.joined_after);
     let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
@@ -103,7 +103,7 @@ pub(super) async fn page(cx: &Context<'_>, input: GetMessages) -> Result<Message
     Ok(messages_page(&input.convo_id, &standing, after, found))
 }
 
-async fn page_start(cx: &Context<'_>, input: &GetMessages) -> Result<u64, XrpcError> {
+async fn page_start(cx: &Context, input: &GetMessages) -> Result<u64, XrpcError> {
     let given = [
         input.cursor.is_some(),
         input.since_seq.is_some(),
@@ -173,7 +173,7 @@ fn gap_info(after: u64, through: u64, present: &[u64]) -> GapInfo {
 }
 
 /// The commits that lead to a range of epochs, in order.
-pub(super) async fn commits(cx: &Context<'_>, input: GetCommits) -> Result<Commits, XrpcError> {
+pub(super) async fn commits(cx: &Context, input: GetCommits) -> Result<Commits, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
     let bound = |name, value: u64| Epoch::try_from(value).map_err(|what| invalid(name, what));
     let from = bound("fromEpoch", input.from_epoch.get())?;
@@ -208,10 +208,7 @@ pub(super) async fn commits(cx: &Context<'_>, input: GetCommits) -> Result<Commi
     })
 }
 
-pub(super) async fn update_cursor(
-    cx: &Context<'_>,
-    input: UpdateCursor,
-) -> Result<Success, XrpcError> {
+pub(super) async fn update_cursor(cx: &Context, input: UpdateCursor) -> Result<Success, XrpcError> {
     cx.standing(&input.convo_id).await?;
     cx.store
         .update_cursor(&input.convo_id, cx.did(), input.cursor)

@@ -25,4 +25,5 @@ mod tickets;
 mod welcomes;
 
 pub use calls::Calls;
+pub use context::Parts;
 pub use settings::Settings;

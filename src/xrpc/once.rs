@@ -65,7 +65,7 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 
 /// Runs the call unless it ran before; then gives that answer.
 pub(super) async fn once(
-    cx: &Context<'_>,
+    cx: &Context,
     attempt: &Attempt,
     run: impl Future<Output = Result<Vec<u8>, XrpcError>>,
 ) -> Result<Vec<u8>, XrpcError> {
@@ -93,7 +93,7 @@ pub(super) async fn once(
 
 /// The answer of the first asker, waiting for it a moment; `None` if this is the
 /// first.
-async fn first_answer(cx: &Context<'_>, attempt: &Attempt) -> Result<Option<Vec<u8>>, XrpcError> {
+async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<Option<Vec<u8>>, XrpcError> {
     let lease = cx.settings.idempotency_lease;
     for pause in PAUSES {
         let known = cx

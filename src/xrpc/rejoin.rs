@@ -15,13 +15,13 @@ use crate::wire::{XrpcError, XrpcStatus};
 
 /// A member's device comes back by an external commit.
 pub(super) async fn by_external_commit(
-    cx: &Context<'_>,
+    cx: &Context,
     input: ProcessExternalCommit,
 ) -> Result<Rejoined, XrpcError> {
     let convo = input.convo_id;
     let standing = cx.standing(&convo).await?;
     let signing = Signing {
-        signer: cx.receipts,
+        signer: &cx.receipts,
         previous: standing.receipt_hash,
     };
     let commit = &input.external_commit;
@@ -53,7 +53,7 @@ pub(super) async fn by_external_commit(
 
 /// Asks the members to add a device anew.
 pub(super) async fn request(
-    cx: &Context<'_>,
+    cx: &Context,
     input: RequestRejoin,
 ) -> Result<RejoinRequested, XrpcError> {
     let intake = Intake {

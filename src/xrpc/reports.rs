@@ -11,7 +11,7 @@ use crate::wire::calls::{
 };
 use crate::wire::{BytesOut, XrpcError};
 
-pub(super) async fn report(cx: &Context<'_>, input: ReportMember) -> Result<Reported, XrpcError> {
+pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported, XrpcError> {
     cx.standing(&input.convo_id).await?;
     if input.reported_did == *cx.did() {
         return Err(Refusal::CannotReportSelf.into());
@@ -41,7 +41,7 @@ pub(super) async fn report(cx: &Context<'_>, input: ReportMember) -> Result<Repo
 }
 
 /// The conversation's reports, newest first, for its admins.
-pub(super) async fn list(cx: &Context<'_>, input: GetReports) -> Result<Reports, XrpcError> {
+pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, XrpcError> {
     must_be_admin(cx, &input.convo_id).await?;
     let status = input.status.map(|status| match status {
         StatusFilter::Pending => ReportStatus::Pending,
@@ -69,7 +69,7 @@ pub(super) async fn list(cx: &Context<'_>, input: GetReports) -> Result<Reports,
     })
 }
 
-pub(super) async fn resolve(cx: &Context<'_>, input: ResolveReport) -> Result<Okay, XrpcError> {
+pub(super) async fn resolve(cx: &Context, input: ResolveReport) -> Result<Okay, XrpcError> {
     let notes = input.notes.as_ref().map(|notes| notes.as_str());
     let (id, action) = (input.report_id.as_str(), input.action.name());
     let outcome = cx.store.resolve_report(id, cx.did(), action, notes).await?;
@@ -83,7 +83,7 @@ pub(super) async fn resolve(cx: &Context<'_>, input: ResolveReport) -> Result<Ok
 }
 
 /// Counts for the admins of one conversation; nobody hears of all together.
-pub(super) async fn stats(cx: &Context<'_>, input: GetAdminStats) -> Result<AdminStats, XrpcError> {
+pub(super) async fn stats(cx: &Context, input: GetAdminStats) -> Result<AdminStats, XrpcError> {
     let convo_id = input.convo_id.ok_or(Refusal::NotAuthorized)?;
     must_be_admin(cx, &convo_id).await?;
     let since = input
@@ -98,7 +98,7 @@ pub(super) async fn stats(cx: &Context<'_>, input: GetAdminStats) -> Result<Admi
     })
 }
 
-pub(super) async fn must_be_admin(cx: &Context<'_>, convo: &ConvoId) -> Result<(), XrpcError> {
+pub(super) async fn must_be_admin(cx: &Context, convo: &ConvoId) -> Result<(), XrpcError> {
     if cx.standing(convo).await?.is_admin {
         Ok(())
     } else {

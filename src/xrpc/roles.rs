@@ -6,7 +6,7 @@ use crate::store::RoleOutcome;
 use crate::wire::XrpcError;
 use crate::wire::calls::{ChangeRole, Okay, Promoted};
 
-pub(super) async fn promote(cx: &Context<'_>, input: ChangeRole) -> Result<Promoted, XrpcError> {
+pub(super) async fn promote(cx: &Context, input: ChangeRole) -> Result<Promoted, XrpcError> {
     set_admin(cx, &input, true).await?;
     let promoted_at = cx
         .store
@@ -19,12 +19,12 @@ pub(super) async fn promote(cx: &Context<'_>, input: ChangeRole) -> Result<Promo
     })
 }
 
-pub(super) async fn demote(cx: &Context<'_>, input: ChangeRole) -> Result<Okay, XrpcError> {
+pub(super) async fn demote(cx: &Context, input: ChangeRole) -> Result<Okay, XrpcError> {
     set_admin(cx, &input, false).await?;
     Ok(Okay { ok: true })
 }
 
-async fn set_admin(cx: &Context<'_>, input: &ChangeRole, admin: bool) -> Result<(), XrpcError> {
+async fn set_admin(cx: &Context, input: &ChangeRole, admin: bool) -> Result<(), XrpcError> {
     let outcome = cx
         .store
         .set_admin(&input.convo_id, cx.did(), &input.target_did, admin)

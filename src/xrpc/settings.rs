@@ -11,6 +11,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Bodies being read or worked on at once, all together; over it, 503.
     pub bodies_bytes_max: usize,
+    /// Large answers on their way at once, all together; over it, 503.
+    pub answers_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// Devices of one account.
@@ -40,6 +42,7 @@ impl Default for Settings {
             message_body_bytes_max: 14 << 20,
             body_bytes_max: 5 << 20,
             bodies_bytes_max: 256 << 20,
+            answers_bytes_max: 256 << 20,
             body_timeout: Duration::from_secs(60),
             devices_max: 32,
             key_packages_max: 200,

@@ -6,7 +6,7 @@ use crate::wire::calls::{GetSubscriptionTicket, SubscriptionTicket};
 
 /// A ticket that opens one stream, of all the caller's conversations or of one.
 pub(super) async fn subscription(
-    cx: &Context<'_>,
+    cx: &Context,
     input: GetSubscriptionTicket,
 ) -> Result<SubscriptionTicket, XrpcError> {
     if let Some(convo) = &input.convo_id {

@@ -7,7 +7,7 @@ use crate::wire::calls::{ConfirmWelcome, Confirmed, GetWelcome, WelcomeView};
 use crate::wire::{TextBytesOut, XrpcError};
 
 /// The Welcome that waits for the caller. Served again until it is confirmed.
-pub(super) async fn fetch(cx: &Context<'_>, input: GetWelcome) -> Result<WelcomeView, XrpcError> {
+pub(super) async fn fetch(cx: &Context, input: GetWelcome) -> Result<WelcomeView, XrpcError> {
     let answer = cx
         .store
         .welcome(&input.convo_id, cx.did(), input.device_id.as_ref())
@@ -24,10 +24,7 @@ pub(super) async fn fetch(cx: &Context<'_>, input: GetWelcome) -> Result<Welcome
 
 /// Ends the wait. A client that could not use its Welcome says so, and may ask
 /// for it again.
-pub(super) async fn confirm(
-    cx: &Context<'_>,
-    input: ConfirmWelcome,
-) -> Result<Confirmed, XrpcError> {
+pub(super) async fn confirm(cx: &Context, input: ConfirmWelcome) -> Result<Confirmed, XrpcError> {
     cx.standing(&input.convo_id).await?;
     if input.success {
         cx.store

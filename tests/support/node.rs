@@ -69,15 +69,15 @@ impl Node {
             Live::new(events::Settings::default()),
             &shutdown,
         );
-        let calls = Calls::new(
-            store.clone(),
-            auth.clone(),
-            Blocks::start(blocks, store.clone()).unwrap(),
-            hub.clone(),
+        let parts = xrpc::Parts {
+            store: store.clone(),
+            auth: auth.clone(),
+            blocks: Blocks::start(blocks, store.clone()).unwrap(),
+            hub: hub.clone(),
             receipts,
-            limits.clone(),
-            Live::new(settings),
-        );
+        };
+        let settings = Live::new(settings);
+        let calls = Calls::new(parts, limits.clone(), settings, shutdown.clone());
         let sessions = Sessions::new(
             hub,
             auth.clone(),

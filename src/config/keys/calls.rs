@@ -28,11 +28,24 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "calls.bodies_bytes_max",
         env: "BODIES_BYTES_MAX",
-        effect: Effect::Restart,
-        doc: "Bodies being read or worked on at once, all together; over it, 503.",
+        effect: Effect::Live,
+        doc: "Bodies being read or worked on at once, all together; over it, 503. One account may \
+              have an eighth of it (429), or one body.",
         setting: &Number {
             at: |c| &mut c.xrpc.bodies_bytes_max,
             least: 1048576,
+            most: 68719476736,
+        },
+    },
+    Key {
+        name: "calls.answers_bytes_max",
+        env: "ANSWERS_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "Answers of more than 16 KiB on their way at once, all together; over it, 503. One \
+              account may have an eighth of it (429), or one answer.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.answers_bytes_max,
+            least: 134217728,
             most: 68719476736,
         },
     },

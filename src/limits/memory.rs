@@ -1,0 +1,223 @@
+//! Layer 3: memory that an account's calls hold: of bodies as they arrive, of answers
+//! until they are written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::blind::Blind;
+use super::counts::{Counts, Held};
+use super::{Inner, LimitError, Limits, Rule, count_refusal};
+use crate::types::Did;
+
+/// How many bytes of one kind all calls of this node hold, and those of each account.
+pub(super) struct Pool {
+    all: AtomicUsize,
+    accounts: Arc<Counts<AtomicUsize>>,
+}
+
+impl Pool {
+    pub(super) fn new() -> Self {
+        Self {
+            all: AtomicUsize::new(0),
+            accounts: Counts::new(),
+        }
+    }
+}
+
+/// What one call holds; given back when dropped.
+pub struct Memory {
+    inner: Arc<Inner>,
+    rule: Rule,
+    most: usize,
+    held: usize,
+    name: Blind,
+    /// Who answers for it, once it is more than a little.
+    account: Option<Held<AtomicUsize>>,
+}
+
+impl Limits {
+    /// Memory for the body of this account's call, of `most` bytes for all accounts. Holds
+    /// nothing yet.
+    pub fn memory_for_body(&self, did: &Did, most: usize) -> Memory {
+        Memory::new(self, Rule::Bodies, did, most)
+    }
+
+    /// Memory for an answer to this account, of `most` bytes for all accounts. Holds nothing
+    /// yet.
+    pub fn memory_for_answer(&self, did: &Did, most: usize) -> Memory {
+        Memory::new(self, Rule::Answers, did, most)
+    }
+}
+
+impl Memory {
+    fn new(limits: &Limits, rule: Rule, did: &Did, most: usize) -> Self {
+        let keys = limits.inner.keys.load().keys;
+        Self {
+            inner: Arc::clone(&limits.inner),
+            rule,
+            most,
+            held: 0,
+            name: keys.current.account(rule as u8, did),
+            account: None,
+        }
+    }
+
+    /// Takes `bytes` more. One account has a share of the memory, so that it cannot stop the
+    /// others; but a call that is its only one may be of any size. After an error the call is
+    /// over, and drops what it held.
+    pub fn take(&mut self, bytes: usize) -> Result<(), LimitError> {
+        if self.account.is_none() && self.held + bytes > LITTLE {
+            let accounts = &self.pool().accounts;
+            // `None` never happens: there is no most.
+            self.account = accounts.enter(self.name, None, u32::MAX, AtomicUsize::default);
+            self.charge_account(self.held);
+        }
+        let before = self.charge_account(bytes);
+        let is_account_full = before > self.held && before + bytes > self.most / ACCOUNT_SHARE;
+        let before = self.pool().all.fetch_add(bytes, Ordering::Relaxed);
+        let is_node_full = before + bytes > self.most;
+        self.held += bytes;
+        self.gauge(before + bytes);
+
+        let (rule, retry_after) = (self.rule, RETRY_AFTER);
+        let refused = match (is_node_full, is_account_full) {
+            (true, _) => LimitError::NodeFull { rule, retry_after },
+            (_, true) => LimitError::Reached { rule, retry_after },
+            (false, false) => return Ok(()),
+        };
+        let dry_run = self.inner.settings.load().dry_run.contains(rule);
+        count_refusal(rule, dry_run);
+        if dry_run { Ok(()) } else { Err(refused) }
+    }
+
+    /// What the account held before.
+    fn charge_account(&self, bytes: usize) -> usize {
+        self.account.as_ref().map_or(0, |account| {
+            account.shared.fetch_add(bytes, Ordering::Relaxed)
+        })
+    }
+
+    fn pool(&self) -> &Pool {
+        self.inner.pool(self.rule)
+    }
+
+    fn gauge(&self, bytes: usize) {
+        #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics::gauge!("relay_limits_bytes", "rule" => self.rule.name()).set(bytes as f64);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.shared.fetch_sub(self.held, Ordering::Relaxed);
+        }
+        if self.held > 0 {
+            let before = self.pool().all.fetch_sub(self.held, Ordering::Relaxed);
+            self.gauge(before - self.held);
+        }
+    }
+}
+
+impl Inner {
+    fn pool(&self, rule: Rule) -> &Pool {
+        match rule {
+            Rule::Answers => &self.answers,
+            _ => &self.bodies,
+        }
+    }
+}
+
+/// Most calls hold less, and nobody counts whose they are.
+const LITTLE: usize = 64 << 10;
+
+/// One account may hold this part of the memory.
+const ACCOUNT_SHARE: usize = 8;
+
+/// A body or an answer mostly takes less.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Clock, Settings};
+    use crate::runtime::Live;
+
+    const MOST: usize = 1 << 20;
+    const SHARE: usize = MOST / ACCOUNT_SHARE;
+
+    fn limits() -> Limits {
+        Limits::new(Live::new(Settings::default()), Clock::system())
+    }
+
+    fn did(name: &str) -> Did {
+        Did::parse(&format!("did:plc:{name}")).unwrap()
+    }
+
+    #[test]
+    fn one_account_has_a_share_and_the_others_have_theirs() {
+        let (limits, mallory, alice) = (limits(), did("mallory"), did("alice"));
+        let mut first = limits.memory_for_body(&mallory, MOST);
+        first.take(SHARE).unwrap();
+        let mut second = limits.memory_for_body(&mallory, MOST);
+        let refused = second.take(LITTLE + 1).unwrap_err();
+        assert!(matches!(
+            refused,
+            LimitError::Reached {
+                rule: Rule::Bodies,
+                ..
+            }
+        ));
+        drop(second);
+        limits.memory_for_body(&alice, MOST).take(SHARE).unwrap();
+        limits
+            .memory_for_answer(&mallory, MOST)
+            .take(SHARE)
+            .unwrap();
+        drop(first);
+        limits.memory_for_body(&mallory, MOST).take(SHARE).unwrap();
+    }
+
+    #[test]
+    fn a_lone_call_may_be_larger_than_the_share_and_not_than_all() {
+        let (limits, alice) = (limits(), did("alice"));
+        let mut body = limits.memory_for_body(&alice, MOST);
+        for _ in 0..16 {
+            body.take(MOST / 16).unwrap();
+        }
+        let refused = body.take(1).unwrap_err();
+        assert!(matches!(
+            refused,
+            LimitError::NodeFull {
+                rule: Rule::Bodies,
+                ..
+            }
+        ));
+        drop(body);
+        assert_eq!(limits.inner.bodies.all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_grew_little_by_little_counts_from_its_first_byte() {
+        let (limits, alice) = (limits(), did("alice"));
+        let mut grown = limits.memory_for_body(&alice, MOST);
+        for _ in 0..SHARE / 1024 {
+            grown.take(1024).unwrap();
+        }
+        let mut other = limits.memory_for_body(&alice, MOST);
+        assert!(other.take(LITTLE).is_ok(), "a little is nobody's");
+        assert!(other.take(1024).is_err());
+    }
+
+    #[test]
+    fn a_dry_run_only_counts() {
+        let settings = Settings {
+            dry_run: crate::limits::RuleSet::default().with(Rule::Bodies),
+            ..Settings::default()
+        };
+        let limits = Limits::new(Live::new(settings), Clock::system());
+        let mut body = limits.memory_for_body(&did("alice"), MOST);
+        assert_eq!(body.take(2 * MOST), Ok(()));
+    }
+}
