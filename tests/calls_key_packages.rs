@@ -20,7 +20,7 @@ use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use mls_relay_loadtest::mls::Device;
 use phone::Phone;
 use serde_json::{Value, json};
-use world::{World, bytes, text, with};
+use world::{World, bytes, decoded, text, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_registered_listed_and_registered_anew() {
@@ -166,6 +166,30 @@ async fn a_key_package_of_no_use_is_refused_everywhere_it_could_enter() {
     let refused = phone.client.post_refused("publishKeyPackage", &far).await;
     assert_eq!(refused.name, "ExpirationTooFar");
     // Nothing of all that was kept.
+    let stats = phone.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_is_published_twice_is_published_once() {
+    let settings = mls_relay::xrpc::Settings {
+        key_packages_max: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let phone = Phone::new(&world).await;
+    let bare = phone.key_package();
+    // RFC 9420 section 6: version mls10, wire format mls_key_package.
+    let wrapped = [&[0, 1, 0, 5], decoded(&bare["keyPackage"]).as_slice()].concat();
+    let wrapped = with(&bare, json!({"keyPackage": text(&wrapped)}));
+    let batch = json!({"keyPackages": [bare, bare, wrapped]});
+    for _ in 0..2 {
+        let answer = phone.client.post("publishKeyPackages", &batch).await;
+        assert_eq!(answer["succeeded"], 3);
+    }
+    phone.client.post("publishKeyPackage", &wrapped).await;
+    let anew = with(&phone.registration(), batch);
+    phone.client.post("registerDevice", &anew).await;
     let stats = phone.client.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 1);
 }

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0013_lone_send.sql"),
     include_str!("../../sql/0014_indexes.sql"),
     include_str!("../../sql/0015_rejoin_stock.sql"),
+    include_str!("../../sql/0016_seats_and_packages.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

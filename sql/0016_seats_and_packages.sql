@@ -1,0 +1,400 @@
+-- Whose a seat is, how long a Welcome waits, and in what order key packages are locked: the
+-- conversation, then the lock of who publishes for the account, then the rows by reference.
+
+CREATE INDEX welcomes_unconfirmed ON welcomes (created_at) WHERE state <> 'confirmed';
+
+CREATE FUNCTION forget_unconfirmed_welcomes(p_older interval, p_most integer) RETURNS bigint
+LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM welcomes w WHERE w.ctid = ANY (ARRAY(
+            SELECT w.ctid FROM welcomes w
+            WHERE w.state <> 'confirmed' AND w.created_at < now() - p_older LIMIT p_most))
+        RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+
+-- As in 0004, where the parameters are told; but the Welcome's key packages are locked, the
+-- founder's seat is named before anything is judged, and Welcomes of no more use go.
+CREATE OR REPLACE FUNCTION change_group(
+    p_convo text, p_caller text, p_epoch bigint, p_commit bytea, p_commit_id text,
+    p_receipt text, p_receipt_hash bytea, p_previous_receipt bytea,
+    p_add text[], p_references bytea[], p_welcome bytea,
+    p_remove text, p_remove_device text, p_action text,
+    p_admin_only boolean, p_group_info bytea, p_members_max integer,
+    p_rejoin boolean, p_rejoin_device text, p_resync boolean)
+RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_convo    conversations;
+    v_at       timestamptz := coarse_now();
+    v_epoch    bigint;
+    v_seq      bigint;
+    v_verdict  text;
+    v_founding boolean;
+    v_kind     text[] := '{}';
+    v_detail   text[] := '{}';
+    v_subject  text[] := '{}'; -- whose first or last event it is
+    v_base     bigint;
+BEGIN
+    SELECT * INTO v_convo FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    -- What is judged here must not be used up or deleted before it is used.
+    PERFORM FROM key_packages k WHERE k.reference = ANY (p_references)
+        ORDER BY k.reference FOR UPDATE;
+    -- The founder's seat names no device. Who had a leaf, and has no other seat, had that one.
+    UPDATE members m SET device_id = p_rejoin_device
+    WHERE p_resync AND m.convo_id = p_convo AND m.user_did = p_caller AND m.left_seq IS NULL
+      AND m.device_id IS NULL AND NOT EXISTS (
+          SELECT FROM members o WHERE o.convo_id = p_convo AND o.user_did = p_caller
+              AND o.left_seq IS NULL AND o.device_id = p_rejoin_device);
+    v_founding := NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo)
+                  AND v_convo.creator_did = p_caller;
+    v_verdict := group_verdict(v_convo, v_founding, p_caller, p_epoch, p_commit, p_add,
+                               p_references, p_remove, p_remove_device, p_admin_only,
+                               p_members_max, p_rejoin, p_rejoin_device);
+    -- In one epoch there is one last receipt: another means that it was read too early.
+    IF v_verdict = 'done' AND p_commit IS NOT NULL
+       AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
+        v_verdict := 'epoch';
+    END IF;
+    IF v_verdict = 'repeated' THEN
+        RETURN QUERY SELECT v_verdict, m.epoch, m.seq, m.received_at, m.receipt::text
+            FROM messages m
+            WHERE m.convo_id = p_convo AND m.kind = 'commit' AND m.epoch = p_epoch + 1;
+        RETURN;
+    ELSIF v_verdict <> 'done' THEN
+        RETURN QUERY SELECT v_verdict, v_convo.epoch, v_convo.last_seq, v_at, NULL::text;
+        RETURN;
+    END IF;
+    v_epoch := CASE WHEN p_commit IS NULL THEN v_convo.epoch ELSE p_epoch + 1 END;
+    v_seq := v_convo.last_seq + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
+    IF p_commit IS NOT NULL THEN
+        INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                              padded_size, received_at, receipt)
+        VALUES (p_convo, v_seq, p_commit_id, 'commit', v_epoch, p_commit,
+                octet_length(p_commit), octet_length(p_commit), v_at, p_receipt::json);
+    END IF;
+    UPDATE conversations c SET
+        epoch = v_epoch, last_seq = v_seq,
+        receipt_hash = coalesce(p_receipt_hash, c.receipt_hash),
+        group_info = coalesce(p_group_info, c.group_info),
+        group_info_epoch = CASE WHEN p_group_info IS NULL THEN c.group_info_epoch ELSE v_epoch END
+    WHERE c.convo_id = p_convo;
+    -- Who goes, or is in by a later epoch, has no use for a Welcome of an earlier one.
+    DELETE FROM welcomes w USING (
+        SELECT k.user_did, k.device_id, false FROM key_packages k
+        WHERE k.reference = ANY (p_references)
+        UNION ALL SELECT p_caller, p_rejoin_device, false WHERE p_rejoin
+        UNION ALL SELECT p_remove, p_remove_device, p_remove_device IS NULL) d (who, device, whole)
+    WHERE w.convo_id = p_convo AND w.user_did = d.who AND w.state <> 'confirmed'
+      AND (d.whole OR w.device_id IS NOT DISTINCT FROM d.device);
+    INSERT INTO welcomes (convo_id, user_did, device_id, welcome)
+    SELECT p_convo, k.user_did, k.device_id, p_welcome
+    FROM key_packages k WHERE k.reference = ANY (p_references);
+    UPDATE key_packages k SET consumed_at = v_at, claimed_at = coalesce(k.claimed_at, v_at)
+    WHERE k.reference = ANY (p_references) AND NOT k.last_resort;
+    -- The events, in the order in which members may see them: one who goes sees
+    -- nothing after its own going, one who comes nothing before its coming.
+    IF v_founding THEN
+        v_kind := v_kind || 'membershipChange'::text;
+        v_subject := v_subject || p_caller;
+        v_detail := v_detail || membership_detail(p_caller, 'joined', v_epoch);
+    END IF;
+    IF p_remove IS NOT NULL THEN
+        IF p_remove_device IS NOT NULL AND EXISTS (
+            SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_remove
+                AND m.left_seq IS NULL AND m.device_id IS DISTINCT FROM p_remove_device) THEN
+            v_kind := v_kind || 'conversationUpdated'::text;
+            v_detail := v_detail || ',"type":"conversationUpdated"'::text;
+        ELSE
+            v_kind := v_kind || 'membershipChange'::text;
+            v_detail := v_detail || membership_detail(p_remove, p_action, v_epoch);
+        END IF;
+        v_subject := v_subject || p_remove;
+    END IF;
+    IF p_commit IS NOT NULL THEN
+        v_kind := v_kind || 'epochAdvanced'::text;
+        v_subject := v_subject || ''::text;
+        v_detail := v_detail
+            || format(',"type":"epochAdvanced","epoch":%s,"messageId":"%s","receipt":%s',
+                      v_epoch, p_commit_id, p_receipt);
+    END IF;
+    SELECT v_kind || coalesce(array_agg(n.kind ORDER BY n.who), '{}'),
+           v_subject || coalesce(array_agg(n.who ORDER BY n.who), '{}'),
+           v_detail || coalesce(array_agg(n.detail ORDER BY n.who), '{}')
+        INTO v_kind, v_subject, v_detail
+        FROM (
+            SELECT u.who,
+                   CASE WHEN known THEN 'conversationUpdated' ELSE 'membershipChange' END AS kind,
+                   CASE WHEN known THEN ',"type":"conversationUpdated"'
+                        ELSE membership_detail(u.who, 'joined', v_epoch) END AS detail
+            FROM (SELECT DISTINCT a.who, (v_founding AND a.who = p_caller) OR EXISTS (
+                      SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = a.who
+                          AND m.left_seq IS NULL) AS known
+                  FROM (SELECT k.user_did FROM key_packages k
+                        WHERE k.reference = ANY (p_references)
+                        UNION SELECT p_caller WHERE p_rejoin) AS a (who)) u) n;
+    IF cardinality(v_kind) > 0 THEN
+        v_base := emit_events(array_fill(p_convo, ARRAY[cardinality(v_kind)]),
+                              array_fill(NULL::text, ARRAY[cardinality(v_kind)]), v_kind, v_detail);
+    END IF;
+    -- Each stay begins and ends with its own event.
+    UPDATE members m SET left_seq = v_base + array_position(v_subject, p_remove), left_at = v_at,
+        removed = p_action = 'removed'
+    WHERE m.convo_id = p_convo AND m.user_did = p_remove AND m.left_seq IS NULL
+      AND (p_remove_device IS NULL OR m.device_id IS NOT DISTINCT FROM p_remove_device);
+    IF v_founding THEN
+        INSERT INTO members (convo_id, user_did, is_admin, joined_seq, joined_message_seq, joined_at)
+        VALUES (p_convo, p_caller, true, v_base + 1, 0, v_at);
+    END IF;
+    -- A device that lost its state keeps its seat; what it asked for is done.
+    WITH coming AS (
+        SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
+        UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin
+    ), answered AS (
+        UPDATE members m SET rejoin_requested_at = NULL FROM coming k
+        WHERE m.convo_id = p_convo AND m.user_did = k.user_did
+          AND m.rejoin_requested_at IS NOT NULL
+    )
+    INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq, joined_message_seq,
+                         joined_at)
+    SELECT p_convo, k.user_did, k.device_id,
+           EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = k.user_did
+                       AND m.left_seq IS NULL AND m.is_admin),
+           v_base + array_position(v_subject, k.user_did), v_seq, v_at
+    FROM coming k
+    WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo
+                          AND m.user_did = k.user_did AND m.left_seq IS NULL
+                          AND m.device_id IS NOT DISTINCT FROM k.device_id);
+    RETURN QUERY SELECT 'done'::text, v_epoch, v_seq, v_at, p_receipt;
+END $$;
+
+-- As in 0004, but who is welcomed again takes no second seat, and a founder takes one.
+CREATE OR REPLACE FUNCTION group_verdict(
+    p_convo conversations, p_founding boolean, p_caller text, p_epoch bigint, p_commit bytea,
+    p_add text[], p_references bytea[], p_remove text, p_remove_device text,
+    p_admin_only boolean, p_members_max integer, p_rejoin boolean, p_rejoin_device text)
+RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_targets text[];
+    v_found   integer;
+    v_admins  integer;
+    v_others  integer;
+BEGIN
+    IF NOT p_founding AND NOT EXISTS (
+        SELECT FROM members m WHERE m.convo_id = p_convo.convo_id AND m.user_did = p_caller
+            AND m.left_seq IS NULL) THEN
+        RETURN 'absent';
+    END IF;
+    IF p_commit IS NOT NULL AND p_epoch <> p_convo.epoch THEN
+        IF EXISTS (SELECT FROM messages m WHERE m.convo_id = p_convo.convo_id
+                       AND m.kind = 'commit' AND m.epoch = p_epoch + 1
+                       AND m.ciphertext = p_commit) THEN
+            RETURN 'repeated';
+        END IF;
+        RETURN 'epoch';
+    END IF;
+    IF p_admin_only AND NOT EXISTS (
+        SELECT FROM members m WHERE m.convo_id = p_convo.convo_id AND m.user_did = p_caller
+            AND m.left_seq IS NULL AND m.is_admin) THEN
+        RETURN 'not_admin';
+    END IF;
+    IF p_remove IS NOT NULL THEN
+        IF NOT EXISTS (
+            SELECT FROM members m WHERE m.convo_id = p_convo.convo_id AND m.user_did = p_remove
+                AND m.left_seq IS NULL
+                AND (p_remove_device IS NULL OR m.device_id IS NOT DISTINCT FROM p_remove_device))
+        THEN
+            RETURN 'target_absent';
+        END IF;
+        SELECT count(*) FILTER (WHERE m.is_admin), count(*) INTO v_admins, v_others
+            FROM members m WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
+                AND (m.user_did <> p_remove
+                     OR (p_remove_device IS NOT NULL AND m.device_id IS DISTINCT FROM p_remove_device));
+        IF v_others > 0 AND v_admins = 0 THEN
+            RETURN 'last_admin';
+        END IF;
+    END IF;
+    IF cardinality(p_add) > 0 THEN
+        SELECT count(*), array_agg(DISTINCT k.user_did) INTO v_found, v_targets
+            FROM key_packages k WHERE k.reference = ANY (p_references)
+                AND (k.consumed_at IS NULL OR k.last_resort);
+        IF v_found <> cardinality(p_references) THEN
+            RETURN 'key_package_not_found';
+        END IF;
+        -- A founder may list itself: it is in, with or without a Welcome for a
+        -- further device of its own.
+        v_targets := coalesce(v_targets, '{}');
+        IF p_founding THEN
+            v_targets := array_remove(v_targets, p_caller);
+            p_add := array_remove(p_add, p_caller);
+        END IF;
+        IF NOT (v_targets @> p_add AND p_add @> v_targets) THEN
+            RETURN 'welcome_mismatch';
+        END IF;
+        IF EXISTS (
+            SELECT FROM members m JOIN key_packages k ON k.user_did = m.user_did
+                AND k.device_id IS NOT DISTINCT FROM m.device_id
+            WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
+                AND m.rejoin_requested_at IS NULL
+                AND k.reference = ANY (p_references)) THEN
+            RETURN 'already_member';
+        END IF;
+    END IF;
+    -- Who comes back has a seat.
+    SELECT count(*) INTO v_found FROM (
+        (SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
+         UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin)
+        EXCEPT SELECT m.user_did, m.device_id FROM members m
+        WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL) n;
+    IF v_found > 0 AND v_found + p_founding::integer + (
+           SELECT count(*) FROM members m
+           WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL) > p_members_max THEN
+        RETURN 'too_many_members';
+    END IF;
+    RETURN 'done';
+END $$;
+
+-- As in 0006, but a package is the one that its reference names, bare or in an
+-- MLSMessage: whoever publishes it twice, in one call or in two, has published it once.
+CREATE OR REPLACE FUNCTION publish_key_packages(
+    p_user text, p_device text, p_suite smallint[], p_package bytea[], p_hash bytea[],
+    p_reference bytea[], p_last_resort boolean[], p_expires timestamptz[], p_open_max integer)
+RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- One publisher of an account at a time, so that the bound holds.
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    IF EXISTS (SELECT FROM key_packages k WHERE k.reference = ANY (p_reference)
+                   AND (k.user_did <> p_user OR k.device_id IS DISTINCT FROM p_device)) THEN
+        RETURN 'foreign';
+    END IF;
+    IF (SELECT count(*) FROM key_packages k
+        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
+          AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+          AND NOT k.reference = ANY (p_reference))
+       + (SELECT count(DISTINCT r) FROM unnest(p_reference) r) > p_open_max THEN
+        RETURN 'too_many_key_packages';
+    END IF;
+    INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
+                              last_resort, expires_at)
+    SELECT DISTINCT ON (i.reference)
+           p_user, p_device, i.suite, i.package, i.hash, i.reference, i.last_resort, i.expires
+    FROM unnest(p_suite, p_package, p_hash, p_reference, p_last_resort, p_expires)
+         AS i (suite, package, hash, reference, last_resort, expires)
+    ORDER BY i.reference
+    ON CONFLICT (reference) DO UPDATE SET expires_at = excluded.expires_at;
+    RETURN 'done';
+END $$;
+
+-- As in 0006, in the one order of locks.
+CREATE OR REPLACE FUNCTION register_device(
+    p_user text, p_device text, p_name text, p_signature_key bytea, p_devices_max integer,
+    p_suite smallint[], p_package bytea[], p_hash bytea[], p_reference bytea[],
+    p_last_resort boolean[], p_expires timestamptz[], p_open_max integer)
+RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_outcome text;
+    v_known   boolean;
+    v_convo   text[];
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
+    v_known := EXISTS (SELECT FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device);
+    IF EXISTS (SELECT FROM devices d WHERE d.signature_key = p_signature_key
+                   AND (d.user_did <> p_user OR d.device_id <> p_device)) THEN
+        RETURN 'duplicate_key';
+    END IF;
+    IF (SELECT count(*) FROM devices d WHERE d.user_did = p_user AND d.device_id <> p_device)
+       >= p_devices_max THEN
+        RETURN 'too_many_devices';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device
+        AND k.claimed_at IS NULL AND NOT k.reference = ANY (p_reference);
+    v_outcome := publish_key_packages(p_user, p_device, p_suite, p_package, p_hash, p_reference,
+                                      p_last_resort, p_expires, p_open_max);
+    IF v_outcome = 'done' THEN
+        INSERT INTO devices (user_did, device_id, name, signature_key)
+        VALUES (p_user, p_device, p_name, p_signature_key)
+        ON CONFLICT (user_did, device_id) DO UPDATE SET
+            name = excluded.name, signature_key = excluded.signature_key,
+            last_seen_at = excluded.last_seen_at;
+    END IF;
+    -- The account's conversations hear of a device that somebody may add.
+    IF v_outcome = 'done' AND NOT v_known THEN
+        SELECT array_agg(DISTINCT m.convo_id) INTO v_convo
+            FROM members m WHERE m.user_did = p_user AND m.left_seq IS NULL;
+    END IF;
+    IF v_convo IS NOT NULL THEN
+        PERFORM emit_events(
+            v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
+            array_fill('newDevice'::text, ARRAY[cardinality(v_convo)]),
+            array_fill(',"type":"newDevice","did":"' || p_user || '","deviceId":"' || p_device
+                       || '"', ARRAY[cardinality(v_convo)]));
+    END IF;
+    RETURN v_outcome;
+END $$;
+
+-- As in 0015, but the founder's seat is named for its own device only, and of stays that are
+-- over the one that ended last tells whether the account may ask.
+CREATE OR REPLACE FUNCTION request_rejoin(
+    p_convo text, p_user text, p_device text, p_suite smallint, p_package bytea, p_hash bytea,
+    p_reference bytea, p_last_resort boolean, p_expires timestamptz, p_open_max integer,
+    p_quiet interval)
+RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_convo   conversations;
+    v_seat    record;
+    v_outcome text;
+    v_at      timestamptz := coarse_now();
+    v_kept    timestamptz;
+BEGIN
+    SELECT * INTO v_convo FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    -- The founder's seat names no device. It is the asker's if of all devices that were
+    -- registered by then only this one never had a seat of its own.
+    UPDATE members m SET device_id = p_device
+    WHERE m.convo_id = p_convo AND m.user_did = p_user AND m.left_seq IS NULL
+      AND m.device_id IS NULL AND ARRAY[p_device] = ARRAY(
+          SELECT d.device_id FROM devices d
+          WHERE d.user_did = p_user AND d.registered_at <= v_convo.created_at
+            AND NOT EXISTS (SELECT FROM members o WHERE o.convo_id = p_convo
+                                AND o.user_did = p_user AND o.device_id = d.device_id));
+    -- Its own seat, or another of the account's, or the account's last stay.
+    SELECT m.ctid AS place, m.left_seq, m.removed, m.joined_at, m.rejoin_requested_at INTO v_seat
+        FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_user
+        ORDER BY m.left_seq DESC NULLS FIRST, m.device_id IS NOT DISTINCT FROM p_device DESC,
+                 m.joined_seq DESC LIMIT 1;
+    IF NOT FOUND OR (v_seat.left_seq IS NOT NULL AND v_seat.removed) THEN
+        RETURN 'absent';
+    ELSIF v_convo.cipher_suite <> p_suite THEN
+        RETURN 'suite';
+    END IF;
+    v_kept := coalesce(
+        (SELECT d.last_seen_at FROM devices d WHERE d.user_did = p_user
+            AND d.device_id = p_device AND d.last_seen_at > v_seat.joined_at),
+        (SELECT min(m.rejoin_requested_at) FROM members m WHERE m.user_did = p_user
+            AND m.convo_id <> p_convo AND m.device_id IS NOT DISTINCT FROM p_device
+            AND m.left_seq IS NULL));
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    DELETE FROM key_packages k WHERE k.user_did = p_user
+        AND k.device_id IS NOT DISTINCT FROM p_device
+        AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.reference <> p_reference
+        AND (v_kept IS NULL OR k.created_at < v_kept);
+    v_outcome := publish_key_packages(
+        p_user, p_device, ARRAY[p_suite], ARRAY[p_package], ARRAY[p_hash], ARRAY[p_reference],
+        ARRAY[p_last_resort], ARRAY[p_expires], p_open_max);
+    IF v_outcome <> 'done' OR v_seat.rejoin_requested_at > v_at - p_quiet THEN
+        RETURN v_outcome;
+    END IF;
+    UPDATE members m SET rejoin_requested_at = v_at WHERE m.ctid = v_seat.place;
+    PERFORM emit_events(
+        ARRAY[p_convo], ARRAY[NULL::text], ARRAY['readditionRequested'],
+        ARRAY[format(',"type":"readditionRequested","userDid":"%s"%s,"requestedAt":"%s"', p_user,
+                     CASE WHEN p_device IS NULL THEN ''
+                          ELSE ',"deviceId":"' || p_device || '"' END,
+                     to_char(v_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))]);
+    RETURN 'done';
+END $$;
