@@ -61,6 +61,13 @@ const OLD_DAYS: &str = "
         SELECT 10 * n, date_bin('2 seconds', now() - (15 - 6 * n) * '1 day'::interval, 'epoch'), 'ab',
                'conversationUpdated', '{\"cursor\":\"00000000000000000000000001\"}'
         FROM generate_series(1, 2) n;
+    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) VALUES ('ab', 'did:plc:a', 1, 0);
+    INSERT INTO welcomes (convo_id, user_did, welcome, state, created_at, confirmed_at)
+    VALUES ('ab', 'did:plc:a', 'never fetched', 'waiting', now() - '31 d'::interval, NULL),
+           ('ab', 'did:plc:b', 'never confirmed', 'fetched', now() - '31 d'::interval, NULL),
+           ('ab', 'did:plc:c', 'confirmed long ago', 'confirmed', now() - '29 d'::interval, now() - '8 d'::interval),
+           ('ab', 'did:plc:d', 'confirmed lately', 'confirmed', now() - '31 d'::interval, now() - '6 d'::interval),
+           ('ab', 'did:plc:e', 'waiting', 'waiting', now() - '29 d'::interval, NULL);
     INSERT INTO used_jti VALUES ('old', now() - '1 s'::interval), ('new', now() + '1 h'::interval);
     INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort,
                               expires_at, claimed_at, consumed_at)
@@ -103,6 +110,15 @@ async fn what_is_too_old_goes_and_nothing_else() {
         .unwrap();
     let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
     assert_eq!(kept, ["lately", "resort", "older", "newest"]);
+    let kept = client
+        .query(
+            "SELECT convert_from(welcome, 'UTF8') FROM welcomes ORDER BY id",
+            &[],
+        )
+        .await
+        .unwrap();
+    let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
+    assert_eq!(kept, ["confirmed lately", "waiting"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How long things are kept. All of it may change while the relay runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Messages older than this leave with their day.
+    /// Messages older than this leave with their day, and Welcomes that nobody has
+    /// confirmed: without the commits that followed they lead nowhere.
     pub message_ttl_days: u16,
     /// Events older than this leave with their day.
     pub event_ttl_days: u16,

@@ -185,7 +185,11 @@ impl<'a> Turn<'a> {
                     .forget_days(&forgetting, "event_stream", events)
                     .await?;
                 let messages = self.forget_days(&forgetting, "messages", messages).await?;
-                Ok(events + messages + forgetting.welcomes(settings.welcome_ttl).await?)
+                let confirmed = forgetting.confirmed_welcomes(settings.welcome_ttl).await?;
+                // The commits after it are gone: nobody could go on from it.
+                let messages_live = DAY * u32::from(settings.message_ttl_days);
+                let unconfirmed = forgetting.unconfirmed_welcomes(messages_live).await?;
+                Ok(events + messages + confirmed + unconfirmed)
             }
             Task::KeyPackages => {
                 let most = settings.key_packages_per_device_max;
@@ -243,6 +247,7 @@ impl<'a> Turn<'a> {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(10 * 60);
 /// Three failures take about half a minute.

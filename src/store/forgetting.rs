@@ -101,13 +101,16 @@ impl Forgetting {
         Ok(self.0.batch_execute(&drop).await?)
     }
 
-    /// Confirmed Welcomes older than this.
-    pub async fn welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        self.in_bites(
-            "SELECT forget_welcomes($1::text::interval, $2) AS gone",
-            &[&seconds(older)],
-        )
-        .await
+    /// Welcomes that were confirmed longer ago than this.
+    pub async fn confirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
+        let sql = "SELECT forget_welcomes($1::text::interval, $2) AS gone";
+        self.in_bites(sql, &[&seconds(older)]).await
+    }
+
+    /// Welcomes older than this that nobody has confirmed.
+    pub async fn unconfirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
+        let sql = "SELECT forget_unconfirmed_welcomes($1::text::interval, $2) AS gone";
+        self.in_bites(sql, &[&seconds(older)]).await
     }
 
     /// Expired key packages, consumed ones older than this, and those over the bound.

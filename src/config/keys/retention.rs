@@ -7,7 +7,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "retention.message_ttl_days",
         env: "MESSAGE_TTL_DAYS",
         effect: Effect::Live,
-        doc: "Messages older than this are deleted, with their whole day.",
+        doc: "Messages older than this are deleted, with their whole day; and so are Welcomes \
+              that nobody has confirmed, which without the commits after them lead nowhere.",
         setting: &Number {
             at: |c| &mut c.retention.message_ttl_days,
             least: 1,
