@@ -194,7 +194,9 @@ fn sample(lexicons: &Lexicons, name: &str, schema: &Value) -> Value {
             let fields = properties
                 .iter()
                 .map(|(name, schema)| (name.clone(), sample(lexicons, name, schema)));
-            Value::Object(fields.collect())
+            // Any object may say what it is (the data model's `$type`); some clients always do.
+            let what = ("$type".to_owned(), schema["ref"].clone());
+            Value::Object(fields.chain([what]).collect())
         }
         other => panic!("{name}: no sample of {other:?}"),
     }

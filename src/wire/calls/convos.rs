@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Handshake, IdempotencyKey};
+use super::{Handshake, IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 use crate::wire::{Int, List, Sha256Hex, Text};
 
@@ -29,6 +29,8 @@ pub struct CreateConvo {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPackageHash {
+    #[serde(rename = "$type", default)]
+    pub type_name: TypeName,
     pub did: Did,
     pub hash: Sha256Hex,
 }
@@ -36,6 +38,8 @@ pub struct KeyPackageHash {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetadataInput {
+    #[serde(rename = "$type", default)]
+    pub type_name: TypeName,
     pub name: Option<Text<0, 128>>,
     pub description: Option<Text<0, 512>>,
 }

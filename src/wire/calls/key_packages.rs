@@ -5,7 +5,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-use super::IdempotencyKey;
+use super::{IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, DeviceId, Did};
 use crate::wire::{Blob, List, Sha256Hex, Text, TextBytesOut};
 
@@ -35,6 +35,8 @@ impl<'de> Deserialize<'de> for Datetime {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyPackageInput {
+    #[serde(rename = "$type", default)]
+    pub type_name: TypeName,
     pub key_package: KeyPackageBytes,
     pub cipher_suite: CipherSuite,
     /// Default: the package's own lifetime. Never later than that.
@@ -52,6 +54,7 @@ impl KeyPackageInput {
     /// A key package of which nothing more is said.
     pub fn bare(key_package: KeyPackageBytes, cipher_suite: CipherSuite) -> Self {
         Self {
+            type_name: TypeName,
             key_package,
             cipher_suite,
             expires: None,

@@ -30,6 +30,8 @@ pub use subscription::*;
 pub use tickets::*;
 pub use welcomes::*;
 
+use serde::Deserialize;
+
 use super::{Blob, Text};
 
 /// A commit, Welcome or GroupInfo: what one group change may weigh.
@@ -37,6 +39,18 @@ pub const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
 
 /// A commit, Welcome or GroupInfo in a request.
 pub type Handshake = Blob<1, HANDSHAKE_BYTES_MAX>;
+
+/// The `$type` by which an object within a request may say what it is (ATProto data
+/// model); its place says so already, so it is read and forgotten.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(from = "Text<1, 512>")]
+pub struct TypeName;
+
+impl From<Text<1, 512>> for TypeName {
+    fn from(_: Text<1, 512>) -> Self {
+        Self
+    }
+}
 
 /// A client's name for one attempt, so that its repetition is recognised.
 pub type IdempotencyKey = Text<1, 64>;
