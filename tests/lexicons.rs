@@ -9,7 +9,7 @@ mod lexicon;
 use lexicon::Lexicons;
 use mls_relay::types::{Kind, Nsid};
 use mls_relay::wire::calls::*;
-use mls_relay::wire::{XrpcError, decode_body, decode_query};
+use mls_relay::wire::{CloseReason, XrpcError, decode_body, decode_query};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -97,6 +97,42 @@ fn every_lexicon_has_a_call_of_its_kind_and_every_decoder_a_lexicon() {
         assert!(seen.contains(name), "{name} has no lexicon");
     }
     assert_eq!(seen.len(), DECODERS.len() + 1, "and the subscription");
+}
+
+#[test]
+fn what_a_call_takes_tells_errors_that_its_lexicon_names() {
+    let lexicons = Lexicons::load();
+    let told = [
+        ("cipherSuite", "InvalidCipherSuite"),
+        ("commit", "EpochMismatch"),
+        ("convoId", "ConvoNotFound"),
+        ("externalCommit", "InvalidCommit"),
+        ("groupInfo", "InvalidGroupInfo"),
+        ("idempotencyKey", "Conflict"),
+        ("keyPackage", "InvalidKeyPackage"),
+        ("keyPackages", "InvalidKeyPackage"),
+        ("welcomeMessage", "KeyPackageNotFound"),
+    ];
+    let mut missing = Vec::new();
+    for (call, _) in lexicons.calls() {
+        let (properties, _) = lexicons.takes(call);
+        let told = told.iter().filter(|(field, name)| {
+            properties.contains_key(*field) && !lexicons.knows_error(call, name)
+        });
+        missing.extend(told.map(|(_, name)| format!("{call}: {name}")));
+    }
+    // What a session tells in a frame, before it closes or goes on.
+    for reason in [
+        CloseReason::ConsumerTooSlow,
+        CloseReason::FutureCursor,
+        CloseReason::RateLimited,
+        CloseReason::Unavailable,
+    ] {
+        let (call, name) = ("subscribeConvoEvents", reason.name());
+        let known = lexicons.knows_error(call, name);
+        missing.extend((!known).then(|| format!("{call}: {name}")));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Store, StoreError, rows};
 use crate::types::{CoarseTime, Did};
 
-/// An account's consent to be added to conversations.
+/// An account's wish to be added to conversations.
 #[derive(Clone, Debug)]
 pub struct OptIn {
     pub user: Did,

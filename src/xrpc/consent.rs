@@ -1,4 +1,5 @@
-//! optIn, optOut, getOptInStatus.
+//! optIn, optOut, getOptInStatus: what accounts wish, for those who add them to ask. The
+//! relay keeps nobody out for it.
 
 use super::context::Context;
 use crate::wire::XrpcError;

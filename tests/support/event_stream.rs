@@ -104,6 +104,8 @@ impl EventStream {
             let bytes = body.collect().await.unwrap().to_bytes();
             let body: Value = serde_json::from_slice(&bytes).unwrap();
             let error = body["error"].as_str().unwrap().to_owned();
+            let known = client.lexicons.knows_error(CALL, &error);
+            assert!(known, "{CALL} does not name the error {error}");
             let (status, headers) = (parts.status, parts.headers);
             return Err(NotOpened {
                 status,
@@ -152,6 +154,10 @@ impl EventStream {
         if told.frame["op"] == 1 {
             let faults = self.lexicons.event_faults(told.name(), told.body());
             assert!(faults.is_empty(), "{}: {faults:?}", told.name());
+        } else {
+            let error = told.body()["error"].as_str().unwrap();
+            let known = self.lexicons.knows_error(CALL, error);
+            assert!(known, "{CALL} does not name the error {error}");
         }
         // What can be resumed after says so in the way of browsers too.
         assert_eq!(told.id.as_deref(), told.body()["cursor"].as_str());

@@ -55,9 +55,9 @@ impl Lexicons {
     /// What a call takes: its properties, and which of them it needs.
     pub fn takes(&self, call: &str) -> (Map<String, Value>, Vec<String>) {
         let main = self.main(call);
-        let schema = match self.is_query(call) {
-            true => &main["parameters"],
-            false => &main["input"]["schema"],
+        let schema = match main["type"] == "procedure" {
+            true => &main["input"]["schema"],
+            false => &main["parameters"],
         };
         match schema["ref"].as_str() {
             Some(name) => self.object(name),
@@ -100,18 +100,26 @@ impl Lexicons {
 
     /// Whether a call's document names an error. Those of all calls need no entry.
     pub fn knows_error(&self, call: &str, name: &str) -> bool {
-        const GENERAL: [&str; 11] = [
+        const GENERAL: [&str; 19] = [
             "AuthenticationRequired",
             "BadJwt",
+            "BadJwtAudience",
+            "BadJwtIss",
             "BadJwtLexiconMethod",
+            "BadJwtSignature",
+            "BadJwtType",
             "InternalServerError",
             "InvalidRequest",
+            "JwtExpired",
+            "JwtReplayed",
             "MethodNotImplemented",
             "NotEnoughResources",
             "PayloadTooLarge",
             "RateLimitExceeded",
             "RequestTimeout",
             "UnsupportedMediaType",
+            "UpstreamFailure",
+            "UpstreamTimeout",
         ];
         let listed = self.main(call)["errors"].as_array();
         let listed = listed.is_some_and(|errors| errors.iter().any(|e| e["name"] == name));
