@@ -13,8 +13,8 @@ LANGUAGE sql AS $$
     SELECT count(*) FROM gone
 $$;
 
--- As in 0004, where the parameters are told; but the Welcome's key packages are locked, the
--- founder's seat is named before anything is judged, and Welcomes of no more use go.
+-- As in 0004, where the parameters are told; but the Welcome's key packages are locked, a
+-- founder that comes back takes its own seat, and Welcomes of no more use go.
 CREATE OR REPLACE FUNCTION change_group(
     p_convo text, p_caller text, p_epoch bigint, p_commit bytea, p_commit_id text,
     p_receipt text, p_receipt_hash bytea, p_previous_receipt bytea,
@@ -32,6 +32,7 @@ DECLARE
     v_seq      bigint;
     v_verdict  text;
     v_founding boolean;
+    v_unnamed  boolean;
     v_kind     text[] := '{}';
     v_detail   text[] := '{}';
     v_subject  text[] := '{}'; -- whose first or last event it is
@@ -42,16 +43,16 @@ BEGIN
     PERFORM FROM key_packages k WHERE k.reference = ANY (p_references)
         ORDER BY k.reference FOR UPDATE;
     -- The founder's seat names no device. Who had a leaf, and has no other seat, had that one.
-    UPDATE members m SET device_id = p_rejoin_device
-    WHERE p_resync AND m.convo_id = p_convo AND m.user_did = p_caller AND m.left_seq IS NULL
-      AND m.device_id IS NULL AND NOT EXISTS (
-          SELECT FROM members o WHERE o.convo_id = p_convo AND o.user_did = p_caller
-              AND o.left_seq IS NULL AND o.device_id = p_rejoin_device);
+    SELECT p_resync AND bool_or(m.device_id IS NULL)
+           AND bool_and(m.device_id IS DISTINCT FROM p_rejoin_device) INTO v_unnamed
+        FROM members m
+        WHERE m.convo_id = p_convo AND m.user_did = p_caller AND m.left_seq IS NULL;
     v_founding := NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo)
                   AND v_convo.creator_did = p_caller;
     v_verdict := group_verdict(v_convo, v_founding, p_caller, p_epoch, p_commit, p_add,
                                p_references, p_remove, p_remove_device, p_admin_only,
-                               p_members_max, p_rejoin, p_rejoin_device);
+                               p_members_max, p_rejoin,
+                               CASE WHEN v_unnamed THEN NULL ELSE p_rejoin_device END);
     -- In one epoch there is one last receipt: another means that it was read too early.
     IF v_verdict = 'done' AND p_commit IS NOT NULL
        AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
@@ -66,6 +67,9 @@ BEGIN
         RETURN QUERY SELECT v_verdict, v_convo.epoch, v_convo.last_seq, v_at, NULL::text;
         RETURN;
     END IF;
+    UPDATE members m SET device_id = p_rejoin_device
+    WHERE v_unnamed AND m.convo_id = p_convo AND m.user_did = p_caller AND m.left_seq IS NULL
+      AND m.device_id IS NULL;
     v_epoch := CASE WHEN p_commit IS NULL THEN v_convo.epoch ELSE p_epoch + 1 END;
     v_seq := v_convo.last_seq + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
     IF p_commit IS NOT NULL THEN
