@@ -44,7 +44,10 @@ async fn a_name_that_is_no_call_is_not_implemented() {
 async fn the_verb_follows_the_kind_of_call() {
     let world = World::start().await;
     let client = world.account();
-    for (call, verb, allowed) in [("getConvos", "POST", "GET"), ("sendMessage", "GET", "POST")] {
+    for (call, verb, allowed) in [
+        ("getConvos", "POST", "GET, HEAD"),
+        ("sendMessage", "GET", "POST"),
+    ] {
         let request = client
             .request(call)
             .method(verb)
@@ -54,6 +57,24 @@ async fn the_verb_follows_the_kind_of_call() {
         assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(refused.headers["allow"], allowed);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_answered_as_get_is_but_for_the_body() {
+    let world = World::start().await;
+    let client = world.account();
+    let mut heads = Vec::new();
+    for verb in [http::Method::GET, http::Method::HEAD] {
+        let mut request = client.get_request("getConvos", &[]);
+        *request.method_mut() = verb;
+        let (status, headers) = bare(&client, request).await;
+        assert_eq!(status, StatusCode::OK);
+        heads.push((
+            headers["content-type"].clone(),
+            headers["content-length"].clone(),
+        ));
+    }
+    assert_eq!(heads[0], heads[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

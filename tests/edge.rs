@@ -97,6 +97,26 @@ async fn http_2_answers_many_requests_on_one_connection() {
 }
 
 #[tokio::test]
+async fn over_http_2_too_an_answer_to_head_has_a_length_and_no_body() {
+    let relay = Relay::start();
+    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::head("https://localhost/xrpc/_health")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_ne!(response.headers()["content-length"], "0");
+    // A frame of data would be a fault of the protocol.
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "");
+}
+
+#[tokio::test]
 async fn the_public_listener_tells_health_the_did_document_and_nothing_else() {
     let relay = Relay::start();
     let client = Client::http1(&relay);

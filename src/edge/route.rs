@@ -1,8 +1,10 @@
 //! From a path to whoever answers it.
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
+use http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::cors;
 use super::did_document::DidDocument;
@@ -53,6 +55,7 @@ impl Routes {
         mut request: Request<Incoming>,
         client: ClientIp,
     ) -> Response<Body> {
+        let is_head = request.method() == Method::HEAD;
         let mut response = match self.gate.enter(&mut request, client).await {
             Ok(decision) => {
                 let mut response = self.answer(request, client).await;
@@ -74,6 +77,9 @@ impl Routes {
             response
                 .headers_mut()
                 .insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        if is_head {
+            without_body(&mut response);
         }
         response
     }
@@ -165,6 +171,16 @@ pub(super) fn json(status: StatusCode, body: impl Into<bytes::Bytes>) -> Respons
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// An answer to HEAD tells the length of what GET would bring (RFC 9110 section 9.3.2).
+/// hyper sees to it over HTTP/1.1; over HTTP/2 it sends the body.
+fn without_body(response: &mut Response<Body>) {
+    if let Some(len) = response.body().size_hint().exact() {
+        let headers = response.headers_mut();
+        headers.entry(CONTENT_LENGTH).or_insert(len.into());
+    }
+    *response.body_mut() = full("");
 }
 
 /// A status and nothing else: probes read no more, and strangers learn no more.

@@ -90,12 +90,12 @@ impl Calls {
         if !dispatch::serves(call) {
             return Err(Refusal::MethodNotImplemented.into());
         }
-        let wanted = match call.kind() {
+        let allowed = match call.kind() {
             Kind::Procedure => "POST",
-            Kind::Query | Kind::Subscription => "GET",
+            Kind::Query | Kind::Subscription => "GET, HEAD",
         };
-        if request.method() != wanted {
-            return Err(XrpcError::from(Refusal::MethodNotAllowed).allow(wanted));
+        if !allowed.split(", ").any(|method| request.method() == method) {
+            return Err(XrpcError::from(Refusal::MethodNotAllowed).allow(allowed));
         }
         let proof = self
             .parts
