@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// A stream whose reading side fails when a message comes in too many pieces.
 pub(super) struct Inlet<S> {
@@ -31,6 +31,14 @@ impl<S> Inlet<S> {
 
     pub(super) fn is_torn_to_pieces(&self) -> bool {
         self.heads.fragments > self.fragments_max
+    }
+}
+
+impl<S: AsyncRead + Unpin> Inlet<S> {
+    /// Reads to its end what means nothing any more.
+    pub(super) async fn discard(&mut self) {
+        let mut waste = [0; 512];
+        while matches!(self.stream.read(&mut waste).await, Ok(1..)) {}
     }
 }
 
@@ -207,7 +215,7 @@ mod tests {
         first[payload..].copy_from_slice(&[0x80 | BINARY, 0x80 | 127, 0x7f, 9, 9, 9, 9, 9, 9, 9]);
         let rest = [&first[payload..], &frame(CONTINUATION, 0).repeat(9)].concat();
         let mut inlet = Inlet::new(rest.as_slice(), &first[..payload], 5);
-        let read = tokio::io::AsyncReadExt::read(&mut inlet, &mut [0; 256]).await;
+        let read = inlet.read(&mut [0; 256]).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -229,7 +229,8 @@ impl Line for Socket {
                 return Poll::Pending;
             }
             Err(Error::Capacity(_)) => Err(CloseReason::FrameTooLarge),
-            Err(Error::Protocol(_) | Error::Utf8(_)) => Err(CloseReason::ProtocolError),
+            Err(Error::Protocol(_)) => Err(CloseReason::ProtocolError),
+            Err(Error::Utf8(_)) => Err(CloseReason::InvalidPayload),
             Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
             Err(_) => Err(CloseReason::ClientGone),
         })
@@ -256,12 +257,18 @@ impl Line for Socket {
         };
         let limit = self.settings.load().close_timeout;
         let farewell = async {
-            if self.put(Message::Close(Some(frame))).await.is_ok() {
+            let said = self.put(Message::Close(Some(frame))).await;
+            if said.is_ok() && !reason.fails_the_protocol() {
                 while poll_fn(|context| self.poll_read(context)).await.is_ok() {}
             }
         };
         let _ = timeout(limit, farewell).await;
         self.end().await;
+        if reason.fails_the_protocol() {
+            // A connection that is closed with something unread is reset, and what was
+            // said is lost on its way (RFC 6455 section 7.1.1).
+            let _ = timeout(limit, self.stream.discard()).await;
+        }
     }
 
     /// The client said goodbye: what tungstenite answers goes out, and then TLS ends

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::farewell::Farewells;
 use super::serve::Session;
@@ -196,10 +196,41 @@ async fn a_cursor_from_the_future_is_refused_in_the_stream() {
 #[tokio::test(start_paused = true)]
 async fn a_frame_that_is_too_large_ends_the_session() {
     let world = World::new();
-    let mut client = world.connect_json().await;
-    let large = "x".repeat(world.settings().frame_len_max + 1);
+    let (mut client, served) = world.connect(Framing::Json, None).await;
+    let _ = text(&mut client).await;
+    // Far more than lies between the two: the rest must be taken, too, or nobody would
+    // hear why.
+    let large = "x".repeat(world.pipe_len * 20);
     client.send(Message::text(large)).await.unwrap();
     assert_eq!(close_code(&mut client).await.0, 1009);
+    drop(client);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_that_is_not_utf_8_ends_the_session_by_its_own_code() {
+    let world = World::new();
+    let text = OpCode::Data(Data::Text);
+    let close = FrameHeader {
+        opcode: OpCode::Control(Control::Close),
+        ..FrameHeader::default()
+    };
+    let reason = [&1000_u16.to_be_bytes()[..], b"\xff"].concat();
+    for frames in [
+        vec![Frame::message(&b"\xff"[..], text, true)],
+        vec![
+            Frame::message(&b"\xc3"[..], text, false),
+            Frame::message(&b"("[..], OpCode::Data(Data::Continue), true),
+        ],
+        vec![Frame::from_payload(close, reason.into())],
+    ] {
+        let mut client = world.connect_json().await;
+        for frame in frames {
+            client.send(Message::Frame(frame)).await.unwrap();
+        }
+        let expected = (1007, "InvalidPayload".to_owned());
+        assert_eq!(close_code(&mut client).await, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,8 @@ pub enum CloseReason {
     FrameTooLarge,
     FutureCursor,
     Internal,
+    /// Text that is not UTF-8.
+    InvalidPayload,
     PeerSilent,
     ProtocolError,
     RateLimited,
@@ -30,6 +32,7 @@ impl CloseReason {
             Self::ClientGone | Self::ConvoEnded => 1000,
             Self::PeerSilent => 1001,
             Self::ProtocolError => 1002,
+            Self::InvalidPayload => 1007,
             Self::ConsumerTooSlow | Self::FutureCursor | Self::RateLimited => 1008,
             Self::FrameTooLarge => 1009,
             Self::Internal => 1011,
@@ -49,11 +52,20 @@ impl CloseReason {
             Self::FrameTooLarge => "FrameTooLarge",
             Self::FutureCursor => "FutureCursor",
             Self::Internal => "InternalError",
+            Self::InvalidPayload => "InvalidPayload",
             Self::PeerSilent => "PeerSilent",
             Self::ProtocolError => "ProtocolError",
             Self::RateLimited => "RateLimited",
             Self::Unavailable => "Unavailable",
         }
+    }
+
+    /// Whether what the client sends after it means nothing (RFC 6455 section 7.1.7).
+    pub fn fails_the_protocol(self) -> bool {
+        matches!(
+            self,
+            Self::FrameTooLarge | Self::InvalidPayload | Self::ProtocolError
+        )
     }
 }
 
