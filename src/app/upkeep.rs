@@ -47,8 +47,9 @@ impl Pulse {
         metrics::gauge!("relay_store_connections_idle").set(f64::from(usage.idle));
         let mut beat = self.0.lock();
         if answer.is_ok() == beat.failure.is_some() {
-            let is_well = answer.is_ok();
-            tracing::warn!(is_well, "the database's health has changed");
+            let (is_well, error) = (answer.is_ok(), answer.as_ref().err());
+            let error = error.map(tracing::field::display);
+            tracing::warn!(is_well, error, "the database's health has changed");
         }
         beat.pool = Pool {
             is_short: usage.given_up > beat.pool.usage.given_up,

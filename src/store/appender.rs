@@ -175,7 +175,7 @@ async fn commit_once(
     items: &[&NewMessage],
 ) -> Result<Vec<Answer>, StoreError> {
     let stored = match ask(pool, window, items, false).await {
-        Err(StoreError::Unavailable | StoreError::Contention(_)) => {
+        Err(StoreError::Contention(_) | StoreError::Unavailable | StoreError::Unreachable(_)) => {
             ask(pool, window, items, true).await
         }
         first => first,

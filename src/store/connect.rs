@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
 use parking_lot::Mutex;
 use rustls::RootCertStore;
@@ -15,17 +16,29 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::error::cause;
 use super::{DatabaseUrl, Settings, StoreError};
 
-pub(crate) type Pool = bb8::Pool<Connector>;
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Connections that are shared. Clones are the same pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    connections: bb8::Pool<Connector>,
+    failure: LastFailure,
+}
 
 /// Makes connections for a pool.
 pub(crate) struct Connector {
     postgres: PostgresConnectionManager<MakeRustlsConnect>,
     statement_timeout: Duration,
     plans: &'static str,
+    failure: LastFailure,
 }
+
+/// Why the last attempt to connect failed, if it did: whoever waits for a connection is
+/// told, and not just that none came.
+type LastFailure = Arc<Mutex<Option<StoreError>>>;
 
 /// A connection with the statements it has prepared.
 pub(crate) struct Connection {
@@ -43,6 +56,7 @@ impl Connector {
             postgres: PostgresConnectionManager::new(config, tls(settings)?),
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
+            failure: LastFailure::default(),
         })
     }
 
@@ -60,26 +74,20 @@ impl Connector {
     /// A pool of at most `size` connections, opened when first needed. The one that was
     /// used last goes first: its process has in its caches what the next call needs.
     pub(crate) fn pool(self, size: u32, acquire: Duration) -> Pool {
-        bb8::Pool::builder()
+        let failure = Arc::clone(&self.failure);
+        let connections = bb8::Pool::builder()
             .max_size(size)
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .connection_timeout(acquire)
             .test_on_check_out(false)
-            .build_unchecked(self)
+            .build_unchecked(self);
+        Pool {
+            connections,
+            failure,
+        }
     }
-}
 
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connector(~)")
-    }
-}
-
-impl bb8::ManageConnection for Connector {
-    type Connection = Connection;
-    type Error = StoreError;
-
-    async fn connect(&self) -> Result<Connection, StoreError> {
+    async fn open(&self) -> Result<Client, tokio_postgres::Error> {
         let client = self.postgres.connect().await?;
         let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
         // SET and not start-up options, which poolers refuse.
@@ -89,6 +97,58 @@ impl bb8::ManageConnection for Connector {
              SET timezone = 'UTC'; SELECT follow_timeline()"
         );
         client.batch_execute(&session).await?;
+        Ok(client)
+    }
+}
+
+impl Pool {
+    /// A connection. Those that Postgres has closed meanwhile are passed over: nothing
+    /// was sent on them.
+    pub(crate) async fn get(&self) -> Result<bb8::PooledConnection<'_, Connector>, StoreError> {
+        loop {
+            let connection = self
+                .connections
+                .get()
+                .await
+                .map_err(|error| self.none(error))?;
+            // A dead one is dropped here, and the pool opens another in its place.
+            if !connection.is_broken() {
+                return Ok(connection);
+            }
+        }
+    }
+
+    /// Without a failure, all are in use.
+    fn none(&self, error: bb8::RunError<StoreError>) -> StoreError {
+        match error {
+            bb8::RunError::User(error) => error,
+            bb8::RunError::TimedOut => {
+                let failure = self.failure.lock().clone();
+                failure.unwrap_or(StoreError::Unavailable)
+            }
+        }
+    }
+
+    pub(crate) fn state(&self) -> bb8::State {
+        self.connections.state()
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector(~)")
+    }
+}
+
+impl ManageConnection for Connector {
+    type Connection = Connection;
+    type Error = StoreError;
+
+    async fn connect(&self) -> Result<Connection, StoreError> {
+        let opened = self.open().await;
+        let opened = opened.map_err(|error| StoreError::Unreachable(cause(&error)));
+        *self.failure.lock() = opened.as_ref().err().cloned();
+        let client = opened?;
         Ok(Connection {
             client,
             statements: Mutex::default(),
@@ -158,7 +218,9 @@ pub(crate) async fn connect_alone(
     ),
     StoreError,
 >{
-    Ok(client_config(url)?.connect(tls(settings)?).await?)
+    let config = client_config(url)?;
+    let connected = config.connect(tls(settings)?).await;
+    connected.map_err(|error| StoreError::connecting(&error))
 }
 
 fn client_config(url: &DatabaseUrl) -> Result<Config, StoreError> {
@@ -199,11 +261,16 @@ fn tls(settings: &Settings) -> Result<MakeRustlsConnect, StoreError> {
     match &settings.ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            let pem = std::fs::read(path).map_err(|_| StoreError::Unavailable)?;
-            for certificate in rustls_pemfile::certs(&mut pem.as_slice()).flatten() {
-                roots
-                    .add(certificate)
-                    .map_err(|_| StoreError::Unavailable)?;
+            let unusable = |why: &dyn fmt::Display| {
+                StoreError::Authorities(format!("{}: {why}", path.display()))
+            };
+            let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
+            for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+                let certificate = certificate.map_err(|error| unusable(&error))?;
+                roots.add(certificate).map_err(|error| unusable(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(unusable(&"there is no certificate in it"));
             }
         }
     }

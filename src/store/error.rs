@@ -1,14 +1,23 @@
 //! Pure. What can go wrong with Postgres, without a word of what was sent to it.
 
+use std::error::Error;
+
 use tokio_postgres::error::SqlState;
 
 /// A failed call. Holds the SQLSTATE at most: messages and details of Postgres
-/// show values, and values are identities.
+/// show values, and values are identities. Only why no session came about is told in
+/// words, which are of hosts, certificates and roles.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoreError {
+    /// The file of the authorities whose certificates we would trust.
+    #[error("database.ca_file (DATABASE_CA_FILE) cannot be used: {0}")]
+    Authorities(String),
     /// Two transactions stood in each other's way; the same call may succeed now.
     #[error("Postgres gave up one of two transactions (SQLSTATE {0})")]
     Contention(String),
+    /// Postgres does not let us in: a password, a role, `pg_hba.conf`.
+    #[error("Postgres refused the connection: {0}")]
+    Denied(String),
     /// Our fault or an operator's: a constraint, a missing table, a lacking right.
     #[error("Postgres refused a statement (SQLSTATE {0})")]
     Refused(String),
@@ -21,6 +30,9 @@ pub enum StoreError {
     /// No connection, or it was lost. Whether the statement ran is unknown.
     #[error("Postgres cannot be reached")]
     Unavailable,
+    /// No connection came about, and this is why.
+    #[error("Postgres cannot be reached: {0}")]
+    Unreachable(String),
     /// The schema was made by a newer release.
     #[error(
         "the database schema, version {found}, is newer than this release, which knows {known}"
@@ -36,10 +48,10 @@ impl StoreError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Contention(_) => "contention",
-            Self::Refused(_) => "refused",
+            Self::Denied(_) | Self::Refused(_) => "refused",
             Self::Shape => "shape",
             Self::Timeout => "timeout",
-            Self::Unavailable => "unavailable",
+            Self::Authorities(_) | Self::Unavailable | Self::Unreachable(_) => "unavailable",
             Self::SchemaTooNew { .. } | Self::SchemaChanged(_) => "schema",
         }
     }
@@ -48,9 +60,27 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Contention(_) | Self::Timeout | Self::Unavailable
+            Self::Contention(_) | Self::Timeout | Self::Unavailable | Self::Unreachable(_)
         )
     }
+
+    /// Why no session came about.
+    pub(super) fn connecting(error: &tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(state) if !is_unavailable(state.code()) => Self::Denied(cause(error)),
+            _ => Self::Unreachable(cause(error)),
+        }
+    }
+}
+
+/// What failed before there was a session, with what lies under it, in one line.
+pub(super) fn cause(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+    }
+    let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 impl From<tokio_postgres::Error> for StoreError {

@@ -170,10 +170,9 @@ pub struct PoolUsage {
     pub given_up: u64,
 }
 
-/// Runs one statement on a connection of the pool. Connections that Postgres has
-/// closed meanwhile are passed over: nothing was sent on them.
+/// Runs one statement on a connection of the pool.
 async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-    let answer = match connection(pool).await {
+    let answer = match pool.get().await {
         Ok(connection) => connection.query(sql, params).await,
         Err(error) => Err(error),
     };
@@ -181,17 +180,4 @@ async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec
         metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
     }
     answer
-}
-
-async fn connection(pool: &Pool) -> Result<bb8::PooledConnection<'_, Connector>, StoreError> {
-    loop {
-        let connection = pool.get().await.map_err(|error| match error {
-            bb8::RunError::User(error) => error,
-            bb8::RunError::TimedOut => StoreError::Unavailable,
-        })?;
-        // A dead one is dropped here, and the pool opens another in its place.
-        if !connection.is_broken() {
-            return Ok(connection);
-        }
-    }
 }
