@@ -161,6 +161,24 @@ async fn an_account_that_an_operator_put_in_is_refused_everywhere_and_named_nowh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_wrong_clock_takes_nobodys_keys() {
+    let database = Database::start().await;
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    let shutdown = Shutdown::default();
+    let store = Store::open(store::Settings::for_database(url), &shutdown);
+    let store = store.await.unwrap();
+    let today = chrono::Utc::now().timestamp() / 86_400;
+    let keys = store.penalty_keys(today).await.unwrap();
+    store.penalty_keys(today + 100).await.unwrap();
+    assert_eq!(store.penalty_keys(today).await.unwrap(), keys);
+    // One that is behind has a key of its own, which is nobody's.
+    let behind = store.penalty_keys(today - 100).await.unwrap();
+    assert_eq!(behind.len(), 1);
+    assert!(!keys.contains(&behind[0]));
+    assert_eq!(store.penalty_keys(today).await.unwrap(), keys);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_postgres_is_away_each_node_goes_on_alone_and_tells_afterwards() {
     let mut database = Database::start().await;
     let (one, other) = (Node::start(&database).await, Node::start(&database).await);

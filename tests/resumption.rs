@@ -16,6 +16,7 @@ mod relay;
 mod tls;
 
 use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use authority::Authority;
 use database::Database;
@@ -69,24 +70,27 @@ async fn ticket_keys_are_made_once_for_all_nodes_and_deleted_when_they_are_over(
         keys.sort_unstable();
         keys
     };
-    let first = sorted(here.ticket_keys([100, 300, 400]).await.unwrap());
-    assert_eq!(
-        first.iter().map(|key| key.0).collect::<Vec<_>>(),
-        [300, 400]
-    );
+    let life = Duration::from_secs(3 * HOUR);
+    let keys = async |store: &Store, current| {
+        let keys = store.ticket_keys([current, current + HOUR], life).await;
+        sorted(keys.unwrap())
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
+    let names = |keys: &[(u64, [u8; 32])]| keys.iter().map(|key| key.0).collect::<Vec<_>>();
+    let first = keys(&here, now - 2 * HOUR).await;
+    assert_eq!(names(&first), [now - 2 * HOUR, now - HOUR]);
     assert_ne!(first[0].1, first[1].1);
-    assert_eq!(
-        sorted(there.ticket_keys([100, 300, 400]).await.unwrap()),
-        first
-    );
-    // Three rotations later the first is over, the second is the oldest.
-    let later = sorted(there.ticket_keys([400, 600, 700]).await.unwrap());
-    assert_eq!(
-        later.iter().map(|key| key.0).collect::<Vec<_>>(),
-        [400, 600, 700]
-    );
-    assert_eq!(later[0], first[1]);
+    assert_eq!(keys(&there, now - 2 * HOUR).await, first);
+    // A node whose clock is days ahead takes nothing from the others.
+    let ahead = keys(&there, now + 100 * HOUR).await;
+    assert_eq!(ahead[..2], first);
+    // Those that are over go, by Postgres' clock.
+    let late = keys(&here, now - 4 * HOUR).await;
+    assert_eq!(late, ahead);
 }
+
+const HOUR: u64 = 3600;
 
 /// Whether a connection goes on from the one before.
 async fn resumes(client: &Client, node: &Relay) -> bool {

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0014_indexes.sql"),
     include_str!("../../sql/0015_rejoin_stock.sql"),
     include_str!("../../sql/0016_seats_and_packages.sql"),
+    include_str!("../../sql/0017_penalty_keys.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

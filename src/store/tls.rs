@@ -23,12 +23,14 @@ impl std::fmt::Debug for AcmeRecord {
 }
 
 impl Store {
-    /// The keys of session tickets from the oldest that is still good; those that
-    /// encrypt now and next are made if nobody has yet, and those that are over are
-    /// deleted. All are named by the second at which they begin.
+    /// The keys of session tickets; those that encrypt now and next are made if nobody
+    /// has yet. All are named by the second at which they begin. Those whose `life` is
+    /// over are deleted, by Postgres' clock: a node whose own is wrong would take the
+    /// keys of all others.
     pub async fn ticket_keys(
         &self,
-        [oldest, current, next]: [u64; 3],
+        [current, next]: [u64; 2],
+        life: Duration,
     ) -> Result<Vec<(u64, [u8; 32])>, StoreError> {
         let mut fresh = [[0; 32]; 2];
         for key in &mut fresh {
@@ -45,9 +47,12 @@ impl Store {
             ],
         )
         .await?;
-        let oldest = rows::int(oldest);
-        self.query("DELETE FROM tls_ticket_keys WHERE begins < $1", &[&oldest])
-            .await?;
+        self.query(
+            "DELETE FROM tls_ticket_keys \
+             WHERE to_timestamp(begins) <= now() - make_interval(secs => $1)",
+            &[&life.as_secs_f64()],
+        )
+        .await?;
         let found = self
             .query("SELECT begins, value FROM tls_ticket_keys", &[])
             .await?;

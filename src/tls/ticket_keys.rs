@@ -57,6 +57,11 @@ impl TicketKeys {
         [oldest, current, current + self.rotation]
     }
 
+    /// From the second at which a key begins to the one at which it is over.
+    pub(super) fn life(&self) -> Duration {
+        Duration::from_secs((1 + OLD_KEYS) * self.rotation)
+    }
+
     /// Whether new sessions get tickets.
     pub(super) fn can_encrypt(&self, now: u64) -> bool {
         let [_, current, _] = self.beginnings(now);

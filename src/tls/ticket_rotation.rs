@@ -40,8 +40,8 @@ impl TicketKeys {
     }
 
     async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
-        let beginnings = self.beginnings(unix_now());
-        let keys = store.ticket_keys(beginnings).await?;
+        let [_, current, next] = self.beginnings(unix_now());
+        let keys = store.ticket_keys([current, next], self.life()).await?;
         self.replace(&keys).map_err(|_| StoreError::Shape)?;
         self.show();
         Ok(())
