@@ -1,5 +1,5 @@
-//! The files that follow from the table of keys. `BLESS=1 cargo test --test deploy`
-//! writes them anew.
+//! The files that follow from the table of keys or from another file.
+//! `BLESS=1 cargo test --test deploy` writes them anew.
 
 use mls_relay::config::{env_template, keys, settings_markdown};
 
@@ -18,10 +18,7 @@ fn agree(path: &str, is: &str, should: &str) {
         std::fs::write(root().join(path), should).unwrap();
     } else {
         let hint = "run `BLESS=1 cargo test --test deploy`";
-        assert!(
-            is == should,
-            "{path} is not what the table of keys says: {hint}"
-        );
+        assert!(is == should, "{path} is not what it is made from: {hint}");
     }
 }
 
@@ -45,6 +42,32 @@ fn the_operators_table_of_settings_is_the_codes() {
     let should = format!("{before}{BEGIN}\n{}\n{END}{after}", settings_markdown());
     agree(path, &is, &should);
 }
+
+#[test]
+fn the_operator_of_prometheus_gets_the_same_alerts() {
+    let path = "deploy/kubernetes/optional/prometheusrule.yaml";
+    let alerts = read("deploy/alerts.yml");
+    let (_, groups) = alerts.split_once("\ngroups:\n").unwrap();
+    let mut should = format!("{RULE_HEAD}  groups:\n");
+    for line in groups.lines() {
+        let indent = if line.is_empty() { "" } else { "  " };
+        should.extend([indent, line, "\n"]);
+    }
+    let is = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    agree(path, &is, &should);
+}
+
+const RULE_HEAD: &str = "\
+# For the Prometheus operator, which must select this namespace: the alerts of
+# deploy/alerts.yml, written by `BLESS=1 cargo test --test deploy`.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: mls-relay
+  namespace: mls-relay
+  labels: {app.kubernetes.io/name: mls-relay}
+spec:
+";
 
 #[test]
 fn links_of_the_operators_page_lead_somewhere() {

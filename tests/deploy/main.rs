@@ -10,6 +10,7 @@
 mod container;
 mod documents;
 mod kubernetes;
+mod proxies;
 mod systemd;
 mod verify;
 mod watching;

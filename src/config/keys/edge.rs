@@ -166,7 +166,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "RELAY_IDLE_TIMEOUT_SECONDS",
         effect: Effect::Live,
         doc: "How long a kept-alive connection may have no request under way. A new request's head \
-              must be complete within it.",
+              must be complete within it. Longer than a proxy in front keeps unused connections.",
         setting: &Span {
             at: |c| &mut c.edge.idle_timeout,
             unit: Unit::Seconds,
@@ -261,8 +261,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "edge.hsts_days",
         env: "RELAY_HSTS_DAYS",
         effect: Effect::Restart,
-        doc: "How long browsers remember to use https only (Strict-Transport-Security). 0 sends no \
-              such header.",
+        doc: "How long browsers remember to use https only, for this host and all below it \
+              (Strict-Transport-Security with includeSubDomains). 0 sends no such header.",
         setting: &Span {
             at: |c| &mut c.edge.hsts_max_age,
             unit: Unit::Days,
