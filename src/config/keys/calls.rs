@@ -45,7 +45,7 @@ pub(super) const KEYS: &[Key] = &[
               account may have an eighth of it (429), or one answer.",
         setting: &Number {
             at: |c| &mut c.xrpc.answers_bytes_max,
-            least: 134217728,
+            least: 67108864,
             most: 68719476736,
         },
     },
