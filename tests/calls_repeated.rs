@@ -21,15 +21,20 @@ use phone::Phone;
 use serde_json::{Value, json};
 use world::{World, with};
 
+/// What createConvo takes, under a key.
+fn founding() -> Value {
+    json!({
+        "groupId": "abcd",
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "idempotencyKey": "first",
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_repeated_under_its_key_runs_once() {
     let world = World::start().await;
     let alice = Phone::new(&world).await;
-    let input = json!({
-        "groupId": "abcd",
-        "cipherSuite": CIPHER_SUITE_NAME,
-        "idempotencyKey": "first",
-    });
+    let input = founding();
     // Refusals are not kept: the same key may be tried again.
     let bad = with(&input, json!({"initialMembers": ["did:plc:somebody"]}));
     let refused = alice.client.post_refused("createConvo", &bad).await;
@@ -79,11 +84,7 @@ async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
     };
     let world = World::with(settings.clone()).await;
     let alice = Phone::new(&world).await;
-    let input = json!({
-        "groupId": "abcd",
-        "cipherSuite": CIPHER_SUITE_NAME,
-        "idempotencyKey": "first",
-    });
+    let input = founding();
     let first = alice.client.post("createConvo", &input).await;
     let elsewhere = world.another_node(settings).await;
     let there = elsewhere.client(&alice.client);
@@ -110,11 +111,7 @@ async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
 async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
     let world = World::start().await;
     let alice = Phone::new(&world).await;
-    let input = json!({
-        "groupId": "abcd",
-        "cipherSuite": CIPHER_SUITE_NAME,
-        "idempotencyKey": "first",
-    });
+    let input = founding();
     let mut holder = world.database.client().await;
     let lock = holder.transaction().await.unwrap();
     let all = "LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE";
