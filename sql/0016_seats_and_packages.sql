@@ -1,14 +1,25 @@
 -- Whose a seat is, how long a Welcome waits, and in what order key packages are locked: the
--- conversation, then the lock of who publishes for the account, then the rows by reference.
+-- conversation, then the lock of who publishes for the account, then the rows by reference
+-- (what deletes many at once has no order: there Postgres gives up one of two, to be repeated).
 
 CREATE INDEX welcomes_unconfirmed ON welcomes (created_at) WHERE state <> 'confirmed';
+
+-- To which epoch it leads. Of those from before this, nobody knows.
+ALTER TABLE welcomes ADD COLUMN epoch bigint;
+
+-- As long as the first commit after its epoch is kept, or is still to come, its device can
+-- go on from there.
 
 CREATE FUNCTION forget_unconfirmed_welcomes(p_older interval, p_most integer) RETURNS bigint
 LANGUAGE sql AS $$
     WITH gone AS (
         DELETE FROM welcomes w WHERE w.ctid = ANY (ARRAY(
             SELECT w.ctid FROM welcomes w
-            WHERE w.state <> 'confirmed' AND w.created_at < now() - p_older LIMIT p_most))
+            JOIN conversations c ON c.convo_id = w.convo_id AND c.epoch > w.epoch
+            WHERE w.state <> 'confirmed' AND w.created_at < now() - p_older
+              AND NOT EXISTS (SELECT FROM messages m WHERE m.convo_id = w.convo_id
+                                  AND m.kind = 'commit' AND m.epoch = w.epoch + 1)
+            LIMIT p_most))
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;
@@ -92,8 +103,8 @@ BEGIN
         UNION ALL SELECT p_remove, p_remove_device, p_remove_device IS NULL) d (who, device, whole)
     WHERE w.convo_id = p_convo AND w.user_did = d.who AND w.state <> 'confirmed'
       AND (d.whole OR w.device_id IS NOT DISTINCT FROM d.device);
-    INSERT INTO welcomes (convo_id, user_did, device_id, welcome)
-    SELECT p_convo, k.user_did, k.device_id, p_welcome
+    INSERT INTO welcomes (convo_id, user_did, device_id, welcome, epoch)
+    SELECT p_convo, k.user_did, k.device_id, p_welcome, v_epoch
     FROM key_packages k WHERE k.reference = ANY (p_references);
     UPDATE key_packages k SET consumed_at = v_at, claimed_at = coalesce(k.claimed_at, v_at)
     WHERE k.reference = ANY (p_references) AND NOT k.last_resort;

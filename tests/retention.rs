@@ -61,13 +61,6 @@ const OLD_DAYS: &str = "
         SELECT 10 * n, date_bin('2 seconds', now() - (15 - 6 * n) * '1 day'::interval, 'epoch'), 'ab',
                'conversationUpdated', '{\"cursor\":\"00000000000000000000000001\"}'
         FROM generate_series(1, 2) n;
-    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) VALUES ('ab', 'did:plc:a', 1, 0);
-    INSERT INTO welcomes (convo_id, user_did, welcome, state, created_at, confirmed_at)
-    VALUES ('ab', 'did:plc:a', 'never fetched', 'waiting', now() - '31 d'::interval, NULL),
-           ('ab', 'did:plc:b', 'never confirmed', 'fetched', now() - '31 d'::interval, NULL),
-           ('ab', 'did:plc:c', 'confirmed long ago', 'confirmed', now() - '29 d'::interval, now() - '8 d'::interval),
-           ('ab', 'did:plc:d', 'confirmed lately', 'confirmed', now() - '31 d'::interval, now() - '6 d'::interval),
-           ('ab', 'did:plc:e', 'waiting', 'waiting', now() - '29 d'::interval, NULL);
     INSERT INTO used_jti VALUES ('old', now() - '1 s'::interval), ('new', now() + '1 h'::interval);
     INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort,
                               expires_at, claimed_at, consumed_at)
@@ -78,6 +71,19 @@ const OLD_DAYS: &str = "
            ('did:plc:a', 'd', 1, 'x', 'oldest', 'r5', false, now() + '1 d'::interval, NULL, NULL),
            ('did:plc:a', 'd', 1, 'x', 'older', 'r6', false, now() + '1 d'::interval, NULL, NULL),
            ('did:plc:a', 'd', 1, 'x', 'newest', 'r7', false, now() + '1 d'::interval, NULL, NULL);";
+
+const OLD_WELCOMES: &str = "
+    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) VALUES ('cd', 'did:plc:a', 1, 5);
+    INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size, received_at)
+    VALUES ('cd', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'commit', 5, 'x', 1, 1, coarse_now());
+    INSERT INTO welcomes (convo_id, user_did, welcome, state, epoch, created_at, confirmed_at)
+    VALUES ('cd', 'did:plc:a', 'never fetched', 'waiting', 3, now() - '31 d'::interval, NULL),
+           ('cd', 'did:plc:b', 'never confirmed', 'fetched', 3, now() - '31 d'::interval, NULL),
+           ('cd', 'did:plc:c', 'confirmed long ago', 'confirmed', 3, now() - '29 d'::interval, now() - '8 d'::interval),
+           ('cd', 'did:plc:d', 'confirmed lately', 'confirmed', 3, now() - '31 d'::interval, now() - '6 d'::interval),
+           ('cd', 'did:plc:e', 'next commit kept', 'waiting', 4, now() - '31 d'::interval, NULL),
+           ('cd', 'did:plc:f', 'no commit since', 'waiting', 5, now() - '31 d'::interval, NULL),
+           ('cd', 'did:plc:g', 'young', 'waiting', 3, now() - '29 d'::interval, NULL)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_and_nothing_else() {
@@ -110,6 +116,22 @@ async fn what_is_too_old_goes_and_nothing_else() {
         .unwrap();
     let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
     assert_eq!(kept, ["lately", "resort", "older", "newest"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_is_kept_as_long_as_it_leads_somewhere() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    client.batch_execute(OLD_WELCOMES).await.unwrap();
+    first_run(&Retention::start(
+        &store,
+        &Live::new(without_pause()),
+        &shutdown,
+    ))
+    .await;
+
     let kept = client
         .query(
             "SELECT convert_from(welcome, 'UTF8') FROM welcomes ORDER BY id",
@@ -118,7 +140,8 @@ async fn what_is_too_old_goes_and_nothing_else() {
         .await
         .unwrap();
     let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
-    assert_eq!(kept, ["confirmed lately", "waiting"]);
+    let useful = ["next commit kept", "no commit since", "young"];
+    assert_eq!(kept, [&["confirmed lately"], &useful[..]].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]

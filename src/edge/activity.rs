@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 /// How long a connection may go on without anything happening.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +31,18 @@ struct State {
 
 #[derive(Debug)]
 struct UnderWay {
-    ticket: Ticket,
+    request: RequestId,
+    /// Ends this request alone, where a connection has several.
+    cut: Option<CancellationToken>,
+    /// When its whole answer was ready, and how many bytes it has.
+    answered: Option<(Duration, u64)>,
     /// Since when a piece of the answer waits for its client.
     offered: Option<Duration>,
 }
 
 /// One request under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Ticket(u64);
+pub(super) struct RequestId(u64);
 
 /// What to do about a connection now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,12 +54,26 @@ pub(super) enum Verdict {
     LookAgainIn(Duration),
 }
 
+impl UnderWay {
+    /// When its client has taken too long: for a piece, or for the whole.
+    fn late_at(&self, patience: Patience) -> Option<Duration> {
+        let piece = self.offered.map(|offered| offered + patience.stall);
+        let whole = self.answered.map(|(answered, len)| {
+            answered + patience.stall + Duration::from_secs(len / BYTES_PER_SECOND_MIN)
+        });
+        piece.into_iter().chain(whole).min()
+    }
+}
+
 impl Activity {
     pub(super) fn verdict(&self, patience: Patience, age: Duration) -> Verdict {
         let state = self.0.lock();
-        let offered = state.under_way.iter().filter_map(|one| one.offered).min();
-        let (deadline, late) = match (offered, state.quiet_since) {
-            (Some(offered), _) => (offered + patience.stall, Verdict::Stalled),
+        let late_at = state
+            .under_way
+            .iter()
+            .filter_map(|one| one.late_at(patience));
+        let (deadline, late) = match (late_at.min(), state.quiet_since) {
+            (Some(late_at), _) => (late_at, Verdict::Stalled),
             // Not before it could have been quiet, or stalled, for long enough.
             _ if !state.under_way.is_empty() => {
                 return Verdict::LookAgainIn(patience.idle.min(patience.stall));
@@ -68,33 +87,61 @@ impl Activity {
         }
     }
 
-    /// A request has come. Pair it with one `end`.
-    pub(super) fn begin(&self) -> Ticket {
+    /// Ends those requests whose answers are not taken. False: one of them has the
+    /// connection to itself, which must end with it.
+    pub(super) fn cut_stalled(&self, patience: Patience, age: Duration) -> bool {
         let mut state = self.0.lock();
-        let ticket = Ticket(state.begun);
+        let is_late = |one: &&mut UnderWay| one.late_at(patience).is_some_and(|at| at <= age);
+        state.under_way.iter_mut().filter(is_late).all(|one| {
+            // Until it has ended it is late no more.
+            (one.offered, one.answered) = (None, None);
+            one.cut.as_ref().map(CancellationToken::cancel).is_some()
+        })
+    }
+
+    /// A request has come. Pair it with one `end`.
+    pub(super) fn begin(&self, cut: Option<CancellationToken>) -> RequestId {
+        let mut state = self.0.lock();
+        let request = RequestId(state.begun);
         state.begun += 1;
-        let offered = None;
-        state.under_way.push(UnderWay { ticket, offered });
-        ticket
+        state.under_way.push(UnderWay {
+            request,
+            cut,
+            answered: None,
+            offered: None,
+        });
+        request
+    }
+
+    /// Its whole answer, of `len` bytes, is ready at this age.
+    pub(super) fn answer(&self, request: RequestId, age: Duration, len: u64) {
+        self.change(request, |one| one.answered = Some((age, len)));
     }
 
     /// A piece of its answer is for the client to take, from this age on; or, with `None`,
     /// it has taken all that there is so far.
-    pub(super) fn offer(&self, ticket: Ticket, age: Option<Duration>) {
-        let mut state = self.0.lock();
-        let mut under_way = state.under_way.iter_mut();
-        if let Some(one) = under_way.find(|one| one.ticket == ticket) {
-            one.offered = age;
-        }
+    pub(super) fn offer(&self, request: RequestId, age: Option<Duration>) {
+        self.change(request, |one| one.offered = age);
     }
 
     /// A request's answer is written or given up, at this age of the connection.
-    pub(super) fn end(&self, ticket: Ticket, age: Duration) {
+    pub(super) fn end(&self, request: RequestId, age: Duration) {
         let mut state = self.0.lock();
-        state.under_way.retain(|one| one.ticket != ticket);
+        state.under_way.retain(|one| one.request != request);
         state.quiet_since = state.quiet_since.max(Some(age));
     }
+
+    fn change(&self, request: RequestId, change: impl FnOnce(&mut UnderWay)) {
+        let mut state = self.0.lock();
+        let mut under_way = state.under_way.iter_mut();
+        if let Some(one) = under_way.find(|one| one.request == request) {
+            change(one);
+        }
+    }
 }
+
+/// A large answer must be taken at least so fast: a slow mobile network carries more.
+const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +163,7 @@ mod tests {
         let verdict = |age| activity.verdict(PATIENCE, secs(age));
         assert_eq!(verdict(4), Verdict::LookAgainIn(secs(6)));
         assert_eq!(verdict(10), Verdict::Idle);
-        activity.end(activity.begin(), secs(5));
+        activity.end(activity.begin(None), secs(5));
         assert_eq!(verdict(10), Verdict::LookAgainIn(secs(55)));
         assert_eq!(verdict(65), Verdict::Idle);
     }
@@ -124,17 +171,17 @@ mod tests {
     #[test]
     fn a_request_that_the_relay_works_on_is_never_cut_off() {
         let activity = Activity::default();
-        let ticket = activity.begin();
+        let request = activity.begin(None);
         let verdict = |age| activity.verdict(PATIENCE, secs(age));
         assert_eq!(verdict(400), Verdict::LookAgainIn(secs(30)));
-        activity.end(ticket, secs(500));
+        activity.end(request, secs(500));
         assert_eq!(verdict(500), Verdict::LookAgainIn(secs(60)));
     }
 
     #[test]
     fn each_answer_must_be_taken_and_a_slow_client_takes_it_piece_by_piece() {
         let activity = Activity::default();
-        let (taken, left) = (activity.begin(), activity.begin());
+        let (taken, left) = (activity.begin(None), activity.begin(None));
         let verdict = |age| activity.verdict(PATIENCE, secs(age));
         activity.offer(left, Some(secs(1)));
         for age in 1..31 {
@@ -146,5 +193,40 @@ mod tests {
         assert_eq!(verdict(31), Verdict::LookAgainIn(secs(29)));
         activity.offer(taken, None);
         assert_eq!(verdict(400), Verdict::LookAgainIn(secs(30)));
+    }
+
+    #[test]
+    fn a_whole_answer_must_be_taken_in_its_time() {
+        let activity = Activity::default();
+        let request = activity.begin(None);
+        activity.answer(request, secs(0), 100 * BYTES_PER_SECOND_MIN);
+        for age in 0..130 {
+            activity.offer(request, Some(secs(age)));
+            let verdict = activity.verdict(PATIENCE, secs(age));
+            assert!(matches!(verdict, Verdict::LookAgainIn(_)), "{age}");
+        }
+        assert_eq!(activity.verdict(PATIENCE, secs(130)), Verdict::Stalled);
+    }
+
+    #[test]
+    fn one_of_several_requests_ends_alone() {
+        let activity = Activity::default();
+        let (stalled, fine) = (CancellationToken::new(), CancellationToken::new());
+        let requests = [&stalled, &fine].map(|cut| activity.begin(Some(cut.clone())));
+        for (request, age) in requests.into_iter().zip([0, 20]) {
+            activity.offer(request, Some(secs(age)));
+        }
+        assert_eq!(activity.verdict(PATIENCE, secs(30)), Verdict::Stalled);
+        assert!(activity.cut_stalled(PATIENCE, secs(30)));
+        assert!(stalled.is_cancelled() && !fine.is_cancelled());
+        let next = activity.verdict(PATIENCE, secs(30));
+        assert_eq!(next, Verdict::LookAgainIn(secs(20)));
+    }
+
+    #[test]
+    fn the_only_request_of_a_connection_ends_with_it() {
+        let activity = Activity::default();
+        activity.offer(activity.begin(None), Some(secs(0)));
+        assert!(!activity.cut_stalled(PATIENCE, secs(30)));
     }
 }

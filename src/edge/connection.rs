@@ -10,7 +10,8 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::activity::{Activity, Patience, Ticket, Verdict};
+use super::activity::{Activity, Patience, RequestId, Verdict};
+use super::http;
 use crate::runtime::Held;
 use crate::wire::Body;
 
@@ -36,30 +37,40 @@ impl Connection {
     pub(super) fn verdict(&self, patience: Patience) -> Verdict {
         self.activity.verdict(patience, self.since.elapsed())
     }
+
+    /// Ends those requests whose answers are not taken. False: the connection must end.
+    pub(super) fn cut_stalled(&self, patience: Patience) -> bool {
+        self.activity.cut_stalled(patience, self.since.elapsed())
+    }
 }
 
 /// One request under way, until its answer is written or given up.
 pub(super) struct InFlight {
     connection: Arc<Connection>,
-    ticket: Ticket,
+    request: RequestId,
 }
 
 impl InFlight {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
         Self {
             connection: Arc::clone(connection),
-            ticket: connection.activity.begin(),
+            request: connection.activity.begin(http::stream_of_this_request()),
         }
     }
 
     /// A piece of the answer leaves us, or the answer has to wait for us.
     fn offer(&self, has_piece: bool) {
         let age = has_piece.then(|| self.connection.since.elapsed());
-        self.connection.activity.offer(self.ticket, age);
+        self.connection.activity.offer(self.request, age);
     }
 
     /// Ties the end to a body's.
     pub(super) fn track(self, body: Body) -> Tracked {
+        if let Some(len) = body.size_hint().exact() {
+            let connection = &self.connection;
+            let age = connection.since.elapsed();
+            connection.activity.answer(self.request, age, len);
+        }
         Tracked {
             body,
             in_flight: self,
@@ -72,7 +83,7 @@ impl Drop for InFlight {
         let connection = &self.connection;
         connection
             .activity
-            .end(self.ticket, connection.since.elapsed());
+            .end(self.request, connection.since.elapsed());
     }
 }
 

@@ -5,9 +5,20 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
+use tokio_util::sync::CancellationToken;
 
 use super::settings::Settings;
 use crate::runtime::Shutdown;
+
+tokio::task_local! {
+    static STREAM: CancellationToken;
+}
+
+/// What resets the HTTP/2 stream that the request at hand came on. None over HTTP/1.1,
+/// where a request has its connection to itself.
+pub(super) fn stream_of_this_request() -> Option<CancellationToken> {
+    STREAM.try_with(CancellationToken::clone).ok()
+}
 
 /// Where HTTP/2 runs its streams: in the tracker, so that the drain waits for them.
 #[derive(Clone, Debug)]
@@ -18,7 +29,12 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        let cut = CancellationToken::new();
+        let stream = STREAM.scope(cut.clone(), stream);
+        self.0.spawn(async move {
+            // Dropped, a stream resets itself.
+            cut.run_until_cancelled(stream).await;
+        });
     }
 }
 

@@ -97,7 +97,7 @@ impl Server {
         let (stream, version) = match entrance.security {
             Security::Plain => (Transport::new(stream), Version::Http1),
             Security::Tls => {
-                let Some(stream) = self.handshake(stream, peer, &permit).await else {
+                let Some(stream) = self.handshake(stream, &permit).await else {
                     return;
                 };
                 let version = match stream.alpn_protocol() == Some(ALPN_H2) {
@@ -187,11 +187,9 @@ impl Server {
     async fn handshake(
         &self,
         stream: TcpStream,
-        peer: IpAddr,
         connection: &ConnectionPermit,
     ) -> Option<TlsStream> {
-        let client = ClientIp::new(peer);
-        let _permit = self.limits.admit_handshake(connection, client).ok()?;
+        let _permit = self.limits.admit_handshake(connection).ok()?;
         let patience = self.settings.load().handshake_timeout;
         let accept = self.tls.accept(stream);
         let began = Instant::now();
@@ -205,7 +203,7 @@ impl Server {
             }
             Ok(Err(_)) => "failed",
             Err(_) => {
-                self.limits.handshake_ran_out(connection, client);
+                self.limits.handshake_ran_out(connection);
                 "timeout"
             }
         };
@@ -245,8 +243,11 @@ impl Server {
                 () = sleep(wait) => match state.verdict(self.patience()) {
                     Verdict::LookAgainIn(next) => wait = next,
                     Verdict::Stalled => {
-                        metrics::counter!("relay_edge_stalled_closed_total").increment(1);
-                        return;
+                        metrics::counter!("relay_edge_answers_stalled_total").increment(1);
+                        if !state.cut_stalled(self.patience()) {
+                            return;
+                        }
+                        wait = Duration::ZERO;
                     }
                     Verdict::Idle => {
                         metrics::counter!("relay_edge_idle_closed_total").increment(1);

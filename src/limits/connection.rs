@@ -11,7 +11,8 @@ use crate::types::ClientIp;
 /// One open connection; counted until dropped.
 pub struct ConnectionPermit {
     _node: NodePermit,
-    address: Option<Held<AtomicU32>>,
+    /// Whose it is, and how many handshakes that address has under way.
+    address: Option<(ClientIp, Held<AtomicU32>)>,
 }
 
 /// One TLS handshake under way; counted until dropped.
@@ -55,23 +56,22 @@ impl Limits {
         }
         self.inner.refuse_boxed_stranger(&settings, client)?;
         self.inner.limit_connection_rate(&settings, client)?;
-        permit.address = self.inner.hold_connection(&settings, client)?;
+        let held = self.inner.hold_connection(&settings, client)?;
+        permit.address = held.map(|held| (client, held));
         Ok(permit)
     }
 
-    /// Whether one more handshake may start, on this connection of a client. Hold the permit
-    /// until it has ended. One address has a share of the node's, and an offender a small
-    /// one: whoever begins handshakes and says nothing more waits for itself, and nobody
-    /// else does.
+    /// Whether one more handshake may start, on this connection. Hold the permit until it
+    /// has ended. One address has a share of the node's, and an offender a small one: whoever
+    /// begins handshakes and says nothing more waits for itself, and nobody else does.
     pub fn admit_handshake(
         &self,
         connection: &ConnectionPermit,
-        client: ClientIp,
     ) -> Result<HandshakePermit, LimitError> {
         let settings = self.inner.settings.load();
         let address = match &connection.address {
-            Some(held) => {
-                let part = match self.inner.is_boxed(&settings, client) {
+            Some((client, held)) => {
+                let part = match self.inner.is_boxed(&settings, *client) {
                     true => OFFENDER_SHARE,
                     false => ADDRESS_SHARE,
                 };
@@ -92,17 +92,21 @@ impl Limits {
         })
     }
 
-    /// A client let its handshake run out, which held a place for all that time: an
-    /// offence, though a network may be to blame for a few.
-    pub fn handshake_ran_out(&self, connection: &ConnectionPermit, client: ClientIp) {
-        if connection.address.is_none() {
+    /// A client let its handshake run out, which held a place for all that time. Some of
+    /// these are offences: a carrier whose network stands still for a while lets as many
+    /// run out as it may have under way, and that alone must not shut its phones out.
+    pub fn handshake_ran_out(&self, connection: &ConnectionPermit) {
+        let Some((client, _)) = &connection.address else {
             return;
-        }
+        };
         let (inner, settings) = (&*self.inner, self.inner.settings.load());
-        let subject = inner.address_subject(client);
-        inner
-            .penalties
-            .strike(subject, inner.clock.unix_ms(), &settings);
+        let before = inner.handshakes_ran_out.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(RAN_OUT_PER_STRIKE) {
+            let subject = inner.address_subject(*client);
+            inner
+                .penalties
+                .strike(subject, inner.clock.unix_ms(), &settings);
+        }
     }
 }
 
@@ -215,7 +219,11 @@ impl Drop for AddressShare {
 const ADDRESS_SHARE: u32 = 4;
 
 /// And this, if it is in the penalty box and let in for the sake of known accounts.
-const OFFENDER_SHARE: u32 = 64;
+const OFFENDER_SHARE: u32 = 16;
+
+/// With the defaults, a full share of handshakes that run out together is half of what leads
+/// into the penalty box.
+const RAN_OUT_PER_STRIKE: u32 = 4;
 
 /// A place among those of the whole node.
 struct NodePermit {
@@ -279,9 +287,9 @@ mod tests {
     }
 
     fn let_handshakes_run_out(limits: &Limits, client: ClientIp) {
-        for _ in 0..3 {
-            let connection = limits.admit_connection(client).unwrap();
-            limits.handshake_ran_out(&connection, client);
+        let connection = limits.admit_connection(client).unwrap();
+        for _ in 0..3 * RAN_OUT_PER_STRIKE {
+            limits.handshake_ran_out(&connection);
         }
     }
 
@@ -294,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn an_address_whose_network_stood_still_once_is_let_in() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let share = Settings::default().connections.handshakes / ADDRESS_SHARE;
+        for _ in 0..share {
+            limits.clock().advance(Duration::from_millis(20));
+            let connection = limits.admit_connection(ip(1)).unwrap();
+            limits.handshake_ran_out(&connection);
+        }
+        assert!(limits.admit_connection(ip(1)).is_ok());
+    }
+
+    #[test]
     fn where_accounts_are_known_it_has_a_small_share_of_the_places() {
         let (limits, client) = (limits(), ip(1));
         let did = Did::parse("did:plc:abc").unwrap();
@@ -302,7 +322,7 @@ mod tests {
             .map(|_| limits.admit_connection(client).unwrap())
             .collect();
         let places = || {
-            let begin = |connection| limits.admit_handshake(connection, client);
+            let begin = |connection| limits.admit_handshake(connection);
             let begun: Vec<_> = open.iter().map(begin).collect();
             begun.iter().filter(|permit| permit.is_ok()).count()
         };
@@ -314,9 +334,9 @@ mod tests {
     #[test]
     fn a_trusted_proxy_is_not_blamed_for_its_clients() {
         let limits = limits();
-        for _ in 0..5 {
+        for _ in 0..5 * RAN_OUT_PER_STRIKE {
             let connection = limits.admit_proxy_connection().unwrap();
-            limits.handshake_ran_out(&connection, ip(1));
+            limits.handshake_ran_out(&connection);
         }
         assert!(limits.admit_connection(ip(1)).is_ok());
     }

@@ -26,8 +26,9 @@ impl Pool {
 }
 
 /// What one call holds; given back when dropped.
-pub struct Memory {
+pub struct MemoryPermit {
     inner: Arc<Inner>,
+    pool: fn(&Inner) -> &Pool,
     rule: Rule,
     most: usize,
     held: usize,
@@ -39,22 +40,28 @@ pub struct Memory {
 impl Limits {
     /// Memory for the body of this account's call, of `most` bytes for all accounts. Holds
     /// nothing yet.
-    pub fn memory_for_body(&self, did: &Did, most: usize) -> Memory {
-        Memory::new(self, Rule::Bodies, did, most)
+    pub fn memory_for_body(&self, did: &Did, most: usize) -> MemoryPermit {
+        MemoryPermit::new(self, (|inner| &inner.bodies, Rule::Bodies), did, most)
     }
 
     /// Memory for an answer to this account, of `most` bytes for all accounts. Holds nothing
     /// yet.
-    pub fn memory_for_answer(&self, did: &Did, most: usize) -> Memory {
-        Memory::new(self, Rule::Answers, did, most)
+    pub fn memory_for_answer(&self, did: &Did, most: usize) -> MemoryPermit {
+        MemoryPermit::new(self, (|inner| &inner.answers, Rule::Answers), did, most)
     }
 }
 
-impl Memory {
-    fn new(limits: &Limits, rule: Rule, did: &Did, most: usize) -> Self {
+impl MemoryPermit {
+    fn new(
+        limits: &Limits,
+        (pool, rule): (fn(&Inner) -> &Pool, Rule),
+        did: &Did,
+        most: usize,
+    ) -> Self {
         let keys = limits.inner.keys.load().keys;
         Self {
             inner: Arc::clone(&limits.inner),
+            pool,
             rule,
             most,
             held: 0,
@@ -67,7 +74,7 @@ impl Memory {
     /// others; but a call that is its only one may be of any size. After an error the call is
     /// over, and drops what it held.
     pub fn take(&mut self, bytes: usize) -> Result<(), LimitError> {
-        if self.account.is_none() && self.held + bytes > LITTLE {
+        if self.account.is_none() && self.held + bytes > UNCHARGED_MAX {
             let accounts = &self.pool().accounts;
             // `None` never happens: there is no most.
             self.account = accounts.enter(self.name, None, u32::MAX, AtomicUsize::default);
@@ -78,7 +85,7 @@ impl Memory {
         let before = self.pool().all.fetch_add(bytes, Ordering::Relaxed);
         let is_node_full = before + bytes > self.most;
         self.held += bytes;
-        self.gauge(before + bytes);
+        self.gauge().increment(exact(bytes));
 
         let (rule, retry_after) = (self.rule, RETRY_AFTER);
         let refused = match (is_node_full, is_account_full) {
@@ -99,38 +106,34 @@ impl Memory {
     }
 
     fn pool(&self) -> &Pool {
-        self.inner.pool(self.rule)
+        (self.pool)(&self.inner)
     }
 
-    fn gauge(&self, bytes: usize) {
-        #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        metrics::gauge!("relay_limits_bytes", "rule" => self.rule.name()).set(bytes as f64);
+    fn gauge(&self) -> metrics::Gauge {
+        metrics::gauge!("relay_limits_bytes", "rule" => self.rule.name())
     }
 }
 
-impl Drop for Memory {
+impl Drop for MemoryPermit {
     fn drop(&mut self) {
         if let Some(account) = &self.account {
             account.shared.fetch_sub(self.held, Ordering::Relaxed);
         }
         if self.held > 0 {
-            let before = self.pool().all.fetch_sub(self.held, Ordering::Relaxed);
-            self.gauge(before - self.held);
+            self.pool().all.fetch_sub(self.held, Ordering::Relaxed);
+            self.gauge().decrement(exact(self.held));
         }
     }
 }
 
-impl Inner {
-    fn pool(&self, rule: Rule) -> &Pool {
-        match rule {
-            Rule::Answers => &self.answers,
-            _ => &self.bodies,
-        }
-    }
+/// Below 2^52 a gauge has every number.
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn exact(bytes: usize) -> f64 {
+    bytes as f64
 }
 
 /// Most calls hold less, and nobody counts whose they are.
-const LITTLE: usize = 64 << 10;
+const UNCHARGED_MAX: usize = 16 << 10;
 
 /// One account may hold this part of the memory.
 const ACCOUNT_SHARE: usize = 8;
@@ -161,7 +164,7 @@ mod tests {
         let mut first = limits.memory_for_body(&mallory, MOST);
         first.take(SHARE).unwrap();
         let mut second = limits.memory_for_body(&mallory, MOST);
-        let refused = second.take(LITTLE + 1).unwrap_err();
+        let refused = second.take(UNCHARGED_MAX + 1).unwrap_err();
         assert!(matches!(
             refused,
             LimitError::Reached {
@@ -206,7 +209,7 @@ mod tests {
             grown.take(1024).unwrap();
         }
         let mut other = limits.memory_for_body(&alice, MOST);
-        assert!(other.take(LITTLE).is_ok(), "a little is nobody's");
+        assert!(other.take(UNCHARGED_MAX).is_ok(), "a little is nobody's");
         assert!(other.take(1024).is_err());
     }
 

@@ -49,14 +49,14 @@ pub use clock::Clock;
 pub use connection::{ConnectionPermit, HandshakePermit};
 pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
 pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
-pub use memory::Memory;
+pub use memory::MemoryPermit;
 pub use request::Arrival;
 pub use rule::{Rule, RuleSet, WhenAway};
 pub use settings::{
     Calls, Connections, GoodStanding, Penalties, Requests, Settings, Sockets, Tables,
 };
 pub use sharing::{Offender, SharedStay};
-pub use socket::{Crowd, SocketPermit};
+pub use socket::{PlaceWanted, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
@@ -82,6 +82,7 @@ struct Inner {
     familiar: Table,
     connections: AtomicU32,
     handshakes: AtomicU32,
+    handshakes_ran_out: AtomicU32,
     /// Requests that wait while tokens of their addresses are checked.
     waiting: AtomicU32,
     verifying: Arc<Counts<waiting::Queue>>,
@@ -111,6 +112,7 @@ impl Limits {
                 familiar: Table::new(tables.ip_keys, tables.idle_ms(), now),
                 connections: AtomicU32::new(0),
                 handshakes: AtomicU32::new(0),
+                handshakes_ran_out: AtomicU32::new(0),
                 waiting: AtomicU32::new(0),
                 verifying: Counts::new(),
                 bodies: memory::Pool::new(),

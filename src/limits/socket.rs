@@ -10,19 +10,19 @@ use tokio::sync::Notify;
 use super::counts::{Counts, Held};
 use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
 use super::penalty_box::Subject;
-use super::{Blind, BlindKey, Decision, Inner, LimitError, Limits, Rule, Settings, count_refusal};
+use super::{Blind, BlindKey, Inner, LimitError, Limits, Rule, Settings, count_refusal};
 use crate::types::{ClientIp, Did};
 
 /// What the sockets of one account, or of one address, share.
 pub(super) struct Shared {
     meter: Mutex<Meter>,
     /// One more was refused, because there are too many.
-    crowded: Notify,
+    place_wanted: Notify,
 }
 
 /// Tells a socket that its account wants a place, so that it can see whether its own is
 /// still used.
-pub struct Crowd(Option<Arc<Shared>>);
+pub struct PlaceWanted(Option<Arc<Shared>>);
 
 /// One open subscription, with its budget; counted until dropped.
 pub struct SocketPermit {
@@ -34,8 +34,9 @@ pub struct SocketPermit {
 }
 
 impl Limits {
-    /// Whether this account may open one more subscription from this address. Ask
-    /// before the upgrade, and hold the permit as long as the session.
+    /// Whether there is a place for one more subscription of this account, from this
+    /// address. Ask before the upgrade, and hold the permit as long as the session. May be
+    /// asked before the account's token is used up: it costs the account nothing.
     pub fn admit_socket(&self, client: ClientIp, did: &Did) -> Result<SocketPermit, LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();
@@ -45,7 +46,6 @@ impl Limits {
                 inner.take_address(&settings, Rule::UpgradesIp, client, inner.clock.tick());
             inner.settle(&settings, decision).admit()?;
         }
-        inner.limit_upgrades(&settings, did)?;
         let now = Moment::at(inner.clock.elapsed());
         let account = inner.hold(
             &settings,
@@ -71,15 +71,30 @@ impl Limits {
             subject: inner.account_subject(did),
         })
     }
+
+    /// Whether this account, which has just proved itself, may open one more subscription so
+    /// soon.
+    pub fn admit_upgrade(&self, did: &Did) -> Result<(), LimitError> {
+        let (inner, rule) = (&*self.inner, Rule::UpgradesDid);
+        let settings = inner.settings.load();
+        let decision = inner.take_account(&settings, rule, rule as u8, did, inner.clock.tick());
+        let decision = inner.settle(&settings, decision);
+        if decision.refused.is_none() {
+            return Ok(());
+        }
+        inner.lapse(did);
+        let subject = inner.account_subject(did);
+        inner.strike(&settings, subject, decision).admit()
+    }
 }
 
-impl Crowd {
+impl PlaceWanted {
     /// Resolves when the account is refused one more socket after this call.
-    pub fn want(&self) -> impl Future<Output = ()> + use<'_> {
-        let crowded = self.0.as_ref().map(|shared| shared.crowded.notified());
+    pub fn wait(&self) -> impl Future<Output = ()> + use<'_> {
+        let wanted = self.0.as_ref().map(|shared| shared.place_wanted.notified());
         async move {
-            match crowded {
-                Some(crowded) => crowded.await,
+            match wanted {
+                Some(wanted) => wanted.await,
                 None => std::future::pending().await,
             }
         }
@@ -87,9 +102,9 @@ impl Crowd {
 }
 
 impl SocketPermit {
-    /// The other sockets of its account.
-    pub fn crowd(&self) -> Crowd {
-        Crowd(self.account.as_ref().map(|held| Arc::clone(&held.shared)))
+    /// Whether its account wants one more.
+    pub fn place_wanted(&self) -> PlaceWanted {
+        PlaceWanted(self.account.as_ref().map(|held| Arc::clone(&held.shared)))
     }
 
     /// When whoever is refused a socket comes back.
@@ -138,18 +153,6 @@ impl SocketPermit {
 }
 
 impl Inner {
-    fn limit_upgrades(&self, settings: &Settings, did: &Did) -> Result<(), LimitError> {
-        let rule = Rule::UpgradesDid;
-        let decision = self.take_account(settings, rule, rule as u8, did, self.clock.tick());
-        let decision = self.settle(settings, decision);
-        if decision.refused.is_none() {
-            return Ok(());
-        }
-        self.lapse(did);
-        let decision: Decision = self.strike(settings, self.account_subject(did), decision);
-        decision.admit()
-    }
-
     /// Counts one more open socket under a name, unless there are too many.
     fn hold(
         &self,
@@ -162,7 +165,7 @@ impl Inner {
         let (current, previous) = (name(&keys.current), keys.previous.as_ref().map(&name));
         let fresh = || Shared {
             meter: Mutex::new(Meter::new(Moment::at(self.clock.elapsed()))),
-            crowded: Notify::new(),
+            place_wanted: Notify::new(),
         };
         if let Some(held) = counts.enter(current, previous, most, fresh) {
             return Ok(Some(held));
@@ -176,7 +179,7 @@ impl Inner {
             // A phone that lost its network left sockets behind: let them be found out.
             let names = [Some(current), previous].into_iter().flatten();
             for shared in names.filter_map(|name| counts.shared(name)) {
-                shared.crowded.notify_waiters();
+                shared.place_wanted.notify_waiters();
             }
         }
         let retry_after = settings.sockets.full_retry_after;

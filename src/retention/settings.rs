@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How long things are kept. All of it may change while the relay runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Messages older than this leave with their day, and Welcomes that nobody has
-    /// confirmed: without the commits that followed they lead nowhere.
+    /// Messages older than this leave with their day; and so do Welcomes that nobody has
+    /// confirmed, when the commits that followed are gone: they lead nowhere.
     pub message_ttl_days: u16,
     /// Events older than this leave with their day.
     pub event_ttl_days: u16,

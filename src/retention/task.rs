@@ -186,7 +186,7 @@ impl<'a> Turn<'a> {
                     .await?;
                 let messages = self.forget_days(&forgetting, "messages", messages).await?;
                 let confirmed = forgetting.confirmed_welcomes(settings.welcome_ttl).await?;
-                // The commits after it are gone: nobody could go on from it.
+                // Those whose next commits are gone: nobody could go on from them.
                 let messages_live = DAY * u32::from(settings.message_ttl_days);
                 let unconfirmed = forgetting.unconfirmed_welcomes(messages_live).await?;
                 Ok(events + messages + confirmed + unconfirmed)

@@ -159,11 +159,6 @@ impl Sessions {
             Some(ticket) => Pass::Ticket(authenticator.check_ticket(ticket.expose())?),
             None => Pass::Token(authenticator.prove(&parts.headers, call, client).await?),
         };
-        // The edge counted the request against its address; now an account answers
-        // for it instead.
-        if let Some(counted) = parts.extensions.get::<Decision>() {
-            self.0.limits.proved(counted, client, pass.did());
-        }
         let permit = self.0.limits.admit_socket(client, pass.did())?;
         let subscriber = Subscriber {
             did: pass.did().clone(),
@@ -174,7 +169,8 @@ impl Sessions {
         if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
             return Err(convo_not_found());
         }
-        // Last: whoever has to come back can, with the same.
+        // Not before: whoever has to come back can, with the same. And not after anything
+        // that the account would suffer for: who shows it a second time may be anyone.
         let caller = match pass {
             Pass::Ticket(ticket) => authenticator.redeem(ticket).await?.caller,
             Pass::Token(proof) => {
@@ -184,6 +180,12 @@ impl Sessions {
                 proof.caller
             }
         };
+        // The edge counted the request against its address; now an account answers
+        // for it instead.
+        if let Some(counted) = parts.extensions.get::<Decision>() {
+            self.0.limits.proved(counted, client, caller.did());
+        }
+        self.0.limits.admit_upgrade(caller.did())?;
         Ok(Granted {
             caller,
             subscriber,

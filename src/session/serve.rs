@@ -38,7 +38,7 @@ enum Happening {
     Alarm,
     Changed,
     /// The account wants a place for one more session.
-    Crowded,
+    PlaceWanted,
     Draining,
     Heard(Result<Message, CloseReason>),
     /// The hub could not write all.
@@ -94,8 +94,8 @@ impl<L: Line> Session<L> {
         let mut departure: Option<Box<Departure>> = None;
         let mut draining = pin!(shutdown.draining());
         let mut changed = pin!(shared.settings.changed());
-        let crowd = self.permit.crowd();
-        let mut crowded = pin!(crowd.want());
+        let place = self.permit.place_wanted();
+        let mut place_wanted = pin!(place.wait());
         // One timer for all, moved when it rings and not with every frame.
         let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
         let mut bell = Bell::default();
@@ -118,8 +118,8 @@ impl<L: Line> Session<L> {
                         Poll::Ready(Happening::Alarm)
                     } else if changed.as_mut().poll(context).is_ready() {
                         Poll::Ready(Happening::Changed)
-                    } else if crowded.as_mut().poll(context).is_ready() {
-                        Poll::Ready(Happening::Crowded)
+                    } else if place_wanted.as_mut().poll(context).is_ready() {
+                        Poll::Ready(Happening::PlaceWanted)
                     } else if departure.is_none() && draining.as_mut().poll(context).is_ready() {
                         Poll::Ready(Happening::Draining)
                     } else {
@@ -162,8 +162,8 @@ impl<L: Line> Session<L> {
                     alarm.as_mut().reset(Instant::now());
                     Ok(())
                 }
-                Happening::Crowded => {
-                    crowded.set(crowd.want());
+                Happening::PlaceWanted => {
+                    place_wanted.set(place.wait());
                     heard = self.doubt(heard);
                     alarm.as_mut().reset(Instant::now());
                     Ok(())
@@ -189,7 +189,7 @@ impl<L: Line> Session<L> {
     /// silent for so long that its client must answer before the other one comes back. When
     /// it was last heard of, as it counts now.
     fn doubt(&self, heard: Instant) -> Instant {
-        let patience = self.permit.full_retry_after() / 2;
+        let patience = (self.permit.full_retry_after() / 2).max(ANSWER_MIN);
         let silence = self.shared.settings.load().silence_max;
         let latest = Instant::now().checked_sub(silence.saturating_sub(patience));
         heard.min(latest.unwrap_or(heard))
@@ -326,6 +326,9 @@ impl<L: Line> Session<L> {
         Ok(())
     }
 }
+
+/// What a phone that is there may need at least to say so, on a bad network.
+const ANSWER_MIN: Duration = Duration::from_secs(3);
 
 fn random() -> (u64, u64) {
     uuid::Uuid::new_v4().as_u64_pair()

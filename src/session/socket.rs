@@ -258,7 +258,7 @@ impl Line for Socket {
         let limit = self.settings.load().close_timeout;
         let farewell = async {
             let said = self.put(Message::Close(Some(frame))).await;
-            if said.is_ok() && !reason.fails_the_protocol() {
+            if said.is_ok() && !reason.expects_no_answer() {
                 while poll_fn(|context| self.poll_read(context)).await.is_ok() {}
             }
         };

@@ -107,7 +107,7 @@ impl Forgetting {
         self.in_bites(sql, &[&seconds(older)]).await
     }
 
-    /// Welcomes older than this that nobody has confirmed.
+    /// Welcomes older than this that nobody has confirmed, and whose next commit is gone.
     pub async fn unconfirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
         let sql = "SELECT forget_unconfirmed_welcomes($1::text::interval, $2) AS gone";
         self.in_bites(sql, &[&seconds(older)]).await

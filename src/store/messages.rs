@@ -161,4 +161,4 @@ pub(super) fn message(row: &Row) -> Result<StoredMessage, StoreError> {
 }
 
 /// A page of messages of 10 MiB each would be a gigabyte.
-const PAGE_BYTES_MAX: i64 = 8 << 20;
+const PAGE_BYTES_MAX: i64 = 2 << 20;

@@ -39,6 +39,13 @@ macro_rules! calls {
             pub fn kind(self) -> Kind {
                 match self { $(Self::$variant => Kind::$kind),+ }
             }
+
+            /// Whether it changes nothing (RFC 9110 section 9.2.1): some queries use up what
+            /// they give out.
+            pub fn is_safe(self) -> bool {
+                let uses_up = matches!(self, Self::GetKeyPackages | Self::GetWelcome);
+                self.kind() == Kind::Query && !uses_up
+            }
         }
     };
 }

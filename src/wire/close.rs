@@ -60,6 +60,11 @@ impl CloseReason {
         }
     }
 
+    /// Whether nothing is to be waited for: nobody is there, or what comes means nothing.
+    pub fn expects_no_answer(self) -> bool {
+        self == Self::PeerSilent || self.fails_the_protocol()
+    }
+
     /// Whether what the client sends after it means nothing (RFC 6455 section 7.1.7).
     pub fn fails_the_protocol(self) -> bool {
         matches!(

@@ -10,18 +10,24 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::limits::Memory;
+use crate::limits::MemoryPermit;
+use crate::types::Nsid;
 use crate::wire::{Body, XrpcError, full};
 
-/// 200 with JSON. A large one takes `memory` until its client has taken it.
+/// 200 with JSON. A large one takes memory until its client has taken it; what a call has
+/// done or used up is told without, for it cannot be asked for again.
 pub(super) fn json_response(
+    call: Nsid,
     json: Vec<u8>,
-    mut memory: Memory,
+    mut memory: MemoryPermit,
 ) -> Result<Response<Body>, XrpcError> {
     let body = if json.len() <= PORTION {
         full(json)
     } else {
-        memory.take(json.len())?;
+        let taken = memory.take(json.len());
+        if call.is_safe() {
+            taken?;
+        }
         let portions = Portions {
             rest: json.into(),
             _memory: memory,
@@ -40,7 +46,7 @@ pub(super) fn json_response(
 /// long as its client likes, where nobody counts it.
 struct Portions {
     rest: Bytes,
-    _memory: Memory,
+    _memory: MemoryPermit,
 }
 
 impl HttpBody for Portions {
@@ -83,8 +89,9 @@ mod tests {
     use crate::types::Did;
 
     const ALL: usize = 1 << 20;
+    const QUERY: Nsid = Nsid::GetMessages;
 
-    fn memory(limits: &Limits) -> Memory {
+    fn memory(limits: &Limits) -> MemoryPermit {
         limits.memory_for_answer(&Did::parse("did:plc:abc").unwrap(), ALL)
     }
 
@@ -92,11 +99,11 @@ mod tests {
     fn a_large_answer_leaves_in_portions_and_takes_memory_until_it_has_left() {
         let limits = Limits::new(Live::new(Settings::default()), Clock::system());
         let json: Vec<u8> = (0..ALL).map(|n| (n % 251) as u8).collect();
-        let mut body = json_response(json.clone(), memory(&limits))
+        let mut body = json_response(QUERY, json.clone(), memory(&limits))
             .unwrap()
             .into_body();
         assert_eq!(body.size_hint().exact(), Some(ALL as u64));
-        assert!(json_response(json.clone(), memory(&limits)).is_err());
+        assert!(json_response(QUERY, json.clone(), memory(&limits)).is_err());
         let context = &mut Context::from_waker(Waker::noop());
         let mut sent = Vec::new();
         while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(context) {
@@ -107,7 +114,16 @@ mod tests {
         assert_eq!(sent, json);
         assert!(body.is_end_stream());
         drop(body);
-        assert!(json_response(json, memory(&limits)).is_ok());
+        assert!(json_response(QUERY, json, memory(&limits)).is_ok());
+    }
+
+    #[test]
+    fn what_a_call_has_used_up_is_told_however_full_it_is() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::system());
+        let mut all = memory(&limits);
+        all.take(ALL).unwrap();
+        let told = |call| json_response(call, vec![b' '; PORTION + 1], memory(&limits)).is_ok();
+        assert!(!told(QUERY) && told(Nsid::GetKeyPackages) && told(Nsid::AddMembers));
     }
 
     #[test]
@@ -115,7 +131,7 @@ mod tests {
         let limits = Limits::new(Live::new(Settings::default()), Clock::system());
         let mut all = memory(&limits);
         all.take(ALL).unwrap();
-        assert!(json_response(vec![b' '; PORTION], memory(&limits)).is_ok());
-        assert!(json_response(vec![b' '; PORTION + 1], memory(&limits)).is_err());
+        assert!(json_response(QUERY, vec![b' '; PORTION], memory(&limits)).is_ok());
+        assert!(json_response(QUERY, vec![b' '; PORTION + 1], memory(&limits)).is_err());
     }
 }

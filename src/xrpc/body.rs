@@ -7,20 +7,20 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
-use crate::limits::Memory;
+use crate::limits::MemoryPermit;
 use crate::wire::{XrpcError, XrpcStatus};
 
 /// A body that was read, with the memory that it takes until the call is answered.
 pub(super) struct ReadBody {
     pub(super) bytes: Bytes,
-    _memory: Memory,
+    _memory: MemoryPermit,
 }
 
 /// Reads a JSON body of at most `bytes_max` within `timeout`.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     body: Incoming,
-    memory: Memory,
+    memory: MemoryPermit,
     bytes_max: usize,
     timeout: Duration,
 ) -> Result<ReadBody, XrpcError> {
@@ -43,7 +43,7 @@ pub(super) async fn read_body(
 /// Takes memory as the bytes arrive: what is only announced costs nobody anything.
 async fn collect(
     mut body: Incoming,
-    mut memory: Memory,
+    mut memory: MemoryPermit,
     bytes_max: usize,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();

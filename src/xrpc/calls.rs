@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -90,11 +90,13 @@ impl Calls {
         if !dispatch::serves(call) {
             return Err(Refusal::MethodNotImplemented.into());
         }
-        let allowed = match call.kind() {
-            Kind::Procedure => "POST",
-            Kind::Query | Kind::Subscription => "GET, HEAD",
+        let (allowed, is_allowed) = match (call.kind(), request.method()) {
+            (Kind::Procedure, method) => ("POST", method == Method::POST),
+            (_, &Method::HEAD) if call.is_safe() => ("GET, HEAD", true),
+            (_, method) if call.is_safe() => ("GET, HEAD", method == Method::GET),
+            (_, method) => ("GET", method == Method::GET),
         };
-        if !allowed.split(", ").any(|method| request.method() == method) {
+        if !is_allowed {
             return Err(XrpcError::from(Refusal::MethodNotAllowed).allow(allowed));
         }
         let proof = self
@@ -132,7 +134,7 @@ impl Calls {
         }
         let all = cx.settings.answers_bytes_max;
         let memory = self.limits.memory_for_answer(cx.did(), all);
-        answer.and_then(|json| json_response(json, memory))
+        answer.and_then(|json| json_response(call, json, memory))
     }
 
     /// Uses a nonce up, or leaves that to the call: a send does it with what it writes,
@@ -159,14 +161,14 @@ impl Calls {
         let memory = self.limits.memory_for_body(cx.did(), all);
         let body = read_body(&parts.headers, body, memory, bytes_max, timeout).await?;
         match Attempt::of(call, cx.did(), &body.bytes) {
-            Some(attempt) => self.see_through(call, Arc::clone(cx), attempt, body).await,
+            Some(attempt) => self.run_detached(call, Arc::clone(cx), attempt, body).await,
             None => dispatch::procedure(call, cx, &body.bytes).await,
         }
     }
 
     /// Runs a call that has a key to its end, though its client may go away meanwhile:
     /// whoever asks again under that key shall hear the answer, not wait for a lease.
-    async fn see_through(
+    async fn run_detached(
         &self,
         call: Nsid,
         cx: Arc<Context>,

@@ -41,8 +41,8 @@ impl Default for Settings {
         Self {
             message_body_bytes_max: 14 << 20,
             body_bytes_max: 5 << 20,
-            bodies_bytes_max: 256 << 20,
-            answers_bytes_max: 128 << 20,
+            bodies_bytes_max: 128 << 20,
+            answers_bytes_max: 64 << 20,
             body_timeout: Duration::from_secs(60),
             devices_max: 32,
             key_packages_max: 200,
@@ -70,9 +70,6 @@ impl Settings {
         }
         if self.bodies_bytes_max < self.message_body_bytes_max.max(self.body_bytes_max) {
             faults.push(("bodies_bytes_max", "must hold at least one body"));
-        }
-        if self.answers_bytes_max < self.message_body_bytes_max {
-            faults.push(("answers_bytes_max", "must hold at least one message"));
         }
         faults
     }

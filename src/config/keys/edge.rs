@@ -179,8 +179,9 @@ pub(super) const KEYS: &[Key] = &[
         env: "RELAY_STALL_TIMEOUT_SECONDS",
         effect: Effect::NewConnections,
         doc: "How long written bytes may stay unacknowledged, or the peer's window closed, before \
-              the kernel gives the connection up (Linux); and how long a client may leave a piece \
-              of an answer untaken.",
+              the kernel gives the connection up (Linux); and, at once, how long a client may leave \
+              a piece of an answer untaken, and how long it has for a whole one beside 1 s for \
+              each 4 KiB.",
         setting: &Span {
             at: |c| &mut c.edge.stall_timeout,
             unit: Unit::Seconds,

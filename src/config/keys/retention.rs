@@ -8,7 +8,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "MESSAGE_TTL_DAYS",
         effect: Effect::Live,
         doc: "Messages older than this are deleted, with their whole day; and so are Welcomes \
-              that nobody has confirmed, which without the commits after them lead nowhere.",
+              that nobody has confirmed, when the commits after them are gone.",
         setting: &Number {
             at: |c| &mut c.retention.message_ttl_days,
             least: 1,
