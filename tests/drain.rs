@@ -88,6 +88,27 @@ async fn synced(mut socket: Subscription) -> Subscription {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_strangers_have_spent_the_window_a_ticket_lets_in_whom_a_token_would() {
+    let world = World::new().await;
+    let mut here = world.node("1");
+    let there = world.home("1").with("RATE_LIMIT_IP_PER_MINUTE", "1");
+    let there = there.with("IP_RATE_BURST", "0").start();
+    let mut socket = world.listen(&here).await;
+    drop(world.listen(&there).await);
+    let resume = async |ticket| Subscription::resume(&reach(&there), ticket, everything()).await;
+    let refusal = async |ticket| match resume(ticket).await.unwrap_err() {
+        SubscriptionError::Refused(status) => status,
+        other => panic!("{other}"),
+    };
+    while refusal("of nobody").await != StatusCode::TOO_MANY_REQUESTS {}
+    here.signal(Signal::TERM);
+    let info = next(&mut socket).await.unwrap();
+    let ticket = info.body.resume_ticket.unwrap();
+    synced(resume(&ticket).await.unwrap()).await;
+    assert_eq!(here.ended().code(), Some(0), "{}", here.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_socket_is_let_in_elsewhere_by_its_ticket_alone_and_once() {
     let world = World::new().await;
     let (mut here, there) = (world.node("1"), world.node("1"));

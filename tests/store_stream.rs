@@ -390,7 +390,7 @@ async fn commits_come_in_pages_of_bounded_bytes() {
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
     for made_in in 0..12 {
-        let bytes = vec![u8::try_from(made_in).unwrap(); 1 << 20];
+        let bytes = vec![u8::try_from(made_in).unwrap(); 1 << 18];
         let change = commit(&convo, &alice, epoch(made_in), bytes);
         let outcome = store.change_group(&change).await.unwrap();
         assert!(matches!(outcome, ChangeOutcome::Done { .. }), "{outcome:?}");
