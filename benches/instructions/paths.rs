@@ -105,7 +105,7 @@ fn fanout() -> Work {
 /// and depends on what the processor can do.
 fn token_claims() -> Work {
     let known = Known::start();
-    Box::new(move |_| assert!(known.authenticator.claimed(&known.headers).is_some()))
+    Box::new(move |_| assert!(known.authenticator.claimed(&known.headers, None).is_some()))
 }
 
 /// A token that was proved before.

@@ -1,6 +1,7 @@
 //! The way of a credential: find it, read it, refuse it cheaply if that is
 //! possible, then prove it, then use up its nonce.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,12 +148,17 @@ impl Authenticator {
         }
     }
 
-    /// The account that a well-formed token names. Nothing is proved: this is for the
-    /// limits, which decide whether the proof is worth its cost.
-    pub fn claimed(&self, headers: &HeaderMap) -> Option<Did> {
+    /// The account that a ticket of ours or a well-formed token names. Nothing is proved:
+    /// this is for the limits, which decide whether the proof is worth its cost.
+    pub fn claimed(&self, headers: &HeaderMap, query: Option<&str>) -> Option<Did> {
+        let now = Utc::now().timestamp();
+        if let Some(ticket) = query.and_then(ticket_in) {
+            let ticket = self.0.tickets.check(&ticket, now).ok()?;
+            return Some(ticket.caller().did().clone());
+        }
         let settings = self.0.settings.load();
         let text = bearer::find(headers).ok()?;
-        let read = self.read(text, &settings, None, Utc::now().timestamp());
+        let read = self.read(text, &settings, None, now);
         read.ok().map(|(_, claims)| claims.issuer)
     }
 
@@ -322,6 +328,14 @@ impl Authenticator {
         let until = expires_at.max(now.saturating_add(ttl));
         Ok(nonce.until(until).ok_or(StoreError::Shape)?)
     }
+}
+
+/// What a query says under the name by which subscriptions take tickets.
+fn ticket_in(query: &str) -> Option<Cow<'_, str>> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs
+        .find(|(name, _)| name == "ticket")
+        .map(|(_, value)| value)
 }
 
 fn key_cache(settings: &Live<Settings>, shutdown: Shutdown) -> Result<KeyCache, StartError> {

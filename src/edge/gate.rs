@@ -24,14 +24,16 @@ impl Gate {
         }
     }
 
-    /// Counts a request, which may wait for its place. It carries the decision along, for whoever proves an account.
+    /// Counts a request, which may wait for its place. It carries the decision along, for
+    /// whoever proves an account.
     pub(super) async fn enter(
         &self,
         request: &mut Request<Incoming>,
         client: ClientIp,
     ) -> Result<Decision, Box<Response<Body>>> {
         let arrival = self.limits.arrival(client);
-        let claimed = self.authenticator.claimed(request.headers());
+        let query = request.uri().query();
+        let claimed = self.authenticator.claimed(request.headers(), query);
         let decision = self.limits.admit_request(arrival, claimed.as_ref()).await;
         if let Err(error) = decision.admit() {
             let mut response = XrpcError::from(error).into_response();
