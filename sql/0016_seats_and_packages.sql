@@ -4,8 +4,12 @@
 
 CREATE INDEX welcomes_unconfirmed ON welcomes (created_at) WHERE state <> 'confirmed';
 
--- To which epoch it leads. Of those from before this, nobody knows.
+-- To which epoch it leads. Of those from before this, the last commit of their time tells, if
+-- it is still there.
 ALTER TABLE welcomes ADD COLUMN epoch bigint;
+UPDATE welcomes w SET epoch = (SELECT max(m.epoch) FROM messages m WHERE m.convo_id = w.convo_id
+                                   AND m.kind = 'commit' AND m.received_at <= w.created_at)
+    WHERE w.state <> 'confirmed';
 
 -- As long as the first commit after its epoch is kept, or is still to come, its device can
 -- go on from there.

@@ -55,23 +55,31 @@ pub(super) enum Verdict {
 }
 
 impl UnderWay {
-    /// When its client has taken too long: for a piece, or for the whole.
-    fn late_at(&self, patience: Patience) -> Option<Duration> {
+    /// When its client has taken too long: for a piece, or for the whole, which has the
+    /// connection together with all others, `bytes` in sum.
+    fn late_at(&self, patience: Patience, bytes: u64) -> Option<Duration> {
         let piece = self.offered.map(|offered| offered + patience.stall);
-        let whole = self.answered.map(|(answered, len)| {
-            answered + patience.stall + Duration::from_secs(len / BYTES_PER_SECOND_MIN)
+        let whole = self.answered.map(|(answered, _)| {
+            answered + patience.stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
         });
         piece.into_iter().chain(whole).min()
+    }
+}
+
+impl State {
+    /// What all answers weigh that are on their way.
+    fn bytes(&self) -> u64 {
+        let answered = self.under_way.iter().filter_map(|one| one.answered);
+        answered.map(|(_, len)| len).sum()
     }
 }
 
 impl Activity {
     pub(super) fn verdict(&self, patience: Patience, age: Duration) -> Verdict {
         let state = self.0.lock();
-        let late_at = state
-            .under_way
-            .iter()
-            .filter_map(|one| one.late_at(patience));
+        let bytes = state.bytes();
+        let under_way = state.under_way.iter();
+        let late_at = under_way.filter_map(|one| one.late_at(patience, bytes));
         let (deadline, late) = match (late_at.min(), state.quiet_since) {
             (Some(late_at), _) => (late_at, Verdict::Stalled),
             // Not before it could have been quiet, or stalled, for long enough.
@@ -91,7 +99,9 @@ impl Activity {
     /// connection to itself, which must end with it.
     pub(super) fn cut_stalled(&self, patience: Patience, age: Duration) -> bool {
         let mut state = self.0.lock();
-        let is_late = |one: &&mut UnderWay| one.late_at(patience).is_some_and(|at| at <= age);
+        let bytes = state.bytes();
+        let late_at = |one: &UnderWay| one.late_at(patience, bytes);
+        let is_late = |one: &&mut UnderWay| late_at(one).is_some_and(|at| at <= age);
         state.under_way.iter_mut().filter(is_late).all(|one| {
             // Until it has ended it is late no more.
             (one.offered, one.answered) = (None, None);
@@ -140,7 +150,8 @@ impl Activity {
     }
 }
 
-/// A large answer must be taken at least so fast: a slow mobile network carries more.
+/// The answers of a connection must be taken at least so fast: a slow mobile network carries
+/// more.
 const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 
 #[cfg(test)]

@@ -48,13 +48,17 @@ impl Connection {
 pub(super) struct InFlight {
     connection: Arc<Connection>,
     request: RequestId,
+    /// Whether it came on a stream of its connection, and not alone.
+    is_one_of_many: bool,
 }
 
 impl InFlight {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        let stream = http::stream_of_this_request();
         Self {
             connection: Arc::clone(connection),
-            request: connection.activity.begin(http::stream_of_this_request()),
+            is_one_of_many: stream.is_some(),
+            request: connection.activity.begin(stream),
         }
     }
 
@@ -74,6 +78,7 @@ impl InFlight {
         Tracked {
             body,
             in_flight: self,
+            last: None,
         }
     }
 }
@@ -91,6 +96,26 @@ impl Drop for InFlight {
 pub(super) struct Tracked {
     body: Body,
     in_flight: InFlight,
+    last: Option<Bytes>,
+}
+
+impl Tracked {
+    /// Over HTTP/2, the end of a body is given once the client's window has room for what
+    /// came before: once it has the end, hyper lets go of the body, and nobody would see
+    /// that the client takes nothing.
+    fn hold_end_back(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if !self.in_flight.is_one_of_many || !self.body.is_end_stream() {
+            return frame;
+        }
+        match frame.into_data() {
+            Ok(mut data) if data.len() > UNTRACKED_MAX => {
+                self.last = Some(data.split_off(data.len() - 1));
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(trailers) => trailers,
+        }
+    }
 }
 
 impl HttpBody for Tracked {
@@ -101,19 +126,31 @@ impl HttpBody for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let frame = match self.last.take() {
+            Some(last) => Poll::Ready(Some(Ok(Frame::data(last)))),
+            None => {
+                let frame = Pin::new(&mut self.body).poll_frame(context);
+                frame.map_ok(|frame| self.hold_end_back(frame))
+            }
+        };
         self.in_flight.offer(frame.is_ready());
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.last {
+            Some(last) => SizeHint::with_exact(last.len() as u64),
+            None => self.body.size_hint(),
+        }
     }
 }
+
+/// What a stream may leave in HTTP/2's hands unseen.
+const UNTRACKED_MAX: usize = 256;
 
 /// Counts open connections, up to an upgrade.
 pub(super) struct Open;

@@ -11,8 +11,15 @@ use crate::types::ClientIp;
 /// One open connection; counted until dropped.
 pub struct ConnectionPermit {
     _node: NodePermit,
-    /// Whose it is, and how many handshakes that address has under way.
-    address: Option<(ClientIp, Held<AtomicU32>)>,
+    /// Whose it is, and the handshakes of that address.
+    address: Option<(ClientIp, Held<Handshakes>)>,
+}
+
+/// Those of one address, for as long as it has connections.
+#[derive(Default)]
+pub(super) struct Handshakes {
+    under_way: AtomicU32,
+    ran_out: AtomicU32,
 }
 
 /// One TLS handshake under way; counted until dropped.
@@ -96,12 +103,12 @@ impl Limits {
     /// these are offences: a carrier whose network stands still for a while lets as many
     /// run out as it may have under way, and that alone must not shut its phones out.
     pub fn handshake_ran_out(&self, connection: &ConnectionPermit) {
-        let Some((client, _)) = &connection.address else {
+        let Some((client, held)) = &connection.address else {
             return;
         };
         let (inner, settings) = (&*self.inner, self.inner.settings.load());
-        let before = inner.handshakes_ran_out.fetch_add(1, Ordering::Relaxed);
-        if before.is_multiple_of(RAN_OUT_PER_STRIKE) {
+        let before = held.shared.ran_out.fetch_add(1, Ordering::Relaxed);
+        if (before + 1).is_multiple_of(RAN_OUT_PER_STRIKE) {
             let subject = inner.address_subject(*client);
             inner
                 .penalties
@@ -160,14 +167,14 @@ impl Inner {
         &self,
         settings: &Settings,
         client: ClientIp,
-    ) -> Result<Option<Held<AtomicU32>>, LimitError> {
+    ) -> Result<Option<Held<Handshakes>>, LimitError> {
         let rule = Rule::ConnectionsIp;
         let keys = self.keys.load().keys;
         let name = |key: &super::BlindKey| key.address(rule as u8, client);
         let enter = |most| {
             let previous = keys.previous.as_ref().map(name);
             self.connections_ip
-                .enter(name(&keys.current), previous, most, AtomicU32::default)
+                .enter(name(&keys.current), previous, most, Handshakes::default)
         };
         if let Some(held) = enter(settings.connections.per_ip) {
             return Ok(Some(held));
@@ -183,18 +190,18 @@ impl Inner {
 }
 
 /// A place among those of one address.
-struct AddressShare(Arc<AtomicU32>);
+struct AddressShare(Arc<Handshakes>);
 
 impl AddressShare {
     fn enter(
-        under_way: &Arc<AtomicU32>,
+        handshakes: &Arc<Handshakes>,
         part: u32,
         settings: &Settings,
     ) -> Result<Self, LimitError> {
         let rule = Rule::Handshakes;
         let most = (settings.connections.handshakes / part).max(1);
-        let share = Self(Arc::clone(under_way));
-        if under_way.fetch_add(1, Ordering::Relaxed) < most {
+        let share = Self(Arc::clone(handshakes));
+        if handshakes.under_way.fetch_add(1, Ordering::Relaxed) < most {
             return Ok(share);
         }
         let dry_run = settings.dry_run.contains(rule);
@@ -210,7 +217,7 @@ impl AddressShare {
 
 impl Drop for AddressShare {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

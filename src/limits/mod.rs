@@ -82,14 +82,13 @@ struct Inner {
     familiar: Table,
     connections: AtomicU32,
     handshakes: AtomicU32,
-    handshakes_ran_out: AtomicU32,
     /// Requests that wait while tokens of their addresses are checked.
     waiting: AtomicU32,
     verifying: Arc<Counts<waiting::Queue>>,
     bodies: memory::Pool,
     answers: memory::Pool,
-    /// Shared by an address's connections: its handshakes under way.
-    connections_ip: Arc<Counts<AtomicU32>>,
+    /// Shared by an address's connections: its handshakes.
+    connections_ip: Arc<Counts<connection::Handshakes>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
     penalties: PenaltyBox,
@@ -112,7 +111,6 @@ impl Limits {
                 familiar: Table::new(tables.ip_keys, tables.idle_ms(), now),
                 connections: AtomicU32::new(0),
                 handshakes: AtomicU32::new(0),
-                handshakes_ran_out: AtomicU32::new(0),
                 waiting: AtomicU32::new(0),
                 verifying: Counts::new(),
                 bodies: memory::Pool::new(),

@@ -55,18 +55,27 @@ impl Limits {
     /// The token verified: the request gets its place back, and the account is known
     /// at this address for a while.
     pub fn proved(&self, decision: &Decision, client: ClientIp, did: &Did) {
-        let inner = &*self.inner;
-        let settings = inner.settings.load();
-        if settings.exempts(client) {
-            return;
-        }
+        self.verified(decision);
+        self.note_familiar(client, did);
+    }
+
+    /// The token verified, though it may have been used before: the request gets its place
+    /// back.
+    pub fn verified(&self, decision: &Decision) {
         if let Some(place) = decision.place {
-            inner.addresses.give_back(place);
+            self.inner.addresses.give_back(place);
         }
         if let Some(under_way) = &decision.under_way {
             under_way.is_proved();
         }
-        inner.note_familiar(client, did);
+    }
+
+    /// The account is at this address: it is known there for a while.
+    pub fn note_familiar(&self, client: ClientIp, did: &Did) {
+        let inner = &*self.inner;
+        if !inner.settings.load().exempts(client) {
+            inner.note_familiar(client, did);
+        }
     }
 }
 

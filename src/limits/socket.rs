@@ -36,7 +36,8 @@ pub struct SocketPermit {
 impl Limits {
     /// Whether there is a place for one more subscription of this account, from this
     /// address. Ask before the upgrade, and hold the permit as long as the session. May be
-    /// asked before the account's token is used up: it costs the account nothing.
+    /// asked before the account's token is used up: if there is none, its sockets are asked
+    /// whether they are there, and that is all.
     pub fn admit_socket(&self, client: ClientIp, did: &Did) -> Result<SocketPermit, LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();

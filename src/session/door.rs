@@ -159,12 +159,17 @@ impl Sessions {
             Some(ticket) => Pass::Ticket(authenticator.check_ticket(ticket.expose())?),
             None => Pass::Token(authenticator.prove(&parts.headers, call, client).await?),
         };
-        let permit = self.0.limits.admit_socket(client, pass.did())?;
+        // The edge counted the request against its address; now an account answers
+        // for it instead.
+        if let Some(counted) = parts.extensions.get::<Decision>() {
+            self.0.limits.verified(counted);
+        }
         let subscriber = Subscriber {
             did: pass.did().clone(),
             filter: one_convo(pass.convo(), asked.convo_id)?,
             hydrate: asked.hydrate.unwrap_or(false),
         };
+        let permit = self.0.limits.admit_socket(client, pass.did())?;
         // A stream of one conversation is only for who has something to hear of it.
         if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
             return Err(convo_not_found());
@@ -180,11 +185,7 @@ impl Sessions {
                 proof.caller
             }
         };
-        // The edge counted the request against its address; now an account answers
-        // for it instead.
-        if let Some(counted) = parts.extensions.get::<Decision>() {
-            self.0.limits.proved(counted, client, caller.did());
-        }
+        self.0.limits.note_familiar(client, caller.did());
         self.0.limits.admit_upgrade(caller.did())?;
         Ok(Granted {
             caller,

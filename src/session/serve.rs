@@ -164,9 +164,11 @@ impl<L: Line> Session<L> {
                 }
                 Happening::PlaceWanted => {
                     place_wanted.set(place.wait());
-                    heard = self.doubt(heard);
-                    alarm.as_mut().reset(Instant::now());
-                    Ok(())
+                    let (next, done) = Box::pin(self.doubt(&mut heard)).await;
+                    // Whoever asks again and again must not put it off.
+                    let next = next.min(alarm.deadline());
+                    alarm.as_mut().reset(next);
+                    done
                 }
                 Happening::Draining => {
                     let farewell = shared.farewell(random());
@@ -185,14 +187,24 @@ impl<L: Line> Session<L> {
         }
     }
 
-    /// Somebody waits for a place, and this session may hold one for nobody: it counts as
-    /// silent for so long that its client must answer before the other one comes back. When
-    /// it was last heard of, as it counts now.
-    fn doubt(&self, heard: Instant) -> Instant {
+    /// Somebody waits for a place, and this session may hold one for nobody: its client must
+    /// answer before the other one comes back. So it counts as silent for long enough, and
+    /// is asked. When to look again.
+    async fn doubt(&mut self, heard: &mut Instant) -> (Instant, Result<(), CloseReason>) {
         let patience = (self.permit.full_retry_after() / 2).max(ANSWER_MIN);
         let silence = self.shared.settings.load().silence_max;
-        let latest = Instant::now().checked_sub(silence.saturating_sub(patience));
-        heard.min(latest.unwrap_or(heard))
+        let now = Instant::now();
+        let latest = now.checked_sub(silence.saturating_sub(patience));
+        *heard = (*heard).min(latest.unwrap_or(*heard));
+        (now + patience, self.ping(heard).await)
+    }
+
+    async fn ping(&mut self, heard: &mut Instant) -> Result<(), CloseReason> {
+        Box::pin(self.line()?.ping()).await?;
+        if !L::ANSWERS_PINGS {
+            *heard = Instant::now();
+        }
+        Ok(())
     }
 
     /// The alarm rang: is it time to go, to ask, or to wait on?
@@ -212,16 +224,7 @@ impl<L: Line> Session<L> {
         };
         let (wait, done) = match silence {
             Silence::Wait(wait) => (wait, Ok(())),
-            Silence::Ping(wait) => {
-                let done = match self.line() {
-                    Ok(line) => Box::pin(line.ping()).await,
-                    Err(lost) => Err(lost),
-                };
-                if done.is_ok() && !L::ANSWERS_PINGS {
-                    *heard = now;
-                }
-                (wait, done)
-            }
+            Silence::Ping(wait) => (wait, self.ping(heard).await),
             Silence::GiveUp => (Duration::ZERO, Err(CloseReason::PeerSilent)),
         };
         let next = now + wait;

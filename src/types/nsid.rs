@@ -40,11 +40,15 @@ macro_rules! calls {
                 match self { $(Self::$variant => Kind::$kind),+ }
             }
 
-            /// Whether it changes nothing (RFC 9110 section 9.2.1): some queries use up what
-            /// they give out.
+            /// Whether it brings the same again: some queries use up what they give out.
+            pub fn is_repeatable(self) -> bool {
+                self.kind() == Kind::Query && self != Self::GetKeyPackages
+            }
+
+            /// Whether it changes nothing (RFC 9110 section 9.2.1): a Welcome is marked as
+            /// fetched.
             pub fn is_safe(self) -> bool {
-                let uses_up = matches!(self, Self::GetKeyPackages | Self::GetWelcome);
-                self.kind() == Kind::Query && !uses_up
+                self.is_repeatable() && self != Self::GetWelcome
             }
         }
     };

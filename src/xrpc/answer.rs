@@ -25,7 +25,7 @@ pub(super) fn json_response(
         full(json)
     } else {
         let taken = memory.take(json.len());
-        if call.is_safe() {
+        if call.is_repeatable() {
             taken?;
         }
         let portions = Portions {
@@ -123,7 +123,8 @@ mod tests {
         let mut all = memory(&limits);
         all.take(ALL).unwrap();
         let told = |call| json_response(call, vec![b' '; PORTION + 1], memory(&limits)).is_ok();
-        assert!(!told(QUERY) && told(Nsid::GetKeyPackages) && told(Nsid::AddMembers));
+        assert!(!told(QUERY) && !told(Nsid::GetWelcome));
+        assert!(told(Nsid::GetKeyPackages) && told(Nsid::AddMembers));
     }
 
     #[test]
