@@ -95,7 +95,8 @@ impl<L: Line> Session<L> {
         let mut draining = pin!(shutdown.draining());
         let mut changed = pin!(shared.settings.changed());
         let place = self.permit.place_wanted();
-        let mut place_wanted = pin!(place.wait());
+        // Boxed: it would take a task that is in no other way larger to the next class of sizes.
+        let mut place_wanted = Box::pin(place.wait());
         // One timer for all, moved when it rings and not with every frame.
         let mut alarm = pin!(sleep_until(heard + shared.settings.load().ping_after));
         let mut bell = Bell::default();
