@@ -2,6 +2,8 @@
 //! task for each open session.
 
 mod bell;
+#[cfg(test)]
+mod breach_tests;
 mod bridge;
 mod door;
 mod event_stream;

@@ -11,8 +11,6 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::farewell::Farewells;
 use super::serve::Session;
@@ -33,13 +31,13 @@ pub(super) struct World {
     pub(super) hub: Hub,
     pub(super) limits: Limits,
     pub(super) shared: Arc<Shared>,
-    pipe_len: usize,
+    pub(super) pipe_len: usize,
     pub(super) shutdown: Shutdown,
     /// Of the hub: it outlives the sessions' drain.
     _hub_shutdown: Shutdown,
 }
 
-type Client = WebSocketStream<DuplexStream>;
+pub(super) type Client = WebSocketStream<DuplexStream>;
 
 impl World {
     pub(super) fn new() -> Self {
@@ -64,7 +62,7 @@ impl World {
         }
     }
 
-    fn settings(&self) -> Arc<Settings> {
+    pub(super) fn settings(&self) -> Arc<Settings> {
         self.shared.settings.snapshot()
     }
 
@@ -90,7 +88,11 @@ impl World {
         }
     }
 
-    async fn connect(&self, framing: Framing, after: Option<u64>) -> (Client, JoinHandle<()>) {
+    pub(super) async fn connect(
+        &self,
+        framing: Framing,
+        after: Option<u64>,
+    ) -> (Client, JoinHandle<()>) {
         let (near, far) = tokio::io::duplex(self.pipe_len);
         let mut session = self.session(near, framing, after).await;
         let shutdown = self.shutdown.clone();
@@ -103,19 +105,19 @@ impl World {
         )
     }
 
-    async fn connect_json(&self) -> Client {
+    pub(super) async fn connect_json(&self) -> Client {
         let (mut client, _) = self.connect(Framing::Json, None).await;
         assert!(text(&mut client).await.contains("#synced"));
         client
     }
 }
 
-async fn next(client: &mut Client) -> Message {
+pub(super) async fn next(client: &mut Client) -> Message {
     let message = timeout(Duration::from_secs(300), client.next()).await;
     message.expect("something comes").unwrap().unwrap()
 }
 
-async fn text(client: &mut Client) -> String {
+pub(super) async fn text(client: &mut Client) -> String {
     loop {
         match next(client).await {
             Message::Text(text) => return text.as_str().to_owned(),
@@ -125,7 +127,7 @@ async fn text(client: &mut Client) -> String {
     }
 }
 
-async fn close_code(client: &mut Client) -> (u16, String) {
+pub(super) async fn close_code(client: &mut Client) -> (u16, String) {
     match next(client).await {
         Message::Close(Some(frame)) => (frame.code.into(), frame.reason.as_str().to_owned()),
         other => panic!("not a close: {other:?}"),
@@ -191,99 +193,6 @@ async fn a_cursor_from_the_future_is_refused_in_the_stream() {
         (1008, "FutureCursor".to_owned())
     );
     served.await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_frame_that_is_too_large_ends_the_session() {
-    let world = World::new();
-    let (mut client, served) = world.connect(Framing::Json, None).await;
-    let _ = text(&mut client).await;
-    // Far more than lies between the two: the rest must be taken, too, or nobody would
-    // hear why.
-    let large = "x".repeat(world.pipe_len * 20);
-    client.send(Message::text(large)).await.unwrap();
-    assert_eq!(close_code(&mut client).await.0, 1009);
-    drop(client);
-    served.await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn text_that_is_not_utf_8_ends_the_session_by_its_own_code() {
-    let world = World::new();
-    let text = OpCode::Data(Data::Text);
-    let close = FrameHeader {
-        opcode: OpCode::Control(Control::Close),
-        ..FrameHeader::default()
-    };
-    let reason = [&1000_u16.to_be_bytes()[..], b"\xff"].concat();
-    for frames in [
-        vec![Frame::message(&b"\xff"[..], text, true)],
-        vec![
-            Frame::message(&b"\xc3"[..], text, false),
-            Frame::message(&b"("[..], OpCode::Data(Data::Continue), true),
-        ],
-        vec![Frame::from_payload(close, reason.into())],
-    ] {
-        let mut client = world.connect_json().await;
-        for frame in frames {
-            client.send(Message::Frame(frame)).await.unwrap();
-        }
-        let expected = (1007, "InvalidPayload".to_owned());
-        assert_eq!(close_code(&mut client).await, expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_message_in_too_many_pieces_ends_the_session() {
-    let world = World::new();
-    let mut client = world.connect_json().await;
-    let piece = |opcode, is_last| {
-        let opcode = OpCode::Data(opcode);
-        Message::Frame(Frame::message(Vec::new(), opcode, is_last))
-    };
-    client.send(piece(Data::Text, false)).await.unwrap();
-    for _ in 2..world.settings().fragments_max {
-        client.send(piece(Data::Continue, false)).await.unwrap();
-    }
-    client.send(piece(Data::Continue, true)).await.unwrap();
-    client
-        .send(Message::text(r#"{"$type":"ping"}"#))
-        .await
-        .unwrap();
-    assert!(text(&mut client).await.contains("pong"), "so many may be");
-
-    client.send(piece(Data::Text, false)).await.unwrap();
-    // Nobody would ever see this message's end.
-    for _ in 0..world.settings().fragments_max {
-        client.send(piece(Data::Continue, false)).await.unwrap();
-    }
-    assert_eq!(close_code(&mut client).await.0, 1009);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_flood_of_frames_is_told_to_slow_down_and_then_cut_off() {
-    let world = World::new();
-    let mut client = world.connect_json().await;
-    let mut refused = false;
-    let mut code = None;
-    for _ in 0..10_000 {
-        if client
-            .send(Message::text(r#"{"$type":"nothing"}"#))
-            .await
-            .is_err()
-        {
-            break;
-        }
-        while let Ok(Some(Ok(message))) = timeout(Duration::from_millis(1), client.next()).await {
-            match message {
-                Message::Text(text) => refused |= text.contains("retryAfterMs"),
-                Message::Close(Some(frame)) => code = Some(u16::from(frame.code)),
-                _ => {}
-            }
-        }
-    }
-    assert!(refused);
-    assert_eq!(code, Some(1008));
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,11 +19,12 @@ use crate::wire::{Body, XrpcError, full};
 pub(super) fn json_response(
     call: Nsid,
     json: Vec<u8>,
-    mut memory: MemoryPermit,
+    memory: impl FnOnce() -> MemoryPermit,
 ) -> Result<Response<Body>, XrpcError> {
     let body = if json.len() <= PORTION {
         full(json)
     } else {
+        let mut memory = memory();
         let taken = memory.take(json.len());
         if call.is_repeatable() {
             taken?;
@@ -99,11 +100,11 @@ mod tests {
     fn a_large_answer_leaves_in_portions_and_takes_memory_until_it_has_left() {
         let limits = Limits::new(Live::new(Settings::default()), Clock::system());
         let json: Vec<u8> = (0..ALL).map(|n| (n % 251) as u8).collect();
-        let mut body = json_response(QUERY, json.clone(), memory(&limits))
+        let mut body = json_response(QUERY, json.clone(), || memory(&limits))
             .unwrap()
             .into_body();
         assert_eq!(body.size_hint().exact(), Some(ALL as u64));
-        assert!(json_response(QUERY, json.clone(), memory(&limits)).is_err());
+        assert!(json_response(QUERY, json.clone(), || memory(&limits)).is_err());
         let context = &mut Context::from_waker(Waker::noop());
         let mut sent = Vec::new();
         while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(context) {
@@ -114,7 +115,7 @@ mod tests {
         assert_eq!(sent, json);
         assert!(body.is_end_stream());
         drop(body);
-        assert!(json_response(QUERY, json, memory(&limits)).is_ok());
+        assert!(json_response(QUERY, json, || memory(&limits)).is_ok());
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
         let limits = Limits::new(Live::new(Settings::default()), Clock::system());
         let mut all = memory(&limits);
         all.take(ALL).unwrap();
-        let told = |call| json_response(call, vec![b' '; PORTION + 1], memory(&limits)).is_ok();
+        let told = |call| json_response(call, vec![b' '; PORTION + 1], || memory(&limits)).is_ok();
         assert!(!told(QUERY) && !told(Nsid::GetWelcome));
         assert!(told(Nsid::GetKeyPackages) && told(Nsid::AddMembers));
     }
@@ -132,7 +133,7 @@ mod tests {
         let limits = Limits::new(Live::new(Settings::default()), Clock::system());
         let mut all = memory(&limits);
         all.take(ALL).unwrap();
-        assert!(json_response(QUERY, vec![b' '; PORTION], memory(&limits)).is_ok());
-        assert!(json_response(QUERY, vec![b' '; PORTION + 1], memory(&limits)).is_err());
+        assert!(json_response(QUERY, vec![b' '; PORTION], || memory(&limits)).is_ok());
+        assert!(json_response(QUERY, vec![b' '; PORTION + 1], || memory(&limits)).is_err());
     }
 }

@@ -133,7 +133,7 @@ impl Calls {
             self.parts.auth.use_up(nonce).await?;
         }
         let all = cx.settings.answers_bytes_max;
-        let memory = self.limits.memory_for_answer(cx.did(), all);
+        let memory = || self.limits.memory_for_answer(cx.did(), all);
         answer.and_then(|json| json_response(call, json, memory))
     }
 

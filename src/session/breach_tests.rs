@@ -1,0 +1,106 @@
+//! What becomes of clients that break the rules: of the protocol, of sizes, of how much they
+//! may say.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
+
+use super::tests::{World, close_code, text};
+use crate::wire::Framing;
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_too_large_ends_the_session() {
+    let world = World::new();
+    let (mut client, served) = world.connect(Framing::Json, None).await;
+    let _ = text(&mut client).await;
+    // Far more than lies between the two: the rest must be taken, too, or nobody would
+    // hear why.
+    let large = "x".repeat(world.pipe_len * 20);
+    client.send(Message::text(large)).await.unwrap();
+    assert_eq!(close_code(&mut client).await.0, 1009);
+    drop(client);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_that_is_not_utf_8_ends_the_session_by_its_own_code() {
+    let world = World::new();
+    let text = OpCode::Data(Data::Text);
+    let close = FrameHeader {
+        opcode: OpCode::Control(Control::Close),
+        ..FrameHeader::default()
+    };
+    let reason = [&1000_u16.to_be_bytes()[..], b"\xff"].concat();
+    for frames in [
+        vec![Frame::message(&b"\xff"[..], text, true)],
+        vec![
+            Frame::message(&b"\xc3"[..], text, false),
+            Frame::message(&b"("[..], OpCode::Data(Data::Continue), true),
+        ],
+        vec![Frame::from_payload(close, reason.into())],
+    ] {
+        let mut client = world.connect_json().await;
+        for frame in frames {
+            client.send(Message::Frame(frame)).await.unwrap();
+        }
+        let expected = (1007, "InvalidPayload".to_owned());
+        assert_eq!(close_code(&mut client).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_in_too_many_pieces_ends_the_session() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let piece = |opcode, is_last| {
+        let opcode = OpCode::Data(opcode);
+        Message::Frame(Frame::message(Vec::new(), opcode, is_last))
+    };
+    client.send(piece(Data::Text, false)).await.unwrap();
+    for _ in 2..world.settings().fragments_max {
+        client.send(piece(Data::Continue, false)).await.unwrap();
+    }
+    client.send(piece(Data::Continue, true)).await.unwrap();
+    client
+        .send(Message::text(r#"{"$type":"ping"}"#))
+        .await
+        .unwrap();
+    assert!(text(&mut client).await.contains("pong"), "so many may be");
+
+    client.send(piece(Data::Text, false)).await.unwrap();
+    // Nobody would ever see this message's end.
+    for _ in 0..world.settings().fragments_max {
+        client.send(piece(Data::Continue, false)).await.unwrap();
+    }
+    assert_eq!(close_code(&mut client).await.0, 1009);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_frames_is_told_to_slow_down_and_then_cut_off() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let mut refused = false;
+    let mut code = None;
+    for _ in 0..10_000 {
+        if client
+            .send(Message::text(r#"{"$type":"nothing"}"#))
+            .await
+            .is_err()
+        {
+            break;
+        }
+        while let Ok(Some(Ok(message))) = timeout(Duration::from_millis(1), client.next()).await {
+            match message {
+                Message::Text(text) => refused |= text.contains("retryAfterMs"),
+                Message::Close(Some(frame)) => code = Some(u16::from(frame.code)),
+                _ => {}
+            }
+        }
+    }
+    assert!(refused);
+    assert_eq!(code, Some(1008));
+}
