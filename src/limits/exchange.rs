@@ -1,5 +1,6 @@
 //! Tells the other nodes who is in the penalty box, and hears it from them. Every
-//! exchange tells before it asks, so what comes back is never older than what is known.
+//! exchange tells before it asks, so what comes back is older only than what was decided
+//! meanwhile, which stands.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! The offenders that this node knows of, by blind key: its own, and what other
 //! nodes and operators decided. Bounded; looking is free while nobody is in it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -19,8 +20,8 @@ pub(super) struct PenaltyBox {
     shards: Box<[Mutex<HashTable<Offender>>; SHARDS]>,
     /// No stay ends later than this; before it, nobody needs to look.
     latest_until: AtomicI64,
-    /// Stays that this node decided and has not told the others of.
-    untold: Mutex<Vec<(Blind, Stay)>>,
+    /// Stays that this node decided and has not told the others of. Locked after a shard.
+    untold: Mutex<HashMap<Blind, Stay>>,
 }
 
 struct Offender {
@@ -85,32 +86,54 @@ impl PenaltyBox {
         let mut shard = self.shard(subject.current).lock();
         let conduct = conduct_of(&mut shard, subject.current, now, settings)?;
         let stay = conduct.strike(now, &settings.penalties)?;
+        self.tell(subject.current, stay);
         drop(shard);
         self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
         metrics::counter!("relay_limits_penalties_total").increment(1);
-        self.tell(subject.current, stay);
         Some(millis(stay.until - now))
     }
 
-    /// Takes over what another node or an operator decided; a stay in the past lifts.
-    pub(super) fn adopt(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
+    /// An operator's decision; a stay in the past lifts.
+    pub(super) fn decide(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
         let mut shard = self.shard(key).lock();
-        if let Some(conduct) = conduct_of(&mut shard, key, now, settings) {
+        self.adopt(&mut shard, key, stay, now, settings);
+        self.tell(key, stay);
+    }
+
+    /// What another node told. Whatever was decided here and is not told yet is newer: it
+    /// was decided after the others were asked.
+    pub(super) fn hear(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
+        let mut shard = self.shard(key).lock();
+        if !self.untold.lock().contains_key(&key) {
+            self.adopt(&mut shard, key, stay, now, settings);
+        }
+    }
+
+    fn adopt(
+        &self,
+        shard: &mut HashTable<Offender>,
+        key: Blind,
+        stay: Stay,
+        now: i64,
+        settings: &Settings,
+    ) {
+        if let Some(conduct) = conduct_of(shard, key, now, settings) {
             conduct.adopt(stay);
             self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
         }
     }
 
-    /// Tells the other nodes of a stay at the next exchange.
-    pub(super) fn tell(&self, key: Blind, stay: Stay) {
+    /// Tells the other nodes of a stay at the next exchange. Its shard is locked, so that
+    /// nothing older is heard in between.
+    fn tell(&self, key: Blind, stay: Stay) {
         let mut untold = self.untold.lock();
-        if untold.len() < UNTOLD_MAX {
-            untold.push((key, stay));
+        if untold.len() < UNTOLD_MAX || untold.contains_key(&key) {
+            untold.insert(key, stay);
         }
     }
 
     /// Stays to tell the other nodes of; each is given once.
-    pub(super) fn take_untold(&self) -> Vec<(Blind, Stay)> {
+    pub(super) fn take_untold(&self) -> HashMap<Blind, Stay> {
         std::mem::take(&mut *self.untold.lock())
     }
 

@@ -38,7 +38,8 @@ impl Limits {
             .collect()
     }
 
-    /// Takes over stays that other nodes or operators decided.
+    /// Takes over stays that other nodes decided, but for those of whom this node has
+    /// decided since [`Limits::take_untold_stays`].
     pub fn adopt_stays(&self, stays: &[SharedStay]) {
         let settings = self.inner.settings.load();
         let now = self.inner.clock.unix_ms();
@@ -47,7 +48,7 @@ impl Limits {
             let key = Blind::from_bytes(stay.subject);
             self.inner
                 .penalties
-                .adopt(key, Stay { level, until }, now, &settings);
+                .hear(key, Stay { level, until }, now, &settings);
         }
     }
 
@@ -94,8 +95,9 @@ impl Limits {
     }
 
     fn decide(&self, key: Blind, stay: Stay) {
-        self.adopt_stays(&[shared(key, stay)]);
-        self.inner.penalties.tell(key, stay);
+        let settings = self.inner.settings.load();
+        let now = self.inner.clock.unix_ms();
+        self.inner.penalties.decide(key, stay, now, &settings);
     }
 
     fn subject(&self, offender: Offender<'_>) -> Subject {
