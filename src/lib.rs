@@ -8,7 +8,7 @@
 //! phone <── wss ─── session <─────────────────── events (listener ─> hub ─> queue) <────┘
 //! ```
 //!
-//! Imports run the other way, from the outside in; `tests/tidy.rs` checks it:
+//! Imports run the other way, from the outside in; `tests/integration/tidy.rs` checks it:
 //! `app → config → edge → {xrpc | session} → refusal → {limits | auth | blocks | receipt | tls} → {events | retention}
 //! → store → {telemetry | runtime | outbound} → {wire | mls} → types`.
 

@@ -1,18 +1,22 @@
 //! A real Postgres for one test: its own cluster on a unix socket in a temporary
 //! directory, which ends with the test however the test ends.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "postgres_tools.rs"]
+mod postgres_tools;
+
+pub(crate) use postgres_tools::PostgresTools;
+
 /// A running cluster with one empty database.
 pub(crate) struct Database {
     directory: TempDir,
-    bin: PathBuf,
-    owner: Option<(u32, u32)>,
+    tools: PostgresTools,
     /// Extra settings, as `-c name=value` words.
     settings: Vec<String>,
     keeper: Option<Child>,
@@ -37,8 +41,7 @@ impl Database {
             .unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut database = Self {
-            owner: unprivileged_owner(),
-            bin: binaries(),
+            tools: PostgresTools::find(),
             settings: settings
                 .iter()
                 .flat_map(|s| ["-c".to_owned(), (*s).to_owned()])
@@ -46,27 +49,8 @@ impl Database {
             directory,
             keeper: None,
         };
-        if let Some((uid, gid)) = database.owner {
-            std::os::unix::fs::chown(database.directory.path(), Some(uid), Some(gid)).unwrap();
-        }
-        let made = database
-            .command("initdb")
-            .args([
-                "-U",
-                "relay",
-                "-A",
-                "trust",
-                "--locale=C",
-                "-E",
-                "UTF8",
-                "--no-sync",
-                "-D",
-            ])
-            .arg(database.data())
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success(), "initdb failed");
+        database.tools.hand_over(database.directory.path());
+        database.tools.lay_down(&database.data());
         database.up().await;
         database
     }
@@ -91,12 +75,13 @@ impl Database {
     /// Starts the server again, and waits until it answers.
     pub(crate) async fn up(&mut self) {
         // The shell holds the server: when this process is gone, so is the pipe, and
-        // the shell stops the server.
-        let script = "\"$@\" & server=$!; read -r _; kill -INT $server; wait $server";
+        // the shell stops the server, whose data nobody needs any more.
+        let script = "\"$@\" & server=$!; read -r _; kill -QUIT $server; wait $server";
         let keeper = self
+            .tools
             .command("/bin/sh")
             .args(["-c", script, "postgres"])
-            .arg(self.bin.join("postgres"))
+            .arg(self.tools.bin.join("postgres"))
             .args(["-c", "listen_addresses=", "-c", "max_connections=200", "-k"])
             .arg(self.directory.path())
             .arg("-D")
@@ -120,6 +105,7 @@ impl Database {
 
     /// Takes what lies in the data directory out of the system's cache, as if it had not
     /// been touched for long.
+    #[allow(dead_code, reason = "a bench needs it")]
     pub(crate) fn leave_caches(&self) {
         let mut directories = vec![self.data()];
         while let Some(directory) = directories.pop() {
@@ -138,6 +124,7 @@ impl Database {
     /// Stops the server: `fast` cleanly, `immediate` as a crash would.
     pub(crate) fn down(&mut self, mode: &str) {
         let stopped = self
+            .tools
             .command("pg_ctl")
             .args(["stop", "-w", "-m", mode, "-D"])
             .arg(self.data())
@@ -153,27 +140,11 @@ impl Database {
 
     /// One of the programs that come with Postgres.
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
-        self.bin.join(name)
+        self.tools.bin.join(name)
     }
 
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
-    }
-
-    fn command(&self, program: &str) -> Command {
-        use std::os::unix::process::CommandExt;
-        let path = Path::new(program);
-        let program = if path.is_absolute() {
-            path.to_owned()
-        } else {
-            self.bin.join(program)
-        };
-        let mut command = Command::new(program);
-        command.current_dir("/");
-        if let Some((uid, gid)) = self.owner {
-            command.uid(uid).gid(gid);
-        }
-        command
     }
 }
 
@@ -184,40 +155,4 @@ impl Drop for Database {
             let _ = keeper.wait();
         }
     }
-}
-
-/// Postgres refuses to run as root: then as `postgres`, else as `nobody`.
-fn unprivileged_owner() -> Option<(u32, u32)> {
-    if std::fs::metadata("/proc/self").map_or(1, |me| me.uid()) != 0 {
-        return None;
-    }
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = passwd.lines().find(|line| line.starts_with("postgres:"));
-    let fields: Vec<u32> = entry
-        .map(|line| {
-            line.split(':')
-                .skip(2)
-                .take(2)
-                .flat_map(str::parse)
-                .collect()
-        })
-        .unwrap_or_default();
-    match fields.as_slice() {
-        [uid, gid] => Some((*uid, *gid)),
-        _ => Some((65534, 65534)),
-    }
-}
-
-/// The newest installed Postgres.
-fn binaries() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    found.retain(|bin| bin.join("initdb").exists());
-    found.sort();
-    found
-        .pop()
-        .expect("Postgres is installed: see `make` for what installs it")
 }

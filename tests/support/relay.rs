@@ -19,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::database::PostgresTools;
+
 /// Where a relay lives. Several may live there, one after the other.
 #[derive(Clone)]
 pub(crate) struct Home {
@@ -54,6 +56,18 @@ impl Home {
         .with("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
         .with("RELAY_PG_DURABLE", "false")
         .with("RUST_LOG", "info")
+    }
+
+    /// A home whose private Postgres was there before, as it is at every start but the
+    /// first: none of its relays has to make one.
+    pub(crate) fn lived_in() -> Self {
+        let home = Self::new();
+        let postgres = home.path().join(".relay/postgres");
+        fs::create_dir_all(&postgres).unwrap();
+        let tools = PostgresTools::find();
+        tools.hand_over(&postgres);
+        tools.lay_down(&postgres.join("cluster"));
+        home
     }
 
     /// Sets a variable for the relays to come.
@@ -140,7 +154,7 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 impl Relay {
     /// A relay with defaults.
     pub(crate) fn start() -> Self {
-        Home::new().start()
+        Home::lived_in().start()
     }
 
     pub(crate) fn home(&self) -> &Home {

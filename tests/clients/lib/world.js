@@ -1,4 +1,4 @@
-// What the tests are told of the world they run in. `tests/clients.rs` starts the
+// What the tests are told of the world they run in. `tests/integration/clients.rs` starts the
 // relay and says where it is.
 
 import { readFileSync, readdirSync } from 'node:fs'
@@ -6,7 +6,7 @@ import { Lexicons } from '@atproto/lexicon'
 
 const required = (name) => {
   const value = process.env[name]
-  if (!value) throw new Error(`${name} is not set: cargo test --test clients sets it`)
+  if (!value) throw new Error(`${name} is not set: cargo test --test integration sets it`)
   return value
 }
 

@@ -1,0 +1,275 @@
+//! A device or an account that is deleted takes what hangs on it along: at once, in one
+//! transaction, and also what was given out and not yet used.
+
+use chrono::Utc;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use mls_relay::auth::{self, Authenticator};
+use mls_relay::edge::{Admin, Health};
+use mls_relay::limits::{Clock, Limits, Settings};
+use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::telemetry::Metrics;
+use mls_relay::types::Did;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::phone::Phone;
+use crate::world::{SERVICE_DID, World};
+
+/// What is stored of an account, table by table.
+async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
+    let client = world.database.client().await;
+    let mut found = Vec::new();
+    for (table, owned) in [
+        ("devices", "user_did = $1"),
+        ("key_packages", "user_did = $1"),
+        ("welcomes", "user_did = $1"),
+        ("read_cursors", "user_did = $1"),
+        ("opt_ins", "user_did = $1"),
+        ("blocks", "$1 IN (blocker_did, blocked_did)"),
+        ("members", "user_did = $1 AND left_seq IS NULL"),
+    ] {
+        let sql = format!("SELECT count(*) FROM {table} WHERE {owned}");
+        let count: i64 = client.query_one(&sql, &[&did]).await.unwrap().get(0);
+        found.push((table.to_owned(), count));
+    }
+    found
+}
+
+fn of(stored: &[(String, i64)], table: &str) -> i64 {
+    stored.iter().find(|(name, _)| name == table).unwrap().1
+}
+
+/// Bob with two devices in a conversation of Alice's, of which one has a Welcome
+/// waiting; with a cursor, his consent, and a block.
+struct Story {
+    world: World,
+    alice: Phone,
+    bob: Phone,
+    tablet: Phone,
+    convo: String,
+}
+
+impl Story {
+    async fn begin() -> Self {
+        let world = World::start().await;
+        let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+        let tablet = Phone::of(&bob.client).await;
+        bob.client
+            .post("publishKeyPackage", &bob.key_package())
+            .await;
+        let group = alice.found(&[bob.did()]).await;
+        tablet.join(&group).await;
+        let convo = group.id();
+        let cursor = json!({"convoId": convo, "cursor": "00000000000000000000000001"});
+        bob.client.post("updateCursor", &cursor).await;
+        bob.client.post("optIn", &json!({})).await;
+        let block = "INSERT INTO blocks (blocker_did, blocked_did) VALUES ('did:plc:x', $1)";
+        let client = world.database.client().await;
+        client.execute(block, &[&bob.did()]).await.unwrap();
+        Self {
+            world,
+            alice,
+            bob,
+            tablet,
+            convo,
+        }
+    }
+
+    /// Whether a ticket that Bob got just now is still good after `deletion`.
+    async fn ticket_after(&self, deletion: impl AsyncFnOnce()) -> bool {
+        let settings = auth::Settings {
+            service_did: SERVICE_DID.to_owned(),
+            plc_url: self.world.directory.url(),
+            ..auth::Settings::default()
+        };
+        let node = Authenticator::start(
+            Live::new(settings),
+            self.world.store.clone(),
+            Shutdown::default(),
+        );
+        let node = node.await.unwrap();
+        let given = self
+            .bob
+            .client
+            .post("getSubscriptionTicket", &json!({}))
+            .await;
+        deletion().await;
+        let ticket = given["ticket"].as_str().unwrap();
+        let ticket = node.check_ticket(ticket).unwrap();
+        node.redeem(ticket).await.is_ok()
+    }
+
+    /// Makes the last step of every deletion fail.
+    async fn break_the_end(&self) {
+        let client = self.world.database.client().await;
+        client
+            .batch_execute(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
+                 CREATE TRIGGER refuse BEFORE UPDATE ON members
+                     FOR EACH ROW EXECUTE FUNCTION refuse()",
+            )
+            .await
+            .unwrap();
+    }
+
+    async fn events(&self) -> Vec<String> {
+        let client = self.world.database.client().await;
+        let sql = "SELECT payload::text FROM event_stream ORDER BY seq";
+        let found = client.query(sql, &[]).await.unwrap();
+        found.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_deleted_takes_everything_along_at_once() {
+    let story = Story::begin().await;
+    let before = stored(&story.world, story.bob.did()).await;
+    assert!(before.iter().all(|(_, count)| *count > 0), "{before:?}");
+    let admin = Operator::of(&story.world);
+    let target = format!("/accounts?did={}", story.bob.did());
+
+    let is_good = story
+        .ticket_after(async || {
+            let (status, gone) = admin.ask(Method::DELETE, &target).await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(gone["devices"], 2);
+            assert_eq!(gone["keyPackages"], of(&before, "key_packages"));
+            assert_eq!(gone["welcomes"], of(&before, "welcomes"));
+            assert_eq!(gone["conversations"], 1);
+        })
+        .await;
+    assert!(!is_good, "a ticket from before opens nothing");
+    let after = stored(&story.world, story.bob.did()).await;
+    assert!(after.iter().all(|(_, count)| *count == 0), "{after:?}");
+
+    // Alice is told, once, and has all that is hers.
+    let left = format!(r#""did":"{}","action":"left""#, story.bob.did());
+    let told = story.events().await;
+    assert_eq!(told.iter().filter(|event| event.contains(&left)).count(), 1);
+    let convos = story.alice.client.get("getConvos", &[]).await;
+    let members = convos["conversations"][0]["members"].as_array().unwrap();
+    assert_eq!(members.len(), 1);
+    let named = [("convoId", story.convo.as_str())];
+    let refused = story.bob.client.get_refused("getEpoch", &named).await;
+    assert_eq!(refused.name, "ConvoNotFound");
+
+    // There is nothing left to delete; and nobody is deleted by mistake.
+    let (status, gone) = admin.ask(Method::DELETE, &target).await;
+    assert_eq!((status, &gone["devices"]), (StatusCode::OK, &json!(0)));
+    for (method, target, wanted) in [
+        (Method::DELETE, "/accounts", StatusCode::BAD_REQUEST),
+        (Method::DELETE, "/accounts?did=bob", StatusCode::BAD_REQUEST),
+        (Method::GET, target.as_str(), StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        assert_eq!(admin.ask(method, target).await.0, wanted);
+    }
+    let of_alice = stored(&story.world, story.alice.did()).await;
+    assert_eq!((of(&of_alice, "devices"), of(&of_alice, "members")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest() {
+    let story = Story::begin().await;
+    let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});
+    let before = stored(&story.world, story.bob.did()).await;
+    let is_good = story
+        .ticket_after(async || {
+            story
+                .bob
+                .client
+                .post("deleteDevice", &delete(&story.bob))
+                .await;
+        })
+        .await;
+    assert!(!is_good, "a ticket from before opens nothing");
+    let after = stored(&story.world, story.bob.did()).await;
+    assert_eq!((of(&after, "devices"), of(&after, "members")), (1, 1));
+    assert!(of(&after, "key_packages") < of(&before, "key_packages"));
+    assert!(
+        of(&after, "welcomes") < of(&before, "welcomes"),
+        "it waited for nobody else"
+    );
+    assert_eq!(of(&after, "read_cursors"), 1, "the tablet reads on");
+
+    story
+        .bob
+        .client
+        .post("deleteDevice", &delete(&story.tablet))
+        .await;
+    let after = stored(&story.world, story.bob.did()).await;
+    for table in [
+        "devices",
+        "key_packages",
+        "welcomes",
+        "read_cursors",
+        "members",
+    ] {
+        assert_eq!(of(&after, table), 0, "{table}");
+    }
+    assert_eq!(of(&after, "opt_ins"), 1, "the account lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_fails_deletes_nothing() {
+    let story = Story::begin().await;
+    story.break_the_end().await;
+    let before = stored(&story.world, story.bob.did()).await;
+    let did = Did::parse(story.bob.did()).unwrap();
+    let is_good = story
+        .ticket_after(async || {
+            let deleted = story.world.store.delete_account(&did, Utc::now()).await;
+            assert!(deleted.is_err());
+            let input = json!({"deviceId": story.bob.device.device_id()});
+            let refused = story.bob.client.post_refused("deleteDevice", &input).await;
+            assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+        })
+        .await;
+    assert!(is_good, "nor are tickets revoked");
+    assert_eq!(stored(&story.world, story.bob.did()).await, before);
+}
+
+/// An operator at a relay's own listener.
+struct Operator {
+    address: std::net::SocketAddr,
+    _shutdown: Shutdown,
+}
+
+impl Operator {
+    fn of(world: &World) -> Self {
+        let shutdown = Shutdown::default();
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = admin.address().unwrap();
+        admin.serve(
+            Health::new(shutdown.clone(), []),
+            Metrics::install().unwrap(),
+            Limits::new(Live::new(Settings::default()), Clock::system()),
+            world.store.clone(),
+            &shutdown,
+        );
+        Self {
+            address,
+            _shutdown: shutdown,
+        }
+    }
+
+    async fn ask(&self, method: Method, target: &str) -> (StatusCode, Value) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let io = TokioIo::new(stream);
+        let (mut sender, driver) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(driver);
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("host", "admin")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+}

@@ -1,0 +1,104 @@
+//! Two nodes on one Postgres prove callers as one: a token passes once, a ticket of
+//! the one opens a stream at the other.
+
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use mls_relay::auth::{AuthError, Authenticator, Caller, Settings, TicketGrant};
+use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::types::{ClientIp, Nsid};
+use mls_relay::wire::{XrpcError, XrpcStatus};
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+
+use crate::database::Database;
+
+const SERVICE: &str = "did:web:relay.test";
+const CALL: Nsid = Nsid::GetConvos;
+
+async fn node(database: &Database, directory: &Directory) -> Authenticator {
+    let settings = store::Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
+    let shutdown = Shutdown::default();
+    let store = Store::open(settings, &shutdown).await.unwrap();
+    let settings = Settings {
+        service_did: SERVICE.to_owned(),
+        plc_url: directory.url(),
+        ..Settings::default()
+    };
+    Authenticator::start(Live::new(settings), store, shutdown)
+        .await
+        .unwrap()
+}
+
+fn token(account: &Account) -> String {
+    let minute = Duration::from_secs(60);
+    account
+        .service_token(SERVICE, CALL.as_str(), minute)
+        .unwrap()
+}
+
+async fn caller(node: &Authenticator, token: &str) -> Result<Caller, AuthError> {
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+    headers.insert(AUTHORIZATION, value);
+    let client = ClientIp::new([192, 0, 2, 1].into());
+    node.caller(&headers, CALL, client).await
+}
+
+async fn redeem(node: &Authenticator, token: &str) -> Result<TicketGrant, AuthError> {
+    node.redeem(node.check_ticket(token)?).await
+}
+
+#[tokio::test]
+async fn a_token_passes_once_and_a_ticket_opens_once_on_two_nodes() {
+    let database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let account = Account::generate(Curve::Secp256k1).unwrap();
+    directory.publish(&account);
+    let here = node(&database, &directory).await;
+    let there = node(&database, &directory).await;
+
+    let token = token(&account);
+    let (first, second) = tokio::join!(caller(&here, &token), caller(&there, &token));
+    let passed = [&first, &second].iter().filter(|c| c.is_ok()).count();
+    assert_eq!(passed, 1, "{first:?} {second:?}");
+    for node in [&here, &there] {
+        let refusal = XrpcError::from(caller(node, &token).await.unwrap_err());
+        assert_eq!(refusal.name, "JwtReplayed");
+    }
+
+    let proved = first.or(second).unwrap();
+    let ticket = here.issue_ticket(&proved, None).unwrap();
+    let grant = redeem(&there, &ticket.token).await.unwrap();
+    assert_eq!(grant.caller, proved);
+    for node in [&here, &there] {
+        let refusal = XrpcError::from(redeem(node, &ticket.token).await.unwrap_err());
+        assert_eq!(refusal.name, "JwtReplayed");
+    }
+}
+
+#[tokio::test]
+async fn while_postgres_is_down_callers_are_told_to_come_back() {
+    let mut database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let account = Account::generate(Curve::P256).unwrap();
+    directory.publish(&account);
+    let node = node(&database, &directory).await;
+    caller(&node, &token(&account)).await.unwrap();
+
+    database.down("immediate");
+    let refusal = XrpcError::from(caller(&node, &token(&account)).await.unwrap_err());
+    assert_eq!(refusal.status, XrpcStatus::Unavailable);
+    assert!(refusal.retry_after.is_some());
+
+    database.up().await;
+    let recovered = async {
+        while caller(&node, &token(&account)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, recovered).await.unwrap();
+}

@@ -1,0 +1,207 @@
+//! Ephemeral messages: told to who listens, wherever that is, and kept nowhere.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use mls_relay::limits;
+use mls_relay::xrpc;
+use mls_relay_loadtest::mls::{Group, Received};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::event_stream::EventStream;
+use crate::phone::Phone;
+use crate::world;
+use crate::world::{World, decoded, with};
+
+/// What sendEphemeral takes for this plaintext.
+fn ephemeral(phone: &Phone, group: &mut Group, plaintext: &[u8]) -> Value {
+    with(&phone.message(group, plaintext), json!({"msgId": null}))
+}
+
+/// A stream of a client that is live.
+async fn live(client: &world::Client) -> EventStream {
+    let mut stream = EventStream::open(client, &[]).await;
+    assert_eq!(stream.next().await.unwrap().name(), "#synced");
+    stream
+}
+
+/// Sends until everybody has heard it: who has only just begun to listen misses the first.
+async fn tell_all(phone: &Phone, input: &Value, streams: &mut [EventStream]) -> Vec<Value> {
+    let mut heard = Vec::new();
+    for stream in streams {
+        heard.push(loop {
+            phone.client.post("sendEphemeral", input).await;
+            let told = stream.next_named("#ephemeralEvent");
+            if let Ok(told) = timeout(Duration::from_secs(2), told).await {
+                break told.frame;
+            }
+        });
+    }
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
+    let world = World::start().await;
+    let other = world.another_node(xrpc::Settings::default()).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[bob.did()]).await;
+    let mut bobs = bob.join(&group).await;
+    let mut streams = [
+        live(&alice.client).await,
+        live(&bob.client).await,
+        live(&other.client(&bob.client)).await,
+    ];
+    let client = world.database.client().await;
+    let rows = async || -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM event_stream) \
+                   + (SELECT last_seq FROM conversations)";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let before = rows().await;
+    let input = ephemeral(&alice, &mut group, b"typing");
+    let answer = alice.client.post("sendEphemeral", &input).await;
+    assert_eq!(answer["epoch"], group.epoch());
+    for frame in tell_all(&alice, &input, &mut streams).await {
+        let body = json!({
+            "convoId": group.id(), "epoch": group.epoch(), "ciphertext": input["ciphertext"],
+        });
+        assert_eq!(
+            frame["body"], body,
+            "and nothing that names a place or a sender"
+        );
+    }
+    let received = bobs.receive(&decoded(&input["ciphertext"])).unwrap();
+    assert!(matches!(received, Received::Application { plaintext, .. } if plaintext == b"typing"));
+    assert_eq!(rows().await, before);
+
+    // Who comes later finds what is stored, and no trace of it.
+    let message = alice.message(&mut group, b"tea?");
+    alice.client.post("sendMessage", &message).await;
+    let mut late = EventStream::open(&bob.client, &[("cursor", "0")]).await;
+    loop {
+        let told = late.next().await.unwrap();
+        assert_ne!(told.name(), "#ephemeralEvent");
+        if told.name() == "#messageEvent" {
+            break;
+        }
+    }
+    assert_eq!(late.next().await.unwrap().name(), "#synced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let (carol, eve) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[bob.did(), carol.did()]).await;
+    let package = carol.key_package();
+    carol.client.post("publishKeyPackage", &package).await;
+    let mut other = alice.found(&[carol.did(), eve.did()]).await;
+    let mut carols = [live(&carol.client).await];
+    let mut eves = live(&eve.client).await;
+    let mut bobs = [live(&bob.client).await];
+    let first = ephemeral(&alice, &mut group, b"all");
+    tell_all(&alice, &first, &mut carols).await;
+
+    let removal = json!({"convoId": group.id(), "targetDid": carol.did()});
+    alice.client.post("removeMember", &removal).await;
+    let removed = carols[0].next_named("#membershipChangeEvent").await;
+    assert_eq!(removed.body()["action"], "removed");
+    let input = ephemeral(&alice, &mut group, b"without her");
+    tell_all(&alice, &input, &mut bobs).await;
+    for phone in [&carol, &eve] {
+        let refused = phone.client.post_refused("sendEphemeral", &input).await;
+        assert_eq!(refused.name, "ConvoNotFound");
+    }
+    // What comes to both is of the other conversation.
+    let message = alice.message(&mut other, b"to you");
+    alice.client.post("sendMessage", &message).await;
+    for stream in [&mut carols[0], &mut eves] {
+        loop {
+            let told = stream.next().await.unwrap();
+            assert_ne!(told.name(), "#ephemeralEvent");
+            if told.name() == "#messageEvent" {
+                assert_eq!(told.body()["messageId"], message["msgId"]);
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[]).await;
+    let good = ephemeral(&alice, &mut group, b"hi");
+    let mut elsewhere = alice.found(&[]).await;
+    let foreign = ephemeral(&alice, &mut elsewhere, b"hi");
+    let large = ephemeral(&alice, &mut group, &[7; 5000]);
+    assert_eq!(large["paddedSize"], 8192);
+    for (what, input, field) in [
+        ("too large", large, "ciphertext: must be at most 4096 bytes"),
+        (
+            "of another size than it says",
+            with(&good, json!({"paddedSize": 4096})),
+            "ciphertext: must have paddedSize bytes",
+        ),
+        (
+            "in no bucket",
+            with(&good, json!({"paddedSize": 600})),
+            "paddedSize",
+        ),
+        (
+            "another group's",
+            with(&good, json!({"ciphertext": foreign["ciphertext"]})),
+            "ciphertext",
+        ),
+        ("with an id", with(&good, json!({"msgId": "x"})), "msgId"),
+    ] {
+        let refused = alice.client.post_refused("sendEphemeral", &input).await;
+        assert_eq!(refused.name, "InvalidRequest", "{what}");
+        assert!(
+            refused.message.contains(field),
+            "{what}: {}",
+            refused.message
+        );
+    }
+    let largest = ephemeral(&alice, &mut group, &[7; 3000]);
+    assert_eq!(largest["paddedSize"], 4096);
+    let mut stream = [live(&alice.client).await];
+    let heard = tell_all(&alice, &largest, &mut stream).await;
+    assert_eq!(heard[0]["body"]["ciphertext"], largest["ciphertext"]);
+
+    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
+    let input = json!({
+        "convoId": group.id(),
+        "didList": [bob.did()],
+        "commit": world::text(&commit.commit),
+        "welcomeMessage": world::text(&commit.welcome.unwrap()),
+    });
+    alice.client.post("addMembers", &input).await;
+    let refused = alice.client.post_refused("sendEphemeral", &good).await;
+    assert_eq!(refused.name, "EpochMismatch");
+    assert!(refused.message.contains("epoch 1"), "{}", refused.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_quota_is_its_own() {
+    let quotas = limits::Calls {
+        send_ephemeral: 2,
+        ..limits::Settings::default().calls
+    };
+    let world = World::with_quotas(xrpc::Settings::default(), quotas).await;
+    let alice = Phone::new(&world).await;
+    let mut group = alice.found(&[]).await;
+    let input = ephemeral(&alice, &mut group, b"hi");
+    for _ in 0..2 {
+        alice.client.post("sendEphemeral", &input).await;
+    }
+    let refused = alice.client.post_refused("sendEphemeral", &input).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers.contains_key("retry-after"));
+    let message = alice.message(&mut group, b"still");
+    alice.client.post("sendMessage", &message).await;
+}

@@ -1,0 +1,379 @@
+//! What holds for every call: names, verbs, callers, bodies, quotas.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::phone::Phone;
+use crate::world;
+use crate::world::{World, decoded, with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_no_call_is_not_implemented() {
+    let world = World::start().await;
+    let client = world.account();
+    for path in [
+        "/xrpc/blue.catbird.mls.noSuchCall",
+        "/xrpc/app.bsky.feed.getTimeline",
+        "/xrpc/",
+    ] {
+        let request = http::Request::get(path).header("host", "relay.test");
+        let request = request.body(Full::default()).unwrap();
+        let refused = client.refused("getConvos", request).await;
+        assert_eq!(refused.name, "MethodNotImplemented", "{path}");
+        assert_eq!(refused.status, StatusCode::NOT_IMPLEMENTED);
+        assert_eq!(refused.headers["content-type"], "application/json");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verb_follows_the_kind_of_call() {
+    let world = World::start().await;
+    let client = world.account();
+    for (call, verb, allowed) in [
+        ("getConvos", "POST", "GET, HEAD"),
+        ("sendMessage", "GET", "POST"),
+    ] {
+        let request = client
+            .request(call)
+            .method(verb)
+            .body(Full::default())
+            .unwrap();
+        let refused = client.refused(call, request).await;
+        assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(refused.headers["allow"], allowed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_answered_as_get_is_but_for_the_body() {
+    let world = World::start().await;
+    let client = world.account();
+    let mut heads = Vec::new();
+    for verb in [http::Method::GET, http::Method::HEAD] {
+        let mut request = client.get_request("getConvos", &[]);
+        *request.method_mut() = verb;
+        let (status, headers) = bare(&client, request).await;
+        assert_eq!(status, StatusCode::OK);
+        heads.push((
+            headers["content-type"].clone(),
+            headers["content-length"].clone(),
+        ));
+    }
+    assert_eq!(heads[0], heads[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_good_token_there_is_no_answer() {
+    let world = World::start().await;
+    let client = world.account();
+    let mut bare = client.get_request("getConvos", &[]);
+    bare.headers_mut().remove("authorization");
+    let refused = client.refused("getConvos", bare).await;
+    assert_eq!(
+        (refused.status, refused.name.as_str()),
+        (StatusCode::UNAUTHORIZED, "AuthenticationRequired")
+    );
+    assert_eq!(refused.headers["www-authenticate"], "Bearer");
+
+    let mut other = client.get_request("getConvos", &[]);
+    let wrong = client.get_request("getEpoch", &[]);
+    other
+        .headers_mut()
+        .insert("authorization", wrong.headers()["authorization"].clone());
+    let refused = client.refused("getConvos", other).await;
+    assert_eq!(refused.name, "BadJwtLexiconMethod");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_json_within_its_bounds() {
+    let settings = mls_relay::xrpc::Settings {
+        body_bytes_max: 2048,
+        message_body_bytes_max: 4096,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let client = world.account();
+    let with_body = |kind: &str, body: &[u8]| {
+        let request = client
+            .request("createConvo")
+            .method("POST")
+            .header("content-type", kind);
+        request
+            .body(Full::from(Bytes::copy_from_slice(body)))
+            .unwrap()
+    };
+    for (kind, body, status, name) in [
+        ("text/plain", &b"{}"[..], 415, "UnsupportedMediaType"),
+        ("application/json", &[b' '; 3000], 413, "PayloadTooLarge"),
+        ("application/json", b"{", 400, "InvalidRequest"),
+        ("application/json", b"[]", 400, "InvalidRequest"),
+        ("application/json", b"\xff\xfe", 400, "InvalidRequest"),
+        (
+            "application/json; charset=utf-8",
+            b"{}",
+            400,
+            "InvalidRequest",
+        ),
+    ] {
+        let refused = client.refused("createConvo", with_body(kind, body)).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.name.as_str()),
+            (status, name)
+        );
+    }
+}
+
+/// Announcing is free, so it takes no memory from those who send.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_keeps_nobody_waiting() {
+    let settings = mls_relay::xrpc::Settings {
+        body_bytes_max: 2048,
+        message_body_bytes_max: 4096,
+        bodies_bytes_max: 8192,
+        body_timeout: Duration::from_secs(2),
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let client = world.account();
+    let mut announced = Vec::new();
+    for _ in 0..4 {
+        let request = client.request("sendMessage").body(()).unwrap();
+        let token = request.headers()["authorization"].to_str().unwrap();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: relay.test\r\nauthorization: {token}\r\n\
+             content-type: application/json\r\ncontent-length: 4096\r\n\r\n",
+            request.uri(),
+        );
+        let mut stream = world.relay.connect(&[b"http/1.1"]).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        announced.push(stream);
+    }
+    client.post("optIn", &json!({})).await;
+    for mut stream in announced {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_input_names_the_field_at_any_depth() {
+    let world = World::start().await;
+    let phone = Phone::new(&world).await;
+    let group = phone.device.create_group().unwrap();
+    let suite = mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
+    let convo = json!({"groupId": group.id(), "cipherSuite": suite});
+    for (call, input, field) in [
+        (
+            "createConvo",
+            with(&convo, json!({"groupId": "ABCD"})),
+            "groupId",
+        ),
+        (
+            "createConvo",
+            with(&convo, json!({"metadata": {"name": 7}})),
+            "metadata.name",
+        ),
+        (
+            "publishKeyPackages",
+            json!({"keyPackages": [phone.key_package(), {"keyPackage": "AAAA"}]}),
+            "keyPackages[1]",
+        ),
+        (
+            "updateCursor",
+            json!({"convoId": "abcd", "cursor": "never"}),
+            "cursor",
+        ),
+        ("confirmWelcome", json!({"convoId": "abcd"}), "success"),
+    ] {
+        let refused = phone.client.post_refused(call, &input).await;
+        assert_eq!(refused.name, "InvalidRequest", "{call}");
+        assert!(
+            refused.message.contains(field),
+            "{call}: {}",
+            refused.message
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
+    let world = World::start().await;
+    let phone = Phone::new(&world).await;
+    let package = with(&phone.key_package(), json!({"cipherSuite": "x"}));
+    for (call, input) in [
+        (
+            "createConvo",
+            json!({"groupId": "abcd", "cipherSuite": "x"}),
+        ),
+        ("publishKeyPackage", package.clone()),
+        ("publishKeyPackages", json!({"keyPackages": [package]})),
+    ] {
+        let refused = phone.client.post_refused(call, &input).await;
+        assert_eq!(refused.name, "InvalidCipherSuite", "{call}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_hears_of_its_quota_and_when_to_come_back() {
+    let quotas = mls_relay::limits::Settings::default().calls;
+    let world = World::with_quotas(mls_relay::xrpc::Settings::default(), quotas).await;
+    let client = world.account();
+    let input = json!({"groupId": "ABCD"});
+    let mut left = Vec::new();
+    let refused = loop {
+        let refused = client.post_refused("createConvo", &input).await;
+        if refused.status == StatusCode::TOO_MANY_REQUESTS {
+            break refused;
+        }
+        left.push(
+            refused.headers["ratelimit-remaining"]
+                .to_str()
+                .unwrap()
+                .to_owned(),
+        );
+        assert!(left.len() < 50, "no quota bites");
+    };
+    assert_eq!(left, ["4", "3", "2", "1", "0"]);
+    assert_eq!(refused.name, "RateLimitExceeded");
+    let wait: u64 = refused.headers["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    // A minute, and how far the limiter's clock may lag, rounded up to seconds.
+    assert!((1..=61).contains(&wait), "{wait}");
+    // Other calls have a quota of their own.
+    client.get("getConvos", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_for_members_and_short_lived() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let group = alice.found(&[]).await;
+    let for_all = alice.client.post("getSubscriptionTicket", &json!({})).await;
+    let for_one = json!({"convoId": group.id()});
+    let for_one = alice.client.post("getSubscriptionTicket", &for_one).await;
+    assert_ne!(for_all["ticket"], for_one["ticket"]);
+    // No body at all is no input, whether or not its length is given.
+    for length in [Some("0"), None] {
+        let mut request = alice.client.request("getSubscriptionTicket").method("POST");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let request = request.body(Full::default()).unwrap();
+        let (status, ..) = alice.client.exchange(request).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_taken_in_every_form_and_given_in_one() {
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let mut group = alice.found(&[]).await;
+    for form in 0..3 {
+        let mut message = alice.message(&mut group, b"hi");
+        let raw = decoded(&message["ciphertext"]);
+        message["ciphertext"] = match form {
+            0 => json!(STANDARD.encode(&raw)),
+            1 => json!(URL_SAFE.encode(&raw)),
+            _ => json!({"$bytes": STANDARD.encode(&raw)}),
+        };
+        // Outside the lexicon, for old clients: so not through `post`.
+        let request = alice.client.post_request("sendMessage", &message);
+        let (status, _, answer) = alice.client.exchange(request).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let id = group.id();
+        let page = [("convoId", id.as_str()), ("sinceSeq", &form.to_string())];
+        let page = alice.client.get("getMessages", &page).await;
+        assert_eq!(decoded(&page["messages"][0]["ciphertext"]), raw);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_any_origin_may_call_and_reads_its_limits() {
+    let world = World::start().await;
+    let client = world.account();
+    let path = "/xrpc/blue.catbird.mls.getSubscriptionTicket";
+    let preflight = http::Request::options(path)
+        .header("host", "relay.test")
+        .header("origin", "https://app.example.com")
+        .header("access-control-request-method", "POST")
+        .header(
+            "access-control-request-headers",
+            "authorization,content-type",
+        );
+    let (status, headers) = bare(&client, preflight.body(Full::default()).unwrap()).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(headers["access-control-allow-origin"], "*");
+    let listed = |name: &str| {
+        let text = headers[name].to_str().unwrap();
+        text.split(", ").map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(listed("access-control-allow-methods").contains(&"POST".to_owned()));
+    for name in ["authorization", "content-type", "atproto-proxy"] {
+        let taken = listed("access-control-allow-headers");
+        assert!(taken.contains(&name.to_owned()), "{name}");
+    }
+    assert!(headers.contains_key("access-control-max-age"));
+    // Nobody proved anything by it.
+    assert_eq!(headers["ratelimit-policy"], "60;w=60");
+    assert!(!headers.contains_key("access-control-allow-credentials"));
+
+    let stranger = http::Request::get("/xrpc/blue.catbird.mls.getConvos");
+    let stranger = stranger.header("host", "relay.test");
+    let unknown = http::Request::get("/nothing").header("host", "relay.test");
+    for request in [
+        client.post_request("getSubscriptionTicket", &json!({})),
+        client.get_request("streamConvoEvents", &[("hydrate", "perhaps")]),
+        stranger.body(Full::default()).unwrap(),
+        unknown.body(Full::default()).unwrap(),
+    ] {
+        let (_, headers, _) = client.exchange(request).await;
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        let exposed = headers["access-control-expose-headers"].to_str().unwrap();
+        for name in ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"] {
+            assert!(
+                exposed.contains(name) && headers.contains_key(name),
+                "{name}"
+            );
+        }
+        assert!(exposed.contains("retry-after"));
+    }
+    // Refused before anybody looks at it, and still to be read.
+    loop {
+        let request = http::Request::get("/nothing").header("host", "relay.test");
+        let request = request.body(Full::default()).unwrap();
+        let (status, headers) = bare(&client, request).await;
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(headers.contains_key("retry-after"));
+            break;
+        }
+    }
+}
+
+/// An answer without its body.
+async fn bare(
+    client: &world::Client,
+    request: http::Request<Full<Bytes>>,
+) -> (StatusCode, http::HeaderMap) {
+    use hyper_util::rt::TokioIo;
+    let stream = client.relay.connect(&[b"http/1.1"]).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let (parts, _) = sender.send_request(request).await.unwrap().into_parts();
+    (parts.status, parts.headers)
+}

@@ -1,0 +1,318 @@
+//! Devices and key packages: what is taken in, and to whom it is given.
+
+use http::StatusCode;
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
+use mls_relay_loadtest::mls::Device;
+use serde_json::{Value, json};
+
+use crate::event_stream::EventStream;
+use crate::phone::Phone;
+use crate::world::{World, bytes, decoded, text, with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_registered_listed_and_registered_anew() {
+    let world = World::start().await;
+    let phone = Phone::unregistered(&world.account());
+    let client = &phone.client;
+    let registered = client.post("registerDevice", &phone.registration()).await;
+    let device = phone.device.device_id();
+    assert_eq!(registered["deviceId"], device);
+    assert_eq!(registered["mlsDid"], format!("{}#{device}", phone.did()));
+
+    let again = with(&phone.registration(), json!({"deviceName": "renamed"}));
+    client.post("registerDevice", &again).await;
+    let listed = client.get("listDevices", &[]).await;
+    let devices = listed["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0]["deviceName"], "renamed");
+
+    // Somebody else's list does not show it.
+    let other = world.account();
+    let listed = other.get("listDevices", &[]).await;
+    assert_eq!(listed["devices"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_key_belongs_to_one_device() {
+    let world = World::start().await;
+    let phone = Phone::new(&world).await;
+    let other = Phone::unregistered(&phone.client);
+    let key = bytes(phone.device.signature_key());
+    let input = with(&other.registration(), json!({"signaturePublicKey": key}));
+    let refused = phone.client.post_refused("registerDevice", &input).await;
+    assert_eq!(refused.name, "DuplicatePublicKey");
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_have_bounded_numbers_of_devices_and_packages() {
+    let settings = mls_relay::xrpc::Settings {
+        devices_max: 1,
+        key_packages_max: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let phone = Phone::new(&world).await;
+    let second = Phone::unregistered(&phone.client);
+    let refused = phone
+        .client
+        .post_refused("registerDevice", &second.registration())
+        .await;
+    assert_eq!(refused.name, "TooManyDevices");
+
+    phone
+        .client
+        .post("publishKeyPackage", &phone.key_package())
+        .await;
+    let refused = phone
+        .client
+        .post_refused("publishKeyPackage", &phone.key_package())
+        .await;
+    assert_eq!(refused.name, "TooManyKeyPackages");
+    let batch = json!({"keyPackages": [phone.key_package()]});
+    let refused = phone
+        .client
+        .post_refused("publishKeyPackages", &batch)
+        .await;
+    assert_eq!(refused.name, "TooManyKeyPackages");
+}
+
+/// Key packages that nobody should keep, and what is wrong with each.
+fn bad_packages(phone: &Phone) -> Vec<(&'static str, Value)> {
+    let good = phone.key_package();
+    let stranger = Device::new("did:plc:stranger", phone.device.device_id()).unwrap();
+    let stranger = text(&stranger.key_package().unwrap());
+    let sibling = Device::new(phone.did(), "9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e5f").unwrap();
+    let sibling = text(&sibling.key_package().unwrap());
+    let mut forged = phone.device.key_package().unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    let p256 = "MLS_128_DHKEMP256_AES128GCM_SHA256_P256";
+    let device = phone.device.device_id();
+    vec![
+        (
+            "end in the middle",
+            with(&good, json!({"keyPackage": "AAEAAQ"})),
+        ),
+        (
+            "not the caller's account",
+            with(&good, json!({"keyPackage": stranger})),
+        ),
+        (
+            "another cipher suite",
+            with(&good, json!({"cipherSuite": p256})),
+        ),
+        (
+            "does not verify",
+            with(&good, json!({"keyPackage": text(&forged)})),
+        ),
+        (
+            "another account",
+            with(&good, json!({"did": "did:plc:stranger"})),
+        ),
+        (
+            "one device, and the request another",
+            with(&good, json!({"keyPackage": sibling, "deviceId": device})),
+        ),
+        (
+            "before it arrives",
+            with(&good, json!({"expires": "2020-01-01T00:00:00Z"})),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_package_of_no_use_is_refused_everywhere_it_could_enter() {
+    let world = World::start().await;
+    let phone = Phone::new(&world).await;
+    for (what, bad) in bad_packages(&phone) {
+        let refused = phone.client.post_refused("publishKeyPackage", &bad).await;
+        assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
+        assert!(
+            refused.message.contains(what),
+            "{what}: {}",
+            refused.message
+        );
+
+        let batch = json!({"keyPackages": [phone.key_package(), bad]});
+        let answer = phone.client.post("publishKeyPackages", &batch).await;
+        assert_eq!(answer["succeeded"], 0, "{what}");
+        assert_eq!(answer["errors"][0]["index"], 1, "{what}");
+
+        let device = Phone::unregistered(&phone.client);
+        let registration = with(&device.registration(), json!({"keyPackages": [bad]}));
+        let refused = phone
+            .client
+            .post_refused("registerDevice", &registration)
+            .await;
+        assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
+    }
+    let far = with(
+        &phone.key_package(),
+        json!({"expires": "2099-01-01T00:00:00Z"}),
+    );
+    let refused = phone.client.post_refused("publishKeyPackage", &far).await;
+    assert_eq!(refused.name, "ExpirationTooFar");
+    // Nothing of all that was kept.
+    let stats = phone.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_is_published_twice_is_published_once() {
+    let settings = mls_relay::xrpc::Settings {
+        key_packages_max: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let phone = Phone::new(&world).await;
+    let bare = phone.key_package();
+    // RFC 9420 section 6: version mls10, wire format mls_key_package.
+    let wrapped = [&[0, 1, 0, 5], decoded(&bare["keyPackage"]).as_slice()].concat();
+    let wrapped = with(&bare, json!({"keyPackage": text(&wrapped)}));
+    let batch = json!({"keyPackages": [bare, bare, wrapped]});
+    for _ in 0..2 {
+        let answer = phone.client.post("publishKeyPackages", &batch).await;
+        assert_eq!(answer["succeeded"], 3);
+    }
+    phone.client.post("publishKeyPackage", &wrapped).await;
+    let anew = with(&phone.registration(), batch);
+    phone.client.post("registerDevice", &anew).await;
+    let stats = phone.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_goes_to_one_claimer_and_the_last_resort_stays() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let last = text(&bob.device.last_resort_key_package().unwrap());
+    let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
+    bob.client.post("publishKeyPackage", &last).await;
+    let batch = json!({"keyPackages": [bob.key_package(), bob.key_package()]});
+    let answer = bob.client.post("publishKeyPackages", &batch).await;
+    assert_eq!(
+        (&answer["succeeded"], &answer["failed"]),
+        (&json!(2), &json!(0))
+    );
+
+    let stats = bob.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 3);
+    assert_eq!(stats["needsReplenish"], true);
+    assert_eq!(stats["byCipherSuite"][0]["cipherSuite"], CIPHER_SUITE_NAME);
+
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut claimed = alice.claim(&[bob.did()]).await;
+        assert_eq!(claimed.len(), 1);
+        assert!(!seen.contains(&claimed[0]), "handed out twice");
+        seen.append(&mut claimed);
+    }
+    let resort = alice.claim(&[bob.did()]).await;
+    assert_eq!(
+        resort,
+        alice.claim(&[bob.did()]).await,
+        "the last resort stays"
+    );
+    assert!(!seen.contains(&resort[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_package_of_each_device_is_given_and_who_has_none_is_missing() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let tablet = Phone::of(&bob.client).await;
+    let nobody = world.account();
+    let parameters = [("dids", bob.did()), ("dids", nobody.did())];
+    let answer = alice.client.get("getKeyPackages", &parameters).await;
+    assert_eq!(answer["keyPackages"].as_array().unwrap().len(), 2);
+    assert_eq!(answer["missing"], json!([nobody.did()]));
+    drop(tablet);
+
+    let refused = alice
+        .client
+        .get_refused("getKeyPackageStats", &[("did", bob.did())])
+        .await;
+    assert_eq!(refused.name, "InvalidDid");
+    let refused = alice.client.get_refused("getKeyPackages", &[]).await;
+    assert_eq!(refused.name, "InvalidRequest");
+    assert!(refused.message.contains("dids"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
+    let settings = mls_relay::xrpc::Settings {
+        key_packages_low: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let last = text(&bob.device.last_resort_key_package().unwrap());
+    let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
+    let batch = json!({"keyPackages": [bob.key_package(), bob.key_package(), last]});
+    bob.client.post("publishKeyPackages", &batch).await;
+    let mut bobs = EventStream::open(&bob.client, &[]).await;
+    bobs.next_named("#synced").await;
+    let mut alices = EventStream::open(&alice.client, &[]).await;
+    alices.next_named("#synced").await;
+
+    // Three ordinary packages: the first claim leaves two, which is enough.
+    for _ in 0..5 {
+        alice.claim(&[bob.did()]).await;
+    }
+    for (remaining, last_resort_used) in [(1, false), (0, false), (0, true)] {
+        let told = bobs.next_named("#keyPackages").await;
+        assert_eq!(told.body()["deviceId"], bob.device.device_id());
+        assert_eq!(
+            (&told.body()["remaining"], &told.body()["lastResortUsed"]),
+            (&json!(remaining), &json!(last_resort_used))
+        );
+    }
+    // Who was away is told when it comes back.
+    let mut again = EventStream::open(&bob.client, &[("cursor", "0")]).await;
+    for remaining in [1, 0, 0] {
+        let told = again.next_named("#keyPackages").await;
+        assert_eq!(told.body()["remaining"], remaining);
+    }
+    // The last resort was used twice and told once; and Alice hears none of it.
+    alice.found(&[bob.did()]).await;
+    assert_eq!(bobs.next().await.unwrap().name(), "#membershipChangeEvent");
+    assert_eq!(
+        alices.next().await.unwrap().name(),
+        "#membershipChangeEvent"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_empties_somebody_elses_stock() {
+    let settings = mls_relay::xrpc::Settings {
+        claims_per_target: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let carol = Phone::new(&world).await;
+    for _ in 0..4 {
+        bob.client
+            .post("publishKeyPackage", &bob.key_package())
+            .await;
+    }
+    for _ in 0..2 {
+        assert_eq!(alice.claim(&[bob.did()]).await.len(), 1);
+    }
+    // Neither alone nor beside somebody else; and then nobody's package is given.
+    let both = [("dids", bob.did()), ("dids", carol.did())];
+    for dids in [&both[..1], &both] {
+        let refused = alice.client.get_refused("getKeyPackages", dids).await;
+        assert_eq!(
+            (refused.name.as_str(), refused.status),
+            ("RateLimitExceeded", StatusCode::TOO_MANY_REQUESTS)
+        );
+        let wait = refused.headers["retry-after"].to_str().unwrap();
+        assert!((1..=3600).contains(&wait.parse::<u64>().unwrap()), "{wait}");
+    }
+    let stats = bob.client.get("getKeyPackageStats", &[]).await;
+    assert_eq!(stats["available"], 3);
+    // It is a matter between these two.
+    assert_eq!(alice.claim(&[carol.did()]).await.len(), 1);
+    assert_eq!(carol.claim(&[bob.did()]).await.len(), 1);
+}

@@ -1,0 +1,123 @@
+//! Answers that are given twice: a call that is repeated under its key runs once, on
+//! whichever node, for as long as is configured.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
+use serde_json::{Value, json};
+
+use crate::phone::Phone;
+use crate::world::{World, with};
+
+/// What createConvo takes, under a key.
+fn founding() -> Value {
+    json!({
+        "groupId": "abcd",
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "idempotencyKey": "first",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_repeated_under_its_key_runs_once() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let input = founding();
+    // Refusals are not kept: the same key may be tried again.
+    let bad = with(&input, json!({"initialMembers": ["did:plc:somebody"]}));
+    let refused = alice.client.post_refused("createConvo", &bad).await;
+    assert_eq!(refused.name, "InvalidRequest");
+
+    let parallel = (0..5).map(|_| {
+        let (client, input) = (alice.client.clone(), input.clone());
+        tokio::spawn(async move { client.post("createConvo", &input).await })
+    });
+    let mut answers = Vec::new();
+    for answer in parallel.collect::<Vec<_>>() {
+        answers.push(answer.await.unwrap());
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    // What happened since does not change the answer.
+    alice
+        .client
+        .post("leaveConvo", &json!({"convoId": "abcd"}))
+        .await;
+    assert_eq!(alice.client.post("createConvo", &input).await, answers[0]);
+
+    let other = with(&input, json!({"groupId": "abce"}));
+    let refused = alice.client.post_refused("createConvo", &other).await;
+    assert_eq!(
+        (refused.name.as_str(), refused.status),
+        ("Conflict", StatusCode::CONFLICT)
+    );
+    // A message may be named so too, whatever its id is.
+    let mut group = alice.found(&[]).await;
+    let named = |message: &Value| with(message, json!({"idempotencyKey": "a message"}));
+    let message = named(&alice.message(&mut group, b"once"));
+    let sent = alice.client.post("sendMessage", &message).await;
+    assert_eq!(alice.client.post("sendMessage", &message).await, sent);
+    let another = named(&alice.message(&mut group, b"twice"));
+    let refused = alice.client.post_refused("sendMessage", &another).await;
+    assert_eq!(refused.name, "Conflict");
+    // Somebody else's key is another key.
+    let bob = Phone::new(&world).await;
+    bob.client.post("createConvo", &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
+    let settings = mls_relay::xrpc::Settings {
+        idempotency_keep: Duration::from_secs(2),
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings.clone()).await;
+    let alice = Phone::new(&world).await;
+    let input = founding();
+    let first = alice.client.post("createConvo", &input).await;
+    let elsewhere = world.another_node(settings).await;
+    let there = elsewhere.client(&alice.client);
+    assert_eq!(there.post("createConvo", &input).await, first);
+    let other = with(&input, json!({"groupId": "abce"}));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut refusals = 0;
+    loop {
+        let request = there.post_request("createConvo", &other);
+        let (status, _, answer) = there.exchange(request).await;
+        if status == StatusCode::OK {
+            assert_eq!(answer["id"], "abce");
+            break;
+        }
+        assert_eq!(answer["error"], "Conflict");
+        refusals += 1;
+        assert!(Instant::now() < deadline, "the key is never free again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(refusals > 0, "it was free at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let input = founding();
+    let mut holder = world.database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    let all = "LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE";
+    lock.batch_execute(all).await.unwrap();
+    let (client, asked) = (alice.client.clone(), input.clone());
+    let asking = tokio::spawn(async move { client.post("createConvo", &asked).await });
+    let watcher = world.database.client().await;
+    let blocked = "SELECT 1 FROM pg_locks WHERE NOT granted";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while watcher.query(blocked, &[]).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "the call never came to the lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    asking.abort();
+    // For the relay to see the connection end, which nothing tells us.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    lock.rollback().await.unwrap();
+    let answer = alice.client.post("createConvo", &input).await;
+    assert_eq!(answer["id"], "abcd");
+}

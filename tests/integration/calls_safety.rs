@@ -1,0 +1,300 @@
+//! Admins, reports, consent, the end of a device.
+
+use http::StatusCode;
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
+use serde_json::{Value, json};
+
+use crate::phone::Phone;
+use crate::world::{World, bytes, text, with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admins_make_and_unmake_admins_and_one_always_stays() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let stranger = world.account();
+    let group = alice.found(&[bob.did()]).await;
+    let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
+    let refused = bob
+        .client
+        .post_refused("promoteAdmin", &role(bob.did()))
+        .await;
+    assert_eq!(
+        (refused.name.as_str(), refused.status),
+        ("NotAdmin", StatusCode::FORBIDDEN)
+    );
+    let refused = stranger
+        .post_refused("promoteAdmin", &role(bob.did()))
+        .await;
+    assert_eq!(refused.name, "ConvoNotFound");
+    let refused = alice
+        .client
+        .post_refused("promoteAdmin", &role(stranger.did()))
+        .await;
+    assert_eq!(refused.name, "NotMember");
+    let refused = alice
+        .client
+        .post_refused("demoteAdmin", &role(alice.did()))
+        .await;
+    assert_eq!(refused.name, "LastAdmin");
+    let refused = alice
+        .client
+        .post_refused("demoteAdmin", &role(bob.did()))
+        .await;
+    assert_eq!(refused.name, "NotAdminTarget");
+
+    alice.client.post("promoteAdmin", &role(bob.did())).await;
+    let refused = alice
+        .client
+        .post_refused("promoteAdmin", &role(bob.did()))
+        .await;
+    assert_eq!(refused.name, "AlreadyAdmin");
+    let listed = bob.client.get("getConvos", &[]).await;
+    let seats = listed["conversations"][0]["members"].as_array().unwrap();
+    let seat = seats
+        .iter()
+        .find(|seat| seat["userDid"] == bob.did())
+        .unwrap();
+    assert_eq!(
+        (&seat["isAdmin"], &seat["promotedBy"]),
+        (&json!(true), &json!(alice.did()))
+    );
+
+    // The role may be given up, and then the founder may go.
+    alice.client.post("demoteAdmin", &role(alice.did())).await;
+    alice
+        .client
+        .post("leaveConvo", &json!({"convoId": group.id()}))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let stranger = world.account();
+    let group = alice.found(&[bob.did()]).await;
+    let id = group.id();
+    let report = json!({
+        "convoId": id,
+        "reportedDid": alice.did(),
+        "category": "hate_speech",
+        "encryptedContent": bytes(b"only for admins"),
+        "messageIds": ["01ARZ3NDEKTSV4RRFFQ69G5FAV"],
+    });
+    let oneself = with(&report, json!({"reportedDid": bob.did()}));
+    let refused = bob.client.post_refused("reportMember", &oneself).await;
+    assert_eq!(refused.name, "CannotReportSelf");
+    let absent = with(&report, json!({"reportedDid": stranger.did()}));
+    let refused = bob.client.post_refused("reportMember", &absent).await;
+    assert_eq!(refused.name, "NotMember");
+    let refused = stranger.post_refused("reportMember", &report).await;
+    assert_eq!(refused.name, "ConvoNotFound");
+    let sent = bob.client.post("reportMember", &report).await;
+
+    let ask = [("convoId", id.as_str()), ("status", "pending")];
+    let refused = bob.client.get_refused("getReports", &ask).await;
+    assert_eq!(refused.name, "NotAdmin");
+    let seen = alice.client.get("getReports", &ask).await;
+    assert_eq!(seen["reports"][0]["id"], sent["reportId"]);
+    assert_eq!(
+        seen["reports"][0]["encryptedContent"],
+        report["encryptedContent"]
+    );
+
+    let end = json!({"reportId": sent["reportId"], "action": "dismissed", "notes": "no"});
+    let refused = bob.client.post_refused("resolveReport", &end).await;
+    assert_eq!(refused.name, "NotAdmin");
+    let refused = stranger.post_refused("resolveReport", &end).await;
+    assert_eq!(refused.name, "ReportNotFound");
+    alice.client.post("resolveReport", &end).await;
+    let refused = alice.client.post_refused("resolveReport", &end).await;
+    assert_eq!(refused.name, "AlreadyResolved");
+    assert_eq!(
+        alice.client.get("getReports", &ask).await["reports"],
+        json!([])
+    );
+
+    let stats = alice.client.get("getAdminStats", &[("convoId", &id)]).await;
+    assert_eq!(stats["stats"]["totalReports"], 1);
+    assert_eq!(stats["stats"]["reportsByCategory"]["hateSpeech"], 1);
+    let refused = bob
+        .client
+        .get_refused("getAdminStats", &[("convoId", &id)])
+        .await;
+    assert_eq!(refused.name, "NotAdmin");
+    let refused = alice.client.get_refused("getAdminStats", &[]).await;
+    assert_eq!(refused.name, "NotAuthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_paged_without_loss_or_repetition() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let id = alice.found(&[bob.did()]).await.id();
+    let report = async || {
+        let report = json!({
+            "convoId": id,
+            "reportedDid": alice.did(),
+            "category": "spam",
+            "encryptedContent": bytes(b"x"),
+        });
+        bob.client.post("reportMember", &report).await["reportId"].clone()
+    };
+    let (mut sent, mut late) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        sent.push(report().await);
+    }
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut ask = vec![("convoId", id.as_str()), ("limit", "2")];
+        ask.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = alice.client.get("getReports", &ask).await;
+        let ids = page["reports"].as_array().unwrap().iter();
+        seen.extend(ids.map(|report| report["id"].clone()));
+        // What comes in meanwhile moves nobody off a page.
+        late.push(report().await);
+        match page["cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    let sorted = |mut ids: Vec<Value>| {
+        ids.sort_by_key(Value::to_string);
+        ids
+    };
+    seen.retain(|id| !late.contains(id));
+    assert_eq!(sorted(seen), sorted(sent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_is_given_taken_back_and_told() {
+    let world = World::start().await;
+    let (alice, bob) = (world.account(), world.account());
+    let first = alice.post("optIn", &json!({})).await;
+    assert_eq!(alice.post("optIn", &json!({})).await, first);
+    let ask = [("dids", bob.did()), ("dids", alice.did())];
+    let told = bob.get("getOptInStatus", &ask).await;
+    assert_eq!(
+        told["statuses"][0],
+        json!({"did": bob.did(), "optedIn": false})
+    );
+    assert_eq!(told["statuses"][1]["optedInAt"], first["optedInAt"]);
+    assert_eq!(
+        alice.post("optOut", &json!({})).await,
+        json!({"success": true})
+    );
+    assert_eq!(
+        alice.post("optOut", &json!({})).await,
+        json!({"success": false})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_device_is_out_of_everything_and_its_sibling_stays() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let tablet = Phone::of(&bob.client).await;
+    let group = alice.found(&[bob.did()]).await;
+    let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});
+    let refused = alice.client.post("deleteDevice", &delete(&tablet)).await;
+    assert_eq!(refused["deleted"], false, "it is not Alice's");
+    let gone = bob.client.post("deleteDevice", &delete(&tablet)).await;
+    assert_eq!(
+        (&gone["deleted"], &gone["conversationsLeft"]),
+        (&json!(true), &json!(1))
+    );
+    bob.client
+        .get("getEpoch", &[("convoId", &group.id())])
+        .await;
+    bob.client.post("deleteDevice", &delete(&bob)).await;
+    let refused = bob
+        .client
+        .get_refused("getEpoch", &[("convoId", &group.id())])
+        .await;
+    assert_eq!(refused.name, "ConvoNotFound");
+    assert_eq!(
+        bob.client.get("listDevices", &[]).await["devices"],
+        json!([])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_admin_does_not_go_with_its_device_either() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
+    alice.client.post("promoteAdmin", &role(bob.did())).await;
+    alice.client.post("demoteAdmin", &role(alice.did())).await;
+    let delete = json!({"deviceId": bob.device.device_id()});
+    let refused = bob.client.post_refused("deleteDevice", &delete).await;
+    assert_eq!(refused.name, "LastAdmin");
+    assert_eq!(
+        bob.client.get("listDevices", &[]).await["devices"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    bob.client.post("promoteAdmin", &role(alice.did())).await;
+    let gone = bob.client.post("deleteDevice", &delete).await;
+    assert_eq!(gone["conversationsLeft"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_whose_keys_are_lost_are_dropped() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    let kept = bob.device.key_package().unwrap();
+    let package = json!({"keyPackage": text(&kept), "cipherSuite": CIPHER_SUITE_NAME});
+    bob.client.post("publishKeyPackage", &package).await;
+    let hash = mls_relay_loadtest::mls::key_package_hash(&kept);
+    let input = json!({"deviceId": bob.device.device_id(), "localHashes": [hash]});
+    let synced = bob.client.post("syncKeyPackages", &input).await;
+    assert_eq!(synced["serverHashes"], json!([hash]));
+    assert_eq!(
+        (&synced["deletedCount"], &synced["remainingAvailable"]),
+        (&json!(1), &json!(1))
+    );
+    let again = bob.client.post("syncKeyPackages", &input).await;
+    assert_eq!(again["deletedCount"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
+    let world = World::start().await;
+    let (alice, stranger) = (Phone::new(&world).await, world.account());
+    let group = alice.found(&[]).await;
+    let id = group.id();
+    let refused = alice
+        .client
+        .get_refused("getGroupInfo", &[("convoId", &id)])
+        .await;
+    assert_eq!(refused.name, "GroupInfoUnavailable");
+    let refused = stranger
+        .get_refused("getGroupInfo", &[("convoId", &id)])
+        .await;
+    assert_eq!(refused.name, "ConvoNotFound");
+
+    let info = group.group_info().unwrap();
+    let input = json!({"convoId": id, "groupInfo": text(&info), "epoch": 0});
+    assert_eq!(
+        alice.client.post("updateGroupInfo", &input).await,
+        json!({"updated": true})
+    );
+    let kept = alice.client.get("getGroupInfo", &[("convoId", &id)]).await;
+    assert_eq!(kept, json!({"groupInfo": text(&info), "epoch": 0}));
+
+    let foreign = text(&alice.found(&[]).await.group_info().unwrap());
+    for (what, change) in [
+        ("another group's", json!({"groupInfo": foreign})),
+        ("noise", json!({"groupInfo": "AAAA"})),
+        ("another epoch", json!({"epoch": 3})),
+    ] {
+        let refused = alice
+            .client
+            .post_refused("updateGroupInfo", &with(&input, change))
+            .await;
+        assert_eq!(refused.name, "InvalidGroupInfo", "{what}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Whose a seat is, who may come back to it, and which Welcomes are of use, with real MLS
+//! state on every side.
+
+use mls_relay_loadtest::mls::Group;
+use serde_json::{Value, json};
+
+use crate::phone::Phone;
+use crate::world::{World, decoded, text};
+
+/// What addMembers takes for one key package of this account.
+fn adding(group: &mut Group, did: &str, package: Vec<u8>) -> Value {
+    let commit = group.add(&[package]).unwrap();
+    group.merge_commit().unwrap();
+    json!({
+        "convoId": group.id(),
+        "didList": [did],
+        "commit": text(&commit.commit),
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+    })
+}
+
+/// What requestRejoin takes, with a package of this device, and the package.
+fn asking(phone: &Phone, group: &Group) -> (Value, Vec<u8>) {
+    let package = phone.device.key_package().unwrap();
+    let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
+    (request, package)
+}
+
+/// The name of the refusal to serve this device a Welcome.
+async fn no_welcome(phone: &Phone, group: &Group) -> String {
+    let (id, device) = (group.id(), phone.device.device_id());
+    let parameters = [("convoId", id.as_str()), ("deviceId", device)];
+    phone
+        .client
+        .get_refused("getWelcome", &parameters)
+        .await
+        .name
+}
+
+/// Leaves a GroupInfo of this member's epoch with the relay.
+async fn leave_group_info(phone: &Phone, group: &Group) -> Vec<u8> {
+    let info = group.group_info().unwrap();
+    let input = json!({"convoId": group.id(), "groupInfo": text(&info), "epoch": group.epoch()});
+    phone.client.post("updateGroupInfo", &input).await;
+    info
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_device_leaves_the_founder_its_seat() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let mut bobs = bob.join(&group).await;
+    let tablet = Phone::of(&alice.client).await;
+    let (request, package) = asking(&tablet, &group);
+    tablet.client.post("requestRejoin", &request).await;
+    let input = adding(&mut bobs, alice.did(), package);
+    bob.client.post("addMembers", &input).await;
+    tablet.join(&group).await;
+
+    // The tablet goes: the phone that founded stays.
+    let gone = json!({"deviceId": tablet.device.device_id()});
+    let gone = alice.client.post("deleteDevice", &gone).await;
+    assert_eq!(gone["conversationsLeft"], 1);
+    let listed = alice.client.get("getConvos", &[]).await;
+    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let seats = members.iter().filter(|seat| seat["userDid"] == alice.did());
+    let seats: Vec<_> = seats.map(|seat| &seat["isAdmin"]).collect();
+    assert_eq!(seats, [true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let tablet = Phone::of(&bob.client).await;
+    let group = alice.found(&[bob.did()]).await;
+    let gone = json!({"deviceId": tablet.device.device_id()});
+    bob.client.post("deleteDevice", &gone).await;
+    let removal = json!({"convoId": group.id(), "targetDid": bob.did()});
+    alice.client.post("removeMember", &removal).await;
+    for device in [&bob, &tablet] {
+        let (request, _) = asking(device, &group);
+        let refused = device.client.post_refused("requestRejoin", &request).await;
+        assert_eq!(refused.name, "ConvoNotFound");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_leaves_no_welcome_behind() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let tablet = Phone::of(&bob.client).await;
+    let mut group = alice.found(&[bob.did()]).await;
+    let removal = group.remove(bob.did()).unwrap();
+    group.merge_commit().unwrap();
+    let input = json!({
+        "convoId": group.id(),
+        "targetDid": bob.did(),
+        "commit": text(&removal.commit),
+    });
+    alice.client.post("removeMember", &input).await;
+
+    // Only the phone is added again: the tablet must not be let into an epoch of the past.
+    let published = bob.key_package();
+    bob.client.post("publishKeyPackage", &published).await;
+    let package = decoded(&published["keyPackage"]);
+    let input = adding(&mut group, bob.did(), package);
+    alice.client.post("addMembers", &input).await;
+    assert_eq!(no_welcome(&tablet, &group).await, "WelcomeNotFound");
+    let joined = bob.join(&group).await;
+    assert_eq!(joined.authenticator(), group.authenticator());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let info = leave_group_info(&alice, &group).await;
+    let (_, commit) = bob.device.join_by_external_commit(&info).unwrap();
+    let input = json!({"convoId": group.id(), "externalCommit": text(&commit)});
+    bob.client.post("processExternalCommit", &input).await;
+    assert_eq!(no_welcome(&bob, &group).await, "WelcomeNotFound");
+}

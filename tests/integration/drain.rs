@@ -1,0 +1,203 @@
+//! The way down: who is told what, what it is worth elsewhere, and how the process ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::frame::{Event, Framing};
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::relay as remote;
+use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::database::Database;
+use crate::relay::{Home, Relay, eventually};
+
+const SERVICE_DID: &str = "did:web:relay.test";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    database: Database,
+    directory: Directory,
+    account: Account,
+}
+
+impl World {
+    async fn new() -> Self {
+        let directory = Directory::start().await.unwrap();
+        let account = Account::generate(Curve::P256).unwrap();
+        directory.publish(&account);
+        Self {
+            database: Database::start().await,
+            directory,
+            account,
+        }
+    }
+
+    fn node(&self, window: &str) -> Relay {
+        self.home(window).start()
+    }
+
+    fn home(&self, window: &str) -> Home {
+        Home::new()
+            .with("DATABASE_URL", &self.database.url())
+            .with("SERVICE_DID", SERVICE_DID)
+            .with("PLC_URL", &self.directory.url())
+            .with("DRAIN_WINDOW_SECONDS", window)
+    }
+
+    /// A live stream of the account.
+    async fn listen(&self, relay: &Relay) -> Subscription {
+        let opened = Subscription::open(&reach(relay), &self.account, everything()).await;
+        synced(opened.unwrap()).await
+    }
+}
+
+fn reach(relay: &Relay) -> Arc<remote::Relay> {
+    let address = format!("localhost:{}", relay.public.port());
+    let certificate = relay.home().certificate();
+    Arc::new(remote::Relay::new(&address, SERVICE_DID, &certificate).unwrap())
+}
+
+fn everything() -> Subscribe {
+    Subscribe {
+        framing: Framing::Json,
+        cursor: None,
+        convo: None,
+    }
+}
+
+async fn next(socket: &mut Subscription) -> Option<Event> {
+    timeout(PATIENCE, socket.next()).await.unwrap().unwrap()
+}
+
+async fn synced(mut socket: Subscription) -> Subscription {
+    while !next(&mut socket).await.unwrap().is_synced() {}
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_strangers_have_spent_the_window_a_ticket_lets_in_whom_a_token_would() {
+    let world = World::new().await;
+    let mut here = world.node("1");
+    let there = world.home("1").with("RATE_LIMIT_IP_PER_MINUTE", "1");
+    let there = there.with("IP_RATE_BURST", "0").start();
+    let mut socket = world.listen(&here).await;
+    drop(world.listen(&there).await);
+    let resume = async |ticket| Subscription::resume(&reach(&there), ticket, everything()).await;
+    let refusal = async |ticket| match resume(ticket).await.unwrap_err() {
+        SubscriptionError::Refused(status) => status,
+        other => panic!("{other}"),
+    };
+    while refusal("of nobody").await != StatusCode::TOO_MANY_REQUESTS {}
+    here.signal(Signal::TERM);
+    let info = next(&mut socket).await.unwrap();
+    let ticket = info.body.resume_ticket.unwrap();
+    synced(resume(&ticket).await.unwrap()).await;
+    assert_eq!(here.ended().code(), Some(0), "{}", here.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_socket_is_let_in_elsewhere_by_its_ticket_alone_and_once() {
+    let world = World::new().await;
+    let (mut here, there) = (world.node("1"), world.node("1"));
+    let mut socket = world.listen(&here).await;
+    here.signal(Signal::TERM);
+    let info = next(&mut socket).await.unwrap();
+    assert!(info.is_draining(), "{info:?}");
+    assert!(info.body.reconnect_after_ms.unwrap() <= 1000);
+    assert!(next(&mut socket).await.is_none(), "then it closes");
+    assert_eq!(here.ended().code(), Some(0), "{}", here.log());
+
+    let asked = world.directory.requests();
+    let ticket = info.body.resume_ticket.unwrap();
+    let resume = || async { Subscription::resume(&reach(&there), &ticket, everything()).await };
+    let resumed = synced(resume().await.unwrap()).await;
+    assert_eq!(world.directory.requests(), asked, "nobody asked who it is");
+    let again = resume().await.unwrap_err();
+    assert!(
+        matches!(again, SubscriptionError::Refused(StatusCode::UNAUTHORIZED)),
+        "{again:?}"
+    );
+    drop(resumed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draining_node_says_why_it_is_not_ready_and_a_second_sigterm_ends_it() {
+    let world = World::new().await;
+    let mut node = world.node("20");
+    let _socket = world.listen(&node).await;
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    eventually("not ready", || async {
+        node.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    let (status, report) = node.ask_admin("/health").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["checks"]["drain"]["ok"], false);
+    assert!(report["checks"]["drain"]["cause"].is_string());
+    assert_eq!(report["checks"]["database"]["ok"], true);
+    assert_eq!(node.ask_admin("/health/live").await.0, StatusCode::OK);
+    // A reload does not disturb it.
+    node.signal(Signal::HUP);
+    node.signal(Signal::TERM);
+    assert_eq!(node.ended().code(), Some(1), "{}", node.log());
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "it did not wait for the window"
+    );
+    assert!(node.log().contains("told to stop twice"), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_notice_it_says_that_it_leaves_and_works_on_until_then() {
+    let world = World::new().await;
+    let mut node = world
+        .home("0")
+        .with("RELAY_DRAIN_NOTICE_SECONDS", "5")
+        .start();
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    eventually("not ready", || async {
+        node.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    // A balancer that has not noticed yet sends somebody.
+    let mut socket = world.listen(&node).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "too late to tell");
+    assert!(next(&mut socket).await.unwrap().is_draining());
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    assert!(next(&mut socket).await.is_none());
+    assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigint_waits_for_nobody() {
+    let world = World::new().await;
+    let mut node = world.node("20");
+    let _socket = world.listen(&node).await;
+    let begun = Instant::now();
+    node.signal(Signal::INT);
+    assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grace_that_is_too_short_shows_in_the_exit_code() {
+    let world = World::new().await;
+    let mut node = world
+        .home("1")
+        .with("RELAY_DRAIN_SECONDS", "1")
+        .with("CLOSE_TIMEOUT_MS", "30000")
+        .start();
+    // It never reads, and so never answers the close.
+    let _socket = world.listen(&node).await;
+    node.signal(Signal::TERM);
+    assert_eq!(node.ended().code(), Some(1), "{}", node.log());
+    assert!(node.log().contains("too short for some"), "{}", node.log());
+}

@@ -1,0 +1,174 @@
+//! Server-sent events, for clients without WebSockets: the same stream, over HTTP/1.1 and
+//! HTTP/2, under the same limits.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::event_stream::{EventStream, Told};
+use crate::phone::Phone;
+use crate::world::World;
+
+/// Alice has founded a conversation with Bob.
+async fn pair(world: &World) -> (Phone, Phone, mls_relay_loadtest::mls::Group) {
+    let (alice, bob) = (Phone::new(world).await, Phone::new(world).await);
+    let group = alice.found(&[bob.did()]).await;
+    (alice, bob, group)
+}
+
+fn message_id(told: &Told) -> String {
+    told.body()["messageId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_told_in_order_over_either_http() {
+    let world = World::start().await;
+    let (alice, bob, mut group) = pair(&world).await;
+    let mut streams = [
+        EventStream::open(&bob.client, &[]).await,
+        EventStream::open_over_http_2(&bob.client, &[]).await,
+    ];
+    for stream in &mut streams {
+        let synced = stream.next().await.unwrap();
+        assert_eq!(synced.name(), "#synced");
+        assert_eq!(synced.body()["conversations"][0]["convoId"], group.id());
+    }
+    let mut sent = Vec::new();
+    for number in 0..5_u8 {
+        let message = alice.message(&mut group, &[number]);
+        alice.client.post("sendMessage", &message).await;
+        sent.push(message["msgId"].as_str().unwrap().to_owned());
+    }
+    for stream in &mut streams {
+        for expected in &sent {
+            let told = stream.next().await.unwrap();
+            assert_eq!(
+                (told.name(), &message_id(&told)),
+                ("#messageEvent", expected)
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_resumes_where_it_was_by_cursor_or_as_browsers_do() {
+    let world = World::start().await;
+    let (alice, bob, mut group) = pair(&world).await;
+    let mut stream = EventStream::open(&bob.client, &[]).await;
+    let synced = stream.next().await.unwrap().id.unwrap();
+    drop(stream);
+    let mut sent = Vec::new();
+    for number in 0..3_u8 {
+        let message = alice.message(&mut group, &[number]);
+        alice.client.post("sendMessage", &message).await;
+        sent.push(message["msgId"].as_str().unwrap().to_owned());
+    }
+    let mut stream = EventStream::open(&bob.client, &[("cursor", &synced)]).await;
+    // The node may not have heard of the founding yet when the stream began.
+    let first = stream.next_named("#messageEvent").await;
+    assert_eq!(message_id(&first), sent[0]);
+    drop(stream);
+    // A browser asks the same address again, and says what it was told last.
+    let again = [("cursor", synced.as_str())];
+    let last = first.id.as_deref();
+    let mut stream = EventStream::resume(&bob.client, &again, last)
+        .await
+        .unwrap();
+    for expected in &sent[1..] {
+        assert_eq!(message_id(&stream.next().await.unwrap()), *expected);
+    }
+    assert_eq!(stream.next().await.unwrap().name(), "#synced");
+
+    let mut future = EventStream::open(&bob.client, &[("cursor", "9007199254740991")]).await;
+    let error = future.next().await.unwrap();
+    assert_eq!(
+        (&error.frame["op"], &error.body()["error"]),
+        (&json!(-1), &json!("FutureCursor"))
+    );
+    assert!(future.next().await.is_none(), "an error ends the stream");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_one_conversation_ends_with_it_and_a_ticket_opens_it() {
+    let world = World::start().await;
+    let (alice, bob, group) = pair(&world).await;
+    let id = group.id();
+    let ticket = bob
+        .client
+        .post("getSubscriptionTicket", &json!({"convoId": id}))
+        .await;
+    let query = [("ticket", ticket["ticket"].as_str().unwrap())];
+    let mut stream = EventStream::open(&bob.client, &query).await;
+    assert_eq!(stream.next().await.unwrap().name(), "#synced");
+    let removal = json!({"convoId": id, "targetDid": bob.did()});
+    alice.client.post("removeMember", &removal).await;
+    let told = stream.next().await.unwrap();
+    assert_eq!(told.body()["action"], "removed");
+    let over = stream.next().await.unwrap();
+    assert_eq!(
+        (over.name(), &over.body()["name"]),
+        ("#info", &json!("ConvoEnded"))
+    );
+    assert!(stream.next().await.is_none());
+
+    let used = EventStream::resume(&bob.client, &query, None).await;
+    let refused = used.err().unwrap();
+    assert_eq!(
+        (refused.status, refused.error.as_str()),
+        (StatusCode::UNAUTHORIZED, "JwtReplayed")
+    );
+    let gone = EventStream::resume(&bob.client, &[("convoId", &id)], None).await;
+    assert_eq!(gone.err().unwrap().error, "ConvoNotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_have_a_stream_is_told_so_in_http() {
+    let world = World::start().await;
+    let (alice, ..) = pair(&world).await;
+    let mut anonymous = alice.client.get_request("streamConvoEvents", &[]);
+    anonymous.headers_mut().remove("authorization");
+    let refused = alice.client.refused("streamConvoEvents", anonymous).await;
+    assert_eq!(refused.name, "AuthenticationRequired");
+    let unknown = alice
+        .client
+        .get_refused("streamConvoEvents", &[("since", "1")])
+        .await;
+    assert_eq!(unknown.name, "InvalidRequest");
+    assert!(unknown.message.contains("since"));
+    let nonsense = EventStream::resume(&alice.client, &[], Some("never")).await;
+    assert_eq!(nonsense.err().unwrap().error, "InvalidRequest");
+    let post = alice.client.request("streamConvoEvents").method("POST");
+    let refused = alice
+        .client
+        .refused("streamConvoEvents", post.body(Full::default()).unwrap())
+        .await;
+    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refused.headers["allow"], "GET");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_count_as_sockets_do() {
+    let world = World::start().await;
+    let bob = world.account();
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let mut stream = EventStream::open(&bob, &[]).await;
+        assert_eq!(stream.next().await.unwrap().name(), "#synced");
+        streams.push(stream);
+    }
+    let refused = EventStream::resume(&bob, &[], None).await.err().unwrap();
+    assert_eq!(
+        (refused.status, refused.error.as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded")
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    // Who hangs up makes room, as soon as the relay has seen it.
+    streams.pop();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while EventStream::resume(&bob, &[], None).await.is_err() {
+        assert!(Instant::now() < deadline, "the place is not given back");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

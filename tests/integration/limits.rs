@@ -1,0 +1,573 @@
+//! The limiter's promises, layer by layer, on a clock that the test moves.
+
+use std::time::Duration;
+
+use mls_relay::limits::{
+    Clock, FrameKind, FrameVerdict, LimitError, Limits, Offender, Rule, Settings,
+};
+use mls_relay::runtime::Live;
+use mls_relay::types::{ClientIp, Did, Nsid};
+
+fn ip(text: &str) -> ClientIp {
+    ClientIp::new(text.parse().unwrap())
+}
+
+fn did(number: usize) -> Did {
+    Did::parse(&format!("did:plc:user{number}")).unwrap()
+}
+
+fn limits(change: impl FnOnce(&mut Settings)) -> Limits {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    Limits::new(Live::new(settings), Clock::manual())
+}
+
+fn wait(limits: &Limits, time: Duration) {
+    limits.clock().advance(time);
+}
+
+#[test]
+fn of_seventy_requests_sixty_and_the_burst_pass_and_whoever_waits_as_told_gets_in() {
+    let limits = limits(|_| {});
+    let decisions: Vec<_> = (0..70)
+        .map(|_| {
+            wait(&limits, Duration::from_millis(100));
+            limits.check_ip(ip("192.0.2.1"), None)
+        })
+        .collect();
+    let passed = decisions.iter().take_while(|d| d.refused.is_none()).count();
+    assert_eq!(passed, 66);
+    assert!(decisions[66..].iter().all(|d| d.refused.is_some()));
+    assert!(
+        limits.check_ip(ip("192.0.2.2"), None).refused.is_none(),
+        "others are not affected"
+    );
+
+    let retry_after = decisions[69].refused.unwrap().retry_after();
+    wait(&limits, retry_after - Duration::from_millis(1));
+    assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_some());
+    wait(&limits, Duration::from_millis(1));
+    assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+}
+
+#[test]
+fn addresses_of_one_site_count_as_one() {
+    let limits = limits(|_| {});
+    for host in 0..66 {
+        limits.check_ip(ip(&format!("2001:db8::{host:x}")), None);
+    }
+    assert!(
+        limits
+            .check_ip(ip("2001:db8::ffff"), None)
+            .refused
+            .is_some()
+    );
+    assert!(
+        limits
+            .check_ip(ip("2001:db8:0:1::1"), None)
+            .refused
+            .is_none()
+    );
+}
+
+#[test]
+fn a_thousand_accounts_behind_one_address_are_not_one_user() {
+    let limits = limits(|_| {});
+    for round in 0..3 {
+        for user in 0..1_000 {
+            let decision = limits.check_ip(ip("192.0.2.1"), Some(&did(user)));
+            assert!(decision.refused.is_none(), "round {round}, user {user}");
+            limits.proved(&decision, ip("192.0.2.1"), &did(user));
+            assert!(
+                limits
+                    .check_did(&did(user), Nsid::GetConvos)
+                    .refused
+                    .is_none()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_neighbour_who_spends_the_window_locks_nobody_out_who_proved_themselves() {
+    let limits = limits(|_| {});
+    let (carrier, alice) = (ip("192.0.2.1"), did(1));
+    let decision = limits.check_ip(carrier, Some(&alice));
+    limits.proved(&decision, carrier, &alice);
+    for _ in 0..200 {
+        limits.check_ip(carrier, None);
+    }
+    assert!(limits.check_ip(carrier, None).refused.is_some());
+    assert!(
+        limits.check_ip(carrier, Some(&did(2))).refused.is_some(),
+        "a stranger has no reserve"
+    );
+    for _ in 0..500 {
+        let decision = limits.check_ip(carrier, Some(&alice));
+        assert!(decision.refused.is_none());
+        limits.proved(&decision, carrier, &alice);
+    }
+    assert!(
+        limits
+            .check_ip(ip("192.0.2.9"), Some(&alice))
+            .refused
+            .is_none()
+    );
+}
+
+#[test]
+fn bad_tokens_in_the_name_of_a_known_account_are_bounded() {
+    let limits = limits(|settings| settings.penalties.strikes = u16::MAX);
+    let (carrier, alice) = (ip("192.0.2.1"), did(1));
+    let decision = limits.check_ip(carrier, Some(&alice));
+    limits.proved(&decision, carrier, &alice);
+    let checked = (0..1_000).filter(|_| limits.check_ip(carrier, Some(&alice)).refused.is_none());
+    assert_eq!(checked.count(), 66 + 20);
+}
+
+#[test]
+fn tokens_that_one_address_can_make_us_check_are_bounded_even_if_they_verify() {
+    let limits = limits(|settings| settings.requests.verifications = 100);
+    let carrier = ip("192.0.2.1");
+    let mut checked = 0;
+    for user in 0..1_000 {
+        let decision = limits.check_ip(carrier, Some(&did(user)));
+        if decision.refused.is_none() {
+            checked += 1;
+            limits.proved(&decision, carrier, &did(user));
+        }
+    }
+    assert_eq!(checked, 100);
+}
+
+#[test]
+fn each_call_has_its_quota_per_account() {
+    let quotas = [
+        (Nsid::SendMessage, 100),
+        (Nsid::PublishKeyPackage, 20),
+        (Nsid::PublishKeyPackages, 20),
+        (Nsid::AddMembers, 10),
+        (Nsid::RemoveMember, 10),
+        (Nsid::CreateConvo, 5),
+        (Nsid::ReportMember, 5),
+        (Nsid::GetMessages, 200),
+        (Nsid::GetConvos, 200),
+        (Nsid::LeaveConvo, 200),
+    ];
+    for (call, quota) in quotas {
+        let limits = limits(|_| {});
+        for nth in 0..quota {
+            let decision = limits.check_did(&did(1), call);
+            assert!(decision.refused.is_none(), "{call:?} {nth}");
+            assert_eq!(decision.remaining, quota - nth - 1);
+        }
+        let refused = limits.check_did(&did(1), call).refused.unwrap();
+        assert!(limits.check_did(&did(2), call).refused.is_none());
+        wait(&limits, refused.retry_after());
+        assert!(
+            limits.check_did(&did(1), call).refused.is_none(),
+            "{call:?}"
+        );
+    }
+}
+
+#[test]
+fn one_spent_quota_leaves_the_other_calls_alone() {
+    let limits = limits(|_| {});
+    for _ in 0..6 {
+        limits.check_did(&did(1), Nsid::CreateConvo);
+    }
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::CreateConvo)
+            .refused
+            .is_some()
+    );
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::SendMessage)
+            .refused
+            .is_none()
+    );
+    for _ in 0..20 {
+        limits.check_did(&did(1), Nsid::PublishKeyPackage);
+    }
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::PublishKeyPackages)
+            .refused
+            .is_some(),
+        "both ways are one"
+    );
+}
+
+#[test]
+fn connections_are_limited_by_number_by_rate_and_on_the_whole() {
+    let limits = limits(|settings| {
+        settings.connections.per_ip = 3;
+        settings.connections.per_ip_per_second = 5;
+        settings.connections.total = 6;
+    });
+    let rule = |refused: Result<_, LimitError>| match refused {
+        Err(LimitError::Reached { rule, .. } | LimitError::NodeFull { rule, .. }) => Some(rule),
+        _ => None,
+    };
+    let mut open: Vec<_> = (0..3)
+        .map(|_| limits.admit_connection(ip("192.0.2.1")).unwrap())
+        .collect();
+    assert_eq!(
+        rule(limits.admit_connection(ip("192.0.2.1"))),
+        Some(Rule::ConnectionsIp)
+    );
+    open.pop();
+    assert!(
+        limits.admit_connection(ip("192.0.2.1")).is_ok(),
+        "one closed, one comes in"
+    );
+    assert_eq!(
+        rule(limits.admit_connection(ip("192.0.2.1"))),
+        Some(Rule::ConnectionRate)
+    );
+    open.extend((2..6).map(|host| {
+        limits
+            .admit_connection(ip(&format!("192.0.2.{host}")))
+            .unwrap()
+    }));
+    assert_eq!(
+        rule(limits.admit_connection(ip("192.0.2.9"))),
+        Some(Rule::ConnectionsTotal)
+    );
+}
+
+#[test]
+fn handshakes_under_way_are_bounded() {
+    let limits = limits(|settings| settings.connections.handshakes = 2);
+    let connections = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        .map(|address| limits.admit_connection(ip(address)).unwrap());
+    let [one, two, three] = &connections;
+    let first = limits.admit_handshake(one).unwrap();
+    let _second = limits.admit_handshake(two).unwrap();
+    assert!(limits.admit_handshake(three).is_err());
+    drop(first);
+    assert!(limits.admit_handshake(three).is_ok());
+}
+
+#[test]
+fn an_address_that_begins_handshakes_and_falls_silent_leaves_room_for_others() {
+    let limits = limits(|settings| settings.connections.handshakes = 80);
+    let connect = |address| limits.admit_connection(ip(address)).unwrap();
+    let hostile: Vec<_> = (0..30).map(|_| connect("192.0.2.1")).collect();
+    let under_way: Vec<_> = hostile
+        .iter()
+        .filter_map(|connection| limits.admit_handshake(connection).ok())
+        .collect();
+    assert_eq!(under_way.len(), 20, "a quarter of the node's");
+    assert!(limits.admit_handshake(&connect("192.0.2.2")).is_ok());
+    drop(under_way);
+    assert!(limits.admit_handshake(&hostile[29]).is_ok());
+}
+
+#[test]
+fn an_account_has_five_sockets_wherever_it_comes_from() {
+    let limits = limits(|_| {});
+    let mut open: Vec<_> = (0..5)
+        .map(|host| {
+            limits
+                .admit_socket(ip(&format!("192.0.2.{host}")), &did(1))
+                .unwrap()
+        })
+        .collect();
+    let refused = limits.admit_socket(ip("192.0.2.9"), &did(1)).err().unwrap();
+    assert!(refused.retry_after() > Duration::ZERO);
+    assert!(limits.admit_socket(ip("192.0.2.9"), &did(2)).is_ok());
+    open.pop();
+    assert!(limits.admit_socket(ip("192.0.2.9"), &did(1)).is_ok());
+}
+
+#[test]
+fn upgrades_are_limited_by_rate() {
+    let limits = limits(|settings| settings.sockets.upgrades_per_did = 4);
+    for _ in 0..4 {
+        limits.admit_upgrade(&did(1)).unwrap();
+    }
+    let refused = limits.admit_upgrade(&did(1)).unwrap_err();
+    wait(&limits, refused.retry_after());
+    assert!(limits.admit_upgrade(&did(1)).is_ok());
+}
+
+#[test]
+fn sockets_of_one_account_share_frames() {
+    let limits = limits(|settings| {
+        settings.sockets.frames = 10;
+        settings.sockets.did_share = 2;
+    });
+    let mut sockets: Vec<_> = (0..4)
+        .map(|_| limits.admit_socket(ip("192.0.2.1"), &did(1)).unwrap())
+        .collect();
+    let mut passed = 0;
+    for nth in 0..40 {
+        let verdict = sockets[nth % 4].frame(FrameKind::Content, 10);
+        passed += usize::from(matches!(
+            verdict,
+            FrameVerdict::Pass | FrameVerdict::Warn(_)
+        ));
+    }
+    assert_eq!(passed, 20);
+}
+
+#[test]
+fn whoever_keeps_knocking_goes_to_the_box_and_comes_out_again() {
+    let limits = limits(|settings| settings.penalties.strikes = 50);
+    let stranger = ip("192.0.2.1");
+    let mut last = None;
+    for _ in 0..66 + 50 {
+        last = limits.check_ip(stranger, None).refused;
+    }
+    // The stay began with this refusal, and its wait covers the stay.
+    let wait_for = last.unwrap().retry_after();
+    assert!(
+        limits.admit_connection(stranger).is_err(),
+        "refused before TLS"
+    );
+    assert!(limits.admit_connection(ip("192.0.2.2")).is_ok());
+    wait(&limits, wait_for);
+    assert!(limits.admit_connection(stranger).is_ok());
+    assert!(limits.check_ip(stranger, None).refused.is_none());
+}
+
+#[test]
+fn an_address_in_the_box_does_not_take_its_known_accounts_along() {
+    let limits = limits(|settings| settings.penalties.strikes = 50);
+    let (carrier, alice) = (ip("192.0.2.1"), did(1));
+    let decision = limits.check_ip(carrier, Some(&alice));
+    limits.proved(&decision, carrier, &alice);
+    for _ in 0..200 {
+        limits.check_ip(carrier, None);
+    }
+    assert!(limits.admit_connection(carrier).is_ok());
+    assert!(limits.check_ip(carrier, None).refused.is_some());
+    assert!(limits.check_ip(carrier, Some(&alice)).refused.is_none());
+}
+
+#[test]
+fn a_dry_run_counts_and_lets_pass() {
+    let limits = limits(|settings| settings.dry_run = Rule::ALL.iter().copied().collect());
+    for _ in 0..300 {
+        assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+        assert!(
+            limits
+                .check_did(&did(1), Nsid::CreateConvo)
+                .refused
+                .is_none()
+        );
+    }
+    let open: Vec<_> = (0..20)
+        .map(|_| limits.admit_socket(ip("192.0.2.1"), &did(1)))
+        .collect();
+    assert!(open.iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
+    // Next to nothing is allowed, so that each rule would refuse.
+    let limits = limits(|settings| {
+        settings.connections.total = 1;
+        settings.connections.per_ip = 1;
+        settings.connections.per_ip_per_second = 1;
+        settings.connections.handshakes = 1;
+        settings.requests.per_ip = 1;
+        settings.requests.burst = 0;
+        settings.requests.verifications = 1;
+        settings.requests.familiar = 1;
+        settings.sockets.per_ip = 1;
+        settings.sockets.per_did = 1;
+        settings.sockets.upgrades_per_ip = 1;
+        settings.sockets.upgrades_per_did = 1;
+        settings.sockets.frames = 1;
+        settings.sockets.bytes = 1_024;
+        settings.sockets.control_frames = 1;
+        settings.penalties.strikes = 1;
+        settings.dry_run = Rule::ALL.iter().copied().collect();
+    });
+    let address = ip("192.0.2.1");
+    limits.penalize(Offender::Address(address), Duration::from_secs(60));
+    limits.penalize(Offender::Account(&did(1)), Duration::from_secs(60));
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let connection = limits.admit_connection(address).unwrap();
+        open.push((
+            limits.admit_handshake(&connection).unwrap(),
+            connection,
+            limits.admit_socket(address, &did(1)).unwrap(),
+        ));
+        let decision = limits.check_ip(address, Some(&did(1)));
+        assert!(decision.refused.is_none());
+        limits.proved(&decision, address, &did(1));
+        for call in Nsid::ALL {
+            assert!(limits.check_did(&did(1), *call).refused.is_none());
+        }
+    }
+    let (_, _, socket) = &mut open[0];
+    for kind in [FrameKind::Content, FrameKind::Ping, FrameKind::Ack] {
+        for _ in 0..20 {
+            let verdict = socket.frame(kind, 1_000);
+            let passed = matches!(verdict, FrameVerdict::Pass | FrameVerdict::Warn(_));
+            assert!(passed, "{kind:?}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn exempt_addresses_are_not_counted() {
+    let limits = limits(|settings| settings.exempt = vec!["192.0.2.0/24".parse().unwrap()]);
+    for _ in 0..500 {
+        assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+    }
+    assert!((0..500).all(|_| limits.admit_connection(ip("192.0.2.1")).is_ok()));
+}
+
+#[test]
+fn calls_that_use_something_up_are_closed_while_shared_state_is_away() {
+    let limits = limits(|_| {});
+    limits.set_shared_state_away(true);
+    for call in [Nsid::GetKeyPackages, Nsid::RegisterDevice] {
+        let refused = limits.check_did(&did(1), call).refused;
+        assert!(
+            matches!(refused, Some(LimitError::SharedStateAway { .. })),
+            "{call:?}"
+        );
+    }
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::SendMessage)
+            .refused
+            .is_none()
+    );
+    limits.set_shared_state_away(false);
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::GetKeyPackages)
+            .refused
+            .is_none()
+    );
+}
+
+#[test]
+fn a_new_blind_key_forgets_nothing_that_counts() {
+    let limits = limits(|settings| settings.tables.blind_key_for = Duration::from_secs(3_600));
+    wait(&limits, Duration::from_secs(3_600));
+    let _sockets: Vec<_> = (0..5)
+        .map(|_| limits.admit_socket(ip("192.0.2.1"), &did(1)).unwrap())
+        .collect();
+    for _ in 0..66 {
+        limits.check_ip(ip("192.0.2.1"), None);
+    }
+    limits.sweep();
+    assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_some());
+    assert!(limits.admit_socket(ip("192.0.2.2"), &did(1)).is_err());
+}
+
+#[test]
+fn a_changed_limit_counts_from_the_next_request() {
+    let settings = Live::new(Settings::default());
+    let limits = Limits::new(settings.clone(), Clock::manual());
+    for _ in 0..5 {
+        limits.check_did(&did(1), Nsid::CreateConvo);
+    }
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::CreateConvo)
+            .refused
+            .is_some()
+    );
+    let mut raised = Settings::default();
+    raised.calls.create_convo = 6;
+    settings.replace(raised);
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::CreateConvo)
+            .refused
+            .is_none()
+    );
+    assert!(
+        limits
+            .check_did(&did(1), Nsid::CreateConvo)
+            .refused
+            .is_some()
+    );
+}
+
+#[test]
+fn operators_put_into_the_box_list_and_let_out() {
+    let (node, other) = (limits(|_| {}), limits(|_| {}));
+    for limits in [&node, &other] {
+        limits.use_penalty_keys([7; 16], None);
+    }
+    node.penalize(Offender::Address(ip("192.0.2.1")), Duration::from_secs(60));
+    other.adopt_stays(&node.take_untold_stays());
+    for limits in [&node, &other] {
+        assert_eq!(limits.penalties().len(), 1);
+        let refused = limits.check_ip(ip("192.0.2.1"), None).refused;
+        assert_eq!(refused.unwrap().retry_after(), Duration::from_secs(60));
+    }
+    node.lift(Offender::Address(ip("192.0.2.1")));
+    other.adopt_stays(&node.take_untold_stays());
+    for limits in [&node, &other] {
+        assert!(limits.penalties().is_empty());
+        assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+    }
+}
+
+#[test]
+fn what_is_decided_while_the_others_are_asked_is_not_undone_by_their_answer() {
+    let (node, other) = (limits(|_| {}), limits(|_| {}));
+    for limits in [&node, &other] {
+        limits.use_penalty_keys([7; 16], None);
+    }
+    let (did, hour) = (did(1), Duration::from_secs(3600));
+    let is_refused = || node.check_did(&did, Nsid::SendMessage).refused.is_some();
+    other.penalize(Offender::Account(&did), hour);
+    let answer = other.take_untold_stays();
+    node.adopt_stays(&answer);
+    assert!(is_refused());
+    // An operator lets it out while the same answer is on its way once more.
+    node.lift(Offender::Account(&did));
+    node.adopt_stays(&answer);
+    assert!(!is_refused());
+    // Told, and put in again elsewhere.
+    assert_eq!(node.take_untold_stays().len(), 1);
+    node.adopt_stays(&answer);
+    assert!(is_refused());
+}
+
+#[test]
+fn what_one_node_decides_the_others_hear_of_once() {
+    let (node, other) = (
+        limits(|settings| settings.penalties.strikes = 10),
+        limits(|_| {}),
+    );
+    for limits in [&node, &other] {
+        limits.use_penalty_keys([7; 16], Some([6; 16]));
+    }
+    for _ in 0..20 {
+        node.check_did(&did(1), Nsid::CreateConvo);
+    }
+    let stays = node.take_untold_stays();
+    assert_eq!(stays.len(), 1);
+    assert!(node.take_untold_stays().is_empty());
+    other.adopt_stays(&stays);
+    assert!(
+        other
+            .check_did(&did(1), Nsid::SendMessage)
+            .refused
+            .is_some()
+    );
+    // A new day, a new key: the stay under the key before still counts.
+    other.use_penalty_keys([8; 16], Some([7; 16]));
+    assert!(
+        other
+            .check_did(&did(1), Nsid::SendMessage)
+            .refused
+            .is_some()
+    );
+}

@@ -1,0 +1,394 @@
+//! The limits of a built relay with its defaults, as a client meets them: seventy
+//! requests from one address, each quota of an account, frames on a socket, a thousand
+//! phones at once; and the script with which operators see the same.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::relay::Relay;
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+
+const SERVICE_DID: &str = "did:web:relay.test";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A relay, and the directory of the accounts that speak to it.
+struct Stage {
+    directory: Directory,
+    process: RelayProcess,
+    relay: Arc<Relay>,
+}
+
+impl Stage {
+    async fn with(settings: &[(&str, &str)]) -> Self {
+        let directory = Directory::start().await.unwrap();
+        let environment = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let process = RelayProcess::start(&RelayOptions {
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
+            service_did: SERVICE_DID.to_owned(),
+            plc_url: directory.url(),
+            environment: environment.collect(),
+        })
+        .await
+        .unwrap();
+        let relay = process.relay().unwrap();
+        Self {
+            directory,
+            process,
+            relay: Arc::new(relay),
+        }
+    }
+
+    fn account(&self) -> Account {
+        let account = Account::generate(Curve::P256).unwrap();
+        self.directory.publish(&account);
+        account
+    }
+
+    async fn line(&self) -> Line {
+        let stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(driver);
+        Line(sender)
+    }
+}
+
+/// One connection that is kept.
+struct Line(http1::SendRequest<Full<Bytes>>);
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Line {
+    async fn ask(&mut self, method: Method, path: &str, token: Option<&str>) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "relay.test")
+            .header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::default()).unwrap();
+        self.0.ready().await.unwrap();
+        let response = self.0.send_request(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    /// A call of an account, with a token of its own and nothing in it.
+    async fn call(&mut self, account: &Account, method: Method, call: &str) -> Answer {
+        let token = token(account, call, 60);
+        self.ask(method, &path(call), Some(&token)).await
+    }
+}
+
+fn path(call: &str) -> String {
+    format!("/xrpc/blue.catbird.mls.{call}")
+}
+
+fn token(account: &Account, call: &str, seconds: u64) -> String {
+    let method = format!("blue.catbird.mls.{call}");
+    let life = Duration::from_secs(seconds);
+    account.service_token(SERVICE_DID, &method, life).unwrap()
+}
+
+impl Answer {
+    fn is_refused(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    fn number(&self, header: &str) -> u64 {
+        let value = self.headers.get(header);
+        let value = value.unwrap_or_else(|| panic!("no {header} in {:?}", self.headers));
+        value.to_str().unwrap().parse().unwrap()
+    }
+
+    /// A refusal says what it is, and when to come back: never in more than the window.
+    fn says_when_to_come_back(&self, limit: u64) {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(body["error"], "RateLimitExceeded");
+        assert!((1..=60).contains(&self.number("retry-after")));
+        self.tells_the_quota(limit);
+        assert_eq!(self.number("ratelimit-remaining"), 0);
+    }
+
+    fn tells_the_quota(&self, limit: u64) {
+        assert_eq!(self.number("ratelimit-limit"), limit);
+        assert!(self.number("ratelimit-reset") > 1_700_000_000);
+        let policy = self.headers.get("ratelimit-policy").unwrap();
+        assert_eq!(policy, &format!("{limit};w=60"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_seventy_requests_from_one_address_the_first_sixty_pass_then_the_burst() {
+    let stage = Stage::with(&[]).await;
+    let mut line = stage.line().await;
+    // Whatever is asked for: it counts before anybody looks at it.
+    let kinds = [
+        (Method::GET, "/health/live", None),
+        (Method::OPTIONS, "/xrpc/blue.catbird.mls.getConvos", None),
+        (
+            Method::GET,
+            "/xrpc/blue.catbird.mls.getConvos",
+            Some("a.b.c"),
+        ),
+        (Method::POST, "/xrpc/blue.catbird.mls.sendMessage", None),
+        (Method::GET, "/nothing", None),
+    ];
+    for nth in 0..70_usize {
+        let (method, path, token) = kinds[nth % kinds.len()].clone();
+        let answer = line.ask(method, path, token).await;
+        if nth < 66 {
+            assert!(!answer.is_refused(), "request {nth} was refused");
+            answer.tells_the_quota(60);
+            let left = 60_u64.saturating_sub(nth as u64 + 1);
+            assert_eq!(answer.number("ratelimit-remaining"), left, "request {nth}");
+        } else {
+            assert!(
+                answer.is_refused(),
+                "request {nth} passed: {}",
+                answer.status
+            );
+            answer.says_when_to_come_back(60);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_has_its_quota_and_says_when_to_come_back() {
+    let stage = Stage::with(&[]).await;
+    let mut line = stage.line().await;
+    let post = Method::POST;
+    let quotas: [(&[&str], Method, u64); 9] = [
+        (&["sendMessage"], post.clone(), 100),
+        (&["sendEphemeral"], post.clone(), 120),
+        (
+            &["publishKeyPackage", "publishKeyPackages"],
+            post.clone(),
+            20,
+        ),
+        (&["addMembers"], post.clone(), 10),
+        (&["removeMember"], post.clone(), 10),
+        (&["createConvo"], post.clone(), 5),
+        (&["reportMember"], post.clone(), 5),
+        (&["leaveConvo"], post, 200),
+        (&["getConvos"], Method::GET, 200),
+    ];
+    let neighbour = stage.account();
+    for (calls, method, quota) in quotas {
+        let account = stage.account();
+        for nth in 0..quota + 3 {
+            let call = calls[nth as usize % calls.len()];
+            let answer = line.call(&account, method.clone(), call).await;
+            if nth < quota {
+                assert!(!answer.is_refused(), "{call} {nth} was refused");
+                assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{call} {nth}");
+                answer.tells_the_quota(quota);
+                assert_eq!(answer.number("ratelimit-remaining"), quota - nth - 1);
+            } else {
+                assert!(
+                    answer.is_refused(),
+                    "{call} {nth} passed: {}",
+                    answer.status
+                );
+                answer.says_when_to_come_back(quota);
+            }
+        }
+        let other = line.call(&account, Method::GET, "listDevices").await;
+        assert_eq!(other.status, StatusCode::OK, "another call has its own");
+        let other = line.call(&neighbour, method, calls[0]).await;
+        assert!(!other.is_refused(), "another account has its own");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_on_a_socket_are_warned_refused_and_cut_off() {
+    let stage = Stage::with(&[]).await;
+    let call = "subscribeConvoEvents";
+    let request = Request::get(format!("wss://relay.test{}", path(call)))
+        .header("host", "relay.test")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", generate_key())
+        .header("sec-websocket-protocol", "mls-relay.json.v1")
+        .header(
+            "authorization",
+            format!("Bearer {}", token(&stage.account(), call, 60)),
+        )
+        .body(())
+        .unwrap();
+    let stream = stage.relay.connect(&[b"http/1.1"]).await.unwrap();
+    let (socket, _) = tokio_tungstenite::client_async(request, stream)
+        .await
+        .unwrap();
+    let (mut sender, mut receiver) = socket.split();
+    // 300 may come, then 10 are refused one by one, then it is over.
+    for _ in 0..311 {
+        let ping = Message::text(r#"{"$type":"ping"}"#);
+        sender.send(ping).await.unwrap();
+    }
+    let (mut pongs, mut refused, mut warned_at) = (0, 0, None);
+    let code = loop {
+        let message = timeout(PATIENCE, receiver.next()).await.unwrap().unwrap();
+        let text = match message.unwrap() {
+            Message::Text(text) => text.to_string(),
+            Message::Close(frame) => break frame.map(|frame| u16::from(frame.code)),
+            _ => continue,
+        };
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        let frame = &frame["body"];
+        if text.contains("#limits") {
+            assert_eq!(frame["policy"], "frames");
+            assert_eq!(frame["remaining"], 60);
+            assert!(frame["resetMs"].as_u64().unwrap() <= 60_000);
+            warned_at = Some(pongs);
+        } else if text.contains("RateLimited") {
+            if let Some(wait) = frame["retryAfterMs"].as_u64() {
+                assert!(wait <= 60_000);
+                refused += 1;
+            }
+        } else if text.contains("pong") {
+            pongs += 1;
+        }
+    };
+    assert_eq!((pongs, refused), (300, 10));
+    assert_eq!(warned_at, Some(239), "with the 240th, at four fifths");
+    assert_eq!(code, Some(1008));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_that_come_at_once_from_one_address_wait_for_each_other() {
+    let stage = Stage::with(&[("CONNECTIONS_PER_IP_PER_SECOND", "10000")]).await;
+    // Nobody is known yet, and to look one up takes longer than for all to arrive.
+    stage.directory.set_latency(Duration::from_millis(300));
+    let accounts: Vec<_> = (0..250).map(|_| stage.account()).collect();
+    let lines = join_all(accounts.iter().map(|_| stage.line())).await;
+    let calls = lines
+        .into_iter()
+        .zip(&accounts)
+        .map(|(mut line, account)| async move {
+            line.call(account, Method::GET, "getConvos").await.status
+        });
+    let statuses = join_all(calls).await;
+    let refused: Vec<_> = statuses.iter().filter(|s| **s != StatusCode::OK).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let metrics = metrics(&stage.process).await;
+    let waited = r#"relay_limits_waits_total{outcome="admitted"}"#;
+    assert!(metrics.contains(waited), "nobody had to wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_prove_nothing_are_not_checked_more_often_for_waiting() {
+    let stage = Stage::with(&[("CONNECTIONS_PER_IP_PER_SECOND", "10000")]).await;
+    stage.directory.set_latency(Duration::from_millis(300));
+    let victims: Vec<_> = (0..200).map(|_| stage.account()).collect();
+    let calls = victims.iter().map(|victim| async {
+        // Signed by another key than the account's.
+        let forger = Account::with_did(victim.did(), Curve::P256).unwrap();
+        let mut line = stage.line().await;
+        line.call(&forger, Method::GET, "getConvos").await.status
+    });
+    let statuses = join_all(calls).await;
+    let count = |status| statuses.iter().filter(|s| **s == status).count();
+    let checked = count(StatusCode::UNAUTHORIZED);
+    assert_eq!(checked + count(StatusCode::TOO_MANY_REQUESTS), 200);
+    assert!(checked <= 66, "{checked} were checked");
+    let looked_up = victims
+        .iter()
+        .filter(|victim| stage.directory.requests_for(victim.did()) > 0);
+    assert!(looked_up.count() <= 66);
+}
+
+async fn metrics(process: &RelayProcess) -> String {
+    let stream = tokio::net::TcpStream::connect(process.admin())
+        .await
+        .unwrap();
+    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(driver);
+    let request = Request::get("/metrics").header("host", "admin");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// `loadtest/rate-limits.sh`, as an operator calls it.
+async fn script(stage: &Stage, arguments: &[&str], token: Option<&str>) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/rate-limits.sh");
+    let mut command = Command::new(script);
+    command.arg(format!("https://{}", stage.process.address()));
+    command.args(arguments).env_remove("TOKEN");
+    if let Some(token) = token {
+        command.env("TOKEN", token);
+    }
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().await.unwrap();
+    let said = [stdout, stderr].concat();
+    (status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_script_sees_the_limits_hold_and_waits_as_told() {
+    let defaults = Stage::with(&[]).await;
+    let many_uses = [("ENFORCE_JTI", "false"), ("RATE_LIMIT_DID_DEFAULT", "8")];
+    let by_account = Stage::with(&many_uses).await;
+    let token = token(&by_account.account(), "getConvos", 240);
+    // Each waits for up to a minute.
+    let (of_address, of_account) = tokio::join!(
+        script(&defaults, &[], None),
+        script(&by_account, &["12"], Some(&token)),
+    );
+    let (succeeded, said) = of_address;
+    assert!(succeeded, "{said}");
+    assert!(
+        said.contains("passed 66, refused 4, the first refusal was request 67"),
+        "{said}"
+    );
+    assert!(said.contains("policy 60;w=60"), "{said}");
+    assert!(said.contains("and in: 401"), "{said}");
+    let (succeeded, said) = of_account;
+    assert!(succeeded, "{said}");
+    assert!(
+        said.contains("passed 8, refused 4, the first refusal was request 9"),
+        "{said}"
+    );
+    assert!(said.contains("and in: 200"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_script_says_so_when_nothing_is_refused() {
+    let stage = Stage::with(&[("LIMITS_EXEMPT", "127.0.0.0/8")]).await;
+    let (succeeded, said) = script(&stage, &["70"], None).await;
+    assert!(!succeeded, "{said}");
+    assert!(said.contains("Nothing was refused"), "{said}");
+}

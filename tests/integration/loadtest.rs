@@ -1,0 +1,167 @@
+//! The load generator against a built relay: each scenario that comes with it, made
+//! small, runs clean, and its report is whole as JSON and as a page.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::load::report::Report;
+use mls_relay_loadtest::load::scenario::{Limits, Scenario};
+use mls_relay_loadtest::load::timeline::Moment;
+use mls_relay_loadtest::load::{Target, html, run};
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use serde_json::Value;
+
+const SERVICE_DID: &str = "did:web:localhost";
+
+/// All scenarios that want such limits, small enough for a few seconds.
+fn scenarios(limits: Limits) -> Vec<(String, Scenario)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/scenarios");
+    let files = std::fs::read_dir(directory).unwrap();
+    let scenarios = files.map(|file| {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        (name, small(Scenario::parse(&text).unwrap()))
+    });
+    scenarios.filter(|(_, s)| s.limits == limits).collect()
+}
+
+fn small(mut scenario: Scenario) -> Scenario {
+    scenario.conversations = scenario.conversations.min(2);
+    scenario.accounts = 2;
+    scenario.sockets = scenario.sockets.min(2);
+    scenario.seconds = 3;
+    scenario.rate = scenario.rate.min(10.0);
+    scenario.settle_seconds = 0.5;
+    if let Some(storm) = &mut scenario.storm {
+        storm.every_seconds = 1.0;
+    }
+    if let Some(abuse) = &mut scenario.abuse {
+        scenario.seconds = 6;
+        abuse.calm_seconds = 1.0;
+        // A minute's frames, and some, in the time that there is.
+        abuse.frames = 300.0;
+    }
+    scenario.check().unwrap();
+    scenario
+}
+
+/// Plays them side by side against one relay.
+async fn play(scenarios: Vec<(String, Scenario)>) -> Vec<Report> {
+    let directory = Directory::start().await.unwrap();
+    let process = RelayProcess::start(&RelayOptions {
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
+        service_did: SERVICE_DID.to_owned(),
+        plc_url: directory.url(),
+        environment: scenarios.first().unwrap().1.relay_environment(),
+    })
+    .await
+    .unwrap();
+    let relay = process.relay().unwrap();
+    let target = Target {
+        relay: Arc::new(relay),
+        directory: &directory,
+        pid: Some(process.pid()),
+    };
+    let runs = scenarios
+        .iter()
+        .map(async |(name, scenario)| run(name, scenario, &target, |_| ()).await.unwrap());
+    join_all(runs).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_with_raised_limits_runs_clean_and_its_report_is_whole() {
+    let reports = play(scenarios(Limits::Raised)).await;
+    assert!(reports.len() >= 8);
+    for report in &reports {
+        assert!(report.is_clean(), "{}", report.table());
+        assert_eq!(report.refused, 0, "{}", report.table());
+        is_whole(report);
+    }
+    let storm = reports.iter().find(|report| report.scenario == "storm");
+    let storm = storm.unwrap();
+    assert!(storm.reconnects > 0);
+    assert!(storm.timeline.moment(Moment::Storm).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hostile_are_limited_and_the_honest_lose_nothing() {
+    for report in play(scenarios(Limits::Standing)).await {
+        // Clean: each kind of abuse met a limit, and nobody else noticed.
+        assert!(report.is_clean(), "{}", report.table());
+        is_whole(&report);
+        let abuse = report.abuse.as_ref().unwrap();
+        assert_eq!(abuse.attacks.len(), 5);
+        let both = abuse.calm_delivery.count + abuse.attacked_delivery.count;
+        assert_eq!(both, report.delivery.count);
+        assert!(report.timeline.moment(Moment::Attack).is_some());
+        let page = html::page(&report);
+        for attack in &abuse.attacks {
+            assert!(page.contains(attack.name) && page.contains(&attack.told()));
+        }
+    }
+}
+
+fn is_whole(report: &Report) {
+    let points = &report.timeline.points;
+    let deliveries: u64 = points.iter().map(|point| point.deliveries).sum();
+    let sends: u64 = points.iter().map(|point| point.sends).sum();
+    assert_eq!(deliveries, report.delivered);
+    assert_eq!(sends, report.sent);
+    assert!(
+        points
+            .iter()
+            .any(|point| point.live == report.sockets as u64)
+    );
+    assert!(
+        points
+            .iter()
+            .all(|point| point.relay_resident_kib.is_some())
+    );
+    for what in [Moment::Begin, Moment::End, Moment::Over] {
+        assert!(report.timeline.moment(what).is_some(), "{what:?}");
+    }
+
+    let json: Value = serde_json::to_value(report).unwrap();
+    for (name, latency) in [
+        ("connect", report.connect),
+        ("send", report.send),
+        ("delivery", report.delivery),
+    ] {
+        let buckets = json["histograms"][name].as_array().unwrap();
+        let count: u64 = buckets.iter().map(|b| b["count"].as_u64().unwrap()).sum();
+        assert_eq!(count, latency.count, "{name}");
+        assert_eq!(json[name]["count"], latency.count);
+    }
+    assert_eq!(json["relay_version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json["machine"]["cores"], report.machine.cores);
+
+    let page = html::page(report);
+    is_well_formed(&page);
+    for foreign in ["<script", "://", "src=", "@import"] {
+        assert!(!page.contains(foreign), "{foreign} in the page");
+    }
+    let charts = page.matches("<svg").count();
+    // Four time lines have values in any run, and there is a histogram of connecting.
+    assert!(charts >= 5, "{charts} charts");
+    if report.sent > 0 {
+        assert_eq!(charts, 9);
+    }
+}
+
+/// Every tag that opens closes, in order.
+fn is_well_formed(page: &str) {
+    let mut open = Vec::new();
+    for tag in page.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').unwrap();
+        let name = tag.split([' ', '/']).find(|part| !part.is_empty()).unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else if !tag.ends_with('/') && !["!doctype", "meta"].contains(&name) {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, Vec::<&str>::new());
+}

@@ -1,0 +1,82 @@
+//! The promises of the relay, kept against a real Postgres, real TLS, real sockets and real
+//! MLS. One program, since each more would be linked with everything again; what torments
+//! whole clusters has programs of its own beside it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod accounts;
+mod acme;
+mod auth;
+mod calls_blocks;
+mod calls_convos;
+mod calls_ephemeral;
+mod calls_general;
+mod calls_key_packages;
+mod calls_messages;
+mod calls_race;
+mod calls_rejoin;
+mod calls_repeated;
+mod calls_safety;
+mod calls_seats;
+mod certificates;
+mod clients;
+mod configuration;
+mod database_tls;
+mod demo;
+mod drain;
+mod edge;
+mod event_streams;
+mod health;
+mod hydration;
+mod lexicons;
+mod limits;
+mod limits_proxies;
+mod limits_relay;
+mod limits_sharing;
+mod limits_waiting;
+mod loadtest;
+mod log_audit;
+mod log_macros;
+mod lone_send;
+mod mutual_tls;
+mod nonces;
+mod privacy_document;
+mod process;
+mod reload;
+mod resumption;
+mod retention;
+mod sockets;
+mod store_groups;
+mod store_stream;
+mod streams;
+mod tidy;
+mod tls_posture;
+
+#[path = "../support/appview.rs"]
+mod appview;
+#[path = "../support/authority.rs"]
+mod authority;
+#[path = "../support/database.rs"]
+mod database;
+#[path = "../support/event_stream.rs"]
+mod event_stream;
+#[path = "../support/front.rs"]
+mod front;
+#[path = "../support/lexicon.rs"]
+mod lexicon;
+#[path = "../support/openmls_phone.rs"]
+mod openmls_phone;
+#[path = "../support/pebble.rs"]
+mod pebble;
+#[path = "../support/phone.rs"]
+mod phone;
+#[path = "../support/relay.rs"]
+mod relay;
+#[path = "../support/secrets.rs"]
+mod secrets;
+#[path = "../support/sources.rs"]
+mod sources;
+#[path = "../support/tls.rs"]
+mod tls;
+#[path = "../support/world.rs"]
+mod world;

@@ -1,0 +1,88 @@
+//! `docs/privacy.md` names every stored column, and no other.
+
+use std::collections::BTreeSet;
+
+use mls_relay::store::{DatabaseUrl, Settings, Store};
+
+use crate::database::Database;
+
+/// `table.column` of every row of the document's tables.
+fn documented() -> BTreeSet<String> {
+    let text = include_str!("../../docs/privacy.md");
+    let mut table = "";
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            table = heading.split(' ').next().unwrap();
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let columns = row.split(" |").next().unwrap();
+            found.extend(
+                columns
+                    .split(", ")
+                    .map(|c| format!("{table}.{}", c.trim_matches('`'))),
+            );
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_privacy_document_names_every_stored_column() {
+    let database = Database::start().await;
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    Store::migrate(&Settings::for_database(url)).await.unwrap();
+    let client = database.client().await;
+    let found = client
+        .query(
+            "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a \
+             ON a.attrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace \
+             AND c.relkind IN ('r', 'p') AND NOT c.relispartition \
+             AND a.attnum > 0 AND NOT a.attisdropped",
+            &[],
+        )
+        .await
+        .unwrap();
+    let stored: BTreeSet<String> = found.iter().map(|row| row.get(0)).collect();
+    assert!(stored.contains("messages.sender_did"));
+    let missing: Vec<_> = stored.difference(&documented()).cloned().collect();
+    assert!(missing.is_empty(), "not in docs/privacy.md: {missing:?}");
+    let invented: Vec<_> = documented().difference(&stored).cloned().collect();
+    assert!(invented.is_empty(), "only in docs/privacy.md: {invented:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_a_fine_time_and_a_true_size_cannot_be_stored() {
+    let database = Database::start().await;
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    Store::migrate(&Settings::for_database(url)).await.unwrap();
+    let client = database.client().await;
+    let insert = |sender: &str, size: u32, declared: u32, at: &str| {
+        format!(
+            "INSERT INTO messages VALUES ('ab', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'app', 0, \
+             decode(repeat('00', {size}), 'hex'), {declared}, {size}, {at}, {sender})"
+        )
+    };
+    let coarse = "date_bin('2 seconds', now(), 'epoch')";
+    let fine = "date_bin('2 seconds', now(), 'epoch') + '1 s'::interval";
+    for (statement, why) in [
+        (insert("'did:plc:a'", 512, 512, coarse), "a sender"),
+        (insert("NULL", 513, 513, coarse), "a size between buckets"),
+        (insert("NULL", 512, 100, coarse), "a true size"),
+        (insert("NULL", 512, 512, fine), "a fine time"),
+    ] {
+        let refused = client.batch_execute(&statement).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "23514", "{why} was stored");
+    }
+    client
+        .batch_execute(&insert("NULL", 512, 512, coarse))
+        .await
+        .unwrap();
+    let event = |payload: &str| {
+        format!("INSERT INTO event_stream VALUES (1, {coarse}, 'ab', NULL, 'message', '{payload}')")
+    };
+    let exact = r#"{"cursor":"01ARZ3NDEKTSV4RRFFQ69G5FAV","convoId":"ab","messageId":"01ARZ3NDEKTSV4RRFFQ69G5FAV"}"#;
+    let more = exact.replace("}", r#","did":"did:plc:a"}"#);
+    let refused = client.batch_execute(&event(&more)).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "23514");
+    client.batch_execute(&event(exact)).await.unwrap();
+}

@@ -1,0 +1,274 @@
+//! The process and its private Postgres: started, stopped, killed, started again.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use hyper::StatusCode;
+use rustix::process::{Signal, kill_process};
+
+use crate::relay::{Home, Relay, eventually, is_alive};
+
+#[tokio::test]
+async fn sigterm_stops_the_relay_and_its_postgres() {
+    let mut relay = Relay::start();
+    let postgres = relay.home().postgres().unwrap();
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    // Ended and waited for: Postgres' own file is gone with it.
+    assert!(!is_alive(postgres));
+    assert_eq!(relay.home().postgres(), None);
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_both_too() {
+    let mut relay = Relay::start();
+    relay.signal(Signal::INT);
+    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    assert_eq!(relay.home().postgres(), None);
+}
+
+#[tokio::test]
+async fn a_relay_whose_terminal_closes_ends_and_does_not_take_it_for_a_wish_to_reload() {
+    let home = Home::lived_in();
+    let relay = home.command(&["serve"]);
+    let program = relay.get_program().to_str().unwrap();
+    // A terminal of its own, which closes when `script` dies.
+    let mut terminal = Command::new("script")
+        .args([
+            "--quiet",
+            "--command",
+            &format!("{program} serve"),
+            "/dev/null",
+        ])
+        .current_dir(home.path())
+        .env_clear()
+        .envs(
+            relay
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(terminal.stdout.take().unwrap());
+    let mut lines = said.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("mls-relay is ready")));
+    let postgres = home.postgres().unwrap();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    eventually("the relay's Postgres ends", || async {
+        !is_alive(postgres)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_relay_takes_its_postgres_along() {
+    let mut relay = Relay::start();
+    let postgres = relay.home().postgres().unwrap();
+    relay.signal(Signal::KILL);
+    relay.ended();
+    eventually("Postgres ends", || async { !is_alive(postgres) }).await;
+}
+
+#[tokio::test]
+async fn after_a_kill_the_next_start_works_at_once_with_the_data_kept() {
+    let home = Home::lived_in();
+    let mut first = home.start();
+    let version = schema_version(&home).await;
+    first.signal(Signal::KILL);
+    first.ended();
+    // Postgres may still be on its way down: the start sees to that.
+    let second = home.start();
+    assert_eq!(second.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert_eq!(schema_version(&home).await, version);
+}
+
+#[tokio::test]
+async fn after_a_kill_of_both_the_next_start_recovers() {
+    let home = Home::lived_in();
+    let mut first = home.start();
+    let postgres = home.postgres().unwrap();
+    first.signal(Signal::KILL);
+    kill_process(postgres, Signal::KILL).unwrap();
+    first.ended();
+    let second = home.start();
+    assert_eq!(second.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_postgres_that_dies_is_started_again_and_the_relay_says_unavailable_meanwhile() {
+    let relay = Relay::start();
+    let postgres = relay.home().postgres().unwrap();
+    kill_process(postgres, Signal::KILL).unwrap();
+    // The outage may be over before we have asked once.
+    eventually("not ready, or another Postgres", || async {
+        relay.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
+            || relay.home().postgres().is_some_and(|now| now != postgres)
+    })
+    .await;
+    assert_eq!(relay.ask_admin("/health/live").await.0, StatusCode::OK);
+    eventually("ready again", || async {
+        relay.ask_admin("/health/ready").await.0 == StatusCode::OK
+    })
+    .await;
+    eventually("a restart that is counted", || async {
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        metrics.contains("relay_postgres_restarts_total 1")
+    })
+    .await;
+    assert_ne!(relay.home().postgres(), Some(postgres));
+}
+
+#[tokio::test]
+async fn a_second_relay_on_the_same_data_is_refused_and_harms_nothing() {
+    let relay = Relay::start();
+    let Err(refused) = relay.home().try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused.said.contains("another mls-relay (process "),
+        "{}",
+        refused.said
+    );
+    assert!(refused.said.contains("RELAY_DATA_DIR"), "{}", refused.said);
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[test]
+fn a_taken_port_is_said_before_anything_is_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let home = Home::new().with("RELAY_LISTEN", &address);
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused
+            .said
+            .contains(&format!("cannot listen on {address}")),
+        "{}",
+        refused.said
+    );
+    assert!(!home.path().join(".relay").exists());
+}
+
+#[tokio::test]
+async fn data_in_a_deep_directory_works_although_sockets_have_short_paths() {
+    let home = Home::new().with("RELAY_DATA_DIR", &"deep/".repeat(30));
+    let relay = home.start();
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[test]
+fn migrate_prepares_the_database_and_ends() {
+    let home = Home::new();
+    for _ in 0..2 {
+        let output = home.command(&["migrate"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(home.postgres(), None);
+    }
+}
+
+#[tokio::test]
+async fn health_tells_each_cause_and_the_lag_of_notifications() {
+    let relay = Relay::start();
+    let report = async || -> serde_json::Value {
+        serde_json::from_str(&relay.ask_admin("/health").await.1).unwrap()
+    };
+    eventually("notifications come", || async {
+        let report = report().await;
+        let checks = report["checks"].as_object().unwrap();
+        checks.values().all(|check| check["ok"] == true)
+            && checks["events"]["lagMs"].is_u64()
+            && checks["events"].get("cause").is_none()
+            && checks["pool"]["open"].as_u64().is_some_and(|open| open > 0)
+            && checks["schema"]["version"]
+                .as_u64()
+                .is_some_and(|version| version > 0)
+    })
+    .await;
+    let report = report().await;
+    let checks = report["checks"].as_object().unwrap();
+    for name in [
+        "config",
+        "database",
+        "drain",
+        "events",
+        "pool",
+        "retention",
+        "schema",
+    ] {
+        assert!(checks.contains_key(name), "{name} is not in {report}");
+    }
+    // A start is no outage: the first canary waits for the listener.
+    assert!(
+        !relay.log().contains("transaction pooler"),
+        "{}",
+        relay.log()
+    );
+    let (_, metrics) = relay.ask_admin("/metrics").await;
+    assert!(
+        !metrics.contains("relay_events_canaries_late_total"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_schema_keeps_a_start_out_of_service_and_leaves_alone_what_runs() {
+    let home = Home::lived_in();
+    let mut running = home.start();
+    let newest = schema_version(&home).await;
+    let client = database(&home).await;
+    let sql = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, 'newer')";
+    client.execute(sql, &[&(newest + 1)]).await.unwrap();
+    // As during a rolling deploy: the version before serves on, and says what it sees.
+    eventually("it notices", || async {
+        running
+            .ask_admin("/health")
+            .await
+            .1
+            .contains("finish the upgrade")
+    })
+    .await;
+    assert_eq!(running.ask_admin("/health/ready").await.0, StatusCode::OK);
+    drop(client);
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code(), Some(0));
+
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused.said.contains("is newer than this release"),
+        "{}",
+        refused.said
+    );
+}
+
+/// The newest migration that the database knows.
+async fn schema_version(home: &Home) -> i32 {
+    let row = database(home)
+        .await
+        .query_one("SELECT max(version) FROM schema_migrations", &[])
+        .await
+        .unwrap();
+    row.get(0)
+}
+
+/// A connection to the private Postgres.
+async fn database(home: &Home) -> tokio_postgres::Client {
+    let host = home.path().join(".relay/postgres/run");
+    let url = format!("host={} user=relay dbname=relay", host.display());
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}

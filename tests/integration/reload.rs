@@ -1,0 +1,381 @@
+//! Settings change while the relay runs, for what is open too; a file that breaks a rule
+//! changes nothing and is talked about.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::{Account, Curve};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::relay::{Home, Relay, eventually};
+use crate::tls::{Client, Stream, read_to_end};
+
+const SERVICE_DID: &str = "did:web:relay.test";
+const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A relay with this file.
+fn start(text: &str) -> Relay {
+    start_in(Home::lived_in(), text)
+}
+
+fn start_in(home: Home, text: &str) -> Relay {
+    write(&home, text);
+    home.start()
+}
+
+fn write(home: &Home, text: &str) {
+    fs::write(home.path().join("relay.toml"), text).unwrap();
+}
+
+/// Replaces the file and waits until the relay has made something of it.
+async fn change(relay: &Relay, text: &str, outcome: &str) {
+    let before = reloads(relay, outcome).await;
+    write(relay.home(), text);
+    reloaded(relay, outcome, before).await;
+}
+
+async fn reloaded(relay: &Relay, outcome: &str, before: u64) {
+    eventually(outcome, || async { reloads(relay, outcome).await > before }).await;
+}
+
+/// How many reloads ended so.
+async fn reloads(relay: &Relay, outcome: &str) -> u64 {
+    figure(
+        relay,
+        &format!("relay_config_reloads_total{{outcome=\"{outcome}\"}}"),
+    )
+    .await
+}
+
+/// A figure of `/metrics`; nothing yet is zero.
+async fn figure(relay: &Relay, name: &str) -> u64 {
+    let (_, metrics) = relay.ask_admin("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |figure| figure.trim().parse().unwrap())
+}
+
+/// What health says of the configuration.
+async fn config_check(relay: &Relay) -> Value {
+    let (status, report) = relay.ask_admin("/health").await;
+    assert_eq!(status, StatusCode::OK, "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    report["checks"]["config"].clone()
+}
+
+#[tokio::test]
+async fn an_open_connection_is_limited_believed_and_closed_by_a_changed_file() {
+    let relay = start("[limits]\nip_per_minute = 60\n");
+    let stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let mut connection = tokio::spawn(connection);
+    let mut ask = async || {
+        let request = Request::get("/health/live")
+            .header("host", "localhost")
+            .header("x-forwarded-for", "203.0.113.9")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status();
+        response.into_body().collect().await.unwrap();
+        status
+    };
+    let believed = "relay_edge_client_address_total{from=\"header\"}";
+    assert_eq!(ask().await, StatusCode::OK);
+    assert_eq!(figure(&relay, believed).await, 0);
+
+    change(
+        &relay,
+        "[limits]\nip_per_minute = 1\nip_burst = 0\n",
+        "applied",
+    )
+    .await;
+    assert_eq!(ask().await, StatusCode::TOO_MANY_REQUESTS);
+
+    let trusting = "[limits]\nip_per_minute = 1\nip_burst = 0\n\
+                    [edge]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
+    change(&relay, trusting, "applied").await;
+    assert_eq!(ask().await, StatusCode::OK, "another client by the header");
+    assert_eq!(figure(&relay, believed).await, 1);
+
+    // It was to be idle for 75 s at most.
+    let begun = Instant::now();
+    change(
+        &relay,
+        &format!("{trusting}idle_timeout_seconds = 1\n"),
+        "applied",
+    )
+    .await;
+    timeout(PATIENCE, &mut connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60));
+
+    let log = relay.log();
+    for said in [
+        "a setting has changed key=\"limits.ip_per_minute\" value=\"1\"",
+        "a setting has changed key=\"edge.idle_timeout_seconds\" value=\"1\"",
+    ] {
+        assert!(log.contains(said), "{said} is not in\n{log}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_socket_stays_open_and_goes_by_the_new_pings_and_budgets() {
+    let directory = Directory::start().await.unwrap();
+    let home = Home::lived_in()
+        .with("SERVICE_DID", SERVICE_DID)
+        .with("PLC_URL", &directory.url());
+    let relay = start_in(
+        home,
+        "[session]\nping_seconds = 1000\nsilence_seconds = 2000\n",
+    );
+    let mut socket = subscribe(&relay, &directory).await;
+    let hasty = "[session]\nping_seconds = 5\n[limits]\nframes_per_minute = 2\n";
+    change(&relay, hasty, "applied").await;
+    pinged(&mut socket).await;
+    // The budget of the socket that was open before: the third frame of a minute.
+    for _ in 0..3 {
+        let frame = Message::text(r##"{"$type":"#ping"}"##);
+        socket.send(frame).await.unwrap();
+    }
+    let mut said = Vec::new();
+    while !said
+        .iter()
+        .any(|text: &String| text.contains("RateLimited"))
+    {
+        if let Message::Text(text) = next(&mut socket).await {
+            said.push(text.as_str().to_owned());
+        }
+    }
+    assert_eq!(said.iter().filter(|text| text.contains("#pong")).count(), 2);
+    // And it is open still.
+    pinged(&mut socket).await;
+}
+
+async fn subscribe(relay: &Relay, directory: &Directory) -> WebSocketStream<Stream> {
+    let account = Account::generate(Curve::P256).unwrap();
+    directory.publish(&account);
+    let minute = Duration::from_secs(60);
+    let token = account
+        .service_token(SERVICE_DID, SUBSCRIBE, minute)
+        .unwrap();
+    let mut stream = Client::http1(relay).connect(relay).await.unwrap();
+    let request = format!(
+        "GET /xrpc/{SUBSCRIBE} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-protocol: mls-relay.json.v1\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
+}
+
+async fn pinged(socket: &mut WebSocketStream<Stream>) {
+    while !matches!(next(socket).await, Message::Ping(_)) {}
+}
+
+async fn next(socket: &mut WebSocketStream<Stream>) -> Message {
+    let message = timeout(PATIENCE, socket.next()).await;
+    message.expect("something comes").unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_rules_changes_nothing_and_every_fault_shows() {
+    let good = "[limits]\nip_per_minute = 1000\n";
+    let relay = start(good);
+    let bad = "[limits]\nip_per_minute = 1\nip_burst = -1\n[edge]\nlissten = 3\n";
+    change(&relay, bad, "refused").await;
+    let check = config_check(&relay).await;
+    assert_eq!(check["ok"], false);
+    let cause = check["cause"].as_str().unwrap();
+    for fault in [
+        "relay.toml:3: limits.ip_burst: not allowed; it takes a whole number from 0 to 65535",
+        "relay.toml:5: edge.lissten: unknown key; did you mean edge.listen?",
+    ] {
+        assert!(cause.contains(fault), "{fault} is not in {cause}");
+        assert!(relay.log().contains(fault));
+    }
+    assert_eq!(figure(&relay, "relay_config_faults").await, 2);
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    // The sound line of it did not apply either.
+    for _ in 0..5 {
+        let answer = Client::http1(&relay).get(&relay, "/health/live", "").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    // A file that is gone is no wish for the defaults.
+    let refused = reloads(&relay, "refused").await;
+    fs::remove_file(relay.home().path().join("relay.toml")).unwrap();
+    reloaded(&relay, "refused", refused).await;
+    let cause = config_check(&relay).await["cause"].clone();
+    assert!(cause.as_str().unwrap().contains("is gone"), "{cause}");
+
+    change(&relay, good, "unchanged").await;
+    assert_eq!(config_check(&relay).await["ok"], true);
+    assert_eq!(figure(&relay, "relay_config_faults").await, 0);
+}
+
+#[tokio::test]
+async fn renamed_files_swapped_links_and_sighup_are_all_followed() {
+    let home = Home::lived_in();
+    let path = |name: &str| home.path().join(name);
+    // As Kubernetes mounts a ConfigMap.
+    for (dir, minute) in [("one", 100), ("two", 200)] {
+        fs::create_dir(path(dir)).unwrap();
+        let text = format!("[limits]\nip_per_minute = {minute}\n");
+        fs::write(path(dir).join("relay.toml"), text).unwrap();
+    }
+    symlink("one", path("..data")).unwrap();
+    symlink("..data/relay.toml", path("relay.toml")).unwrap();
+    let relay = home.start();
+    let applied = || reloads(&relay, "applied");
+    assert_eq!(applied().await, 0);
+
+    symlink("two", path("..data_tmp")).unwrap();
+    fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    reloaded(&relay, "applied", 0).await;
+    assert!(
+        relay
+            .log()
+            .contains("key=\"limits.ip_per_minute\" value=\"200\"")
+    );
+
+    fs::write(path("new"), "[limits]\nip_per_minute = 300\n").unwrap();
+    fs::rename(path("new"), path("relay.toml")).unwrap();
+    reloaded(&relay, "applied", 1).await;
+    assert!(
+        relay
+            .log()
+            .contains("key=\"limits.ip_per_minute\" value=\"300\"")
+    );
+
+    // Asked to, it reads the file although it is the same.
+    let unchanged = reloads(&relay, "unchanged").await;
+    relay.signal(Signal::HUP);
+    reloaded(&relay, "unchanged", unchanged).await;
+    assert_eq!(applied().await, 2);
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_listed_and_secrets_are_not_shown() {
+    let secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let relay = start("");
+    let text = format!(
+        "[auth]\nticket_secret = \"{secret}\"\n[database]\ncommitters = 3\n[retention]\nmessage_ttl_days = 9\n"
+    );
+    change(&relay, &text, "applied").await;
+    let log = relay.log();
+    for said in [
+        "a setting has changed key=\"retention.message_ttl_days\" value=\"9\"",
+        "a setting waits for a restart key=\"database.committers\" value=\"3\"",
+        "a setting waits for a restart key=\"auth.ticket_secret\" value=\"\\\"***\\\"\"",
+    ] {
+        assert!(log.contains(said), "{said} is not in\n{log}");
+    }
+    let check = config_check(&relay).await;
+    assert_eq!(check["ok"], true);
+    let cause = check["cause"].as_str().unwrap();
+    assert!(
+        cause.ends_with("auth.ticket_secret, database.committers"),
+        "{cause}"
+    );
+    assert_eq!(figure(&relay, "relay_config_waiting").await, 2);
+    let (_, report) = relay.ask_admin("/health").await;
+    assert!(!log.contains(secret) && !report.contains(secret));
+    change(&relay, "[retention]\nmessage_ttl_days = 9\n", "unchanged").await;
+    assert_eq!(config_check(&relay).await.get("cause"), None);
+}
+
+#[tokio::test]
+async fn the_log_goes_by_its_new_filter() {
+    let relay = start_in(
+        Home::lived_in().with("RUST_LOG", ""),
+        "[log]\nfilter = \"error\"\n",
+    );
+    change(
+        &relay,
+        "[log]\nfilter = \"error\"\n[limits]\nip_burst = 1\n",
+        "applied",
+    )
+    .await;
+    assert!(!relay.log().contains("limits.ip_burst"));
+    change(
+        &relay,
+        "[log]\nfilter = \"warn\"\n[limits]\nip_burst = 2\n",
+        "applied",
+    )
+    .await;
+    assert!(relay.log().contains("limits.ip_burst"), "{}", relay.log());
+}
+
+/// A client that trusts this certificate alone.
+fn trusting(certificate: &Path) -> Client {
+    Client::new(certificate, rustls::ALL_VERSIONS, &["http/1.1"])
+}
+
+#[tokio::test]
+async fn certificates_follow_their_paths_for_connections_to_come() {
+    let relay = start("");
+    let dir = relay.home().path().join("certs");
+    let other = tempfile::tempdir().unwrap();
+    let made = mls_relay::tls::ensure_dev_certificate(other.path(), std::time::SystemTime::now());
+    let made = made.unwrap();
+    let text = |key: &Path| {
+        format!(
+            "[edge]\ntls_cert = \"{}\"\ntls_key = \"{}\"\n",
+            made.cert.display(),
+            key.display()
+        )
+    };
+    let mut open = trusting(&dir.join("localhost.pem"))
+        .connect(&relay)
+        .await
+        .unwrap();
+    // A key of another certificate is refused with the whole file.
+    change(&relay, &text(&dir.join("localhost-key.pem")), "refused").await;
+    let cause = config_check(&relay).await["cause"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        cause.starts_with("relay.toml:2: edge.tls_cert: "),
+        "{cause}"
+    );
+    assert!(cause.contains("does not match"), "{cause}");
+
+    change(&relay, &text(&made.key), "applied").await;
+    assert!(trusting(&made.cert).connect(&relay).await.is_ok());
+    assert!(
+        trusting(&dir.join("localhost.pem"))
+            .connect(&relay)
+            .await
+            .is_err()
+    );
+    // The connection that was open is served still.
+    let request = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    open.write_all(request).await.unwrap();
+    assert!(read_to_end(&mut open).await.starts_with("HTTP/1.1 200"));
+}

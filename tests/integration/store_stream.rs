@@ -1,0 +1,522 @@
+//! What the event stream promises, against a real Postgres.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{
+    AppendError, ChangeOutcome, Claim, ClaimOutcome, DatabaseUrl, GroupChange, Joining, Leaving,
+    Membership, NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome,
+    Run, Settings, Store, StoreError, StoredEvent, Topic,
+};
+use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
+
+use crate::database::Database;
+
+async fn open(database: &Database) -> (Store, Shutdown) {
+    let shutdown = Shutdown::default();
+    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
+    (Store::open(settings, &shutdown).await.unwrap(), shutdown)
+}
+
+fn did(name: &str) -> Did {
+    Did::parse(&format!("did:plc:{name}")).unwrap()
+}
+
+fn epoch(value: u64) -> Epoch {
+    Epoch::try_from(value).unwrap()
+}
+
+fn fresh_id() -> MessageId {
+    MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000))
+}
+
+/// Founds a conversation of one.
+async fn found(store: &Store, convo: &ConvoId, creator: &Did) {
+    let new = NewConversation {
+        convo: convo.clone(),
+        creator: creator.clone(),
+        cipher_suite: CipherSuite::X25519Aes128Ed25519,
+        epoch: epoch(0),
+        name: None,
+        description: None,
+        joining: Joining::default(),
+        group_info: None,
+    };
+    let outcome = store.create_conversation(&new).await.unwrap();
+    assert!(matches!(outcome, ChangeOutcome::Done { .. }));
+}
+
+fn message(convo: &ConvoId, sender: &Did, id: MessageId) -> NewMessage {
+    NewMessage {
+        convo: convo.clone(),
+        sender: sender.clone(),
+        message_id: id,
+        epoch: epoch(0),
+        ciphertext: Bytes::from(vec![7; 512]),
+        nonce: None,
+    }
+}
+
+async fn all_events(store: &Store) -> Vec<u64> {
+    let head = store.ends().await.unwrap().head;
+    let events = store
+        .events_between(Seq::ZERO, head, 100_000)
+        .await
+        .unwrap();
+    events.iter().map(|event| event.seq.get()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convos: Vec<ConvoId> = (0..8)
+        .map(|i| ConvoId::of_group(&[i; 16]).unwrap())
+        .collect();
+    for convo in &convos {
+        found(&store, convo, &alice).await;
+    }
+    let sends = (0..400).map(|i| {
+        let (store, alice, convo) = (store.clone(), alice.clone(), convos[i % 8].clone());
+        tokio::spawn(async move { store.append(message(&convo, &alice, fresh_id())).await })
+    });
+    for send in sends.collect::<Vec<_>>() {
+        send.await.unwrap().unwrap();
+    }
+    // Eight joining events and four hundred messages, without a hole.
+    assert_eq!(all_events(&store).await, (1..=408).collect::<Vec<u64>>());
+    for convo in &convos {
+        let numbers: Vec<u64> = store
+            .messages(convo, 0, 100)
+            .await
+            .unwrap()
+            .iter()
+            .map(|m| m.seq)
+            .collect();
+        assert_eq!(numbers, (1..=50).collect::<Vec<u64>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_item_fails_alone() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let (alice, mallory) = (did("alice"), did("mallory"));
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    let stranger = message(&convo, &mallory, fresh_id());
+    let stale = NewMessage {
+        epoch: epoch(9),
+        ..message(&convo, &alice, fresh_id())
+    };
+    // Not a bucket's size: Postgres itself refuses the whole statement.
+    let odd = NewMessage {
+        ciphertext: Bytes::from_static(b"odd"),
+        ..message(&convo, &alice, fresh_id())
+    };
+    let good = message(&convo, &alice, fresh_id());
+    let (stranger, stale, odd, good) = tokio::join!(
+        store.append(stranger),
+        store.append(stale),
+        store.append(odd),
+        store.append(good)
+    );
+    assert_eq!(stranger, Err(AppendError::NotMember));
+    assert_eq!(stale, Err(AppendError::EpochMismatch { current: epoch(0) }));
+    assert!(matches!(
+        odd,
+        Err(AppendError::Store(StoreError::Refused(_)))
+    ));
+    assert_eq!(good.unwrap().seq, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    let one = message(&convo, &alice, fresh_id());
+    let twice = tokio::join!(store.append(one.clone()), store.append(one.clone()));
+    let first = twice.0.unwrap();
+    assert_eq!(twice.1.unwrap(), first);
+    assert_eq!(store.append(one.clone()).await.unwrap(), first);
+    let other = NewMessage {
+        ciphertext: Bytes::from(vec![8; 512]),
+        ..one
+    };
+    assert_eq!(store.append(other).await, Err(AppendError::Conflict));
+    assert_eq!(all_events(&store).await, vec![1, 2]);
+}
+
+/// The classic fault: the transaction with the smaller cursor commits second, and a
+/// reader that has seen the larger one never sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let (slow, fast) = (
+        ConvoId::of_group(&[1; 16]).unwrap(),
+        ConvoId::of_group(&[2; 16]).unwrap(),
+    );
+    found(&store, &slow, &alice).await;
+    found(&store, &fast, &alice).await;
+
+    // A transaction has its cursor and does not commit yet.
+    let mut client = database.client().await;
+    let transaction = client.transaction().await.unwrap();
+    transaction
+        .execute(
+            "SELECT emit_events(ARRAY[$1::text], ARRAY[NULL::text], ARRAY['conversationUpdated'], \
+             ARRAY[',\"type\":\"conversationUpdated\"'])",
+            &[&slow.expose()],
+        )
+        .await
+        .unwrap();
+    let later = {
+        let store = store.clone();
+        let message = message(&fast, &alice, fresh_id());
+        tokio::spawn(async move { store.append(message).await })
+    };
+    // The later one must wait: a reader may never see it first.
+    let waiting = database.client().await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let row = waiting
+            .query_one(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+                &[],
+            )
+            .await
+            .unwrap();
+        if row.get::<_, i64>(0) == 1 {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the later send did not wait"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(all_events(&store).await, vec![1, 2]);
+    transaction.commit().await.unwrap();
+    later.await.unwrap().unwrap();
+    assert_eq!(all_events(&store).await, vec![1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_grow_when_the_stream_is_ahead_of_the_clock() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    // As after a clock step backwards: the last event is a day ahead.
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "UPDATE stream_floor SET emitted_at = date_bin('2 seconds', now() + '1 day', 'epoch')",
+        )
+        .await
+        .unwrap();
+    found(&store, &convo, &alice).await;
+    store
+        .append(message(&convo, &alice, fresh_id()))
+        .await
+        .unwrap();
+    let events = store
+        .events_between(Seq::ZERO, Seq::new(10), 10)
+        .await
+        .unwrap();
+    assert!(
+        events
+            .windows(2)
+            .all(|pair| pair[0].cursor < pair[1].cursor)
+    );
+    assert!(events[0].cursor.expose() > ulid::Ulid::generate().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
+    let database = Database::start().await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    {
+        let (store, shutdown) = open(&database).await;
+        found(&store, &convo, &alice).await;
+        shutdown.drain(Duration::ZERO).await;
+    }
+    // A promoted copy runs on another timeline than the numbers were given on.
+    let client = database.client().await;
+    client
+        .batch_execute("UPDATE stream_floor SET timeline = '00000000'")
+        .await
+        .unwrap();
+    let (store, _shutdown) = open(&database).await;
+    store
+        .append(message(&convo, &alice, fresh_id()))
+        .await
+        .unwrap();
+    assert_eq!(all_events(&store).await, vec![1, 1_000_002]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_postgres_keeps_every_answered_send() {
+    let mut database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    let mut answered = HashSet::new();
+    for _ in 0..50 {
+        let id = fresh_id();
+        store
+            .append(message(&convo, &alice, id.clone()))
+            .await
+            .unwrap();
+        answered.insert(id);
+    }
+    database.down("immediate");
+    let during = store.append(message(&convo, &alice, fresh_id())).await;
+    assert!(matches!(during, Err(AppendError::Store(error)) if error.is_transient()));
+    database.up().await;
+    let kept: HashSet<MessageId> = store
+        .messages(&convo, 0, 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|m| m.message_id)
+        .collect();
+    assert_eq!(kept, answered);
+    assert_eq!(
+        store
+            .append(message(&convo, &alice, fresh_id()))
+            .await
+            .unwrap()
+            .seq,
+        51
+    );
+}
+
+fn package(name: u8, last_resort: bool) -> NewKeyPackage {
+    NewKeyPackage {
+        cipher_suite: CipherSuite::X25519Aes128Ed25519,
+        bytes: vec![name; 100],
+        hash: [name; 32],
+        reference: vec![name; 32],
+        last_resort,
+        expires_at: CoarseTime::from_unix_seconds(4_000_000_000),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let bob = did("bob");
+    let packages = [package(1, false), package(2, false), package(3, true)];
+    let outcome = store
+        .publish_key_packages(&bob, None, &packages, 10)
+        .await
+        .unwrap();
+    assert_eq!(outcome, PublishOutcome::Done);
+    let claims = (0..6).map(|_| {
+        let (store, bob) = (store.clone(), bob.clone());
+        let suite = CipherSuite::X25519Aes128Ed25519;
+        let claim = Claim {
+            users: vec![bob],
+            suite,
+            keys: vec![[7; 32]],
+            claims_max: 100,
+            window: Duration::from_secs(60),
+            low: 0,
+        };
+        tokio::spawn(async move { store.claim_key_packages(&claim).await.unwrap() })
+    });
+    let mut names = Vec::new();
+    for claim in claims.collect::<Vec<_>>() {
+        let ClaimOutcome::Claimed(claimed) = claim.await.unwrap() else {
+            panic!("nobody claims too often");
+        };
+        names.extend(claimed.into_iter().map(|claimed| claimed.hash[0]));
+    }
+    names.sort_unstable();
+    assert_eq!(names.iter().filter(|name| **name == 1).count(), 1);
+    assert_eq!(names.iter().filter(|name| **name == 2).count(), 1);
+    assert_eq!(
+        names.iter().filter(|name| **name == 3).count(),
+        names.len() - 2
+    );
+}
+
+/// A commit that changes nobody's membership.
+fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> GroupChange {
+    GroupChange {
+        convo: convo.clone(),
+        caller: caller.clone(),
+        commit: Some(NewCommit {
+            epoch: made_in,
+            message_id: fresh_id(),
+            receipt: NewReceipt {
+                json: "{}".to_owned(),
+                hash: [bytes[0]; 32],
+                previous: made_in.get().checked_sub(1).map(|_| [bytes[0] - 1; 32]),
+            },
+            bytes,
+        }),
+        joining: Joining::default(),
+        leaving: None,
+        rejoining: None,
+        admin_only: false,
+        group_info: None,
+    }
+}
+
+/// Each may be of a megabyte, and a node answers many at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_come_in_pages_of_bounded_bytes() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    for made_in in 0..12 {
+        let bytes = vec![u8::try_from(made_in).unwrap(); 1 << 18];
+        let change = commit(&convo, &alice, epoch(made_in), bytes);
+        let outcome = store.change_group(&change).await.unwrap();
+        assert!(matches!(outcome, ChangeOutcome::Done { .. }), "{outcome:?}");
+    }
+    let page = async |from, limit| {
+        let (page, has_more) = store
+            .commits(&convo, epoch(from), epoch(99), limit)
+            .await
+            .unwrap();
+        let epochs: Vec<_> = page.iter().map(|commit| commit.epoch.get()).collect();
+        (epochs, has_more)
+    };
+    assert_eq!(page(0, 100).await, ((1..=8).collect(), true));
+    assert_eq!(page(9, 100).await, ((9..=12).collect(), false));
+    assert_eq!(page(0, 3).await, ((1..=3).collect(), true));
+    assert_eq!(page(10, 3).await, ((10..=12).collect(), false));
+    assert_eq!(page(13, 100).await, (vec![], false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twenty_commits_in_one_epoch_one_wins() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    let races = (0..20_u8).map(|i| {
+        let (store, alice, convo) = (store.clone(), alice.clone(), convo.clone());
+        tokio::spawn(async move {
+            let change = commit(&convo, &alice, epoch(0), vec![i; 64]);
+            store.change_group(&change).await.unwrap()
+        })
+    });
+    let mut won = 0;
+    for race in races.collect::<Vec<_>>() {
+        match race.await.unwrap() {
+            ChangeOutcome::Done { epoch: led_to, .. } => {
+                assert_eq!(led_to, epoch(1));
+                won += 1;
+            }
+            ChangeOutcome::EpochMismatch { current } => assert_eq!(current, epoch(1)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+    assert_eq!(
+        store
+            .commits(&convo, epoch(0), epoch(9), 100)
+            .await
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database).await;
+    let (alice, bob) = (did("alice"), did("bob"));
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    store
+        .publish_key_packages(&bob, None, &[package(1, false)], 10)
+        .await
+        .unwrap();
+    found(&store, &convo, &alice).await; // 1: alice joined
+    store
+        .append(message(&convo, &alice, fresh_id()))
+        .await
+        .unwrap(); // 2
+    let joining = Joining {
+        users: vec![bob.clone()],
+        references: vec![vec![1; 32]],
+        welcome: vec![9],
+    };
+    let change = |joining, leaving| GroupChange {
+        convo: convo.clone(),
+        caller: alice.clone(),
+        commit: None,
+        joining,
+        leaving,
+        rejoining: None,
+        admin_only: true,
+        group_info: None,
+    };
+    let joined = store.change_group(&change(joining, None)).await.unwrap(); // 3: bob joined
+    assert!(matches!(joined, ChangeOutcome::Done { .. }));
+    store
+        .append(message(&convo, &bob, fresh_id()))
+        .await
+        .unwrap(); // 4
+    let leaving = Leaving {
+        user: bob.clone(),
+        device: None,
+        removed: true,
+    };
+    store
+        .change_group(&change(Joining::default(), Some(leaving)))
+        .await
+        .unwrap(); // 5: bob removed
+    store
+        .append(message(&convo, &alice, fresh_id()))
+        .await
+        .unwrap(); // 6
+
+    let stays = async |did| store.memberships(did).await.unwrap();
+    let stay = Membership {
+        convo: convo.clone(),
+        joined: Seq::new(3),
+        left: Some(Seq::new(5)),
+    };
+    assert_eq!(stays(&bob).await, [stay]);
+    assert_eq!(stays(&alice).await[0].left, None);
+    let run = |after, through| Run {
+        topic: Topic::Convo(convo.clone()),
+        after: Seq::new(after),
+        through: Seq::new(through),
+    };
+    let account = Topic::Account(bob.clone());
+    let no_events = Run {
+        topic: account,
+        ..run(0, 6)
+    };
+    let runs = [run(2, 5), no_events, run(0, 2), run(5, 9)];
+    let read = store.runs(&runs, 2).await.unwrap();
+    let numbers =
+        |run: &Vec<StoredEvent>| -> Vec<u64> { run.iter().map(|event| event.seq.get()).collect() };
+    let read: Vec<_> = read.iter().map(numbers).collect();
+    assert_eq!(read, [vec![3, 4], vec![], vec![1, 2], vec![6]]);
+    assert_eq!(store.standing(&convo, &bob).await.unwrap(), None);
+    let refused = store.append(message(&convo, &bob, fresh_id())).await;
+    assert_eq!(refused, Err(AppendError::NotMember));
+}

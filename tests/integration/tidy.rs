@@ -1,0 +1,201 @@
+//! The house rules that a compiler cannot check: layers, purity, sizes, exposure.
+
+use std::fs;
+use std::path::Path;
+
+use crate::sources::rust_files;
+
+/// Lowest first. A module may use any group before its own: never a later one, and
+/// never a neighbour in the same group.
+const LAYERS: &[&[&str]] = &[
+    &["types"],
+    &["wire", "mls"],
+    &["telemetry", "runtime", "outbound"],
+    &["store"],
+    &["events", "retention"],
+    &["limits", "auth", "blocks", "receipt", "tls"],
+    &["refusal"],
+    &["xrpc", "session"],
+    &["edge", "postgres"],
+    &["config"],
+    &["app"],
+];
+
+/// Files outside the layers: they see everything.
+const ROOTS: &[&str] = &["lib", "main"];
+
+/// What a file headed `//! Pure.` may not mention outside its tests.
+const IMPURE: &[&str] = &[
+    "tokio::",
+    "async fn",
+    ".await",
+    "::now()",
+    "tracing::",
+    "std::net::Tcp",
+    "std::fs",
+    "std::env::",
+];
+
+/// The modules that may turn an identity back into text, each with its reason.
+const MAY_EXPOSE: &[(&str, &str)] = &[
+    ("auth", "tokens and DID documents name accounts"),
+    ("blocks", "the AppView is asked about accounts"),
+    (
+        "config",
+        "a database's address, to show it without its password",
+    ),
+    ("mls", "a credential names an account"),
+    (
+        "limits",
+        "the keys of its tables are hashes of addresses and accounts",
+    ),
+    ("receipt", "a receipt names its conversation"),
+    ("session", "a ticket, to redeem it"),
+    ("store", "rows hold identifiers"),
+    ("types", "where they are made"),
+    ("wire", "answers and events name accounts"),
+    ("xrpc", "handlers compare what was sent with who sent it"),
+];
+
+/// Before a file's tests: what one person reads in one sitting.
+const LINES_MAX: usize = 400;
+
+#[test]
+fn every_file_keeps_the_house_rules() {
+    let mut faults = Vec::new();
+    for path in rust_files(Path::new("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let file = File::new(&path, &text);
+        faults.extend(
+            file.faults()
+                .map(|fault| format!("{}: {fault}", path.display())),
+        );
+    }
+    assert!(faults.is_empty(), "untidy:\n{}", faults.join("\n"));
+}
+
+struct File<'a> {
+    /// The first part of its path below `src`.
+    module: String,
+    /// Everything before its tests, without comments.
+    code: String,
+    text: &'a str,
+}
+
+impl<'a> File<'a> {
+    fn new(path: &Path, text: &'a str) -> Self {
+        let part = path.iter().nth(1).unwrap().to_string_lossy();
+        let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code = before_tests
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        Self {
+            module: part.trim_end_matches(".rs").to_owned(),
+            code,
+            text,
+        }
+    }
+
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let rules = [self.shape(), self.purity(), self.layer(), self.exposure()];
+        rules.into_iter().flatten()
+    }
+
+    fn shape(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !self.text.starts_with("//! ") {
+            faults.push("does not open by saying what it is for".to_owned());
+        }
+        if self.code.lines().count() > LINES_MAX {
+            faults.push(format!("has over {LINES_MAX} lines before its tests"));
+        }
+        if self.code.contains("super::super") {
+            faults.push("climbs with super::super: name the path from crate".to_owned());
+        }
+        faults
+    }
+
+    fn purity(&self) -> Vec<String> {
+        if !self.text.starts_with("//! Pure.") {
+            return Vec::new();
+        }
+        let words = IMPURE.iter().filter(|word| self.code.contains(**word));
+        words
+            .map(|word| format!("says it is pure, but mentions {word}"))
+            .collect()
+    }
+
+    fn layer(&self) -> Vec<String> {
+        let module = self.module.as_str();
+        if ROOTS.contains(&module) {
+            return Vec::new();
+        }
+        if !LAYERS.concat().contains(&module) {
+            return vec!["belongs to no layer: give it one".to_owned()];
+        }
+        let above = LAYERS.iter().skip_while(|group| !group.contains(&module));
+        let closed = above
+            .flat_map(|group| group.iter())
+            .filter(|other| **other != module);
+        closed
+            .filter(|other| self.uses(other))
+            .map(|other| format!("may not use {other}"))
+            .collect()
+    }
+
+    /// `crate::other` or `crate::{…, other…}`.
+    fn uses(&self, other: &str) -> bool {
+        let direct = format!("crate::{other}");
+        let is_direct = self
+            .code
+            .match_indices(&direct)
+            .any(|(at, _)| ends_a_word(&self.code[at + direct.len()..]));
+        let grouped = self.code.split("use crate::{").skip(1).any(|group| {
+            let names = group.split("};").next().unwrap();
+            names.split([',', '\n']).any(|name| {
+                let name = name.trim();
+                name.strip_prefix(other).is_some_and(ends_a_word)
+            })
+        });
+        is_direct || grouped
+    }
+
+    fn exposure(&self) -> Vec<String> {
+        let may = MAY_EXPOSE.iter().any(|(module, _)| *module == self.module);
+        match self.code.contains(".expose()") && !may {
+            true => vec!["turns an identity into text".to_owned()],
+            false => Vec::new(),
+        }
+    }
+}
+
+fn ends_a_word(rest: &str) -> bool {
+    !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+}
+
+#[test]
+fn the_rules_can_fail() {
+    let text = "use crate::app;\nfn f(did: &Did) { did.expose(); }\n";
+    let file = File::new(Path::new("src/refusal.rs"), text);
+    let faults: Vec<_> = file.faults().collect();
+    assert_eq!(
+        faults,
+        [
+            "does not open by saying what it is for",
+            "may not use app",
+            "turns an identity into text",
+        ]
+    );
+    let text = "//! Pure. It is not.\nuse crate::{types::Did, session};\nlet t = Instant::now();\n";
+    let file = File::new(Path::new("src/events/x.rs"), text);
+    let faults: Vec<_> = file.faults().collect();
+    assert_eq!(
+        faults,
+        [
+            "says it is pure, but mentions ::now()",
+            "may not use session"
+        ]
+    );
+}
