@@ -30,7 +30,7 @@ impl Database {
 
     /// Starts a cluster with settings such as `shared_buffers=1GB`.
     pub(crate) async fn with_settings(settings: &[&str]) -> Self {
-        Self::within(Path::new("/tmp"), settings).await
+        Self::within(&std::env::temp_dir(), settings).await
     }
 
     /// Starts a cluster with its data somewhere in this directory.
