@@ -131,11 +131,12 @@ impl Trust<'_> {
     }
 
     fn named_by(&self, header: AddressHeader, headers: &HeaderMap) -> Option<IpAddr> {
-        // A repeated list header is one list (RFC 9110 section 5.3).
-        let mut values = Vec::new();
-        for value in headers.get_all(header.name()) {
-            values.push(value.to_str().ok()?);
-        }
+        // A repeated list header is one list (RFC 9110 section 5.3). A byte that is no text
+        // spoils the entry that it is in, which the client may have written, and no other.
+        let values = headers.get_all(header.name()).iter();
+        let values: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
         match header {
             AddressHeader::CfConnectingIp | AddressHeader::XRealIp => match values.as_slice() {
                 [only] => node_address(only),
