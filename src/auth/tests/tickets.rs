@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::MemoryLedger;
+use super::world::{World, bearing};
 use crate::auth::{AuthError, Authenticator, Caller, Settings, TicketGrant, TicketSecret};
 use crate::runtime::{Live, Shutdown};
 use crate::types::ConvoId;
@@ -52,6 +53,24 @@ async fn two_tickets_of_one_moment_are_two() {
         let grant = redeem(&node, &ticket.token).await.unwrap();
         assert_eq!(grant.convo, None);
     }
+}
+
+#[tokio::test]
+async fn the_limits_are_told_of_a_ticket_that_holds_and_otherwise_of_the_token() {
+    let world = World::new().await;
+    let claimed = |headers, query: &str| {
+        let claimed = world.node.claimed(headers, Some(query));
+        claimed.map(|did| did.expose().to_owned())
+    };
+    let of_token = Some(world.account.did().to_owned());
+    let (bearing, nothing) = (bearing(&world.token()), http::HeaderMap::new());
+    let caller = Caller::assumed("did:plc:abc");
+    let ticket = world.node.issue_ticket(&caller, None).unwrap().token;
+    let ticket = format!("ticket={ticket}");
+    assert_eq!(claimed(&nothing, &ticket).as_deref(), Some("did:plc:abc"));
+    assert_eq!(claimed(&bearing, "ticket=x"), of_token);
+    assert_eq!(claimed(&bearing, ""), of_token);
+    assert_eq!(claimed(&nothing, "ticket=x"), None);
 }
 
 #[tokio::test]
