@@ -25,13 +25,14 @@ pub(super) struct Stay {
 }
 
 impl Conduct {
-    /// How much longer the offender stays, if it does. Never more than the longest
-    /// stay, whatever a clock that jumped may say.
+    /// How much longer the offender stays, if it does. A stay that would end later than the
+    /// longest one was decided by a clock that was wrong, and is none.
     pub(super) fn stays_for(&self, now: i64, settings: &Penalties) -> Option<Duration> {
         let left = u64::try_from(self.until - now)
             .ok()
             .filter(|left| *left > 0)?;
-        Some(Duration::from_millis(left).min(settings.most))
+        let left = Duration::from_millis(left);
+        (left <= settings.most + SKEW_MAX).then(|| left.min(settings.most))
     }
 
     /// Counts a refusal; the stay that it leads to, if it is one too many. Whoever
@@ -69,8 +70,12 @@ impl Conduct {
         }
     }
 
-    /// Takes over a stay that another node or an operator decided.
+    /// Takes over a stay that another node or an operator decided. One that is known leaves
+    /// the strikes since then.
     pub(super) fn adopt(&mut self, stay: Stay) {
+        if self.stay() == stay {
+            return;
+        }
         *self = Self {
             level: stay.level.min(LEVEL_MAX),
             until: stay.until,
@@ -91,6 +96,9 @@ impl Conduct {
             .saturating_sub(u8::try_from(stretches).unwrap_or(u8::MAX))
     }
 }
+
+/// What nodes' clocks may differ by.
+const SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// 2^19 first stays are longer than any bound in use; also keeps the shift defined.
 const LEVEL_MAX: u8 = 20;
@@ -160,9 +168,21 @@ mod tests {
     fn a_clock_that_went_back_keeps_nobody_longer_than_the_most() {
         let mut conduct = Conduct::default();
         offend(&mut conduct, 10_000_000);
-        assert_eq!(
-            conduct.stays_for(0, &settings()),
-            Some(Duration::from_secs(60))
-        );
+        let left = |now| conduct.stays_for(now, &settings());
+        assert_eq!(left(9_910_000), Some(Duration::from_secs(60)));
+        // By more than clocks differ: such a stay would not end for as long.
+        assert_eq!(left(9_000_000), None);
+    }
+
+    #[test]
+    fn a_stay_that_is_told_again_forgives_no_strikes() {
+        let mut conduct = Conduct::default();
+        offend(&mut conduct, 0);
+        let stay = conduct.stay();
+        for _ in 0..2 {
+            assert_eq!(conduct.strike(10_000, &settings()), None);
+            conduct.adopt(stay);
+        }
+        assert_eq!(conduct.strike(10_000, &settings()).unwrap().level, 2);
     }
 }
