@@ -32,9 +32,30 @@ struct Inner {
     settings: Live<Settings>,
     entries: Cache<Did, Entry>,
     /// The lookups under way. Held for moments only, never across an await.
-    flights: Mutex<HashMap<Did, Flight>>,
+    flights: Mutex<Flights>,
     budget: Mutex<RefreshBudget>,
     shutdown: Shutdown,
+}
+
+/// By method, each with room of its own: anyone can set up hosts that keep the web's busy.
+#[derive(Default)]
+struct Flights {
+    plc: HashMap<Did, Flight>,
+    web: HashMap<Did, Flight>,
+}
+
+impl Flights {
+    fn like(&mut self, location: &DidLocation<'_>) -> &mut HashMap<Did, Flight> {
+        match location {
+            DidLocation::Plc => &mut self.plc,
+            DidLocation::Web { .. } => &mut self.web,
+        }
+    }
+
+    fn tell(&self) {
+        let running = self.plc.len() + self.web.len();
+        gauge!("relay_auth_lookups_running").set(running as f64);
+    }
 }
 
 #[derive(Clone)]
@@ -56,7 +77,7 @@ impl KeyCache {
             resolver,
             settings,
             entries: Cache::new(entries_max),
-            flights: Mutex::new(HashMap::new()),
+            flights: Mutex::default(),
             budget: Mutex::new(budget),
             shutdown,
         }))
@@ -139,7 +160,9 @@ impl KeyCache {
 
     /// Joins the lookup of this DID that is under way, or starts one.
     fn board(&self, did: &Did, boarding: Boarding) -> Result<Boarded, ResolveError> {
-        let mut flights = self.0.flights.lock();
+        let location = DidLocation::of(did)?;
+        let mut all = self.0.flights.lock();
+        let flights = all.like(&location);
         if let Some(flight) = flights.get(did) {
             return Ok(Boarded::Flight(flight.clone()));
         }
@@ -154,8 +177,8 @@ impl KeyCache {
         }
         let (sender, receiver) = watch::channel(None);
         flights.insert(did.clone(), receiver.clone());
-        gauge!("relay_auth_lookups_running").set(flights.len() as f64);
-        drop(flights);
+        all.tell();
+        drop(all);
         // A task of its own: the one who asked first may hang up, the others wait.
         let pilot = Pilot {
             cache: self.clone(),
@@ -258,8 +281,10 @@ impl Pilot {
 impl Drop for Pilot {
     fn drop(&mut self) {
         let mut flights = self.cache.0.flights.lock();
-        flights.remove(&self.did);
-        gauge!("relay_auth_lookups_running").set(flights.len() as f64);
+        if let Ok(location) = DidLocation::of(&self.did) {
+            flights.like(&location).remove(&self.did);
+        }
+        flights.tell();
     }
 }
 

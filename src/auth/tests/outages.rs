@@ -106,3 +106,14 @@ async fn past_the_bound_on_lookups_callers_are_told_to_wait() {
     assert!(matches!(first, Err(ResolveError::TimedOut)));
     assert!(matches!(second, Err(ResolveError::Busy)));
 }
+
+#[tokio::test]
+async fn hosts_that_keep_the_web_busy_take_no_places_of_the_directory() {
+    let world = World::with_flights(LIFETIMES, 3).await;
+    let web = |number| Did::parse(&format!("did:web:{number}.example.com")).unwrap();
+    let dids: Vec<_> = (0..4).map(web).collect();
+    let waiting = dids.iter().map(|did| world.cache.key(did));
+    let (web, plc) = tokio::join!(futures_util::future::join_all(waiting), world.key());
+    assert!(web.iter().all(|key| matches!(key, Err(ResolveError::Busy))));
+    assert_eq!(plc.unwrap(), world.current());
+}

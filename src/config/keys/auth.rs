@@ -178,7 +178,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.lookups_max",
         env: "LOOKUPS_MAX",
         effect: Effect::Live,
-        doc: "Lookups under way or waiting; past it, callers are told to wait.",
+        doc: "Lookups of did:plc under way or waiting, and as many of did:web; past it, callers are told to wait.",
         setting: &Number {
             at: |c| &mut c.auth.lookups_max,
             least: 1,
