@@ -220,6 +220,15 @@ impl Server {
         }
     }
 
+    /// With a client that has been told to go, and may be gone without a word.
+    fn last_patience(&self) -> Patience {
+        Patience {
+            first: GOODBYE,
+            idle: GOODBYE,
+            ..self.patience()
+        }
+    }
+
     /// Drives a connection: to its own end, or until it idles, or until the drain;
     /// then it has `linger` to ask once more and be told that the connection closes.
     async fn run<C: Future>(
@@ -230,39 +239,53 @@ impl Server {
         linger: Duration,
     ) {
         let mut connection = pin!(connection);
-        let mut changed = pin!(self.settings.changed());
-        let mut wait = self.patience().first;
-        loop {
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = self.shutdown.draining() => break,
-                () = changed.as_mut() => {
-                    changed.set(self.settings.changed());
-                    wait = Duration::ZERO;
+        tokio::select! {
+            attended = self.attend(connection.as_mut(), state, Self::patience) => {
+                if attended == Attended::Idle {
+                    metrics::counter!("relay_edge_idle_closed_total").increment(1);
+                    wind_down(connection.as_mut());
+                    let _ = timeout(GOODBYE, connection).await;
                 }
-                () = sleep(wait) => match state.verdict(self.patience()) {
-                    Verdict::LookAgainIn(next) => wait = next,
-                    Verdict::Stalled => {
-                        metrics::counter!("relay_edge_answers_stalled_total").increment(1);
-                        if !state.cut_stalled(self.patience()) {
-                            return;
-                        }
-                        wait = Duration::ZERO;
-                    }
-                    Verdict::Idle => {
-                        metrics::counter!("relay_edge_idle_closed_total").increment(1);
-                        wind_down(connection.as_mut());
-                        let _ = timeout(GOODBYE, connection).await;
-                        return;
-                    }
-                },
+                return;
             }
+            () = self.shutdown.draining() => {}
         }
         // Draining: what is under way may finish; the drain's grace bounds it. Closing an
         // idle connection at once would cross with the request that is on its way.
         if timeout(linger, connection.as_mut()).await.is_err() {
             wind_down(connection.as_mut());
-            let _ = connection.await;
+            self.attend(connection, state, Self::last_patience).await;
+        }
+    }
+
+    /// Drives a connection to its own end, or to that of patience with its client.
+    async fn attend<C: Future>(
+        &self,
+        mut connection: Pin<&mut C>,
+        state: &Connection,
+        patience: fn(&Self) -> Patience,
+    ) -> Attended {
+        let mut changed = pin!(self.settings.changed());
+        let mut wait = patience(self).first;
+        loop {
+            tokio::select! {
+                _ = connection.as_mut() => return Attended::Ended,
+                () = changed.as_mut() => {
+                    changed.set(self.settings.changed());
+                    wait = Duration::ZERO;
+                }
+                () = sleep(wait) => match state.verdict(patience(self)) {
+                    Verdict::LookAgainIn(next) => wait = next,
+                    Verdict::Stalled => {
+                        metrics::counter!("relay_edge_answers_stalled_total").increment(1);
+                        if !state.cut_stalled(patience(self)) {
+                            return Attended::Ended;
+                        }
+                        wait = Duration::ZERO;
+                    }
+                    Verdict::Idle => return Attended::Idle,
+                },
+            }
         }
     }
 
@@ -294,6 +317,15 @@ impl Server {
     }
 }
 
+/// What became of a connection.
+#[derive(Debug, Eq, PartialEq)]
+enum Attended {
+    /// It has ended, or must.
+    Ended,
+    /// Nothing happens on it.
+    Idle,
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Server")
@@ -304,5 +336,5 @@ impl std::fmt::Debug for Server {
 /// that it should go on elsewhere. Short beside a drain's grace.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// For an idle connection to say goodbye.
+/// For a connection on which nothing happens to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::database::Database;
@@ -174,6 +175,30 @@ async fn with_notice_it_says_that_it_leaves_and_works_on_until_then() {
     assert!(begun.elapsed() >= Duration::from_secs(5));
     assert!(next(&mut socket).await.is_none());
     assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_are_gone_without_a_word_keep_no_node_from_ending() {
+    let world = World::new().await;
+    let mut node = world.home("1").with("RELAY_DRAIN_SECONDS", "50").start();
+    // Each says how it wants to speak, and no more.
+    let mut silent = Vec::new();
+    for (protocol, begun) in [
+        (b"http/1.1".as_slice(), "GET / HTTP/1.1\r\nhost:"),
+        (b"h2", "PRI * HTTP/2.0"),
+        (
+            b"h2",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        ),
+    ] {
+        let mut stream = reach(&node).connect(&[protocol]).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+    assert!(begun.elapsed() < Duration::from_secs(25));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
