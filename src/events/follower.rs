@@ -193,9 +193,7 @@ impl Follower {
             Heard::Rung(notification) => {
                 let Notification { channel, payload } = notification;
                 match channel.as_str() {
-                    // While the table cannot be read there is no use in hints.
-                    EVENTS if failing => {}
-                    EVENTS => self.announced(sequence, &payload).await?,
+                    EVENTS => self.announced(sequence, &payload, failing).await?,
                     // Nor is it known then who was removed meanwhile.
                     PASSING if failing || self.health.overflowed.load(Ordering::Relaxed) => {}
                     PASSING => self.passing(&payload).await?,
@@ -206,11 +204,21 @@ impl Follower {
         }
     }
 
-    async fn announced(&self, sequence: &mut Sequence, payload: &str) -> Result<(), Stop> {
+    /// Passes on what comes next. While the table cannot be read (`failing`), what lies
+    /// beyond a gap is left for when it can.
+    async fn announced(
+        &self,
+        sequence: &mut Sequence,
+        payload: &str,
+        failing: bool,
+    ) -> Result<(), Stop> {
         let Ok(texts) = envelopes(payload) else {
             // Whatever it was, the table has it.
             metrics::counter!("relay_events_unreadable_total").increment(1);
-            return self.look(sequence).await.map(|_| ());
+            return match failing {
+                true => Ok(()),
+                false => self.look(sequence).await.map(|_| ()),
+            };
         };
         let mut events = Vec::with_capacity(texts.len());
         for text in texts {
@@ -220,6 +228,9 @@ impl Follower {
             };
             let mut announced = sequence.announced(event.seq());
             if let Announced::Missed { through, .. } = announced {
+                if failing {
+                    break;
+                }
                 metrics::counter!("relay_events_gaps_total").increment(1);
                 self.pass_all(&mut events).await?;
                 self.read(sequence, through).await?;

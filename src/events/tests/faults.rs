@@ -105,6 +105,29 @@ async fn sessions_do_not_notice_that_the_database_was_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_told_is_passed_on_while_the_table_cannot_be_read() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::Unreadable);
+    until(&hub, Hearing::Blind).await;
+    memory.send("aa");
+    let begun = Instant::now();
+    assert_eq!(hear(&mut bob, 1).await, ["+2"]);
+    assert!(begun.elapsed() < Duration::from_millis(50));
+    // What lies beyond a gap waits.
+    memory.skip(1);
+    memory.send("aa");
+    memory.set(World::Well);
+    let mut heard = hear(&mut bob, 2).await;
+    heard.sort();
+    assert_eq!(heard, ["+4", "gap aa"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_commits_while_the_listener_reconnects_is_read_at_once() {
     let memory = Memory::default();
     memory.join(BOB, "aa");

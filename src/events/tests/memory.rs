@@ -46,6 +46,8 @@ pub(crate) enum World {
     Away,
     Deaf,
     DeafToEvents,
+    /// The table cannot be read, and notifications come.
+    Unreadable,
     Well,
 }
 
@@ -77,10 +79,10 @@ impl Memory {
 
     pub(crate) fn set(&self, world: World) {
         let mut state = self.0.lock();
-        state.away = world == World::Away;
+        state.away = matches!(world, World::Away | World::Unreadable);
         state.deaf = world == World::Deaf;
         state.deaf_to_events = world == World::DeafToEvents;
-        if state.away {
+        if world == World::Away {
             state.bells.clear();
         }
     }
