@@ -45,6 +45,7 @@ impl Pulse {
         metrics::gauge!("relay_store_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
         metrics::gauge!("relay_store_connections").set(f64::from(usage.open));
         metrics::gauge!("relay_store_connections_idle").set(f64::from(usage.idle));
+        metrics::gauge!("relay_append_queue_items").set(store.appends_waiting() as f64);
         let mut beat = self.0.lock();
         if answer.is_ok() == beat.failure.is_some() {
             let (is_well, error) = (answer.is_ok(), answer.as_ref().err());

@@ -96,10 +96,17 @@ async fn work<I, A, S, F>(
                 None => return,
             },
         };
+        // Nobody waits for it any more.
+        if first.answer.is_closed() {
+            continue;
+        }
         let mut weight = weigh(&first.item);
         let mut batch = vec![first];
         while batch.len() < bounds.batch_max {
             let Ok(next) = waiting.try_recv() else { break };
+            if next.answer.is_closed() {
+                continue;
+            }
             let more = weigh(&next.item);
             if weight + more > bounds.weight_max {
                 held = Some(next);
@@ -111,7 +118,7 @@ async fn work<I, A, S, F>(
         let (items, senders): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|w| (w.item, w.answer)).unzip();
         for (sender, answer) in senders.into_iter().zip(serve(items).await) {
-            // Whoever no longer waits has hung up; the work is done all the same.
+            // Whoever has hung up meanwhile: the work is done all the same.
             let _ = sender.send(answer);
         }
     }
@@ -187,6 +194,18 @@ mod tests {
         assert_eq!(lone.await.unwrap(), Ok(1));
         assert_eq!(light.await.unwrap(), Ok(1));
         assert_eq!(heavy.await.unwrap(), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn whoever_hung_up_before_its_turn_is_not_served() {
+        let (batcher, gate) = gated(bounds());
+        let lone = enqueue(&batcher, 1).await;
+        let (gone, stays) = (enqueue(&batcher, 1).await, enqueue(&batcher, 1).await);
+        gone.abort();
+        gone.await.unwrap_err();
+        gate.add_permits(2);
+        assert_eq!(lone.await.unwrap(), Ok(1));
+        assert_eq!(stays.await.unwrap(), Ok(1));
     }
 
     #[tokio::test]

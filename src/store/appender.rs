@@ -65,6 +65,8 @@ type Answer = Result<Appended, AppendError>;
 pub(super) struct Appender {
     committers: Vec<Batcher<NewMessage, Answer>>,
     hasher: std::hash::RandomState,
+    /// For both attempts at a batch: whoever waits longer is behind an outage.
+    patience: Duration,
 }
 
 impl Appender {
@@ -87,6 +89,7 @@ impl Appender {
         Self {
             committers: (0..settings.committers.max(1)).map(committer).collect(),
             hasher: std::hash::RandomState::new(),
+            patience: (settings.acquire_timeout + settings.statement_timeout) * 2,
         }
     }
 
@@ -97,8 +100,9 @@ impl Appender {
         let Some(committer) = self.committers.get(index) else {
             return Err(StoreError::Unavailable.into());
         };
-        metrics::gauge!("relay_append_queue_items").set(as_f64(committer.waiting()));
-        committer.serve(message).await.unwrap_or_else(|refused| {
+        let served = tokio::time::timeout(self.patience, committer.serve(message)).await;
+        let served = served.map_err(|_| StoreError::Timeout)?;
+        served.unwrap_or_else(|refused| {
             Err(match refused {
                 NotServed::QueueFull => AppendError::Full {
                     retry_after: QUEUE_RETRY_AFTER,
@@ -110,6 +114,12 @@ impl Appender {
 }
 
 impl Store {
+    /// Messages that wait to be stored.
+    pub fn appends_waiting(&self) -> usize {
+        let committers = self.0.appender.committers.iter();
+        committers.map(Batcher::waiting).sum()
+    }
+
     /// Appends a message together with all others that wait. On an outage the
     /// outcome may be unknown: the same message sent again gets its first answer.
     pub async fn append(&self, message: NewMessage) -> Answer {
