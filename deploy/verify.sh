@@ -134,13 +134,15 @@ stored() {
     coarse
 }
 
-# Every time column that the relay fills. Expiries are the client's, migrations ours.
+# Every time column that the relay fills. When key packages and tokens expire is the client's
+# choice, migrations are ours.
 coarse() {
     columns=$(ask "
         SELECT c.relname || ' ' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
         AND NOT c.relispartition AND a.atttypid = 'timestamptz'::regtype
-        AND a.attname <> 'expires_at' AND c.relname <> 'schema_migrations' ORDER BY 1")
+        AND NOT (a.attname = 'expires_at' AND c.relname IN ('key_packages', 'used_jti'))
+        AND c.relname <> 'schema_migrations' ORDER BY 1")
     fine=$(echo "$columns" | while read -r table column; do
         found=$(ask "SELECT count(*) FROM $table
             WHERE $column <> date_bin('2 seconds', $column, 'epoch')")

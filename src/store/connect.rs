@@ -32,6 +32,7 @@ pub(crate) struct Pool {
 pub(crate) struct Connector {
     postgres: PostgresConnectionManager<MakeRustlsConnect>,
     statement_timeout: Duration,
+    open_timeout: Duration,
     plans: &'static str,
     failure: LastFailure,
 }
@@ -44,7 +45,8 @@ type LastFailure = Arc<Mutex<Option<StoreError>>>;
 pub(crate) struct Connection {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
-    /// A call ran out of time: its answer may still come, so nobody may reuse it.
+    /// A statement is under way, or its call ran out of time or went away: its answer may
+    /// still come, so nobody may reuse it.
     spoiled: AtomicBool,
     deadline: Duration,
 }
@@ -53,6 +55,7 @@ impl Connector {
     pub(crate) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let config = client_config(&settings.database_url)?;
         Ok(Self {
+            open_timeout: open_timeout(&config, settings),
             postgres: PostgresConnectionManager::new(config, tls(settings)?),
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
@@ -87,7 +90,13 @@ impl Connector {
         }
     }
 
-    async fn open(&self) -> Result<Client, tokio_postgres::Error> {
+    async fn open(&self) -> Result<Client, StoreError> {
+        let opened = tokio::time::timeout(self.open_timeout, self.open_at_leisure()).await;
+        let opened = opened.map_err(|_| StoreError::Unreachable(SILENT.to_owned()))?;
+        opened.map_err(|error| StoreError::Unreachable(cause(&error)))
+    }
+
+    async fn open_at_leisure(&self) -> Result<Client, tokio_postgres::Error> {
         let client = self.postgres.connect().await?;
         let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
         // SET and not start-up options, which poolers refuse.
@@ -146,7 +155,6 @@ impl ManageConnection for Connector {
 
     async fn connect(&self) -> Result<Connection, StoreError> {
         let opened = self.open().await;
-        let opened = opened.map_err(|error| StoreError::Unreachable(cause(&error)));
         *self.failure.lock() = opened.as_ref().err().cloned();
         let client = opened?;
         Ok(Connection {
@@ -184,13 +192,11 @@ impl Connection {
             let statement = self.statement(sql).await?;
             Ok(self.client.query(&statement, params).await?)
         };
-        match tokio::time::timeout(self.deadline, run).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.spoiled.store(true, Ordering::Relaxed);
-                Err(StoreError::Timeout)
-            }
-        }
+        self.spoiled.store(true, Ordering::Relaxed);
+        let answer = tokio::time::timeout(self.deadline, run).await;
+        let answer = answer.map_err(|_| StoreError::Timeout)?;
+        self.spoiled.store(false, Ordering::Relaxed);
+        answer
     }
 
     async fn statement(&self, sql: &'static str) -> Result<Statement, StoreError> {
@@ -219,8 +225,18 @@ pub(crate) async fn connect_alone(
     StoreError,
 >{
     let config = client_config(url)?;
-    let connected = config.connect(tls(settings)?).await;
+    let limit = open_timeout(&config, settings);
+    let connected = tokio::time::timeout(limit, config.connect(tls(settings)?)).await;
+    let connected = connected.map_err(|_| StoreError::Unreachable(SILENT.to_owned()))?;
     connected.map_err(|error| StoreError::connecting(&error))
+}
+
+/// For a server that takes connections and says nothing: connecting has a limit for each
+/// host, what follows has none.
+fn open_timeout(config: &Config, settings: &Settings) -> Duration {
+    let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+    let connect = config.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT);
+    connect.saturating_mul(hosts) + settings.statement_timeout
 }
 
 fn client_config(url: &DatabaseUrl) -> Result<Config, StoreError> {
@@ -282,6 +298,8 @@ fn tls(settings: &Settings) -> Result<MakeRustlsConnect, StoreError> {
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
 }
+
+const SILENT: &str = "it takes connections and does not answer";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A dead network is noticed within half a minute, also on a silent connection.

@@ -142,17 +142,14 @@ impl Store {
         through: Seq,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let found = self
-            .query(
-                "SELECT e.seq, e.payload::text AS envelope FROM event_stream e \
-                 WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3",
-                &[
-                    &rows::int(after.get()),
-                    &rows::int(through.get()),
-                    &i64::from(limit),
-                ],
-            )
-            .await?;
+        let sql = "SELECT e.seq, e.payload::text AS envelope FROM event_stream e \
+                   WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3";
+        let params: Params<'_> = &[
+            &rows::int(after.get()),
+            &rows::int(through.get()),
+            &i64::from(limit),
+        ];
+        let found = query(&self.0.stream, sql, params).await?;
         found.iter().map(stored_event).collect()
     }
 
@@ -186,7 +183,8 @@ impl Store {
         Ok(read)
     }
 
-    /// Every stay of an account, also those that ended.
+    /// The stays of an account, also those that ended while there were events that are still
+    /// there.
     pub async fn memberships(&self, did: &Did) -> Result<Vec<Membership>, StoreError> {
         Ok(self.0.memberships.of(did).await?.to_vec())
     }
@@ -254,9 +252,12 @@ fn stored_event(row: &tokio_postgres::Row) -> Result<StoredEvent, StoreError> {
     })
 }
 
+/// Without those that ended long before the stream begins, or what nodes may remember of it.
 pub(super) const MEMBERSHIPS: &str = "
     SELECT m.user_did, m.convo_id, m.joined_seq, m.left_seq FROM members m
-    WHERE m.user_did = ANY ($1) ORDER BY m.joined_seq";
+    WHERE m.user_did = ANY ($1)
+      AND (m.left_seq IS NULL OR m.left_seq > (SELECT f.forgotten FROM stream_floor f) - 100000)
+    ORDER BY m.joined_seq";
 
 /// One row for each conversation, however many devices are in it.
 pub(super) const POSITIONS: &str = "

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::{Store, StoreError, rows};
 
 /// What the relay knows of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reservation {
     /// The caller is the first: run, then `keep_answer` or `release`.
-    Run,
+    Run(Lease),
     /// The first answer to the same request.
     Answered(Vec<u8>),
     /// The same key came with another request.
@@ -16,6 +18,11 @@ pub enum Reservation {
     /// The first asker is still at it.
     UnderWay,
 }
+
+/// A reservation that is held, known by when it ends: whoever takes it over then has one
+/// that ends later.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lease(DateTime<Utc>);
 
 impl Store {
     /// Reserves a key (a hash of caller, call and key) for a request (its hash). A
@@ -31,15 +38,15 @@ impl Store {
         let mine = self
             .query(
                 "INSERT INTO idempotency_keys AS i (key, request_hash, expires_at) \
-                 VALUES ($1, $2, now() + $3::text::interval) ON CONFLICT (key) DO UPDATE \
+                 VALUES ($1, $2, coarse_now() + $3::text::interval) ON CONFLICT (key) DO UPDATE \
                  SET request_hash = excluded.request_hash, expires_at = excluded.expires_at, \
                      answer = NULL \
-                 WHERE i.expires_at < now() RETURNING 1",
+                 WHERE i.expires_at < now() RETURNING expires_at",
                 &[&key, &request, &lease],
             )
             .await?;
-        if !mine.is_empty() {
-            return Ok(Reservation::Run);
+        if let Some(row) = mine.first() {
+            return Ok(Reservation::Run(Lease(rows::get(row, "expires_at")?)));
         }
         let found = self
             .query(
@@ -59,28 +66,30 @@ impl Store {
         })
     }
 
-    /// Keeps the answer of a reserved request for `keep`.
+    /// Keeps the answer of a reserved request for `keep`; nothing if another asker has
+    /// taken the reservation over.
     pub async fn keep_answer(
         &self,
         key: &[u8; 32],
+        lease: Lease,
         answer: &[u8],
         keep: Duration,
     ) -> Result<(), StoreError> {
         let keep = format!("{} seconds", keep.as_secs());
         self.query(
-            "UPDATE idempotency_keys SET answer = $2, expires_at = now() + $3::text::interval \
-             WHERE key = $1",
-            &[&key.as_slice(), &answer, &keep],
+            "UPDATE idempotency_keys SET answer = $3, expires_at = coarse_now() + $4::text::interval \
+             WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
+            &[&key.as_slice(), &lease.0, &answer, &keep],
         )
         .await
         .map(|_| ())
     }
 
     /// Gives a reservation up: the request was refused, and may be asked again.
-    pub async fn release(&self, key: &[u8; 32]) -> Result<(), StoreError> {
+    pub async fn release(&self, key: &[u8; 32], lease: Lease) -> Result<(), StoreError> {
         self.query(
-            "DELETE FROM idempotency_keys WHERE key = $1 AND answer IS NULL",
-            &[&key.as_slice()],
+            "DELETE FROM idempotency_keys WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
+            &[&key.as_slice(), &lease.0],
         )
         .await
         .map(|_| ())

@@ -100,7 +100,7 @@ impl Store {
         let found = self
             .query(
                 "SELECT user_did, key_package, hash, wait_seconds \
-                 FROM claim_key_packages($1, $2, $3, $4, $5::text::interval, $6)",
+                 FROM claim_key_packages($1, $2, $3, $4, coarse_now() + $5::text::interval - now(), $6)",
                 &[
                     &users,
                     &rows::suite_number(claim.suite),

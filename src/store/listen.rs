@@ -12,7 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::connect_alone;
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, query, rows};
 
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -60,21 +60,17 @@ impl Store {
     /// Rings a channel, once for each payload. Asynchronous commit: a notification is
     /// lost in a crash of Postgres anyway, so nothing is gained by waiting for a disk.
     pub async fn notify(&self, channel: &str, payloads: &[String]) -> Result<(), StoreError> {
-        self.query(
-            "SELECT set_config('synchronous_commit', 'off', true), \
-                    (SELECT count(pg_notify($1, p)) FROM unnest($2::text[]) AS p)",
-            &[&channel, &payloads],
-        )
-        .await
-        .map(|_| ())
+        let sql = "SELECT set_config('synchronous_commit', 'off', true), \
+                          (SELECT count(pg_notify($1, p)) FROM unnest($2::text[]) AS p)";
+        let rung = query(&self.0.stream, sql, &[&channel, &payloads]).await;
+        rung.map(|_| ())
     }
 
     /// How full Postgres' queue of notifications is, from 0 to 1. A listener that
     /// is stuck fills it, and a full one stops every commit that notifies.
     pub async fn notification_queue_usage(&self) -> Result<f64, StoreError> {
-        let found = self
-            .query("SELECT pg_notification_queue_usage() AS usage", &[])
-            .await?;
+        let sql = "SELECT pg_notification_queue_usage() AS usage";
+        let found = query(&self.0.stream, sql, &[]).await?;
         let row = found.first().ok_or(StoreError::Shape)?;
         rows::get(row, "usage")
     }

@@ -51,7 +51,7 @@ pub use forgetting::Forgetting;
 pub use group_change::{
     ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt, Rejoining,
 };
-pub use idempotency::Reservation;
+pub use idempotency::{Lease, Reservation};
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
@@ -79,6 +79,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     settings: Settings,
     pool: Pool,
+    /// For following the stream, which must not wait for calls.
+    stream: Pool,
     appender: Appender,
     replay_guard: ReplayGuard,
     announced: AnnouncedMessages,
@@ -96,6 +98,7 @@ impl Store {
         let pool = Connector::new(&settings)?.pool(settings.connections_max, acquire);
         let committers = Connector::new(&settings)?.planning_once();
         let committers = committers.pool(settings.committers + 1, acquire);
+        let stream = Connector::new(&settings)?.pool(STREAM_CONNECTIONS, acquire);
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
@@ -106,9 +109,10 @@ impl Store {
                 events::MEMBERSHIPS,
                 events::membership,
             ),
-            ends: events::share_ends(pool.clone(), shutdown),
+            ends: events::share_ends(stream.clone(), shutdown),
             positions: Loader::start(pool.clone(), shutdown, events::POSITIONS, events::position),
             pool,
+            stream,
             settings,
         })))
     }
@@ -169,6 +173,9 @@ pub struct PoolUsage {
     /// Statements that found no free connection in time, since the start.
     pub given_up: u64,
 }
+
+/// One reads where the stream ends, and one rings or reads what was missed.
+const STREAM_CONNECTIONS: u32 = 2;
 
 /// Runs one statement on a connection of the pool.
 async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {

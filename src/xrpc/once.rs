@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::context::Context;
 use crate::refusal::{Refusal, unavailable};
-use crate::store::Reservation;
+use crate::store::{Lease, Reservation};
 use crate::types::{Did, Nsid};
 use crate::wire::XrpcError;
 use crate::wire::calls::IdempotencyKey;
@@ -69,15 +69,21 @@ pub(super) async fn once(
     attempt: &Attempt,
     run: impl Future<Output = Result<Vec<u8>, XrpcError>>,
 ) -> Result<Vec<u8>, XrpcError> {
-    if let Some(answer) = first_answer(cx, attempt).await? {
-        metrics::counter!("relay_calls_repeated_total").increment(1);
-        return Ok(answer);
-    }
+    let lease = match first_answer(cx, attempt).await? {
+        First::Run(lease) => lease,
+        First::Answered(answer) => {
+            metrics::counter!("relay_calls_repeated_total").increment(1);
+            return Ok(answer);
+        }
+    };
     match run.await {
         Ok(answer) => {
             let keep = cx.settings.idempotency_keep;
             // It was done, so it is answered, whether or not that can be remembered.
-            let kept = cx.store.keep_answer(&attempt.key, &answer, keep).await;
+            let kept = cx
+                .store
+                .keep_answer(&attempt.key, lease, &answer, keep)
+                .await;
             if kept.is_err() {
                 metrics::counter!("relay_calls_answers_lost_total").increment(1);
             }
@@ -85,15 +91,21 @@ pub(super) async fn once(
         }
         Err(error) => {
             // A reservation that stays is free again after its lease.
-            let _ = cx.store.release(&attempt.key).await;
+            let _ = cx.store.release(&attempt.key, lease).await;
             Err(error)
         }
     }
 }
 
-/// The answer of the first asker, waiting for it a moment; `None` if this is the
-/// first.
-async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<Option<Vec<u8>>, XrpcError> {
+/// What is known of an attempt.
+enum First {
+    /// It is the first.
+    Run(Lease),
+    Answered(Vec<u8>),
+}
+
+/// The answer of the first asker, waiting for it a moment.
+async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<First, XrpcError> {
     let lease = cx.settings.idempotency_lease;
     for pause in PAUSES {
         let known = cx
@@ -101,8 +113,8 @@ async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<Option<Vec<u8>>
             .reserve(&attempt.key, &attempt.request, lease)
             .await?;
         match known {
-            Reservation::Run => return Ok(None),
-            Reservation::Answered(answer) => return Ok(Some(answer)),
+            Reservation::Run(lease) => return Ok(First::Run(lease)),
+            Reservation::Answered(answer) => return Ok(First::Answered(answer)),
             Reservation::Conflict => return Err(Refusal::Conflict.into()),
             Reservation::UnderWay => tokio::time::sleep(pause).await,
         }

@@ -47,6 +47,7 @@ mod resumption;
 mod retention;
 mod sockets;
 mod store_groups;
+mod store_outages;
 mod store_stream;
 mod streams;
 mod tidy;

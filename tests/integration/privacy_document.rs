@@ -1,8 +1,11 @@
 //! `docs/privacy.md` names every stored column, and no other.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use mls_relay::store::{DatabaseUrl, Settings, Store};
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{Claim, DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
+use mls_relay::types::{CipherSuite, Did};
 
 use crate::database::Database;
 
@@ -85,4 +88,58 @@ async fn a_sender_a_fine_time_and_a_true_size_cannot_be_stored() {
     let refused = client.batch_execute(&event(&more)).await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "23514");
     client.batch_execute(&event(exact)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
+    let database = Database::start().await;
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    let store = Store::open(Settings::for_database(url), &Shutdown::default())
+        .await
+        .unwrap();
+    let (hour, key) = (Duration::from_secs(3600), [7; 32]);
+    let stay = PenaltyRow {
+        subject: [7; 16],
+        level: 1,
+        until: 0,
+    };
+    store.exchange_penalties(&[stay], hour).await.unwrap();
+    store.take_acme_turn("a directory", hour).await.unwrap();
+    let claim = Claim {
+        users: vec![Did::parse("did:plc:bob").unwrap()],
+        suite: CipherSuite::X25519Aes128Ed25519,
+        keys: vec![key],
+        claims_max: 1,
+        window: hour,
+        low: 0,
+    };
+    store.claim_key_packages(&claim).await.unwrap();
+    let Reservation::Run(lease) = store.reserve(&key, &key, hour).await.unwrap() else {
+        panic!("nobody else is at it");
+    };
+    let times = [
+        ("penalties", "changed_at"),
+        ("acme", "turn_until"),
+        ("key_package_claims", "expires_at"),
+        ("idempotency_keys", "expires_at"),
+    ];
+    let client = database.client().await;
+    let all_coarse = async || {
+        for (table, column) in times {
+            let sql = format!(
+                "SELECT count(*), count(*) FILTER (WHERE {column} = date_bin('2 seconds', {column}, 'epoch')) FROM {table}"
+            );
+            let row = client.query_one(&sql, &[]).await.unwrap();
+            let counts: (i64, i64) = (row.get(0), row.get(1));
+            assert_eq!(counts, (1, 1), "{table}.{column}");
+        }
+    };
+    all_coarse().await;
+    store
+        .keep_answer(&key, lease, b"an answer", hour)
+        .await
+        .unwrap();
+    store.exchange_penalties(&[stay], hour).await.unwrap();
+    store.fail_acme_turn("a directory", hour).await.unwrap();
+    all_coarse().await;
 }

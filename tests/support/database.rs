@@ -63,6 +63,12 @@ impl Database {
         )
     }
 
+    /// Where it listens.
+    #[allow(dead_code, reason = "one test needs it")]
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
+    }
+
     /// A connection of the test's own.
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls)

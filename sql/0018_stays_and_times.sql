@@ -1,0 +1,26 @@
+-- An account's stays are found by when they ended: those that ended before the stream begins
+-- are of no use to a session, and an account may have any number of them.
+CREATE INDEX members_stays ON members (user_did, left_seq);
+
+-- Times of penalties are coarse, as all others are: who is named by a hash only should not be
+-- known by the moment.
+
+ALTER TABLE penalties ALTER changed_at SET DEFAULT coarse_now();
+
+-- As before, but for the time.
+CREATE OR REPLACE FUNCTION exchange_penalties(p_subjects bytea[], p_levels smallint[], p_untils bigint[], p_seconds double precision)
+RETURNS TABLE (subject bytea, level smallint, until_ms bigint)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    -- In the order of subjects, so that two nodes cannot wait for each other.
+    INSERT INTO penalties AS p (subject, level, until_ms)
+        SELECT DISTINCT ON (i.subject) i.subject, i.level, i.until_ms
+        FROM unnest(p_subjects, p_levels, p_untils) WITH ORDINALITY AS i (subject, level, until_ms, nth)
+        ORDER BY i.subject, i.nth DESC
+        ON CONFLICT (subject) DO UPDATE
+        SET level = excluded.level, until_ms = excluded.until_ms, changed_at = coarse_now();
+    RETURN QUERY SELECT p.subject, p.level, p.until_ms FROM penalties p
+        WHERE p.changed_at > now() - make_interval(secs => p_seconds)
+        ORDER BY p.changed_at DESC LIMIT 100000;
+END $$;

@@ -1,0 +1,150 @@
+//! What the store does where others fall silent: Postgres, its callers, and the first asker
+//! of a call that is repeated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
+use mls_relay::types::Did;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::database::Database;
+
+/// A way to Postgres that can fall silent: then it takes connections and passes nothing on.
+struct Way {
+    port: u16,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Way {
+    async fn to(database: &Database) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let (silent, socket) = (Arc::clone(&is_silent), database.socket());
+        tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            let mut held = Vec::new();
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                if silent.load(Ordering::Relaxed) {
+                    connections.abort_all();
+                    held.push(client);
+                    continue;
+                }
+                let mut server = UnixStream::connect(&socket).await.unwrap();
+                connections.spawn(async move {
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        Self { port, is_silent }
+    }
+}
+
+async fn open(url: &str, change: impl FnOnce(&mut Settings)) -> (Store, Shutdown) {
+    let mut settings = Settings::for_database(DatabaseUrl::parse(url).unwrap());
+    change(&mut settings);
+    let shutdown = Shutdown::default();
+    (Store::open(settings, &shutdown).await.unwrap(), shutdown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_pool() {
+    let database = Database::start().await;
+    let way = Way::to(&database).await;
+    let (port, limit) = (way.port, Duration::from_secs(1));
+    let url = format!("postgres://relay@127.0.0.1:{port}/postgres?connect_timeout=1");
+    let (store, _shutdown) = open(&url, |settings| {
+        settings.connections_max = 1;
+        settings.statement_timeout = limit;
+        settings.acquire_timeout = limit;
+    })
+    .await;
+    // No connection is open yet: the first one meets silence.
+    way.is_silent.store(true, Ordering::Relaxed);
+    assert!(store.ping().await.is_err());
+    way.is_silent.store(false, Ordering::Relaxed);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while store.ping().await.is_err() {
+        assert!(Instant::now() < deadline, "it waits for the silent one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database.url(), |_| {}).await;
+    let mut client = database.client().await;
+    let locking = client.transaction().await.unwrap();
+    let lock = "LOCK TABLE penalties IN ACCESS EXCLUSIVE MODE";
+    locking.batch_execute(lock).await.unwrap();
+    let stay = PenaltyRow {
+        subject: [7; 16],
+        level: 1,
+        until: 0,
+    };
+    let told = [stay];
+    let exchange = store.exchange_penalties(&told, Duration::from_secs(1));
+    let gone = timeout(Duration::from_millis(500), exchange).await;
+    assert!(gone.is_err(), "it waits for the lock");
+    let asked = timeout(Duration::from_secs(3), store.ping()).await;
+    assert_eq!(asked, Ok(Ok(())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_after_its_lease_touches_nobody_elses() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database.url(), |_| {}).await;
+    let (key, first, second) = ([1; 32], [2; 32], [3; 32]);
+    let (none, minute) = (Duration::ZERO, Duration::from_secs(60));
+    let reserve = async |request, lease| store.reserve(&key, request, lease).await.unwrap();
+    let Reservation::Run(late) = reserve(&first, none).await else {
+        panic!("it is the first");
+    };
+    let Reservation::Run(lease) = reserve(&second, minute).await else {
+        panic!("the first one's time is over");
+    };
+    store.release(&key, late).await.unwrap();
+    assert_eq!(reserve(&second, minute).await, Reservation::UnderWay);
+    store
+        .keep_answer(&key, late, b"of the first", minute)
+        .await
+        .unwrap();
+    assert_eq!(reserve(&second, minute).await, Reservation::UnderWay);
+    store
+        .keep_answer(&key, lease, b"its own", minute)
+        .await
+        .unwrap();
+    let answered = Reservation::Answered(b"its own".to_vec());
+    assert_eq!(reserve(&second, minute).await, answered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stays_of_long_ago_are_not_read_by_every_session() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database.url(), |_| {}).await;
+    let rows = "
+        INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+            VALUES ('ab', 'did:plc:a', 1, 0);
+        INSERT INTO members (convo_id, user_did, joined_seq, left_seq, joined_message_seq)
+            SELECT 'ab', 'did:plc:bob', n, n + 1, 0 FROM generate_series(1, 1999, 2) n;
+        INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+            VALUES ('ab', 'did:plc:bob', 3000, 0)";
+    database.client().await.batch_execute(rows).await.unwrap();
+    let bob = Did::parse("did:plc:bob").unwrap();
+    assert_eq!(store.memberships(&bob).await.unwrap().len(), 1001);
+    let forgotten = "UPDATE stream_floor SET forgotten = 1000000";
+    database
+        .client()
+        .await
+        .batch_execute(forgotten)
+        .await
+        .unwrap();
+    assert_eq!(store.memberships(&bob).await.unwrap().len(), 1);
+}
