@@ -16,7 +16,7 @@ use super::passing::ToTell;
 use super::settings::Settings;
 use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown};
-use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
+use crate::types::{ConvoId, Cursor, Did, Seq};
 use crate::wire::{Passing, Typing};
 
 /// What sessions ask for.
@@ -103,18 +103,20 @@ impl Dispatcher {
                 Feed::Start {
                     floor,
                     head,
+                    at,
                     events,
-                } => return Some(self.board(floor, head, &events)),
+                } => return Some(self.board(Cursor::new(at, floor), head, &events)),
                 // Nothing else comes first.
                 Feed::Events(_) | Feed::Hole(_) | Feed::Passing(_) => {}
             }
         }
     }
 
-    fn board(&self, floor: Seq, head: Seq, events: &[Arc<super::Event>]) -> Board {
-        let epoch = Cursor::new(CoarseTime::from_unix_seconds(0), floor);
+    /// A board from `floor` on; its time is the head's, so that a cursor is never less than
+    /// one given out before, also where no event is left.
+    fn board(&self, floor: Cursor, head: Seq, events: &[Arc<super::Event>]) -> Board {
         let settings = self.settings.load();
-        let mut board = Board::new(epoch, settings.recent_bytes_max, settings.backlog_max);
+        let mut board = Board::new(floor, settings.recent_bytes_max, settings.backlog_max);
         for event in events {
             board.pass_on(event, &mut Vec::new());
         }

@@ -18,7 +18,7 @@ use super::sequence::{Announced, Read, Sequence};
 use super::settings::Settings;
 use crate::runtime::{Backoff, Live, Shutdown};
 use crate::store::{Ends, Notification, StoreError};
-use crate::types::Seq;
+use crate::types::{CoarseTime, Seq};
 use crate::wire::{Passing, envelopes};
 
 /// What the hub is fed, gapless.
@@ -29,6 +29,8 @@ pub(super) enum Feed {
     Start {
         floor: Seq,
         head: Seq,
+        /// When the last event was.
+        at: CoarseTime,
         events: Vec<Arc<Event>>,
     },
     Events(Vec<Arc<Event>>),
@@ -159,7 +161,7 @@ impl Follower {
 
     /// Finds the head and the last events before it.
     async fn start(&self) -> Result<Sequence, Stop> {
-        let Ends { floor, head } = self.journal.ends().await?;
+        let Ends { floor, head, at } = self.journal.ends().await?;
         let wanted = u64::from(self.settings.load().recent_at_start);
         let floor = floor.max(Seq::new(head.get().saturating_sub(wanted)));
         let mut events = Vec::new();
@@ -176,6 +178,7 @@ impl Follower {
         self.pass(Feed::Start {
             floor,
             head,
+            at,
             events,
         })
         .await?;

@@ -68,7 +68,7 @@ pub(super) async fn join(
     let ahead = cursor.is_some_and(|cursor| cursor.seq() > attached.through.seq());
     if ahead || matches!(attached.backlog, Backlog::InDatabase) {
         // Another node may be ahead of this one: the database knows.
-        let Ends { floor, head } = patiently(&hub, || journal.ends()).await?;
+        let Ends { floor, head, .. } = patiently(&hub, || journal.ends()).await?;
         match start(cursor, floor, head) {
             Start::Here(_) => {}
             Start::Future => return Err(SubscriptionError::FutureCursor),

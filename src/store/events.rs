@@ -3,7 +3,7 @@
 use super::connect::{Params, Pool};
 use super::{Store, StoreError, query, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
-use crate::types::{ConvoId, Cursor, Did, Epoch, Seq};
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire;
 
 /// An event as it was stored and notified.
@@ -99,6 +99,8 @@ pub struct Ends {
     pub floor: Seq,
     /// The last event's number; zero before the first.
     pub head: Seq,
+    /// When that was.
+    pub at: CoarseTime,
 }
 
 pub(super) type SharedEnds = Batcher<(), Result<Ends, StoreError>>;
@@ -123,6 +125,7 @@ async fn ends(pool: &Pool) -> Result<Ends, StoreError> {
     Ok(Ends {
         floor: rows::seq(row, "forgotten")?,
         head: rows::seq(row, "head")?,
+        at: rows::time(row, "at")?,
     })
 }
 
@@ -267,9 +270,10 @@ pub(super) const POSITIONS: &str = "
     JOIN conversations c USING (convo_id) ORDER BY c.convo_id";
 
 const ENDS: &str = "
-    SELECT f.forgotten, greatest(f.seq, (SELECT e.seq FROM event_stream e
-        ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1)) AS head
-    FROM stream_floor f";
+    SELECT f.forgotten, greatest(f.seq, s.seq) AS head, greatest(f.emitted_at, s.emitted_at) AS at
+    FROM stream_floor f LEFT JOIN LATERAL (
+        SELECT e.seq, e.emitted_at FROM event_stream e
+        ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1) s ON true";
 
 /// Each run from the index of its topic.
 const RUNS: &str = "

@@ -20,6 +20,11 @@ use crate::store::{
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
 use crate::wire::{Route, Standing};
 
+/// What time it always is.
+pub(crate) fn now() -> CoarseTime {
+    CoarseTime::from_unix_seconds(1_800_000_000)
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<State>>);
 
@@ -98,7 +103,7 @@ impl Memory {
 
     /// A message that can be asked for.
     pub(crate) fn send_message(&self, convo: &str) -> u64 {
-        let id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
+        let id = MessageId::random(now());
         let id = id.expose();
         self.commit(&format!(r#""convoId":"{convo}","messageId":"{id}""#))
     }
@@ -211,6 +216,7 @@ impl Journal for Memory {
         self.read(|state| Ends {
             floor: Seq::new(state.floor),
             head: Seq::new(state.last),
+            at: now(),
         })
     }
 

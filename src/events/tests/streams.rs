@@ -1,7 +1,8 @@
 //! What one subscriber hears, from joining to leaving.
 
-use super::memory::{Memory, hear, subscribe};
+use super::memory::{Memory, hear, now, subscribe};
 use crate::events::Settings;
+use crate::types::{Cursor, Seq};
 
 const ALICE: &str = "did:plc:alice";
 const BOB: &str = "did:plc:bob";
@@ -100,6 +101,18 @@ async fn a_replay_of_one_conversation_goes_on_over_a_return_and_ends_with_the_la
         let heard = hear(&mut bob, 6).await;
         assert_eq!(heard, ["+1", "+2", "+4", "+5", "+6", "ended"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_event_is_left_a_cursor_still_has_its_time() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    memory.forget(1);
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let expected = Cursor::new(now(), Seq::new(1));
+    assert_eq!(bob.cursor(), Some(expected));
 }
 
 #[tokio::test(start_paused = true)]
