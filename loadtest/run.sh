@@ -1,8 +1,10 @@
 #!/bin/sh
 # Plays a scenario of scenarios/ with one command, and leaves the report as JSON and as
-# a page in target/loadtest. The scripts beside this one name the scenario.
+# a page in target/loadtest; growth leaves JSON only. The scripts beside this one name the
+# scenario.
 #
 #   loadtest/run.sh NAME|FILE [options of `loadtest run`, such as --seconds 60]
+#   loadtest/run.sh growth [options of `loadtest growth`, such as --axis groups]
 #
 # Without more it builds what is missing and starts a relay of its own. A relay that
 # runs already:
@@ -11,8 +13,8 @@
 #       DIRECTORY=0.0.0.0:2582 loadtest/run.sh chat
 #
 # It must find the accounts of the run in the directory that is served at DIRECTORY (its
-# PLC_URL), and have its limits raised, or LIMITS_EXEMPT for this address. PID=… names
-# its process if it runs here, to measure what it uses.
+# PLC_URL), and have the settings of README.md, which keep its limits out of the way.
+# PID=… names its process if it runs here, to measure what it uses.
 
 set -eu
 
