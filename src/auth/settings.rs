@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub struct Settings {
     /// At start. This service's DID, the audience of every token.
     pub service_did: String,
-    /// At start. The PLC directory. Plain http is for one on this machine.
+    /// At start. The PLC directory. Plain http is for one on this machine or a trusted network.
     pub plc_url: String,
     /// At start. The key that signs tickets, the same on all nodes; without it,
     /// the nodes share one through the database.

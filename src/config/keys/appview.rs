@@ -11,7 +11,8 @@ pub(super) const KEYS: &[Key] = &[
               learns who may be about to meet. Not set: no block is known, and none is checked.",
         setting: &Maybe {
             at: |c| &mut c.blocks.url,
-            allowed: "an https URL, or an http URL of this machine",
+            allowed: "an https URL; or http, unprotected, for one on this machine or a network \
+                      that you trust",
             parse: |url| is_service(url).then(|| url.to_owned()),
             show: String::clone,
         },

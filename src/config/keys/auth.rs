@@ -21,10 +21,11 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.plc_url",
         env: "PLC_URL",
         effect: Effect::Restart,
-        doc: "The directory of did:plc identities. Plain http is allowed for one on this machine.",
+        doc: "The directory of did:plc identities.",
         setting: &Parsed {
             at: |c| &mut c.auth.plc_url,
-            allowed: "an https URL, or an http URL of this machine",
+            allowed: "an https URL; or http, unprotected, for one on this machine or a network \
+                      that you trust",
             check: |url: &String| is_directory(url),
         },
     },
