@@ -6,6 +6,11 @@ CREATE INDEX members_stays ON members (user_did, left_seq);
 -- known by the moment.
 
 ALTER TABLE penalties ALTER changed_at SET DEFAULT coarse_now();
+UPDATE penalties SET changed_at = date_bin('2 seconds', changed_at, 'epoch');
+-- So are, from now on, the ends of these; the queries have it.
+UPDATE acme SET turn_until = date_bin('2 seconds', turn_until, 'epoch');
+UPDATE key_package_claims SET expires_at = date_bin('2 seconds', expires_at, 'epoch');
+UPDATE idempotency_keys SET expires_at = date_bin('2 seconds', expires_at, 'epoch');
 
 -- As before, but for the time.
 CREATE OR REPLACE FUNCTION exchange_penalties(p_subjects bytea[], p_levels smallint[], p_untils bigint[], p_seconds double precision)

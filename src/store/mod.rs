@@ -163,7 +163,7 @@ impl Store {
     }
 }
 
-/// Connections of the pool that everything but sends shares.
+/// Connections of the pool that everything shares but sends and what follows the stream.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PoolUsage {
     pub open: u32,

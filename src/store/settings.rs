@@ -44,7 +44,7 @@ pub struct Settings {
     pub listen_url: Option<DatabaseUrl>,
     /// Trust anchor in PEM for TLS to Postgres; default: the public ones.
     pub ca_file: Option<PathBuf>,
-    /// Connections for everything but sends; about twice the cores of Postgres.
+    /// Connections for everything but sends and following the stream; about twice the cores of Postgres.
     pub connections_max: u32,
     /// Connections that append sends. More than 4 only wait for each other.
     pub committers: u32,

@@ -6,8 +6,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use mls_relay::auth::{AuthError, Authenticator, Caller, Settings, TicketGrant};
-use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Nsid};
 use mls_relay::wire::{XrpcError, XrpcStatus};
 use mls_relay_loadtest::directory::Directory;
@@ -19,9 +18,7 @@ const SERVICE: &str = "did:web:relay.test";
 const CALL: Nsid = Nsid::GetConvos;
 
 async fn node(database: &Database, directory: &Directory) -> Authenticator {
-    let settings = store::Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    let shutdown = Shutdown::default();
-    let store = Store::open(settings, &shutdown).await.unwrap();
+    let (store, shutdown) = database.store().await;
     let settings = Settings {
         service_did: SERVICE.to_owned(),
         plc_url: directory.url(),

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
-use mls_relay::runtime::Shutdown;
 use mls_relay::store::{DatabaseUrl, Settings, Store, StoreError};
 use rustls::ServerConfig;
 use tempfile::NamedTempFile;
@@ -119,11 +118,7 @@ async fn a_file_of_authorities_that_cannot_be_used_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_a_connection_in_vain_hears_why_none_came() {
     let mut database = Database::start().await;
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    let shutdown = Shutdown::default();
-    let store = Store::open(Settings::for_database(url), &shutdown)
-        .await
-        .unwrap();
+    let (store, _shutdown) = database.store().await;
     store.ping().await.unwrap();
     database.down("fast");
     let error = store.ping().await.unwrap_err();

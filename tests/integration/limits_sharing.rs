@@ -1,14 +1,14 @@
 //! Two nodes on one Postgres have one penalty box: what one decides the other does,
 //! what operators lift is lifted everywhere, and what they tell each other names nobody.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mls_relay::limits::{Clock, LimitError, Limits, Offender, Settings};
 use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{self, DatabaseUrl, Store};
 use mls_relay::types::{ClientIp, Did, Nsid};
 
 use crate::database::Database;
+use crate::relay::eventually;
 use crate::secrets::Secrets;
 
 const ADDRESS: &str = "203.0.113.77";
@@ -23,10 +23,7 @@ struct Node {
 
 impl Node {
     async fn start(database: &Database) -> Self {
-        let shutdown = Shutdown::default();
-        let url = DatabaseUrl::parse(&database.url()).unwrap();
-        let settings = store::Settings::for_database(url);
-        let store = Store::open(settings, &shutdown).await.unwrap();
+        let (store, shutdown) = database.store().await;
         let mut settings = Settings::default();
         settings.penalties.strikes = STRIKES;
         settings.penalties.first = Duration::from_secs(600);
@@ -70,14 +67,6 @@ fn address() -> ClientIp {
 
 fn account() -> Did {
     Did::parse(ACCOUNT).unwrap()
-}
-
-async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,10 +145,7 @@ async fn an_account_that_an_operator_put_in_is_refused_everywhere_and_named_nowh
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_wrong_clock_takes_nobodys_keys() {
     let database = Database::start().await;
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    let shutdown = Shutdown::default();
-    let store = Store::open(store::Settings::for_database(url), &shutdown);
-    let store = store.await.unwrap();
+    let (store, _shutdown) = database.store().await;
     let today = chrono::Utc::now().timestamp() / 86_400;
     let keys = store.penalty_keys(today).await.unwrap();
     store.penalty_keys(today + 100).await.unwrap();

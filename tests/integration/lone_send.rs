@@ -5,8 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, Joining, NewConversation, Settings, Store};
+use mls_relay::store::{Joining, NewConversation, Store};
 use mls_relay::types::{CipherSuite, ConvoId, Did, Epoch};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -152,8 +151,7 @@ fn a_lone_send_and_a_batch_of_one_get_the_same_answer_and_leave_the_same_behind(
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (_database, twins) = runtime.block_on(async {
         let database = Database::start().await;
-        let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-        let store = Store::open(settings, &Shutdown::default()).await.unwrap();
+        let (store, _) = database.store().await;
         let client = database.client().await;
         let founded = Cell::new(0);
         (

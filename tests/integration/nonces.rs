@@ -3,10 +3,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use mls_relay::runtime::Shutdown;
-use mls_relay::store::{
-    AppendError, DatabaseUrl, Joining, NewConversation, NewMessage, Nonce, Settings, Store,
-};
+use mls_relay::store::{AppendError, Joining, NewConversation, NewMessage, Nonce, Store};
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
 
 use crate::database::Database;
@@ -18,12 +15,6 @@ fn nonce(number: u8) -> Nonce {
         key: [number; 32],
         until: LATER,
     }
-}
-
-async fn open(database: &Database) -> (Store, Shutdown) {
-    let shutdown = Shutdown::default();
-    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    (Store::open(settings, &shutdown).await.unwrap(), shutdown)
 }
 
 fn alice() -> Did {
@@ -64,8 +55,8 @@ async fn stored(store: &Store, convo: &ConvoId) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nonce_is_new_once_also_among_many_at_once() {
     let database = Database::start().await;
-    let (one, _first) = open(&database).await;
-    let (two, _second) = open(&database).await;
+    let (one, _first) = database.store().await;
+    let (two, _second) = database.store().await;
     let claims = (0..64).map(|i| {
         let store = if i % 2 == 0 { one.clone() } else { two.clone() };
         tokio::spawn(async move { store.use_up(nonce(5)).await.unwrap() })
@@ -80,8 +71,8 @@ async fn a_nonce_is_new_once_also_among_many_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_sends_with_one_nonce_one_is_stored() {
     let database = Database::start().await;
-    let (one, _first) = open(&database).await;
-    let (two, _second) = open(&database).await;
+    let (one, _first) = database.store().await;
+    let (two, _second) = database.store().await;
     // Several conversations: their sends go to different committers.
     let mut convos = Vec::new();
     for number in 0..4 {
@@ -110,7 +101,7 @@ async fn of_many_sends_with_one_nonce_one_is_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nonce_that_a_send_has_used_is_used_for_all_others_and_the_other_way_round() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let convo = found(&store, 1).await;
     store.append(message(&convo, nonce(7))).await.unwrap();
     assert!(!store.use_up(nonce(7)).await.unwrap());
@@ -123,7 +114,7 @@ async fn a_nonce_that_a_send_has_used_is_used_for_all_others_and_the_other_way_r
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_is_refused_has_used_its_nonce() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let convo = found(&store, 1).await;
     let stranger = NewMessage {
         sender: Did::parse("did:plc:mallory").unwrap(),
@@ -138,7 +129,7 @@ async fn a_send_that_is_refused_has_used_its_nonce() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_lost_is_given_again_and_a_replayed_token_gets_none() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let convo = found(&store, 1).await;
     let message = message(&convo, nonce(10));
     store.append(message.clone()).await.unwrap();

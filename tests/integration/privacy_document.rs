@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mls_relay::runtime::Shutdown;
 use mls_relay::store::{Claim, DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
 use mls_relay::types::{CipherSuite, Did};
 
@@ -93,10 +92,7 @@ async fn a_sender_a_fine_time_and_a_true_size_cannot_be_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
     let database = Database::start().await;
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    let store = Store::open(Settings::for_database(url), &Shutdown::default())
-        .await
-        .unwrap();
+    let (store, _shutdown) = database.store().await;
     let (hour, key) = (Duration::from_secs(3600), [7; 32]);
     let stay = PenaltyRow {
         subject: [7; 16],

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    ChangeOutcome, DatabaseUrl, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage,
-    PublishOutcome, RejoinOutcome, RejoinRequest, Settings, Store,
+    ChangeOutcome, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage, PublishOutcome,
+    RejoinOutcome, RejoinRequest, Settings, Store,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 
@@ -15,13 +15,8 @@ const SUITE: CipherSuite = CipherSuite::X25519Aes128Ed25519;
 
 /// A store that lets so many devices into a conversation.
 async fn open(database: &Database, members_max: u32) -> (Store, Shutdown) {
-    let shutdown = Shutdown::default();
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    let settings = Settings {
-        members_max,
-        ..Settings::for_database(url)
-    };
-    (Store::open(settings, &shutdown).await.unwrap(), shutdown)
+    let members = |settings: &mut Settings| settings.members_max = members_max;
+    database.store_with(members).await
 }
 
 fn did(name: &str) -> Did {

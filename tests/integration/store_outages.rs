@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
+use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation};
 use mls_relay::types::Did;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
@@ -47,25 +46,20 @@ impl Way {
     }
 }
 
-async fn open(url: &str, change: impl FnOnce(&mut Settings)) -> (Store, Shutdown) {
-    let mut settings = Settings::for_database(DatabaseUrl::parse(url).unwrap());
-    change(&mut settings);
-    let shutdown = Shutdown::default();
-    (Store::open(settings, &shutdown).await.unwrap(), shutdown)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_pool() {
     let database = Database::start().await;
     let way = Way::to(&database).await;
     let (port, limit) = (way.port, Duration::from_secs(1));
     let url = format!("postgres://relay@127.0.0.1:{port}/postgres?connect_timeout=1");
-    let (store, _shutdown) = open(&url, |settings| {
-        settings.connections_max = 1;
-        settings.statement_timeout = limit;
-        settings.acquire_timeout = limit;
-    })
-    .await;
+    let (store, _shutdown) = database
+        .store_with(|settings| {
+            settings.database_url = DatabaseUrl::parse(&url).unwrap();
+            settings.connections_max = 1;
+            settings.statement_timeout = limit;
+            settings.acquire_timeout = limit;
+        })
+        .await;
     // No connection is open yet: the first one meets silence.
     way.is_silent.store(true, Ordering::Relaxed);
     assert!(store.ping().await.is_err());
@@ -79,7 +73,7 @@ async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database.url(), |_| {}).await;
+    let (store, _shutdown) = database.store().await;
     let mut client = database.client().await;
     let locking = client.transaction().await.unwrap();
     let lock = "LOCK TABLE penalties IN ACCESS EXCLUSIVE MODE";
@@ -100,7 +94,7 @@ async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_back_after_its_lease_touches_nobody_elses() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database.url(), |_| {}).await;
+    let (store, _shutdown) = database.store().await;
     let (key, first, second) = ([1; 32], [2; 32], [3; 32]);
     let (none, minute) = (Duration::ZERO, Duration::from_secs(60));
     let reserve = async |request, lease| store.reserve(&key, request, lease).await.unwrap();
@@ -128,7 +122,7 @@ async fn whoever_comes_back_after_its_lease_touches_nobody_elses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stays_of_long_ago_are_not_read_by_every_session() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database.url(), |_| {}).await;
+    let (store, _shutdown) = database.store().await;
     let rows = "
         INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
             VALUES ('ab', 'did:plc:a', 1, 0);

@@ -4,21 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    AppendError, ChangeOutcome, Claim, ClaimOutcome, DatabaseUrl, GroupChange, Joining, Leaving,
-    Membership, NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome,
-    Run, Settings, Store, StoreError, StoredEvent, Topic,
+    AppendError, ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, Membership,
+    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Run, Store,
+    StoreError, StoredEvent, Topic,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
 
 use crate::database::Database;
-
-async fn open(database: &Database) -> (Store, Shutdown) {
-    let shutdown = Shutdown::default();
-    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    (Store::open(settings, &shutdown).await.unwrap(), shutdown)
-}
 
 fn did(name: &str) -> Did {
     Did::parse(&format!("did:plc:{name}")).unwrap()
@@ -71,7 +64,7 @@ async fn all_events(store: &Store) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let convos: Vec<ConvoId> = (0..8)
         .map(|i| ConvoId::of_group(&[i; 16]).unwrap())
@@ -103,7 +96,7 @@ async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_item_fails_alone() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let (alice, mallory) = (did("alice"), did("mallory"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -136,7 +129,7 @@ async fn a_bad_item_fails_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -158,7 +151,7 @@ async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let (slow, fast) = (
         ConvoId::of_group(&[1; 16]).unwrap(),
@@ -212,7 +205,7 @@ async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cursors_grow_when_the_stream_is_ahead_of_the_clock() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     // As after a clock step backwards: the last event is a day ahead.
@@ -246,7 +239,7 @@ async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     {
-        let (store, shutdown) = open(&database).await;
+        let (store, shutdown) = database.store().await;
         found(&store, &convo, &alice).await;
         shutdown.drain(Duration::ZERO).await;
     }
@@ -256,7 +249,7 @@ async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
         .batch_execute("UPDATE stream_floor SET timeline = '00000000'")
         .await
         .unwrap();
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     store
         .append(message(&convo, &alice, fresh_id()))
         .await
@@ -267,7 +260,7 @@ async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_postgres_keeps_every_answered_send() {
     let mut database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -316,7 +309,7 @@ fn package(name: u8, last_resort: bool) -> NewKeyPackage {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let bob = did("bob");
     let packages = [package(1, false), package(2, false), package(3, true)];
     let outcome = store
@@ -380,7 +373,7 @@ fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> Grou
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_come_in_pages_of_bounded_bytes() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -408,7 +401,7 @@ async fn commits_come_in_pages_of_bounded_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_commits_in_one_epoch_one_wins() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -445,7 +438,7 @@ async fn of_twenty_commits_in_one_epoch_one_wins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
     let database = Database::start().await;
-    let (store, _shutdown) = open(&database).await;
+    let (store, _shutdown) = database.store().await;
     let (alice, bob) = (did("alice"), did("bob"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     store

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use mls_relay::runtime::Shutdown;
+use mls_relay::store::{DatabaseUrl, Settings, Store};
 use tempfile::TempDir;
 
 #[path = "postgres_tools.rs"]
@@ -67,6 +69,19 @@ impl Database {
     #[allow(dead_code, reason = "one test needs it")]
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join(".s.PGSQL.5432")
+    }
+
+    /// A store on it, which ends with its shutdown.
+    pub(crate) async fn store(&self) -> (Store, Shutdown) {
+        self.store_with(|_| {}).await
+    }
+
+    /// A store on it with other settings than the defaults.
+    pub(crate) async fn store_with(&self, change: impl FnOnce(&mut Settings)) -> (Store, Shutdown) {
+        let mut settings = Settings::for_database(DatabaseUrl::parse(&self.url()).unwrap());
+        change(&mut settings);
+        let shutdown = Shutdown::default();
+        (Store::open(settings, &shutdown).await.unwrap(), shutdown)
     }
 
     /// A connection of the test's own.

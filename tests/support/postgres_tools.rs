@@ -48,7 +48,10 @@ impl PostgresTools {
         let version = self.command("initdb").arg("--version").output().unwrap();
         let version = String::from_utf8(version.stdout).unwrap();
         let name = version.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let blank = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("blank-{name}"));
+        let owner = self
+            .owner
+            .map_or("own".to_owned(), |(uid, _)| uid.to_string());
+        let blank = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("blank-{owner}-{name}"));
         if blank.exists() {
             return copy(&blank, data);
         }

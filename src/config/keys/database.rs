@@ -48,7 +48,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "database.connections_max",
         env: "DATABASE_CONNECTIONS_MAX",
         effect: Effect::Restart,
-        doc: "Connections for everything but sends; about twice the cores of Postgres.",
+        doc: "Connections for everything but sends and following the stream; about twice the cores of Postgres.",
         setting: &Number {
             at: |c| &mut c.store.connections_max,
             least: 1,

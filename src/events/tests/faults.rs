@@ -6,9 +6,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::memory::{Memory, World, hear, subscribe};
-use crate::events::{Hearing, Hub, Settings};
+use crate::events::{Hearing, Hub, Settings, Subscription};
+use crate::runtime::Shutdown;
 
 const BOB: &str = "did:plc:bob";
+
+/// A hub, and Bob, who is in one conversation and hears what comes next.
+async fn live(memory: &Memory, settings: Settings) -> (Hub, Subscription, Shutdown) {
+    memory.join(BOB, "aa");
+    let (hub, shutdown) = memory.hub(settings);
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    (hub, bob, shutdown)
+}
 
 async fn until(hub: &Hub, hearing: Hearing) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -21,10 +31,7 @@ async fn until(hub: &Hub, hearing: Hearing) {
 #[tokio::test(start_paused = true)]
 async fn a_lost_notification_is_made_up_for_by_the_next() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
-    let (hub, _shutdown) = memory.hub(Settings::default());
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
     until(&hub, Hearing::Ringing).await;
     memory.set(World::DeafToEvents);
     memory.send("aa");
@@ -38,12 +45,9 @@ async fn a_lost_notification_is_made_up_for_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_last_notification_is_found_by_looking() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
     let settings = Settings::default();
     let patience = settings.reconcile_every;
-    let (hub, _shutdown) = memory.hub(settings);
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (hub, mut bob, _shutdown) = live(&memory, settings).await;
     until(&hub, Hearing::Ringing).await;
     memory.set(World::DeafToEvents);
     memory.send("aa");
@@ -56,12 +60,9 @@ async fn a_lost_last_notification_is_found_by_looking() {
 async fn a_bell_that_never_rings_is_noticed_and_the_table_is_polled() {
     let memory = Memory::default();
     memory.set(World::Deaf);
-    memory.join(BOB, "aa");
     let settings = Settings::default();
     let poll_every = settings.poll_every;
-    let (hub, _shutdown) = memory.hub(settings);
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (hub, mut bob, _shutdown) = live(&memory, settings).await;
     until(&hub, Hearing::Polling).await;
     assert!(hub.health().is_ready());
     for seq in 2..5 {
@@ -89,10 +90,7 @@ async fn a_bell_that_falls_silent_is_noticed_within_seconds() {
 #[tokio::test(start_paused = true)]
 async fn sessions_do_not_notice_that_the_database_was_away() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
-    let (hub, _shutdown) = memory.hub(Settings::default());
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
     memory.set(World::Away);
     until(&hub, Hearing::Blind).await;
     assert!(!hub.health().is_ready());
@@ -107,10 +105,7 @@ async fn sessions_do_not_notice_that_the_database_was_away() {
 #[tokio::test(start_paused = true)]
 async fn what_is_told_is_passed_on_while_the_table_cannot_be_read() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
-    let (hub, _shutdown) = memory.hub(Settings::default());
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
     until(&hub, Hearing::Ringing).await;
     memory.set(World::Unreadable);
     until(&hub, Hearing::Blind).await;
@@ -130,10 +125,7 @@ async fn what_is_told_is_passed_on_while_the_table_cannot_be_read() {
 #[tokio::test(start_paused = true)]
 async fn what_commits_while_the_listener_reconnects_is_read_at_once() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
-    let (hub, _shutdown) = memory.hub(Settings::default());
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
     until(&hub, Hearing::Ringing).await;
     for round in 0..20 {
         memory.cut();
@@ -161,14 +153,11 @@ async fn a_subscription_made_while_the_database_is_away_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_falls_back_to_the_database_and_loses_nothing() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
     let settings = Settings {
         outbox_bytes_max: 4_000,
         ..Settings::default()
     };
-    let (hub, _shutdown) = memory.hub(settings);
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (_hub, mut bob, _shutdown) = live(&memory, settings).await;
     for round in 0..5 {
         // Far more than its queue takes, while it does not look.
         for _ in 0..1000 {
@@ -185,15 +174,12 @@ async fn a_slow_subscriber_falls_back_to_the_database_and_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn only_a_subscriber_that_does_not_gain_on_the_stream_is_given_up() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
     let settings = Settings {
         outbox_bytes_max: 4_000,
         page_max: 10,
         ..Settings::default()
     };
-    let (hub, _shutdown) = memory.hub(settings);
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (_hub, mut bob, _shutdown) = live(&memory, settings).await;
     let mut last = String::new();
     for _ in 0..1000 {
         for _ in 0..100 {
@@ -212,10 +198,7 @@ async fn only_a_subscriber_that_does_not_gain_on_the_stream_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_hole_in_the_stream_is_told_to_everyone() {
     let memory = Memory::default();
-    memory.join(BOB, "aa");
-    let (hub, _shutdown) = memory.hub(Settings::default());
-    let mut bob = subscribe(&hub, BOB, None, None);
-    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    let (_hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
     memory.skip(1_000_000);
     memory.send("aa");
     let mut heard = hear(&mut bob, 2).await;
