@@ -193,7 +193,11 @@ async fn commit_once(
     if stored.len() != items.len() {
         return Err(StoreError::Shape);
     }
-    stored.iter().map(answer).collect()
+    // They are stored: what cannot be read of one answer is no fault of the others'.
+    let answers = stored.iter().map(answer);
+    Ok(answers
+        .map(|answer| answer.unwrap_or_else(|error| Err(error.into())))
+        .collect())
 }
 
 async fn ask(

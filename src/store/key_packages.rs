@@ -39,6 +39,10 @@ pub struct Claim {
     pub window: Duration,
     /// Owners hear of it when fewer packages than this are left.
     pub low: u32,
+    /// Devices of one account that one claim gives packages of.
+    pub devices_max: u32,
+    /// Bytes of packages in one claim; the first account's are given in any case.
+    pub bytes_max: usize,
 }
 
 /// What became of a claim.
@@ -69,13 +73,15 @@ impl Store {
         device: Option<&DeviceId>,
         packages: &[NewKeyPackage],
         open_max: u32,
+        devices_max: u32,
     ) -> Result<PublishOutcome, StoreError> {
         let columns = PackageColumns::of(packages);
         let [suites, packages, hashes, references, last_resort, expires] = columns.params();
         let open_max = i32::try_from(open_max).unwrap_or(i32::MAX);
+        let devices_max = i32::try_from(devices_max).unwrap_or(i32::MAX);
         let found = self
             .query(
-                "SELECT publish_key_packages($1, $2, $3, $4, $5, $6, $7, $8, $9) AS outcome",
+                "SELECT publish_key_packages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS outcome",
                 &[
                     &user.expose(),
                     &device.map(DeviceId::expose),
@@ -86,6 +92,7 @@ impl Store {
                     last_resort,
                     expires,
                     &open_max,
+                    &devices_max,
                 ],
             )
             .await?;
@@ -100,7 +107,7 @@ impl Store {
         let found = self
             .query(
                 "SELECT user_did, key_package, hash, wait_seconds \
-                 FROM claim_key_packages($1, $2, $3, $4, coarse_now() + $5::text::interval - now(), $6)",
+                 FROM claim_key_packages($1, $2, $3, $4, coarse_now() + $5::text::interval - now(), $6, $7, $8)",
                 &[
                     &users,
                     &rows::suite_number(claim.suite),
@@ -108,6 +115,8 @@ impl Store {
                     &i32::try_from(claim.claims_max).unwrap_or(i32::MAX),
                     &window,
                     &i32::try_from(claim.low).unwrap_or(i32::MAX),
+                    &i32::try_from(claim.devices_max).unwrap_or(i32::MAX),
+                    &i64::try_from(claim.bytes_max).unwrap_or(i64::MAX),
                 ],
             )
             .await?;

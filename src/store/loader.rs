@@ -57,29 +57,33 @@ async fn load<T>(
     match read_all(pool, &batch, sql, read).await {
         Ok(found) => {
             let none: Arc<[T]> = Arc::new([]);
-            let of = |did| found.get(did).cloned().unwrap_or_else(|| Arc::clone(&none));
-            batch.iter().map(|did| Ok(of(did))).collect()
+            let of = |did| found.get(did).cloned();
+            let of = |did| of(did).unwrap_or_else(|| Ok(Arc::clone(&none)));
+            batch.iter().map(of).collect()
         }
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     }
 }
 
+/// What cannot be read of one account is no fault of the others'.
 async fn read_all<T>(
     pool: &Pool,
     batch: &[Did],
     sql: &'static str,
     read: fn(&Row) -> Result<T, StoreError>,
-) -> Result<HashMap<Did, Arc<[T]>>, StoreError> {
+) -> Result<HashMap<Did, Rows<T>>, StoreError> {
     let mut dids: Vec<&str> = batch.iter().map(Did::expose).collect();
     dids.sort_unstable();
     dids.dedup();
-    let mut found: HashMap<Did, Vec<T>> = HashMap::new();
+    let mut found: HashMap<Did, Vec<Result<T, StoreError>>> = HashMap::new();
     for row in &query(pool, sql, &[&dids]).await? {
         let did = rows::did(row, "user_did")?;
-        found.entry(did).or_default().push(read(row)?);
+        found.entry(did).or_default().push(read(row));
     }
-    let shared = found.into_iter().map(|(did, rows)| (did, rows.into()));
-    Ok(shared.collect())
+    let shared = found.into_iter();
+    Ok(shared
+        .map(|(did, rows)| (did, rows.into_iter().collect()))
+        .collect())
 }
 
 impl<T> fmt::Debug for Loader<T> {

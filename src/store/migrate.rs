@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0016_seats_and_packages.sql"),
     include_str!("../../sql/0017_penalty_keys.sql"),
     include_str!("../../sql/0018_stays_and_times.sql"),
+    include_str!("../../sql/0019_bounds.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

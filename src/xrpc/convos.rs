@@ -24,6 +24,7 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
         input.welcome_message.as_ref(),
         input.key_package_hashes.as_slice(),
         suite,
+        cx.settings.welcome_copies_bytes_max,
     )?;
     let convo = input.group_id;
     let group_info = handshake::group_info(

@@ -66,7 +66,7 @@ impl ReadCommit {
         {
             return Err(fault("must be sent by a member of the group"));
         }
-        let epoch = Epoch::try_from(framing.epoch).map_err(fault)?;
+        let epoch = epoch_of_commit(framing.epoch).map_err(fault)?;
         Ok(Self {
             commit: signing.sign(convo, epoch, bytes, now),
             adds: adds_in_the_clear(&message),
@@ -111,7 +111,7 @@ impl ReadCommit {
         let device = device.map(DeviceId::parse).transpose();
         let device =
             device.map_err(|_| fault("names a device that is not a UUID in lower case"))?;
-        let epoch = Epoch::try_from(message.epoch).map_err(fault)?;
+        let epoch = epoch_of_commit(message.epoch).map_err(fault)?;
         Ok((
             signing.sign(convo, epoch, bytes, now),
             Rejoining { device, resync },
@@ -150,6 +150,14 @@ impl ReadCommit {
     }
 }
 
+/// The epoch that a commit is made in: one that another can follow.
+fn epoch_of_commit(epoch: u64) -> Result<Epoch, &'static str> {
+    if epoch >= Epoch::MAX {
+        return Err("must be of an epoch below 2^53 - 1");
+    }
+    Epoch::try_from(epoch)
+}
+
 fn adds_in_the_clear(message: &Message<'_>) -> Option<Vec<Vec<u8>>> {
     let Message::Public(message) = message else {
         return None;
@@ -175,6 +183,7 @@ pub(super) fn joining(
     welcome: Option<&Handshake>,
     hashes: &[KeyPackageHash],
     suite: CipherSuite,
+    copies_bytes_max: usize,
 ) -> Result<Joining, XrpcError> {
     let mut users = users;
     users.sort_unstable();
@@ -202,6 +211,15 @@ pub(super) fn joining(
     references.dedup();
     if references.len() != named || named == 0 {
         return Err(fault("must name each new member's key package once"));
+    }
+    // Each of them gets a row of its own.
+    if welcome.len().saturating_mul(named) > copies_bytes_max {
+        let what = format!(
+            "has {} bytes for each of {named} key packages, together over {copies_bytes_max}: \
+             add them in several commits",
+            welcome.len()
+        );
+        return Err(fault(&what));
     }
     Ok(Joining {
         users,

@@ -18,6 +18,7 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         input.welcome_message.as_ref(),
         input.key_package_hashes.as_slice(),
         standing.cipher_suite,
+        cx.settings.welcome_copies_bytes_max,
     )?;
     blocks::refuse_newcomers(cx, &convo, &joining.users).await?;
     let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?

@@ -26,6 +26,10 @@ pub struct Settings {
     /// Claims of one account's key packages by one other in a `claims_window`.
     pub claims_per_target: u32,
     pub claims_window: Duration,
+    /// Bytes of key packages in the answer to one claim.
+    pub claim_bytes_max: usize,
+    /// Bytes of one Welcome, counted once for each key package that it is for.
+    pub welcome_copies_bytes_max: usize,
     /// The members are told once in this time that a device asks to be added anew.
     pub rejoin_quiet: Duration,
     /// How long the answer to a call with an idempotency key is kept.
@@ -50,6 +54,8 @@ impl Default for Settings {
             key_packages_low: 5,
             claims_per_target: 20,
             claims_window: Duration::from_secs(60 * 60),
+            claim_bytes_max: 4 << 20,
+            welcome_copies_bytes_max: 16 << 20,
             rejoin_quiet: Duration::from_secs(60 * 60),
             idempotency_keep: Duration::from_secs(24 * 60 * 60),
             idempotency_lease: Duration::from_secs(60),

@@ -8,6 +8,7 @@ mod accounts;
 mod acme;
 mod auth;
 mod calls_blocks;
+mod calls_bounds;
 mod calls_convos;
 mod calls_ephemeral;
 mod calls_general;

@@ -108,6 +108,8 @@ async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
         claims_max: 1,
         window: hour,
         low: 0,
+        devices_max: 32,
+        bytes_max: 1 << 20,
     };
     store.claim_key_packages(&claim).await.unwrap();
     let Reservation::Run(lease) = store.reserve(&key, &key, hour).await.unwrap() else {

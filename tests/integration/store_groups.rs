@@ -98,7 +98,9 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
     let (alice, bob, carol) = (did("alice"), did("bob"), did("carol"));
     for (owner, names) in [(&bob, [1, 2]), (&carol, [3, 4])] {
         let packages = names.map(package);
-        let outcome = store.publish_key_packages(owner, None, &packages, 10).await;
+        let outcome = store
+            .publish_key_packages(owner, None, &packages, 10, 32)
+            .await;
         assert_eq!(outcome.unwrap(), PublishOutcome::Done);
     }
     // The founder counts as well.
@@ -114,6 +116,7 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
         device: None,
         package: package(2),
         open_max: 10,
+        devices_max: 32,
         quiet: Duration::from_secs(60),
     };
     let asked = store.request_rejoin(&request).await.unwrap();
@@ -137,7 +140,9 @@ async fn a_key_package_that_goes_while_a_welcome_is_judged_lets_nobody_in() {
         (2, "DELETE FROM key_packages"),
     ] {
         let packages = [package(name)];
-        let published = store.publish_key_packages(&bob, None, &packages, 10).await;
+        let published = store
+            .publish_key_packages(&bob, None, &packages, 10, 32)
+            .await;
         assert_eq!(published.unwrap(), PublishOutcome::Done);
         other
             .batch_execute(&format!("BEGIN; {what}"))

@@ -313,7 +313,7 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
     let bob = did("bob");
     let packages = [package(1, false), package(2, false), package(3, true)];
     let outcome = store
-        .publish_key_packages(&bob, None, &packages, 10)
+        .publish_key_packages(&bob, None, &packages, 10, 32)
         .await
         .unwrap();
     assert_eq!(outcome, PublishOutcome::Done);
@@ -327,6 +327,8 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
             claims_max: 100,
             window: Duration::from_secs(60),
             low: 0,
+            devices_max: 32,
+            bytes_max: 1 << 20,
         };
         tokio::spawn(async move { store.claim_key_packages(&claim).await.unwrap() })
     });
@@ -442,7 +444,7 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
     let (alice, bob) = (did("alice"), did("bob"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     store
-        .publish_key_packages(&bob, None, &[package(1, false)], 10)
+        .publish_key_packages(&bob, None, &[package(1, false)], 10, 32)
         .await
         .unwrap();
     found(&store, &convo, &alice).await; // 1: alice joined

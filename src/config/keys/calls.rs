@@ -62,10 +62,34 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "calls.claim_bytes_max",
+        env: "CLAIM_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "Bytes of key packages in the answer to one getKeyPackages: accounts whose packages no \
+              longer fit are among the missing, and keep them. The first account's always fit.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.claim_bytes_max,
+            least: 1 << 16,
+            most: 64 << 20,
+        },
+    },
+    Key {
+        name: "calls.welcome_copies_bytes_max",
+        env: "WELCOME_COPIES_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "Bytes of one Welcome, counted once for each key package that it is for: each of those \
+              devices has it kept for it until it has joined.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.welcome_copies_bytes_max,
+            least: 1 << 20,
+            most: 1 << 30,
+        },
+    },
+    Key {
         name: "calls.devices_max",
         env: "DEVICES_MAX",
         effect: Effect::Live,
-        doc: "Devices of one account.",
+        doc: "Devices of one account: registered ones, and others that it publishes key packages for.",
         setting: &Number {
             at: |c| &mut c.xrpc.devices_max,
             least: 1,
