@@ -97,6 +97,7 @@ pub fn requested(outcome: RejoinOutcome) -> Result<(), XrpcError> {
         RejoinOutcome::Done => return Ok(()),
         RejoinOutcome::Foreign => refused("keyPackage: belongs to another account or device"),
         RejoinOutcome::NotMember => Refusal::ConvoNotFound.into(),
+        RejoinOutcome::TooManyDevices => Refusal::TooManyDevices.into(),
         RejoinOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages.into(),
         RejoinOutcome::WrongSuite => {
             refused("keyPackage: is of another cipher suite than the conversation")

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0017_penalty_keys.sql"),
     include_str!("../../sql/0018_stays_and_times.sql"),
     include_str!("../../sql/0019_bounds.sql"),
+    include_str!("../../sql/0022_rejoining_devices.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -14,6 +14,8 @@ pub struct RejoinRequest {
     pub package: NewKeyPackage,
     /// Unclaimed key packages that the device may have.
     pub open_max: u32,
+    /// Devices that the account may have.
+    pub devices_max: u32,
     /// The members are told once in this time.
     pub quiet: Duration,
 }
@@ -27,6 +29,7 @@ pub enum RejoinOutcome {
     Foreign,
     /// It was never in there, or an admin ended its stay.
     NotMember,
+    TooManyDevices,
     TooManyKeyPackages,
     /// The conversation speaks another cipher suite.
     WrongSuite,
@@ -43,7 +46,7 @@ impl Store {
         let found = self
             .query(
                 "SELECT request_rejoin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-                 $11::text::interval) AS outcome",
+                 $11::text::interval, $12) AS outcome",
                 &[
                     &request.convo.expose(),
                     &request.user.expose(),
@@ -56,6 +59,7 @@ impl Store {
                     &package.expires_at.to_utc(),
                     &i32::try_from(request.open_max).unwrap_or(i32::MAX),
                     &quiet,
+                    &i32::try_from(request.devices_max).unwrap_or(i32::MAX),
                 ],
             )
             .await?;
@@ -65,6 +69,7 @@ impl Store {
             "absent" => RejoinOutcome::NotMember,
             "foreign" => RejoinOutcome::Foreign,
             "suite" => RejoinOutcome::WrongSuite,
+            "too_many_devices" => RejoinOutcome::TooManyDevices,
             "too_many_key_packages" => RejoinOutcome::TooManyKeyPackages,
             _ => return Err(StoreError::Shape),
         })

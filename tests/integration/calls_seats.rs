@@ -1,7 +1,7 @@
 //! Whose a seat is, who may come back to it, and which Welcomes are of use, with real MLS
 //! state on every side.
 
-use mls_relay_loadtest::mls::Group;
+use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
 use crate::phone::Phone;
@@ -122,4 +122,47 @@ async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
     let input = json!({"convoId": group.id(), "externalCommit": text(&commit)});
     bob.client.post("processExternalCommit", &input).await;
     assert_eq!(no_welcome(&bob, &group).await, "WelcomeNotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_device_that_comes_does_not_answer_for_one_that_asked() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[bob.did()]).await;
+    let (request, asked) = asking(&bob, &group);
+    bob.client.post("requestRejoin", &request).await;
+    let tablet = Phone::of(&bob.client).await;
+    let package = tablet.device.key_package().unwrap();
+    let published = json!({"keyPackage": text(&package), "cipherSuite": CIPHER_SUITE_NAME});
+    let input = adding(&mut group, bob.did(), package);
+    bob.client.post("publishKeyPackage", &published).await;
+    alice.client.post("addMembers", &input).await;
+    let identity = format!("{}#{}", bob.did(), bob.device.device_id());
+    let commit = group.replace(&identity, &asked).unwrap();
+    let input = json!({
+        "convoId": group.id(),
+        "didList": [bob.did()],
+        "commit": text(&commit.commit),
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+    });
+    let added = alice.client.post("addMembers", &input).await;
+    assert_eq!(added["newEpoch"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let tablet = Phone::of(&bob.client).await;
+    for phone in [&tablet, &tablet, &bob, &bob] {
+        let (request, _) = asking(phone, &group);
+        phone.client.post("requestRejoin", &request).await;
+    }
+    let sql = "SELECT e.payload ->> 'deviceId' FROM event_stream e \
+               WHERE e.kind = 'readditionRequested' ORDER BY e.seq";
+    let told = world.database.client().await.query(sql, &[]).await.unwrap();
+    let told: Vec<&str> = told.iter().map(|row| row.get(0)).collect();
+    let each_once = [tablet.device.device_id(), bob.device.device_id()];
+    assert_eq!(told, each_once);
 }
