@@ -1,11 +1,14 @@
-//! getGroupInfo, updateGroupInfo: what lets a member back in by external commit.
+//! getGroupInfo, updateGroupInfo: what lets a member back in by external commit, and the
+//! commits that change nobody's seat.
 
 use super::context::Context;
-use super::handshake;
-use crate::refusal::Refusal;
-use crate::store::{GroupInfo, GroupInfoOutcome};
-use crate::wire::calls::{GetGroupInfo, GroupInfoView, UpdateGroupInfo, Updated};
-use crate::wire::{TextBytesOut, XrpcError};
+use super::handshake::{self, ReadCommit};
+use super::membership::read_commit;
+use crate::refusal::{Refusal, changed};
+use crate::store::{GroupChange, GroupInfo, GroupInfoOutcome, Joining};
+use crate::types::{ConvoId, Epoch};
+use crate::wire::calls::{GetGroupInfo, GroupInfoView, Handshake, UpdateGroupInfo, Updated};
+use crate::wire::{TextBytesOut, XrpcError, invalid};
 
 pub(super) async fn get(cx: &Context, input: GetGroupInfo) -> Result<GroupInfoView, XrpcError> {
     cx.standing(&input.convo_id).await?;
@@ -17,18 +20,58 @@ pub(super) async fn get(cx: &Context, input: GetGroupInfo) -> Result<GroupInfoVi
     })
 }
 
-/// Keeps a GroupInfo, unless a later one is kept.
+/// Keeps the GroupInfo of the current epoch, or of the one that the commit beside it leads
+/// to. Whose leaf such a commit takes out, members check: the relay holds no tree.
 pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updated, XrpcError> {
-    let (convo, epoch) = (&input.convo_id, input.epoch);
-    let suite = cx.standing(convo).await?.cipher_suite;
-    handshake::group_info(Some(&input.group_info), convo, suite, epoch)?;
+    let (convo, epoch) = (input.convo_id, input.epoch);
+    let standing = cx.standing(&convo).await?;
+    let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
+        .map(ReadCommit::adds_nobody)
+        .transpose()?;
+    if commit.as_ref().is_some_and(|c| c.epoch.next() != epoch) {
+        return Err(invalid("epoch", "must be the one that the commit leads to"));
+    }
+    let suite = standing.cipher_suite;
+    let group_info = handshake::group_info(Some(&input.group_info), &convo, suite, epoch)?;
+    if commit.is_none() {
+        return keep(cx, &convo, &input.group_info, epoch).await;
+    }
+    let change = GroupChange {
+        convo,
+        caller: cx.did().clone(),
+        commit,
+        joining: Joining::default(),
+        leaving: None,
+        rejoining: None,
+        admin_only: false,
+        group_info,
+    };
+    let made = changed(cx.store.change_group(&change).await?)?;
+    Ok(Updated {
+        updated: true,
+        new_epoch: Some(made.epoch),
+        receipt: made.receipt,
+    })
+}
+
+async fn keep(
+    cx: &Context,
+    convo: &ConvoId,
+    info: &Handshake,
+    epoch: Epoch,
+) -> Result<Updated, XrpcError> {
     let info = GroupInfo {
-        bytes: input.group_info.as_slice().to_vec(),
+        bytes: info.as_slice().to_vec(),
         epoch,
     };
-    match cx.store.update_group_info(convo, cx.did(), &info).await? {
-        GroupInfoOutcome::Done => Ok(Updated { updated: true }),
-        GroupInfoOutcome::Stale => Ok(Updated { updated: false }),
-        GroupInfoOutcome::NotMember => Err(Refusal::ConvoNotFound.into()),
-    }
+    let updated = match cx.store.update_group_info(convo, cx.did(), &info).await? {
+        GroupInfoOutcome::Done => true,
+        GroupInfoOutcome::Stale => false,
+        GroupInfoOutcome::NotMember => return Err(Refusal::ConvoNotFound.into()),
+    };
+    Ok(Updated {
+        updated,
+        new_epoch: None,
+        receipt: None,
+    })
 }

@@ -132,7 +132,7 @@ async fn go(
     Ok(changed(cx.store.change_group(&change).await?)?)
 }
 
-fn read_commit(
+pub(super) fn read_commit(
     cx: &Context,
     commit: Option<&Handshake>,
     convo: &ConvoId,

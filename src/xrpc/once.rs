@@ -39,6 +39,7 @@ impl Attempt {
                 | Nsid::PublishKeyPackage
                 | Nsid::RemoveMember
                 | Nsid::SendMessage
+                | Nsid::UpdateGroupInfo
         );
         if !takes_a_key {
             return None;

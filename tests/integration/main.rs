@@ -9,6 +9,7 @@ mod acme;
 mod auth;
 mod calls_blocks;
 mod calls_bounds;
+mod calls_commits;
 mod calls_convos;
 mod calls_ephemeral;
 mod calls_general;

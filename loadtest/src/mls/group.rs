@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use openmls::prelude::tls_codec::{Deserialize as _, Serialize as _};
 use openmls::prelude::{
-    BasicCredential, Credential, KeyPackage, KeyPackageIn, LeafNodeIndex, MlsGroup, MlsMessageIn,
-    MlsMessageOut, OpenMlsProvider as _, ProcessedMessageContent, ProtocolMessage, ProtocolVersion,
+    BasicCredential, Credential, KeyPackage, KeyPackageIn, LeafNodeIndex, LeafNodeParameters,
+    MlsGroup, MlsMessageIn, MlsMessageOut, OpenMlsProvider as _, ProcessedMessageContent,
+    ProtocolMessage, ProtocolVersion,
 };
 
 use super::padding;
@@ -22,11 +23,13 @@ pub struct Group {
     pending: Option<Vec<u8>>,
 }
 
-/// A commit of ours for the relay to order, with the Welcome for whom it adds.
+/// A commit of ours for the relay to order, with the Welcome for whom it adds, and what
+/// others need to join the epoch that it leads to by an external commit.
 #[derive(Clone, Debug)]
 pub struct Commit {
     pub commit: Vec<u8>,
     pub welcome: Option<Vec<u8>>,
+    pub group_info: Option<Vec<u8>>,
 }
 
 /// What a message turned out to be.
@@ -103,24 +106,35 @@ impl Group {
             .iter()
             .map(|bytes| self.parse_key_package(bytes))
             .collect::<Result<Vec<_>, _>>()?;
-        let (commit, welcome, _) = self
+        let (commit, welcome, info) = self
             .mls
             .add_members(&self.device.provider, &self.device.signer, &key_packages)
             .map_err(MlsError::at("commit an add"))?;
-        self.staged(&commit, Some(&welcome))
+        self.staged(&commit, Some(&welcome), info.map(MlsMessageOut::from))
     }
 
-    /// Stages a commit that removes every device of an account.
+    /// Stages a commit that removes every device of an account, or one: `did#deviceId`.
     pub fn remove(&mut self, did: &str) -> Result<Commit, MlsError> {
         let leaves = self.leaves_of(did);
         if leaves.is_empty() {
             return Err(MlsError::NoSuchMember);
         }
-        let (commit, _, _) = self
+        let (commit, _, info) = self
             .mls
             .remove_members(&self.device.provider, &self.device.signer, &leaves)
             .map_err(MlsError::at("commit a removal"))?;
-        self.staged(&commit, None)
+        self.staged(&commit, None, info.map(MlsMessageOut::from))
+    }
+
+    /// Stages a commit that gives this device's leaf fresh keys.
+    pub fn update(&mut self) -> Result<Commit, MlsError> {
+        let leaf = LeafNodeParameters::default();
+        let (commit, _, info) = self
+            .mls
+            .self_update(&self.device.provider, &self.device.signer, leaf)
+            .map_err(MlsError::at("commit an update"))?
+            .into_messages();
+        self.staged(&commit, None, info)
     }
 
     /// Stages a commit that removes one leaf of a device and adds it anew.
@@ -149,8 +163,8 @@ impl Group {
             .map_err(MlsError::at("commit a replacement"))?
             .stage_commit(provider)
             .map_err(MlsError::at("stage a replacement"))?;
-        let (commit, welcome, _) = bundle.into_messages();
-        self.staged(&commit, welcome.as_ref())
+        let (commit, welcome, info) = bundle.into_messages();
+        self.staged(&commit, welcome.as_ref(), info)
     }
 
     /// Forgets our staged commit: the relay refused it.
@@ -225,12 +239,14 @@ impl Group {
         &mut self,
         commit: &MlsMessageOut,
         welcome: Option<&MlsMessageOut>,
+        group_info: Option<MlsMessageOut>,
     ) -> Result<Commit, MlsError> {
         let commit = serialize(commit)?;
         self.pending = Some(commit.clone());
         Ok(Commit {
             commit,
             welcome: welcome.map(serialize).transpose()?,
+            group_info: group_info.as_ref().map(serialize).transpose()?,
         })
     }
 

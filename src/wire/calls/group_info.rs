@@ -1,8 +1,9 @@
 //! Pure. getGroupInfo, updateGroupInfo.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::Handshake;
+use super::{Handshake, IdempotencyKey};
 use crate::types::{ConvoId, Epoch};
 use crate::wire::TextBytesOut;
 
@@ -27,10 +28,20 @@ pub struct UpdateGroupInfo {
     pub convo_id: ConvoId,
     pub group_info: Handshake,
     pub epoch: Epoch,
+    /// Leads to that epoch, and changes nobody's seat.
+    pub commit: Option<Handshake>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Updated {
-    /// `false` if a later one is kept already, or the epoch is not there yet.
+    /// `false` if the conversation is in another epoch.
     pub updated: bool,
+    /// Where there was a commit: the epoch that it led to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_epoch: Option<Epoch>,
+    /// The commit's signed receipt, as it is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<RawValue>>,
 }
