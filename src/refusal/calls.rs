@@ -104,7 +104,7 @@ impl From<Refusal> for XrpcError {
             Refusal::GroupInfoUnavailable => (
                 NotFound,
                 "GroupInfoUnavailable",
-                "No member has left a GroupInfo here.",
+                "No member has left a GroupInfo of the current epoch.",
             ),
             Refusal::InvalidCursor => (
                 BadRequest,

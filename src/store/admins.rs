@@ -27,7 +27,7 @@ pub struct GroupInfo {
 pub enum GroupInfoOutcome {
     Done,
     NotMember,
-    /// It is for an epoch that the conversation is not in, or older than the kept one.
+    /// The conversation is not in its epoch.
     Stale,
 }
 
@@ -76,12 +76,13 @@ impl Store {
             .map_or(Ok(None), |row| rows::optional_time(row, "promoted_at"))
     }
 
-    /// The kept GroupInfo, if there is one. Check the standing first.
+    /// The GroupInfo of the current epoch, if it is kept: by one of an earlier epoch nobody
+    /// comes in any more. Check the standing first.
     pub async fn group_info(&self, convo: &ConvoId) -> Result<Option<GroupInfo>, StoreError> {
         let found = self
             .query(
                 "SELECT c.group_info, c.group_info_epoch FROM conversations c \
-                 WHERE c.convo_id = $1 AND c.group_info IS NOT NULL",
+                 WHERE c.convo_id = $1 AND c.group_info_epoch = c.epoch",
                 &[&convo.expose()],
             )
             .await?;
@@ -96,7 +97,7 @@ impl Store {
             .transpose()
     }
 
-    /// Keeps a GroupInfo.
+    /// Keeps the GroupInfo of the current epoch.
     pub async fn update_group_info(
         &self,
         convo: &ConvoId,

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0018_stays_and_times.sql"),
     include_str!("../../sql/0019_bounds.sql"),
     include_str!("../../sql/0022_rejoining_devices.sql"),
+    include_str!("../../sql/0020_commits_and_repeats.sql"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -165,4 +165,30 @@ async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
     let told: Vec<&str> = told.iter().map(|row| row.get(0)).collect();
     let each_once = [tablet.device.device_id(), bob.device.device_id()];
     assert_eq!(told, each_once);
+async fn a_group_info_of_the_past_is_given_to_nobody() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[]).await;
+    leave_group_info(&alice, &group).await;
+    let id = group.id();
+    let past = group.group_info().unwrap();
+    let past = json!({"convoId": id, "groupInfo": text(&past), "epoch": 0});
+    let input = adding(
+        &mut group,
+        bob.did(),
+        alice.claim(&[bob.did()]).await.remove(0),
+    );
+    alice.client.post("addMembers", &input).await;
+
+    // Nobody comes in by it any more: who asks shall not try for ever, but be added anew.
+    let asked = [("convoId", id.as_str())];
+    let refused = bob.client.get_refused("getGroupInfo", &asked).await;
+    assert_eq!(refused.name, "GroupInfoUnavailable");
+    let answer = alice.client.post("updateGroupInfo", &past).await;
+    assert_eq!(answer, json!({"updated": false}));
+    let refused = bob.client.get_refused("getGroupInfo", &asked).await;
+    assert_eq!(refused.name, "GroupInfoUnavailable");
+    leave_group_info(&alice, &group).await;
+    let kept = bob.client.get("getGroupInfo", &asked).await;
+    assert_eq!(kept["epoch"], 1);
 }
