@@ -252,6 +252,10 @@ pub(super) fn group_info(
     if read.epoch != epoch.get() {
         return Err(fault("must be of the epoch that the change leads to"));
     }
+    // Else it would take the place of one by which a device could come back.
+    if !read.has_external_pub {
+        return Err(fault("must have the external_pub extension"));
+    }
     Ok(Some(info.as_slice().to_vec()))
 }
 

@@ -286,8 +286,13 @@ async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
     assert_eq!(kept, json!({"groupInfo": text(&info), "epoch": 0}));
 
     let foreign = text(&alice.found(&[]).await.group_info().unwrap());
+    let shut = text(&without_external_pub(&id));
     for (what, change) in [
         ("another group's", json!({"groupInfo": foreign})),
+        (
+            "one by which nobody can come in",
+            json!({"groupInfo": shut}),
+        ),
         ("noise", json!({"groupInfo": "AAAA"})),
         ("another epoch", json!({"epoch": 3})),
     ] {
@@ -297,4 +302,17 @@ async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
             .await;
         assert_eq!(refused.name, "InvalidGroupInfo", "{what}");
     }
+    let still = alice.client.get("getGroupInfo", &[("convoId", &id)]).await;
+    assert_eq!(still, kept);
+}
+
+/// A GroupInfo of this group at epoch 0 that has no extensions, and is otherwise empty.
+fn without_external_pub(convo: &str) -> Vec<u8> {
+    let mut info = vec![0, 1, 0, 1, u8::try_from(convo.len() / 2).unwrap()];
+    let digits = (0..convo.len()).step_by(2).map(|at| &convo[at..at + 2]);
+    info.extend(digits.map(|two| u8::from_str_radix(two, 16).unwrap()));
+    info.extend([0; 8]); // the epoch
+    info.extend([0; 5]); // tree, transcript, extensions of the group and its own, tag
+    info.extend([0; 5]); // signer, signature
+    info
 }
