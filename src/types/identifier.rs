@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Pseudonym;
+use super::{Pseudonym, uuid_of};
 
 /// Why a text is not the identifier it should be. Never echoes the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -100,9 +100,10 @@ redacted_text!(
 );
 
 impl DeviceId {
-    /// A fresh random device id.
-    pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().hyphenated().to_string().into())
+    /// What a device is called that has not named itself: it follows from its account and
+    /// its signature key, so that a device that registers twice is one device.
+    pub fn of_key(user: &Did, signature_key: &[u8]) -> Self {
+        Self(uuid_of(&[user.0.as_bytes(), signature_key]).into())
     }
 }
 

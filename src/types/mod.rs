@@ -8,6 +8,7 @@ mod identifier;
 mod nsid;
 mod pseudonym;
 mod time;
+mod uuid_of;
 
 pub use cipher_suite::CipherSuite;
 pub use client_ip::ClientIp;
@@ -16,3 +17,4 @@ pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, Messag
 pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;
 pub use time::{CoarseTime, GRAIN_SECONDS};
+pub use uuid_of::uuid_of;

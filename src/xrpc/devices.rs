@@ -13,7 +13,10 @@ use crate::wire::calls::{
 
 /// Registers a device with its first key packages, or registers it anew.
 pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Registered, XrpcError> {
-    let device = input.device_uuid.unwrap_or_else(DeviceId::random);
+    let signature_key = input.signature_public_key.as_slice();
+    let device = input
+        .device_uuid
+        .unwrap_or_else(|| DeviceId::of_key(cx.did(), signature_key));
     let intake = Intake {
         caller: cx.did(),
         device: Some(&device),
@@ -31,7 +34,7 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
         user: cx.did().clone(),
         device: device.clone(),
         name: input.device_name.into_string(),
-        signature_key: input.signature_public_key.as_slice().to_vec(),
+        signature_key: signature_key.to_vec(),
         packages,
     };
     let (devices_max, open_max) = (cx.settings.devices_max, cx.settings.key_packages_max);

@@ -45,6 +45,27 @@ async fn a_signature_key_belongs_to_one_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_without_a_name_is_registered_once_however_often_it_asks() {
+    let world = World::start().await;
+    let phone = Phone::of_account(&world.account());
+    let input = with(&phone.registration(), json!({"deviceUUID": null}));
+    let first = phone.client.post("registerDevice", &input).await;
+    // The answer was lost on its way: the same bytes again bring it.
+    let again = phone.client.post("registerDevice", &input).await;
+    assert_eq!(again, first);
+    let listed = phone.client.get("listDevices", &[]).await;
+    let devices = listed["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0]["deviceId"], first["deviceId"]);
+    assert_eq!(devices[0]["keyPackageCount"], 1);
+    // Another phone of the account is another device.
+    let other = Phone::of_account(&phone.client);
+    let input = with(&other.registration(), json!({"deviceUUID": null}));
+    let other = other.client.post("registerDevice", &input).await;
+    assert_ne!(other["deviceId"], first["deviceId"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn accounts_have_bounded_numbers_of_devices_and_packages() {
     let settings = mls_relay::xrpc::Settings {
         devices_max: 1,

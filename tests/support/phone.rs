@@ -45,6 +45,14 @@ impl Phone {
         }
     }
 
+    /// The phone of an account that tells no devices apart.
+    pub fn of_account(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            device: Arc::new(Device::of_account(client.did()).unwrap()),
+        }
+    }
+
     pub fn did(&self) -> &str {
         self.client.did()
     }

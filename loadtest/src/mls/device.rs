@@ -38,15 +38,23 @@ pub struct Device {
 impl Device {
     /// Fresh keys for the device `device_id` of the account `did`.
     pub fn new(did: &str, device_id: &str) -> Result<Self, MlsError> {
+        Self::named(did, device_id, format!("{did}#{device_id}"))
+    }
+
+    /// Fresh keys for an account that has no devices: the credential says `did` alone.
+    pub fn of_account(did: &str) -> Result<Self, MlsError> {
+        Self::named(did, "", did.to_owned())
+    }
+
+    fn named(did: &str, device_id: &str, identity: String) -> Result<Self, MlsError> {
         let provider = OpenMlsRustCrypto::default();
         let signer = SignatureKeyPair::new(CIPHER_SUITE.signature_algorithm())
             .map_err(MlsError::at("make a signature key"))?;
         signer
             .store(provider.storage())
             .map_err(MlsError::at("keep the signature key"))?;
-        let identity = format!("{did}#{device_id}").into_bytes();
         let credential = CredentialWithKey {
-            credential: BasicCredential::new(identity).into(),
+            credential: BasicCredential::new(identity.into_bytes()).into(),
             signature_key: signer.public().into(),
         };
         Ok(Self {
