@@ -143,17 +143,18 @@ impl Store {
         }
     }
 
-    /// Drops the device's unclaimed packages that are not among these hashes.
+    /// Drops the unclaimed packages of a device (or of an account without devices) that are
+    /// not among these hashes.
     pub async fn sync_key_packages(
         &self,
         user: &Did,
-        device: &DeviceId,
+        device: Option<&DeviceId>,
         hashes: &[Vec<u8>],
     ) -> Result<SyncedKeyPackages, StoreError> {
         let found = self
             .query(
                 "SELECT dropped, kept FROM sync_key_packages($1, $2, $3)",
-                &[&user.expose(), &device.expose(), &hashes],
+                &[&user.expose(), &device.map(DeviceId::expose), &hashes],
             )
             .await?;
         let row = found.first().ok_or(StoreError::Shape)?;

@@ -169,7 +169,7 @@ pub(super) async fn stats(
     })
 }
 
-/// Drops the packages that a device has lost the keys of.
+/// Drops the packages that a device, or an account without devices, has lost the keys of.
 pub(super) async fn sync(
     cx: &Context,
     input: SyncKeyPackages,
@@ -178,7 +178,7 @@ pub(super) async fn sync(
     let hashes: Vec<_> = hashes.iter().map(|hash| hash.0.to_vec()).collect();
     let synced = cx
         .store
-        .sync_key_packages(cx.did(), &input.device_id, &hashes)
+        .sync_key_packages(cx.did(), input.device_id.as_ref(), &hashes)
         .await?;
     let (kept, dropped) = (in_hex(synced.kept), in_hex(synced.dropped));
     Ok(SyncedKeyPackagesView {

@@ -261,6 +261,27 @@ async fn packages_whose_keys_are_lost_are_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_devices_withdraws_its_packages() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, world.account());
+    let tablet = Phone::of(&bob).await;
+    let bob = Phone::of_account(&bob);
+    bob.client
+        .post("publishKeyPackage", &bob.key_package())
+        .await;
+    let input = json!({"localHashes": []});
+    let synced = bob.client.post("syncKeyPackages", &input).await;
+    assert_eq!(
+        (&synced["deletedCount"], &synced["serverHashes"]),
+        (&json!(1), &json!([]))
+    );
+    assert_eq!(synced.get("deviceId"), None);
+    // What a device has published is that device's to withdraw.
+    let claimed = alice.claim(&[bob.did()]).await;
+    assert!(claimed.len() == 1 && tablet.made(&claimed[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
     let world = World::start().await;
     let (alice, stranger) = (Phone::new(&world).await, world.account());

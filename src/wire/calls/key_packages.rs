@@ -151,19 +151,21 @@ pub struct SuiteStats {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SyncKeyPackages {
-    /// The packages whose private keys the device still has.
+    /// The packages whose private keys are still there.
     pub local_hashes: List<Sha256Hex, 0, 200>,
-    pub device_id: DeviceId,
+    /// Default: the packages that belong to no device.
+    pub device_id: Option<DeviceId>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncedKeyPackagesView {
-    /// Unclaimed packages that the relay keeps of the device now.
+    /// Unclaimed packages that the relay keeps now.
     pub server_hashes: Vec<Sha256Hex>,
     pub orphaned_count: u64,
     pub deleted_count: u64,
     pub orphaned_hashes: Vec<Sha256Hex>,
     pub remaining_available: u64,
-    pub device_id: DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
 }
