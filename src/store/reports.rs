@@ -75,12 +75,14 @@ pub struct ReportStats {
 }
 
 impl Store {
-    /// Keeps a report. Check the standings of both first.
+    /// Keeps a report, unless it is there already, and returns since when. Check the
+    /// standings of both first.
     pub async fn add_report(&self, new: &NewReport) -> Result<CoarseTime, StoreError> {
         let found = self
             .query(
                 "INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category, \
                      encrypted_content, message_ids) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                 ON CONFLICT (report_id) DO UPDATE SET report_id = excluded.report_id \
                  RETURNING created_at",
                 &[
                     &new.report_id,

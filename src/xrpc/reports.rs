@@ -4,7 +4,7 @@
 use super::context::Context;
 use crate::refusal::Refusal;
 use crate::store::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
-use crate::types::{CoarseTime, ConvoId};
+use crate::types::{CoarseTime, ConvoId, Did, uuid_of};
 use crate::wire::calls::{
     AdminStats, CategoryCounts, GetAdminStats, GetReports, Okay, ReportCounts, ReportMember,
     ReportView, Reported, Reports, ResolveReport, StatusFilter,
@@ -23,9 +23,10 @@ pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported
     if target.is_none() {
         return Err(Refusal::TargetNotMember.into());
     }
+    let report_id = report_id(&input, cx.did());
     let ids = input.message_ids.into_vec();
     let new = NewReport {
-        report_id: uuid::Uuid::new_v4().to_string(),
+        report_id,
         convo: input.convo_id,
         reporter: cx.did().clone(),
         reported: input.reported_did,
@@ -38,6 +39,26 @@ pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported
         report_id: new.report_id,
         submitted_at,
     })
+}
+
+/// Pure. The same report from the same account has the same id, however often it is sent.
+/// Its content is ciphertext, so that two that say the same still differ.
+fn report_id(input: &ReportMember, reporter: &Did) -> String {
+    let mut parts = vec![
+        input.convo_id.expose().as_bytes(),
+        reporter.expose().as_bytes(),
+        input.reported_did.expose().as_bytes(),
+        input.category.name().as_bytes(),
+        input.encrypted_content.as_slice(),
+    ];
+    parts.extend(
+        input
+            .message_ids
+            .as_slice()
+            .iter()
+            .map(|id| id.as_str().as_bytes()),
+    );
+    uuid_of(&parts)
 }
 
 /// The conversation's reports, newest first, for its admins.
