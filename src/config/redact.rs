@@ -1,44 +1,64 @@
 //! Pure. A database URL that may be shown: everything but the password.
 
-/// Hides the password of either form that Postgres takes: a URL, or `key=value` words.
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+/// What a Postgres client understands of either form, a URL or `key=value` words, as words.
+/// Nothing of the text itself is shown: only the client knows where a password ends in it.
 pub fn database_url(url: &str) -> String {
-    let url = hide_user_info(url);
-    // A password can also be a query parameter or a word of the key/value form.
-    hide_words(&url)
+    let Ok(config) = url.parse::<Config>() else {
+        return HIDDEN.to_owned();
+    };
+    let hosts: Vec<_> = config.get_hosts().iter().map(host).collect();
+    let ports: Vec<_> = config.get_ports().iter().map(u16::to_string).collect();
+    let database = config.get_dbname().unwrap_or_default();
+    // What follows a bare '@' in a password is taken for these.
+    if hosts.iter().any(|host| host.contains('@')) || database.contains('@') {
+        return HIDDEN.to_owned();
+    }
+    let words = [
+        ("host", hosts.join(",")),
+        ("port", ports.join(",")),
+        ("user", config.get_user().unwrap_or_default().to_owned()),
+        (
+            "password",
+            config.get_password().map_or("", |_| HIDDEN).to_owned(),
+        ),
+        ("dbname", database.to_owned()),
+        ("sslmode", ssl_mode(config.get_ssl_mode()).to_owned()),
+        (
+            "target_session_attrs",
+            session(config.get_target_session_attrs()).to_owned(),
+        ),
+    ];
+    let said = words.iter().filter(|(_, value)| !value.is_empty());
+    let said: Vec<_> = said
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    said.join(" ")
 }
 
-fn hide_user_info(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    // The user's part ends at the last '@' before the path: a password may hold '@'.
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let Some((user_info, host)) = authority.rsplit_once('@') else {
-        return url.to_owned();
-    };
-    match user_info.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:{HIDDEN}@{host}{path}"),
-        None => url.to_owned(),
+fn host(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
     }
 }
 
-fn hide_words(text: &str) -> String {
-    let Some(start) = text.find("password") else {
-        return text.to_owned();
-    };
-    let (before, rest) = text.split_at(start);
-    let Some((name, value)) = rest.split_once('=') else {
-        return text.to_owned();
-    };
-    // A quoted value may hold anything, so everything after it goes too.
-    let after = match value.trim_start().starts_with('\'') {
-        true => "",
-        false => value
-            .find(|c: char| c == '&' || c.is_whitespace())
-            .map_or("", |end| value.get(end..).unwrap_or_default()),
-    };
-    format!("{before}{name}={HIDDEN}{}", hide_words(after))
+fn ssl_mode(mode: SslMode) -> &'static str {
+    match mode {
+        SslMode::Disable => "disable",
+        SslMode::Require => "require",
+        _ => "",
+    }
+}
+
+fn session(attributes: TargetSessionAttrs) -> &'static str {
+    match attributes {
+        TargetSessionAttrs::ReadWrite => "read-write",
+        TargetSessionAttrs::ReadOnly => "read-only",
+        _ => "",
+    }
 }
 
 const HIDDEN: &str = "***";
@@ -53,25 +73,36 @@ mod tests {
             "postgres://relay:s3cret@db.example/relay?sslmode=require",
             "postgresql://relay:s3cret@@[::1]:5432/relay",
             "postgresql:///relay?host=/tmp&password=s3cret&user=x",
+            "postgres://relay:s3/cret@db/relay",
+            "postgres://relay:s3?cret@db/relay",
+            "postgres://relay:x@s3cret@db/relay",
+            "postgres://db/relay?passw%6Frd=s3cret",
             "host=db user=relay password=s3cret dbname=relay",
             "host=db password = 's3cret' dbname=relay",
             "host=db password='s3 s3cret' dbname=relay",
+            r"host=db password=s3\ s3cret dbname=relay",
+            "host=db password=s3&s3cret dbname=relay",
         ] {
             let shown = database_url(url);
-            assert!(!shown.contains("s3cret"), "{shown}");
+            assert!(!shown.contains("cret"), "{shown}");
             assert!(shown.contains("***"), "{shown}");
         }
     }
 
     #[test]
     fn what_is_not_secret_stays() {
-        assert_eq!(
-            database_url("postgres://relay:x@db/relay"),
-            "postgres://relay:***@db/relay"
-        );
-        assert_eq!(
-            database_url("postgres://relay@db/relay"),
-            "postgres://relay@db/relay"
-        );
+        for (url, shown) in [
+            (
+                "postgres://relay:x@db1,db2:5433/relay?sslmode=require",
+                "host=db1,db2 port=5432,5433 user=relay password=*** dbname=relay sslmode=require",
+            ),
+            ("host=/tmp user=relay", "host=/tmp user=relay"),
+            (
+                "postgres://relay@db/relay?target_session_attrs=read-write",
+                "host=db port=5432 user=relay dbname=relay target_session_attrs=read-write",
+            ),
+        ] {
+            assert_eq!(database_url(url), shown);
+        }
     }
 }

@@ -53,7 +53,7 @@ fn check_config_prints_what_is_in_force_without_the_password() {
     let shown = String::from_utf8(output.stdout).unwrap();
     for (line, origin) in [
         (
-            "url = \"postgres://relay:***@db.example/relay\"",
+            "url = \"host=db.example port=5432 user=relay password=*** dbname=relay\"",
             "environment DATABASE_URL",
         ),
         ("send_message = 7", "environment RATE_LIMIT_SEND_MESSAGE"),
