@@ -31,6 +31,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0020_commits_and_repeats.sql"),
 ];
 
+/// The role may have timeouts, which are for calls: a turn and an index take their time.
+const TURN: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+    SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))";
+
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version    integer     NOT NULL PRIMARY KEY,
     checksum   bytea       NOT NULL,
@@ -57,10 +61,9 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
     let known = newest();
     loop {
-        // The lock is the transaction's, so that it also works through a pooler.
+        // Settings and lock are the transaction's, so that they also work through a pooler.
         let step = client.transaction().await?;
-        step.batch_execute("SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))")
-            .await?;
+        step.batch_execute(TURN).await?;
         step.batch_execute(LEDGER).await?;
         let applied = step
             .query(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation};
+use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
 use mls_relay::types::Did;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
@@ -141,4 +141,26 @@ async fn stays_of_long_ago_are_not_read_by_every_session() {
         .await
         .unwrap();
     assert_eq!(store.memberships(&bob).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_is_not_cut_off_by_the_timeouts_of_its_role() {
+    let database = Database::start().await;
+    let other = database.client().await;
+    let held = "ALTER ROLE relay SET lock_timeout = '200ms';
+        ALTER ROLE relay SET statement_timeout = '200ms';
+        SELECT pg_advisory_lock(hashtext('mls-relay.migrate'))";
+    other.batch_execute(held).await.unwrap();
+    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
+    let migrating = tokio::spawn(async move { Store::migrate(&settings).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'
+        AND clock_timestamp() > query_start + interval '1 s'";
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(!migrating.is_finished(), "{:?}", migrating.await);
+        assert!(Instant::now() < deadline, "it does not wait for its turn");
+    }
+    let release = "SELECT pg_advisory_unlock_all()";
+    other.batch_execute(release).await.unwrap();
+    assert_eq!(migrating.await.unwrap(), Ok(()));
 }
