@@ -65,6 +65,8 @@ check_manifest() {
         sed -n 's/^members = \["\(.*\)"\]/\1/p' "$root/Cargo.toml"
         sed -n 's/.*{ path = "\([^"]*\)".*/\1/p' "$root/Cargo.toml"
         grep -q '^\[\[bench\]\]' "$root/Cargo.toml" && echo benches
+        # The allocator's settings are compiled in from there, and nothing fails without them.
+        [ ! -e "$root/.cargo/config.toml" ] || echo .cargo/config.toml
         # Text that is compiled in, seen from src/*/: only tests may reach further.
         grep -rhoE 'include_(str|bytes)!\("(\.\./)+[a-z]+/' "$root/src" | sed -e 's/.*\.\.\///' -e 's/\/$//' | sort -u
     } | {

@@ -17,6 +17,11 @@ fn the_check_notices_what_the_build_would_lack() {
     for (from, to, fault) in [
         ("COPY sql ./sql\n", "", "the build needs sql"),
         (
+            "COPY .cargo/config.toml ./.cargo/config.toml\n",
+            "",
+            "the build needs .cargo/config.toml",
+        ),
+        (
             "COPY src ./src",
             "COPY source ./source",
             "there is no such file",
