@@ -146,7 +146,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.query(
             "INSERT INTO acme_challenges AS c (domain, digest, expires_at) \
-             VALUES ($1, $2, now() + make_interval(secs => $3)) ON CONFLICT (domain) \
+             VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (domain) \
              DO UPDATE SET digest = EXCLUDED.digest, expires_at = EXCLUDED.expires_at",
             &[&domain, &digest, &ttl.as_secs_f64()],
         )

@@ -29,6 +29,7 @@ async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
         ("read_cursors", "user_did = $1"),
         ("opt_ins", "user_did = $1"),
         ("blocks", "$1 IN (blocker_did, blocked_did)"),
+        ("block_conflicts", "$1 IN (blocker_did, blocked_did)"),
         ("members", "user_did = $1 AND left_seq IS NULL"),
     ] {
         let sql = format!("SELECT count(*) FROM {table} WHERE {owned}");
@@ -66,9 +67,13 @@ impl Story {
         let cursor = json!({"convoId": convo, "cursor": "00000000000000000000000001"});
         bob.client.post("updateCursor", &cursor).await;
         bob.client.post("optIn", &json!({})).await;
-        let block = "INSERT INTO blocks (blocker_did, blocked_did) VALUES ('did:plc:x', $1)";
         let client = world.database.client().await;
-        client.execute(block, &[&bob.did()]).await.unwrap();
+        for (blocker, blocked) in [("did:plc:x", bob.did()), (bob.did(), alice.did())] {
+            let block = "INSERT INTO blocks (blocker_did, blocked_did) VALUES ($1, $2)";
+            client.execute(block, &[&blocker, &blocked]).await.unwrap();
+            let told = "SELECT change_block($1, $2, true)";
+            client.execute(told, &[&blocker, &blocked]).await.unwrap();
+        }
         Self {
             world,
             alice,

@@ -101,6 +101,8 @@ async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
     };
     store.exchange_penalties(&[stay], hour).await.unwrap();
     store.take_acme_turn("a directory", hour).await.unwrap();
+    let challenge = store.put_acme_challenge("relay.example", &key, hour);
+    challenge.await.unwrap();
     let claim = Claim {
         users: vec![Did::parse("did:plc:bob").unwrap()],
         suite: CipherSuite::X25519Aes128Ed25519,
@@ -118,6 +120,7 @@ async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
     let times = [
         ("penalties", "changed_at"),
         ("acme", "turn_until"),
+        ("acme_challenges", "expires_at"),
         ("key_package_claims", "expires_at"),
         ("idempotency_keys", "expires_at"),
     ];
