@@ -1,8 +1,8 @@
 //! The penalty box for operators, on their own listener. Subjects are listed as keyed
 //! hashes; to lift one, name the address or the account.
 //!
-//! `GET /penalties`, `PUT /penalties?address=192.0.2.1&seconds=600`,
-//! `DELETE /penalties?did=did:plc:…`.
+//! `GET /penalties`, `PUT /penalties?address=192.0.2.1&seconds=600` (without seconds, ten
+//! minutes; at most `limits.penalty_most_seconds`), `DELETE /penalties?did=did:plc:…`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::route::{bare, json as json_response, value, wrong_method};
 use crate::limits::{Limits, Offender};
 use crate::types::{ClientIp, Did};
-use crate::wire::Body;
+use crate::wire::{Body, XrpcError, XrpcStatus};
 
 /// Answers a request for `/penalties`. A page on the web cannot send PUT or DELETE to
 /// an operator's machine unasked, as it could a POST.
@@ -21,15 +21,18 @@ pub(super) fn answer<B>(request: &Request<B>, limits: &Limits) -> Response<Body>
     let query = request.uri().query().unwrap_or_default();
     match *request.method() {
         Method::GET | Method::HEAD => list(limits),
-        Method::PUT => change(query, |offender| {
-            let seconds = value(query, "seconds").map_or(Ok(DEFAULT_SECONDS), str::parse);
-            limits.penalize(offender, Duration::from_secs(seconds.ok()?));
-            Some(())
-        }),
-        Method::DELETE => change(query, |offender| {
-            limits.lift(offender);
-            Some(())
-        }),
+        Method::PUT => {
+            let most = limits.longest_penalty().as_secs();
+            let wanted = value(query, "seconds").map_or(Ok(DEFAULT_SECONDS.min(most)), str::parse);
+            match wanted {
+                Ok(seconds) if seconds <= most => {
+                    let stay = Duration::from_secs(seconds);
+                    change(query, |offender| limits.penalize(offender, stay))
+                }
+                _ => too_long(most),
+            }
+        }
+        Method::DELETE => change(query, |offender| limits.lift(offender)),
         _ => wrong_method("GET, HEAD, PUT, DELETE"),
     }
 }
@@ -47,18 +50,21 @@ fn list(limits: &Limits) -> Response<Body> {
 }
 
 /// Applies a change to whom the query names; 400 if it names nobody.
-fn change(query: &str, apply: impl FnOnce(Offender<'_>) -> Option<()>) -> Response<Body> {
+fn change(query: &str, apply: impl FnOnce(Offender<'_>)) -> Response<Body> {
     let address = value(query, "address").map(str::parse::<IpAddr>);
     let did = value(query, "did").map(Did::parse);
-    let changed = match (address, did) {
+    match (address, did) {
         (Some(Ok(address)), None) => apply(Offender::Address(ClientIp::new(address))),
         (None, Some(Ok(did))) => apply(Offender::Account(&did)),
-        _ => None,
-    };
-    match changed {
-        Some(()) => bare(StatusCode::NO_CONTENT),
-        None => bare(StatusCode::BAD_REQUEST),
+        _ => return bare(StatusCode::BAD_REQUEST),
     }
+    bare(StatusCode::NO_CONTENT)
+}
+
+/// A stay that would be cut short is none that was asked for.
+fn too_long(most: u64) -> Response<Body> {
+    let message = format!("seconds: must be 0 to {most} (limits.penalty_most_seconds)");
+    XrpcError::new(XrpcStatus::BadRequest, "InvalidRequest", message).into_response()
 }
 
 const DEFAULT_SECONDS: u64 = 600;
@@ -113,5 +119,21 @@ mod tests {
             );
         }
         assert!(limits.penalties().is_empty());
+    }
+
+    #[test]
+    fn a_stay_over_the_most_is_refused_with_the_bound_and_none_is_begun() {
+        let mut settings = Settings::default();
+        settings.penalties.most = Duration::from_secs(60);
+        let limits = Limits::new(Live::new(settings), Clock::manual());
+        let put = |query: &str| ask(&limits, Method::PUT, query);
+        let who = "address=192.0.2.1";
+        for over in ["61", "18446744073709551616"] {
+            let status = put(&format!("{who}&seconds={over}"));
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{over}");
+        }
+        assert!(limits.penalties().is_empty());
+        assert_eq!(put(&format!("{who}&seconds=60")), StatusCode::NO_CONTENT);
+        assert_eq!(put(who), StatusCode::NO_CONTENT, "without a wish, the most");
     }
 }

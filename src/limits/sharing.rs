@@ -78,9 +78,15 @@ impl Limits {
             .collect()
     }
 
-    /// Puts someone into the box, here at once and on the other nodes soon.
+    /// The longest stay that there is.
+    pub fn longest_penalty(&self) -> Duration {
+        self.inner.settings.load().penalties.most
+    }
+
+    /// Puts someone into the box, here at once and on the other nodes soon; for no longer
+    /// than the longest stay.
     pub fn penalize(&self, offender: Offender<'_>, stay: Duration) {
-        let stay = stay.min(self.inner.settings.load().penalties.most);
+        let stay = stay.min(self.longest_penalty());
         let stay_ms = i64::try_from(stay.as_millis()).unwrap_or(i64::MAX / 2);
         let until = self.inner.clock.unix_ms() + stay_ms;
         self.decide(self.subject(offender).current, Stay { level: 1, until });

@@ -42,24 +42,26 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.penalty_most_seconds",
         env: "PENALTY_MOST_SECONDS",
         effect: Effect::Live,
-        doc: "The longest stay in the penalty box.",
+        doc: "The longest stay in the penalty box. A day at most: who stays is known by a hash \
+              under the key of the day, and only today's and yesterday's are kept.",
         setting: &Span {
             at: |c| &mut c.limits.penalties.most,
             unit: Unit::Seconds,
             least: 1,
-            most: 604800,
+            most: 86400,
         },
     },
     Key {
         name: "limits.penalty_forgiven_seconds",
         env: "PENALTY_FORGIVEN_SECONDS",
         effect: Effect::Live,
-        doc: "Good conduct after which the next stay is one step shorter.",
+        doc: "Good conduct after which the next stay is one step shorter. With the key of the day, \
+              at midnight UTC, steps are forgotten anyway.",
         setting: &Span {
             at: |c| &mut c.limits.penalties.forgiven_after,
             unit: Unit::Seconds,
             least: 1,
-            most: 604800,
+            most: 86400,
         },
     },
     Key {
@@ -215,3 +217,22 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Source};
+
+    #[test]
+    fn no_stay_may_be_longer_than_its_subject_is_surely_known() {
+        for name in ["PENALTY_MOST_SECONDS", "PENALTY_FORGIVEN_SECONDS"] {
+            let with = |seconds: &str| {
+                Config::load(&Source {
+                    environment: [(name.to_owned(), seconds.to_owned())].into(),
+                    ..Source::default()
+                })
+            };
+            assert!(with("86400").is_ok(), "{name}");
+            assert!(with("86401").is_err(), "{name}");
+        }
+    }
+}
