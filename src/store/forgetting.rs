@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::task::AbortHandle;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -12,7 +13,10 @@ use super::{Store, StoreError};
 
 /// A connection that holds one task's lock, until it is dropped.
 #[derive(Debug)]
-pub struct Forgetting(Client);
+pub struct Forgetting {
+    client: Client,
+    connection: AbortHandle,
+}
 
 impl Store {
     /// Takes the lock of this task; `None` if another node is at it. The connection
@@ -25,43 +29,56 @@ impl Store {
             .unwrap_or(&settings.database_url);
         let (client, connection) = connect_alone(url, settings).await?;
         // Ends when the client is dropped; errors are seen by its calls.
-        tokio::spawn(connection);
-        // A detach waits for running queries; sends must not wait for the detach.
-        client
-            .batch_execute("SET lock_timeout = '2s'; SET statement_timeout = '10min'")
-            .await?;
-        let row = client
-            .query_one(
-                "SELECT pg_try_advisory_lock(hashtext('mls-relay.retention'), hashtext($1)) AS mine",
-                &[&task],
-            )
-            .await?;
-        let mine: bool = row.try_get("mine").map_err(|_| StoreError::Shape)?;
-        Ok(mine.then_some(Forgetting(client)))
+        let connection = tokio::spawn(connection).abort_handle();
+        let forgetting = Forgetting { client, connection };
+        let mine = forgetting.lock(task).await?;
+        Ok(mine.then_some(forgetting))
     }
 }
 
 impl Forgetting {
+    async fn lock(&self, task: &'static str) -> Result<bool, StoreError> {
+        // A detach waits for running queries; sends must not wait for the detach.
+        let timeout = STATEMENT_TIMEOUT.as_millis();
+        let session = format!("SET lock_timeout = '2s'; SET statement_timeout = {timeout}");
+        self.within(self.client.batch_execute(&session)).await?;
+        let sql =
+            "SELECT pg_try_advisory_lock(hashtext('mls-relay.retention'), hashtext($1)) AS mine";
+        let row = self.within(self.client.query_one(sql, &[&task])).await?;
+        row.try_get("mine").map_err(|_| StoreError::Shape)
+    }
+
+    /// Waits for an answer. After the deadline the connection is cut off: one that waits
+    /// for a server that says nothing would not end with its client.
+    async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                self.connection.abort();
+                Err(StoreError::Timeout)
+            }
+        }
+    }
+
     /// What time Postgres has, which names the days: a node's own clock may be wrong, and
     /// all nodes would lose by it.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
-        let found = self.0.query("SELECT clock_timestamp() AS now", &[]).await?;
+        let now = "SELECT clock_timestamp() AS now";
+        let found = self.within(self.client.query(now, &[])).await?;
         let row = found.first().ok_or(StoreError::Shape)?;
         row.try_get("now").map_err(|_| StoreError::Shape)
     }
 
     /// The names of a table's days, also of one whose dropping was cut off.
     pub async fn partitions(&self, parent: &str) -> Result<Vec<String>, StoreError> {
-        let found = self
-            .0
-            .query(
-                "SELECT c.relname::text AS name FROM pg_class c \
-                 WHERE c.relnamespace = (SELECT p.relnamespace FROM pg_class p \
-                     WHERE p.oid = to_regclass($1)) \
-                 AND c.relkind = 'r' AND c.relname ~ ('^' || $1 || '_[0-9]{8}$') ORDER BY 1",
-                &[&parent],
-            )
-            .await?;
+        let days = "SELECT c.relname::text AS name FROM pg_class c \
+             WHERE c.relnamespace = (SELECT p.relnamespace FROM pg_class p \
+                 WHERE p.oid = to_regclass($1)) \
+             AND c.relkind = 'r' AND c.relname ~ ('^' || $1 || '_[0-9]{8}$') ORDER BY 1";
+        let found = self.within(self.client.query(days, &[&parent])).await?;
         found
             .iter()
             .map(|row| row.try_get("name").map_err(|_| StoreError::Shape))
@@ -70,27 +87,24 @@ impl Forgetting {
 
     /// Remembers where the stream goes on, before its older days are dropped.
     pub async fn raise_stream_floor(&self, before: DateTime<Utc>) -> Result<(), StoreError> {
-        self.0
-            .execute("SELECT raise_stream_floor($1)", &[&before])
-            .await?;
+        let raise = "SELECT raise_stream_floor($1)";
+        self.within(self.client.execute(raise, &[&before])).await?;
         Ok(())
     }
 
     /// Takes a day out of its table without stopping anybody; nothing to do where it is
     /// out already. Both names are from the catalogue.
     pub async fn detach(&self, parent: &str, partition: &str) -> Result<(), StoreError> {
+        let pending =
+            "SELECT inhdetachpending AS pending FROM pg_inherits WHERE inhrelid = to_regclass($1)";
         let link = self
-            .0
-            .query(
-                "SELECT inhdetachpending AS pending FROM pg_inherits WHERE inhrelid = to_regclass($1)",
-                &[&partition],
-            )
+            .within(self.client.query(pending, &[&partition]))
             .await?;
         if let Some(row) = link.first() {
             let pending: bool = row.try_get("pending").map_err(|_| StoreError::Shape)?;
             let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
             let detach = format!("ALTER TABLE \"{parent}\" DETACH PARTITION \"{partition}\" {how}");
-            self.0.batch_execute(&detach).await?;
+            self.within(self.client.batch_execute(&detach)).await?;
         }
         Ok(())
     }
@@ -98,7 +112,7 @@ impl Forgetting {
     /// Drops a day that was detached: its files are unlinked.
     pub async fn drop_detached(&self, partition: &str) -> Result<(), StoreError> {
         let drop = format!("DROP TABLE \"{partition}\"");
-        Ok(self.0.batch_execute(&drop).await?)
+        self.within(self.client.batch_execute(&drop)).await
     }
 
     /// Welcomes that were confirmed longer ago than this.
@@ -147,7 +161,7 @@ impl Forgetting {
         params.push(&BITE);
         let mut total = 0;
         loop {
-            let row = self.0.query_one(sql, &params).await?;
+            let row = self.within(self.client.query_one(sql, &params)).await?;
             let gone: i64 = row.try_get("gone").map_err(|_| StoreError::Shape)?;
             total += u64::try_from(gone).unwrap_or_default();
             if gone < i64::from(BITE) {
@@ -160,6 +174,12 @@ impl Forgetting {
 fn seconds(duration: Duration) -> String {
     format!("{} seconds", duration.as_secs())
 }
+
+/// The longest run of one statement.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Postgres cancels first; this is for a server or a network that fell silent.
+const DEADLINE: Duration = STATEMENT_TIMEOUT.saturating_add(Duration::from_secs(10));
 
 /// A few milliseconds of work, so that no lock is held long.
 const BITE: i32 = 2000;

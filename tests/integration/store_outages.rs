@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
+use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store, StoreError};
 use mls_relay::types::Did;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
@@ -163,4 +163,24 @@ async fn a_migration_is_not_cut_off_by_the_timeouts_of_its_role() {
     let release = "SELECT pg_advisory_unlock_all()";
     other.batch_execute(release).await.unwrap();
     assert_eq!(migrating.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn forgetting_does_not_wait_for_ever_on_a_server_that_fell_silent() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database.store().await;
+    let forgetting = store.forgetting("nonces").await.unwrap().unwrap();
+    let mut client = database.client().await;
+    let locking = client.transaction().await.unwrap();
+    let lock = "LOCK TABLE used_jti IN ACCESS EXCLUSIVE MODE";
+    locking.batch_execute(lock).await.unwrap();
+    // Now time runs as soon as all wait, and Postgres has none to answer in.
+    tokio::time::pause();
+    let silence = timeout(Duration::from_secs(3600), forgetting.jtis()).await;
+    assert_eq!(silence, Ok(Err(StoreError::Timeout)));
+    tokio::time::resume();
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while store.forgetting("nonces").await.unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the silent one holds its lock");
+    }
 }
