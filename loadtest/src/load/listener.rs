@@ -134,7 +134,7 @@ impl Listener {
     }
 
     /// Subscribes and waits until the replay is over.
-    async fn subscribe(&mut self) -> Result<Subscription, SubscriptionError> {
+    pub(super) async fn subscribe(&mut self) -> Result<Subscription, SubscriptionError> {
         let subscribe = Subscribe {
             framing: Framing::DagCbor,
             cursor: self.cursor.clone(),
@@ -151,10 +151,10 @@ impl Listener {
             }
             Ok::<_, SubscriptionError>(())
         };
-        if let Ok(replay) = timeout(SYNC_TIMEOUT, replay).await {
-            replay?;
-        }
+        let replayed = timeout(SYNC_TIMEOUT, replay).await;
+        // What was heard before a failure is not asked for again.
         self.cursor = subscription.cursor().map(str::to_owned);
+        replayed.unwrap_or(Ok(()))?;
         Ok(subscription)
     }
 

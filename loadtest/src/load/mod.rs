@@ -8,6 +8,8 @@ pub mod files;
 pub mod growth;
 pub mod html;
 mod listener;
+#[cfg(test)]
+mod listener_tests;
 pub mod machine;
 mod measured;
 pub mod pace;
