@@ -1,7 +1,9 @@
 //! The load generator against a built relay: each scenario that comes with it, made
 //! small, runs clean, and its report is whole as JSON and as a page.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -102,6 +104,18 @@ async fn the_hostile_are_limited_and_the_honest_lose_nothing() {
             assert!(page.contains(attack.name) && page.contains(&attack.told()));
         }
     }
+}
+
+#[test]
+fn where_nobody_answers_the_script_of_the_limits_says_so() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("https://{}", free.local_addr().unwrap());
+    drop(free);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/rate-limits.sh");
+    let output = Command::new(script).args([&closed, "3"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("request 1: no answer"), "{said}");
 }
 
 fn is_whole(report: &Report) {
