@@ -13,7 +13,10 @@ pub mod receipt;
 pub mod relay;
 pub mod relay_process;
 pub mod subscription;
+mod told_to_stop;
 pub mod xrpc_client;
+
+pub use told_to_stop::told_to_stop;
 
 /// An error with all its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

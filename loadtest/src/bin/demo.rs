@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use mls_relay_loadtest::chain;
 use mls_relay_loadtest::demo::{Screen, Settings, play};
 use mls_relay_loadtest::relay_process::built_relay;
-use tokio::signal::unix::{SignalKind, signal};
+use mls_relay_loadtest::{chain, told_to_stop};
 
 /// Plays an end-to-end-encrypted conversation through a relay of its own.
 #[derive(Parser)]
@@ -51,11 +50,9 @@ async fn run(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
         environment: Vec::new(),
     };
     let mut screen = Screen::new(!arguments.plain);
-    let mut terminate = signal(SignalKind::terminate())?;
     // Leaving the future stops the relay, whichever way we leave it.
     tokio::select! {
         clean = play(&settings, &mut screen) => Ok(clean?),
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
-        _ = terminate.recv() => Err("terminated".into()),
+        told = told_to_stop() => Err(told?.into()),
     }
 }

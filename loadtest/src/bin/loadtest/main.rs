@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use arguments::{Arguments, Changes, Command, Growth, Run, Target};
 use clap::Parser;
-use mls_relay_loadtest::chain;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load;
 use mls_relay_loadtest::load::growth::{self, Axis, Step};
@@ -20,6 +19,7 @@ use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
 use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::{chain, told_to_stop};
 use progress::Progress;
 
 #[tokio::main]
@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
     let outcome = tokio::select! {
         outcome = outcome => outcome,
         // Leaving the future stops a relay that was started.
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        told = told_to_stop() => Err(told.map_or_else(Into::into, Into::into)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
