@@ -165,6 +165,9 @@ async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
     let told: Vec<&str> = told.iter().map(|row| row.get(0)).collect();
     let each_once = [tablet.device.device_id(), bob.device.device_id()];
     assert_eq!(told, each_once);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_info_of_the_past_is_given_to_nobody() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
