@@ -63,6 +63,7 @@ async fn play(name: &str, text: &str) -> Report {
     let target = Target {
         relay: Arc::new(relay),
         directory: &directory,
+        admin: None,
         pid: Some(process.pid()),
     };
     let report = run(name, &scenario, &target, |_| ()).await.unwrap();

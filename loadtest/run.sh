@@ -14,7 +14,8 @@
 #
 # It must find the accounts of the run in the directory that is served at DIRECTORY (its
 # PLC_URL), and have the settings of README.md, which keep its limits out of the way.
-# PID=… names its process if it runs here, to measure what it uses.
+# PID=… names its process if it runs here, to measure what it uses; ADMIN=127.0.0.1:9090
+# is where it shows its metrics, to learn whether it felt slow sockets.
 
 set -eu
 
@@ -33,6 +34,7 @@ if [ -n "${RELAY:-}" ]; then
 fi
 [ -z "${DIRECTORY:-}" ] || set -- --directory "$DIRECTORY" "$@"
 [ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
+[ -z "${ADMIN:-}" ] || set -- --admin "$ADMIN" "$@"
 
 reports=$target/loadtest/$(basename "$name" .toml)
 case $name in

@@ -9,17 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::admin;
 use crate::relay::{ConnectError, Relay};
 
 /// What the relay gets of our own environment. A setting that an operator has in
@@ -163,8 +158,9 @@ impl RelayProcess {
                 let said = self.said();
                 return Err(RelayProcessError::Ended { status, said });
             }
-            let probe = timeout(Duration::from_secs(1), ready(self.admin)).await;
-            if matches!(probe, Ok(Ok(true))) {
+            let probe = admin::get(self.admin, "/health/ready");
+            let probe = timeout(Duration::from_secs(1), probe).await;
+            if matches!(probe, Ok(Ok((StatusCode::OK, _)))) {
                 return Ok(());
             }
             sleep(POLL).await;
@@ -208,16 +204,4 @@ fn log_file(directory: &Path) -> PathBuf {
 /// same one out again soon.
 fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
-}
-
-async fn ready(admin: SocketAddr) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TokioIo::new(TcpStream::connect(admin).await?);
-    let (mut sender, connection) = http1::handshake(stream).await?;
-    let driver = tokio::spawn(connection);
-    let request = Request::get("/health/ready")
-        .header(HOST, admin.to_string())
-        .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    driver.abort();
-    Ok(response.status() == StatusCode::OK)
 }

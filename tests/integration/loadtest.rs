@@ -66,6 +66,7 @@ async fn play(scenarios: Vec<(String, Scenario)>) -> Vec<Report> {
         relay: Arc::new(relay),
         directory: &directory,
         pid: Some(process.pid()),
+        admin: Some(process.admin()),
     };
     let runs = scenarios
         .iter()
@@ -86,6 +87,19 @@ async fn every_scenario_with_raised_limits_runs_clean_and_its_report_is_whole() 
     let storm = storm.unwrap();
     assert!(storm.reconnects > 0);
     assert!(storm.timeline.moment(Moment::Storm).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_feels_a_socket_that_does_not_read() {
+    let scenarios = scenarios(Limits::Raised).into_iter();
+    let mut slow: Vec<_> = scenarios.filter(|(name, _)| name == "slow").collect();
+    let scenario = &mut slow[0].1;
+    scenario.conversations = 1;
+    (scenario.sockets, scenario.seconds, scenario.rate) = (3, 8, 150.0);
+    for report in play(slow).await {
+        assert!(report.is_clean(), "{}", report.table());
+        assert!(report.slow.unwrap().overflows > 0, "{}", report.table());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,18 +71,22 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(
         shared: Arc<Shared>,
-        member: Member,
+        mut member: Member,
         phase: watch::Receiver<Phase>,
         number: usize,
         conversation: usize,
         slow_share: f64,
     ) -> Self {
+        let slow = Scenario::is_in_share(number, slow_share);
+        if slow {
+            member.relay = Arc::new(member.relay.with_small_buffers());
+        }
         Self {
             shared,
             member,
             phase,
             number,
-            slow: Scenario::is_in_share(number, slow_share),
+            slow,
             tally: SocketTally::of(conversation),
             cursor: None,
         }

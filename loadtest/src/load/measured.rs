@@ -10,6 +10,7 @@ use super::listener::Shared;
 use super::machine::Machine;
 use super::report::{AbuseReport, Buckets, Histograms, Quantiles, RelayUsage, Report};
 use super::scenario::Scenario;
+use super::slow::SlowSockets;
 use super::tally::{Latencies, SocketTally};
 use super::timeline::Timeline;
 use super::writer::Sent;
@@ -35,6 +36,8 @@ pub(super) struct Measured<'a> {
     pub relay: [Option<Usage>; 4],
     /// This program before the first message and after the last.
     pub own: [Option<Usage>; 2],
+    /// What the relay had counted before the first message, and when everyone has left.
+    pub slow: [Option<SlowSockets>; 2],
 }
 
 impl Measured<'_> {
@@ -71,6 +74,7 @@ impl Measured<'_> {
             send: Quantiles::from(&sends),
             delivery: Quantiles::from(&deliveries),
             relay: self.relay_usage(delivered),
+            slow: self.slow_sockets().filter(|_| scenario.slow > 0.0),
             abuse: self
                 .attacked
                 .map(|attacked| abuse(attacked, &sends, &deliveries)),
@@ -93,6 +97,11 @@ impl Measured<'_> {
             return 0.0;
         };
         after.cpu_since(&before).as_secs_f64() / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    fn slow_sockets(&self) -> Option<SlowSockets> {
+        let [before, after] = self.slow;
+        Some(after?.since(before?))
     }
 
     fn relay_usage(&self, delivered: u64) -> Option<RelayUsage> {

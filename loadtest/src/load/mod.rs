@@ -17,6 +17,7 @@ pub mod report;
 mod run;
 mod sampler;
 pub mod scenario;
+pub mod slow;
 pub mod tally;
 pub mod timeline;
 mod usage;

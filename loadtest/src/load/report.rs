@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::abuse::outcome::Attack;
 use super::machine::Machine;
 use super::scenario::Scenario;
+use super::slow::SlowSockets;
 use super::timeline::Timeline;
 
 /// Milliseconds at the quantiles that matter.
@@ -139,6 +140,8 @@ pub struct Report {
     /// From when a message was due until a socket had its event.
     pub delivery: Quantiles,
     pub relay: Option<RelayUsage>,
+    /// Where some sockets did not read, what the relay felt of it.
+    pub slow: Option<SlowSockets>,
     pub abuse: Option<AbuseReport>,
     /// CPU time of this program by wall time: near the number of cores, it is this
     /// program that was measured.
@@ -194,6 +197,7 @@ impl Report {
         if let Some(relay) = &self.relay {
             facts.extend(relay.facts());
         }
+        facts.extend(self.slow.map(|slow| ("slow sockets", slow.told())));
         let attacks = self.abuse.iter().flat_map(|abuse| &abuse.attacks);
         facts.extend(attacks.map(|attack| (attack.name, attack.told())));
         facts.push((
@@ -254,6 +258,12 @@ impl Report {
         if self.generator_was_the_bottleneck {
             warnings
                 .push("The generator was short of CPU: latencies are partly its own.".to_owned());
+        }
+        if self.slow == Some(SlowSockets::default()) {
+            warnings.push(
+                "The relay felt no slow socket: what they did not read waited elsewhere."
+                    .to_owned(),
+            );
         }
         let attacks = self.abuse.iter().flat_map(|abuse| &abuse.attacks);
         let unlimited = attacks.filter(|attack| attack.limited == 0);

@@ -1,5 +1,6 @@
 //! One run from the first account to the report.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::measured::Measured;
 use super::report::Report;
 use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
+use super::slow::SlowSockets;
 use super::tally::{Counters, Latencies, Schedule};
 use super::version::version_of;
 use super::{LoadError, Usage, files, world, writer};
@@ -33,11 +35,17 @@ pub struct Target<'a> {
     pub directory: &'a Directory,
     /// The relay's process, if it is on this machine.
     pub pid: Option<u32>,
+    /// Where it shows its metrics, if that can be reached.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Target<'_> {
     fn usage(&self) -> Option<Usage> {
         Usage::of(self.pid?)
+    }
+
+    async fn slow_sockets(&self) -> Option<SlowSockets> {
+        SlowSockets::counted_at(self.admin?).await
     }
 }
 
@@ -80,6 +88,7 @@ pub async fn run(
     say("everyone is subscribed; waiting until the relay has settled");
     sleep(scenario.settle()).await;
 
+    let slow_before = target.slow_sockets().await;
     let (before, own_before) = (target.usage(), Usage::of(std::process::id()));
     let begin = Instant::now();
     phase.send_modify(|phase| phase.stage = Stage::Running);
@@ -111,6 +120,7 @@ pub async fn run(
     say("everyone has left; waiting until the relay has settled");
     sleep(scenario.settle()).await;
     let left = target.usage();
+    let slow_after = target.slow_sockets().await;
     drop(phase);
     if let Some(error) = &sent.first_failure {
         say(&format!("the first message that failed: {error}"));
@@ -127,6 +137,7 @@ pub async fn run(
         seconds,
         relay: [empty, before, after, left],
         own: [own_before, own_after],
+        slow: [slow_before, slow_after],
     };
     Ok(measured.report(name, scenario)?)
 }

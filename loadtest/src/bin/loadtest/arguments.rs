@@ -105,6 +105,10 @@ pub(crate) struct Target {
     #[arg(long)]
     pub(crate) pid: Option<u32>,
 
+    /// Where that relay shows its metrics, to learn whether it felt slow sockets
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<std::net::SocketAddr>,
+
     /// The binary of the relay to start
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,

@@ -109,20 +109,22 @@ async fn grow(arguments: &Growth) -> Result<bool, Box<dyn Error>> {
 async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report, Box<dyn Error>> {
     let directory = Directory::start_at(target.directory).await?;
     let started;
-    let (relay, pid) = match (&target.relay, &target.certificate) {
+    let (relay, pid, admin) = match (&target.relay, &target.certificate) {
         (Some(url), Some(certificate)) => {
             let relay = Relay::new(url, &target.service_did, certificate)?;
-            (relay, target.pid)
+            (relay, target.pid, target.admin)
         }
         _ => {
             started = start(target, scenario, &directory).await?;
-            (started.relay()?, Some(started.pid()))
+            let (pid, admin) = (started.pid(), started.admin());
+            (started.relay()?, Some(pid), Some(admin))
         }
     };
     let target = load::Target {
         relay: Arc::new(relay),
         directory: &directory,
         pid,
+        admin,
     };
     let mut progress = Progress::new();
     let report = load::run(name, scenario, &target, |text| progress.show(text)).await;
