@@ -27,6 +27,7 @@ mod proxy_header;
 mod route;
 mod server;
 mod settings;
+mod tcp;
 
 pub use admin::Admin;
 pub use client_address::AddressHeader;

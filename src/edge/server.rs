@@ -18,9 +18,9 @@ use super::activity::{Patience, Verdict};
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder};
 use super::listeners::{Entrance, Security};
-use super::proxy_header;
 use super::route::Routes;
 use super::settings::Settings;
+use super::{proxy_header, tcp};
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::tls::{ALPN_H2, Tls, TlsStream};
@@ -89,8 +89,8 @@ impl Server {
         (peer, entrance): (SocketAddr, Entrance),
         permit: ConnectionPermit,
     ) {
-        let _open = Open::new();
-        self.tune(&stream);
+        let open = Open::new();
+        tcp::tune(&stream, self.settings.load().stall_timeout);
         let Some((peer, permit)) = self.introduce(&mut stream, peer, entrance, permit).await else {
             return;
         };
@@ -169,17 +169,6 @@ impl Server {
                 self.run(http1, |c| c.graceful_shutdown(), &connection, LINGER)
                     .await;
             }
-        }
-    }
-
-    fn tune(&self, stream: &TcpStream) {
-        // Frames are small and each one is waited for. Failing here costs latency only.
-        let _ = stream.set_nodelay(true);
-        #[cfg(target_os = "linux")]
-        {
-            let stall = self.settings.load().stall_timeout.as_millis();
-            let stall = u32::try_from(stall).unwrap_or(u32::MAX);
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stall);
         }
     }
 

@@ -84,7 +84,9 @@ impl Default for Settings {
             // HTTP/2's own default; a send's body rarely exceeds it.
             h2_window_bytes: 65_535,
             h2_ping_interval: Duration::from_secs(30),
-            h2_ping_timeout: Duration::from_secs(15),
+            // What queues before a ping may be on its way for long: with the interval, as
+            // patient as a session is with its client.
+            h2_ping_timeout: Duration::from_secs(45),
             // Two years: what the browsers' preload lists ask for.
             hsts_max_age: Duration::from_secs(63_072_000),
         }
