@@ -6,6 +6,7 @@ mod descriptors;
 mod file_stamp;
 mod held;
 mod live;
+mod pace;
 mod shutdown;
 mod transport;
 
@@ -15,5 +16,6 @@ pub use descriptors::raise_descriptor_limit;
 pub use file_stamp::FileStamp;
 pub use held::Held;
 pub use live::Live;
+pub(crate) use pace::{BYTES_PER_SECOND_MIN, Pace};
 pub use shutdown::{Drained, Shutdown};
 pub use transport::Transport;

@@ -58,13 +58,18 @@ impl EventStream {
         (stream, response)
     }
 
-    async fn write(&mut self, chunk: Bytes) -> Result<(), CloseReason> {
-        let limit = self.settings.load().write_timeout;
-        match timeout(limit, self.chunks.send(chunk)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(CloseReason::ClientGone),
-            Err(_) => Err(CloseReason::ConsumerTooSlow),
+    /// In small chunks: each has its time, so that a slow client is not a stalled one.
+    async fn write(&mut self, mut bytes: Bytes) -> Result<(), CloseReason> {
+        while !bytes.is_empty() {
+            let chunk = bytes.split_to(bytes.len().min(CHUNK_LEN_MAX));
+            let limit = self.settings.load().write_timeout;
+            match timeout(limit, self.chunks.send(chunk)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(CloseReason::ClientGone),
+                Err(_) => return Err(CloseReason::ConsumerTooSlow),
+            }
         }
+        Ok(())
     }
 }
 
@@ -159,6 +164,9 @@ fn push(into: &mut Vec<u8>, id: Option<Cursor>, retry: Option<Duration>, data: &
     into.extend_from_slice(data);
     into.extend_from_slice(b"\n\n");
 }
+
+/// At the least pace, four seconds.
+const CHUNK_LEN_MAX: usize = 16 << 10;
 
 /// A comment: clients pass over it.
 const HEARTBEAT: &[u8] = b": \n\n";

@@ -178,3 +178,26 @@ async fn a_client_that_stops_taking_is_cut_off_and_one_that_goes_leaves_nothing(
         served.await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_on_a_slow_network_takes_what_is_long_in_small_chunks() {
+    let world = World::new();
+    for convo in 0..500 {
+        world.memory.join(BOB, &format!("{convo:032x}"));
+    }
+    let (mut body, _) = open(&world, None, None);
+    let mut synced = news(&mut body).await.unwrap();
+    while !synced.ends_with("\n\n") {
+        assert!(synced.len() >= 16 << 10);
+        let chunk = chunk(&mut body).await.unwrap();
+        assert!(chunk.len() <= 16 << 10, "{}", chunk.len());
+        synced.push_str(&chunk);
+        // 4 KiB a second.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+    assert!(
+        synced.contains("#synced") && synced.len() > 2 * (16 << 10),
+        "{}",
+        synced.len()
+    );
+}

@@ -20,6 +20,7 @@ mod rest;
 mod serve;
 mod settings;
 mod shared;
+mod slow;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ pub(super) struct Rest<'a, T> {
     bytes: fn(&T) -> &[u8],
     /// How much of the first frame is written.
     written: usize,
+    /// How much of all frames is written.
+    taken: u64,
 }
 
 impl<'a, T> Rest<'a, T> {
@@ -21,7 +23,13 @@ impl<'a, T> Rest<'a, T> {
             frames,
             bytes,
             written: 0,
+            taken: 0,
         }
+    }
+
+    /// How many bytes the stream has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     pub(super) fn poll_write<S: AsyncWrite>(
@@ -53,6 +61,7 @@ impl<'a, T> Rest<'a, T> {
 
     /// Goes on behind `len` bytes, at a frame that is not empty.
     fn skip(&mut self, mut len: usize) {
+        self.taken += len as u64;
         while let Some((first, rest)) = self.frames.split_first() {
             let left = (self.bytes)(first).len() - self.written;
             if len < left {

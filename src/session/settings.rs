@@ -9,7 +9,8 @@ pub struct Settings {
     pub ping_after: Duration,
     /// One that has said nothing for so long, pings or not, is gone.
     pub silence_max: Duration,
-    /// How long the other end may take to accept what is written to it.
+    /// How long the other end may take nothing of what is written to it, or be behind
+    /// 4 KiB a second.
     pub write_timeout: Duration,
     /// How long it may take to answer a close frame.
     pub close_timeout: Duration,

@@ -5,7 +5,7 @@
 //! headers, and shared by all recipients, so one vectored write hands a whole batch
 //! to TLS, which makes one record of it, and nothing is copied or kept per session.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{
     CloseFrame, Role, WebSocketConfig, WebSocketContext,
@@ -24,6 +25,7 @@ use super::bridge::Bridge;
 use super::inlet::Inlet;
 use super::line::Line;
 use super::rest::Rest;
+use super::slow::Slow;
 use super::{Meters, Settings};
 use crate::events::{Event, Sink, Written};
 use crate::runtime::{Live, Transport};
@@ -117,9 +119,15 @@ impl Socket {
 
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     async fn write<T>(&mut self, mut rest: Rest<'_, T>) -> Result<(), CloseReason> {
-        let mut deadline = None;
+        // Boxed: no timer lies in a session that does not wait.
+        let mut slow: Option<Box<Slow>> = None;
         poll_fn(|context| match self.poll_write(&mut rest, context) {
-            Poll::Pending => self.poll_too_slow(&mut deadline, context),
+            Poll::Pending => {
+                let slow = slow.get_or_insert_with(|| Box::new(Slow::new()));
+                let patience = self.settings.load().write_timeout;
+                let too_slow = slow.poll(rest.taken(), patience, context);
+                too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
+            }
             done => done,
         })
         .await
@@ -139,22 +147,6 @@ impl Socket {
             .map_err(|_| CloseReason::ClientGone)?;
         self.torn = false;
         Poll::Ready(Ok(()))
-    }
-
-    /// Sets a deadline, but only on a write that has to wait: most are taken at once,
-    /// and a timer for each would cost more than the write. Boxed: no timer lies in a
-    /// session that does not wait.
-    fn poll_too_slow(
-        &self,
-        deadline: &mut Option<Pin<Box<Sleep>>>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), CloseReason>> {
-        let limit = self.settings.load().write_timeout;
-        let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
-        deadline
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(CloseReason::ConsumerTooSlow))
     }
 }
 

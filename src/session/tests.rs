@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -22,7 +22,7 @@ use crate::events::{self, Hub};
 use crate::limits::{self, Clock, Limits};
 use crate::runtime::{Live, Shutdown, Transport};
 use crate::types::{ClientIp, Did};
-use crate::wire::Framing;
+use crate::wire::{CloseReason, Framing};
 
 pub(super) const BOB: &str = "did:plc:bob";
 
@@ -313,6 +313,43 @@ async fn a_client_that_goes_leaves_nothing_behind() {
         let (client, served) = world.connect(Framing::Json, None).await;
         drop(client);
         served.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_without_a_goodbye_has_broken_no_rule() {
+    let world = World::new();
+    let (near, far) = tokio::io::duplex(world.pipe_len);
+    let mut session = world.session(near, Framing::Json, None).await;
+    let goes = async {
+        let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        assert!(text(&mut client).await.contains("#synced"));
+    };
+    let (reason, ()) = tokio::join!(session.serve(&world.shutdown), goes);
+    assert_eq!(reason, CloseReason::ClientGone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_on_a_slow_network_gets_a_long_replay() {
+    let mut world = World::new();
+    world.pipe_len = 1 << 10;
+    // What is written at once takes longer than this.
+    world.shared.settings.replace(Settings {
+        write_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    });
+    for _ in 0..500 {
+        world.memory.send("aa");
+    }
+    let (mut client, _) = world.connect(Framing::Json, Some(0)).await;
+    let mut heard = String::new();
+    while !heard.contains("#synced") {
+        // 4 KiB a second.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let mut piece = [0; 1 << 10];
+        let len = client.get_mut().read(&mut piece).await.unwrap();
+        assert_ne!(len, 0, "cut off after {} bytes", heard.len());
+        heard.push_str(&String::from_utf8_lossy(&piece[..len]));
     }
 }
 
