@@ -61,7 +61,9 @@ pub(super) fn http2_builder(settings: &Settings, shutdown: &Shutdown) -> http2::
         // Subscriptions over HTTP/2 (RFC 8441).
         .enable_connect_protocol()
         .initial_stream_window_size(settings.h2_window_bytes)
-        .initial_connection_window_size(settings.h2_window_bytes.saturating_mul(2))
+        // All of it is one stream's, if it sends alone: what a connection may leave unread
+        // is bounded all the same, and an upload is not slower than it must be.
+        .initial_connection_window_size(settings.h2_window_bytes)
         .max_concurrent_streams(settings.h2_streams_max)
         .max_header_list_size(header_list)
         .max_send_buf_size(HTTP2_SEND_BUFFER)

@@ -6,8 +6,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout_at};
 
 use crate::limits::MemoryPermit;
+use crate::runtime::Pace;
 use crate::wire::{XrpcError, XrpcStatus};
 
 /// A body that was read, with the memory that it takes until the call is answered.
@@ -16,13 +18,14 @@ pub(super) struct ReadBody {
     _memory: MemoryPermit,
 }
 
-/// Reads a JSON body of at most `bytes_max` within `timeout`.
+/// Reads a JSON body of at most `bytes_max`. It may stand still for as long as `patience`,
+/// or be so far behind the least pace.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     body: Incoming,
     memory: MemoryPermit,
     bytes_max: usize,
-    timeout: Duration,
+    patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
     // No body at all, as a procedure without input may be asked (RFC 9112 section 6.3).
     let is_absent = body.is_end_stream();
@@ -36,18 +39,23 @@ pub(super) async fn read_body(
             "The body must be application/json.",
         ));
     }
-    let whole = tokio::time::timeout(timeout, collect(body, memory, bytes_max)).await;
-    whole.unwrap_or_else(|_| Err(timed_out()))
+    collect(body, memory, bytes_max, patience).await
 }
 
 /// Takes memory as the bytes arrive: what is only announced costs nobody anything.
 async fn collect(
-    mut body: Incoming,
+    mut body: impl Body<Data = Bytes> + Unpin,
     mut memory: MemoryPermit,
     bytes_max: usize,
+    patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let mut pace = Pace::new(Instant::now());
+    loop {
+        let frame = timeout_at(pace.late_at(patience), body.frame()).await;
+        let Some(frame) = frame.map_err(|_| timed_out())? else {
+            break;
+        };
         let frame = frame.map_err(|_| broken("The body broke off."))?;
         // Trailers say nothing that we would need.
         let Ok(data) = frame.into_data() else {
@@ -58,6 +66,7 @@ async fn collect(
         }
         memory.take(data.len())?;
         bytes.extend_from_slice(&data);
+        pace.reach(bytes.len() as u64, Instant::now());
     }
     Ok(ReadBody {
         bytes: bytes.freeze(),
@@ -100,9 +109,61 @@ const SLOW_RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::task::Poll;
+
+    use futures_util::stream::{self, StreamExt};
     use http::HeaderValue;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use tokio::time::sleep;
 
     use super::*;
+    use crate::limits::{self, Clock, Limits};
+    use crate::runtime::Live;
+    use crate::types::Did;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Reads so many pieces of this length, which come one a second, and then the end or
+    /// nothing more: how many bytes came, and after how many seconds.
+    async fn read(pieces: usize, len: usize, ends: bool) -> (Result<usize, XrpcStatus>, u64) {
+        let limits = Limits::new(Live::new(limits::Settings::default()), Clock::manual());
+        let did = Did::parse("did:plc:bob").unwrap();
+        let memory = limits.memory_for_body(&did, 128 << 20);
+        let come = stream::iter(0..pieces).then(move |_| async move {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, io::Error>(Frame::data(Bytes::from(vec![b' '; len])))
+        });
+        let stall = stream::poll_fn(move |_| match ends {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        });
+        let body = StreamBody::new(Box::pin(come.chain(stall)));
+        let begun = Instant::now();
+        let read = collect(body, memory, 2 << 20, PATIENCE).await;
+        let read = read.map(|body| body.bytes.len());
+        (
+            read.map_err(|error| error.status),
+            begun.elapsed().as_secs(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_time_while_it_comes_steadily() {
+        let (read, took) = read(128, 8 << 10, true).await;
+        assert_eq!(read.unwrap(), 1 << 20);
+        assert!(took > PATIENCE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_or_trickles_is_given_up() {
+        let timed_out = Err(XrpcStatus::RequestTimeout);
+        let patience = PATIENCE.as_secs();
+        assert_eq!(read(0, 0, false).await, (timed_out, patience));
+        assert_eq!(read(1, 1 << 20, false).await, (timed_out, 1 + patience));
+        assert_eq!(read(1_000, 16, true).await, (timed_out, patience));
+    }
 
     #[test]
     fn json_is_known_by_its_essence() {

@@ -155,11 +155,11 @@ impl Calls {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,
         };
-        let timeout = cx.settings.body_timeout;
+        let patience = cx.settings.body_timeout;
         let (parts, body) = request.into_parts();
         let all = cx.settings.bodies_bytes_max;
         let memory = self.limits.memory_for_body(cx.did(), all);
-        let body = read_body(&parts.headers, body, memory, bytes_max, timeout).await?;
+        let body = read_body(&parts.headers, body, memory, bytes_max, patience).await?;
         match Attempt::of(call, cx.did(), &body.bytes) {
             Some(attempt) => self.run_detached(call, Arc::clone(cx), attempt, body).await,
             None => dispatch::procedure(call, cx, &body.bytes).await,

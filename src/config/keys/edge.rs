@@ -226,8 +226,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "edge.h2_window_bytes",
         env: "RELAY_H2_WINDOW_BYTES",
         effect: Effect::NewConnections,
-        doc: "What an HTTP/2 client may send before the relay has read it, a stream; a connection \
-              gets twice that.",
+        doc: "What an HTTP/2 client may send before the relay has read it, on one stream or on all \
+              of a connection.",
         setting: &Number {
             at: |c| &mut c.edge.h2_window_bytes,
             least: 16_384,
