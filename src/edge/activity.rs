@@ -6,6 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::runtime::BYTES_PER_SECOND_MIN;
+
 /// How long a connection may go on without anything happening.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -34,10 +36,19 @@ struct UnderWay {
     request: RequestId,
     /// Ends this request alone, where a connection has several.
     cut: Option<CancellationToken>,
-    /// When its whole answer was ready, and how many bytes it has.
-    answered: Option<(Duration, u64)>,
+    answered: Option<Answered>,
     /// Since when a piece of the answer waits for its client.
     offered: Option<Duration>,
+}
+
+/// A whole answer that its client is taking.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    at: Duration,
+    len: u64,
+    /// The most that it and all others on their way have weighed at once: those that have
+    /// gone since have had their part of the time.
+    bytes: u64,
 }
 
 /// One request under way.
@@ -56,30 +67,21 @@ pub(super) enum Verdict {
 
 impl UnderWay {
     /// When its client has taken too long: for a piece, or for the whole, which has the
-    /// connection together with all others, `bytes` in sum.
-    fn late_at(&self, patience: Patience, bytes: u64) -> Option<Duration> {
+    /// connection together with all others.
+    fn late_at(&self, patience: Patience) -> Option<Duration> {
         let piece = self.offered.map(|offered| offered + patience.stall);
-        let whole = self.answered.map(|(answered, _)| {
-            answered + patience.stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
+        let whole = self.answered.map(|Answered { at, bytes, .. }| {
+            at + patience.stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
         });
         piece.into_iter().chain(whole).min()
-    }
-}
-
-impl State {
-    /// What all answers weigh that are on their way.
-    fn bytes(&self) -> u64 {
-        let answered = self.under_way.iter().filter_map(|one| one.answered);
-        answered.map(|(_, len)| len).sum()
     }
 }
 
 impl Activity {
     pub(super) fn verdict(&self, patience: Patience, age: Duration) -> Verdict {
         let state = self.0.lock();
-        let bytes = state.bytes();
         let under_way = state.under_way.iter();
-        let late_at = under_way.filter_map(|one| one.late_at(patience, bytes));
+        let late_at = under_way.filter_map(|one| one.late_at(patience));
         let (deadline, late) = match (late_at.min(), state.quiet_since) {
             (Some(late_at), _) => (late_at, Verdict::Stalled),
             // Not before it could have been quiet, or stalled, for long enough.
@@ -99,9 +101,7 @@ impl Activity {
     /// connection to itself, which must end with it.
     pub(super) fn cut_stalled(&self, patience: Patience, age: Duration) -> bool {
         let mut state = self.0.lock();
-        let bytes = state.bytes();
-        let late_at = |one: &UnderWay| one.late_at(patience, bytes);
-        let is_late = |one: &&mut UnderWay| late_at(one).is_some_and(|at| at <= age);
+        let is_late = |one: &&mut UnderWay| one.late_at(patience).is_some_and(|at| at <= age);
         state.under_way.iter_mut().filter(is_late).all(|one| {
             // Until it has ended it is late no more.
             (one.offered, one.answered) = (None, None);
@@ -125,7 +125,17 @@ impl Activity {
 
     /// Its whole answer, of `len` bytes, is ready at this age.
     pub(super) fn answer(&self, request: RequestId, age: Duration, len: u64) {
-        self.change(request, |one| one.answered = Some((age, len)));
+        let (at, bytes) = (age, len);
+        self.change(request, |one| {
+            one.answered = Some(Answered { at, len, bytes })
+        });
+        let mut state = self.0.lock();
+        let under_way = state.under_way.iter_mut();
+        let mut answered: Vec<_> = under_way.filter_map(|one| one.answered.as_mut()).collect();
+        let all = answered.iter().map(|one| one.len).sum();
+        answered
+            .iter_mut()
+            .for_each(|one| one.bytes = one.bytes.max(all));
     }
 
     /// A piece of its answer is for the client to take, from this age on; or, with `None`,
@@ -149,10 +159,6 @@ impl Activity {
         }
     }
 }
-
-/// The answers of a connection must be taken at least so fast: a slow mobile network carries
-/// more.
-const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +223,23 @@ mod tests {
             assert!(matches!(verdict, Verdict::LookAgainIn(_)), "{age}");
         }
         assert_eq!(activity.verdict(PATIENCE, secs(130)), Verdict::Stalled);
+    }
+
+    #[test]
+    fn answers_that_go_together_have_the_time_of_all_until_the_last_is_taken() {
+        let activity = Activity::default();
+        let requests: Vec<_> = (0..10).map(|_| activity.begin(None)).collect();
+        for request in &requests {
+            activity.answer(*request, secs(0), 100 * BYTES_PER_SECOND_MIN);
+        }
+        let (last, others) = requests.split_last().unwrap();
+        for request in others {
+            activity.end(*request, secs(900));
+        }
+        activity.offer(*last, Some(secs(1_020)));
+        let verdict = |age| activity.verdict(PATIENCE, secs(age));
+        assert_eq!(verdict(901), Verdict::LookAgainIn(secs(129)));
+        assert_eq!(verdict(1_030), Verdict::Stalled);
     }
 
     #[test]
