@@ -233,7 +233,8 @@ impl Server {
                 if attended == Attended::Idle {
                     metrics::counter!("relay_edge_idle_closed_total").increment(1);
                     wind_down(connection.as_mut());
-                    let _ = timeout(GOODBYE, connection).await;
+                    // A request may have crossed with the goodbye: it is served.
+                    self.attend(connection, state, Self::last_patience).await;
                 }
                 return;
             }

@@ -276,6 +276,65 @@ async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
 }
 
 #[tokio::test]
+async fn a_request_that_crosses_with_the_goodbye_of_an_idle_connection_is_answered() {
+    let relay = Home::lived_in()
+        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
+        .start();
+    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let mut stream = client.connect(&relay).await.unwrap();
+    // The client has room for one byte of an answer.
+    let room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
+    let begun = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &room].concat();
+    stream.write_all(&begun).await.unwrap();
+    while next_frame(&mut stream).await.0 != GOAWAY {}
+    let path = "/.well-known/did.json";
+    // GET, https; the path and the host in letters (RFC 7541).
+    let mut head = vec![0x82, 0x87, 0x04, path.len() as u8];
+    head.extend(path.as_bytes());
+    head.extend(b"\x01\x09localhost");
+    let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, &head);
+    stream.write_all(&request).await.unwrap();
+    // Longer than an idle connection has to say goodbye.
+    let early = timeout(Duration::from_secs(4), until_answered(&mut stream)).await;
+    assert!(early.is_err(), "it has taken its time");
+    let more = frame(WINDOW_UPDATE, 0, 1, &65_535_u32.to_be_bytes());
+    stream.write_all(&more).await.unwrap();
+    until_answered(&mut stream).await;
+    read_to_end(&mut stream).await;
+}
+
+async fn until_answered(stream: &mut tls::Stream) {
+    while next_frame(stream).await != (DATA, END_STREAM) {}
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = (payload.len() as u32).to_be_bytes();
+    let head = [&len[1..], &[kind, flags], &stream.to_be_bytes()];
+    [&head.concat(), payload].concat()
+}
+
+/// Type and flags of the next one.
+async fn next_frame(stream: &mut tls::Stream) -> (u8, u8) {
+    let mut head = [0; 9];
+    let read = timeout(PATIENCE, stream.read_exact(&mut head)).await;
+    read.unwrap().expect("the connection is open");
+    let [a, b, c, kind, flags, ..] = head;
+    let len = u32::from_be_bytes([0, a, b, c]);
+    stream.read_exact(&mut vec![0; len as usize]).await.unwrap();
+    (kind, flags)
+}
+
+#[tokio::test]
 async fn heads_over_their_bounds_are_refused() {
     let relay = Home::lived_in().with("RELAY_HEADERS_MAX", "20").start();
     let client = Client::http1(&relay);
