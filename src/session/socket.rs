@@ -221,6 +221,10 @@ impl Line for Socket {
                 return Poll::Pending;
             }
             Err(Error::Capacity(_)) => Err(CloseReason::FrameTooLarge),
+            // The stream has ended: a phone out of reach says no goodbye.
+            Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                Err(CloseReason::ClientGone)
+            }
             Err(Error::Protocol(_)) => Err(CloseReason::ProtocolError),
             Err(Error::Utf8(_)) => Err(CloseReason::InvalidPayload),
             Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
