@@ -152,7 +152,7 @@ impl HttpBody for Tracked {
 /// What a stream may leave in HTTP/2's hands unseen.
 const UNTRACKED_MAX: usize = 256;
 
-/// Counts open connections, up to an upgrade.
+/// Counts open connections, sockets included.
 pub(super) struct Open;
 
 impl Open {

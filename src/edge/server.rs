@@ -107,7 +107,7 @@ impl Server {
                 (Transport::new(stream), version)
             }
         };
-        let connection = Arc::new(Connection::new(peer, Held::new(permit)));
+        let connection = Arc::new(Connection::new(peer, Held::new((permit, open))));
         self.talk(stream, version, connection).await;
     }
 

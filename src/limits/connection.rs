@@ -236,6 +236,7 @@ const RAN_OUT_PER_STRIKE: u32 = 4;
 struct NodePermit {
     inner: Arc<Inner>,
     count: fn(&Inner) -> &AtomicU32,
+    rule: Rule,
 }
 
 impl NodePermit {
@@ -249,9 +250,10 @@ impl NodePermit {
         let permit = Self {
             inner: Arc::clone(inner),
             count,
+            rule,
         };
         let before = count(inner).fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!("relay_limits_open", "rule" => rule.name()).set(f64::from(before) + 1.0);
+        metrics::gauge!("relay_limits_open", "rule" => rule.name()).increment(1.0);
         if before < most {
             return Ok(permit);
         }
@@ -269,6 +271,7 @@ impl NodePermit {
 impl Drop for NodePermit {
     fn drop(&mut self) {
         (self.count)(&self.inner).fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("relay_limits_open", "rule" => self.rule.name()).decrement(1.0);
     }
 }
 
@@ -277,6 +280,8 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
     use crate::limits::Clock;
     use crate::runtime::Live;
@@ -336,6 +341,28 @@ mod tests {
         assert_eq!(places(), 8);
         let_handshakes_run_out(&limits, client);
         assert_eq!(places(), 2);
+    }
+
+    #[test]
+    fn what_is_open_is_shown_until_it_closes() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = |expected: &str| {
+            let shown = recorder.handle().render();
+            assert!(shown.contains(expected), "{shown}");
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let mut limits = Settings::default();
+            limits.connections.total = 2;
+            let limits = Limits::new(Live::new(limits), Clock::manual());
+            let [first, second] = [1, 2].map(|host| limits.admit_connection(ip(host)).unwrap());
+            assert!(limits.admit_connection(ip(3)).is_err());
+            shown("relay_limits_open{rule=\"connections_total\"} 2\n");
+            let handshake = limits.admit_handshake(&first).unwrap();
+            shown("relay_limits_open{rule=\"handshakes\"} 1\n");
+            drop((first, second, handshake));
+            shown("relay_limits_open{rule=\"connections_total\"} 0\n");
+            shown("relay_limits_open{rule=\"handshakes\"} 0\n");
+        });
     }
 
     #[test]

@@ -75,7 +75,12 @@ impl Certificates {
     pub fn replace_files(&self, files: &[CertificateFiles]) -> Result<(), CertError> {
         let now = SystemTime::now();
         let files = watch_all(files, now)?;
-        self.0.sources.lock().files = files;
+        let left = files.len();
+        let replaced = std::mem::replace(&mut self.0.sources.lock().files, files);
+        for gone in replaced.iter().skip(left) {
+            gone.hide();
+            expires(&gone.label).set(f64::INFINITY);
+        }
         self.settle(now);
         Ok(())
     }
@@ -115,8 +120,7 @@ impl Certificates {
         for (label, certificate) in &named {
             let ends = certificate.ends.duration_since(UNIX_EPOCH);
             let ends = ends.unwrap_or_default().as_secs_f64();
-            metrics::gauge!("relay_tls_certificate_expires_seconds", "certificate" => label.clone())
-                .set(ends);
+            expires(label).set(ends);
             ending += u32::from(certificate.ends_soon(now, self.0.alarm));
         }
         metrics::gauge!("relay_tls_certificates_expiring").set(f64::from(ending));
@@ -178,12 +182,19 @@ fn watch_all(
     watched.collect()
 }
 
+/// Of a certificate that is not served any more: never.
+fn expires(label: &str) -> metrics::Gauge {
+    metrics::gauge!("relay_tls_certificate_expires_seconds", "certificate" => label.to_owned())
+}
+
 const WARN_EVERY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
     use crate::tls::certificate::tests::pem;
@@ -257,6 +268,31 @@ mod tests {
         assert_eq!(names(&certificates), ["old.example"]);
         certificates.replace_files(&[new.files()]).unwrap();
         assert_eq!(names(&certificates), ["new.example"]);
+    }
+
+    #[test]
+    fn one_that_a_reload_takes_away_alarms_nobody() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (stays, goes) = (Pair(dir.path()), Pair(other.path()));
+        stays.write(&pem(&["stays.example"], (2020, 2090)));
+        goes.write(&pem(&["goes.example"], (2020, 2021)));
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = |name: &str| {
+            let shown = recorder.handle().render();
+            let line = shown.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().parse::<f64>().unwrap()
+        };
+        let faulty = "relay_tls_certificate_faulty{certificate=\"1\"}";
+        let expires = "relay_tls_certificate_expires_seconds{certificate=\"1\"}";
+        metrics::with_local_recorder(&recorder, || {
+            let both = [stays.files(), goes.files()];
+            let certificates = Certificates::load(&both, FORTNIGHT, false).unwrap();
+            assert_eq!(shown(faulty), 1.0);
+            assert!(shown(expires).is_finite());
+            certificates.replace_files(&both[..1]).unwrap();
+        });
+        assert_eq!(shown(faulty), 0.0);
+        assert_eq!(shown(expires), f64::INFINITY);
     }
 
     #[test]

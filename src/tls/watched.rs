@@ -23,7 +23,7 @@ pub(super) trait FromFiles: Sized {
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     /// Its name in metrics and logs.
-    label: String,
+    pub(super) label: String,
     paths: Vec<PathBuf>,
     pub(super) current: T,
     seen: Option<[u8; 32]>,
@@ -99,9 +99,16 @@ impl<T: FromFiles> Watched<T> {
     }
 
     fn show(&self) {
-        let label = self.label.clone();
-        metrics::gauge!("relay_tls_certificate_faulty", "certificate" => label)
-            .set(if self.is_faulty { 1.0 } else { 0.0 });
+        self.faulty().set(if self.is_faulty { 1.0 } else { 0.0 });
+    }
+
+    /// Nobody looks at its files any more.
+    pub(super) fn hide(&self) {
+        self.faulty().set(0.0);
+    }
+
+    fn faulty(&self) -> metrics::Gauge {
+        metrics::gauge!("relay_tls_certificate_faulty", "certificate" => self.label.clone())
     }
 }
 
