@@ -76,6 +76,10 @@ impl Acme {
         let directory = self.settings.directory.clone();
         let record = self.store.acme_record(&directory).await?;
         self.adopt(record.certificate.as_deref())?;
+        if let Some(pem) = self.unsaved(record.certificate.as_deref()) {
+            // The database went away when it was issued.
+            self.store.keep_acme_certificate(&directory, pem).await?;
+        }
         if !self.is_due() || !self.store.take_acme_turn(&directory, TURN).await? {
             return Ok(());
         }
@@ -157,6 +161,15 @@ impl Acme {
         Ok(())
     }
 
+    /// What is served, if it was not saved and is better than what was.
+    fn unsaved(&self, saved: Option<&str>) -> Option<&str> {
+        let held = self.held.as_ref()?;
+        let saved =
+            saved.and_then(|pem| Certificate::from_pem(pem.as_bytes(), pem.as_bytes()).ok());
+        let is_better = outlives(&held.certificate, saved.as_ref(), &self.settings.domains);
+        is_better.then_some(held.pem.as_str())
+    }
+
     fn is_due(&self) -> bool {
         self.held.as_ref().is_none_or(|Held { certificate, .. }| {
             !covers(certificate, &self.settings.domains)
@@ -174,6 +187,11 @@ fn is_due(certificate: &Certificate, now: SystemTime, jitter: f64) -> bool {
 fn covers(certificate: &Certificate, domains: &[Domain]) -> bool {
     let mut domains = domains.iter();
     domains.all(|domain| certificate.is_for(domain.as_str()))
+}
+
+/// Whether all nodes should have a certificate in place of the one that is saved for them.
+fn outlives(held: &Certificate, saved: Option<&Certificate>, domains: &[Domain]) -> bool {
+    covers(held, domains) && saved.is_none_or(|saved| held.ends > saved.ends)
 }
 
 /// The error with everything that caused it.
@@ -200,7 +218,23 @@ const RETRY_MAX: Duration = Duration::from_secs(12 * 3600);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::certificate::tests::certificate;
+    use crate::tls::certificate::tests::{certificate, pem};
+
+    #[test]
+    fn what_was_issued_but_not_saved_is_saved_later() {
+        let domains: Vec<Domain> = vec!["a.example".parse().unwrap()];
+        let of = |name: &str, end: i32| {
+            let (chain, key) = pem(&[name], (2020, end));
+            Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
+        };
+        let (older, newer) = (of("a.example", 2080), of("a.example", 2090));
+        assert!(outlives(&newer, Some(&older), &domains));
+        assert!(outlives(&newer, None, &domains));
+        assert!(!outlives(&newer, Some(&newer), &domains));
+        assert!(!outlives(&older, Some(&newer), &domains));
+        let others = of("b.example", 2090);
+        assert!(!outlives(&others, Some(&older), &domains));
+    }
 
     #[test]
     fn renewal_begins_when_a_third_of_the_life_is_left_or_a_little_later() {
