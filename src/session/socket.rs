@@ -46,7 +46,7 @@ pub(super) struct Socket {
 
 impl Socket {
     /// `begun` is what was read already of what the client sent after its handshake.
-    /// The size of frames stays as it is now: tungstenite has it.
+    /// The size of frames and the number of a message's pieces stay as they are now.
     pub(super) fn new(
         stream: Transport,
         begun: Vec<u8>,

@@ -78,7 +78,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "session.fragments_max",
         env: "FRAGMENTS_MAX",
-        effect: Effect::Live,
+        effect: Effect::NewConnections,
         doc: "In how many frames a client may send one message; one that needs more is closed.",
         setting: &Number {
             at: |c| &mut c.session.fragments_max,
