@@ -99,7 +99,10 @@ struct Inner {
 impl Limits {
     pub fn new(settings: Live<Settings>, clock: Clock) -> Self {
         let now = clock.tick();
-        let tables = settings.load().tables.clone();
+        let (tables, familiar_ms) = {
+            let settings = settings.load();
+            (settings.tables.clone(), settings.requests.familiar_ms())
+        };
         let keys = RotatingKeys::random(&clock);
         Self {
             inner: Arc::new(Inner {
@@ -108,7 +111,7 @@ impl Limits {
                 keys,
                 addresses: Table::new(tables.ip_keys, 0, now),
                 accounts: Table::new(tables.did_keys, 0, now),
-                familiar: Table::new(tables.ip_keys, tables.idle_ms(), now),
+                familiar: Table::new(tables.ip_keys, familiar_ms, now),
                 connections: AtomicU32::new(0),
                 handshakes: AtomicU32::new(0),
                 waiting: AtomicU32::new(0),

@@ -7,7 +7,7 @@
 //! out. How many tokens an address can make us check is bounded in either case. While
 //! tokens are being checked, others of the address may wait for the outcome (`waiting`).
 
-use super::blind::Blind;
+use super::blind::{Blind, BlindKey};
 use super::table::Names;
 use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
@@ -156,19 +156,14 @@ impl Inner {
         now: Tick,
     ) -> Option<Decision> {
         let did = claims?;
-        let keys = self.keys.load();
-        let known_for =
-            u32::try_from(settings.requests.familiar_for.as_millis()).unwrap_or(u32::MAX);
-        let known_under = |key: &super::BlindKey| {
-            let name = key.account_at(FAMILIAR_ACCOUNT, client, did);
-            self.familiar.noted_within(name, known_for, now)
-        };
-        let previous = keys.previous_at(now, settings);
-        if !known_under(&keys.keys.current) && !previous.is_some_and(known_under) {
+        let account = |key: &BlindKey| key.account_at(FAMILIAR_ACCOUNT, client, did);
+        if !self.is_familiar(settings, account, now) {
             return None;
         }
+        let keys = self.keys.load();
+        let previous = keys.previous_at(now, settings);
         let rule = Rule::Familiar;
-        let name = |key: &super::BlindKey| key.account_at(rule as u8, client, did);
+        let name = |key: &BlindKey| key.account_at(rule as u8, client, did);
         let names = || Names {
             current: name(&keys.keys.current),
             previous: previous.map(name),
@@ -222,15 +217,24 @@ impl Inner {
 
     /// Whether any account proved itself lately from this address.
     pub(super) fn has_familiar_accounts(&self, settings: &Settings, client: ClientIp) -> bool {
-        let now = self.clock.tick();
-        let keys = self.keys.load();
-        let known_for =
-            u32::try_from(settings.requests.familiar_for.as_millis()).unwrap_or(u32::MAX);
-        let known_under = |key: &super::BlindKey| {
-            let name = key.address(FAMILIAR_ADDRESS, client);
-            self.familiar.noted_within(name, known_for, now)
+        let address = |key: &BlindKey| key.address(FAMILIAR_ADDRESS, client);
+        self.is_familiar(settings, address, self.clock.tick())
+    }
+
+    /// Whether what has this name was noted lately, be it under the key before.
+    fn is_familiar(
+        &self,
+        settings: &Settings,
+        name: impl Fn(&BlindKey) -> Blind,
+        now: Tick,
+    ) -> bool {
+        let (keys, requests) = (self.keys.load(), &settings.requests);
+        let known_under = |key: &BlindKey| {
+            let known_for = requests.familiar_ms();
+            self.familiar.noted_within(name(key), known_for, now)
         };
-        known_under(&keys.keys.current) || keys.previous_at(now, settings).is_some_and(known_under)
+        let previous = keys.previous_within(requests.familiar_for, now);
+        known_under(&keys.keys.current) || previous.is_some_and(known_under)
     }
 }
 

@@ -73,9 +73,14 @@ impl KeysNow {
     /// Windows are a minute long and idle entries leave after ten, so the key before is
     /// only asked for soon after the change.
     pub(super) fn previous_at(&self, now: Tick, settings: &Settings) -> Option<&BlindKey> {
+        self.previous_within(settings.tables.idle_after, now)
+    }
+
+    /// The key before, for so long after the change.
+    pub(super) fn previous_within(&self, time: Duration, now: Tick) -> Option<&BlindKey> {
         let previous = self.keys.previous.as_ref()?;
         let since = now.since(Tick::at(self.since));
-        (millis(since) < settings.tables.idle_after).then_some(previous)
+        (millis(since) < time).then_some(previous)
     }
 }
 

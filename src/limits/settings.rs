@@ -152,10 +152,20 @@ pub struct Tables {
     pub blind_key_for: Duration,
 }
 
+impl Requests {
+    pub(super) fn familiar_ms(&self) -> u32 {
+        millis_of(self.familiar_for)
+    }
+}
+
 impl Tables {
     pub(super) fn idle_ms(&self) -> u32 {
-        u32::try_from(self.idle_after.as_millis()).unwrap_or(u32::MAX)
+        millis_of(self.idle_after)
     }
+}
+
+fn millis_of(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Settings {

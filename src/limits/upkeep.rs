@@ -27,13 +27,14 @@ impl Limits {
         let settings = inner.settings.snapshot();
         let (now, unix_ms) = (inner.clock.tick(), inner.clock.unix_ms());
         let idle_ms = settings.tables.idle_ms();
-        inner.familiar.set_room_after(idle_ms);
+        let familiar_ms = settings.requests.familiar_ms();
+        inner.familiar.set_room_after(familiar_ms);
         let tables = [
-            ("ip", &inner.addresses),
-            ("did", &inner.accounts),
-            ("familiar", &inner.familiar),
+            ("ip", &inner.addresses, idle_ms),
+            ("did", &inner.accounts, idle_ms),
+            ("familiar", &inner.familiar, familiar_ms),
         ];
-        for (name, table) in tables {
+        for (name, table, idle_ms) in tables {
             let swept = table.sweep(idle_ms, now);
             metrics::gauge!("relay_limits_keys", "table" => name).set(swept.kept as f64);
             metrics::counter!("relay_limits_idle_total", "table" => name)
@@ -47,5 +48,37 @@ impl Limits {
         inner
             .keys
             .rotate_when_due(settings.tables.blind_key_for, inner.clock.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::{Clock, Settings};
+    use crate::runtime::Live;
+    use crate::types::{ClientIp, Did};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn an_account_is_familiar_for_as_long_as_is_set_and_a_new_key_changes_nothing() {
+        let mut settings = Settings::default();
+        settings.requests.familiar_for = 6 * HOUR;
+        settings.tables.blind_key_for = 4 * HOUR;
+        let limits = Limits::new(Live::new(settings), Clock::manual());
+        let client = ClientIp::new([192, 0, 2, 1].into());
+        let did = Did::parse("did:plc:abc").unwrap();
+        limits.proved(&limits.check_ip(client, Some(&did)), client, &did);
+        let is_familiar = || {
+            while limits.check_ip(client, None).refused.is_none() {}
+            limits.check_ip(client, Some(&did)).refused.is_none()
+        };
+        for hour in 1..=6 {
+            limits.clock().advance(HOUR);
+            limits.sweep();
+            assert_eq!(is_familiar(), hour < 6, "after {hour} hours");
+        }
     }
 }

@@ -121,7 +121,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.familiar_seconds",
         env: "FAMILIAR_SECONDS",
         effect: Effect::Live,
-        doc: "How long an account that proved itself from an address is known there.",
+        doc: "How long an account that proved itself from an address is known there; not longer than \
+              until the key of BLIND_KEY_HOURS has been replaced twice.",
         setting: &Span {
             at: |c| &mut c.limits.requests.familiar_for,
             unit: Unit::Seconds,
