@@ -335,6 +335,42 @@ async fn next_frame(stream: &mut tls::Stream) -> (u8, u8) {
 }
 
 #[tokio::test]
+async fn a_socket_is_an_open_connection_until_it_closes() {
+    let directory = Directory::start().await.unwrap();
+    let account = Account::generate(Curve::P256).unwrap();
+    directory.publish(&account);
+    let relay = Home::lived_in()
+        .with("PLC_URL", &directory.url())
+        .with("SERVICE_DID", SERVICE_DID)
+        .start();
+    let call = "blue.catbird.mls.subscribeConvoEvents";
+    let token = account
+        .service_token(SERVICE_DID, call, TOKEN_LIFE)
+        .unwrap();
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    let request = format!(
+        "GET /xrpc/{call} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-protocol: mls-relay.json.v1\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    // What the session says first: HTTP has let go of the connection.
+    timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap();
+    let open = async || {
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        let mut lines = metrics.lines();
+        let open = lines.find_map(|line| line.strip_prefix("relay_edge_connections "));
+        open.unwrap().to_owned()
+    };
+    assert_eq!(open().await, "1");
+    drop(stream);
+    eventually("it is closed", || async { open().await == "0" }).await;
+}
+
+#[tokio::test]
 async fn heads_over_their_bounds_are_refused() {
     let relay = Home::lived_in().with("RELAY_HEADERS_MAX", "20").start();
     let client = Client::http1(&relay);
