@@ -130,12 +130,12 @@ impl Activity {
             one.answered = Some(Answered { at, len, bytes })
         });
         let mut state = self.0.lock();
-        let under_way = state.under_way.iter_mut();
-        let mut answered: Vec<_> = under_way.filter_map(|one| one.answered.as_mut()).collect();
-        let all = answered.iter().map(|one| one.len).sum();
-        answered
-            .iter_mut()
-            .for_each(|one| one.bytes = one.bytes.max(all));
+        let answered = state.under_way.iter().filter_map(|one| one.answered);
+        let all = answered.map(|one| one.len).sum();
+        let answered = state.under_way.iter_mut();
+        for one in answered.filter_map(|one| one.answered.as_mut()) {
+            one.bytes = one.bytes.max(all);
+        }
     }
 
     /// A piece of its answer is for the client to take, from this age on; or, with `None`,

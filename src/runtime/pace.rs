@@ -7,36 +7,38 @@ use tokio::time::Instant;
 /// How far something is that moves piece by piece, from a client or to it.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    begun: Instant,
-    moved: Instant,
+    per_second: u64,
     bytes: u64,
+    /// When it would be as far at the least pace. Never ahead: what came fast at first may
+    /// not trickle for it.
+    steady: Instant,
 }
 
 impl Pace {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Begins now, with the least pace in bytes a second.
+    pub(crate) fn new(per_second: u64, now: Instant) -> Self {
         Self {
-            begun: now,
-            moved: now,
+            per_second,
             bytes: 0,
+            steady: now,
         }
     }
 
     /// So many bytes have moved in all.
     pub(crate) fn reach(&mut self, bytes: u64, now: Instant) {
-        if bytes > self.bytes {
-            (self.bytes, self.moved) = (bytes, now);
-        }
+        let more = bytes.saturating_sub(self.bytes);
+        let micros = more.saturating_mul(1_000_000) / self.per_second;
+        self.steady = (self.steady + Duration::from_micros(micros)).min(now);
+        self.bytes += more;
     }
 
     /// When patience is over: with nothing that moves, or with bytes that trickle.
     pub(crate) fn late_at(&self, patience: Duration) -> Instant {
-        let steady = self.begun + Duration::from_millis(self.bytes * 1_000 / BYTES_PER_SECOND_MIN);
-        self.moved.min(steady) + patience
+        self.steady + patience
     }
 }
 
-/// The least that a client may send or take on the whole: a slow mobile network carries
-/// more.
+/// The least that a client must take of what it is sent: a slow mobile network carries more.
 pub(crate) const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ mod tests {
     #[test]
     fn what_moves_steadily_is_never_late_and_what_stops_or_trickles_is() {
         let begun = Instant::now();
-        let mut steady = Pace::new(begun);
+        let mut steady = Pace::new(BYTES_PER_SECOND_MIN, begun);
         for second in 1..1_000 {
             steady.reach(second * BYTES_PER_SECOND_MIN, begun + secs(second));
         }
@@ -60,14 +62,19 @@ mod tests {
         // The same again: nothing has moved.
         steady.reach(999 * BYTES_PER_SECOND_MIN, begun + secs(1_010));
         assert_eq!(steady.late_at(PATIENCE), begun + secs(999) + PATIENCE);
-        let mut trickle = Pace::new(begun);
+        let mut trickle = Pace::new(BYTES_PER_SECOND_MIN, begun);
         for second in 1..100 {
             trickle.reach(second, begun + secs(second));
         }
         assert!(trickle.late_at(PATIENCE) < begun + PATIENCE + secs(1));
         // What came fast at first may not stand still for it.
-        let mut fast = Pace::new(begun);
+        let mut fast = Pace::new(BYTES_PER_SECOND_MIN, begun);
         fast.reach(1 << 20, begun + secs(1));
         assert_eq!(fast.late_at(PATIENCE), begun + secs(1) + PATIENCE);
+        // Nor trickle for it.
+        for second in 2..20 {
+            fast.reach((1 << 20) + second, begun + secs(second));
+        }
+        assert!(fast.late_at(PATIENCE) < begun + secs(2) + PATIENCE);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::runtime::Pace;
+use crate::runtime::{BYTES_PER_SECOND_MIN, Pace};
 
 pub(super) struct Slow {
     pace: Pace,
@@ -21,7 +21,7 @@ impl Slow {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
-            pace: Pace::new(now),
+            pace: Pace::new(BYTES_PER_SECOND_MIN, now),
             alarm: Box::pin(sleep_until(now)),
         }
     }

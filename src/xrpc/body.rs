@@ -50,7 +50,7 @@ async fn collect(
     patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();
-    let mut pace = Pace::new(Instant::now());
+    let mut pace = Pace::new(BYTES_PER_SECOND_MIN, Instant::now());
     loop {
         let frame = timeout_at(pace.late_at(patience), body.frame()).await;
         let Some(frame) = frame.map_err(|_| timed_out())? else {
@@ -107,6 +107,10 @@ fn broken(message: &'static str) -> XrpcError {
 
 const SLOW_RETRY: Duration = Duration::from_secs(1);
 
+/// The least pace of a body: while it arrives it has memory that others wait for. The
+/// largest may take seven minutes.
+const BYTES_PER_SECOND_MIN: u64 = 32 << 10;
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -141,7 +145,7 @@ mod tests {
         });
         let body = StreamBody::new(Box::pin(come.chain(stall)));
         let begun = Instant::now();
-        let read = collect(body, memory, 2 << 20, PATIENCE).await;
+        let read = collect(body, memory, 8 << 20, PATIENCE).await;
         let read = read.map(|body| body.bytes.len());
         (
             read.map_err(|error| error.status),
@@ -151,8 +155,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_has_time_while_it_comes_steadily() {
-        let (read, took) = read(128, 8 << 10, true).await;
-        assert_eq!(read.unwrap(), 1 << 20);
+        let (read, took) = read(128, 32 << 10, true).await;
+        assert_eq!(read.unwrap(), 4 << 20);
         assert!(took > PATIENCE.as_secs());
     }
 
