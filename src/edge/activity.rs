@@ -125,11 +125,11 @@ impl Activity {
 
     /// Its whole answer, of `len` bytes, is ready at this age.
     pub(super) fn answer(&self, request: RequestId, age: Duration, len: u64) {
+        let mut state = self.0.lock();
         let (at, bytes) = (age, len);
-        self.change(request, |one| {
+        state.change(request, |one| {
             one.answered = Some(Answered { at, len, bytes })
         });
-        let mut state = self.0.lock();
         let answered = state.under_way.iter().filter_map(|one| one.answered);
         let all = answered.map(|one| one.len).sum();
         let answered = state.under_way.iter_mut();
@@ -141,7 +141,7 @@ impl Activity {
     /// A piece of its answer is for the client to take, from this age on; or, with `None`,
     /// it has taken all that there is so far.
     pub(super) fn offer(&self, request: RequestId, age: Option<Duration>) {
-        self.change(request, |one| one.offered = age);
+        self.0.lock().change(request, |one| one.offered = age);
     }
 
     /// A request's answer is written or given up, at this age of the connection.
@@ -150,10 +150,11 @@ impl Activity {
         state.under_way.retain(|one| one.request != request);
         state.quiet_since = state.quiet_since.max(Some(age));
     }
+}
 
-    fn change(&self, request: RequestId, change: impl FnOnce(&mut UnderWay)) {
-        let mut state = self.0.lock();
-        let mut under_way = state.under_way.iter_mut();
+impl State {
+    fn change(&mut self, request: RequestId, change: impl FnOnce(&mut UnderWay)) {
+        let mut under_way = self.under_way.iter_mut();
         if let Some(one) = under_way.find(|one| one.request == request) {
             change(one);
         }

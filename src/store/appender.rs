@@ -194,10 +194,8 @@ async fn commit_once(
         return Err(StoreError::Shape);
     }
     // They are stored: what cannot be read of one answer is no fault of the others'.
-    let answers = stored.iter().map(answer);
-    Ok(answers
-        .map(|answer| answer.unwrap_or_else(|error| Err(error.into())))
-        .collect())
+    let answer = |row| answer(row).unwrap_or_else(|error| Err(error.into()));
+    Ok(stored.iter().map(answer).collect())
 }
 
 async fn ask(

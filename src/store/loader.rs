@@ -57,9 +57,10 @@ async fn load<T>(
     match read_all(pool, &batch, sql, read).await {
         Ok(found) => {
             let none: Arc<[T]> = Arc::new([]);
-            let of = |did| found.get(did).cloned();
-            let of = |did| of(did).unwrap_or_else(|| Ok(Arc::clone(&none)));
-            batch.iter().map(of).collect()
+            let found = batch.iter().map(|did| found.get(did).cloned());
+            found
+                .map(|rows| rows.unwrap_or_else(|| Ok(Arc::clone(&none))))
+                .collect()
         }
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     }

@@ -50,7 +50,7 @@ async fn collect(
     patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();
-    let mut pace = Pace::new(BYTES_PER_SECOND_MIN, Instant::now());
+    let mut pace = Pace::new(LEAST_PACE, Instant::now());
     loop {
         let frame = timeout_at(pace.late_at(patience), body.frame()).await;
         let Some(frame) = frame.map_err(|_| timed_out())? else {
@@ -107,9 +107,9 @@ fn broken(message: &'static str) -> XrpcError {
 
 const SLOW_RETRY: Duration = Duration::from_secs(1);
 
-/// The least pace of a body: while it arrives it has memory that others wait for. The
+/// Of a body, in bytes a second: while it arrives it has memory that others wait for. The
 /// largest may take seven minutes.
-const BYTES_PER_SECOND_MIN: u64 = 32 << 10;
+const LEAST_PACE: u64 = 32 << 10;
 
 #[cfg(test)]
 mod tests {

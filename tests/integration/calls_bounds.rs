@@ -5,7 +5,7 @@ use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 
 use crate::phone::Phone;
-use crate::world::{World, text};
+use crate::world::{World, text, unhex};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_commit_a_conversation_out_of_the_epochs_that_can_be_read() {
@@ -24,12 +24,10 @@ async fn nobody_can_commit_a_conversation_out_of_the_epochs_that_can_be_read() {
     });
     mallory.client.post("createConvo", &founding).await;
 
-    let id = group.id();
-    let byte = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).unwrap();
-    let id_bytes = (0..id.len()).step_by(2).map(byte);
+    let id = unhex(&group.id());
     // A PrivateMessage (RFC 9420 section 6.3) whose content is a commit, and empty.
-    let mut commit = vec![0, 1, 0, 2, u8::try_from(id.len() / 2).unwrap()];
-    commit.extend(id_bytes);
+    let mut commit = vec![0, 1, 0, 2, u8::try_from(id.len()).unwrap()];
+    commit.extend(id);
     commit.extend(Epoch::MAX.to_be_bytes());
     commit.extend([3, 0, 0, 0]);
     let removal = json!({

@@ -5,7 +5,7 @@ use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
 use crate::phone::Phone;
-use crate::world::{World, bytes, text, with};
+use crate::world::{World, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn admins_make_and_unmake_admins_and_one_always_stays() {
@@ -332,9 +332,9 @@ async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
 
 /// A GroupInfo of this group at epoch 0 that has no extensions, and is otherwise empty.
 fn without_external_pub(convo: &str) -> Vec<u8> {
-    let mut info = vec![0, 1, 0, 1, u8::try_from(convo.len() / 2).unwrap()];
-    let digits = (0..convo.len()).step_by(2).map(|at| &convo[at..at + 2]);
-    info.extend(digits.map(|two| u8::from_str_radix(two, 16).unwrap()));
+    let id = unhex(convo);
+    let mut info = vec![0, 1, 0, 1, u8::try_from(id.len()).unwrap()];
+    info.extend(id);
     info.extend([0; 8]); // the epoch
     info.extend([0; 5]); // tree, transcript, extensions of the group and its own, tag
     info.extend([0; 5]); // signer, signature

@@ -10,6 +10,7 @@ use mls_relay_loadtest::demo::{LINES, Screen, Settings, play};
 
 use crate::database::Database;
 use crate::secrets::Secrets;
+use crate::world::unhex;
 
 async fn played(environment: Vec<(String, String)>) -> bool {
     let settings = Settings {
@@ -45,17 +46,11 @@ fn dumped(database: &Database, tables: &[&str]) -> String {
         .skip(1)
         .map(|rest| {
             let digits = rest.find(|c: char| !c.is_ascii_hexdigit());
-            unhex(&rest[..digits.unwrap_or(rest.len())])
+            let bytes = unhex(&rest[..digits.unwrap_or(rest.len()) / 2 * 2]);
+            String::from_utf8_lossy(&bytes).into_owned()
         })
         .collect();
     format!("{text}\n{}", bytes.join("\n"))
-}
-
-fn unhex(digits: &str) -> String {
-    let bytes: Vec<u8> = (0..digits.len() / 2)
-        .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap())
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Where a sender could be read from. (The answers in `idempotency_keys` may name the

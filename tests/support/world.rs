@@ -250,6 +250,12 @@ pub fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// The bytes that these digits stand for, as of the id of a group.
+pub fn unhex(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
 /// The bytes of either form.
 pub fn decoded(value: &Value) -> Vec<u8> {
     match value.as_str() {
