@@ -71,9 +71,5 @@ pub(super) fn int(value: u64) -> i64 {
 }
 
 pub(super) fn suite_number(suite: CipherSuite) -> i16 {
-    CipherSuite::ALL
-        .iter()
-        .find(|(known, _, _)| *known == suite)
-        .and_then(|(_, number, _)| i16::try_from(*number).ok())
-        .unwrap_or_default()
+    i16::try_from(suite.number()).unwrap_or_default()
 }

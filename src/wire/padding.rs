@@ -18,12 +18,6 @@ impl PaddedSize {
         (small || large).then_some(Self(size))
     }
 
-    /// The smallest bucket that holds this many bytes.
-    pub fn holding(size: usize) -> Option<Self> {
-        let small = [512, 1024, 2048, 4096].into_iter().find(|b| *b >= size);
-        Self::new(small.unwrap_or_else(|| size.next_multiple_of(STEP)))
-    }
-
     pub fn get(self) -> usize {
         self.0
     }
@@ -57,19 +51,5 @@ mod tests {
         for bad in [0, 1, 511, 513, 6144, 8191, 12_288, MESSAGE_BYTES_MAX + STEP] {
             assert_eq!(PaddedSize::new(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_bucket_holds_what_it_is_asked_to() {
-        for (size, bucket) in [
-            (0, 512),
-            (512, 512),
-            (513, 1024),
-            (4097, 8192),
-            (8193, 16_384),
-        ] {
-            assert_eq!(PaddedSize::holding(size).map(PaddedSize::get), Some(bucket));
-        }
-        assert_eq!(PaddedSize::holding(MESSAGE_BYTES_MAX + 1), None);
     }
 }
