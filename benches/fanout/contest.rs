@@ -1,5 +1,6 @@
 //! What every server has to do: events one at a time, some at a time, and at a rate.
 
+use std::fmt;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,13 @@ pub(crate) struct Cost {
     pub(crate) cpu_seconds: f64,
 }
 
+/// How long after its time an event had come to the sockets, and was read from them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delay {
+    pub(crate) come: Quantiles,
+    pub(crate) read: Quantiles,
+}
+
 impl Cost {
     pub(crate) fn per_cpu_second(&self) -> f64 {
         self.deliveries as f64 / self.cpu_seconds.max(0.01)
@@ -25,6 +33,17 @@ impl Cost {
 
     pub(crate) fn events_a_second(&self) -> f64 {
         self.events as f64 / self.seconds
+    }
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (come, read) = (self.come, self.read);
+        write!(
+            out,
+            "p50 {:.2} ms, p99 {:.2} ms (read {:.2}, {:.2})",
+            come.p50_ms, come.p99_ms, read.p50_ms, read.p99_ms
+        )
     }
 }
 
@@ -52,14 +71,14 @@ pub(crate) async fn window(
     cost(server, crowd, published, begun, before)
 }
 
-/// Publishes at a rate, whatever comes of it. Latencies count from when an event was
-/// due, so that a server which stalls cannot hide it.
+/// Publishes at a rate, whatever comes of it. Delays count from when an event was due, so
+/// that a server which stalls cannot hide it.
 pub(crate) async fn at_rate(
     server: &Server,
     crowd: &mut Crowd,
     events_a_second: f64,
     lasting: Duration,
-) -> (Cost, Quantiles) {
+) -> (Cost, Delay) {
     crowd.board.forget();
     let (begun, before) = (Instant::now(), server.usage());
     let events = (lasting.as_secs_f64() * events_a_second) as usize;
@@ -79,9 +98,13 @@ pub(crate) async fn at_rate(
         crowd.finished().await;
         finished += 1;
     }
-    let latencies = crowd.board.latencies.lock().unwrap().sum().unwrap();
     let cost = cost(server, crowd, events, begun, before);
-    (cost, Quantiles::from(&latencies))
+    let delays = crowd.board.delays();
+    let delay = Delay {
+        come: Quantiles::from(&delays.come.sum().unwrap()),
+        read: Quantiles::from(&delays.read.sum().unwrap()),
+    };
+    (cost, delay)
 }
 
 /// One event to each group, which everyone must get: all are there, and warm.

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mls_relay_loadtest::load::tally::Latencies;
 use rustls::crypto::aws_lc_rs;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::phone_socket::PhoneSocket;
 use crate::server::{Server, Upgrade};
 use crate::stream::Stream;
 
@@ -38,11 +39,19 @@ pub(crate) struct Crowd {
 pub(crate) struct Board {
     events: Mutex<Vec<Event>>,
     finished: mpsc::Sender<usize>,
-    pub(crate) latencies: Mutex<Latencies>,
+    delays: Mutex<Delays>,
+}
+
+/// From when an event was due until subscribers had it.
+pub(crate) struct Delays {
+    /// Until it had come to the socket: the server's.
+    pub(crate) come: Latencies,
+    /// Until the one processor of all subscribers had read it, too.
+    pub(crate) read: Latencies,
 }
 
 struct Event {
-    due: Instant,
+    due: SystemTime,
     /// Sockets that have yet to get it.
     left: usize,
     len: usize,
@@ -55,7 +64,7 @@ impl Crowd {
         let board = Arc::new(Board {
             events: Mutex::default(),
             finished,
-            latencies: Mutex::new(Latencies::new().unwrap()),
+            delays: Mutex::new(Delays::new()),
         });
         let connector = connector(server);
         let mut handshakes = JoinSet::new();
@@ -106,7 +115,7 @@ impl Board {
     pub(crate) fn announce(&self, due: Instant, sockets: usize) -> usize {
         let mut events = self.events();
         events.push(Event {
-            due,
+            due: SystemTime::now() - due.elapsed(),
             left: sockets,
             len: 0,
         });
@@ -118,29 +127,36 @@ impl Board {
         self.events().last().map_or(0, |event| event.len)
     }
 
-    /// Forgets the latencies so far.
-    pub(crate) fn forget(&self) {
-        let mut latencies = self
-            .latencies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *latencies = Latencies::new().unwrap();
+    pub(crate) fn delays(&self) -> MutexGuard<'_, Delays> {
+        self.delays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn saw(&self, by: usize, number: usize, len: usize, now: Instant) {
+    /// Forgets the delays so far.
+    pub(crate) fn forget(&self) {
+        *self.delays() = Delays::new();
+    }
+
+    fn saw(&self, by: usize, number: usize, len: usize, came: SystemTime, read: SystemTime) {
         let mut events = self.events();
         let event = events.get_mut(number).expect("an event that was published");
         event.left = event.left.checked_sub(1).expect("an event comes once");
         event.len = len;
-        let latency = now.saturating_duration_since(event.due);
-        let latencies = self
-            .latencies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        latencies.record(by, latency);
+        let after = |moment: SystemTime| moment.duration_since(event.due).unwrap_or_default();
+        let delays = self.delays();
+        delays.come.record(by, after(came));
+        delays.read.record(by, after(read));
         if event.left == 0 {
             let kept = self.finished.try_send(number);
             kept.expect("events are taken note of");
+        }
+    }
+}
+
+impl Delays {
+    fn new() -> Self {
+        Self {
+            come: Latencies::new().unwrap(),
+            read: Latencies::new().unwrap(),
         }
     }
 }
@@ -167,10 +183,10 @@ async fn subscribe(
     connector: &TlsConnector,
     tcp: TcpStream,
     upgrade: &Upgrade,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<TlsStream<PhoneSocket>> {
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut tls = connector.connect(name, tcp).await?;
+    let mut tls = connector.connect(name, PhoneSocket::new(tcp)?).await?;
     tls.write_all(upgrade.request().as_bytes()).await?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -195,16 +211,16 @@ fn client_frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-async fn listen(by: usize, mut stream: Stream, mut tls: TlsStream<TcpStream>, board: Arc<Board>) {
+async fn listen(by: usize, mut stream: Stream, mut tls: TlsStream<PhoneSocket>, board: Arc<Board>) {
     loop {
         let goes_on = poll_fn(|context| {
             RECEIVED.with_borrow_mut(|received| {
                 let mut free = ReadBuf::new(received);
                 let read = ready!(Pin::new(&mut tls).poll_read(context, &mut free));
-                let came = free.filled();
-                let now = Instant::now();
-                let saw = |number, len| board.saw(by, number, len, now);
-                Poll::Ready(read.is_ok() && !came.is_empty() && stream.take(came, saw))
+                let bytes = free.filled();
+                let (came, now) = (tls.get_ref().0.came(), SystemTime::now());
+                let saw = |number, len| board.saw(by, number, len, came, now);
+                Poll::Ready(read.is_ok() && !bytes.is_empty() && stream.take(bytes, saw))
             })
         });
         if !goes_on.await {

@@ -27,16 +27,16 @@ mod figure;
 #[path = "../support/node.rs"]
 mod node;
 mod peers;
+mod phone_socket;
 mod relay;
 mod server;
 mod stream;
 
 use std::time::Duration;
 
-use contest::{Cost, at_rate, warm_up, window};
+use contest::{Cost, Delay, at_rate, warm_up, window};
 use crowd::Crowd;
 use figure::Figure;
-use mls_relay_loadtest::load::report::Quantiles;
 use relay::Entrance;
 use server::{OTHER_CORE, Server, keep_to};
 
@@ -55,7 +55,7 @@ struct Score {
     name: &'static str,
     large: Large,
     small: Cost,
-    small_latency: Quantiles,
+    small_delay: Delay,
 }
 
 /// The same with one large conversation: events one at a time, eight under way, and half
@@ -64,9 +64,9 @@ struct Large {
     event_len: usize,
     kib_per_socket: f64,
     one: Cost,
-    one_half: Quantiles,
+    one_half: Delay,
     eight: Cost,
-    eight_half: Quantiles,
+    eight_half: Delay,
 }
 
 fn main() {
@@ -143,7 +143,7 @@ async fn measure_large(server: Server) -> Large {
     }
 }
 
-async fn measure_small(server: Server) -> (Cost, Quantiles) {
+async fn measure_small(server: Server) -> (Cost, Delay) {
     let (groups, members) = SMALL;
     let mut crowd = Crowd::gather(&server, groups, members).await;
     tokio::time::sleep(SETTLE).await;
@@ -152,12 +152,12 @@ async fn measure_small(server: Server) -> (Cost, Quantiles) {
 }
 
 impl Score {
-    fn new(name: &'static str, large: Large, (small, small_latency): (Cost, Quantiles)) -> Self {
+    fn new(name: &'static str, large: Large, (small, small_delay): (Cost, Delay)) -> Self {
         Self {
             name,
             large,
             small,
-            small_latency,
+            small_delay,
         }
     }
 
@@ -169,17 +169,14 @@ impl Score {
             ("eight under way", &large.eight, &large.eight_half),
         ] {
             println!(
-                "#   {what}: {:.0} deliveries a CPU second, {:.0} events/s; at half of that p50 \
-                 {:.2} ms, p99 {:.2} ms",
+                "#   {what}: {:.0} deliveries a CPU second, {:.0} events/s; at half of that {half}",
                 cost.per_cpu_second(),
                 cost.events_a_second(),
-                half.p50_ms,
-                half.p99_ms,
             );
         }
         println!(
-            "#   100 x 10: {:.2} CPU seconds in 10 s, p50 {:.2} ms, p99 {:.2} ms",
-            self.small.cpu_seconds, self.small_latency.p50_ms, self.small_latency.p99_ms,
+            "#   100 x 10: {:.2} CPU seconds in 10 s, {}",
+            self.small.cpu_seconds, self.small_delay,
         );
     }
 }
@@ -194,8 +191,8 @@ fn record(ours: &Score, others: &[Score]) {
             _ => score.large.eight.per_cpu_second(),
         };
         let p99 = |score: &Score| match window {
-            "w1" => score.large.one_half.p99_ms,
-            _ => score.large.eight_half.p99_ms,
+            "w1" => score.large.one_half.come.p99_ms,
+            _ => score.large.eight_half.come.p99_ms,
         };
         let name = format!("fanout_deliveries_per_cpu_second_{window}");
         figure(&name, rate(ours), "1/s", None, "");
