@@ -133,7 +133,7 @@ impl Hub {
             return Ok(true);
         };
         let reading = self.0.journal.memberships(&subscriber.did).await?;
-        let circle = Circle::as_of(Seq::new(u64::MAX), reading);
+        let circle = Circle::as_of(Seq::LAST, reading);
         Ok(circle.hears_after(convo, cursor.map(Cursor::seq)))
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn join(
             Start::Here(_) => {}
             Start::Future => return Err(SubscriptionError::FutureCursor),
             Start::Outdated { after, floor } => {
-                let mut circle = Circle::as_of(Seq::new(u64::MAX), reading);
+                let mut circle = Circle::as_of(Seq::LAST, reading);
                 circle.narrow(subscriber.filter.as_ref());
                 gap = Some(circle.touched(after.seq(), floor));
             }

@@ -104,7 +104,7 @@ impl Recent {
         for interval in circle.intervals() {
             // Places of this membership: `joined` counts, and so does `left`.
             let from = after.next().max(interval.joined);
-            let through = interval.left.unwrap_or(Seq::new(u64::MAX));
+            let through = interval.left.unwrap_or(Seq::LAST);
             if let Some(places) = self.by_convo.get(&interval.convo) {
                 let start = places.partition_point(|seq| *seq < from);
                 seqs.extend(places.range(start..).take_while(|seq| **seq <= through));
@@ -174,7 +174,7 @@ mod tests {
             joined: Seq::new(*joined),
             left: left.map(Seq::new),
         });
-        Circle::as_of(Seq::new(u64::MAX), intervals.collect())
+        Circle::as_of(Seq::LAST, intervals.collect())
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn visible(
     stays: Vec<Interval>,
     (after, through): (Seq, Seq),
 ) -> Vec<Run> {
-    let mut circle = Circle::as_of(Seq::new(u64::MAX), stays);
+    let mut circle = Circle::as_of(Seq::LAST, stays);
     circle.narrow(of.filter.as_ref());
     let stays = circle.intervals().iter().map(|stay| Run {
         topic: Topic::Convo(stay.convo.clone()),

@@ -196,6 +196,17 @@ async fn a_cursor_from_the_future_is_refused_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cursor_that_was_never_given_out_is_refused_and_harms_nobody() {
+    let world = World::new();
+    let mut other = world.connect_json().await;
+    // As in a ULID that is no cursor.
+    let (mut client, _) = world.connect(Framing::Json, Some(u64::MAX)).await;
+    assert!(text(&mut client).await.contains("FutureCursor"));
+    world.memory.send("aa");
+    assert!(text(&mut other).await.contains("#messageEvent"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_given_up() {
     let world = World::new();
     let (mut lively, _) = world.connect(Framing::Json, None).await;

@@ -16,6 +16,8 @@ pub struct Seq(u64);
 
 impl Seq {
     pub const ZERO: Self = Self(0);
+    /// No event will ever have a larger one.
+    pub const LAST: Self = Self((1 << 53) - 1);
 
     pub fn new(value: u64) -> Self {
         Self(value)
@@ -27,7 +29,7 @@ impl Seq {
 
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -71,11 +73,11 @@ impl Cursor {
         Ok(Self(u128::from(seq)))
     }
 
-    /// The place in the stream. Bits above the 64th that are not time make it
-    /// the largest number: such a cursor was never given out.
+    /// The place in the stream. Any other ULID, as that of a message, is
+    /// [`Seq::LAST`]: such a cursor was never given out.
     pub fn seq(self) -> Seq {
         let low = self.0 & ((1 << 80) - 1);
-        Seq(u64::try_from(low).unwrap_or(u64::MAX))
+        u64::try_from(low).map_or(Seq::LAST, |seq| Seq(seq).min(Seq::LAST))
     }
 
     /// The coarse time in it.
@@ -137,7 +139,9 @@ mod tests {
     #[test]
     fn a_stranger_ulid_is_a_place_in_the_future() {
         let cursor = Cursor::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
-        assert_eq!(cursor.seq(), Seq::new(u64::MAX));
+        assert_eq!(cursor.seq(), Seq::LAST);
+        let nearly = Cursor(u128::from(u64::MAX));
+        assert_eq!(nearly.seq(), Seq::LAST);
         for bad in [
             "",
             "-1",

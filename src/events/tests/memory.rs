@@ -252,7 +252,7 @@ impl Journal for Memory {
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {
         self.read(|state| {
             let stays = state.stays.get(&of.did).cloned().unwrap_or_default();
-            let mut circle = Circle::as_of(Seq::new(u64::MAX), stays);
+            let mut circle = Circle::as_of(Seq::LAST, stays);
             circle.narrow(of.filter.as_ref());
             let standing = |convo: &ConvoId| Standing {
                 convo_id: convo.clone(),
@@ -322,7 +322,8 @@ pub(crate) fn subscribe(
         filter: filter.map(|convo| ConvoId::parse(convo).unwrap()),
         hydrate: false,
     };
-    let cursor = after.map(|seq| Cursor::parse(&seq.to_string()).unwrap());
+    let at = CoarseTime::from_unix_seconds(0);
+    let cursor = after.map(|seq| Cursor::new(at, Seq::new(seq)));
     hub.subscribe(subscriber, cursor)
 }
 

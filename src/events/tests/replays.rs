@@ -75,7 +75,7 @@ impl Returning {
         match topic {
             Topic::Account(did) => filter.is_none() && *did == self.subscriber.did,
             Topic::Convo(convo) => {
-                let circle = Circle::as_of(Seq::new(u64::MAX), self.stays.clone());
+                let circle = Circle::as_of(Seq::LAST, self.stays.clone());
                 filter.is_none_or(|filter| filter == convo) && circle.sees(convo, Seq::new(seq))
             }
         }

@@ -61,7 +61,7 @@ impl Table {
         after: Seq,
         through: Seq,
     ) -> Vec<Arc<Event>> {
-        let circle = Circle::as_of(Seq::new(u64::MAX), self.stays[account].clone());
+        let circle = Circle::as_of(Seq::LAST, self.stays[account].clone());
         let visible = |event: &&Arc<Event>| match event.route() {
             Route::Account(did) => filter.is_none() && *did == super::did(account),
             Route::Convo(convo) | Route::Membership { convo, .. } => {
