@@ -15,6 +15,7 @@ pub struct Shutdown {
     leaving: CancellationToken,
     draining: CancellationToken,
     stopping: CancellationToken,
+    failed: CancellationToken,
     work: TaskTracker,
     background: TaskTracker,
 }
@@ -59,12 +60,23 @@ impl Shutdown {
     }
 
     /// Spawns a task that serves the others and must outlive them: the listener,
-    /// a committer, the pool's driver. It ends at `stopping`.
+    /// a committer, the pool's driver. It ends at `stopping`; if it panics, see
+    /// [`Self::failed`].
     pub fn spawn_background<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.background.spawn(task);
+        let watched = Watched(self.failed.clone());
+        self.background.spawn(async move {
+            let _watched = watched;
+            task.await;
+        });
+    }
+
+    /// Resolves when a background task has panicked. What it served stands still from then
+    /// on, so the process should leave for another to take its place.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// Begins the drain, waits up to `grace` for work to end, then stops the
@@ -82,6 +94,17 @@ impl Shutdown {
         match ended {
             Ok(()) => Drained::Complete,
             Err(_) => Drained::GraceElapsed { left },
+        }
+    }
+}
+
+/// Tells when the task that holds it panics.
+struct Watched(CancellationToken);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
         }
     }
 }
@@ -125,5 +148,16 @@ mod tests {
         shutdown.spawn(std::future::pending());
         let drained = shutdown.drain(Duration::from_secs(1)).await;
         assert_eq!(drained, Drained::GraceElapsed { left: 1 });
+    }
+
+    #[tokio::test]
+    async fn a_background_task_that_panics_is_told_and_one_that_ends_is_not() {
+        let shutdown = Shutdown::default();
+        let (ends, ended) = tokio::sync::oneshot::channel::<()>();
+        shutdown.spawn_background(async move { drop(ends) });
+        let _ = ended.await;
+        assert!(!shutdown.failed.is_cancelled());
+        shutdown.spawn_background(async { panic!("as a fault of ours would") });
+        shutdown.failed().await;
     }
 }
