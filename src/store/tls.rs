@@ -92,7 +92,7 @@ impl Store {
         let taken = self
             .query(
                 "INSERT INTO acme AS a (directory, turn_until) \
-                 VALUES ($1, coarse_now() + make_interval(secs => $2)) \
+                 VALUES ($1, coarse_now() + make_interval(secs => 2 * ceil($2::double precision / 2))) \
                  ON CONFLICT (directory) DO UPDATE SET turn_until = EXCLUDED.turn_until \
                  WHERE a.turn_until <= now() RETURNING directory",
                 &[&directory, &length.as_secs_f64()],
@@ -130,7 +130,8 @@ impl Store {
     pub async fn fail_acme_turn(&self, directory: &str, wait: Duration) -> Result<(), StoreError> {
         self.query(
             "UPDATE acme SET failures = least(failures, 1000) + 1, \
-             turn_until = coarse_now() + make_interval(secs => $2) WHERE directory = $1",
+             turn_until = coarse_now() + make_interval(secs => 2 * ceil($2::double precision / 2)) \
+             WHERE directory = $1",
             &[&directory, &wait.as_secs_f64()],
         )
         .await

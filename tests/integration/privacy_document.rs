@@ -101,6 +101,9 @@ async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
     };
     store.exchange_penalties(&[stay], hour).await.unwrap();
     store.take_acme_turn("a directory", hour).await.unwrap();
+    let jittered = Duration::from_millis(61_370);
+    let failed = store.fail_acme_turn("a directory", jittered);
+    failed.await.unwrap();
     let challenge = store.put_acme_challenge("relay.example", &key, hour);
     challenge.await.unwrap();
     let claim = Claim {
