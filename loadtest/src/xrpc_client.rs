@@ -71,6 +71,11 @@ impl CallError {
         }
     }
 
+    /// Whether the call surely had no effect.
+    pub fn is_definite(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if status.is_client_error())
+    }
+
     fn answer(call: &str) -> Self {
         Self::Answer {
             call: call.to_owned(),

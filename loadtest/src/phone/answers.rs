@@ -68,6 +68,9 @@ pub(super) struct Sent {
 #[derive(Deserialize)]
 pub(super) struct Page {
     pub messages: Vec<MessageView>,
+    /// Not on the last page, which is the only one that may be taken for the end: also others
+    /// may be short.
+    pub cursor: Option<String>,
 }
 
 #[derive(Clone, Deserialize)]

@@ -143,13 +143,16 @@ impl Phone {
                 }
                 Ok(Some(new_epoch))
             }
-            Err(error) => {
+            Err(error) if is_epoch_mismatch(&error) => {
                 self.conversation_mut()?.group.abandon_commit()?;
-                if !is_epoch_mismatch(&error) {
-                    return Err(error.into());
-                }
                 self.read_on(readings).await?;
                 Ok(None)
+            }
+            // It may have won all the same: reading on will tell.
+            Err(error) if !error.is_definite() => Err(error.into()),
+            Err(error) => {
+                self.conversation_mut()?.group.abandon_commit()?;
+                Err(error.into())
             }
         }
     }
@@ -159,22 +162,24 @@ impl Phone {
         loop {
             let conversation = self.conversation_mut()?;
             let (convo, since) = (conversation.group.id(), conversation.read_through);
-            let messages = self.fetch(&convo, since).await?;
-            let last = messages.len() < PAGE;
+            let page = self.fetch(&convo, since).await?;
             let conversation = self.conversation_mut()?;
-            readings.extend(messages.into_iter().map(|view| conversation.read(view)));
-            if last {
+            readings.extend(
+                page.messages
+                    .into_iter()
+                    .map(|view| conversation.read(view)),
+            );
+            if page.cursor.is_none() {
                 return Ok(());
             }
         }
     }
 
     /// Fetches entries after `since` and reads nothing.
-    async fn fetch(&self, convo: &str, since: u64) -> Result<Vec<MessageView>, PhoneError> {
+    async fn fetch(&self, convo: &str, since: u64) -> Result<Page, PhoneError> {
         let (since, limit) = (since.to_string(), PAGE.to_string());
         let parameters = [("convoId", convo), ("sinceSeq", &since), ("limit", &limit)];
-        let page: Page = self.client.query("getMessages", &parameters).await?;
-        Ok(page.messages)
+        Ok(self.client.query("getMessages", &parameters).await?)
     }
 
     fn conversation_mut(&mut self) -> Result<&mut Conversation, PhoneError> {
