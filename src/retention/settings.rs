@@ -10,7 +10,8 @@ pub struct Settings {
     pub message_ttl_days: u16,
     /// Events older than this leave with their day.
     pub event_ttl_days: u16,
-    /// A Welcome, after its device has confirmed it.
+    /// A Welcome, after its device has confirmed it; one that nobody confirms goes when it is
+    /// so much older than messages get.
     pub welcome_ttl: Duration,
     /// A key package, after a Welcome has used it.
     pub consumed_key_package_ttl: Duration,

@@ -189,7 +189,10 @@ impl<'a> Turn<'a> {
                 // Those whose next commits are gone: nobody could go on from them.
                 let messages_live = DAY * u32::from(settings.message_ttl_days);
                 let unconfirmed = forgetting.unconfirmed_welcomes(messages_live).await?;
-                Ok(events + messages + confirmed + unconfirmed)
+                // A conversation that stands still keeps none for ever.
+                let oldest = messages_live + settings.welcome_ttl;
+                let old = forgetting.old_welcomes(oldest).await?;
+                Ok(events + messages + confirmed + unconfirmed + old)
             }
             Task::KeyPackages => {
                 let most = settings.key_packages_per_device_max;

@@ -127,6 +127,12 @@ impl Forgetting {
         self.in_bites(sql, &[&seconds(older)]).await
     }
 
+    /// Welcomes older than this that nobody has confirmed, wherever they lead.
+    pub async fn old_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
+        let sql = "SELECT forget_old_welcomes($1::text::interval, $2) AS gone";
+        self.in_bites(sql, &[&seconds(older)]).await
+    }
+
     /// Expired key packages, consumed ones older than this, and those over the bound.
     pub async fn key_packages(
         &self,

@@ -78,7 +78,8 @@ const OLD_WELCOMES: &str = "
            ('cd', 'did:plc:d', 'confirmed lately', 'confirmed', 3, now() - '31 d'::interval, now() - '6 d'::interval),
            ('cd', 'did:plc:e', 'next commit kept', 'waiting', 4, now() - '31 d'::interval, NULL),
            ('cd', 'did:plc:f', 'no commit since', 'waiting', 5, now() - '31 d'::interval, NULL),
-           ('cd', 'did:plc:g', 'young', 'waiting', 3, now() - '29 d'::interval, NULL)";
+           ('cd', 'did:plc:g', 'young', 'waiting', 3, now() - '29 d'::interval, NULL),
+           ('cd', 'did:plc:h', 'no commit ever', 'waiting', 5, now() - '38 d'::interval, NULL)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_and_nothing_else() {
@@ -114,7 +115,7 @@ async fn what_is_too_old_goes_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_welcome_is_kept_as_long_as_it_leads_somewhere() {
+async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
     let database = Database::start().await;
     let shutdown = Shutdown::default();
     let store = open(&database, &shutdown).await;
