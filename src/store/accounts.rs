@@ -7,7 +7,7 @@ use super::{Store, StoreError, rows};
 use crate::types::Did;
 
 /// What a deleted account had.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DeletedAccount {
     pub devices: u64,
     pub key_packages: u64,
@@ -17,26 +17,32 @@ pub struct DeletedAccount {
 
 impl Store {
     /// Ends an account: its devices, key packages, Welcomes, seats, cursors and
-    /// consent, and the tickets that it was given before `now`, in one transaction.
+    /// consent, and the tickets that it was given before `now`. What is more than one bite
+    /// of seats ends with the next ones; if one fails, the same call goes on from there.
     pub async fn delete_account(
         &self,
         user: &Did,
         now: DateTime<Utc>,
     ) -> Result<DeletedAccount, StoreError> {
         let (mark, until) = (ticket_mark(user), marked_until(now));
-        let found = self
-            .query(
-                "SELECT devices, packages, welcomes, seats FROM delete_account($1, $2, $3)",
-                &[&user.expose(), &mark.as_slice(), &until],
-            )
-            .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
-        Ok(DeletedAccount {
-            devices: rows::count(row, "devices")?,
-            key_packages: rows::count(row, "packages")?,
-            welcomes: rows::count(row, "welcomes")?,
-            conversations: rows::count(row, "seats")?,
-        })
+        let mut gone = DeletedAccount::default();
+        loop {
+            let found = self
+                .query(
+                    "SELECT devices, packages, welcomes, seats, more \
+                     FROM delete_account($1, $2, $3, $4)",
+                    &[&user.expose(), &mark.as_slice(), &until, &SEATS_BITE],
+                )
+                .await?;
+            let row = found.first().ok_or(StoreError::Shape)?;
+            gone.devices += rows::count(row, "devices")?;
+            gone.key_packages += rows::count(row, "packages")?;
+            gone.welcomes += rows::count(row, "welcomes")?;
+            gone.conversations += rows::count(row, "seats")?;
+            if !rows::get::<bool>(row, "more")? {
+                return Ok(gone);
+            }
+        }
     }
 
     /// Whether the tickets that the account was given at `issued_at` (seconds since
@@ -60,7 +66,12 @@ impl Store {
 /// What stands for the account's tickets among the used nonces. No nonce hashes to
 /// it: theirs is the hash of an issuer, one zero byte and printable text.
 pub(super) fn ticket_mark(user: &Did) -> [u8; 32] {
-    let text = [user.expose(), "\0\0tickets"].concat();
+    marked(user, "\0\0tickets")
+}
+
+/// A hash of an account for one purpose.
+pub(super) fn marked(user: &Did, purpose: &str) -> [u8; 32] {
+    let text = [user.expose(), purpose].concat();
     let mut mark = [0; 32];
     mark.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     mark
@@ -71,6 +82,10 @@ pub(super) fn ticket_mark(user: &Did) -> [u8; 32] {
 pub(super) fn marked_until(now: DateTime<Utc>) -> DateTime<Utc> {
     now + TICKET_LIFE_MAX
 }
+
+/// Conversations whose seats end in one transaction: everybody's sends wait for its events,
+/// some ten milliseconds.
+pub(super) const SEATS_BITE: i32 = 500;
 
 /// The most that `auth.ticket_ttl_seconds` can say.
 const TICKET_LIFE_MAX: chrono::TimeDelta = chrono::TimeDelta::seconds(600);

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::accounts::SEATS_BITE;
 use super::publication::{PackageColumns, PublishOutcome, publish_outcome};
 use super::{NewKeyPackage, Store, StoreError, accounts, rows};
 use crate::types::{CoarseTime, DeviceId, Did};
@@ -28,22 +29,24 @@ pub struct Device {
 }
 
 impl Store {
-    /// Registers a device, or registers it anew.
+    /// Registers a device, or registers it anew. Of a new one the account's conversations hear,
+    /// `told_max` in an hour.
     pub async fn register_device(
         &self,
         new: &NewDevice,
         devices_max: u32,
         open_max: u32,
+        told_max: u32,
     ) -> Result<PublishOutcome, StoreError> {
         let columns = PackageColumns::of(&new.packages);
         let [suites, packages, hashes, references, last_resort, expires] = columns.params();
-        let (devices_max, open_max) = (
-            i32::try_from(devices_max).unwrap_or(i32::MAX),
-            i32::try_from(open_max).unwrap_or(i32::MAX),
-        );
+        let [devices_max, open_max, told_max] =
+            [devices_max, open_max, told_max].map(|most| i32::try_from(most).unwrap_or(i32::MAX));
+        let told_key = told_key(&new.user);
         let found = self
             .query(
-                "SELECT register_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                "SELECT register_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                 $13, $14) \
                  AS outcome",
                 &[
                     &new.user.expose(),
@@ -58,9 +61,16 @@ impl Store {
                     last_resort,
                     expires,
                     &open_max,
+                    &told_key.as_slice(),
+                    &told_max,
                 ],
             )
             .await?;
+        let row = found.first().ok_or(StoreError::Shape)?;
+        if rows::get::<&str>(row, "outcome")? == "untold" {
+            metrics::counter!("relay_store_new_devices_untold_total").increment(1);
+            return Ok(PublishOutcome::Done);
+        }
         publish_outcome(&found)
     }
 
@@ -91,8 +101,14 @@ impl Store {
     }
 }
 
+/// Under which the conversations that heard of the account's new devices are counted among the
+/// claims. No claim hashes to it: theirs is the hash of two DIDs and one zero byte.
+fn told_key(user: &Did) -> [u8; 32] {
+    accounts::marked(user, "\0\0new device")
+}
+
 /// What a deleted device had.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DeletedDevice {
     pub key_packages: u64,
     pub conversations: u64,
@@ -116,7 +132,8 @@ pub struct SyncedKeyPackages {
 
 impl Store {
     /// Ends a device with all that hangs on it, and the tickets that the account was
-    /// given before `now`.
+    /// given before `now`. Its seats end in bites, so that a device in very many conversations
+    /// makes nobody wait for all of them; if one fails, the same call goes on from there.
     pub async fn delete_device(
         &self,
         user: &Did,
@@ -124,23 +141,32 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<DeleteOutcome, StoreError> {
         let (mark, until) = (accounts::ticket_mark(user), accounts::marked_until(now));
-        let found = self
-            .query(
-                "SELECT outcome, packages, seats FROM delete_device($1, $2, $3, $4)",
-                &[&user.expose(), &device.expose(), &mark.as_slice(), &until],
-            )
-            .await?;
-        let Some(row) = found.first() else {
-            return Ok(DeleteOutcome::NoSuchDevice);
-        };
-        match rows::get(row, "outcome")? {
-            "done" => Ok(DeleteOutcome::Done(DeletedDevice {
-                key_packages: rows::count(row, "packages")?,
-                conversations: rows::count(row, "seats")?,
-            })),
-            "last_admin" => Ok(DeleteOutcome::LastAdmin),
-            _ => Err(StoreError::Shape),
+        let (user, device, mark) = (user.expose(), device.expose(), mark.as_slice());
+        let mut gone = DeletedDevice::default();
+        for bite in 0_u64.. {
+            let found = self
+                .query(
+                    "SELECT outcome, packages, seats FROM delete_device($1, $2, $3, $4, $5)",
+                    &[&user, &device, &mark, &until, &SEATS_BITE],
+                )
+                .await?;
+            let Some(row) = found.first() else {
+                // Somebody who deletes it at the same time may have had the last bite.
+                if bite == 0 {
+                    return Ok(DeleteOutcome::NoSuchDevice);
+                }
+                break;
+            };
+            gone.key_packages += rows::count(row, "packages")?;
+            gone.conversations += rows::count(row, "seats")?;
+            match rows::get(row, "outcome")? {
+                "done" => break,
+                "more" => {}
+                "last_admin" => return Ok(DeleteOutcome::LastAdmin),
+                _ => return Err(StoreError::Shape),
+            }
         }
+        Ok(DeleteOutcome::Done(gone))
     }
 
     /// Drops the unclaimed packages of a device (or of an account without devices) that are

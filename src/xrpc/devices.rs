@@ -38,9 +38,10 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
         packages,
     };
     let (devices_max, open_max) = (cx.settings.devices_max, cx.settings.key_packages_max);
+    let told_max = cx.settings.new_device_events_max;
     published(
         cx.store
-            .register_device(&new, devices_max, open_max)
+            .register_device(&new, devices_max, open_max, told_max)
             .await?,
     )?;
     Ok(Registered {

@@ -17,6 +17,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Devices of one account.
     pub devices_max: u32,
+    /// Conversations that hear of one account's new devices in an hour.
+    pub new_device_events_max: u32,
     /// Unclaimed key packages of one device.
     pub key_packages_max: u32,
     /// How long a key package is kept at most.
@@ -49,6 +51,7 @@ impl Default for Settings {
             answers_bytes_max: 64 << 20,
             body_timeout: Duration::from_secs(60),
             devices_max: 32,
+            new_device_events_max: 500,
             key_packages_max: 200,
             key_package_life_max: Duration::from_secs(90 * 24 * 60 * 60),
             key_packages_low: 5,

@@ -4,6 +4,7 @@
 use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
+use crate::event_stream::EventStream;
 use crate::phone::Phone;
 use crate::world::{World, decoded, text};
 
@@ -194,4 +195,26 @@ async fn a_group_info_of_the_past_is_given_to_nobody() {
     leave_group_info(&alice, &group).await;
     let kept = bob.client.get("getGroupInfo", &asked).await;
     assert_eq!(kept["epoch"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_phone_that_founded_goes_with_its_device() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let mut bobs = EventStream::open(&bob.client, &[]).await;
+    bobs.next_named("#synced").await;
+    // The phone is stolen; what is called from elsewhere must end it.
+    let stolen = json!({"deviceId": alice.device.device_id()});
+    let refused = alice.client.post_refused("deleteDevice", &stolen).await;
+    assert_eq!(refused.name, "LastAdmin");
+    let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
+    alice.client.post("promoteAdmin", &heir).await;
+    let gone = alice.client.post("deleteDevice", &stolen).await;
+    assert_eq!(gone["conversationsLeft"], 1);
+    let told = bobs.next_named("#membershipChangeEvent").await;
+    assert_eq!(
+        (&told.body()["did"], &told.body()["action"]),
+        (&json!(alice.did()), &json!("left"))
+    );
 }

@@ -11,6 +11,7 @@ mod calls_blocks;
 mod calls_bounds;
 mod calls_commits;
 mod calls_convos;
+mod calls_crowds;
 mod calls_ephemeral;
 mod calls_general;
 mod calls_key_packages;

@@ -168,7 +168,7 @@ async fn a_device_that_registers_anew_waits_for_nobody_who_waits_for_it() {
         signature_key: vec![7; 32],
         packages: vec![package(name)],
     };
-    let first = store.register_device(&new(1), 10, 10).await;
+    let first = store.register_device(&new(1), 10, 10, 10).await;
     assert_eq!(first.unwrap(), PublishOutcome::Done);
 
     // As syncKeyPackages does: first the lock of those who publish, then the rows.
@@ -177,7 +177,7 @@ async fn a_device_that_registers_anew_waits_for_nobody_who_waits_for_it() {
                                                     hashtext('did:plc:bob'))";
     other.batch_execute(lock).await.unwrap();
     let again = new(2);
-    let registering = tokio::spawn(async move { store.register_device(&again, 10, 10).await });
+    let registering = tokio::spawn(async move { store.register_device(&again, 10, 10, 10).await });
     blocked(&watcher).await;
     let rows = "DELETE FROM key_packages; COMMIT";
     other.batch_execute(rows).await.unwrap();

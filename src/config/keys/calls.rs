@@ -97,6 +97,18 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "calls.new_device_events_max",
+        env: "NEW_DEVICE_EVENTS_MAX",
+        effect: Effect::Live,
+        doc: "Conversations that hear of an account's new devices in an hour, all its devices \
+              together: those of the latest messages.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.new_device_events_max,
+            least: 1,
+            most: 10_000,
+        },
+    },
+    Key {
         name: "calls.idempotency_keep_seconds",
         env: "IDEMPOTENCY_KEEP_SECONDS",
         effect: Effect::Live,

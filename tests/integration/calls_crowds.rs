@@ -1,0 +1,150 @@
+//! An account in very many conversations: what its devices' coming and going costs everybody
+//! else.
+
+use chrono::Utc;
+use mls_relay::types::Did;
+use serde_json::json;
+
+use crate::phone::Phone;
+use crate::world::World;
+
+/// Puts an account's device into so many conversations of somebody else's, of which the
+/// latest was active last; in each a Welcome waits for it, or none.
+async fn crowd(world: &World, phone: &Phone, conversations: i32, welcome: &str) {
+    let client = world.database.client().await;
+    let founded =
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch, last_message_at)
+        SELECT 'f0' || lpad(to_hex(n), 8, '0'), 'did:plc:puppet', 1, 0,
+               date_bin('2 seconds', now() - (1000000 - n) * interval '2 seconds', 'epoch')
+        FROM generate_series(1, $1) n";
+    client.execute(founded, &[&conversations]).await.unwrap();
+    let seated = "INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq, joined_message_seq)
+        SELECT c.convo_id, s.who, s.device, s.device IS NULL, 0, 0 FROM conversations c,
+               (VALUES ('did:plc:puppet', NULL), ($1::text, $2::text)) AS s (who, device)
+        WHERE c.creator_did = 'did:plc:puppet'";
+    let (did, device) = (phone.did(), phone.device.device_id());
+    client.execute(seated, &[&did, &device]).await.unwrap();
+    let waiting = "INSERT INTO welcomes (convo_id, user_did, device_id, welcome, epoch)
+        SELECT m.convo_id, m.user_did, m.device_id, convert_to($2::text, 'UTF8'), 0 FROM members m
+        WHERE m.user_did = $1 AND $2::text <> ''";
+    client.execute(waiting, &[&did, &welcome]).await.unwrap();
+    client.batch_execute("ANALYZE").await.unwrap();
+}
+
+/// How many events of the ends of these seats came together: the most in one transaction.
+async fn together(world: &World, did: &str) -> Option<i64> {
+    let sql = "SELECT max(n) FROM (SELECT count(*) AS n FROM event_stream e
+        WHERE e.kind = 'membershipChange' AND e.payload ->> 'did' = $1
+        GROUP BY e.xmin::text) t";
+    let client = world.database.client().await;
+    client.query_one(sql, &[&did]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[]).await;
+    crowd(&world, &bob, 20_000, "").await;
+
+    let delete = json!({"deviceId": bob.device.device_id()});
+    let sending = async {
+        for _ in 0..500 {
+            let message = alice.message(&mut group, b"on and on");
+            alice.client.post("sendMessage", &message).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let gone = tokio::select! {
+        gone = bob.client.post("deleteDevice", &delete) => gone,
+        () = sending => unreachable!("it only ends with the deletion"),
+    };
+    assert_eq!(gone["conversationsLeft"], 20_000);
+    let most = together(&world, bob.did()).await;
+    assert!(most <= Some(500), "{most:?} at once");
+    let between = "SELECT count(*) FROM event_stream e, (SELECT min(l.seq), max(l.seq)
+        FROM event_stream l WHERE l.kind = 'membershipChange' AND l.payload ->> 'did' = $1) l
+        WHERE e.kind = 'message' AND e.seq BETWEEN l.min AND l.max";
+    let client = world.database.client().await;
+    let sent: i64 = client
+        .query_one(between, &[&bob.did()])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(sent > 0, "no send got in between");
+    assert_eq!(
+        bob.client.get("listDevices", &[]).await["devices"],
+        json!([])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_was_cut_off_goes_on_with_the_next_call() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    crowd(&world, &bob, 700, "").await;
+    let device = bob.device.device_id();
+    let client = world.database.client().await;
+    let one_bite = "SELECT outcome FROM delete_device($1, $2, 'a mark', now(), 500)";
+    let row = client.query_one(one_bite, &[&bob.did(), &device]).await;
+    assert_eq!(row.unwrap().get::<_, &str>(0), "more");
+    let delete = json!({"deviceId": device});
+    let gone = bob.client.post("deleteDevice", &delete).await;
+    assert_eq!(
+        (&gone["deleted"], &gone["conversationsLeft"]),
+        (&json!(true), &json!(200))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_admin_of_any_conversation_keeps_its_device_in_all() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    crowd(&world, &bob, 600, "").await;
+    let client = world.database.client().await;
+    let last = "UPDATE members m SET is_admin = m.user_did = $1 WHERE m.convo_id = 'f000000258'";
+    assert_eq!(client.execute(last, &[&bob.did()]).await.unwrap(), 2);
+    let delete = json!({"deviceId": bob.device.device_id()});
+    let refused = bob.client.post_refused("deleteDevice", &delete).await;
+    assert_eq!(refused.name, "LastAdmin");
+    let left = "SELECT count(*) FROM members WHERE left_seq IS NOT NULL";
+    let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, 0);
+    assert_eq!(together(&world, bob.did()).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_in_very_many_conversations_goes_in_bites_too() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    crowd(&world, &bob, 1200, "").await;
+    let did = Did::parse(bob.did()).unwrap();
+    let gone = world.store.delete_account(&did, Utc::now()).await.unwrap();
+    assert_eq!((gone.devices, gone.conversations), (1, 1200));
+    let most = together(&world, bob.did()).await;
+    assert!(most <= Some(500), "{most:?} at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    crowd(&world, &bob, 600, "").await;
+    let client = world.database.client().await;
+    let told = async || {
+        let sql = "SELECT count(*), min(e.convo_id) FROM event_stream e WHERE e.kind = 'newDevice'";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, String>(1))
+    };
+    let tablet = Phone::of(&bob.client).await;
+    let oldest = "f000000065".to_owned(); // the 101st of 600
+    assert_eq!(told().await, (500, oldest.clone()));
+    let delete = json!({"deviceId": tablet.device.device_id()});
+    bob.client.post("deleteDevice", &delete).await;
+    Phone::of(&bob.client).await;
+    assert_eq!(told().await, (500, oldest), "it is told anew");
+    let an_hour_later = "UPDATE key_package_claims SET expires_at = expires_at - interval '1 hour'";
+    client.batch_execute(an_hour_later).await.unwrap();
+    Phone::of(&bob.client).await;
+    assert_eq!(told().await.0, 1000);
+}
