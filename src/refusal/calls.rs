@@ -77,6 +77,11 @@ refusals! {
         "The device has as many unclaimed key packages as it may have.",
     TooManyMembers = BadRequest "TooManyMembers"
         "The conversation would have more devices than it may have.",
+    TooManySeats = BadRequest "TooManyDevices"
+        "An account would have more devices in the conversation than it may have.",
+    TooManyWelcomes = BadRequest "TooManyWelcomes"
+        "Too much waits already for an account that would be added: leave it out.",
+    UnknownDevice = BadRequest "InvalidRequest" "deviceId: must be a registered device of yours",
     WelcomeMismatch = BadRequest "InvalidRequest"
         "welcomeMessage: must be for key packages of exactly the members that are added",
     WelcomeNotFound = NotFound "WelcomeNotFound" "No Welcome is waiting for you here.",

@@ -70,7 +70,10 @@ pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refusal> {
         ChangeOutcome::NotAdmin => Refusal::NotAdmin,
         ChangeOutcome::NotMember => Refusal::ConvoNotFound,
         ChangeOutcome::TargetNotMember => Refusal::TargetNotMember,
+        ChangeOutcome::TooManyDevices => Refusal::TooManySeats,
         ChangeOutcome::TooManyMembers => Refusal::TooManyMembers,
+        ChangeOutcome::TooManyWelcomes => Refusal::TooManyWelcomes,
+        ChangeOutcome::UnknownDevice => Refusal::UnknownDevice,
         ChangeOutcome::WelcomeMismatch => Refusal::WelcomeMismatch,
     })
 }

@@ -52,11 +52,35 @@ pub struct NewReceipt {
     pub previous: Option<[u8; 32]>,
 }
 
+/// What one account may have of a conversation, and may leave waiting.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SeatBounds {
+    /// Seats of one account in one conversation: its devices.
+    pub devices_max: u32,
+    /// Conversations whose Welcomes an account has not confirmed; over it, others put it into
+    /// no more.
+    pub unconfirmed_convos_max: u32,
+    /// Bytes of the Welcomes that are kept for one account.
+    pub welcome_bytes_max: u64,
+}
+
+impl Default for SeatBounds {
+    fn default() -> Self {
+        Self {
+            devices_max: 32,
+            unconfirmed_convos_max: 500,
+            welcome_bytes_max: 128 << 20,
+        }
+    }
+}
+
 /// A conversation to found.
 #[derive(Clone, Debug)]
 pub struct NewConversation {
     pub convo: ConvoId,
     pub creator: Did,
+    /// The creator's device on which the group was made, if it is told: a registered one.
+    pub device: Option<DeviceId>,
     pub cipher_suite: CipherSuite,
     /// The epoch the group is in after the first members were added.
     pub epoch: Epoch,
@@ -64,6 +88,7 @@ pub struct NewConversation {
     pub description: Option<String>,
     pub joining: Joining,
     pub group_info: Option<Vec<u8>>,
+    pub bounds: SeatBounds,
 }
 
 /// A change of who is in a conversation, or of its epoch. Everything in it
@@ -79,6 +104,7 @@ pub struct GroupChange {
     pub rejoining: Option<Rejoining>,
     pub admin_only: bool,
     pub group_info: Option<Vec<u8>>,
+    pub bounds: SeatBounds,
 }
 
 /// What became of a change.
@@ -102,7 +128,13 @@ pub enum ChangeOutcome {
     NotAdmin,
     NotMember,
     TargetNotMember,
+    /// One account would have more seats than it may have devices.
+    TooManyDevices,
     TooManyMembers,
+    /// Too much waits already for an account that would be added.
+    TooManyWelcomes,
+    /// The founder's device is not registered.
+    UnknownDevice,
     /// The Welcome's targets are not the members added.
     WelcomeMismatch,
 }
@@ -114,10 +146,11 @@ impl Store {
         new: &NewConversation,
     ) -> Result<ChangeOutcome, StoreError> {
         let (users, references, welcome) = joining_params(&new.joining);
+        let (devices_max, waiting_max, bytes_max) = new.bounds.params();
         let found = self
             .query(
                 "SELECT outcome, epoch, received_at, NULL::text AS receipt FROM create_conversation(\
-                     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                 &[
                     &new.convo.expose(),
                     &new.creator.expose(),
@@ -130,6 +163,10 @@ impl Store {
                     &welcome,
                     &new.group_info,
                     &self.members_max(),
+                    &new.device.as_ref().map(DeviceId::expose),
+                    &devices_max,
+                    &waiting_max,
+                    &bytes_max,
                 ],
             )
             .await?;
@@ -140,13 +177,14 @@ impl Store {
     /// the epoch, in one transaction with everything that hangs on it.
     pub async fn change_group(&self, change: &GroupChange) -> Result<ChangeOutcome, StoreError> {
         let (users, references, welcome) = joining_params(&change.joining);
+        let (devices_max, waiting_max, bytes_max) = change.bounds.params();
         let commit = change.commit.as_ref();
         let leaving = change.leaving.as_ref();
         let rejoining = change.rejoining.as_ref();
         let found = self
             .query(
                 "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
-                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23)",
                 &[
                     &change.convo.expose(),
                     &change.caller.expose(),
@@ -174,6 +212,9 @@ impl Store {
                         .and_then(|r| r.device.as_ref())
                         .map(DeviceId::expose),
                     &rejoining.is_some_and(|r| r.resync),
+                    &devices_max,
+                    &waiting_max,
+                    &bytes_max,
                 ],
             )
             .await?;
@@ -182,6 +223,17 @@ impl Store {
 
     fn members_max(&self) -> i32 {
         i32::try_from(self.settings().members_max).unwrap_or(i32::MAX)
+    }
+}
+
+impl SeatBounds {
+    /// As the functions of `sql/` take them.
+    fn params(&self) -> (i32, i32, i64) {
+        (
+            i32::try_from(self.devices_max).unwrap_or(i32::MAX),
+            i32::try_from(self.unconfirmed_convos_max).unwrap_or(i32::MAX),
+            i64::try_from(self.welcome_bytes_max).unwrap_or(i64::MAX),
+        )
     }
 }
 
@@ -210,7 +262,13 @@ fn outcome(found: &[Row]) -> Result<ChangeOutcome, StoreError> {
         "last_admin" => ChangeOutcome::LastAdmin,
         "not_admin" => ChangeOutcome::NotAdmin,
         "target_absent" => ChangeOutcome::TargetNotMember,
+        "too_many_devices" => ChangeOutcome::TooManyDevices,
         "too_many_members" => ChangeOutcome::TooManyMembers,
+        "too_many_welcomes" => {
+            metrics::counter!("relay_store_welcomes_refused_total").increment(1);
+            ChangeOutcome::TooManyWelcomes
+        }
+        "unknown_device" => ChangeOutcome::UnknownDevice,
         "welcome_mismatch" => ChangeOutcome::WelcomeMismatch,
         _ => return Err(StoreError::Shape),
     })

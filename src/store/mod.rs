@@ -49,7 +49,8 @@ pub use error::StoreError;
 pub use events::{ConvoPosition, Ends, Envelope, Membership, Run, StoredEvent, Topic};
 pub use forgetting::Forgetting;
 pub use group_change::{
-    ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt, Rejoining,
+    ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt,
+    Rejoining, SeatBounds,
 };
 pub use idempotency::{Lease, Reservation};
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};

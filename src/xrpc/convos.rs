@@ -41,12 +41,14 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
     let new = NewConversation {
         convo: convo.clone(),
         creator: cx.did().clone(),
+        device: input.device_id,
         cipher_suite: suite,
         epoch: input.current_epoch,
         name: name.map(|text| text.into_string()),
         description: description.map(|text| text.into_string()),
         joining,
         group_info,
+        bounds: cx.settings.seat_bounds(),
     };
     match changed(cx.store.create_conversation(&new).await?) {
         Ok(_) => {}

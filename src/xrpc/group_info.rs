@@ -45,6 +45,7 @@ pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updat
         rejoining: None,
         admin_only: false,
         group_info,
+        bounds: cx.settings.seat_bounds(),
     };
     let made = changed(cx.store.change_group(&change).await?)?;
     Ok(Updated {

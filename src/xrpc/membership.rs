@@ -39,6 +39,7 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         rejoining: None,
         admin_only: false,
         group_info,
+        bounds: cx.settings.seat_bounds(),
     };
     let made = changed(cx.store.change_group(&change).await?)?;
     Ok(Changed {
@@ -128,6 +129,7 @@ async fn go(
         rejoining: None,
         admin_only: going.admin_only,
         group_info,
+        bounds: cx.settings.seat_bounds(),
     };
     Ok(changed(cx.store.change_group(&change).await?)?)
 }

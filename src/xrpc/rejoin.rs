@@ -42,6 +42,7 @@ pub(super) async fn by_external_commit(
         rejoining: Some(rejoining),
         admin_only: false,
         group_info,
+        bounds: cx.settings.seat_bounds(),
     };
     let made = changed(cx.store.change_group(&change).await?)?;
     Ok(Rejoined {

@@ -1,5 +1,5 @@
-//! An account in very many conversations: what its devices' coming and going costs everybody
-//! else.
+//! An account in very many conversations: what strangers may put it into, and what its
+//! devices' coming and going costs everybody else.
 
 use chrono::Utc;
 use mls_relay::types::Did;
@@ -147,4 +147,37 @@ async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
     client.batch_execute(an_hour_later).await.unwrap();
     Phone::of(&bob.client).await;
     assert_eq!(told().await.0, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    crowd(&world, &bob, 500, "hello").await;
+    let (group, founding) = alice.founding(&[bob.did()]).await;
+    let refused = alice.client.post_refused("createConvo", &founding).await;
+    assert_eq!(refused.name, "TooManyWelcomes");
+    // One that it leaves makes room for another.
+    let leaving = json!({"convoId": "f000000001"});
+    bob.client.post("leaveConvo", &leaving).await;
+    alice.client.post("createConvo", &founding).await;
+    bob.join(&group).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_an_account_so_many_bytes() {
+    let settings = mls_relay::xrpc::Settings {
+        account_welcome_bytes_max: 20_000,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    crowd(&world, &bob, 1, &"x".repeat(19_999)).await;
+    let (group, founding) = alice.founding(&[bob.did()]).await;
+    let refused = alice.client.post_refused("createConvo", &founding).await;
+    assert_eq!(refused.name, "TooManyWelcomes");
+    let leaving = json!({"convoId": "f000000001"});
+    bob.client.post("leaveConvo", &leaving).await;
+    alice.client.post("createConvo", &founding).await;
+    bob.join(&group).await;
 }

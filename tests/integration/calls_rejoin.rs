@@ -173,6 +173,55 @@ async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_takes_no_more_seats_than_it_may_have_devices() {
+    let settings = mls_relay::xrpc::Settings {
+        devices_max: 2,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[bob.did()]).await;
+    let mut info = leave_group_info(&alice, &group).await;
+    let mut tablets = Vec::new();
+    for _ in 0..2 {
+        let tablet = Phone::unregistered(&bob.client);
+        let (joined, commit) = tablet.device.join_by_external_commit(&info).unwrap();
+        info = joined.group_info().unwrap();
+        let input = with(
+            &coming_back(&group, &commit),
+            json!({"groupInfo": text(&info)}),
+        );
+        tablets.push((tablet, commit, input));
+    }
+    let (_, first, input) = &tablets[0];
+    bob.client.post("processExternalCommit", input).await;
+    group.receive(first).unwrap();
+    let (third, _, input) = &tablets[1];
+    let refused = bob
+        .client
+        .post_refused("processExternalCommit", input)
+        .await;
+    assert_eq!(refused.name, "TooManyDevices");
+    // Nor does another member give it one.
+    let package = third.key_package();
+    bob.client.post("publishKeyPackage", &package).await;
+    let commit = group.add(&[decoded(&package["keyPackage"])]).unwrap();
+    let input = json!({
+        "convoId": group.id(),
+        "didList": [bob.did()],
+        "commit": text(&commit.commit),
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+    });
+    let refused = alice.client.post_refused("addMembers", &input).await;
+    assert_eq!(refused.name, "TooManyDevices");
+    // Those that it has come back as ever, and one that goes makes room, registered or not.
+    let gone = json!({"deviceId": tablets[0].0.device.device_id()});
+    let gone = bob.client.post("deleteDevice", &gone).await;
+    assert_eq!(gone["conversationsLeft"], 1);
+    alice.client.post("addMembers", &input).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_members_come_back_by_themselves_and_only_as_themselves() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
 use crate::phone::Phone;
-use crate::world::{World, decoded, text};
+use crate::world::{World, decoded, text, with};
 
 /// What addMembers takes for one key package of this account.
 fn adding(group: &mut Group, did: &str, package: Vec<u8>) -> Value {
@@ -217,4 +217,48 @@ async fn the_phone_that_founded_goes_with_its_device() {
         (&told.body()["did"], &told.body()["action"]),
         (&json!(alice.did()), &json!("left"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_founders_device_can_be_removed_alone() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
+    alice.client.post("promoteAdmin", &heir).await;
+    let removal = json!({
+        "convoId": group.id(),
+        "targetDid": alice.did(),
+        "deviceId": alice.device.device_id(),
+    });
+    bob.client.post("removeMember", &removal).await;
+    let listed = bob.client.get("getConvos", &[]).await;
+    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    assert_eq!(members.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_names_its_device_has_that_ones_seat() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    // It could be either.
+    let tablet = Phone::of(&alice.client).await;
+    let (group, founding) = alice.founding(&[bob.did()]).await;
+    let on = |phone: &Phone| with(&founding, json!({"deviceId": phone.device.device_id()}));
+    for foreign in [&bob, &Phone::unregistered(&alice.client)] {
+        let refused = alice.client.post_refused("createConvo", &on(foreign)).await;
+        assert_eq!(refused.name, "InvalidRequest");
+        assert!(refused.message.starts_with("deviceId"));
+    }
+    let founded = alice.client.post("createConvo", &on(&alice)).await;
+    let again = alice.client.post("createConvo", &on(&alice)).await;
+    assert_eq!(again, founded);
+
+    let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
+    alice.client.post("promoteAdmin", &heir).await;
+    for (device, seats) in [(&tablet, 0), (&alice, 1)] {
+        let gone = json!({"deviceId": device.device.device_id()});
+        let gone = alice.client.post("deleteDevice", &gone).await;
+        assert_eq!(gone["conversationsLeft"], seats);
+    }
 }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use mls_relay::store::{Joining, NewConversation, Store};
+use mls_relay::store::{Joining, NewConversation, SeatBounds, Store};
 use mls_relay::types::{CipherSuite, ConvoId, Did, Epoch};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -90,12 +90,14 @@ impl Twins {
         let new = NewConversation {
             convo: convo.clone(),
             creator: Did::parse("did:plc:alice").unwrap(),
+            device: None,
             cipher_suite: CipherSuite::X25519Aes128Ed25519,
             epoch: Epoch::default(),
             name: None,
             description: None,
             joining: Joining::default(),
             group_info: None,
+            bounds: SeatBounds::default(),
         };
         self.store.create_conversation(&new).await.unwrap();
         convo

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use mls_relay::store::{AppendError, Joining, NewConversation, NewMessage, Nonce, Store};
+use mls_relay::store::{
+    AppendError, Joining, NewConversation, NewMessage, Nonce, SeatBounds, Store,
+};
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
 
 use crate::database::Database;
@@ -26,12 +28,14 @@ async fn found(store: &Store, number: u8) -> ConvoId {
     let new = NewConversation {
         convo: convo.clone(),
         creator: alice(),
+        device: None,
         cipher_suite: CipherSuite::X25519Aes128Ed25519,
         epoch: Epoch::default(),
         name: None,
         description: None,
         joining: Joining::default(),
         group_info: None,
+        bounds: SeatBounds::default(),
     };
     store.create_conversation(&new).await.unwrap();
     convo

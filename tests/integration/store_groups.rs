@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
     ChangeOutcome, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage, PublishOutcome,
-    RejoinOutcome, RejoinRequest, Settings, Store,
+    RejoinOutcome, RejoinRequest, SeatBounds, Settings, Store,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 
@@ -50,12 +50,14 @@ async fn found(store: &Store, creator: &Did, joining: Joining) -> ChangeOutcome 
     let new = NewConversation {
         convo: convo(),
         creator: creator.clone(),
+        device: None,
         cipher_suite: SUITE,
         epoch: Epoch::try_from(0).unwrap(),
         name: None,
         description: None,
         joining,
         group_info: None,
+        bounds: SeatBounds::default(),
     };
     store.create_conversation(&new).await.unwrap()
 }
@@ -70,6 +72,7 @@ fn adding(caller: &Did, joining: Joining) -> GroupChange {
         rejoining: None,
         admin_only: false,
         group_info: None,
+        bounds: SeatBounds::default(),
     }
 }
 

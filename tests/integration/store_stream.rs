@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mls_relay::store::{
     AppendError, ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, Membership,
-    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Run, Store,
-    StoreError, StoredEvent, Topic,
+    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Run,
+    SeatBounds, Store, StoreError, StoredEvent, Topic,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
 
@@ -30,12 +30,14 @@ async fn found(store: &Store, convo: &ConvoId, creator: &Did) {
     let new = NewConversation {
         convo: convo.clone(),
         creator: creator.clone(),
+        device: None,
         cipher_suite: CipherSuite::X25519Aes128Ed25519,
         epoch: epoch(0),
         name: None,
         description: None,
         joining: Joining::default(),
         group_info: None,
+        bounds: SeatBounds::default(),
     };
     let outcome = store.create_conversation(&new).await.unwrap();
     assert!(matches!(outcome, ChangeOutcome::Done { .. }));
@@ -368,6 +370,7 @@ fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> Grou
         rejoining: None,
         admin_only: false,
         group_info: None,
+        bounds: SeatBounds::default(),
     }
 }
 
@@ -466,6 +469,7 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
         rejoining: None,
         admin_only: true,
         group_info: None,
+        bounds: SeatBounds::default(),
     };
     let joined = store.change_group(&change(joining, None)).await.unwrap(); // 3: bob joined
     assert!(matches!(joined, ChangeOutcome::Done { .. }));

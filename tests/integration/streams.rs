@@ -10,7 +10,8 @@ use bytes::Bytes;
 use mls_relay::events::{self, Hearing, Hub, News, Subscriber};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{
-    AppendError, ChangeOutcome, DatabaseUrl, Joining, NewConversation, NewMessage, Settings, Store,
+    AppendError, ChangeOutcome, DatabaseUrl, Joining, NewConversation, NewMessage, SeatBounds,
+    Settings, Store,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
 use tokio::time::{sleep, timeout};
@@ -51,12 +52,14 @@ async fn found(store: &Store, index: u8) {
     let new = NewConversation {
         convo: convo(index),
         creator: alice(),
+        device: None,
         cipher_suite: CipherSuite::X25519Aes128Ed25519,
         epoch: Epoch::default(),
         name: None,
         description: None,
         joining: Joining::default(),
         group_info: None,
+        bounds: SeatBounds::default(),
     };
     let outcome = store.create_conversation(&new).await.unwrap();
     assert!(matches!(outcome, ChangeOutcome::Done { .. }));

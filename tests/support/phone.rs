@@ -92,6 +92,14 @@ impl Phone {
 
     /// Founds a conversation with these accounts in it.
     pub async fn found(&self, dids: &[&str]) -> Group {
+        let (group, input) = self.founding(dids).await;
+        self.client.post("createConvo", &input).await;
+        group
+    }
+
+    /// A group with these accounts in it, and what createConvo takes for it. As of a client that
+    /// does not name its device.
+    pub async fn founding(&self, dids: &[&str]) -> (Group, Value) {
         let mut group = self.device.create_group().unwrap();
         let mut input = json!({
             "groupId": group.id(),
@@ -105,8 +113,7 @@ impl Phone {
             input["welcomeMessage"] = json!(text(&commit.welcome.unwrap()));
             input["currentEpoch"] = json!(group.epoch());
         }
-        self.client.post("createConvo", &input).await;
-        group
+        (group, input)
     }
 
     /// Joins by the Welcome that waits for this device.

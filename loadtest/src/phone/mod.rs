@@ -162,6 +162,7 @@ impl Phone {
         let commit = group.add(&invited.packages)?;
         let input = json!({
             "groupId": group.id(),
+            "deviceId": self.device.device_id(),
             "cipherSuite": CIPHER_SUITE_NAME,
             "initialMembers": dids,
             "welcomeMessage": commit.welcome.as_deref().map(base64url),

@@ -89,11 +89,35 @@ pub(super) const KEYS: &[Key] = &[
         name: "calls.devices_max",
         env: "DEVICES_MAX",
         effect: Effect::Live,
-        doc: "Devices of one account: registered ones, and others that it publishes key packages for.",
+        doc: "Devices of one account: registered ones, and others that it publishes key packages \
+              for; and its seats in one conversation.",
         setting: &Number {
             at: |c| &mut c.xrpc.devices_max,
             least: 1,
             most: 1000,
+        },
+    },
+    Key {
+        name: "calls.unconfirmed_convos_max",
+        env: "UNCONFIRMED_CONVOS_MAX",
+        effect: Effect::Live,
+        doc: "Conversations whose Welcomes an account has not confirmed. Over it, others cannot put it \
+              into one more until it has confirmed or left some.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.unconfirmed_convos_max,
+            least: 1,
+            most: 100_000,
+        },
+    },
+    Key {
+        name: "calls.account_welcome_bytes_max",
+        env: "ACCOUNT_WELCOME_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "Bytes of the Welcomes that are kept for one account, all its devices together.",
+        setting: &Number {
+            at: |c| &mut c.xrpc.account_welcome_bytes_max,
+            least: 1 << 20,
+            most: 1 << 40,
         },
     },
     Key {

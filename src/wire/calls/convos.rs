@@ -11,6 +11,8 @@ use crate::wire::{Int, List, Sha256Hex, Text};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateConvo {
     pub group_id: ConvoId,
+    /// The caller's device on which the group was made.
+    pub device_id: Option<DeviceId>,
     pub cipher_suite: CipherSuite,
     #[serde(default)]
     pub initial_members: List<Did, 0, 100>,

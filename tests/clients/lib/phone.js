@@ -54,6 +54,7 @@ export class Phone {
     const { welcome } = await this.group.add(packages)
     const answer = await this.client.procedure('createConvo', {
       groupId: this.group.id,
+      deviceId: this.device.id,
       cipherSuite: SUITE,
       initialMembers: dids,
       welcomeMessage: base64url(welcome),
