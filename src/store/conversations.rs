@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
+use super::connect::Params;
 use super::{Store, StoreError, rows};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 
@@ -86,26 +87,26 @@ impl Store {
             .transpose()
     }
 
-    /// The account's conversations, latest joined first, before `place` if given.
+    /// The account's conversations, latest joined first, before `place` if given: at most
+    /// `limit`, and with at most about `PAGE_SEATS_MAX` seats, but at least one. Says whether
+    /// there are more. A place is where the account's stay begins: it does not change while
+    /// devices come and go.
     pub async fn conversations(
         &self,
         did: &Did,
         before: Option<u64>,
         limit: u32,
-    ) -> Result<Vec<Conversation>, StoreError> {
+    ) -> Result<(Vec<Conversation>, bool), StoreError> {
         let before = before.map(rows::int);
-        let found = self
-            .query(
-                "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
-                        c.description, c.created_at, c.last_message_at, mine.place FROM (\
-                     SELECT m.convo_id, min(m.joined_seq) AS place FROM members m \
-                     WHERE m.user_did = $1 AND m.left_seq IS NULL GROUP BY m.convo_id) mine \
-                 JOIN conversations c USING (convo_id) \
-                 WHERE $2::bigint IS NULL OR mine.place < $2 ORDER BY mine.place DESC LIMIT $3",
-                &[&did.expose(), &before, &i64::from(limit)],
-            )
-            .await?;
-        self.with_members(&found).await
+        let params: Params<'_> = &[&did.expose(), &before, &i64::from(limit), &PAGE_SEATS_MAX];
+        let found = self.query(CONVERSATIONS, params).await?;
+        let among = match found.first() {
+            Some(row) => rows::count(row, "among")?,
+            None => 0,
+        };
+        let page = self.with_members(&found).await?;
+        let has_more = among > u64::try_from(page.len()).unwrap_or(u64::MAX);
+        Ok((page, has_more))
     }
 
     /// One conversation, whoever asks: check the standing first.
@@ -180,3 +181,37 @@ fn member(row: &Row) -> Result<Member, StoreError> {
             .transpose()?,
     })
 }
+
+/// The account's active conversations with the first event of the stay that goes on (a seat
+/// that begins after all seats before it had ended), those of the page, and of them as many as
+/// the seats allow. Seats are counted in order, and no more of them than are allowed.
+const CONVERSATIONS: &str = "
+    WITH page AS MATERIALIZED (
+        SELECT a.convo_id, stay.place
+        FROM (SELECT DISTINCT m.convo_id FROM members m
+              WHERE m.user_did = $1 AND m.left_seq IS NULL) a
+        CROSS JOIN LATERAL (
+            SELECT max(s.joined_seq) AS place FROM (
+                SELECT m.joined_seq, max(coalesce(m.left_seq, 9223372036854775807)) OVER (
+                    ORDER BY m.joined_seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS busy
+                FROM members m WHERE m.user_did = $1 AND m.convo_id = a.convo_id) s
+            WHERE s.busy IS NULL OR s.joined_seq > s.busy) stay
+        WHERE $2::bigint IS NULL OR stay.place < $2
+        ORDER BY stay.place DESC LIMIT $3::bigint + 1
+    ), sized AS (
+        SELECT s.place, sum(count(*)) OVER (ORDER BY s.place DESC) AS through FROM (
+            SELECT p.place FROM (SELECT * FROM page ORDER BY place DESC OFFSET 0) p
+            CROSS JOIN LATERAL (
+                SELECT FROM members m
+                WHERE m.convo_id = p.convo_id AND m.left_seq IS NULL OFFSET 0) seat
+            ORDER BY p.place DESC LIMIT $4::bigint + 1) s
+        GROUP BY s.place
+    )
+    SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, c.description,
+           c.created_at, c.last_message_at, p.place, (SELECT count(*) FROM page) AS among
+    FROM page p JOIN sized s USING (place) JOIN conversations c USING (convo_id)
+    WHERE s.through <= $4 OR p.place = (SELECT max(place) FROM page)
+    ORDER BY p.place DESC LIMIT $3";
+
+/// Seats on one page: a hundred conversations of a thousand each would be 100 MB.
+const PAGE_SEATS_MAX: i64 = 2000;

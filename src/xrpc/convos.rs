@@ -91,15 +91,11 @@ pub(super) async fn list(cx: &Context, input: GetConvos) -> Result<Convos, XrpcE
         None => None,
     };
     let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // One more than asked for tells whether there is a next page.
-    let asked = u32::try_from(limit + 1).unwrap_or(u32::MAX);
-    let mut found = cx.store.conversations(cx.did(), before, asked).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let (found, has_more) = cx.store.conversations(cx.did(), before, limit).await?;
     let cursor = found
         .last()
-        .filter(|_| more)
+        .filter(|_| has_more)
         .map(|last| last.place.to_string());
     Ok(Convos {
         conversations: found.into_iter().map(view).collect(),

@@ -16,6 +16,7 @@ mod calls_ephemeral;
 mod calls_general;
 mod calls_key_packages;
 mod calls_messages;
+mod calls_pages;
 mod calls_race;
 mod calls_rejoin;
 mod calls_repeated;
