@@ -16,7 +16,8 @@ use super::reader::write_opaque;
 pub enum SignatureCheck {
     Good,
     Bad,
-    /// The library knows no Ed448: members check, as they always do.
+    /// The library knows no Ed448: members check, as they always do. A key of another length
+    /// is none of Ed448.
     Unknown,
 }
 
@@ -32,7 +33,10 @@ pub(super) fn verify(
         CipherSuite::P256Aes128 => &ECDSA_P256_SHA256_ASN1,
         CipherSuite::P521Aes256 => &ECDSA_P521_SHA512_ASN1,
         CipherSuite::X448Aes256Ed448 | CipherSuite::X448ChaCha20Ed448 => {
-            return SignatureCheck::Unknown;
+            return match key.len() {
+                ED448_KEY_LEN => SignatureCheck::Unknown,
+                _ => SignatureCheck::Bad,
+            };
         }
     };
     let signed = labelled(label, content);
@@ -41,6 +45,9 @@ pub(super) fn verify(
         Err(_) => SignatureCheck::Bad,
     }
 }
+
+/// RFC 8032 section 5.2.5.
+const ED448_KEY_LEN: usize = 57;
 
 /// The reference of a value: a hash under a label, of the suite's hash.
 pub(super) fn ref_hash(suite: CipherSuite, label: &str, value: &[u8]) -> Vec<u8> {
@@ -58,4 +65,18 @@ fn labelled(label: &str, content: &[u8]) -> Vec<u8> {
     write_opaque(&mut out, format!("MLS 1.0 {label}").as_bytes());
     write_opaque(&mut out, content);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_checked_is_no_cover_for_the_key_of_another_suite() {
+        let check = |key: &[u8]| verify(CipherSuite::X448Aes256Ed448, key, "LeafNodeTBS", b"", b"");
+        assert_eq!(check(&[7; ED448_KEY_LEN]), SignatureCheck::Unknown);
+        for other in [32, 65, 133] {
+            assert_eq!(check(&vec![7; other]), SignatureCheck::Bad, "{other}");
+        }
+    }
 }

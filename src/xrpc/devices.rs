@@ -20,6 +20,7 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
     let intake = Intake {
         caller: cx.did(),
         device: Some(&device),
+        signature_key: Some(signature_key),
         now_unix: cx.now_unix(),
         life_max: cx.settings.key_package_life_max,
     };

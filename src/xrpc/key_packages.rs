@@ -61,6 +61,7 @@ fn intake<'a>(cx: &'a Context, device: Option<&'a crate::types::DeviceId>) -> In
     Intake {
         caller: cx.did(),
         device,
+        signature_key: None,
         now_unix: cx.now_unix(),
         life_max: cx.settings.key_package_life_max,
     }

@@ -27,6 +27,9 @@ pub(super) struct Intake<'a> {
     pub(super) caller: &'a Did,
     /// The device that the whole request is for.
     pub(super) device: Option<&'a DeviceId>,
+    /// The signature key that the device says it has: without the proof that a package is, it
+    /// could be anybody's.
+    pub(super) signature_key: Option<&'a [u8]>,
     pub(super) now_unix: u64,
     pub(super) life_max: Duration,
 }
@@ -39,6 +42,10 @@ impl Intake<'_> {
         package
             .check(input.cipher_suite, self.caller, self.now_unix)
             .map_err(|error| refused(&error.to_string()))?;
+        let leaf_key = package.leaf.signature_key;
+        if self.signature_key.is_some_and(|key| key != leaf_key) {
+            return Err(refused("has another signature key than signaturePublicKey"));
+        }
         let device = self.device_of(input, &package)?;
         let reference = package
             .reference()

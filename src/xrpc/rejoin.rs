@@ -60,6 +60,7 @@ pub(super) async fn request(
     let intake = Intake {
         caller: cx.did(),
         device: None,
+        signature_key: None,
         now_unix: cx.now_unix(),
         life_max: cx.settings.key_package_life_max,
     };

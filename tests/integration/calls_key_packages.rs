@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
 use crate::phone::Phone;
-use crate::world::{World, bytes, decoded, text, with};
+use crate::world::{World, decoded, text, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_registered_listed_and_registered_anew() {
@@ -30,18 +30,6 @@ async fn a_device_is_registered_listed_and_registered_anew() {
     let other = world.account();
     let listed = other.get("listDevices", &[]).await;
     assert_eq!(listed["devices"], json!([]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_signature_key_belongs_to_one_device() {
-    let world = World::start().await;
-    let phone = Phone::new(&world).await;
-    let other = Phone::unregistered(&phone.client);
-    let key = bytes(phone.device.signature_key());
-    let input = with(&other.registration(), json!({"signaturePublicKey": key}));
-    let refused = phone.client.post_refused("registerDevice", &input).await;
-    assert_eq!(refused.name, "DuplicatePublicKey");
-    assert_eq!(refused.status, StatusCode::CONFLICT);
 }
 
 #[tokio::test(flavor = "multi_thread")]

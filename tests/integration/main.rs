@@ -12,6 +12,7 @@ mod calls_bounds;
 mod calls_commits;
 mod calls_convos;
 mod calls_crowds;
+mod calls_devices;
 mod calls_ephemeral;
 mod calls_general;
 mod calls_key_packages;

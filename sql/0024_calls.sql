@@ -1,0 +1,133 @@
+-- What is refused changes nothing, and what an account leaves behind names it no longer.
+
+-- As in 0016, but the packages from before stay where the new ones are refused.
+CREATE OR REPLACE FUNCTION register_device(
+    p_user text, p_device text, p_name text, p_signature_key bytea, p_devices_max integer,
+    p_suite smallint[], p_package bytea[], p_hash bytea[], p_reference bytea[],
+    p_last_resort boolean[], p_expires timestamptz[], p_open_max integer)
+RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_outcome text;
+    v_known   boolean;
+    v_convo   text[];
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
+    v_known := EXISTS (SELECT FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device);
+    IF EXISTS (SELECT FROM devices d WHERE d.signature_key = p_signature_key
+                   AND (d.user_did <> p_user OR d.device_id <> p_device)) THEN
+        RETURN 'duplicate_key';
+    END IF;
+    IF (SELECT count(*) FROM devices d WHERE d.user_did = p_user AND d.device_id <> p_device)
+       >= p_devices_max THEN
+        RETURN 'too_many_devices';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    BEGIN
+        DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device
+            AND k.claimed_at IS NULL AND NOT k.reference = ANY (p_reference);
+        v_outcome := publish_key_packages(p_user, p_device, p_suite, p_package, p_hash,
+                                          p_reference, p_last_resort, p_expires, p_open_max);
+        IF v_outcome <> 'done' THEN
+            RAISE EXCEPTION USING ERRCODE = 'MR001', MESSAGE = 'the packages are refused';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'MR001' THEN
+        RETURN v_outcome;
+    END;
+    INSERT INTO devices (user_did, device_id, name, signature_key)
+    VALUES (p_user, p_device, p_name, p_signature_key)
+    ON CONFLICT (user_did, device_id) DO UPDATE SET
+        name = excluded.name, signature_key = excluded.signature_key,
+        last_seen_at = excluded.last_seen_at;
+    -- The account's conversations hear of a device that somebody may add.
+    IF NOT v_known THEN
+        SELECT array_agg(DISTINCT m.convo_id) INTO v_convo
+            FROM members m WHERE m.user_did = p_user AND m.left_seq IS NULL;
+    END IF;
+    IF v_convo IS NOT NULL THEN
+        PERFORM emit_events(
+            v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
+            array_fill('newDevice'::text, ARRAY[cardinality(v_convo)]),
+            array_fill(',"type":"newDevice","did":"' || p_user || '","deviceId":"' || p_device
+                       || '"', ARRAY[cardinality(v_convo)]));
+    END IF;
+    RETURN 'done';
+END $$;
+
+-- As in 0022, but the packages from before stay where the new one is refused.
+CREATE OR REPLACE FUNCTION request_rejoin(
+    p_convo text, p_user text, p_device text, p_suite smallint, p_package bytea, p_hash bytea,
+    p_reference bytea, p_last_resort boolean, p_expires timestamptz, p_open_max integer,
+    p_quiet interval, p_devices_max integer DEFAULT 2147483647)
+RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_convo   conversations;
+    v_seat    record;
+    v_seated  boolean; -- the seat is its own, or nobody's any more
+    v_quiet   boolean;
+    v_outcome text;
+    v_at      timestamptz := coarse_now();
+    v_kept    timestamptz;
+BEGIN
+    SELECT * INTO v_convo FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    -- The founder's seat names no device. It is the asker's if of all devices that were
+    -- registered by then only this one never had a seat of its own.
+    UPDATE members m SET device_id = p_device
+    WHERE m.convo_id = p_convo AND m.user_did = p_user AND m.left_seq IS NULL
+      AND m.device_id IS NULL AND ARRAY[p_device] = ARRAY(
+          SELECT d.device_id FROM devices d
+          WHERE d.user_did = p_user AND d.registered_at <= v_convo.created_at
+            AND NOT EXISTS (SELECT FROM members o WHERE o.convo_id = p_convo
+                                AND o.user_did = p_user AND o.device_id = d.device_id));
+    -- Its own seat, or another of the account's, or the account's last stay.
+    SELECT m.ctid AS place, m.left_seq, m.removed, m.joined_at, m.rejoin_requested_at, m.device_id
+        INTO v_seat
+        FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_user
+        ORDER BY m.left_seq DESC NULLS FIRST, m.device_id IS NOT DISTINCT FROM p_device DESC,
+                 m.joined_seq DESC LIMIT 1;
+    IF NOT FOUND OR (v_seat.left_seq IS NOT NULL AND v_seat.removed) THEN
+        RETURN 'absent';
+    ELSIF v_convo.cipher_suite <> p_suite THEN
+        RETURN 'suite';
+    END IF;
+    v_kept := coalesce(
+        (SELECT d.last_seen_at FROM devices d WHERE d.user_did = p_user
+            AND d.device_id = p_device AND d.last_seen_at > v_seat.joined_at),
+        (SELECT min(m.rejoin_requested_at) FROM members m WHERE m.user_did = p_user
+            AND m.convo_id <> p_convo AND m.device_id IS NOT DISTINCT FROM p_device
+            AND m.left_seq IS NULL));
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    BEGIN
+        DELETE FROM key_packages k WHERE k.user_did = p_user
+            AND k.device_id IS NOT DISTINCT FROM p_device
+            AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.reference <> p_reference
+            AND (v_kept IS NULL OR k.created_at < v_kept);
+        v_outcome := publish_key_packages(
+            p_user, p_device, ARRAY[p_suite], ARRAY[p_package], ARRAY[p_hash], ARRAY[p_reference],
+            ARRAY[p_last_resort], ARRAY[p_expires], p_open_max, p_devices_max);
+        IF v_outcome <> 'done' THEN
+            RAISE EXCEPTION USING ERRCODE = 'MR001', MESSAGE = 'the package is refused';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'MR001' THEN
+        RETURN v_outcome;
+    END;
+    v_seated := v_seat.left_seq IS NOT NULL OR v_seat.device_id IS NOT DISTINCT FROM p_device;
+    v_quiet := CASE WHEN v_seated THEN v_seat.rejoin_requested_at > v_at - p_quiet
+        ELSE EXISTS (
+            SELECT FROM event_stream e WHERE e.convo_id = p_convo
+                AND e.kind = 'readditionRequested' AND e.emitted_at > v_at - p_quiet
+                AND e.payload ->> 'userDid' = p_user
+                AND e.payload ->> 'deviceId' IS NOT DISTINCT FROM p_device) END;
+    IF v_quiet THEN
+        RETURN 'done';
+    END IF;
+    UPDATE members m SET rejoin_requested_at = v_at WHERE v_seated AND m.ctid = v_seat.place;
+    PERFORM emit_events(
+        ARRAY[p_convo], ARRAY[NULL::text], ARRAY['readditionRequested'],
+        ARRAY[format(',"type":"readditionRequested","userDid":"%s"%s,"requestedAt":"%s"', p_user,
+                     CASE WHEN p_device IS NULL THEN ''
+                          ELSE ',"deviceId":"' || p_device || '"' END,
+                     to_char(v_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))]);
+    RETURN 'done';
+END $$;
