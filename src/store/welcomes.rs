@@ -50,7 +50,8 @@ impl Store {
         })
     }
 
-    /// Ends the wait of the fetched Welcomes of this account (or one device).
+    /// Ends the wait of the Welcome that this device has fetched. Who names no device has
+    /// fetched one, and another of its account may have fetched another: the first ends.
     pub async fn confirm_welcome(
         &self,
         convo: &ConvoId,
@@ -60,7 +61,10 @@ impl Store {
         self.query(
             "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now() \
              WHERE w.user_did = $2 AND w.convo_id = $1 AND w.state = 'fetched' \
-             AND ($3::text IS NULL OR w.device_id IS NULL OR w.device_id = $3)",
+             AND (w.device_id IS NULL OR w.device_id = $3 OR $3::text IS NULL) \
+             AND ($3::text IS NOT NULL OR w.id = (\
+                 SELECT min(f.id) FROM welcomes f \
+                 WHERE f.user_did = $2 AND f.convo_id = $1 AND f.state = 'fetched'))",
             &[
                 &convo.expose(),
                 &did.expose(),

@@ -71,6 +71,28 @@ async fn a_second_device_leaves_the_founder_its_seat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_names_no_device_ends_no_welcome_of_its_sibling() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let tablet = Phone::of(&bob.client).await;
+    let group = alice.found(&[bob.did()]).await;
+    let id = group.id();
+    let ask = [("convoId", id.as_str())];
+    for _ in [&bob, &tablet] {
+        bob.client.get("getWelcome", &ask).await;
+    }
+    let done = json!({"convoId": id, "success": true});
+    bob.client.post("confirmWelcome", &done).await;
+    // The tablet was killed before it stored its own.
+    let again = bob.client.get("getWelcome", &ask).await;
+    let joined = tablet.device.join(&decoded(&again["welcome"])).unwrap();
+    assert_eq!(joined.authenticator(), group.authenticator());
+    tablet.client.post("confirmWelcome", &done).await;
+    let refused = bob.client.get_refused("getWelcome", &ask).await;
+    assert_eq!(refused.name, "WelcomeNotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
