@@ -131,3 +131,54 @@ BEGIN
                      to_char(v_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))]);
     RETURN 'done';
 END $$;
+
+-- Makes events that were told of an account tell of nobody. They are not deleted: numbers are
+-- dense, and the last one is where the stream goes on. Each call looks at p_most events, from
+-- an index of their topic, so that it is short however busy a conversation was.
+
+-- News for the account's own devices; says how many there were.
+CREATE FUNCTION blank_own_events(p_user text, p_most integer) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    -- Nobody's: names under .invalid are never given (RFC 2606).
+    v_nobody CONSTANT text := 'did:web:gone.invalid';
+    v_event  record;
+    v_count  bigint := 0;
+BEGIN
+    FOR v_event IN SELECT e.emitted_at, e.seq FROM event_stream e
+        WHERE e.user_did = p_user ORDER BY e.seq LIMIT p_most
+    LOOP
+        v_count := v_count + 1;
+        UPDATE event_stream e SET user_did = v_nobody, kind = 'gone',
+            payload = ('{"cursor":"' || (e.payload ->> 'cursor') || '","type":"gone","did":"'
+                       || v_nobody || '"}')::json
+        WHERE e.emitted_at = v_event.emitted_at AND e.seq = v_event.seq;
+    END LOOP;
+    RETURN v_count;
+END $$;
+
+-- What a conversation was told of the account's devices: members hear of a change instead, and
+-- look. Begins after p_after; says where to go on, NULL when all has been looked at.
+CREATE FUNCTION blank_device_events(p_user text, p_convo text, p_after bigint, p_most integer)
+RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_event record;
+    v_count integer := 0;
+    v_last  bigint;
+BEGIN
+    FOR v_event IN SELECT e.emitted_at, e.seq, e.kind, e.payload FROM event_stream e
+        WHERE e.convo_id = p_convo AND e.seq > p_after ORDER BY e.seq LIMIT p_most
+    LOOP
+        v_count := v_count + 1;
+        v_last := v_event.seq;
+        IF v_event.kind IN ('newDevice', 'readditionRequested')
+           AND p_user IN (v_event.payload ->> 'did', v_event.payload ->> 'userDid') THEN
+            UPDATE event_stream e SET kind = 'conversationUpdated',
+                payload = ('{"cursor":"' || (e.payload ->> 'cursor') || '","convoId":"' || p_convo
+                           || '","type":"conversationUpdated"}')::json
+            WHERE e.emitted_at = v_event.emitted_at AND e.seq = v_event.seq;
+        END IF;
+    END LOOP;
+    RETURN CASE WHEN v_count = p_most THEN v_last END;
+END $$;

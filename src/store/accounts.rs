@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 
+use super::connect::Params;
 use super::{Store, StoreError, rows};
 use crate::types::Did;
 
@@ -17,8 +18,9 @@ pub struct DeletedAccount {
 
 impl Store {
     /// Ends an account: its devices, key packages, Welcomes, seats, cursors and
-    /// consent, and the tickets that it was given before `now`. What is more than one bite
-    /// of seats ends with the next ones; if one fails, the same call goes on from there.
+    /// consent, and the tickets that it was given before `now`. Then the events that told of
+    /// its devices tell of nobody. All of it in bites that no sender feels: where one fails, the
+    /// same call goes on from there.
     pub async fn delete_account(
         &self,
         user: &Did,
@@ -40,9 +42,32 @@ impl Store {
             gone.welcomes += rows::count(row, "welcomes")?;
             gone.conversations += rows::count(row, "seats")?;
             if !rows::get::<bool>(row, "more")? {
-                return Ok(gone);
+                break;
             }
         }
+        self.blank_events(user).await?;
+        Ok(gone)
+    }
+
+    async fn blank_events(&self, user: &Did) -> Result<(), StoreError> {
+        let mut found = i64::from(EVENTS_BITE);
+        while found == i64::from(EVENTS_BITE) {
+            let sql = "SELECT blank_own_events($1, $2) AS found";
+            let bite = self.query(sql, &[&user.expose(), &EVENTS_BITE]).await?;
+            found = rows::get(bite.first().ok_or(StoreError::Shape)?, "found")?;
+        }
+        let convos = "SELECT DISTINCT m.convo_id FROM members m WHERE m.user_did = $1";
+        for row in &self.query(convos, &[&user.expose()]).await? {
+            let convo: &str = rows::get(row, "convo_id")?;
+            let mut next = Some(0_i64);
+            while let Some(after) = next {
+                let sql = "SELECT blank_device_events($1, $2, $3, $4) AS next";
+                let params: Params<'_> = &[&user.expose(), &convo, &after, &EVENTS_BITE];
+                let bite = self.query(sql, params).await?;
+                next = rows::get(bite.first().ok_or(StoreError::Shape)?, "next")?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the tickets that the account was given at `issued_at` (seconds since
@@ -86,6 +111,9 @@ pub(super) fn marked_until(now: DateTime<Utc>) -> DateTime<Utc> {
 /// Conversations whose seats end in one transaction: everybody's sends wait for its events,
 /// some ten milliseconds.
 pub(super) const SEATS_BITE: i32 = 500;
+
+/// Events that are looked at in one transaction, for a few milliseconds.
+const EVENTS_BITE: i32 = 2000;
 
 /// The most that `auth.ticket_ttl_seconds` can say.
 const TICKET_LIFE_MAX: chrono::TimeDelta = chrono::TimeDelta::seconds(600);

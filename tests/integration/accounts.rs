@@ -12,11 +12,13 @@ use mls_relay::limits::{Clock, Limits, Settings};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::telemetry::Metrics;
 use mls_relay::types::Did;
+use mls_relay::xrpc;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::event_stream::EventStream;
 use crate::phone::Phone;
-use crate::world::{SERVICE_DID, World};
+use crate::world::{SERVICE_DID, World, text};
 
 /// What is stored of an account, table by table.
 async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
@@ -31,6 +33,7 @@ async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
         ("blocks", "$1 IN (blocker_did, blocked_did)"),
         ("block_conflicts", "$1 IN (blocker_did, blocked_did)"),
         ("members", "user_did = $1 AND left_seq IS NULL"),
+        ("event_stream", "user_did = $1"),
     ] {
         let sql = format!("SELECT count(*) FROM {table} WHERE {owned}");
         let count: i64 = client.query_one(&sql, &[&did]).await.unwrap().get(0);
@@ -174,6 +177,59 @@ async fn an_account_that_is_deleted_takes_everything_along_at_once() {
     }
     let of_alice = stored(&story.world, story.alice.did()).await;
     assert_eq!((of(&of_alice, "devices"), of(&of_alice, "members")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_of_the_past_name_nobodys_devices_when_the_account_is_gone() {
+    let story = Story::begin().await;
+    // A claim has told Bob that few packages are left; now the members hear of his devices.
+    let watch = Phone::of(&story.bob.client).await;
+    let package = text(&story.bob.device.key_package().unwrap());
+    let request = json!({"convoId": story.convo, "keyPackage": package});
+    story.bob.client.post("requestRejoin", &request).await;
+    let client = story.world.database.client().await;
+    let naming = async || {
+        let sql = "SELECT kind FROM event_stream WHERE user_did = $1 \
+                   OR strpos(payload::text, $1) > 0 ORDER BY seq";
+        let found = client.query(sql, &[&story.bob.did()]).await.unwrap();
+        let mut kinds: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+        kinds.dedup();
+        kinds
+    };
+    let device = watch.device.device_id();
+    let told = async || {
+        let told = story.events().await;
+        told.iter().filter(|event| event.contains(device)).count()
+    };
+    let before = naming().await;
+    for kind in ["keyPackages", "newDevice", "readditionRequested"] {
+        assert!(before.iter().any(|known| known == kind), "{before:?}");
+    }
+    assert_eq!(told().await, 1);
+    let count = story.events().await.len();
+    let admin = Operator::of(&story.world);
+    let target = format!("/accounts?did={}", story.bob.did());
+    assert_eq!(admin.ask(Method::DELETE, &target).await.0, StatusCode::OK);
+    // Only who came and went is left, as the conversation must know.
+    assert_eq!(naming().await, ["membershipChange"]);
+    assert_eq!(told().await, 0);
+    // One event more, that he left, and no number is missing: Alice reads it all, of a node
+    // that remembers nothing.
+    assert_eq!(story.events().await.len(), count + 1);
+    let node = story.world.another_node(xrpc::Settings::default()).await;
+    let alice = node.client(&story.alice.client);
+    let mut alices = EventStream::open(&alice, &[("cursor", "0")]).await;
+    let mut names = Vec::new();
+    loop {
+        let event = alices.next().await.unwrap();
+        names.push(event.name().to_owned());
+        if event.name() == "#synced" {
+            break;
+        }
+    }
+    assert!(!names.iter().any(|name| name == "#gap"), "{names:?}");
+    let changes = names.iter().filter(|name| *name == "#conversationUpdated");
+    assert!(changes.count() >= 2, "{names:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
