@@ -126,7 +126,8 @@ impl Store {
         Ok((commits, has_more))
     }
 
-    /// Remembers how far this account has read; never goes back.
+    /// Remembers how far this account has read; never goes back. What is compared is the number
+    /// in a cursor (its last sixteen characters): its time may be unknown, and zero.
     pub async fn update_cursor(
         &self,
         convo: &ConvoId,
@@ -137,7 +138,7 @@ impl Store {
             "INSERT INTO read_cursors AS r (user_did, convo_id, cursor) VALUES ($1, $2, $3) \
              ON CONFLICT (user_did, convo_id) DO UPDATE \
              SET cursor = excluded.cursor, updated_at = excluded.updated_at \
-             WHERE r.cursor < excluded.cursor",
+             WHERE right(r.cursor, 16) COLLATE \"C\" < right(excluded.cursor, 16)",
             &[&did.expose(), &convo.expose(), &cursor.expose()],
         )
         .await

@@ -101,14 +101,25 @@ impl Store {
     }
 
     /// The conversation's reports, newest first, at most `limit`, after `after`
-    /// (a report's id) if given. Check that the caller is admin first.
+    /// (a report's id) if given; `None` if it has no such report. Check that the caller is
+    /// admin first.
     pub async fn reports(
         &self,
         convo: &ConvoId,
         status: Option<ReportStatus>,
         after: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Report>, StoreError> {
+    ) -> Result<Option<Vec<Report>>, StoreError> {
+        if let Some(after) = after {
+            let sql = "SELECT FROM reports r WHERE r.report_id = $1 AND r.convo_id = $2";
+            if self
+                .query(sql, &[&after, &convo.expose()])
+                .await?
+                .is_empty()
+            {
+                return Ok(None);
+            }
+        }
         let found = self
             .query(
                 "SELECT r.* FROM reports r LEFT JOIN reports p ON p.report_id = $3 AND p.convo_id = $1 \
@@ -118,7 +129,7 @@ impl Store {
                 &[&convo.expose(), &status.map(ReportStatus::name), &after, &i64::from(limit)],
             )
             .await?;
-        found.iter().map(report).collect()
+        found.iter().map(report).collect::<Result<_, _>>().map(Some)
     }
 
     /// Ends a report, once.

@@ -210,6 +210,9 @@ pub(super) async fn commits(cx: &Context, input: GetCommits) -> Result<Commits, 
 
 pub(super) async fn update_cursor(cx: &Context, input: UpdateCursor) -> Result<Success, XrpcError> {
     cx.standing(&input.convo_id).await?;
+    if input.cursor.seq() > cx.store.ends().await?.head {
+        return Err(Refusal::InvalidCursor.into());
+    }
     cx.store
         .update_cursor(&input.convo_id, cx.did(), input.cursor)
         .await?;

@@ -77,7 +77,8 @@ pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, Xrp
     let mut found = cx
         .store
         .reports(&input.convo_id, status, after, asked)
-        .await?;
+        .await?
+        .ok_or(Refusal::InvalidCursor)?;
     let more = found.len() > limit;
     found.truncate(limit);
     let cursor = found

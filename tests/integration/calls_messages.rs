@@ -290,12 +290,56 @@ async fn a_member_reads_its_own_stay_and_nothing_else() {
         .map(|m| &m["messageType"])
         .collect();
     assert_eq!(kinds, ["app", "commit", "app"]);
+}
 
-    let cursor = json!({"convoId": group.id(), "cursor": "7"});
-    assert_eq!(
-        bob.client.post("updateCursor", &cursor).await,
-        json!({"success": true})
-    );
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let mut group = alice.found(&[]).await;
+    for text in [b"one", b"two"] {
+        let message = alice.message(&mut group, text);
+        alice.client.post("sendMessage", &message).await;
+    }
+    let database = world.database.client().await;
+    let events = "SELECT payload ->> 'cursor' FROM event_stream ORDER BY seq";
+    let events = database.query(events, &[]).await.unwrap();
+    let given: Vec<String> = events.iter().map(|row| row.get(0)).collect();
+    assert_eq!(given.len(), 3);
+    let says = |cursor: &str| json!({"convoId": group.id(), "cursor": cursor});
+    let stored = async || {
+        let row = "SELECT cursor FROM read_cursors";
+        let row = database.query_opt(row, &[]).await.unwrap();
+        row.map(|row| {
+            mls_relay::types::Cursor::parse(row.get(0))
+                .unwrap()
+                .seq()
+                .get()
+        })
+    };
+    // Ahead of everything: a stranger's, and the next one.
+    for unheard_of in ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "4"] {
+        let refused = alice
+            .client
+            .post_refused("updateCursor", &says(unheard_of))
+            .await;
+        assert_eq!(refused.name, "InvalidCursor");
+    }
+    assert_eq!(stored().await, None);
+    // In digits it has no time, and is a cursor all the same.
+    for (cursor, read) in [
+        (given[0].as_str(), 1),
+        ("2", 2),
+        (given[0].as_str(), 2),
+        ("1", 2),
+        (given[2].as_str(), 3),
+        ("2", 3),
+        ("3", 3),
+    ] {
+        let answer = alice.client.post("updateCursor", &says(cursor)).await;
+        assert_eq!(answer, json!({"success": true}));
+        assert_eq!(stored().await, Some(read), "{cursor}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -167,6 +167,14 @@ async fn reports_are_paged_without_loss_or_repetition() {
     };
     seen.retain(|id| !late.contains(id));
     assert_eq!(sorted(seen), sorted(sent));
+
+    // A report of another conversation, or none, is no place in this one's.
+    let other = alice.found(&[]).await.id();
+    for (convo, cursor) in [(&other, late[0].as_str().unwrap()), (&id, "x")] {
+        let ask = [("convoId", convo.as_str()), ("cursor", cursor)];
+        let refused = alice.client.get_refused("getReports", &ask).await;
+        assert_eq!(refused.name, "InvalidCursor", "{cursor}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
