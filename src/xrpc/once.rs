@@ -23,7 +23,9 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// The attempt that a body names, if its call takes such a name.
+    /// The attempt that a body names, if its call takes such a name and needs it. A message is
+    /// repeatable by its id; its key, kept beside an answer that names the message, would tell
+    /// who sent it to whoever tries the members.
     pub(super) fn of(call: Nsid, caller: &Did, body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -38,7 +40,6 @@ impl Attempt {
                 | Nsid::ProcessExternalCommit
                 | Nsid::PublishKeyPackage
                 | Nsid::RemoveMember
-                | Nsid::SendMessage
                 | Nsid::UpdateGroupInfo
         );
         if !takes_a_key {

@@ -51,18 +51,32 @@ async fn a_call_repeated_under_its_key_runs_once() {
         (refused.name.as_str(), refused.status),
         ("Conflict", StatusCode::CONFLICT)
     );
-    // A message may be named so too, whatever its id is.
-    let mut group = alice.found(&[]).await;
-    let named = |message: &Value| with(message, json!({"idempotencyKey": "a message"}));
-    let message = named(&alice.message(&mut group, b"once"));
-    let sent = alice.client.post("sendMessage", &message).await;
-    assert_eq!(alice.client.post("sendMessage", &message).await, sent);
-    let another = named(&alice.message(&mut group, b"twice"));
-    let refused = alice.client.post_refused("sendMessage", &another).await;
-    assert_eq!(refused.name, "Conflict");
     // Somebody else's key is another key.
     let bob = Phone::new(&world).await;
     bob.client.post("createConvo", &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_known_by_its_id_and_no_key_tells_who_sent_it() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let mut group = alice.found(&[]).await;
+    let named = |message: &Value| with(message, json!({"idempotencyKey": message["msgId"]}));
+    let message = named(&alice.message(&mut group, b"once"));
+    let sent = alice.client.post("sendMessage", &message).await;
+    assert_eq!(alice.client.post("sendMessage", &message).await, sent);
+    let other = alice.message(&mut group, b"other");
+    let taken = with(&message, json!({"ciphertext": other["ciphertext"]}));
+    let refused = alice.client.post_refused("sendMessage", &taken).await;
+    assert_eq!(refused.name, "Conflict");
+    // Another message under that key is another message.
+    let other = with(&other, json!({"idempotencyKey": message["msgId"]}));
+    assert_eq!(alice.client.post("sendMessage", &other).await["seq"], 2);
+
+    let database = world.database.client().await;
+    let kept = "SELECT count(*) FROM idempotency_keys";
+    let kept: i64 = database.query_one(kept, &[]).await.unwrap().get(0);
+    assert_eq!(kept, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

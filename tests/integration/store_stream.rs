@@ -148,6 +148,28 @@ async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
     assert_eq!(all_events(&store).await, vec![1, 2]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_id_is_spent_for_as_long_as_repetitions_are_recognised() {
+    let database = Database::start().await;
+    let hour = Duration::from_secs(3600);
+    let (store, _shutdown) = database.store_with(|s| s.repeat_window = hour).await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    found(&store, &convo, &alice).await;
+    let one = message(&convo, &alice, fresh_id());
+    let client = database.client().await;
+    let age = async |minutes: i32| {
+        let sql = "UPDATE messages SET received_at = received_at - make_interval(mins => $1)";
+        client.execute(sql, &[&minutes]).await.unwrap();
+    };
+    let first = store.append(one.clone()).await.unwrap();
+    age(58).await;
+    assert_eq!(store.append(one.clone()).await.unwrap().seq, first.seq);
+    // After that it is another message: a client must have read on before.
+    age(4).await;
+    assert_eq!(store.append(one).await.unwrap().seq, first.seq + 1);
+}
+
 /// The classic fault: the transaction with the smaller cursor commits second, and a
 /// reader that has seen the larger one never sees it.
 #[tokio::test(flavor = "multi_thread")]
