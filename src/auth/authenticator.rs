@@ -11,6 +11,7 @@ use metrics::{Counter, counter};
 
 use super::claims::{Claims, Expected};
 use super::key_cache::KeyCache;
+use super::keyed_hash::KeyedHash;
 use super::nonces::{Ledger, NonceKey, Nonces};
 use super::refresh_budget::RefreshBudget;
 use super::resolver::Resolver;
@@ -33,6 +34,7 @@ struct Inner {
     nonces: Nonces,
     verified: VerifiedTokens,
     tickets: TicketOffice,
+    pairs: KeyedHash,
     /// At hand, because finding it by name would cost a repeated token as much as
     /// its proof does.
     proved: Counter,
@@ -80,10 +82,16 @@ impl Authenticator {
             nonces: Nonces::new(ledger, now.nonces_max),
             verified: VerifiedTokens::new(now.verified_max),
             tickets: TicketOffice::new(service, secret),
+            pairs: KeyedHash::new(secret, "mls-relay.pairs"),
             proved: outcome_counter("token", "proved"),
             settings,
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// By what an account and another are counted together, the same on all nodes.
+    pub fn pair(&self, one: &Did, other: &Did) -> [u8; 32] {
+        self.0.pairs.of(&[one.expose(), other.expose()])
     }
 
     /// The caller of `call`, by the service token in `Authorization`, used up.

@@ -16,6 +16,7 @@ mod did_location;
 mod error;
 mod freshness;
 mod key_cache;
+mod keyed_hash;
 mod nonces;
 mod refresh_budget;
 mod resolver;

@@ -1,13 +1,11 @@
 //! publishKeyPackage, publishKeyPackages, getKeyPackages, getKeyPackageStats,
 //! syncKeyPackages.
 
-use aws_lc_rs::digest::{Context as Digest, SHA256};
-
 use super::context::Context;
 use super::packages::{Accepted, Intake};
 use crate::refusal::{Refusal, claimed_too_often, published};
 use crate::store::{Claim, ClaimOutcome, ClaimedKeyPackage};
-use crate::types::{CipherSuite, CoarseTime, Did};
+use crate::types::{CipherSuite, CoarseTime};
 use crate::wire::calls::{
     GetKeyPackageStats, GetKeyPackages, KeyPackageInput, KeyPackageRef, KeyPackageStatsView,
     KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats, SyncKeyPackages,
@@ -91,7 +89,7 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
     dids.dedup();
     let suite = input.cipher_suite.unwrap_or(SUITE_DEFAULT);
     let claim = Claim {
-        keys: dids.iter().map(|did| claim_key(cx.did(), did)).collect(),
+        keys: dids.iter().map(|did| cx.auth.pair(cx.did(), did)).collect(),
         users: dids.clone(),
         suite,
         claims_max: cx.settings.claims_per_target,
@@ -115,17 +113,6 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
             .collect(),
         missing: dids,
     })
-}
-
-/// By what claims of one account by another are counted. A DID holds no NUL.
-fn claim_key(claimer: &Did, target: &Did) -> [u8; 32] {
-    let mut key = Digest::new(&SHA256);
-    for part in [claimer.expose(), "\0", target.expose()] {
-        key.update(part.as_bytes());
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(key.finish().as_ref());
-    bytes
 }
 
 fn reference(claimed: ClaimedKeyPackage, suite: CipherSuite) -> Option<KeyPackageRef> {

@@ -321,6 +321,13 @@ async fn nobody_empties_somebody_elses_stock() {
     }
     let stats = bob.client.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 3);
+    // Who wants to write to whom is not kept so that anybody could find it out by trying.
+    let database = world.database.client().await;
+    let plain = "SELECT count(*), count(*) FILTER (WHERE key = sha256(convert_to($1, 'UTF8') \
+                 || '\\x00'::bytea || convert_to($2, 'UTF8'))) FROM key_package_claims";
+    let pair: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&alice.did(), &bob.did()];
+    let found = database.query_one(plain, &pair).await.unwrap();
+    assert_eq!((found.get::<_, i64>(0), found.get::<_, i64>(1)), (2, 0));
     // It is a matter between these two.
     assert_eq!(alice.claim(&[carol.did()]).await.len(), 1);
     assert_eq!(carol.claim(&[bob.did()]).await.len(), 1);
