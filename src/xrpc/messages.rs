@@ -10,7 +10,7 @@ use crate::wire::calls::{
     CommitView, Commits, GapInfo, GetCommits, GetMessages, Messages, PassedOn, SendEphemeral,
     SendMessage, Sent, Success, UpdateCursor,
 };
-use crate::wire::{BytesOut, Ephemeral, PaddedSize, XrpcError, invalid};
+use crate::wire::{BytesOut, EPHEMERAL_BYTES_MAX, Ephemeral, PaddedSize, XrpcError, invalid};
 
 /// Appends a ciphertext to its conversation.
 pub(super) async fn send(cx: &Context, input: SendMessage) -> Result<Sent, XrpcError> {
@@ -48,6 +48,9 @@ pub(super) async fn send_ephemeral(
     cx: &Context,
     input: SendEphemeral,
 ) -> Result<PassedOn, XrpcError> {
+    if input.padded_size.get() > EPHEMERAL_BYTES_MAX {
+        return Err(invalid("paddedSize", "must be 512, 1024, 2048 or 4096"));
+    }
     let bytes = input.ciphertext.as_slice();
     check_ciphertext(&input.convo_id, input.epoch, input.padded_size, bytes)?;
     let current = cx.standing(&input.convo_id).await?.epoch;

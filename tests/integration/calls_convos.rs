@@ -92,7 +92,7 @@ async fn strangers_cannot_tell_a_conversation_from_none() {
     }
     let refused = mallory.client.post_refused("sendMessage", &message).await;
     assert_eq!(refused.name, "ConvoNotFound");
-    // Not even its creation tells: the id is taken, whoever asks.
+    // But for its creation: the id is taken, whoever asks, and who knows it hears that.
     let input = json!({"groupId": group.id(), "cipherSuite": CIPHER_SUITE_NAME});
     let refused = mallory.client.post_refused("createConvo", &input).await;
     assert_eq!(refused.name, "Conflict");

@@ -150,7 +150,12 @@ async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
         (
             "in no bucket",
             with(&good, json!({"paddedSize": 600})),
-            "paddedSize",
+            "paddedSize:",
+        ),
+        (
+            "in a bucket of larger messages",
+            with(&good, json!({"paddedSize": 8192})),
+            "paddedSize: must be 512, 1024, 2048 or 4096",
         ),
         (
             "another group's",
