@@ -4,17 +4,20 @@
 -- below 2^53; the time is the first ten characters.
 DELETE FROM read_cursors r WHERE substr(r.cursor, 11, 5) <> '00000';
 
--- As in 0016, but the packages from before stay where the new ones are refused.
+-- As in 0023, but the packages from before stay where the new ones are refused.
 CREATE OR REPLACE FUNCTION register_device(
     p_user text, p_device text, p_name text, p_signature_key bytea, p_devices_max integer,
     p_suite smallint[], p_package bytea[], p_hash bytea[], p_reference bytea[],
-    p_last_resort boolean[], p_expires timestamptz[], p_open_max integer)
+    p_last_resort boolean[], p_expires timestamptz[], p_open_max integer,
+    p_told_key bytea DEFAULT NULL, p_told_max integer DEFAULT 500,
+    p_told_window interval DEFAULT '1 hour')
 RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     v_outcome text;
     v_known   boolean;
     v_convo   text[];
+    v_told    integer;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
     v_known := EXISTS (SELECT FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device);
@@ -45,15 +48,33 @@ BEGIN
         last_seen_at = excluded.last_seen_at;
     -- The account's conversations hear of a device that somebody may add.
     IF NOT v_known THEN
-        SELECT array_agg(DISTINCT m.convo_id) INTO v_convo
-            FROM members m WHERE m.user_did = p_user AND m.left_seq IS NULL;
+        SELECT c.claims INTO v_told FROM key_package_claims c
+            WHERE c.key = p_told_key AND c.expires_at > now();
+        SELECT array_agg(t.convo_id) INTO v_convo FROM (
+            SELECT c.convo_id FROM conversations c
+            JOIN (SELECT DISTINCT m.convo_id FROM members m
+                  WHERE m.user_did = p_user AND m.left_seq IS NULL) s ON s.convo_id = c.convo_id
+            ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.convo_id
+            LIMIT greatest(p_told_max - coalesce(v_told, 0), 0)) t;
     END IF;
     IF v_convo IS NOT NULL THEN
+        INSERT INTO key_package_claims AS c (key, claims, expires_at)
+        SELECT p_told_key, cardinality(v_convo), coarse_now() + p_told_window
+        WHERE p_told_key IS NOT NULL
+        ON CONFLICT (key) DO UPDATE SET
+            claims = coalesce(v_told, 0) + excluded.claims,
+            expires_at = CASE WHEN v_told IS NULL THEN excluded.expires_at ELSE c.expires_at END;
         PERFORM emit_events(
             v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
             array_fill('newDevice'::text, ARRAY[cardinality(v_convo)]),
             array_fill(',"type":"newDevice","did":"' || p_user || '","deviceId":"' || p_device
                        || '"', ARRAY[cardinality(v_convo)]));
+    END IF;
+    IF NOT v_known AND p_told_key IS NOT NULL
+       AND coalesce(cardinality(v_convo), 0) < (
+           SELECT count(DISTINCT m.convo_id) FROM members m
+           WHERE m.user_did = p_user AND m.left_seq IS NULL) THEN
+        RETURN 'untold';
     END IF;
     RETURN 'done';
 END $$;
