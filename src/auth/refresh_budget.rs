@@ -7,45 +7,22 @@ use std::time::{Duration, Instant};
 
 use quick_cache::unsync::Cache;
 
+use crate::runtime::Rate;
 use crate::types::Did;
 
 /// Two budgets, of the account and of the client's network; both must allow.
 pub(crate) struct RefreshBudget {
-    did_pace: Pace,
-    network_pace: Pace,
+    did_rate: Rate,
+    network_rate: Rate,
     dids: Cache<Did, Instant>,
     networks: Cache<IpAddr, Instant>,
 }
 
-/// A steady rate with room for a burst (GCRA: the state is the moment at which
-/// all that was spent is paid for).
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    interval: Duration,
-    burst: u32,
-}
-
-impl Pace {
-    /// The new state, or nothing when it is too early.
-    fn spend(self, paid_until: Option<Instant>, now: Instant) -> Option<Instant> {
-        let start = paid_until.map_or(now, |paid| paid.max(now));
-        let next = start + self.interval;
-        (next <= now + self.interval * self.burst).then_some(next)
-    }
-}
-
 impl RefreshBudget {
     pub(crate) fn new(did_every: Duration, per_network_minute: u32, tracked_max: usize) -> Self {
-        let burst = per_network_minute.max(1);
         Self {
-            did_pace: Pace {
-                interval: did_every,
-                burst: 1,
-            },
-            network_pace: Pace {
-                interval: Duration::from_secs(60) / burst,
-                burst,
-            },
+            did_rate: Rate::every(did_every),
+            network_rate: Rate::per_minute(per_network_minute),
             dids: Cache::new(tracked_max),
             networks: Cache::new(tracked_max),
         }
@@ -53,10 +30,11 @@ impl RefreshBudget {
 
     /// Takes one refresh of this account for this network, if both allow it.
     pub(crate) fn spend(&mut self, did: &Did, network: IpAddr, now: Instant) -> bool {
-        let did_next = self.did_pace.spend(self.dids.get(did).copied(), now);
+        let did_paid = self.dids.get(did).copied();
+        let did_next = self.did_rate.spend(did_paid, 1, now);
         let network_paid = self.networks.get(&network).copied();
-        let network_next = self.network_pace.spend(network_paid, now);
-        let (Some(did_next), Some(network_next)) = (did_next, network_next) else {
+        let network_next = self.network_rate.spend(network_paid, 1, now);
+        let (Ok(did_next), Ok(network_next)) = (did_next, network_next) else {
             return false;
         };
         self.dids.insert(did.clone(), did_next);

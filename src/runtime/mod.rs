@@ -7,6 +7,7 @@ mod file_stamp;
 mod held;
 mod live;
 mod pace;
+mod rate;
 mod shutdown;
 mod transport;
 
@@ -17,5 +18,6 @@ pub use file_stamp::FileStamp;
 pub use held::Held;
 pub use live::Live;
 pub(crate) use pace::{BYTES_PER_SECOND_MIN, Pace};
+pub(crate) use rate::Rate;
 pub use shutdown::{Drained, Shutdown};
 pub use transport::Transport;
