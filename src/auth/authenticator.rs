@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::Utc;
 use http::HeaderMap;
@@ -15,25 +14,25 @@ use super::keyed_hash::KeyedHash;
 use super::nonces::{Ledger, NonceKey, Nonces};
 use super::refresh_budget::RefreshBudget;
 use super::resolver::Resolver;
-use super::ticket::{TicketOffice, UnusedTicket};
+use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
 use super::verified::{TokenHash, Verified, VerifiedTokens};
-use super::{AuthError, Caller, Proof, Settings, Ticket, TicketGrant, TicketSecret, bearer};
+use super::{AuthError, Caller, Proof, Settings, TicketSecret, bearer};
 use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{Nonce, Store, StoreError};
-use crate::types::{ClientIp, ConvoId, Did, IdentifierError, Jti, Nsid};
+use crate::types::{ClientIp, Did, IdentifierError, Nsid};
 
 /// Proves who calls. Cheap to clone.
 #[derive(Clone)]
-pub struct Authenticator(Arc<Inner>);
+pub struct Authenticator(pub(super) Arc<Inner>);
 
-struct Inner {
-    settings: Live<Settings>,
+pub(super) struct Inner {
+    pub(super) settings: Live<Settings>,
     keys: KeyCache,
-    nonces: Nonces,
+    pub(super) nonces: Nonces,
     verified: VerifiedTokens,
-    tickets: TicketOffice,
+    pub(super) tickets: TicketOffice,
     pairs: KeyedHash,
     /// At hand, because finding it by name would cost a repeated token as much as
     /// its proof does.
@@ -172,84 +171,6 @@ impl Authenticator {
         read.ok().map(|(_, claims)| claims.issuer)
     }
 
-    /// A ticket with which this caller may open a stream, of all conversations
-    /// or of one. Whether the caller is a member of it is checked elsewhere.
-    pub fn issue_ticket(
-        &self,
-        caller: &Caller,
-        convo: Option<&ConvoId>,
-    ) -> Result<Ticket, AuthError> {
-        self.issue(caller, convo, self.0.settings.load().ticket_ttl)
-    }
-
-    /// A ticket for a caller that a drain sends away from a stream of all its
-    /// conversations or of one: good until a ticket's time after it should be back.
-    pub fn issue_resume_ticket(
-        &self,
-        caller: &Caller,
-        convo: Option<&ConvoId>,
-        reconnect_after: Duration,
-    ) -> Result<Ticket, AuthError> {
-        let ttl = self.0.settings.load().ticket_ttl + reconnect_after;
-        self.issue(caller, convo, ttl)
-    }
-
-    fn issue(
-        &self,
-        caller: &Caller,
-        convo: Option<&ConvoId>,
-        ttl: Duration,
-    ) -> Result<Ticket, AuthError> {
-        let nonce = uuid::Uuid::new_v4().simple().to_string();
-        let nonce = Jti::parse(&nonce).map_err(|_| AuthError::Signing)?;
-        let now = Utc::now();
-        let times = (now.timestamp(), (now + ttl).timestamp());
-        self.0.tickets.issue(caller, convo, nonce, times)
-    }
-
-    /// Checks a ticket, which is still to be redeemed: whoever is refused for another reason
-    /// may come back with it.
-    pub fn check_ticket(&self, token: &str) -> Result<UnusedTicket, AuthError> {
-        let ticket = self.unused(token);
-        ticket.inspect_err(|error| outcome_counter("ticket", error.label()).increment(1))
-    }
-
-    /// Takes a ticket, once.
-    pub async fn redeem(&self, ticket: UnusedTicket) -> Result<TicketGrant, AuthError> {
-        let outcome = self.take(&ticket).await;
-        let label = outcome
-            .as_ref()
-            .map_or_else(AuthError::label, |()| "proved");
-        outcome_counter("ticket", label).increment(1);
-        outcome.map(|()| ticket.grant)
-    }
-
-    fn unused(&self, token: &str) -> Result<UnusedTicket, AuthError> {
-        let now = Utc::now().timestamp();
-        let ticket = self.0.tickets.check(token, now)?;
-        match self.0.nonces.is_used(self.nonce_of(&ticket), now) {
-            true => Err(AuthError::TokenUsed),
-            false => Ok(ticket),
-        }
-    }
-
-    async fn take(&self, ticket: &UnusedTicket) -> Result<(), AuthError> {
-        let (nonce, now) = (self.nonce_of(ticket), Utc::now().timestamp());
-        let nonce = self.remembered(nonce, ticket.expires_at, now)?;
-        if !self.0.nonces.claim(nonce).await? {
-            return Err(AuthError::TokenUsed);
-        }
-        let did = ticket.grant.caller.did();
-        match self.0.nonces.is_revoked(did, ticket.issued_at).await? {
-            true => Err(AuthError::TicketRevoked),
-            false => Ok(()),
-        }
-    }
-
-    fn nonce_of(&self, ticket: &UnusedTicket) -> NonceKey {
-        NonceKey::of(self.0.tickets.service(), &ticket.nonce)
-    }
-
     async fn proof(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Proof, AuthError> {
         let settings = self.0.settings.snapshot();
         let now = Utc::now().timestamp();
@@ -320,7 +241,7 @@ impl Authenticator {
         client: ClientIp,
     ) -> Result<(), AuthError> {
         let keys = &self.0.keys;
-        let known = keys.key(issuer).await?;
+        let known = keys.key(issuer, client.network()).await?;
         if known.verifies(token.alg, token.signed, &token.signature) {
             return Ok(());
         }
@@ -332,7 +253,12 @@ impl Authenticator {
     }
 
     /// Remembered for as long as the token could pass, or longer if so set.
-    fn remembered(&self, nonce: NonceKey, expires_at: i64, now: i64) -> Result<Nonce, AuthError> {
+    pub(super) fn remembered(
+        &self,
+        nonce: NonceKey,
+        expires_at: i64,
+        now: i64,
+    ) -> Result<Nonce, AuthError> {
         let ttl = self.0.settings.load().jti_ttl;
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let until = expires_at.max(now.saturating_add(ttl));
@@ -361,7 +287,7 @@ fn key_cache(settings: &Live<Settings>, shutdown: Shutdown) -> Result<KeyCache, 
     Ok(KeyCache::new(resolver, settings.clone(), budget, shutdown))
 }
 
-fn outcome_counter(credential: &'static str, outcome: &'static str) -> Counter {
+pub(super) fn outcome_counter(credential: &'static str, outcome: &'static str) -> Counter {
     counter!("relay_auth_checks_total", "credential" => credential, "outcome" => outcome)
 }
 

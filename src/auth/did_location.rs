@@ -46,6 +46,22 @@ impl<'a> DidLocation<'a> {
     }
 }
 
+/// The part of a host's name below which one owner can have any number of hosts: its last
+/// two labels, and one more where a country registers under words such as `co.uk`. A list of
+/// all suffixes would be newer every month. Where this takes a suffix for a domain, its
+/// owners share what one of them could have.
+pub(crate) fn domain_of(host: &str) -> &str {
+    let mut dots = host.rmatch_indices('.').map(|(at, _)| at);
+    let (last, second, third) = (dots.next(), dots.next(), dots.next());
+    let after = |dot: Option<usize>| dot.map_or(host, |at| &host[at + 1..]);
+    let is_of_country = after(last).len() == 2;
+    let word = after(second).split('.').next().unwrap_or_default();
+    match is_of_country && WORDS_OF_COUNTRIES.contains(&word) {
+        true => after(third),
+        false => after(second),
+    }
+}
+
 /// A DNS name of the public internet. ATProto allows neither paths (further
 /// colons) nor, outside of development, ports (`%3A`), and 443 needs no saying;
 /// so both are refused by the alphabet alone. IP literals have no top-level
@@ -76,6 +92,11 @@ const PLC_ID_LEN: usize = 24;
 const HOST_LEN_MAX: usize = 253;
 const LABEL_LEN_MAX: usize = 63;
 
+/// Below two letters: what countries call commerce, companies, schools, networks, the state.
+const WORDS_OF_COUNTRIES: [&str; 10] = [
+    "ac", "co", "com", "edu", "go", "gov", "ne", "net", "or", "org",
+];
+
 /// RFC 6761, RFC 6762, RFC 7686, RFC 9476 and the ATProto handle specification:
 /// names that the public DNS does not answer, or that mean this machine.
 const TOPS_NOT_PUBLIC: [&str; 8] = [
@@ -100,6 +121,22 @@ mod tests {
         let web = Did::parse("did:web:pds.someone.net").unwrap();
         let host = "pds.someone.net";
         assert_eq!(DidLocation::of(&web), Ok(DidLocation::Web { host }));
+    }
+
+    #[test]
+    fn hosts_of_one_owner_are_of_one_domain() {
+        for (host, domain) in [
+            ("someone.net", "someone.net"),
+            ("pds.someone.net", "someone.net"),
+            ("a.b.c.someone.net", "someone.net"),
+            ("co.uk", "co.uk"),
+            ("someone.co.uk", "someone.co.uk"),
+            ("a.b.someone.co.uk", "someone.co.uk"),
+            ("a.b.someone.de", "someone.de"),
+            ("a.com.net", "com.net"),
+        ] {
+            assert_eq!(domain_of(host), domain, "{host}");
+        }
     }
 
     #[test]

@@ -2,16 +2,35 @@
 
 use std::time::Duration;
 
-use super::Settings;
+use super::{ResolveError, Settings};
 
 /// What a lookup ended in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Lookup {
+pub(crate) enum Ending {
     Found,
     /// A definite "no such account" or "no usable key".
     Absent,
     /// The network failed; it says nothing of the account.
     Failed,
+}
+
+impl Ending {
+    pub(crate) fn of<K>(outcome: &Result<K, ResolveError>) -> Self {
+        match outcome {
+            Ok(_) => Self::Found,
+            Err(error) if error.is_definite() => Self::Absent,
+            Err(_) => Self::Failed,
+        }
+    }
+
+    /// A closed label for metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Absent => "absent",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What may be done with a remembered lookup.
@@ -47,15 +66,15 @@ impl Lifetimes {
 
     /// The standing of a lookup that ended `age` ago, when the last attempt to
     /// repeat it ended `tried` ago.
-    pub(crate) fn standing(&self, lookup: Lookup, age: Duration, tried: Duration) -> Standing {
+    pub(crate) fn standing(&self, lookup: Ending, age: Duration, tried: Duration) -> Standing {
         match lookup {
-            Lookup::Found if age < self.fresh_for => Standing::Fresh,
+            Ending::Found if age < self.fresh_for => Standing::Fresh,
             // A refresh has just failed: rest before the next.
-            Lookup::Found if age < self.stale_for && tried < self.pause => Standing::Fresh,
-            Lookup::Found if age < self.stale_for => Standing::Stale,
-            Lookup::Absent if age < self.absent_for => Standing::Fresh,
-            Lookup::Failed if age < self.pause => Standing::Fresh,
-            Lookup::Found | Lookup::Absent | Lookup::Failed => Standing::Expired,
+            Ending::Found if age < self.stale_for && tried < self.pause => Standing::Fresh,
+            Ending::Found if age < self.stale_for => Standing::Stale,
+            Ending::Absent if age < self.absent_for => Standing::Fresh,
+            Ending::Failed if age < self.pause => Standing::Fresh,
+            Ending::Found | Ending::Absent | Ending::Failed => Standing::Expired,
         }
     }
 }
@@ -73,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_lookup_ages_by_its_kind() {
-        use {Lookup as L, Standing as S};
+        use {Ending as L, Standing as S};
         for (lookup, age, tried, standing) in [
             (L::Found, 0, 0, S::Fresh),
             (L::Found, 3599, 3599, S::Fresh),

@@ -4,24 +4,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::did_location::DidLocation;
-use super::freshness::{Lifetimes, Lookup, Standing};
+use super::freshness::{Ending, Lifetimes, Standing};
+use super::lookups::{Joined, Lane, Lookups, Pending, outcome_of};
 use super::refresh_budget::RefreshBudget;
+use super::remembered::{Outcome, Remembered};
 use super::resolver::Resolver;
 use super::signature::PublicKey;
+use super::turns::Asker;
 use super::{ResolveError, Settings};
 use crate::runtime::{Live, Shutdown};
 use crate::types::Did;
-
-type Outcome = Result<Arc<PublicKey>, ResolveError>;
-type Flight = watch::Receiver<Option<Outcome>>;
 
 /// Cheap to clone; all clones are one cache.
 #[derive(Clone)]
@@ -30,39 +27,11 @@ pub(crate) struct KeyCache(Arc<Inner>);
 struct Inner {
     resolver: Resolver,
     settings: Live<Settings>,
-    entries: Cache<Did, Entry>,
-    /// The lookups under way. Held for moments only, never across an await.
-    flights: Mutex<Flights>,
+    remembered: Remembered,
+    /// Held for moments only, never across an await.
+    lookups: Mutex<Lookups>,
     budget: Mutex<RefreshBudget>,
     shutdown: Shutdown,
-}
-
-/// By method, each with room of its own: anyone can set up hosts that keep the web's busy.
-#[derive(Default)]
-struct Flights {
-    plc: HashMap<Did, Flight>,
-    web: HashMap<Did, Flight>,
-}
-
-impl Flights {
-    fn like(&mut self, location: &DidLocation<'_>) -> &mut HashMap<Did, Flight> {
-        match location {
-            DidLocation::Plc => &mut self.plc,
-            DidLocation::Web { .. } => &mut self.web,
-        }
-    }
-
-    fn tell(&self) {
-        let running = self.plc.len() + self.web.len();
-        gauge!("relay_auth_lookups_running").set(running as f64);
-    }
-}
-
-#[derive(Clone)]
-struct Entry {
-    outcome: Outcome,
-    found_at: Instant,
-    tried_at: Instant,
 }
 
 impl KeyCache {
@@ -72,19 +41,20 @@ impl KeyCache {
         budget: RefreshBudget,
         shutdown: Shutdown,
     ) -> Self {
-        let entries_max = settings.load().keys_max;
+        let keys_max = settings.load().keys_max;
         Self(Arc::new(Inner {
             resolver,
             settings,
-            entries: Cache::new(entries_max),
-            flights: Mutex::default(),
+            remembered: Remembered::new(keys_max),
+            lookups: Mutex::default(),
             budget: Mutex::new(budget),
             shutdown,
         }))
     }
 
-    /// The account's key: from memory, or by one lookup shared by all who wait.
-    pub(crate) async fn key(&self, did: &Did) -> Outcome {
+    /// The account's key: from memory, or by one lookup shared by all who wait. The
+    /// `network` is where whoever claims to be the account is.
+    pub(crate) async fn key(&self, did: &Did, network: IpAddr) -> Outcome {
         // Such a DID takes no room here.
         DidLocation::of(did)?;
         match self.remembered(did) {
@@ -96,12 +66,13 @@ impl KeyCache {
                 count_use("stale");
                 // Nobody waits for it. When there is no room for one more lookup,
                 // the next caller tries again.
-                let _ = self.board(did, Boarding::IfStale);
+                let _ = self.join_or_start(did, Renew::IfStale, Asker::Known);
                 outcome
             }
             Some((_, Standing::Expired)) | None => {
                 count_use("missed");
-                land(self.board(did, Boarding::IfExpired)?).await
+                let asker = Asker::Network(network);
+                outcome_of(self.join_or_start(did, Renew::IfExpired, asker)?).await
             }
         }
     }
@@ -129,8 +100,8 @@ impl KeyCache {
             count_refresh("limited");
             return Ok(None);
         }
-        let key = match self.board(did, Boarding::Always) {
-            Ok(boarded) => land(boarded).await,
+        let key = match self.join_or_start(did, Renew::Always, Asker::Network(network)) {
+            Ok(joined) => outcome_of(joined).await,
             Err(error) => Err(error),
         };
         let changed = key.map(|key| (*key != *seen).then_some(key));
@@ -143,88 +114,61 @@ impl KeyCache {
     }
 
     fn remembered(&self, did: &Did) -> Option<(Outcome, Standing)> {
-        let entry = self.0.entries.get(did)?;
-        let standing = self.standing(&entry);
-        Some((entry.outcome, standing))
+        self.0.remembered.of(did, self.lifetimes())
     }
 
-    fn standing(&self, entry: &Entry) -> Standing {
-        let lookup = match &entry.outcome {
-            Ok(_) => Lookup::Found,
-            Err(error) if error.is_definite() => Lookup::Absent,
-            Err(_) => Lookup::Failed,
-        };
-        let (age, tried) = (entry.found_at.elapsed(), entry.tried_at.elapsed());
-        Lifetimes::of(&self.0.settings.load()).standing(lookup, age, tried)
+    /// What is remembered, if it makes a lookup needless.
+    fn content(&self, did: &Did, renew: Renew) -> Option<Outcome> {
+        let (outcome, standing) = self.remembered(did)?;
+        renew.is_content_with(standing).then_some(outcome)
     }
 
-    /// Joins the lookup of this DID that is under way, or starts one.
-    fn board(&self, did: &Did, boarding: Boarding) -> Result<Boarded, ResolveError> {
-        let location = DidLocation::of(did)?;
-        let mut all = self.0.flights.lock();
-        let flights = all.like(&location);
-        if let Some(flight) = flights.get(did) {
-            return Ok(Boarded::Flight(flight.clone()));
+    fn lifetimes(&self) -> Lifetimes {
+        Lifetimes::of(&self.0.settings.load())
+    }
+
+    /// Joins the lookup of this DID that is under way in the same lane, or starts one.
+    fn join_or_start(&self, did: &Did, renew: Renew, asker: Asker) -> Result<Joined, ResolveError> {
+        let lane = Lane::of(&DidLocation::of(did)?, asker);
+        let mut lookups = self.0.lookups.lock();
+        if let Some(pending) = lookups.find(did, lane) {
+            return Ok(Joined::Pending(pending));
         }
         // A lookup may have ended between our look and the lock.
-        if let Some((outcome, standing)) = self.remembered(did)
-            && boarding.is_content_with(standing)
-        {
-            return Ok(Boarded::Arrived(outcome));
+        if let Some(outcome) = self.content(did, renew) {
+            return Ok(Joined::Ended(outcome));
         }
-        if flights.len() >= self.0.settings.load().lookups_max {
+        if lookups.len(lane) >= self.0.settings.load().lookups_max {
             return Err(ResolveError::Busy);
         }
-        let (sender, receiver) = watch::channel(None);
-        flights.insert(did.clone(), receiver.clone());
-        all.tell();
-        drop(all);
+        let (told, pending) = Pending::new();
+        lookups.insert(did, lane, pending.clone());
+        drop(lookups);
         // A task of its own: the one who asked first may hang up, the others wait.
-        let pilot = Pilot {
+        let lookup = Lookup {
             cache: self.clone(),
             did: did.clone(),
+            lane,
+            renew,
         };
         self.0.shutdown.spawn(async move {
-            let outcome = pilot.fly().await;
-            drop(pilot);
-            sender.send_replace(Some(outcome));
+            let outcome = lookup.run(asker).await;
+            drop(lookup);
+            told.send_replace(Some(outcome));
         });
-        Ok(Boarded::Flight(receiver))
-    }
-
-    /// Remembers how a lookup ended. A network failure does not displace a key
-    /// that is still good.
-    fn remember(&self, did: &Did, outcome: &Outcome) {
-        let now = Instant::now();
-        let failed = matches!(outcome, Err(error) if !error.is_definite());
-        let kept = self.0.entries.get(did).filter(|entry| {
-            failed && entry.outcome.is_ok() && self.standing(entry) != Standing::Expired
-        });
-        let entry = match kept {
-            Some(entry) => Entry {
-                tried_at: now,
-                ..entry
-            },
-            None => Entry {
-                outcome: outcome.clone(),
-                found_at: now,
-                tried_at: now,
-            },
-        };
-        self.0.entries.insert(did.clone(), entry);
-        gauge!("relay_auth_keys_remembered").set(self.0.entries.len() as f64);
+        Ok(Joined::Pending(pending))
     }
 }
 
 /// When a lookup is started although one is remembered.
 #[derive(Clone, Copy, Debug)]
-enum Boarding {
+enum Renew {
     Always,
     IfExpired,
     IfStale,
 }
 
-impl Boarding {
+impl Renew {
     fn is_content_with(self, standing: Standing) -> bool {
         match self {
             Self::Always => false,
@@ -234,57 +178,50 @@ impl Boarding {
     }
 }
 
-enum Boarded {
-    Arrived(Outcome),
-    Flight(Flight),
-}
-
-/// Waits for a lookup's end. Each has its own deadlines, so this one ends too.
-async fn land(boarded: Boarded) -> Outcome {
-    match boarded {
-        Boarded::Arrived(outcome) => outcome,
-        Boarded::Flight(mut flight) => {
-            let landed = flight.wait_for(Option::is_some).await;
-            let outcome = landed.ok().and_then(|outcome| outcome.clone());
-            // The task was cut off, by the end of the process.
-            outcome.unwrap_or(Err(ResolveError::Busy))
-        }
-    }
-}
-
-/// One lookup. Leaves the list of flights however it ends.
-struct Pilot {
+/// One lookup. Leaves the list of those under way however it ends.
+struct Lookup {
     cache: KeyCache,
     did: Did,
+    lane: Lane,
+    renew: Renew,
 }
 
-impl Pilot {
-    async fn fly(&self) -> Outcome {
+impl Lookup {
+    async fn run(&self, asker: Asker) -> Outcome {
         let start = Instant::now();
-        let resolved = self.cache.0.resolver.signing_key(&self.did).await;
-        let outcome = resolved.map(Arc::new);
+        let outcome = self.outcome(asker).await;
         let label = match &outcome {
-            Ok(_) => "found",
-            Err(error) if error.is_definite() => "absent",
-            Err(_) => "failed",
+            Err(ResolveError::Busy) => "busy",
+            outcome => Ending::of(outcome).label(),
         };
         counter!("relay_auth_lookups_total", "outcome" => label).increment(1);
         histogram!("relay_auth_lookup_seconds").record(start.elapsed().as_secs_f64());
         if let Err(error) = &outcome {
             tracing::debug!(error = error as &dyn std::error::Error, "no key");
         }
-        self.cache.remember(&self.did, &outcome);
+        outcome
+    }
+
+    async fn outcome(&self, asker: Asker) -> Outcome {
+        let (resolver, location) = (&self.cache.0.resolver, DidLocation::of(&self.did)?);
+        // Whoever finds no turn has learned nothing of the account: that is not remembered,
+        // or one network could keep an account from being looked up for all others.
+        let turn = resolver.turn(&location, asker).await?;
+        // Another lane may have been faster.
+        if let Some(outcome) = self.cache.content(&self.did, self.renew) {
+            return outcome;
+        }
+        let found = resolver.signing_key(&self.did, &location, &turn).await;
+        let outcome = found.map(Arc::new);
+        let lifetimes = self.cache.lifetimes();
+        self.cache.0.remembered.note(&self.did, &outcome, lifetimes);
         outcome
     }
 }
 
-impl Drop for Pilot {
+impl Drop for Lookup {
     fn drop(&mut self) {
-        let mut flights = self.cache.0.flights.lock();
-        if let Ok(location) = DidLocation::of(&self.did) {
-            flights.like(&location).remove(&self.did);
-        }
-        flights.tell();
+        self.cache.0.lookups.lock().remove(&self.did, self.lane);
     }
 }
 

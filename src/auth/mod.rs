@@ -17,15 +17,19 @@ mod error;
 mod freshness;
 mod key_cache;
 mod keyed_hash;
+mod lookups;
 mod nonces;
 mod refresh_budget;
+mod remembered;
 mod resolver;
 mod settings;
 mod signature;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod tickets;
 mod token;
+mod turns;
 mod verified;
 
 pub use authenticator::{Authenticator, StartError};

@@ -1,13 +1,15 @@
 //! From a DID to its signing key, over the network. Two separate bounds on how
 //! many lookups run at once, so that slow `did:web` hosts, which anyone can
-//! set up, take nothing from the accounts of the PLC directory.
+//! set up, take nothing from the accounts of the PLC directory; and among the
+//! former everyone has a share (`turns`).
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::did_document::signing_key;
-use super::did_location::DidLocation;
+use super::did_location::{DidLocation, domain_of};
 use super::signature::PublicKey;
+use super::turns::{Asker, Turn, WebTurns};
 use super::{ResolveError, Settings};
 use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Page, Reach};
 use crate::runtime::Live;
@@ -18,7 +20,8 @@ pub(crate) struct Resolver {
     plc: Endpoint,
     settings: Live<Settings>,
     plc_permits: Semaphore,
-    web_permits: Semaphore,
+    web_turns: WebTurns,
+    web_reach: Reach,
 }
 
 impl Resolver {
@@ -29,24 +32,50 @@ impl Resolver {
             plc,
             settings,
             plc_permits: Semaphore::new(now.plc_lookups_max),
-            web_permits: Semaphore::new(now.web_lookups_max),
+            web_turns: WebTurns::new(now.web_lookups_max),
+            web_reach: Reach::PublicOnly,
         }
     }
 
-    /// Looks the key up, waiting at most twice the timeout: once for a turn, once
-    /// for the document.
-    pub(crate) async fn signing_key(&self, did: &Did) -> Result<PublicKey, ResolveError> {
-        let location = DidLocation::of(did)?;
-        let permits = match location {
-            DidLocation::Plc => &self.plc_permits,
-            DidLocation::Web { .. } => &self.web_permits,
+    /// The same, with every host of the web at this address.
+    #[cfg(test)]
+    pub(crate) fn with_web_at(mut self, address: std::net::SocketAddr) -> Self {
+        self.web_reach = Reach::Exactly(address);
+        self
+    }
+
+    /// Waits for a turn to look a key up, no longer than the timeout.
+    pub(crate) async fn turn(
+        &self,
+        location: &DidLocation<'_>,
+        asker: Asker,
+    ) -> Result<Turn<'_>, ResolveError> {
+        let (patience, pending_max) = {
+            let settings = self.settings.load();
+            (settings.resolve_timeout, settings.lookups_max)
         };
+        let turn = async {
+            match location {
+                DidLocation::Plc => Turn::of_all(&self.plc_permits).await,
+                DidLocation::Web { host } => {
+                    let domain = domain_of(host);
+                    self.web_turns.take(asker, domain, pending_max).await
+                }
+            }
+        };
+        let turn = timeout(patience, turn).await.ok().flatten();
+        turn.ok_or(ResolveError::Busy)
+    }
+
+    /// Looks the key up in its turn, no longer than the timeout.
+    pub(crate) async fn signing_key(
+        &self,
+        did: &Did,
+        location: &DidLocation<'_>,
+        _turn: &Turn<'_>,
+    ) -> Result<PublicKey, ResolveError> {
         let patience = self.settings.load().resolve_timeout;
-        let turn = timeout(patience, permits.acquire()).await;
-        let Ok(Ok(_permit)) = turn else {
-            return Err(ResolveError::Busy);
-        };
-        let fetched = timeout(patience, self.fetch(did, &location))
+        let fetched = timeout(patience, self.fetch(did, location))
             .await
             .map_err(|_| ResolveError::TimedOut)?;
         match fetched {
@@ -68,7 +97,7 @@ impl Resolver {
                     port: 443,
                     path: "/.well-known/did.json",
                     tls: true,
-                    reach: Reach::PublicOnly,
+                    reach: self.web_reach,
                 };
                 self.fetcher.get(&page).await
             }

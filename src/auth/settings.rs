@@ -43,12 +43,13 @@ pub struct Settings {
     pub document_len_max: usize,
     /// At start. Lookups in the PLC directory at once.
     pub plc_lookups_max: usize,
-    /// At start. Lookups of `did:web` documents at once.
+    /// At start. Lookups of `did:web` documents at once, shared out by network and domain.
     pub web_lookups_max: usize,
     /// Lookups running or waiting; past it, callers are told to wait.
     pub lookups_max: usize,
 
-    /// At start. Accounts whose keys are remembered, at about 1 KiB each.
+    /// At start. Accounts whose keys are remembered, at about 1 KiB each; and an eighth as
+    /// many DIDs of which no key was found.
     pub keys_max: usize,
     /// How long a key is used without a thought.
     pub key_fresh_for: Duration,

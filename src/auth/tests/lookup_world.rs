@@ -1,5 +1,6 @@
 //! A directory with one account, and a cache that asks it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use mls_relay_loadtest::directory::Directory;
@@ -72,7 +73,10 @@ impl World {
     }
 
     pub(super) async fn key(&self) -> Result<PublicKey, ResolveError> {
-        self.cache.key(&self.did).await.map(|key| (*key).clone())
+        self.cache
+            .key(&self.did, NETWORK)
+            .await
+            .map(|key| (*key).clone())
     }
 
     /// The key that the account has now, whatever the directory says.
@@ -91,3 +95,6 @@ impl World {
 }
 
 pub(super) const DOCUMENT_LEN_MAX: usize = 16 * 1024;
+
+/// Where those are who ask.
+pub(super) const NETWORK: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

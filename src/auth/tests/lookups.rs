@@ -5,7 +5,7 @@ use std::time::Duration;
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
-use super::lookup_world::{LIFETIMES, LONG, World};
+use super::lookup_world::{LIFETIMES, LONG, NETWORK, World};
 use crate::auth::ResolveError;
 use crate::auth::did_document::DocumentError;
 use crate::auth::freshness::Lifetimes;
@@ -98,7 +98,7 @@ async fn a_document_of_another_account_is_no_document() {
 async fn a_did_that_cannot_be_looked_up_is_refused_without_a_request() {
     let world = World::new(LIFETIMES).await;
     for did in ["did:web:localhost", "did:key:z6Mk", "did:plc:x"] {
-        let error = world.cache.key(&Did::parse(did).unwrap()).await;
+        let error = world.cache.key(&Did::parse(did).unwrap(), NETWORK).await;
         assert!(matches!(error, Err(ResolveError::Location(_))), "{did}");
     }
     assert_eq!(world.directory.requests(), 0);
@@ -107,19 +107,18 @@ async fn a_did_that_cannot_be_looked_up_is_refused_without_a_request() {
 #[tokio::test]
 async fn a_wrong_signature_brings_the_new_key_once_and_then_rests() {
     let mut world = World::new(LIFETIMES).await;
-    let network = [192, 0, 2, 1].into();
     let old = world.key().await.unwrap();
     world.rotate();
-    let other = world.cache.other_key(&world.did, &old, network).await;
+    let other = world.cache.other_key(&world.did, &old, NETWORK).await;
     assert!(*other.unwrap().unwrap() == world.current());
     // The new key is remembered, also for those whose signature was by it.
     assert!(world.key().await.unwrap() == world.current());
-    let again = world.cache.other_key(&world.did, &old, network).await;
+    let again = world.cache.other_key(&world.did, &old, NETWORK).await;
     assert!(*again.unwrap().unwrap() == world.current());
     assert_eq!(world.requests(), 2);
     // Wrong under the new key too: too early to ask again.
     let current = world.current();
-    let third = world.cache.other_key(&world.did, &current, network).await;
+    let third = world.cache.other_key(&world.did, &current, NETWORK).await;
     assert!(third.unwrap().is_none());
     assert_eq!(world.requests(), 2);
 }
@@ -127,9 +126,8 @@ async fn a_wrong_signature_brings_the_new_key_once_and_then_rests() {
 #[tokio::test]
 async fn a_wrong_signature_under_an_unchanged_key_changes_nothing() {
     let world = World::new(LIFETIMES).await;
-    let network = [192, 0, 2, 1].into();
     let key = world.key().await.unwrap();
-    let other = world.cache.other_key(&world.did, &key, network).await;
+    let other = world.cache.other_key(&world.did, &key, NETWORK).await;
     assert!(other.unwrap().is_none());
     assert_eq!(world.requests(), 2);
 }

@@ -6,7 +6,9 @@ mod lookups;
 mod outages;
 mod proofs;
 mod second_opinion;
+mod shares;
 mod tickets;
+mod web;
 mod world;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use mls_relay_loadtest::directory::{Directory, Fault};
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
-use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, World};
+use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, NETWORK, World};
 use crate::auth::ResolveError;
 use crate::auth::freshness::Lifetimes;
 use crate::outbound::FetchError;
@@ -102,7 +102,7 @@ async fn past_the_bound_on_lookups_callers_are_told_to_wait() {
     world.directory.set_fault(Fault::Silent);
     let other = Account::generate(KeyCurve::P256).unwrap();
     let other = Did::parse(other.did()).unwrap();
-    let (first, second) = tokio::join!(world.key(), world.cache.key(&other));
+    let (first, second) = tokio::join!(world.key(), world.cache.key(&other, NETWORK));
     assert!(matches!(first, Err(ResolveError::TimedOut)));
     assert!(matches!(second, Err(ResolveError::Busy)));
 }
@@ -112,7 +112,7 @@ async fn hosts_that_keep_the_web_busy_take_no_places_of_the_directory() {
     let world = World::with_flights(LIFETIMES, 3).await;
     let web = |number| Did::parse(&format!("did:web:{number}.example.com")).unwrap();
     let dids: Vec<_> = (0..4).map(web).collect();
-    let waiting = dids.iter().map(|did| world.cache.key(did));
+    let waiting = dids.iter().map(|did| world.cache.key(did, NETWORK));
     let (web, plc) = tokio::join!(futures_util::future::join_all(waiting), world.key());
     assert!(web.iter().all(|key| matches!(key, Err(ResolveError::Busy))));
     assert_eq!(plc.unwrap(), world.current());

@@ -169,7 +169,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.web_lookups_max",
         env: "WEB_LOOKUPS_MAX",
         effect: Effect::Restart,
-        doc: "Lookups of did:web documents at once.",
+        doc: "Lookups of did:web documents at once. A quarter is for accounts whose keys are \
+              known; for others one client network, and one domain, has a quarter.",
         setting: &Number {
             at: |c| &mut c.auth.web_lookups_max,
             least: 1,
@@ -180,7 +181,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.lookups_max",
         env: "LOOKUPS_MAX",
         effect: Effect::Live,
-        doc: "Lookups of did:plc under way or waiting, and as many of did:web; past it, callers are told to wait.",
+        doc: "Lookups of did:plc under way or waiting, and as many of did:web, of which one client \
+              network, and one domain, has a quarter; past it, callers are told to wait.",
         setting: &Number {
             at: |c| &mut c.auth.lookups_max,
             least: 1,
@@ -191,7 +193,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.keys_max",
         env: "KEYS_MAX",
         effect: Effect::Restart,
-        doc: "Accounts whose keys are remembered, at about 1 KiB each.",
+        doc: "Accounts whose keys are remembered, at about 1 KiB each; and an eighth as many DIDs \
+              of which no key was found.",
         setting: &Number {
             at: |c| &mut c.auth.keys_max,
             least: 100,

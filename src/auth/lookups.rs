@@ -1,0 +1,104 @@
+//! The lookups under way, which everyone in the same lane joins who asks for the same
+//! account.
+
+use hashbrown::HashMap;
+use metrics::gauge;
+use tokio::sync::watch;
+
+use super::ResolveError;
+use super::did_location::DidLocation;
+use super::remembered::Outcome;
+use super::turns::Asker;
+use crate::types::Did;
+
+/// With whom a lookup waits for its turn. Whoever asks from elsewhere does not wait behind
+/// a network that keeps its own share of the web's busy.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Lane {
+    Plc,
+    Web(Asker),
+}
+
+impl Lane {
+    pub(super) fn of(location: &DidLocation<'_>, asker: Asker) -> Self {
+        match location {
+            DidLocation::Plc => Self::Plc,
+            DidLocation::Web { .. } => Self::Web(asker),
+        }
+    }
+}
+
+/// Those under way or waiting. By method, each with room of its own: anyone can set up
+/// hosts that keep the web's busy. And those for known accounts apart from them.
+#[derive(Default)]
+pub(super) struct Lookups {
+    plc: HashMap<(Did, Lane), Pending>,
+    web: HashMap<(Did, Lane), Pending>,
+    web_known: HashMap<(Did, Lane), Pending>,
+}
+
+impl Lookups {
+    pub(super) fn find(&mut self, did: &Did, lane: Lane) -> Option<Pending> {
+        self.like(lane).get(&(did.clone(), lane)).cloned()
+    }
+
+    /// Those with which one in this lane shares room.
+    pub(super) fn len(&mut self, lane: Lane) -> usize {
+        self.like(lane).len()
+    }
+
+    pub(super) fn insert(&mut self, did: &Did, lane: Lane, pending: Pending) {
+        self.like(lane).insert((did.clone(), lane), pending);
+        self.tell();
+    }
+
+    pub(super) fn remove(&mut self, did: &Did, lane: Lane) {
+        self.like(lane).remove(&(did.clone(), lane));
+        self.tell();
+    }
+
+    fn like(&mut self, lane: Lane) -> &mut HashMap<(Did, Lane), Pending> {
+        match lane {
+            Lane::Plc => &mut self.plc,
+            Lane::Web(Asker::Network(_)) => &mut self.web,
+            Lane::Web(Asker::Known) => &mut self.web_known,
+        }
+    }
+
+    fn tell(&self) {
+        let running = self.plc.len() + self.web.len() + self.web_known.len();
+        gauge!("relay_auth_lookups_running").set(running as f64);
+    }
+}
+
+/// A lookup under way, for those who wait for its end.
+#[derive(Clone)]
+pub(super) struct Pending(watch::Receiver<Option<Outcome>>);
+
+impl Pending {
+    /// With the end by which they are told.
+    pub(super) fn new() -> (watch::Sender<Option<Outcome>>, Self) {
+        let (told, heard) = watch::channel(None);
+        (told, Self(heard))
+    }
+}
+
+/// What came of asking for a lookup.
+pub(super) enum Joined {
+    /// It has ended already.
+    Ended(Outcome),
+    Pending(Pending),
+}
+
+/// Waits for a lookup's end. Each has its own deadlines, so this one ends too.
+pub(super) async fn outcome_of(joined: Joined) -> Outcome {
+    match joined {
+        Joined::Ended(outcome) => outcome,
+        Joined::Pending(Pending(mut heard)) => {
+            let told = heard.wait_for(Option::is_some).await;
+            let outcome = told.ok().and_then(|outcome| outcome.clone());
+            // The task was cut off, by the end of the process.
+            outcome.unwrap_or(Err(ResolveError::Busy))
+        }
+    }
+}
