@@ -17,7 +17,7 @@ use super::resolver::Resolver;
 use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
 use super::verified::{TokenHash, Verified, VerifiedTokens};
-use super::{AuthError, Caller, Proof, Settings, TicketSecret, bearer};
+use super::{AuthError, Caller, Claimed, Proof, Settings, TicketSecret, bearer};
 use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{Nonce, Store, StoreError};
@@ -155,20 +155,27 @@ impl Authenticator {
         }
     }
 
-    /// The account that a ticket of ours or a well-formed token names. Nothing is proved:
-    /// this is for the limits, which decide whether the proof is worth its cost.
-    pub fn claimed(&self, headers: &HeaderMap, query: Option<&str>) -> Option<Did> {
+    /// The account that a ticket of ours or a well-formed token names. A token proves
+    /// nothing yet: this is for the limits, which decide whether the proof is worth its cost.
+    pub fn claimed(&self, headers: &HeaderMap, query: Option<&str>) -> Option<Claimed> {
         let now = Utc::now().timestamp();
         // One that does not hold hides no token, which a call would go by.
         let ticket = query.and_then(ticket_in);
         let ticket = ticket.and_then(|text| self.0.tickets.check(&text, now).ok());
         if let Some(ticket) = ticket {
-            return Some(ticket.caller().did().clone());
+            let did = ticket.caller().did().clone();
+            return Some(Claimed { did, is_sure: true });
         }
         let settings = self.0.settings.load();
         let text = bearer::find(headers).ok()?;
-        let read = self.read(text, &settings, None, now);
-        read.ok().map(|(_, claims)| claims.issuer)
+        let (_, claims) = self.read(text, &settings, None, now).ok()?;
+        // Where each token is used once, one that was proved before is of no use to anyone.
+        let is_sure = !settings.enforce_jti && {
+            let hash = TokenHash::of(text);
+            self.0.verified.caller(hash, None, now).is_some()
+        };
+        let did = claims.issuer;
+        Some(Claimed { did, is_sure })
     }
 
     async fn proof(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Proof, AuthError> {

@@ -21,6 +21,15 @@ pub struct Proof {
     pub nonce: Option<Nonce>,
 }
 
+/// The account that a request names, before its proof is looked at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Claimed {
+    pub did: Did,
+    /// Whether nobody else can show what the request bears: a ticket of ours, or a token
+    /// that was proved before and may serve again.
+    pub is_sure: bool,
+}
+
 impl Caller {
     pub(super) fn proved(did: Did) -> Self {
         Self { did }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::activity::{Activity, Patience, RequestId, Verdict};
 use super::http;
+use crate::limits::ProvedHere;
 use crate::runtime::Held;
 use crate::wire::Body;
 
@@ -19,6 +20,7 @@ use crate::wire::Body;
 pub(super) struct Connection {
     pub(super) peer: IpAddr,
     pub(super) held: Held,
+    pub(super) proved: ProvedHere,
     activity: Activity,
     since: Instant,
 }
@@ -29,6 +31,7 @@ impl Connection {
         Self {
             peer,
             held,
+            proved: ProvedHere::default(),
             activity: Activity::default(),
             since: Instant::now(),
         }

@@ -5,7 +5,7 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
 use crate::auth::Authenticator;
-use crate::limits::{Decision, HEADERS, Limits};
+use crate::limits::{Claim, Decision, HEADERS, Limits, ProvedHere};
 use crate::types::ClientIp;
 use crate::wire::{Body, XrpcError};
 
@@ -34,7 +34,13 @@ impl Gate {
         let arrival = self.limits.arrival(client);
         let query = request.uri().query();
         let claimed = self.authenticator.claimed(request.headers(), query);
-        let decision = self.limits.admit_request(arrival, claimed.as_ref()).await;
+        let claim = claimed.as_ref().map(|claimed| {
+            let connection = request.extensions().get::<ProvedHere>();
+            Claim::of(&claimed.did)
+                .sure_if(claimed.is_sure)
+                .on(connection)
+        });
+        let decision = self.limits.admit_request(arrival, claim).await;
         if let Err(error) = decision.admit() {
             let mut response = XrpcError::from(error).into_response();
             self.write_headers(&decision, response.headers_mut());

@@ -293,10 +293,15 @@ impl Server {
             _ => connection.held.clone(),
         };
         request.extensions_mut().insert(held);
-        let (client, origin) = {
-            let settings = self.settings.load();
-            settings.trust().client(connection.peer, request.headers())
+        let (client, origin, is_shared) = {
+            let (settings, peer) = (self.settings.load(), connection.peer);
+            let trust = settings.trust();
+            let (client, origin) = trust.client(peer, request.headers());
+            (client, origin, trust.is_proxy(peer))
         };
+        if !is_shared {
+            request.extensions_mut().insert(connection.proved.clone());
+        }
         metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
         let mut response = self.routes.respond(request, client).await;
         if is_http1 && self.shutdown.is_leaving() && !response.headers().contains_key(CONNECTION) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
+use super::request::Reserve;
 use super::rule::Rule;
 use super::table::Place;
 use super::waiting::UnderWay;
@@ -23,8 +24,8 @@ pub struct Decision {
     pub refused: Option<LimitError>,
     /// The place that was taken, to be given back when the token verifies.
     pub(super) place: Option<Place>,
-    /// Whether it came from the reserve of a known account.
-    pub(super) by_reserve: bool,
+    /// The reserve that it came from, if not from the window.
+    pub(super) reserve: Option<Reserve>,
     /// The check of its token, which others of its address may wait for.
     pub(super) under_way: Option<Arc<UnderWay>>,
 }
@@ -64,7 +65,7 @@ impl Decision {
                 retry_after: millis(wait),
             }),
             place: None,
-            by_reserve: false,
+            reserve: None,
             under_way: None,
         }
     }

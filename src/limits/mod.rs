@@ -14,6 +14,7 @@
 mod blind;
 mod bucket;
 mod call;
+mod claim;
 mod clock;
 mod connection;
 mod counts;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use crate::runtime::Live;
 use crate::types::{ClientIp, Did};
 
+pub use claim::{Claim, ProvedHere};
 pub use clock::Clock;
 pub use connection::{ConnectionPermit, HandshakePermit};
 pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
@@ -328,3 +330,4 @@ fn count_refusal(rule: Rule, dry_run: bool) {
 /// Apart from every rule's number.
 const PENALTY_DOMAIN: u8 = 220;
 const VERIFYING_DOMAIN: u8 = 221;
+const PROVED_HERE: u8 = 222;

@@ -4,12 +4,13 @@
 //! gets it back when its token verifies, so a thousand phones behind one carrier
 //! address are not one user. An account that proved itself lately from an address
 //! keeps a small reserve there, so a neighbour who spends the window cannot lock it
-//! out. How many tokens an address can make us check is bounded in either case. While
+//! out; and what no neighbour can forge (`claim`) has a reserve apart from what anyone can
+//! write in the account's name. How many tokens an address can make us check is bounded in either case. While
 //! tokens are being checked, others of the address may wait for the outcome (`waiting`).
 
 use super::blind::{Blind, BlindKey};
 use super::table::Names;
-use super::{Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
+use super::{Claim, Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
 
 /// A request that will be checked: where its address is counted.
@@ -35,12 +36,12 @@ impl Limits {
     /// Whether a request from this address may go on. `claims` is the account that a
     /// well-formed token names, not yet verified.
     pub fn check_ip(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
-        self.check(self.arrival(client), claims)
+        self.check(self.arrival(client), claims.map(Claim::of))
     }
 
     /// Whether a request that was announced may go on.
     #[inline]
-    pub fn check(&self, arrival: Arrival, claims: Option<&Did>) -> Decision {
+    pub fn check(&self, arrival: Arrival, claims: Option<Claim<'_>>) -> Decision {
         let inner = &*self.inner;
         let settings = inner.settings.load();
         if settings.exempts(arrival.client) {
@@ -86,6 +87,32 @@ pub(super) enum Checked {
     Full(Decision),
 }
 
+/// By which reserve a request came in. Each is counted apart, so that what one bears
+/// against an account spends nothing of the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reserve {
+    /// Of an account that is known at the address, for whoever says to be it.
+    Claimed,
+    /// Of an account that nobody else can be.
+    Proved,
+}
+
+impl Reserve {
+    fn domain(self) -> u8 {
+        match self {
+            Self::Claimed => Rule::Familiar as u8,
+            Self::Proved => PROVED_RESERVE,
+        }
+    }
+
+    fn verifications(self) -> u8 {
+        match self {
+            Self::Claimed => RESERVED_VERIFICATIONS,
+            Self::Proved => PROVED_VERIFICATIONS,
+        }
+    }
+}
+
 impl Inner {
     /// Looks whether a request may go on, and takes its place if so.
     #[inline(always)]
@@ -93,7 +120,7 @@ impl Inner {
         &self,
         settings: &Settings,
         arrival: Arrival,
-        claims: Option<&Did>,
+        claims: Option<Claim<'_>>,
         now: Tick,
     ) -> Checked {
         let decision = match self.look_at_window(settings, arrival, claims, now) {
@@ -124,7 +151,7 @@ impl Inner {
         &self,
         settings: &Settings,
         arrival: Arrival,
-        claims: Option<&Did>,
+        claims: Option<Claim<'_>>,
         now: Tick,
     ) -> Checked {
         let client = arrival.client;
@@ -147,39 +174,42 @@ impl Inner {
         Checked::Decided(decision)
     }
 
-    /// The reserve of an account that proved itself lately from this address.
+    /// The reserve of an account that proved itself lately from this address, or of one
+    /// that nobody else can be.
     fn use_reserve(
         &self,
         settings: &Settings,
         client: ClientIp,
-        claims: Option<&Did>,
+        claims: Option<Claim<'_>>,
         now: Tick,
     ) -> Option<Decision> {
-        let did = claims?;
-        let account = |key: &BlindKey| key.account_at(FAMILIAR_ACCOUNT, client, did);
-        if !self.is_familiar(settings, account, now) {
-            return None;
-        }
+        let claim = claims?;
         let keys = self.keys.load();
+        let account = |key: &BlindKey| key.account_at(FAMILIAR_ACCOUNT, client, claim.did);
+        let reserve = match claim.is_proved(&keys.keys) {
+            true => Reserve::Proved,
+            false if self.is_familiar(settings, account, now) => Reserve::Claimed,
+            false => return None,
+        };
         let previous = keys.previous_at(now, settings);
-        let rule = Rule::Familiar;
-        let name = |key: &BlindKey| key.account_at(rule as u8, client, did);
+        let (rule, domain) = (Rule::Familiar, reserve.domain());
+        let name = |key: &BlindKey| key.account_at(domain, client, claim.did);
         let names = || Names {
             current: name(&keys.keys.current),
             previous: previous.map(name),
-            wide: || keys.keys.current.wide_network(rule as u8, client),
+            wide: || keys.keys.current.wide_network(domain, client),
         };
         let quota = settings.quota(rule);
         let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
         let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {
-            (decision.place, decision.by_reserve) = (Some(place), true);
+            (decision.place, decision.reserve) = (Some(place), Some(reserve));
         }
         Some(decision)
     }
 
-    /// A request whose token is about to be checked. Those that came in by their
-    /// reserve have a bound of their own, which strangers cannot spend.
+    /// A request whose token is about to be checked. Those that came in by a reserve have
+    /// a bound of their own, which strangers cannot spend.
     fn check_verifications(
         &self,
         settings: &Settings,
@@ -188,11 +218,7 @@ impl Inner {
         now: Tick,
     ) -> Decision {
         let rule = Rule::Verifications;
-        let domain = if decision.by_reserve {
-            RESERVED_VERIFICATIONS
-        } else {
-            rule as u8
-        };
+        let domain = decision.reserve.map_or(rule as u8, Reserve::verifications);
         let (checked, _) = self.take_address_as(settings, (rule, domain), client, now);
         let checked = self.settle(settings, checked);
         let Some(refused) = checked.refused else {
@@ -245,3 +271,5 @@ const IP: (Rule, u8) = (Rule::Ip, Rule::Ip as u8);
 const FAMILIAR_ACCOUNT: u8 = 200;
 const FAMILIAR_ADDRESS: u8 = 201;
 const RESERVED_VERIFICATIONS: u8 = 202;
+const PROVED_RESERVE: u8 = 203;
+const PROVED_VERIFICATIONS: u8 = 204;

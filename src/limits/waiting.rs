@@ -19,8 +19,7 @@ use tokio::time::timeout_at;
 
 use super::counts::Held;
 use super::request::{Arrival, Checked};
-use super::{Decision, Inner, Limits, Settings, count_refusal};
-use crate::types::Did;
+use super::{Claim, Decision, Inner, Limits, Settings, count_refusal};
 
 /// The tokens of one address that are being checked, and who waits for them. Lives as
 /// long as there are any.
@@ -58,7 +57,7 @@ enum Entry<'a> {
 impl Limits {
     /// Whether a request may go on, like [`Limits::check`]; but one that bears a token
     /// may wait for that.
-    pub async fn admit_request(&self, arrival: Arrival, claims: Option<&Did>) -> Decision {
+    pub async fn admit_request(&self, arrival: Arrival, claims: Option<Claim<'_>>) -> Decision {
         let inner = &*self.inner;
         let settings = inner.settings.snapshot();
         if claims.is_none() || settings.exempts(arrival.client) {
@@ -86,7 +85,7 @@ struct Asked<'a> {
     inner: &'a Inner,
     settings: &'a Settings,
     arrival: Arrival,
-    claims: Option<&'a Did>,
+    claims: Option<Claim<'a>>,
 }
 
 impl<'a> Asked<'a> {
@@ -133,7 +132,7 @@ impl<'a> Asked<'a> {
             return None;
         }
         state.waiting += 1;
-        metrics::gauge!("relay_limits_waiting").set(f64::from(before) + 1.0);
+        metrics::gauge!("relay_limits_waiting").increment(1.0);
         Some(Waiting {
             queue,
             of_node,
@@ -255,8 +254,8 @@ impl std::fmt::Debug for UnderWay {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.queue.state.lock().waiting -= 1;
-        let before = self.of_node.fetch_sub(1, Ordering::Relaxed);
-        metrics::gauge!("relay_limits_waiting").set(f64::from(before) - 1.0);
+        self.of_node.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("relay_limits_waiting").decrement(1.0);
     }
 }
 

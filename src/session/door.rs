@@ -18,7 +18,7 @@ use super::socket::Socket;
 use super::{Settings, Shared};
 use crate::auth::{Authenticator, Caller, Proof, UnusedTicket};
 use crate::events::{Hub, Subscriber};
-use crate::limits::{Decision, Limits, SocketPermit};
+use crate::limits::{Decision, Limits, ProvedHere, SocketPermit};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::types::{ClientIp, ConvoId, Cursor, Did, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
@@ -186,6 +186,9 @@ impl Sessions {
             }
         };
         self.0.limits.note_familiar(client, caller.did());
+        if let Some(connection) = parts.extensions.get::<ProvedHere>() {
+            self.0.limits.proved_here(connection, caller.did());
+        }
         self.0.limits.admit_upgrade(caller.did())?;
         Ok(Granted {
             caller,

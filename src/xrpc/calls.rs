@@ -15,7 +15,7 @@ use super::body::{ReadBody, read_body};
 use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
-use crate::limits::{Decision, Limits};
+use crate::limits::{Decision, Limits, ProvedHere};
 use crate::refusal::{Refusal, unavailable};
 use crate::runtime::{Live, Shutdown};
 use crate::store::Nonce;
@@ -110,6 +110,9 @@ impl Calls {
         // for it instead.
         if let Some(counted) = request.extensions().get::<Decision>() {
             self.limits.proved(counted, client, caller.did());
+        }
+        if let Some(connection) = request.extensions().get::<ProvedHere>() {
+            self.limits.proved_here(connection, caller.did());
         }
         known.account = Some(caller.did().redacted());
         let decision = self.limits.check_did(caller.did(), call);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mls_relay::limits::{
-    Clock, FrameKind, FrameVerdict, LimitError, Limits, Offender, Rule, Settings,
+    Claim, Clock, FrameKind, FrameVerdict, LimitError, Limits, Offender, ProvedHere, Rule, Settings,
 };
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Did, Nsid};
@@ -116,13 +116,31 @@ fn a_neighbour_who_spends_the_window_locks_nobody_out_who_proved_themselves() {
 }
 
 #[test]
-fn bad_tokens_in_the_name_of_a_known_account_are_bounded() {
+fn bad_tokens_in_the_name_of_a_known_account_are_bounded_and_do_not_shut_it_out() {
     let limits = limits(|settings| settings.penalties.strikes = u16::MAX);
     let (carrier, alice) = (ip("192.0.2.1"), did(1));
+    let (hers, a_neighbours) = (ProvedHere::default(), ProvedHere::default());
     let decision = limits.check_ip(carrier, Some(&alice));
     limits.proved(&decision, carrier, &alice);
+    limits.proved_here(&hers, &alice);
     let checked = (0..1_000).filter(|_| limits.check_ip(carrier, Some(&alice)).refused.is_none());
     assert_eq!(checked.count(), 66 + 20);
+    let decide = |claim: Claim| limits.check(limits.arrival(carrier), Some(claim));
+    let claim = Claim::of(&alice);
+    assert!(decide(claim.on(Some(&a_neighbours))).refused.is_some());
+    // Where she has proved herself nobody else is, and what she alone has nobody shows.
+    for _ in 0..100 {
+        let own = decide(claim.on(Some(&hers)));
+        assert!(own.refused.is_none());
+        limits.proved(&own, carrier, &alice);
+        let own = decide(claim.sure_if(true));
+        assert!(own.refused.is_none());
+        limits.proved(&own, carrier, &alice);
+        wait(&limits, Duration::from_secs(3));
+        limits.check_ip(carrier, Some(&alice));
+    }
+    let checked = (0..1_000).filter(|_| decide(claim.on(Some(&hers))).refused.is_none());
+    assert!(checked.count() <= 66 + 20, "hers are bounded as well");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mls_relay::limits::{Clock, Decision, Limits, Rule, Settings};
+use mls_relay::limits::{Claim, Clock, Decision, Limits, Rule, Settings};
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Did};
 use tokio::task::JoinHandle;
@@ -35,7 +35,7 @@ async fn fill(limits: &Limits) -> Vec<Decision> {
     let mut held = Vec::new();
     for number in 0..ALLOWED {
         let decision = limits
-            .admit_request(limits.arrival(carrier()), Some(&did(number)))
+            .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
             .await;
         assert!(decision.refused.is_none());
         held.push(decision);
@@ -48,7 +48,7 @@ async fn late_comer(limits: &Limits, number: usize) -> JoinHandle<Decision> {
     let limits = limits.clone();
     let task = tokio::spawn(async move {
         limits
-            .admit_request(limits.arrival(carrier()), Some(&did(number)))
+            .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
             .await
     });
     tokio::task::yield_now().await;
@@ -63,7 +63,7 @@ async fn a_thousand_phones_that_come_at_once_are_all_let_in() {
         let (limits, at_once, most) = (&limits, &at_once, &most);
         async move {
             let decision = limits
-                .admit_request(limits.arrival(carrier()), Some(&did(number)))
+                .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
                 .await;
             assert!(decision.refused.is_none(), "phone {number} was refused");
             most.fetch_max(
@@ -129,7 +129,7 @@ async fn when_nothing_was_proved_whoever_waits_is_refused_and_no_offender() {
     assert!(limits.penalties().is_empty());
     // With nothing under way, nobody waits.
     let refused = limits
-        .admit_request(limits.arrival(carrier()), Some(&did(200)))
+        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(200))))
         .await;
     assert!(refused.refused.is_some());
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -141,7 +141,7 @@ async fn a_wait_is_bounded_in_time() {
     let _held = fill(&limits).await;
     let begun = Instant::now();
     let decision = limits
-        .admit_request(limits.arrival(carrier()), Some(&did(100)))
+        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(100))))
         .await;
     assert_eq!(
         decision.refused.unwrap().retry_after(),
@@ -189,7 +189,7 @@ async fn who_bears_no_token_does_not_wait_and_other_addresses_are_not_asked_to()
     );
     let elsewhere = ClientIp::new("192.0.2.2".parse().unwrap());
     let decision = limits
-        .admit_request(limits.arrival(elsewhere), Some(&did(100)))
+        .admit_request(limits.arrival(elsewhere), Some(Claim::of(&did(100))))
         .await;
     assert!(decision.refused.is_none());
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -199,14 +199,14 @@ async fn who_bears_no_token_does_not_wait_and_other_addresses_are_not_asked_to()
 async fn an_account_that_is_known_here_uses_its_reserve_and_does_not_wait() {
     let limits = limits(|_| {});
     let alice = limits
-        .admit_request(limits.arrival(carrier()), Some(&did(1)))
+        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(1))))
         .await;
     limits.proved(&alice, carrier(), &did(1));
     drop(alice);
     let _held = fill(&limits).await;
     let begun = Instant::now();
     let decision = limits
-        .admit_request(limits.arrival(carrier()), Some(&did(1)))
+        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(1))))
         .await;
     assert!(decision.refused.is_none());
     assert_eq!(
@@ -224,7 +224,7 @@ async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
         let (limits, at_once) = (Arc::clone(&limits), Arc::clone(&at_once));
         tokio::spawn(async move {
             let decision = limits
-                .admit_request(limits.arrival(carrier()), Some(&did(number)))
+                .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
                 .await;
             if decision.refused.is_some() {
                 return false;
@@ -245,7 +245,7 @@ async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
     // Over the queue's bound some are refused; but whoever waited came in.
     assert!(admitted >= 1_024, "only {admitted} came in");
     let decision = limits
-        .admit_request(limits.arrival(carrier()), Some(&did(9_999)))
+        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(9_999))))
         .await;
     assert!(decision.refused.is_none(), "all places came back");
 }

@@ -60,17 +60,33 @@ async fn the_limits_are_told_of_a_ticket_that_holds_and_otherwise_of_the_token()
     let world = World::new().await;
     let claimed = |headers, query: &str| {
         let claimed = world.node.claimed(headers, Some(query));
-        claimed.map(|did| did.expose().to_owned())
+        claimed.map(|claimed| (claimed.did.expose().to_owned(), claimed.is_sure))
     };
-    let of_token = Some(world.account.did().to_owned());
+    let of_token = Some((world.account.did().to_owned(), false));
     let (bearing, nothing) = (bearing(&world.token()), http::HeaderMap::new());
     let caller = Caller::assumed("did:plc:abc");
     let ticket = world.node.issue_ticket(&caller, None).unwrap().token;
     let ticket = format!("ticket={ticket}");
-    assert_eq!(claimed(&nothing, &ticket).as_deref(), Some("did:plc:abc"));
+    let of_ticket = Some(("did:plc:abc".to_owned(), true));
+    assert_eq!(claimed(&nothing, &ticket), of_ticket);
     assert_eq!(claimed(&bearing, "ticket=x"), of_token);
     assert_eq!(claimed(&bearing, ""), of_token);
     assert_eq!(claimed(&nothing, "ticket=x"), None);
+}
+
+#[tokio::test]
+async fn a_token_speaks_for_itself_once_it_was_proved_and_may_serve_again() {
+    for enforce_jti in [false, true] {
+        let world = World::with(|settings| settings.enforce_jti = enforce_jti).await;
+        let token = world.token();
+        let is_sure = |token: &str| world.node.claimed(&bearing(token), None).unwrap().is_sure;
+        assert!(!is_sure(&token));
+        world.caller(&token).await.unwrap();
+        assert_eq!(is_sure(&token), !enforce_jti);
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}", "A".repeat(86));
+        assert!(!is_sure(&forged));
+    }
 }
 
 #[tokio::test]

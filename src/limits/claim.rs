@@ -1,0 +1,150 @@
+//! The account that a request names before its token has been looked at, and what speaks for
+//! it. Anyone can write a token in the name of another; a connection on which the account
+//! has proved itself, and what only its owner can show, nobody else has.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::blind::{Blind, BlindKey, BlindKeys};
+use super::{Limits, PROVED_HERE};
+use crate::types::Did;
+
+/// A claim, and what speaks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    pub(super) did: &'a Did,
+    is_sure: bool,
+    connection: Option<&'a ProvedHere>,
+}
+
+impl<'a> Claim<'a> {
+    /// By a token that says so.
+    pub fn of(did: &'a Did) -> Self {
+        Self {
+            did,
+            is_sure: false,
+            connection: None,
+        }
+    }
+
+    /// By something that nobody but its owner can show, if so.
+    #[must_use]
+    pub fn sure_if(mut self, is_sure: bool) -> Self {
+        self.is_sure = is_sure;
+        self
+    }
+
+    /// On a connection, if it is one client's alone.
+    #[must_use]
+    pub fn on(mut self, connection: Option<&'a ProvedHere>) -> Self {
+        self.connection = connection;
+        self
+    }
+
+    /// Whether no neighbour can have made it.
+    pub(super) fn is_proved(&self, keys: &BlindKeys) -> bool {
+        self.is_sure
+            || self
+                .connection
+                .is_some_and(|here| here.knows(self.did, keys))
+    }
+}
+
+/// The accounts that proved themselves on one connection: the last few, as keyed hashes.
+/// The edge puts it into every request of a connection that no proxy shares out.
+#[derive(Clone, Default)]
+pub struct ProvedHere(Arc<Mutex<Vec<Blind>>>);
+
+impl ProvedHere {
+    fn knows(&self, did: &Did, keys: &BlindKeys) -> bool {
+        let proved = self.0.lock();
+        if proved.is_empty() {
+            return false;
+        }
+        let names = [Some(&keys.current), keys.previous.as_ref()];
+        let mut names = names.into_iter().flatten().map(|key| name(key, did));
+        names.any(|name| proved.contains(&name))
+    }
+
+    fn note(&self, name: Blind) {
+        let mut proved = self.0.lock();
+        if proved.contains(&name) {
+            return;
+        }
+        if proved.len() >= ACCOUNTS_MAX {
+            proved.remove(0);
+        }
+        proved.push(name);
+    }
+}
+
+impl Limits {
+    /// The account's token verified on this connection.
+    pub fn proved_here(&self, connection: &ProvedHere, did: &Did) {
+        let keys = self.inner.keys.load().keys;
+        connection.note(name(&keys.current, did));
+    }
+}
+
+impl fmt::Debug for ProvedHere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProvedHere")
+    }
+}
+
+fn name(key: &BlindKey, did: &Did) -> Blind {
+    key.account(PROVED_HERE, did)
+}
+
+/// A client has an account or two; a test of many may have more, and needs no reserve.
+const ACCOUNTS_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Clock, Settings};
+    use crate::runtime::Live;
+
+    fn did(number: usize) -> Did {
+        Did::parse(&format!("did:plc:user{number}")).unwrap()
+    }
+
+    #[test]
+    fn a_connection_knows_the_last_few_that_proved_themselves_on_it() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let (here, elsewhere) = (ProvedHere::default(), ProvedHere::default());
+        for _ in 0..3 {
+            for number in 0..6 {
+                limits.proved_here(&here, &did(number));
+            }
+        }
+        let keys = limits.inner.keys.load().keys;
+        let known = |connection, number| {
+            let did = did(number);
+            Claim::of(&did).on(Some(connection)).is_proved(&keys)
+        };
+        assert_eq!(
+            [0, 1, 2, 5].map(|n| known(&here, n)),
+            [false, false, true, true]
+        );
+        assert!(!known(&elsewhere, 5));
+        assert!(!Claim::of(&did(5)).is_proved(&keys));
+        assert!(Claim::of(&did(5)).sure_if(true).is_proved(&keys));
+    }
+
+    #[test]
+    fn a_new_key_does_not_make_it_forget() {
+        let mut settings = Settings::default();
+        settings.tables.blind_key_for = std::time::Duration::from_secs(60);
+        let limits = Limits::new(Live::new(settings), Clock::manual());
+        let (here, alice) = (ProvedHere::default(), did(1));
+        limits.proved_here(&here, &alice);
+        limits.clock().advance(std::time::Duration::from_secs(61));
+        limits.sweep();
+        let keys = limits.inner.keys.load().keys;
+        assert!(keys.previous.is_some());
+        assert!(Claim::of(&alice).on(Some(&here)).is_proved(&keys));
+    }
+}
