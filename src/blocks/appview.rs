@@ -1,11 +1,11 @@
-//! Questions to the AppView: so many at once, none while it is down.
+//! Questions to the AppView: so many at once, none while it is down, and when it says that
+//! it is asked too often, none of those that can wait.
 
 use std::time::Duration;
 
-use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::StartError;
 use super::relationships::{Between, question, read};
@@ -13,12 +13,12 @@ use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher};
 use crate::types::Did;
 
 /// What an answer is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Purpose {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose<'a> {
     /// Somebody is about to be added: few calls, and they cannot go on without.
     Adding,
-    /// Somebody wants to know, perhaps very often.
-    Knowing,
+    /// This account wants to know, perhaps very often.
+    Knowing(&'a Did),
 }
 
 /// The AppView that the operator named.
@@ -28,8 +28,24 @@ pub(super) struct AppView {
     turns: Semaphore,
     /// Half of the turns: whoever only wants to know takes no more of them.
     turns_to_know: Semaphore,
-    /// When it last failed: for a moment it is not asked again.
-    failed_at: Mutex<Option<Instant>>,
+    rests: Mutex<Rests>,
+}
+
+/// Until when it is not asked.
+#[derive(Default)]
+struct Rests {
+    /// Because it failed.
+    all: Option<Instant>,
+    /// Because it was asked too often. Those who cannot go on without an answer ask all the
+    /// same: they are few, and did not bring this about.
+    to_know: Option<Instant>,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// It may be asked again after this long.
+    Limited(Duration),
+    Failed,
 }
 
 impl AppView {
@@ -40,48 +56,98 @@ impl AppView {
             fetcher: Fetcher::new(ANSWER_LEN_MAX)?,
             turns: Semaphore::new(questions_max),
             turns_to_know: Semaphore::new((questions_max / 2).max(1)),
-            failed_at: Mutex::new(None),
+            rests: Mutex::default(),
         })
     }
 
     /// What it says between one account and others, in their order; `None` if it does not
-    /// say. Takes at most twice the limit: once for a turn, once for the answer.
+    /// say. Takes at most twice the limit: once for a turn, once for the answer; and for
+    /// those who are about to add somebody, if it asks for it, once to come back.
     pub(super) async fn ask(
         &self,
         one: &Did,
         others: &[&Did],
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         limit: Duration,
     ) -> Option<Vec<Between>> {
-        let is_down = self.failed_at.lock().is_some_and(|at| at.elapsed() < PAUSE);
-        if is_down {
-            return None;
-        }
-        let _turns = timeout(limit, self.turns(purpose)).await.ok()??;
-        let path = self.endpoint.path(&question(one, others));
-        let page = self.endpoint.page(&path);
-        let fetched = timeout(limit, self.fetcher.get(&page)).await;
-        let is_down = match &fetched {
-            Ok(Ok(_)) => false,
-            // It does not like this question: others it may.
-            Ok(Err(FetchError::Status(status))) => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+        match self.try_to_ask(one, others, purpose, limit).await {
+            Ok(answer) => Some(answer),
+            Err(NoAnswer::Limited(wait)) if purpose.is_pressing() && wait <= limit => {
+                sleep(wait).await;
+                let again = self.try_to_ask(one, others, purpose, limit).await;
+                again.ok()
             }
-            Ok(Err(_)) | Err(_) => true,
-        };
-        *self.failed_at.lock() = is_down.then(Instant::now);
-        match fetched {
-            Ok(Ok(Fetched::Document(bytes))) => read(one, others, &bytes).ok(),
-            _ => None,
+            Err(NoAnswer::Limited(_) | NoAnswer::Failed) => None,
         }
     }
 
-    async fn turns(&self, purpose: Purpose) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
-        let to_know = match purpose {
-            Purpose::Adding => None,
-            Purpose::Knowing => Some(self.turns_to_know.acquire().await.ok()?),
+    async fn try_to_ask(
+        &self,
+        one: &Did,
+        others: &[&Did],
+        purpose: Purpose<'_>,
+        limit: Duration,
+    ) -> Result<Vec<Between>, NoAnswer> {
+        if self.rests(purpose) {
+            return Err(NoAnswer::Failed);
+        }
+        let turns = timeout(limit, self.turns(purpose)).await.ok().flatten();
+        let _turns = turns.ok_or(NoAnswer::Failed)?;
+        // It may have been too much for it meanwhile.
+        if self.rests(purpose) {
+            return Err(NoAnswer::Failed);
+        }
+        let path = self.endpoint.path(&question(one, others));
+        let page = self.endpoint.page(&path);
+        let fetched = timeout(limit, self.fetcher.get(&page)).await;
+        let now = Instant::now();
+        let mut rests = self.rests.lock();
+        match fetched {
+            Ok(Ok(fetched)) => {
+                rests.all = None;
+                drop(rests);
+                match fetched {
+                    Fetched::Document(bytes) => read(one, others, &bytes).ok(),
+                    Fetched::Absent => None,
+                }
+                .ok_or(NoAnswer::Failed)
+            }
+            Ok(Err(FetchError::Limited { retry_after })) => {
+                let wait = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
+                rests.to_know = Some(now + wait.max(PAUSE));
+                Err(NoAnswer::Limited(wait))
+            }
+            // It does not like this question: others it may.
+            Ok(Err(FetchError::Status(status))) if !status.is_server_error() => {
+                rests.all = None;
+                Err(NoAnswer::Failed)
+            }
+            Ok(Err(_)) | Err(_) => {
+                rests.all = Some(now + PAUSE);
+                Err(NoAnswer::Failed)
+            }
+        }
+    }
+
+    fn rests(&self, purpose: Purpose<'_>) -> bool {
+        let (rests, now) = (self.rests.lock(), Instant::now());
+        let to_know = rests.to_know.filter(|_| !purpose.is_pressing());
+        rests.all.max(to_know).is_some_and(|until| now < until)
+    }
+
+    async fn turns(&self, purpose: Purpose<'_>) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+        let to_know = match purpose.is_pressing() {
+            true => None,
+            false => Some(self.turns_to_know.acquire().await.ok()?),
         };
         Some([to_know, Some(self.turns.acquire().await.ok()?)])
+    }
+}
+
+impl Purpose<'_> {
+    /// Whether the call cannot go on without.
+    fn is_pressing(self) -> bool {
+        matches!(self, Self::Adding)
     }
 }
 
@@ -90,3 +156,6 @@ const ANSWER_LEN_MAX: usize = 256 * 1024;
 
 /// After a failure the AppView is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// And at most for so long when it asks for it: a slip of its must not end all asking.
+const PAUSE_MAX: Duration = Duration::from_secs(60);

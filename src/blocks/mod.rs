@@ -9,6 +9,7 @@
 //! answer is not added. Without a configured AppView nobody is asked.
 
 mod appview;
+mod budget;
 mod relationships;
 mod settings;
 
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -24,6 +27,7 @@ use crate::outbound::EndpointError;
 use crate::store::{Block, Said, Store};
 use crate::types::{CoarseTime, Did};
 use appview::{AppView, Purpose};
+use budget::QuestionBudget;
 use relationships::{Between, Evidence, OTHERS_MAX};
 
 pub use settings::Settings;
@@ -36,6 +40,8 @@ struct Inner {
     store: Store,
     settings: Settings,
     appview: Option<AppView>,
+    /// Of those who only want to know.
+    budget: Mutex<QuestionBudget>,
     /// By two accounts in their order; what is kept is seen from the first.
     pairs: Cache<(Did, Did), Known>,
 }
@@ -63,6 +69,8 @@ pub enum BlocksError {
     NobodyToAsk,
     #[error("it would take too many questions")]
     TooManyQuestions,
+    #[error("too many questions were asked of late")]
+    TooOften { retry_after: Duration },
     #[error("the AppView does not answer")]
     Unavailable,
 }
@@ -73,8 +81,13 @@ impl Blocks {
             Some(url) => Some(AppView::new(url, settings.questions_max)?),
             None => None,
         };
+        let budget = QuestionBudget::new(
+            settings.questions_per_account,
+            settings.questions_per_minute,
+        );
         Ok(Self(Arc::new(Inner {
             store,
+            budget: Mutex::new(budget),
             pairs: Cache::new(settings.pairs_max),
             appview,
             settings,
@@ -98,68 +111,52 @@ impl Blocks {
         let rows = newcomers.iter().enumerate().map(|(index, newcomer)| {
             let later = newcomers.get(index + 1..).unwrap_or_default();
             let others = members.iter().chain(later);
-            (
-                newcomer,
-                others.filter(|other| *other != newcomer).collect(),
-            )
+            (newcomer, others.filter(move |other| *other != newcomer))
         });
-        match self.between(rows.collect(), Purpose::Adding).await {
+        match self.between(rows, Purpose::Adding).await {
             Err(BlocksError::TooManyQuestions) => {
                 let others = newcomers.iter().filter(|other| *other != caller);
-                let row = (caller, others.collect());
-                self.between(vec![row], Purpose::Adding).await
+                let row = std::iter::once((caller, others));
+                self.between(row, Purpose::Adding).await
             }
             known => known,
         }
     }
 
-    /// Blocks among these accounts, in both directions.
-    pub async fn among(&self, dids: &[Did]) -> Result<Vec<Block>, BlocksError> {
+    /// Blocks among these accounts, in both directions, for `caller` to know.
+    pub async fn among(&self, caller: &Did, dids: &[Did]) -> Result<Vec<Block>, BlocksError> {
         let rows = dids.iter().enumerate().map(|(index, one)| {
             let later = dids.get(index + 1..).unwrap_or_default();
-            (one, later.iter().filter(|other| *other != one).collect())
+            (one, later.iter().filter(move |other| *other != one))
         });
-        self.between(rows.collect(), Purpose::Knowing).await
+        self.between(rows, Purpose::Knowing(caller)).await
     }
 
-    /// What the AppView says now of the block of one account by another.
+    /// What the AppView says now of the block of one account by another, as `caller` wants
+    /// to know.
     pub async fn ask_now(
         &self,
+        caller: &Did,
         blocker: &Did,
         blocked: &Did,
     ) -> Result<Option<Block>, BlocksError> {
-        let found = self.ask(blocker, &[blocked], Purpose::Knowing).await?;
+        let purpose = Purpose::Knowing(caller);
+        self.charge(purpose, 1)?;
+        let found = self.ask(blocker, &[blocked], purpose).await?;
         Ok(found.into_iter().find(|block| block.blocker == *blocker))
     }
 
     /// Blocks between each account and its others.
-    async fn between(
+    async fn between<'a, O: Iterator<Item = &'a Did>>(
         &self,
-        rows: Vec<(&Did, Vec<&Did>)>,
-        purpose: Purpose,
+        rows: impl Iterator<Item = (&'a Did, O)>,
+        purpose: Purpose<'_>,
     ) -> Result<Vec<Block>, BlocksError> {
         if !self.has_appview() {
             return Err(BlocksError::NobodyToAsk);
         }
-        let mut blocks = Vec::new();
-        let mut unknown = Vec::new();
-        for (one, others) in rows {
-            let mut missing = Vec::new();
-            for other in others {
-                match self.remembered(one, other, self.0.settings.fresh_for) {
-                    Some(known) => {
-                        count_pairs("fresh", 1);
-                        known.blocks(one, other, &mut blocks);
-                    }
-                    None => missing.push(other),
-                }
-            }
-            let chunks = missing.chunks(OTHERS_MAX);
-            unknown.extend(chunks.map(|others| (one, others.to_vec())));
-        }
-        if unknown.len() > self.0.settings.questions_per_call {
-            return Err(BlocksError::TooManyQuestions);
-        }
+        let (mut blocks, unknown) = self.sift(rows)?;
+        self.charge(purpose, unknown.len())?;
         let questions = unknown
             .iter()
             .map(|(one, others)| self.ask_or_recall(one, others, purpose));
@@ -168,12 +165,56 @@ impl Blocks {
         Ok(blocks)
     }
 
+    /// The blocks that are remembered, and the questions about all other pairs. Ends as soon
+    /// as these are too many.
+    fn sift<'a, O: Iterator<Item = &'a Did>>(
+        &self,
+        rows: impl Iterator<Item = (&'a Did, O)>,
+    ) -> Result<(Vec<Block>, Vec<Question<'a>>), BlocksError> {
+        let (mut blocks, mut unknown) = (Vec::new(), Vec::new());
+        for (one, others) in rows {
+            let (mut missing, mut fresh) = (Vec::new(), 0);
+            for other in others {
+                match self.remembered(one, other, self.0.settings.fresh_for) {
+                    Some(known) => {
+                        fresh += 1;
+                        known.blocks(one, other, &mut blocks);
+                    }
+                    None => missing.push(other),
+                }
+            }
+            count_pairs("fresh", fresh);
+            let chunks = missing.chunks(OTHERS_MAX);
+            unknown.extend(chunks.map(|others| (one, others.to_vec())));
+            if unknown.len() > self.0.settings.questions_per_call {
+                return Err(BlocksError::TooManyQuestions);
+            }
+        }
+        Ok((blocks, unknown))
+    }
+
+    /// Takes these questions from the budget of whoever only wants to know.
+    fn charge(&self, purpose: Purpose<'_>, questions: usize) -> Result<(), BlocksError> {
+        let Purpose::Knowing(caller) = purpose else {
+            return Ok(());
+        };
+        if questions == 0 {
+            return Ok(());
+        }
+        let now = Instant::now().into_std();
+        let charged = self.0.budget.lock().spend(caller, questions, now);
+        charged.map_err(|retry_after| {
+            count_questions("limited", questions);
+            BlocksError::TooOften { retry_after }
+        })
+    }
+
     /// Asks; without an answer, what was said before may do.
     async fn ask_or_recall(
         &self,
         one: &Did,
         others: &[&Did],
-        purpose: Purpose,
+        purpose: Purpose<'_>,
     ) -> Result<Vec<Block>, BlocksError> {
         let error = match self.ask(one, others, purpose).await {
             Ok(blocks) => {
@@ -200,7 +241,7 @@ impl Blocks {
         &self,
         one: &Did,
         others: &[&Did],
-        purpose: Purpose,
+        purpose: Purpose<'_>,
     ) -> Result<Vec<Block>, BlocksError> {
         let appview = self.0.appview.as_ref().ok_or(BlocksError::NobodyToAsk)?;
         let limit = self.0.settings.timeout;
@@ -210,7 +251,7 @@ impl Blocks {
         } else {
             "failed"
         };
-        metrics::counter!("relay_blocks_questions_total", "outcome" => outcome).increment(1);
+        count_questions(outcome, 1);
         let answer = answer.ok_or(BlocksError::Unavailable)?;
         let said_at = CoarseTime::floor(chrono::Utc::now());
         let (mut blocks, mut said) = (Vec::new(), Vec::new());
@@ -232,7 +273,7 @@ impl Blocks {
     }
 
     fn remembered(&self, one: &Did, other: &Did, within: Duration) -> Option<Known> {
-        let (pair, is_turned) = in_order(one, other);
+        let (pair, is_turned) = Pair::in_order(one, other);
         let mut known = self.0.pairs.get(&pair)?;
         if known.asked_at.elapsed() > within {
             return None;
@@ -244,10 +285,11 @@ impl Blocks {
     }
 
     fn remember(&self, one: &Did, other: &Did, mut known: Known) {
-        let (pair, is_turned) = in_order(one, other);
+        let (Pair(first, second), is_turned) = Pair::in_order(one, other);
         if is_turned {
             known.between = known.between.turned();
         }
+        let pair = (first.clone(), second.clone());
         self.0.pairs.insert(pair, known);
         metrics::gauge!("relay_blocks_pairs_remembered").set(self.0.pairs.len() as f64);
     }
@@ -288,15 +330,35 @@ impl Known {
     }
 }
 
-/// Two accounts in their order, and whether that is the other way round.
-fn in_order(one: &Did, other: &Did) -> ((Did, Did), bool) {
-    if one <= other {
-        ((one.clone(), other.clone()), false)
-    } else {
-        ((other.clone(), one.clone()), true)
+/// Two accounts in their order: as what is remembered of them is found.
+#[derive(Hash)]
+struct Pair<'a>(&'a Did, &'a Did);
+
+impl<'a> Pair<'a> {
+    /// And whether that is the other way round.
+    fn in_order(one: &'a Did, other: &'a Did) -> (Self, bool) {
+        if one <= other {
+            (Self(one, other), false)
+        } else {
+            (Self(other, one), true)
+        }
     }
 }
 
+impl Equivalent<(Did, Did)> for Pair<'_> {
+    fn equivalent(&self, (first, second): &(Did, Did)) -> bool {
+        self.0 == first && self.1 == second
+    }
+}
+
+/// One account and others about whom the AppView is asked.
+type Question<'a> = (&'a Did, Vec<&'a Did>);
+
 fn count_pairs(standing: &'static str, pairs: usize) {
     metrics::counter!("relay_blocks_pairs_total", "standing" => standing).increment(pairs as u64);
+}
+
+fn count_questions(outcome: &'static str, questions: usize) {
+    metrics::counter!("relay_blocks_questions_total", "outcome" => outcome)
+        .increment(questions as u64);
 }

@@ -14,6 +14,10 @@ pub struct Settings {
     pub questions_max: usize,
     /// Questions for one call; a question is about one account and up to 30 others.
     pub questions_per_call: usize,
+    /// Questions in a minute that one account may cause who only wants to know.
+    pub questions_per_account: u32,
+    /// And that all of them together may cause on this node.
+    pub questions_per_minute: u32,
     /// Pairs of accounts that are remembered, at about 300 bytes each.
     pub pairs_max: usize,
     /// How long an answer is used without a thought.
@@ -29,6 +33,8 @@ impl Default for Settings {
             timeout: Duration::from_secs(3),
             questions_max: 16,
             questions_per_call: 32,
+            questions_per_account: 60,
+            questions_per_minute: 300,
             pairs_max: 100_000,
             fresh_for: Duration::from_secs(60),
             stale_for: Duration::from_secs(24 * 60 * 60),

@@ -1,6 +1,7 @@
 //! Pure. Why a question to another service has no answer.
 
 use std::io;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -17,6 +18,9 @@ pub enum FetchError {
     Connect(io::ErrorKind),
     #[error("the answer is no HTTP, or the connection was lost")]
     Http,
+    /// 429, and for how long, if it says so.
+    #[error("the host was asked too often")]
+    Limited { retry_after: Option<Duration> },
     #[error("the host answered with status {0}")]
     Status(StatusCode),
     #[error("the TLS handshake failed: {0}")]

@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{Request, StatusCode};
+use http::header::{ACCEPT, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -119,6 +120,10 @@ impl Fetcher {
             match response.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Fetched::Absent),
+                StatusCode::TOO_MANY_REQUESTS => {
+                    let retry_after = retry_after(response.headers());
+                    return Err(FetchError::Limited { retry_after });
+                }
                 status => return Err(FetchError::Status(status)),
             }
             let body = Limited::new(response.into_body(), self.document_len_max);
@@ -177,6 +182,12 @@ fn host_header(page: &Page<'_>) -> String {
     } else {
         format!("{host}:{}", page.port)
     }
+}
+
+/// In seconds; of a date nothing is known here (RFC 9110 section 10.2.3 has both).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Status line and headers of a well-behaved host are below 2 KiB; the least

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::outbound::{FetchError, Fetched, Fetcher, Page, Reach};
 
 const HOST: &str = "pds.someone.net";
+const SEVEN_SECONDS: Duration = Duration::from_secs(7);
 
 /// A TLS server for [`HOST`] that answers one request with `answer`, and the
 /// roots under which it is trusted.
@@ -104,6 +105,14 @@ async fn a_host_that_says_gone_redirects_or_babbles_gives_no_document() {
             "status",
         ),
         (
+            "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
+            "come back in 7s",
+        ),
+        (
+            "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n",
+            "come back",
+        ),
+        (
             "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort",
             "body",
         ),
@@ -116,6 +125,10 @@ async fn a_host_that_says_gone_redirects_or_babbles_gives_no_document() {
         let outcome = match fetcher.get(&page(HOST, address)).await {
             Ok(Fetched::Document(_)) => "document",
             Ok(Fetched::Absent) => "absent",
+            Err(FetchError::Limited {
+                retry_after: Some(SEVEN_SECONDS),
+            }) => "come back in 7s",
+            Err(FetchError::Limited { retry_after: None }) => "come back",
             Err(FetchError::Status(_)) => "status",
             Err(FetchError::Body) => "body",
             Err(FetchError::Http) => "http",

@@ -118,6 +118,11 @@ impl From<BlocksError> for XrpcError {
                 unknown(XrpcStatus::BadRequest, message)
             }
             BlocksError::TooManyQuestions => Refusal::TooManyDids.into(),
+            BlocksError::TooOften { retry_after } => {
+                let message = "too much was asked about blocks: come back after Retry-After";
+                Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
+                    .retry_after(retry_after)
+            }
             BlocksError::Unavailable => {
                 let message = "the AppView that knows of blocks does not answer at the moment";
                 unknown(XrpcStatus::Unavailable, message).retry_after(Duration::from_secs(5))

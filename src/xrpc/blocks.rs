@@ -18,20 +18,23 @@ pub(super) async fn check(cx: &Context, input: CheckBlocks) -> Result<CheckedBlo
     let mut dids = input.dids.into_vec();
     dids.sort_unstable();
     dids.dedup();
-    let blocks = cx.blocks.among(&dids).await?;
+    let blocks = cx.blocks.among(cx.did(), &dids).await?;
     Ok(CheckedBlocks {
         blocks: views(blocks),
         checked_at: cx.now_coarse(),
     })
 }
 
-/// Blocks between members. Of a large conversation those that the relay was told of.
+/// Blocks between members. Of a large conversation, and for who asks very often, those that
+/// the relay was told of.
 pub(super) async fn status(cx: &Context, input: GetBlockStatus) -> Result<BlockStatus, XrpcError> {
     must_be_admin(cx, &input.convo_id).await?;
     let members = cx.store.member_dids(&input.convo_id).await?;
-    let (blocks, is_complete) = match cx.blocks.among(&members).await {
+    let (blocks, is_complete) = match cx.blocks.among(cx.did(), &members).await {
         Ok(blocks) => (blocks, true),
-        Err(BlocksError::TooManyQuestions) => (cx.store.blocks_among(&members).await?, false),
+        Err(BlocksError::TooManyQuestions | BlocksError::TooOften { .. }) => {
+            (cx.store.blocks_among(&members).await?, false)
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(BlockStatus {
@@ -54,7 +57,7 @@ pub(super) async fn change(
         return Err(Refusal::NotAParty.into());
     }
     let is_made = input.action == BlockAction::Created;
-    let there = cx.blocks.ask_now(blocker, blocked).await?;
+    let there = cx.blocks.ask_now(cx.did(), blocker, blocked).await?;
     if there.is_some() != is_made {
         return Err(Refusal::BlockNotVerified.into());
     }

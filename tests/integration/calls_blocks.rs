@@ -294,6 +294,94 @@ async fn where_it_would_take_too_many_questions_the_caller_is_still_checked() {
     assert_eq!(status["blocks"][0]["blockerDid"], carol.did());
 }
 
+/// Accounts that were never asked about.
+fn strangers(world: &World, count: usize) -> Vec<String> {
+    let strangers = (0..count).map(|_| world.account().did().to_owned());
+    strangers.collect()
+}
+
+fn about(dids: &[String]) -> Vec<(&str, &str)> {
+    dids.iter().map(|did| ("dids", did.as_str())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_without_end_spends_its_own_questions() {
+    let appview = AppView::start().await;
+    let world = World::with_appview(blocks::Settings {
+        url: Some(appview.url()),
+        questions_per_account: 2,
+        ..blocks::Settings::default()
+    })
+    .await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let known = strangers(&world, 3);
+    alice.client.get("checkBlocks", &about(&known)).await;
+    let asked = appview.questions();
+    let unknown = strangers(&world, 2);
+    let refused = alice
+        .client
+        .get_refused("checkBlocks", &about(&unknown))
+        .await;
+    assert_eq!(
+        (refused.name.as_str(), refused.status),
+        ("RateLimitExceeded", StatusCode::TOO_MANY_REQUESTS)
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    let change = json!({
+        "blockerDid": alice.did(), "blockedDid": bob.did(), "action": "created",
+    });
+    let refused = alice
+        .client
+        .post_refused("handleBlockChange", &change)
+        .await;
+    assert_eq!(refused.name, "RateLimitExceeded");
+    assert_eq!(appview.questions(), asked);
+    // What is remembered costs nothing, and others have their own.
+    alice.client.get("checkBlocks", &about(&known)).await;
+    bob.client.get("checkBlocks", &about(&unknown)).await;
+    // Nor does it keep anybody from adding people.
+    let carol = Phone::new(&world).await;
+    alice.found(&[carol.did()]).await;
+    let id = group.id();
+    let ask = [("convoId", id.as_str())];
+    let status = alice.client.get("getBlockStatus", &ask).await;
+    assert_eq!(
+        status["isComplete"], true,
+        "of those nothing had to be asked"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_appview_that_is_asked_too_often_has_answers_left_for_who_founds() {
+    let appview = AppView::start().await;
+    let world = asking(&appview).await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let input = founding(&alice, &[bob.did()]).await;
+    appview.set_per_second(10);
+    let mallory = world.account();
+    let floods: Vec<_> = (0..4).map(|_| strangers(&world, 30)).collect();
+    let flood = floods.iter().map(|dids| async {
+        let request = mallory.get_request("checkBlocks", &about(dids));
+        mallory.exchange(request).await
+    });
+    let flood = futures_util::future::join_all(flood);
+    let found = async {
+        let wait = async {
+            while appview.limited() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait)
+            .await
+            .unwrap();
+        alice.client.post("createConvo", &input).await
+    };
+    let (flooded, _founded) = futures_util::future::join(flood, found).await;
+    assert!(flooded.iter().all(|(status, _, _)| !status.is_success()));
+    assert!(appview.questions() <= 60 + 2, "{}", appview.questions());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_appview_no_block_is_known_and_none_is_invented() {
     let world = World::start().await;

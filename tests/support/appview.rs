@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -34,6 +35,10 @@ struct State {
     blocks: HashSet<(String, String)>,
     is_down: bool,
     questions: usize,
+    /// As many as it answers in a second; it says of more that they are too many.
+    per_second: Option<usize>,
+    answered: Vec<Instant>,
+    limited: usize,
 }
 
 impl AppView {
@@ -74,8 +79,33 @@ impl AppView {
         self.state.lock().unwrap().is_down = is_down;
     }
 
+    pub fn set_per_second(&self, most: usize) {
+        self.state.lock().unwrap().per_second = Some(most);
+    }
+
+    /// How many questions were too many.
+    pub fn limited(&self) -> usize {
+        self.state.lock().unwrap().limited
+    }
+
     pub fn questions(&self) -> usize {
         self.state.lock().unwrap().questions
+    }
+}
+
+impl State {
+    fn is_too_often(&mut self) -> bool {
+        let Some(most) = self.per_second else {
+            return false;
+        };
+        let second = Duration::from_secs(1);
+        self.answered.retain(|at| at.elapsed() < second);
+        let is_too_often = self.answered.len() >= most;
+        match is_too_often {
+            true => self.limited += 1,
+            false => self.answered.push(Instant::now()),
+        }
+        is_too_often
     }
 }
 
@@ -86,6 +116,10 @@ fn answer(request: &Request<Incoming>, state: &Mutex<State>) -> Response<Full<By
     assert_eq!(path, "/xrpc/app.bsky.graph.getRelationships");
     if state.is_down {
         let response = Response::builder().status(502);
+        return response.body(Full::default()).unwrap();
+    }
+    if state.is_too_often() {
+        let response = Response::builder().status(429).header("retry-after", "1");
         return response.body(Full::default()).unwrap();
     }
     let query = request.uri().query().unwrap_or_default();

@@ -54,6 +54,30 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "appview.questions_per_account",
+        env: "APPVIEW_QUESTIONS_PER_ACCOUNT",
+        effect: Effect::Restart,
+        doc: "Questions a minute that one account may cause by checkBlocks, getBlockStatus and \
+              handleBlockChange. Thirty accounts of whom nothing is remembered take 29.",
+        setting: &Number {
+            at: |c| &mut c.blocks.questions_per_account,
+            least: 1,
+            most: 100000,
+        },
+    },
+    Key {
+        name: "appview.questions_per_minute",
+        env: "APPVIEW_QUESTIONS_PER_MINUTE",
+        effect: Effect::Restart,
+        doc: "And that all accounts together may cause by these calls on one node: well below what the \
+              AppView allows, so that createConvo and addMembers find answers left.",
+        setting: &Number {
+            at: |c| &mut c.blocks.questions_per_minute,
+            least: 1,
+            most: 1000000,
+        },
+    },
+    Key {
         name: "appview.pairs_max",
         env: "APPVIEW_PAIRS_MAX",
         effect: Effect::Restart,
