@@ -12,12 +12,12 @@ use super::board::{Attached, Board};
 use super::circle::Interval;
 use super::follower::Feed;
 use super::outbox::{Due, Flushed, Outbox};
-use super::passing::ToTell;
+use super::passing::{self, ToTell};
 use super::settings::Settings;
 use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown};
 use crate::types::{ConvoId, Cursor, Did, Seq};
-use crate::wire::{Passing, Typing};
+use crate::wire::Typing;
 
 /// What sessions ask for.
 #[derive(Debug)]
@@ -159,11 +159,7 @@ impl Dispatcher {
                         did: did.clone(),
                         is_typing,
                     };
-                    // Not worth a wait.
-                    let _ = self.passing.try_send(ToTell {
-                        passing: Passing::Typing(typing),
-                        told: None,
-                    });
+                    passing::mention(&self.passing, typing);
                 }
             }
             Command::Leave(seat) => board.leave(seat),

@@ -11,7 +11,7 @@ use super::ear::PASSING;
 use super::journal::Journal;
 use crate::runtime::Shutdown;
 use crate::store::StoreError;
-use crate::wire::Passing;
+use crate::wire::{Passing, Typing};
 
 /// Why something was not passed on.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,6 +40,15 @@ pub(super) async fn tell(
     queued.map_err(|_| PassingError::Full)?;
     // The process ends when nobody answers.
     Ok(heard.await.unwrap_or(Err(StoreError::Unavailable))?)
+}
+
+/// Queues what is not worth a wait, while half of the places are free: however many type,
+/// ephemeral messages find one.
+pub(super) fn mention(queue: &mpsc::Sender<ToTell>, typing: Typing) {
+    if queue.capacity() > queue.max_capacity() / 2 {
+        let (passing, told) = (Passing::Typing(typing), None);
+        let _ = queue.try_send(ToTell { passing, told });
+    }
 }
 
 pub(super) async fn run(
@@ -74,3 +83,28 @@ pub(super) async fn run(
 /// At most about 400 kB in one transaction, if all are ephemeral messages of the
 /// largest size.
 const BATCH_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ConvoId, Did};
+
+    fn typing() -> Typing {
+        Typing {
+            convo_id: ConvoId::of_group(b"group").unwrap(),
+            did: Did::parse("did:plc:abc").unwrap(),
+            is_typing: true,
+        }
+    }
+
+    #[test]
+    fn however_many_type_half_of_the_places_are_for_messages() {
+        for (places, notices) in [(1, 1), (2, 1), (256, 128)] {
+            let (queue, waiting) = mpsc::channel(places);
+            for _ in 0..1_000 {
+                mention(&queue, typing());
+            }
+            assert_eq!(waiting.len(), notices, "of {places}");
+        }
+    }
+}

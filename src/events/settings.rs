@@ -41,7 +41,7 @@ pub struct Settings {
     /// end of each such time than at its start.
     pub catch_up_window: Duration,
     /// Typing notices and ephemeral messages that wait to be passed on; of more, the
-    /// former are dropped and the latter refused.
+    /// latter are refused. The former take half of the places at most, and are dropped.
     pub passing_queue_max: usize,
     /// The shortest time between two rounds of passing them on by one node.
     pub passing_every: Duration,

@@ -199,7 +199,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "PASSING_QUEUE_MAX",
         effect: Effect::Restart,
         doc: "Typing notices and ephemeral messages that wait to be passed on; of more, the \
-              former are dropped and the latter refused.",
+              latter are refused. The former take half of the places at most, and are dropped.",
         setting: &Number {
             at: |c| &mut c.events.passing_queue_max,
             least: 1,
