@@ -75,10 +75,10 @@ impl Exchange {
                     .use_penalty_keys(*current, before.first().copied());
             }
         }
-        // A node that has just come asks for all that may still matter.
-        let within = match is_new_day || self.heard.elapsed() > settings.away_after {
+        let within = match is_new_day {
+            // A node that has just come asks for all that may still matter.
             true => settings.most.max(LOOK_BACK),
-            false => LOOK_BACK,
+            false => look_back(self.heard.elapsed()),
         };
         let heard = self.store.exchange_penalties(&self.untold, within).await?;
         self.untold.clear();
@@ -87,6 +87,12 @@ impl Exchange {
         self.limits.adopt_stays(&stays);
         Ok(())
     }
+}
+
+/// How far back to ask, this long after the others were heard last: whatever they decided
+/// since then is news.
+fn look_back(unheard: Duration) -> Duration {
+    unheard + LOOK_BACK
 }
 
 fn row(stay: SharedStay) -> PenaltyRow {
@@ -105,10 +111,22 @@ fn stay(row: PenaltyRow) -> SharedStay {
     }
 }
 
-/// Well over the time between two exchanges, a late one included.
+/// Well over the time that an exchange itself takes, a late one included.
 const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// As many as one node decides in an outage of minutes under attack.
 const UNTOLD_MAX: usize = 10_000;
 
 const SECONDS_PER_DAY: i64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_outage_is_missed_however_late_it_counts_as_one() {
+        for unheard in [0, 2, 59, 61, 3_000, 100_000].map(Duration::from_secs) {
+            assert!(look_back(unheard) >= unheard + LOOK_BACK, "{unheard:?}");
+        }
+    }
+}
