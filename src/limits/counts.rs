@@ -3,15 +3,11 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use parking_lot::Mutex;
-
 use super::blind::Blind;
+use super::shards::Shards;
 
 /// Open things by subject, with a value that a subject's holders share.
-pub(super) struct Counts<V> {
-    shards: Box<[Mutex<HashTable<Count<V>>>; SHARDS]>,
-}
+pub(super) struct Counts<V>(Shards<Count<V>>);
 
 struct Count<V> {
     key: Blind,
@@ -28,9 +24,7 @@ pub(super) struct Held<V> {
 
 impl<V> Counts<V> {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
-        })
+        Arc::new(Self(Shards::new()))
     }
 
     /// Counts one more, unless the subject then holds more than `most`. What it holds
@@ -43,7 +37,7 @@ impl<V> Counts<V> {
         fresh: impl FnOnce() -> V,
     ) -> Option<Held<V>> {
         let before = previous.map_or(0, |previous| self.open(previous));
-        let mut shard = self.shard(key).lock();
+        let mut shard = self.0.of(key);
         let shared = match shard.find_mut(key.low(), |count| count.key == key) {
             Some(count) if count.open.saturating_add(before) >= most => return None,
             Some(count) => {
@@ -80,19 +74,14 @@ impl<V> Counts<V> {
     }
 
     fn look<T>(&self, key: Blind, at: impl FnOnce(&Count<V>) -> T) -> Option<T> {
-        let shard = self.shard(key).lock();
+        let shard = self.0.of(key);
         shard.find(key.low(), |count| count.key == key).map(at)
-    }
-
-    fn shard(&self, key: Blind) -> &Mutex<HashTable<Count<V>>> {
-        // The mask is below the length of the array.
-        &self.shards[key.high() as usize & (SHARDS - 1)]
     }
 }
 
 impl<V> Drop for Held<V> {
     fn drop(&mut self) {
-        let mut shard = self.counts.shard(self.key).lock();
+        let mut shard = self.counts.0.of(self.key);
         if let Ok(mut found) = shard.find_entry(self.key.low(), |count| count.key == self.key) {
             let count = found.get_mut();
             count.open -= 1;
@@ -102,9 +91,6 @@ impl<V> Drop for Held<V> {
         }
     }
 }
-
-/// A power of two, to be a mask.
-const SHARDS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +103,7 @@ mod tests {
     }
 
     fn entries(counts: &Counts<()>) -> usize {
-        counts.shards.iter().map(|shard| shard.lock().len()).sum()
+        counts.0.each().map(|shard| shard.len()).sum()
     }
 
     #[test]

@@ -1,17 +1,13 @@
 //! Limits that grow with an account's time without a refusal. Known to this node
 //! and in memory only: after a restart everyone starts at the plain limits.
 
-use hashbrown::HashTable;
-use parking_lot::Mutex;
-
 use super::blind::{Blind, BlindKey, BlindKeys};
 use super::settings::{GoodStanding, Settings};
+use super::shards::{Shards, part_of};
 use crate::types::Did;
 
 /// Since when each account has been in good standing.
-pub(super) struct Record {
-    shards: Box<[Mutex<HashTable<Entry>>; SHARDS]>,
-}
+pub(super) struct Record(Shards<Entry>);
 
 struct Entry {
     key: Blind,
@@ -22,9 +18,7 @@ struct Entry {
 
 impl Record {
     pub(super) fn new() -> Self {
-        Self {
-            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
-        }
+        Self(Shards::new())
     }
 
     /// What to add to the account's limits, in percent. Notes that it was seen.
@@ -38,13 +32,13 @@ impl Record {
             .previous
             .as_ref()
             .and_then(|previous| self.remove(name(previous)));
-        let mut shard = self.shard(key).lock();
+        let mut shard = self.0.of(key);
         if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
             entry.seen = now;
             return bonus_percent(now - entry.since, &settings.good_standing);
         }
         let since = moved.map_or(now, |entry| entry.since);
-        if shard.len() < (settings.tables.did_keys as usize).div_ceil(SHARDS) {
+        if shard.len() < part_of(settings.tables.did_keys) {
             let entry = Entry {
                 key,
                 since,
@@ -58,7 +52,7 @@ impl Record {
     /// The account was refused: its time starts over.
     pub(super) fn lapse(&self, did: &Did, keys: &BlindKeys, now: i64) {
         let key = keys.current.account(DOMAIN, did);
-        let mut shard = self.shard(key).lock();
+        let mut shard = self.0.of(key);
         if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
             entry.since = now;
         }
@@ -67,20 +61,15 @@ impl Record {
     /// Forgets accounts that were not seen for as long as it takes to grow once.
     pub(super) fn sweep(&self, now: i64, settings: &GoodStanding) {
         let most = seconds(settings).saturating_mul(2);
-        for shard in self.shards.iter() {
-            shard.lock().retain(|entry| now - entry.seen < most);
+        for mut shard in self.0.each() {
+            shard.retain(|entry| now - entry.seen < most);
         }
     }
 
     fn remove(&self, key: Blind) -> Option<Entry> {
-        let mut shard = self.shard(key).lock();
+        let mut shard = self.0.of(key);
         let found = shard.find_entry(key.low(), |entry| entry.key == key);
         found.ok().map(|entry| entry.remove().0)
-    }
-
-    fn shard(&self, key: Blind) -> &Mutex<HashTable<Entry>> {
-        // The mask is below the length of the array.
-        &self.shards[key.high() as usize & (SHARDS - 1)]
     }
 }
 
@@ -100,9 +89,6 @@ fn seconds(settings: &GoodStanding) -> i64 {
 
 /// Apart from every rule's number.
 const DOMAIN: super::blind::Domain = 210;
-
-/// A power of two, to be a mask.
-const SHARDS: usize = 64;
 
 #[cfg(test)]
 mod tests {

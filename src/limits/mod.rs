@@ -30,6 +30,7 @@ mod request;
 mod rotating_keys;
 mod rule;
 mod settings;
+mod shards;
 mod sharing;
 mod socket;
 mod table;

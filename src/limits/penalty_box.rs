@@ -13,11 +13,12 @@ use parking_lot::Mutex;
 use super::blind::{Blind, BlindKeys};
 use super::penalty::{Conduct, Stay};
 use super::settings::Settings;
+use super::shards::{Shards, part_of};
 
 pub(super) struct PenaltyBox {
     /// Apart from the tables' keys: these are shared by the nodes.
     keys: ArcSwap<BlindKeys>,
-    shards: Box<[Mutex<HashTable<Offender>>; SHARDS]>,
+    offenders: Shards<Offender>,
     /// No stay ends later than this; before it, nobody needs to look.
     latest_until: AtomicI64,
     /// Stays that this node decided and has not told the others of. Locked after a shard.
@@ -40,7 +41,7 @@ impl PenaltyBox {
     pub(super) fn new() -> Self {
         Self {
             keys: ArcSwap::from_pointee(BlindKeys::random()),
-            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+            offenders: Shards::new(),
             latest_until: AtomicI64::new(0),
             untold: Mutex::default(),
         }
@@ -69,7 +70,7 @@ impl PenaltyBox {
         settings: &Settings,
     ) -> Option<Duration> {
         let look = |key: Blind| {
-            let shard = self.shard(key).lock();
+            let shard = self.offenders.of(key);
             let found = shard.find(key.low(), |offender| offender.key == key)?;
             found.conduct.stays_for(now, &settings.penalties)
         };
@@ -83,7 +84,7 @@ impl PenaltyBox {
         now: i64,
         settings: &Settings,
     ) -> Option<Duration> {
-        let mut shard = self.shard(subject.current).lock();
+        let mut shard = self.offenders.of(subject.current);
         let conduct = conduct_of(&mut shard, subject.current, now, settings)?;
         let stay = conduct.strike(now, &settings.penalties)?;
         self.tell(subject.current, stay);
@@ -95,7 +96,7 @@ impl PenaltyBox {
 
     /// An operator's decision; a stay in the past lifts.
     pub(super) fn decide(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
-        let mut shard = self.shard(key).lock();
+        let mut shard = self.offenders.of(key);
         self.adopt(&mut shard, key, stay, now, settings);
         self.tell(key, stay);
     }
@@ -103,7 +104,7 @@ impl PenaltyBox {
     /// What another node told. Whatever was decided here and is not told yet is newer: it
     /// was decided after the others were asked.
     pub(super) fn hear(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
-        let mut shard = self.shard(key).lock();
+        let mut shard = self.offenders.of(key);
         if !self.untold.lock().contains_key(&key) {
             self.adopt(&mut shard, key, stay, now, settings);
         }
@@ -140,8 +141,7 @@ impl PenaltyBox {
     /// Whoever is in the box now.
     pub(super) fn inmates(&self, now: i64, settings: &Settings) -> Vec<(Blind, Stay)> {
         let mut inmates = Vec::new();
-        for shard in self.shards.iter() {
-            let shard = shard.lock();
+        for shard in self.offenders.each() {
             let here = shard.iter().filter(|offender| {
                 offender
                     .conduct
@@ -161,17 +161,11 @@ impl PenaltyBox {
     /// Drops what is forgiven.
     pub(super) fn sweep(&self, now: i64, settings: &Settings) -> usize {
         let mut kept = 0;
-        for shard in self.shards.iter() {
-            let mut shard = shard.lock();
+        for mut shard in self.offenders.each() {
             shard.retain(|offender| !offender.conduct.is_forgotten(now, &settings.penalties));
             kept += shard.len();
         }
         kept
-    }
-
-    fn shard(&self, key: Blind) -> &Mutex<HashTable<Offender>> {
-        // The mask is below the length of the array.
-        &self.shards[key.high() as usize & (SHARDS - 1)]
     }
 }
 
@@ -183,7 +177,7 @@ fn conduct_of<'a>(
     now: i64,
     settings: &Settings,
 ) -> Option<&'a mut Conduct> {
-    let most = (settings.tables.penalties as usize).div_ceil(SHARDS);
+    let most = part_of(settings.tables.penalties);
     if shard.len() >= most
         && shard
             .find(key.low(), |offender| offender.key == key)
@@ -209,9 +203,6 @@ fn conduct_of<'a>(
 fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
-
-/// A power of two, to be a mask.
-const SHARDS: usize = 64;
 
 /// More than a node decides between two exchanges unless it is under attack by more
 /// than the box can hold anyway.
