@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::blind::Blind;
 use super::counts::{Counts, Held};
-use super::{Inner, LimitError, Limits, Rule, count_refusal};
+use super::{Inner, LimitError, Limits, Rule};
 use crate::types::Did;
 
 /// How many bytes of one kind all calls of this node hold, and those of each account.
@@ -93,9 +93,10 @@ impl MemoryPermit {
             (_, true) => LimitError::Reached { rule, retry_after },
             (false, false) => return Ok(()),
         };
-        let dry_run = self.inner.settings.load().dry_run.contains(rule);
-        count_refusal(rule, dry_run);
-        if dry_run { Ok(()) } else { Err(refused) }
+        match self.inner.settings.load().enforces(rule) {
+            true => Err(refused),
+            false => Ok(()),
+        }
     }
 
     /// What the account held before.

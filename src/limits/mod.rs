@@ -22,6 +22,7 @@ mod decision;
 mod exchange;
 mod frames;
 mod good_standing;
+mod handshake;
 mod line;
 mod memory;
 mod penalty;
@@ -49,9 +50,10 @@ use crate::types::{ClientIp, Did};
 
 pub use claim::{Claim, ProvedHere};
 pub use clock::Clock;
-pub use connection::{ConnectionPermit, HandshakePermit};
+pub use connection::ConnectionPermit;
 pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
 pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
+pub use handshake::HandshakePermit;
 pub use memory::MemoryPermit;
 pub use request::Arrival;
 pub use rule::{Rule, RuleSet, WhenAway};
@@ -91,7 +93,7 @@ struct Inner {
     bodies: memory::Pool,
     answers: memory::Pool,
     /// Shared by an address's connections: its handshakes.
-    connections_ip: Arc<Counts<connection::Handshakes>>,
+    connections_ip: Arc<Counts<handshake::Handshakes>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
     penalties: PenaltyBox,
@@ -257,12 +259,8 @@ impl Inner {
     /// Counts a refusal, and turns it into an admission where the rule only counts.
     #[inline(always)]
     fn settle(&self, settings: &Settings, mut decision: Decision) -> Decision {
-        if decision.refused.is_some() {
-            let dry_run = settings.dry_run.contains(decision.rule);
-            count_refusal(decision.rule, dry_run);
-            if dry_run {
-                decision.refused = None;
-            }
+        if decision.refused.is_some() && !settings.enforces(decision.rule) {
+            decision.refused = None;
         }
         decision
     }
@@ -277,17 +275,21 @@ impl Inner {
             .subject(|key| key.account(PENALTY_DOMAIN, did))
     }
 
-    /// How long the subject stays in the penalty box, if it is there.
+    /// How long the subject stays in the penalty box and is refused for it, which counts.
     #[inline]
     fn boxed(&self, settings: &Settings, subject: impl FnOnce() -> Subject) -> Option<Duration> {
-        if !self.penalties.is_in_use(|| self.clock.unix_ms()) {
+        let left = self.stay(settings, subject)?;
+        settings.enforces(Rule::PenaltyBox).then_some(left)
+    }
+
+    /// How long the subject stays in the penalty box, if it is there.
+    #[inline]
+    fn stay(&self, settings: &Settings, subject: impl FnOnce() -> Subject) -> Option<Duration> {
+        let now = || self.clock.unix_ms();
+        if !self.penalties.is_in_use(now) {
             return None;
         }
-        let now = self.clock.unix_ms();
-        let left = self.penalties.stays_for(subject(), now, settings)?;
-        let dry_run = settings.dry_run.contains(Rule::PenaltyBox);
-        count_refusal(Rule::PenaltyBox, dry_run);
-        (!dry_run).then_some(left)
+        self.penalties.stays_for(subject(), now(), settings)
     }
 
     /// Counts a refusal against the subject. The wait, longer if it led to a stay.
@@ -316,6 +318,13 @@ impl Inner {
 }
 
 impl Settings {
+    /// Whether a refusal by this rule is meant, and not only counted. Counts it.
+    fn enforces(&self, rule: Rule) -> bool {
+        let dry_run = self.dry_run.contains(rule);
+        count_refusal(rule, dry_run);
+        !dry_run
+    }
+
     fn exempts(&self, client: ClientIp) -> bool {
         let address: IpAddr = client.expose();
         !self.exempt.is_empty() && self.exempt.iter().any(|network| network.contains(&address))

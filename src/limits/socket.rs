@@ -171,9 +171,7 @@ impl Inner {
         if let Some(held) = counts.enter(current, previous, most, fresh) {
             return Ok(Some(held));
         }
-        let dry_run = settings.dry_run.contains(rule);
-        count_refusal(rule, dry_run);
-        if dry_run {
+        if !settings.enforces(rule) {
             return Ok(counts.enter(current, previous, u32::MAX, fresh));
         }
         if rule == Rule::SocketsDid {

@@ -1,0 +1,194 @@
+//! Layer 1, continued: TLS handshakes under way, of the node and of each address.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::connection::{ConnectionPermit, FULL_RETRY_AFTER, NodePermit};
+use super::{Inner, LimitError, Limits, Rule, Settings};
+use crate::types::ClientIp;
+
+/// Those of one address, for as long as it has connections.
+#[derive(Default)]
+pub(super) struct Handshakes {
+    under_way: AtomicU32,
+    ran_out: AtomicU32,
+}
+
+/// One TLS handshake under way; counted until dropped.
+pub struct HandshakePermit {
+    _node: NodePermit,
+    _address: Option<AddressShare>,
+}
+
+impl Limits {
+    /// Whether one more handshake may start, on this connection. Hold the permit until it
+    /// has ended. One address has a share of the node's, and an offender a small one: whoever
+    /// begins handshakes and says nothing more waits for itself, and nobody else does.
+    pub fn admit_handshake(
+        &self,
+        connection: &ConnectionPermit,
+    ) -> Result<HandshakePermit, LimitError> {
+        let settings = self.inner.settings.load();
+        let address = match &connection.address {
+            Some((client, held)) => {
+                let part = self.inner.handshakes_part(&settings, *client);
+                Some(AddressShare::enter(&held.shared, part, &settings)?)
+            }
+            None => None,
+        };
+        let node = NodePermit::enter(
+            &self.inner,
+            |inner| &inner.handshakes,
+            Rule::Handshakes,
+            settings.connections.handshakes,
+            &settings,
+        )?;
+        Ok(HandshakePermit {
+            _node: node,
+            _address: address,
+        })
+    }
+
+    /// A client let its handshake run out, which held a place for all that time. Some of
+    /// these are offences: a carrier whose network stands still for a while lets as many
+    /// run out as it may have under way, and that alone must not shut its phones out.
+    pub fn handshake_ran_out(&self, connection: &ConnectionPermit) {
+        let Some((client, held)) = &connection.address else {
+            return;
+        };
+        let (inner, settings) = (&*self.inner, self.inner.settings.load());
+        let before = held.shared.ran_out.fetch_add(1, Ordering::Relaxed);
+        if (before + 1).is_multiple_of(RAN_OUT_PER_STRIKE) {
+            let subject = inner.address_subject(*client);
+            inner
+                .penalties
+                .strike(subject, inner.clock.unix_ms(), &settings);
+        }
+    }
+}
+
+impl Inner {
+    /// Which part of the handshakes an address may have under way.
+    fn handshakes_part(&self, settings: &Settings, client: ClientIp) -> u32 {
+        let stay = || self.stay(settings, || self.address_subject(client));
+        match !settings.dry_run.contains(Rule::PenaltyBox) && stay().is_some() {
+            true => OFFENDER_SHARE,
+            false => ADDRESS_SHARE,
+        }
+    }
+}
+
+/// A place among those of one address.
+struct AddressShare(Arc<Handshakes>);
+
+impl AddressShare {
+    fn enter(
+        handshakes: &Arc<Handshakes>,
+        part: u32,
+        settings: &Settings,
+    ) -> Result<Self, LimitError> {
+        let rule = Rule::Handshakes;
+        let most = (settings.connections.handshakes / part).max(1);
+        let share = Self(Arc::clone(handshakes));
+        let before = handshakes.under_way.fetch_add(1, Ordering::Relaxed);
+        if before < most || !settings.enforces(rule) {
+            return Ok(share);
+        }
+        // Dropping the share takes back what was counted.
+        let retry_after = FULL_RETRY_AFTER;
+        Err(LimitError::Reached { rule, retry_after })
+    }
+}
+
+impl Drop for AddressShare {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One address may have this part of the handshakes under way: a carrier's many phones may
+/// come at once.
+const ADDRESS_SHARE: u32 = 4;
+
+/// And this, if it is in the penalty box and let in for the sake of known accounts.
+const OFFENDER_SHARE: u32 = 16;
+
+/// With the defaults, a full share of handshakes that run out together is half of what leads
+/// into the penalty box.
+const RAN_OUT_PER_STRIKE: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::Clock;
+    use crate::runtime::Live;
+    use crate::types::Did;
+
+    fn limits() -> Limits {
+        let mut settings = Settings::default();
+        settings.penalties.strikes = 3;
+        settings.connections.handshakes = 2 * OFFENDER_SHARE;
+        Limits::new(Live::new(settings), Clock::manual())
+    }
+
+    fn ip(host: u8) -> ClientIp {
+        ClientIp::new([192, 0, 2, host].into())
+    }
+
+    fn let_handshakes_run_out(limits: &Limits, client: ClientIp) {
+        let connection = limits.admit_connection(client).unwrap();
+        for _ in 0..3 * RAN_OUT_PER_STRIKE {
+            limits.handshake_ran_out(&connection);
+        }
+    }
+
+    #[test]
+    fn an_address_that_lets_handshakes_run_out_stays_outside() {
+        let limits = limits();
+        let_handshakes_run_out(&limits, ip(1));
+        assert!(limits.admit_connection(ip(1)).is_err());
+        assert!(limits.admit_connection(ip(2)).is_ok());
+    }
+
+    #[test]
+    fn an_address_whose_network_stood_still_once_is_let_in() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let share = Settings::default().connections.handshakes / ADDRESS_SHARE;
+        for _ in 0..share {
+            limits.clock().advance(Duration::from_millis(20));
+            let connection = limits.admit_connection(ip(1)).unwrap();
+            limits.handshake_ran_out(&connection);
+        }
+        assert!(limits.admit_connection(ip(1)).is_ok());
+    }
+
+    #[test]
+    fn where_accounts_are_known_it_has_a_small_share_of_the_places() {
+        let (limits, client) = (limits(), ip(1));
+        let did = Did::parse("did:plc:abc").unwrap();
+        limits.proved(&limits.check_ip(client, Some(&did)), client, &did);
+        let open: Vec<_> = (0..8)
+            .map(|_| limits.admit_connection(client).unwrap())
+            .collect();
+        let places = || {
+            let begin = |connection| limits.admit_handshake(connection);
+            let begun: Vec<_> = open.iter().map(begin).collect();
+            begun.iter().filter(|permit| permit.is_ok()).count()
+        };
+        assert_eq!(places(), 8);
+        let_handshakes_run_out(&limits, client);
+        assert_eq!(places(), 2);
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_not_blamed_for_its_clients() {
+        let limits = limits();
+        for _ in 0..5 * RAN_OUT_PER_STRIKE {
+            let connection = limits.admit_proxy_connection().unwrap();
+            limits.handshake_ran_out(&connection);
+        }
+        assert!(limits.admit_connection(ip(1)).is_ok());
+    }
+}
