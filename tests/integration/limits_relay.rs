@@ -181,6 +181,31 @@ async fn of_seventy_requests_from_one_address_the_first_sixty_pass_then_the_burs
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_who_writes_tokens_in_an_accounts_name_does_not_shut_it_out() {
+    let stage = Stage::with(&[]).await;
+    let alice = stage.account();
+    let (mut hers, mut a_neighbours) = (stage.line().await, stage.line().await);
+    let call = "getConvos";
+    let own = hers.call(&alice, Method::GET, call).await;
+    assert_eq!(own.status, StatusCode::OK);
+    let mut last = None;
+    // The window and its burst, the reserve of a known account, and some more.
+    for _ in 0..66 + 20 + 10 {
+        let token = token(&alice, call, 60);
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}", "A".repeat(86));
+        let path = path(call);
+        let answer = a_neighbours.ask(Method::GET, &path, Some(&forged)).await;
+        last = Some(answer);
+    }
+    assert!(last.unwrap().is_refused());
+    for _ in 0..30 {
+        let own = hers.call(&alice, Method::GET, call).await;
+        assert_eq!(own.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_call_has_its_quota_and_says_when_to_come_back() {
     let stage = Stage::with(&[]).await;
     let mut line = stage.line().await;
