@@ -5,19 +5,37 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::settings::Settings;
 use crate::runtime::Shutdown;
 
 tokio::task_local! {
-    static STREAM: CancellationToken;
+    static STREAM: Stream;
+}
+
+/// What resets one HTTP/2 stream.
+#[derive(Debug, Default)]
+struct Stream {
+    /// While its request is answered.
+    request: CancellationToken,
+    /// Once it is upgraded. hyper writes it in a task of its own then, which waits for room
+    /// in the client's window and does not see that its writer is gone.
+    upgraded: CancellationToken,
 }
 
 /// What resets the HTTP/2 stream that the request at hand came on. None over HTTP/1.1,
 /// where a request has its connection to itself.
 pub(super) fn stream_of_this_request() -> Option<CancellationToken> {
-    STREAM.try_with(CancellationToken::clone).ok()
+    STREAM.try_with(|stream| stream.request.clone()).ok()
+}
+
+/// Resets, once dropped, what an upgrade makes of the HTTP/2 stream of the request at hand.
+/// What is written of it by then still leaves, if the stream was ended in order. Not the
+/// request itself: it may have been refused, and its answer is still to be written.
+pub(super) fn upgraded_stream_of_this_request() -> Option<DropGuard> {
+    let upgraded = STREAM.try_with(|stream| stream.upgraded.clone());
+    upgraded.map(CancellationToken::drop_guard).ok()
 }
 
 /// Where HTTP/2 runs its streams: in the tracker, so that the drain waits for them.
@@ -28,12 +46,23 @@ impl<F> Executor<F> for Spawner
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    fn execute(&self, stream: F) {
-        let cut = CancellationToken::new();
-        let stream = STREAM.scope(cut.clone(), stream);
+    fn execute(&self, task: F) {
+        // A request's stream is begun by its connection, an upgraded one by its request.
+        let upgraded = STREAM.try_with(|stream| stream.upgraded.clone());
+        let cut = upgraded.unwrap_or_default();
+        let stream = Stream {
+            request: cut.clone(),
+            ..Stream::default()
+        };
+        let task = STREAM.scope(stream, task);
         self.0.spawn(async move {
-            // Dropped, a stream resets itself.
-            cut.run_until_cancelled(stream).await;
+            // Dropped, a stream resets itself. First of all: a stream whose writer is gone too
+            // would end in order instead, and wait for its client's window with what it has.
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => {}
+                () = task => {}
+            }
         });
     }
 }

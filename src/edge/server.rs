@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::activity::{Patience, Verdict};
 use super::connection::{Connection, InFlight, Open, Tracked};
-use super::http::{http1_builder, http2_builder};
+use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
 use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
@@ -288,8 +288,13 @@ impl Server {
         let is_http1 = request.version() < http::Version::HTTP_2;
         let held = match request.method() {
             // A WebSocket over HTTP/2 (RFC 8441) is in use for as long as it is open, and its
-            // connection with it; the body of its answer, which is empty, goes at once.
-            &Method::CONNECT => Held::new((connection.held.clone(), InFlight::new(connection))),
+            // connection with it; the body of its answer, which is empty, goes at once. When
+            // its session has ended, nothing of it stays.
+            &Method::CONNECT => Held::new((
+                connection.held.clone(),
+                InFlight::new(connection),
+                upgraded_stream_of_this_request(),
+            )),
             _ => connection.held.clone(),
         };
         request.extensions_mut().insert(held);

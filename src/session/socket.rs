@@ -148,6 +148,21 @@ impl Socket {
         self.torn = false;
         Poll::Ready(Ok(()))
     }
+
+    /// What tungstenite has to say goes out, and then TLS ends in order. The other end may
+    /// be gone already.
+    async fn finish(&mut self) {
+        if self.torn {
+            // Nothing may follow half a frame, and whoever took no more is gone.
+            return;
+        }
+        let limit = self.settings.load().close_timeout;
+        let end = async {
+            let _ = poll_fn(|context| self.poll_flush(context)).await;
+            let _ = self.stream.shutdown().await;
+        };
+        let _ = timeout(limit, end).await;
+    }
 }
 
 impl Sink for Socket {
@@ -259,7 +274,7 @@ impl Line for Socket {
             }
         };
         let _ = timeout(limit, farewell).await;
-        self.end().await;
+        self.finish().await;
         if reason.fails_the_protocol() {
             // A connection that is closed with something unread is reset, and what was
             // said is lost on its way (RFC 6455 section 7.1.1).
@@ -267,19 +282,12 @@ impl Line for Socket {
         }
     }
 
-    /// The client said goodbye: what tungstenite answers goes out, and then TLS ends
-    /// in order. The other end may be gone already.
+    /// Who said goodbye hears the answer. Who left without one hears nothing: to end a stream
+    /// of HTTP/2 in order would keep for such a client what it never took.
     async fn end(&mut self) {
-        if self.torn {
-            // Nothing may follow half a frame, and whoever took no more is gone.
-            return;
+        if self.owes {
+            self.finish().await;
         }
-        let limit = self.settings.load().close_timeout;
-        let end = async {
-            let _ = poll_fn(|context| self.poll_flush(context)).await;
-            let _ = self.stream.shutdown().await;
-        };
-        let _ = timeout(limit, end).await;
     }
 }
 

@@ -19,6 +19,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::frames::{
+    self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, frame,
+};
 use crate::relay::{Home, Relay, eventually};
 use crate::tls;
 use crate::tls::{Client, PATIENCE, read_to_end};
@@ -284,9 +287,9 @@ async fn a_request_that_crosses_with_the_goodbye_of_an_idle_connection_is_answer
     let mut stream = client.connect(&relay).await.unwrap();
     // The client has room for one byte of an answer.
     let room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
-    let begun = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &room].concat();
+    let begun = [frames::PREFACE, &room].concat();
     stream.write_all(&begun).await.unwrap();
-    while next_frame(&mut stream).await.0 != GOAWAY {}
+    while frames::next(&mut stream).await.kind != GOAWAY {}
     let path = "/.well-known/did.json";
     // GET, https; the path and the host in letters (RFC 7541).
     let mut head = vec![0x82, 0x87, 0x04, path.len() as u8];
@@ -304,34 +307,12 @@ async fn a_request_that_crosses_with_the_goodbye_of_an_idle_connection_is_answer
 }
 
 async fn until_answered(stream: &mut tls::Stream) {
-    while next_frame(stream).await != (DATA, END_STREAM) {}
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A frame of HTTP/2 (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = (payload.len() as u32).to_be_bytes();
-    let head = [&len[1..], &[kind, flags], &stream.to_be_bytes()];
-    [&head.concat(), payload].concat()
-}
-
-/// Type and flags of the next one.
-async fn next_frame(stream: &mut tls::Stream) -> (u8, u8) {
-    let mut head = [0; 9];
-    let read = timeout(PATIENCE, stream.read_exact(&mut head)).await;
-    read.unwrap().expect("the connection is open");
-    let [a, b, c, kind, flags, ..] = head;
-    let len = u32::from_be_bytes([0, a, b, c]);
-    stream.read_exact(&mut vec![0; len as usize]).await.unwrap();
-    (kind, flags)
+    loop {
+        let next = frames::next(stream).await;
+        if (next.kind, next.flags) == (DATA, END_STREAM) {
+            return;
+        }
+    }
 }
 
 #[tokio::test]

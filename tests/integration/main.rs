@@ -50,6 +50,7 @@ mod process;
 mod reload;
 mod resumption;
 mod retention;
+mod shut_windows;
 mod sockets;
 mod store_groups;
 mod store_outages;
@@ -66,6 +67,8 @@ mod authority;
 mod database;
 #[path = "../support/event_stream.rs"]
 mod event_stream;
+#[path = "../support/frames.rs"]
+mod frames;
 #[path = "../support/front.rs"]
 mod front;
 #[path = "../support/lexicon.rs"]
