@@ -6,21 +6,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hashbrown::HashMap;
 use metrics::{counter, gauge};
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::event::Event;
 use super::journal::Journal;
+use crate::runtime::Shutdown;
 use crate::types::Seq;
 
-/// The messages that a node remembers, each as the event that brings it, so that its
-/// frames too are encoded once for all.
-pub(super) struct Hydrator {
+/// Puts messages into events. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Hydrator(Arc<Inner>);
+
+struct Inner {
     journal: Arc<dyn Journal>,
+    /// The messages that a node remembers, each as the event that brings it, so that its
+    /// frames too are encoded once for all.
     events: Cache<Seq, Arc<Event>, Cost>,
+    /// What is being read. Held for moments only, never across an await.
+    readings: Mutex<HashMap<Seq, Reading>>,
+    shutdown: Shutdown,
 }
+
+type Reading = watch::Receiver<Option<Arc<Event>>>;
 
 #[derive(Clone)]
 struct Cost;
@@ -32,12 +45,14 @@ impl Weighter<Seq, Arc<Event>> for Cost {
 }
 
 impl Hydrator {
-    pub(super) fn new(journal: Arc<dyn Journal>, bytes_max: u64) -> Self {
+    pub(super) fn new(journal: Arc<dyn Journal>, bytes_max: u64, shutdown: Shutdown) -> Self {
         let about = usize::try_from(bytes_max / COST_USUAL).unwrap_or(usize::MAX);
-        Self {
+        Self(Arc::new(Inner {
             journal,
             events: Cache::with_weighter(about, bytes_max, Cost),
-        }
+            readings: Mutex::default(),
+            shutdown,
+        }))
     }
 
     /// The same events in the same order, with up to `bytes_max` bytes of messages: those
@@ -69,45 +84,112 @@ impl Hydrator {
         hydrated.collect()
     }
 
-    /// One event with its message, or as it was. Whoever asks first reads for all.
+    /// One event with its message, or as it was. Read once for all who ask meanwhile.
     async fn hydrated(&self, event: &Arc<Event>) -> Arc<Event> {
-        let seq = event.seq();
-        let reader = match self.events.get_value_or_guard_async(&seq).await {
-            Ok(known) => {
-                counter!("relay_events_hydrations_total", "source" => "memory").increment(1);
+        let mut reading = match self.ask(event) {
+            Asked::Known(known) => {
+                count("memory");
                 return known;
             }
-            Err(reader) => reader,
+            Asked::Begun(reading) => reading,
+            Asked::Joined(reading) => {
+                count("memory");
+                reading
+            }
         };
-        let read = self.read(event).await;
-        let source = match &read {
+        // It ends by itself: the one who began it has patience for all.
+        let read = reading.wait_for(Option::is_some).await;
+        let read = read.ok().and_then(|read| read.clone());
+        // Without, if it was cut off by the end of the process.
+        read.unwrap_or_else(|| Arc::clone(event))
+    }
+
+    fn ask(&self, event: &Arc<Event>) -> Asked {
+        let seq = event.seq();
+        if let Some(known) = self.0.events.get(&seq) {
+            return Asked::Known(known);
+        }
+        let mut readings = self.0.readings.lock();
+        if let Some(reading) = readings.get(&seq) {
+            return Asked::Joined(reading.clone());
+        }
+        // One may have ended between our look and the lock.
+        if let Some(known) = self.0.events.get(&seq) {
+            return Asked::Known(known);
+        }
+        let (sender, reading) = watch::channel(None);
+        readings.insert(seq, reading.clone());
+        drop(readings);
+        // A task of its own: a session asks no further while its client takes nothing, and
+        // the others do not wait for that.
+        let reader = Reader {
+            hydrator: self.clone(),
+            event: Arc::clone(event),
+        };
+        self.0.shutdown.spawn_background(async move {
+            let read = reader.read().await;
+            drop(reader);
+            sender.send_replace(Some(read));
+        });
+        Asked::Begun(reading)
+    }
+}
+
+/// How an event comes to its message.
+enum Asked {
+    Known(Arc<Event>),
+    Joined(Reading),
+    Begun(Reading),
+}
+
+/// Reads one message. However it ends, the next who asks does not wait for it.
+struct Reader {
+    hydrator: Hydrator,
+    event: Arc<Event>,
+}
+
+impl Reader {
+    async fn read(&self) -> Arc<Event> {
+        let hydrator = &*self.hydrator.0;
+        let read = timeout(PATIENCE, self.message()).await.unwrap_or(Err(()));
+        count(match &read {
             Ok(Some(_)) => "database",
             Ok(None) => "nowhere",
-            Err(_) => "failed",
-        };
-        counter!("relay_events_hydrations_total", "source" => source).increment(1);
+            Err(()) => "failed",
+        });
         let failed = read.is_err();
         let hydrated = read.ok().flatten();
-        let hydrated = hydrated.unwrap_or_else(|| Arc::clone(event));
+        let hydrated = hydrated.unwrap_or_else(|| Arc::clone(&self.event));
         // Who waits hears of a failure too, and does not try one after the other.
-        let _ = reader.insert(Arc::clone(&hydrated));
-        if failed {
-            self.events.remove(&seq);
+        if !failed {
+            let seq = self.event.seq();
+            hydrator.events.insert(seq, Arc::clone(&hydrated));
+            gauge!("relay_events_hydrated_bytes").set(hydrator.events.weight() as f64);
         }
-        gauge!("relay_events_hydrated_bytes").set(self.events.weight() as f64);
         hydrated
     }
 
-    async fn read(&self, event: &Event) -> Result<Option<Arc<Event>>, ()> {
-        let Some(announced) = event.announces() else {
+    async fn message(&self) -> Result<Option<Arc<Event>>, ()> {
+        let Some(announced) = self.event.announces() else {
             return Ok(None);
         };
-        let (convo, read) = (announced.convo.clone(), self.journal.announced(announced));
-        let message = timeout(PATIENCE, read).await.map_err(|_| ())?;
+        let convo = announced.convo.clone();
+        let message = self.hydrator.0.journal.announced(announced).await;
         let message = message.map_err(|_| ())?;
         let message = message.map(|message| message.into_view(&convo));
-        Ok(message.and_then(|message| event.hydrated(message).map(Arc::new)))
+        Ok(message.and_then(|message| self.event.hydrated(message).map(Arc::new)))
     }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let seq = self.event.seq();
+        self.hydrator.0.readings.lock().remove(&seq);
+    }
+}
+
+fn count(source: &'static str) {
+    counter!("relay_events_hydrations_total", "source" => source).increment(1);
 }
 
 impl fmt::Debug for Hydrator {

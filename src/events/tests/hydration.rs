@@ -126,6 +126,29 @@ async fn who_waits_for_a_message_delays_nobody_and_keeps_the_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_cannot_write_keeps_no_message_from_the_others() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let (mut slow, mut other) = (hydrated(&hub, BOB, None), hydrated(&hub, BOB, None));
+    synced(&mut slow).await;
+    synced(&mut other).await;
+    memory.set_messages(Messages::Stuck);
+    let sent = memory.send_message("aa");
+    // It asks first, and then its client takes nothing: nobody polls it any more.
+    let asked = timeout(Duration::from_millis(100), slow.next()).await;
+    assert!(asked.is_err());
+    let begun = Instant::now();
+    assert_eq!(hear(&mut other, 1).await, [(sent, 0)]);
+    assert!(begun.elapsed() <= Duration::from_secs(3));
+    // What can be read again is.
+    memory.set_messages(Messages::Held);
+    let next = memory.send_message("aa");
+    assert_eq!(hear(&mut other, 1).await, [(next, 512)]);
+    assert_eq!(hear(&mut slow, 2).await, [(sent, 0), (next, 512)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_removed_gets_no_message_any_more_and_who_returned_only_later_ones() {
     for settings in [Settings::default(), forgetful()] {
         let memory = Memory::default();
