@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::probes::Pool;
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, survive};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -96,7 +96,8 @@ where
         loop {
             tokio::select! {
                 () = stop.stopping() => return,
-                () = sleep(pause) => task().await,
+                // A panic must not leave what it keeps at its last word for ever.
+                () = sleep(pause) => drop(survive(async { task().await }).await),
             }
         }
     });
@@ -108,3 +109,27 @@ const PULSE_EVERY: Duration = Duration::from_secs(1);
 const PULSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 const METRICS_EVERY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_once_runs_again() {
+        let shutdown = Shutdown::default();
+        let (told, mut heard) = mpsc::channel(1);
+        let mut turn = 0;
+        every(PULSE_EVERY, &shutdown, move || {
+            turn += 1;
+            let (told, turn) = (told.clone(), turn);
+            async move {
+                assert!(turn != 1, "a fault of the first turn");
+                told.send(turn).await.unwrap();
+            }
+        });
+        assert_eq!(heard.recv().await, Some(2));
+        assert_eq!(heard.recv().await, Some(3));
+    }
+}

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shutdown;
+use super::{Shutdown, survive};
 
 /// The bounded queue in front of one worker that serves items in batches.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Bounds {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NotServed {
     QueueFull,
+    /// By a panic, or with the process.
     Stopped,
 }
 
@@ -117,7 +118,9 @@ async fn work<I, A, S, F>(
         }
         let (items, senders): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|w| (w.item, w.answer)).unzip();
-        for (sender, answer) in senders.into_iter().zip(serve(items).await) {
+        // A batch that panics takes its own items with it, and nobody else's.
+        let served = survive(async { serve(items).await }).await;
+        for (sender, answer) in senders.into_iter().zip(served.unwrap_or_default()) {
             // Whoever has hung up meanwhile: the work is done all the same.
             let _ = sender.send(answer);
         }
@@ -217,5 +220,21 @@ mod tests {
         let _under_way = enqueue(&batcher, 1).await;
         let _queued = enqueue(&batcher, 1).await;
         assert_eq!(batcher.serve(1).await, Err(NotServed::QueueFull));
+    }
+
+    #[tokio::test]
+    async fn a_panic_takes_its_own_batch_and_no_later_one() {
+        let batcher = Batcher::start(
+            &Shutdown::default(),
+            bounds(),
+            |w| *w,
+            |items: Vec<usize>| async move {
+                assert!(!items.contains(&7), "a fault that one item meets");
+                items
+            },
+        );
+        assert_eq!(batcher.serve(1).await, Ok(1));
+        assert_eq!(batcher.serve(7).await, Err(NotServed::Stopped));
+        assert_eq!(batcher.serve(2).await, Ok(2));
     }
 }

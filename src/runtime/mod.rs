@@ -9,6 +9,7 @@ mod live;
 mod pace;
 mod rate;
 mod shutdown;
+mod survive;
 mod transport;
 
 pub use backoff::Backoff;
@@ -20,4 +21,5 @@ pub use live::Live;
 pub(crate) use pace::{BYTES_PER_SECOND_MIN, Pace};
 pub(crate) use rate::Rate;
 pub use shutdown::{Drained, Shutdown};
+pub(crate) use survive::survive;
 pub use transport::Transport;
