@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::board::Attached;
 use super::circle::{Circle, Interval};
@@ -143,7 +143,7 @@ pub(super) async fn standings(
     Ok(patiently(&hub, || journal.standings(&subscriber)).await?)
 }
 
-/// Asks again while Postgres is away, up to `read_patience`.
+/// Asks again while Postgres is away, and waits for it, up to `read_patience`.
 async fn patiently<T, F>(hub: &Hub, ask: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -151,7 +151,8 @@ where
     let deadline = Instant::now() + hub.settings().read_patience;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        match ask().await {
+        let answer = timeout_at(deadline, ask()).await;
+        match answer.unwrap_or(Err(StoreError::Timeout)) {
             Err(error) if error.is_transient() && Instant::now() < deadline => {
                 sleep(backoff.next(random())).await;
             }

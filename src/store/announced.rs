@@ -4,7 +4,8 @@
 use std::fmt;
 
 use super::connect::Pool;
-use super::{Store, StoreError, StoredMessage, messages, query, rows};
+use super::queue::Queue;
+use super::{Settings, Store, StoreError, StoredMessage, messages, query, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::{CoarseTime, ConvoId, MessageId};
 
@@ -18,16 +19,16 @@ pub struct Announced {
 
 type Answer = Result<Option<StoredMessage>, StoreError>;
 
-pub(super) struct AnnouncedMessages(Batcher<Announced, Answer>);
+pub(super) struct AnnouncedMessages(Queue<Announced, Option<StoredMessage>>);
 
 impl AnnouncedMessages {
-    pub(super) fn start(pool: Pool, shutdown: &Shutdown) -> Self {
+    pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
         let bounds = Bounds {
             queue_max: QUEUE_MAX,
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
         };
-        Self(Batcher::start(
+        let batches = Batcher::start(
             shutdown,
             bounds,
             |_| 1,
@@ -35,7 +36,8 @@ impl AnnouncedMessages {
                 let pool = pool.clone();
                 async move { load(&pool, batch).await }
             },
-        ))
+        );
+        Self(Queue::new(settings, batches))
     }
 }
 
@@ -43,8 +45,7 @@ impl Store {
     /// The message that an event announced; `None` if it has expired, or has more than
     /// [`ANNOUNCED_BYTES_MAX`] bytes.
     pub async fn announced(&self, announced: Announced) -> Answer {
-        let answer = self.0.announced.0.serve(announced).await;
-        answer.unwrap_or(Err(StoreError::Unavailable))
+        self.0.announced.0.ask(announced).await
     }
 }
 

@@ -65,7 +65,7 @@ type Answer = Result<Appended, AppendError>;
 pub(super) struct Appender {
     committers: Vec<Batcher<NewMessage, Answer>>,
     hasher: std::hash::RandomState,
-    /// For both attempts at a batch: whoever waits longer is behind an outage.
+    /// For both attempts at a batch.
     patience: Duration,
 }
 
@@ -89,7 +89,7 @@ impl Appender {
         Self {
             committers: (0..settings.committers.max(1)).map(committer).collect(),
             hasher: std::hash::RandomState::new(),
-            patience: (settings.acquire_timeout + settings.statement_timeout) * 2,
+            patience: settings.batch_patience(),
         }
     }
 

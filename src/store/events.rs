@@ -1,7 +1,8 @@
 //! Reading the event stream: the truth behind every notification.
 
 use super::connect::{Params, Pool};
-use super::{Store, StoreError, query, rows};
+use super::queue::Queue;
+use super::{Settings, Store, StoreError, query, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire;
@@ -103,10 +104,10 @@ pub struct Ends {
     pub at: CoarseTime,
 }
 
-pub(super) type SharedEnds = Batcher<(), Result<Ends, StoreError>>;
+pub(super) type SharedEnds = Queue<(), Ends>;
 
 /// Reads them once for all who wait.
-pub(super) fn share_ends(pool: Pool, shutdown: &Shutdown) -> SharedEnds {
+pub(super) fn share_ends(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> SharedEnds {
     let bounds = Bounds {
         queue_max: ENDS_QUEUE_MAX,
         batch_max: ENDS_QUEUE_MAX,
@@ -116,7 +117,7 @@ pub(super) fn share_ends(pool: Pool, shutdown: &Shutdown) -> SharedEnds {
         let pool = pool.clone();
         async move { vec![ends(&pool).await; waiting.len()] }
     };
-    Batcher::start(shutdown, bounds, |()| 1, serve)
+    Queue::new(settings, Batcher::start(shutdown, bounds, |()| 1, serve))
 }
 
 async fn ends(pool: &Pool) -> Result<Ends, StoreError> {
@@ -133,8 +134,7 @@ impl Store {
     /// Where the stream begins and ends. Who asks while it is being read shares the next
     /// reading.
     pub async fn ends(&self) -> Result<Ends, StoreError> {
-        let ends = self.0.ends.serve(()).await;
-        ends.unwrap_or(Err(StoreError::Unavailable))
+        self.0.ends.ask(()).await
     }
 
     /// All events after `after` up to `through`, in order, at most `limit`. A number

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::connect::Pool;
-use super::{StoreError, query, rows};
+use super::queue::Queue;
+use super::{Settings, StoreError, query, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::Did;
 
@@ -17,10 +18,11 @@ type Rows<T> = Result<Arc<[T]>, StoreError>;
 
 /// One statement with one parameter, the accounts, whose rows name their account as
 /// `user_did`.
-pub(super) struct Loader<T>(Batcher<Did, Rows<T>>);
+pub(super) struct Loader<T>(Queue<Did, Arc<[T]>>);
 
 impl<T: Clone + Send + Sync + 'static> Loader<T> {
     pub(super) fn start(
+        settings: &Settings,
         pool: Pool,
         shutdown: &Shutdown,
         sql: &'static str,
@@ -31,7 +33,7 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
         };
-        Self(Batcher::start(
+        let batches = Batcher::start(
             shutdown,
             bounds,
             |_| 1,
@@ -39,12 +41,12 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
                 let pool = pool.clone();
                 async move { load(&pool, batch, sql, read).await }
             },
-        ))
+        );
+        Self(Queue::new(settings, batches))
     }
 
     pub(super) async fn of(&self, did: &Did) -> Result<Arc<[T]>, StoreError> {
-        let rows = self.0.serve(did.clone()).await;
-        rows.unwrap_or(Err(StoreError::Unavailable))
+        self.0.ask(did.clone()).await
     }
 }
 

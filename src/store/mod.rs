@@ -22,6 +22,7 @@ mod messages;
 mod migrate;
 mod penalties;
 mod publication;
+mod queue;
 mod rejoin;
 mod replay_guard;
 mod reports;
@@ -103,15 +104,22 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
-            announced: AnnouncedMessages::start(pool.clone(), shutdown),
+            announced: AnnouncedMessages::start(&settings, pool.clone(), shutdown),
             memberships: Loader::start(
+                &settings,
                 pool.clone(),
                 shutdown,
                 events::MEMBERSHIPS,
                 events::membership,
             ),
-            ends: events::share_ends(stream.clone(), shutdown),
-            positions: Loader::start(pool.clone(), shutdown, events::POSITIONS, events::position),
+            ends: events::share_ends(&settings, stream.clone(), shutdown),
+            positions: Loader::start(
+                &settings,
+                pool.clone(),
+                shutdown,
+                events::POSITIONS,
+                events::position,
+            ),
             pool,
             stream,
             settings,

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 
 use super::connect::Pool;
+use super::queue::Queue;
 use super::{Settings, Store, StoreError, query, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
 
@@ -20,7 +21,7 @@ pub struct Nonce {
 }
 
 #[derive(Debug)]
-pub(super) struct ReplayGuard(Batcher<Nonce, Result<bool, StoreError>>);
+pub(super) struct ReplayGuard(Queue<Nonce, bool>);
 
 impl ReplayGuard {
     pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
@@ -29,21 +30,20 @@ impl ReplayGuard {
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
         };
-        Self(Batcher::start(
+        let batches = Batcher::start(
             shutdown,
             bounds,
             |_| 1,
             move |batch| claim(pool.clone(), batch),
-        ))
+        );
+        Self(Queue::new(settings, batches))
     }
 }
 
 impl Store {
     /// Uses a nonce. `true` the first time, on whatever node; `false` until after its time.
     pub async fn use_up(&self, nonce: Nonce) -> Result<bool, StoreError> {
-        let guard = &self.0.replay_guard.0;
-        let served = guard.serve(nonce).await;
-        served.unwrap_or(Err(StoreError::Unavailable))
+        self.0.replay_guard.0.ask(nonce).await
     }
 }
 

@@ -87,6 +87,12 @@ impl Settings {
             members_max: 1000,
         }
     }
+
+    /// For two statements one after the other, such as the batch under way and one's own:
+    /// whoever waits longer is behind an outage.
+    pub(super) fn batch_patience(&self) -> Duration {
+        (self.acquire_timeout + self.statement_timeout) * 2
+    }
 }
 
 impl Default for Settings {

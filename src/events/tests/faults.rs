@@ -151,6 +151,24 @@ async fn a_subscription_made_while_the_database_is_away_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_does_not_wait_for_ever_on_a_database_that_is_silent() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let settings = Settings::default();
+    let patience = settings.read_patience;
+    let (hub, _shutdown) = memory.hub(settings);
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::Silent);
+    let begun = Instant::now();
+    let mut bob = subscribe(&hub, BOB, None, Some(0));
+    assert_eq!(
+        hear(&mut bob, 1).await,
+        ["a subscription needs the database"]
+    );
+    assert!(begun.elapsed() <= patience + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_falls_back_to_the_database_and_loses_nothing() {
     let memory = Memory::default();
     let settings = Settings {

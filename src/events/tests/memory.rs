@@ -38,8 +38,10 @@ struct State {
     messages: Messages,
     messages_read: usize,
     rows_read: usize,
-    /// The database does not answer.
+    /// The database cannot be reached.
     away: bool,
+    /// No answer comes.
+    silent: bool,
     /// Notifications of events do not arrive; no notification arrives.
     deaf_to_events: bool,
     deaf: bool,
@@ -51,6 +53,8 @@ pub(crate) enum World {
     Away,
     Deaf,
     DeafToEvents,
+    /// It can be asked, and does not answer.
+    Silent,
     /// The table cannot be read, and notifications come.
     Unreadable,
     Well,
@@ -85,6 +89,7 @@ impl Memory {
     pub(crate) fn set(&self, world: World) {
         let mut state = self.0.lock();
         state.away = matches!(world, World::Away | World::Unreadable);
+        state.silent = world == World::Silent;
         state.deaf = world == World::Deaf;
         state.deaf_to_events = world == World::DeafToEvents;
         if world == World::Away {
@@ -175,6 +180,9 @@ impl Memory {
         T: Send + 'static,
     {
         let state = self.0.lock();
+        if state.silent {
+            return std::future::pending().boxed();
+        }
         let answer = if state.away {
             Err(StoreError::Unavailable)
         } else {
