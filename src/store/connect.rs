@@ -16,8 +16,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::call::Call;
 use super::error::cause;
 use super::{DatabaseUrl, Settings, StoreError};
+use crate::runtime::Shutdown;
 
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -26,7 +28,11 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) struct Pool {
     connections: bb8::Pool<Connector>,
     failure: LastFailure,
+    shutdown: Shutdown,
 }
+
+/// A connection of a pool, which goes back there when it is dropped, if it is not broken.
+pub(super) type Taken = bb8::PooledConnection<'static, Connector>;
 
 /// Makes connections for a pool.
 pub(crate) struct Connector {
@@ -46,7 +52,7 @@ pub(crate) struct Connection {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
     /// A statement is under way, or its call ran out of time or went away: its answer may
-    /// still come, so nobody may reuse it.
+    /// still come, and nobody may use it before.
     spoiled: AtomicBool,
     deadline: Duration,
 }
@@ -76,7 +82,7 @@ impl Connector {
 
     /// A pool of at most `size` connections, opened when first needed. The one that was
     /// used last goes first: its process has in its caches what the next call needs.
-    pub(crate) fn pool(self, size: u32, acquire: Duration) -> Pool {
+    pub(crate) fn pool(self, size: u32, acquire: Duration, shutdown: &Shutdown) -> Pool {
         let failure = Arc::clone(&self.failure);
         let connections = bb8::Pool::builder()
             .max_size(size)
@@ -87,6 +93,7 @@ impl Connector {
         Pool {
             connections,
             failure,
+            shutdown: shutdown.clone(),
         }
     }
 
@@ -111,13 +118,23 @@ impl Connector {
 }
 
 impl Pool {
+    /// Runs one statement on a connection of its own for as long.
+    pub(super) async fn query(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let connection = self.get().await?;
+        Call::new(connection, sql, &self.shutdown).run(params).await
+    }
+
     /// A connection. Those that Postgres has closed meanwhile are passed over: nothing
     /// was sent on them.
-    pub(crate) async fn get(&self) -> Result<bb8::PooledConnection<'_, Connector>, StoreError> {
+    async fn get(&self) -> Result<Taken, StoreError> {
         loop {
             let connection = self
                 .connections
-                .get()
+                .get_owned()
                 .await
                 .map_err(|error| self.none(error))?;
             // A dead one is dropped here, and the pool opens another in its place.
@@ -197,6 +214,27 @@ impl Connection {
         let answer = answer.map_err(|_| StoreError::Timeout)?;
         self.spoiled.store(false, Ordering::Relaxed);
         answer
+    }
+
+    /// Whether a statement was left in the middle, and its answer may still come.
+    pub(super) fn is_left(&self) -> bool {
+        self.spoiled.load(Ordering::Relaxed) && !self.client.is_closed()
+    }
+
+    /// Waits, as long as for any statement, until what was left in the middle has its
+    /// answer. Then the connection can be used again.
+    pub(super) async fn settle(&self, sql: &'static str) {
+        let answered = async {
+            // Whoever left may not have got as far: Postgres knows the statement by a name
+            // that was lost, and loses no second one.
+            self.statement(sql).await?;
+            // Postgres answers in turn.
+            self.client.simple_query("").await?;
+            Ok::<_, StoreError>(())
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(self.deadline, answered).await {
+            self.spoiled.store(false, Ordering::Relaxed);
+        }
     }
 
     async fn statement(&self, sql: &'static str) -> Result<Statement, StoreError> {

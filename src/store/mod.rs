@@ -6,6 +6,7 @@ mod admins;
 mod announced;
 mod appender;
 mod blocks;
+mod call;
 mod connect;
 mod consent;
 mod conversations;
@@ -97,10 +98,10 @@ impl Store {
     pub async fn open(settings: Settings, shutdown: &Shutdown) -> Result<Self, StoreError> {
         migrate::migrate(&settings).await?;
         let acquire = settings.acquire_timeout;
-        let pool = Connector::new(&settings)?.pool(settings.connections_max, acquire);
+        let pool = Connector::new(&settings)?.pool(settings.connections_max, acquire, shutdown);
         let committers = Connector::new(&settings)?.planning_once();
-        let committers = committers.pool(settings.committers + 1, acquire);
-        let stream = Connector::new(&settings)?.pool(STREAM_CONNECTIONS, acquire);
+        let committers = committers.pool(settings.committers + 1, acquire, shutdown);
+        let stream = Connector::new(&settings)?.pool(STREAM_CONNECTIONS, acquire, shutdown);
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
@@ -188,10 +189,7 @@ const STREAM_CONNECTIONS: u32 = 2;
 
 /// Runs one statement on a connection of the pool.
 async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-    let answer = match pool.get().await {
-        Ok(connection) => connection.query(sql, params).await,
-        Err(error) => Err(error),
-    };
+    let answer = pool.query(sql, params).await;
     if let Err(error) = &answer {
         metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store, StoreError};
-use mls_relay::types::Did;
+use mls_relay::types::{ConvoId, Did};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
@@ -89,6 +89,42 @@ async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
     assert!(gone.is_err(), "it waits for the lock");
     let asked = timeout(Duration::from_secs(3), store.ping()).await;
     assert_eq!(asked, Ok(Ok(())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_go_away_cost_no_connection() {
+    const CALLS: usize = 4;
+    let database = Database::start().await;
+    let (store, _shutdown) = database
+        .store_with(|settings| settings.connections_max = CALLS as u32)
+        .await;
+    let (locking, watching) = (database.client().await, database.client().await);
+    let waiting = "SELECT pid FROM pg_stat_activity
+        WHERE application_name = 'mls-relay' AND wait_event_type = 'Lock' ORDER BY pid";
+    let mut seen: Option<Vec<i32>> = None;
+    // First they leave while their statements are prepared, and then while these run.
+    for _ in 0..3 {
+        let lock = "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE";
+        locking.batch_execute(lock).await.unwrap();
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            let (store, convo) = (store.clone(), ConvoId::parse("aa").unwrap());
+            calls.spawn(async move { store.conversation(&convo).await });
+        }
+        let deadline = Instant::now() + Duration::from_secs(15);
+        let backends: Vec<i32> = loop {
+            let rows = watching.query(waiting, &[]).await.unwrap();
+            if rows.len() == CALLS {
+                break rows.iter().map(|row| row.get(0)).collect();
+            }
+            assert!(Instant::now() < deadline, "they do not wait for the lock");
+        };
+        assert_eq!(&backends, seen.get_or_insert_with(|| backends.clone()));
+        calls.shutdown().await;
+        locking.batch_execute("ROLLBACK").await.unwrap();
+    }
+    assert_eq!(store.ping().await, Ok(()));
+    assert_eq!(store.pool_usage().open, CALLS as u32);
 }
 
 #[tokio::test(flavor = "multi_thread")]
