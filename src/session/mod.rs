@@ -24,6 +24,7 @@ mod slow;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 pub use door::Sessions;
 pub use settings::Settings;

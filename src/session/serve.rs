@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::Shared;
 use super::bell::Bell;
 use super::keepalive::{Silence, judge};
 use super::line::Line;
+use super::waits::{Happening, Waits};
 use crate::auth::Caller;
 use crate::events::{News, Subscription, SubscriptionError};
 use crate::limits::SocketPermit;
@@ -33,25 +33,20 @@ pub(super) struct Session<L> {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What a session waits for.
-enum Happening {
-    Alarm,
-    Changed,
-    /// The account wants a place for one more session.
-    PlaceWanted,
-    Draining,
-    Heard(Result<Message, CloseReason>),
-    /// The hub could not write all.
-    HalfWritten,
-    /// The hub has not given the line back, which cannot be.
-    Lost,
-    News(Result<News, SubscriptionError>),
-}
-
 /// The moment to go, and how long the client should stay away then.
 struct Departure {
     at: Instant,
     reconnect_after: Duration,
+}
+
+impl Departure {
+    fn plan(shared: &Shared) -> Self {
+        let farewell = shared.farewell(random());
+        Self {
+            at: Instant::now() + farewell.leave_after,
+            reconnect_after: farewell.reconnect_after,
+        }
+    }
 }
 
 impl<L: Line> Session<L> {
@@ -102,39 +97,14 @@ impl<L: Line> Session<L> {
         let mut bell = Bell::default();
         loop {
             let happening = poll_fn(|context| {
-                if self.line.is_none() {
-                    let returned = ready!(self.subscription.poll_return(context));
-                    self.line = returned.and_then(L::returned);
-                }
-                let Some(line) = &mut self.line else {
-                    return Poll::Ready(Happening::Lost);
+                // Made anew each time: what a session keeps, it keeps while it sleeps.
+                let waits = Waits {
+                    alarm: alarm.as_mut(),
+                    changed: changed.as_mut(),
+                    place_wanted: place_wanted.as_mut(),
+                    draining: departure.is_none().then_some(draining.as_mut()),
                 };
-                if line.is_torn() {
-                    return Poll::Ready(Happening::HalfWritten);
-                }
-                let other = bell.poll(context, |context| {
-                    if let Poll::Ready(message) = line.poll_read(context) {
-                        Poll::Ready(Happening::Heard(message))
-                    } else if alarm.as_mut().poll(context).is_ready() {
-                        Poll::Ready(Happening::Alarm)
-                    } else if changed.as_mut().poll(context).is_ready() {
-                        Poll::Ready(Happening::Changed)
-                    } else if place_wanted.as_mut().poll(context).is_ready() {
-                        Poll::Ready(Happening::PlaceWanted)
-                    } else if departure.is_none() && draining.as_mut().poll(context).is_ready() {
-                        Poll::Ready(Happening::Draining)
-                    } else {
-                        Poll::Pending
-                    }
-                });
-                if other.is_ready() {
-                    return other;
-                }
-                if let Poll::Ready(news) = self.subscription.poll_next(context) {
-                    return Poll::Ready(Happening::News(news));
-                }
-                self.lend(context);
-                Poll::Pending
+                self.poll_happening(&mut bell, waits, context)
             });
             let done = match happening.await {
                 Happening::News(news) => self.tell(news).await,
@@ -145,11 +115,9 @@ impl<L: Line> Session<L> {
                 Happening::Lost => Err(CloseReason::Internal),
                 Happening::Heard(message) => {
                     heard = Instant::now();
-                    let (answers, done) = self.hear(message);
-                    if answers.is_empty() {
-                        done
-                    } else {
-                        Box::pin(self.answer(answers)).await.and(done)
+                    match self.hear(message) {
+                        (answers, done) if answers.is_empty() => done,
+                        (answers, done) => Box::pin(self.answer(answers)).await.and(done),
                     }
                 }
                 Happening::Alarm => {
@@ -172,13 +140,8 @@ impl<L: Line> Session<L> {
                     done
                 }
                 Happening::Draining => {
-                    let farewell = shared.farewell(random());
-                    let at = Instant::now() + farewell.leave_after;
-                    departure = Some(Box::new(Departure {
-                        at,
-                        reconnect_after: farewell.reconnect_after,
-                    }));
-                    alarm.as_mut().reset(at);
+                    let planned = departure.insert(Box::new(Departure::plan(&shared)));
+                    alarm.as_mut().reset(planned.at);
                     Ok(())
                 }
             };
@@ -186,6 +149,34 @@ impl<L: Line> Session<L> {
                 return reason;
             }
         }
+    }
+
+    /// What happens next. With nothing to do, the session goes to sleep.
+    fn poll_happening(
+        &mut self,
+        bell: &mut Bell,
+        mut waits: Waits<'_, impl Future, impl Future, impl Future>,
+        context: &mut Context<'_>,
+    ) -> Poll<Happening> {
+        if self.line.is_none() {
+            let returned = ready!(self.subscription.poll_return(context));
+            self.line = returned.and_then(L::returned);
+        }
+        let Some(line) = self.line.as_deref_mut() else {
+            return Poll::Ready(Happening::Lost);
+        };
+        if line.is_torn() {
+            return Poll::Ready(Happening::HalfWritten);
+        }
+        let other = bell.poll(context, |context| waits.poll(line, context));
+        if other.is_ready() {
+            return other;
+        }
+        if let Poll::Ready(news) = self.subscription.poll_next(context) {
+            return Poll::Ready(Happening::News(news));
+        }
+        self.lend(context);
+        Poll::Pending
     }
 
     /// Somebody waits for a place, and this session may hold one for nobody: its client must
