@@ -7,7 +7,7 @@
     reason = "a test stops at what it did not expect; each program uses its part of this"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -96,6 +96,17 @@ impl Lexicons {
             },
             value,
         )
+    }
+
+    /// What a subscription tells, and the fields that each may have.
+    pub fn events(&self) -> impl Iterator<Item = (&str, BTreeSet<String>)> {
+        let defs = &self.0[&format!("{PREFIX}subscribeConvoEvents")]["defs"];
+        let names = defs["main"]["message"]["schema"]["refs"].as_array();
+        names.unwrap().iter().map(|name| {
+            let name = name.as_str().unwrap();
+            let (properties, _) = parts(&defs[name.trim_start_matches('#')]);
+            (name, properties.keys().cloned().collect())
+        })
     }
 
     /// Whether a call's document names an error. Those of all calls need no entry.
