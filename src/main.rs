@@ -87,7 +87,6 @@ where
         Ok(logs) => logs,
         Err(error) => return refuse(&error, EX_USAGE),
     };
-    telemetry::install_panic_hook();
     let metrics = match Metrics::install() {
         Ok(metrics) => metrics,
         Err(error) => return refuse(&error, EX_UNAVAILABLE),

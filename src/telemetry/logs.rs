@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing::{Level, Metadata};
+use tracing::Metadata;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
@@ -10,6 +10,8 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::Settings;
+use super::calm::{Calm, Most};
+use super::panics;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -33,22 +35,25 @@ pub enum LogsError {
 
 /// The filter of the installed log, which can be replaced.
 #[derive(Clone, Debug)]
-pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+pub struct LogFilter {
+    filter: reload::Handle<EnvFilter, Registry>,
+    most: Most,
+}
 
 impl LogFilter {
     /// Filters by these settings from now on.
     pub fn replace(&self, settings: &Settings) -> Result<(), LogsError> {
-        Ok(self.0.reload(filter(settings)?)?)
+        self.filter.reload(filter(settings)?)?;
+        self.most.set(settings.lines_per_second);
+        Ok(())
     }
 }
 
-/// Release builds say only what needs a person. A developer sees what the relay
-/// does, but not what its dependencies do.
-pub fn default_filter() -> &'static str {
-    if cfg!(debug_assertions) {
-        "info,mls_relay=debug"
-    } else {
-        "warn"
+/// Release builds say only what needs a person; a developer sees what the relay does.
+fn default_filter(is_debug: bool) -> &'static str {
+    match is_debug {
+        true => "debug",
+        false => "warn",
     }
 }
 
@@ -58,37 +63,89 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
 }
 
 fn filter(settings: &Settings) -> Result<EnvFilter, ParseError> {
-    parse_filter(settings.filter.as_deref().unwrap_or(default_filter()))
+    let by_default = default_filter(cfg!(debug_assertions));
+    parse_filter(settings.filter.as_deref().unwrap_or(by_default))
 }
 
-/// Starts the log. Call once.
+/// Starts the log, in which panics tell their place and not their words. Call once.
 pub fn install(settings: &Settings) -> Result<LogFilter, LogsError> {
+    panics::install();
+    let most = Most::new(settings.lines_per_second);
     let (filter, handle) = reload::Layer::new(filter(settings)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let filter = filter.and(filter_fn(is_ours)).and(Calm::new(most.clone()));
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter.and(filter_fn(is_ours_or_urgent))))
+        .with(lines.with_filter(filter))
         .try_init()?;
-    Ok(LogFilter(handle))
+    Ok(LogFilter {
+        filter: handle,
+        most,
+    })
 }
 
 /// Dependencies log what they carry: tokio-postgres its parameters, h2 its headers,
-/// tungstenite its messages. No filter may let that through, so below `warn` only
-/// our own events pass, whatever `RUST_LOG` says.
-fn is_ours_or_urgent(event: &Metadata<'_>) -> bool {
-    *event.level() <= Level::WARN || event.target().starts_with("mls_relay")
+/// tungstenite its messages. Nor is that theirs alone to choose: rustls warns with the
+/// name that a stranger asked for, h2 with the bytes that it was pinged with. What our
+/// own code makes of their errors is all that an operator needs, so nothing of theirs
+/// passes, whatever `RUST_LOG` says.
+fn is_ours(event: &Metadata<'_>) -> bool {
+    let target = event.target();
+    target == OURS || target.strip_prefix(OURS).is_some_and(is_within)
 }
+
+fn is_within(path: &str) -> bool {
+    path.starts_with("::")
+}
+
+const OURS: &str = "mls_relay";
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::{env, thread};
+
     use super::*;
 
     #[test]
-    fn the_default_filters_are_valid_and_a_bad_one_is_refused() {
-        assert!(parse_filter(default_filter()).is_ok());
+    fn a_release_says_what_needs_a_person_and_every_default_is_valid() {
+        assert_eq!(default_filter(false), "warn");
+        for is_debug in [false, true] {
+            assert!(parse_filter(default_filter(is_debug)).is_ok());
+        }
+    }
+
+    /// In a process of its own, since the log and what panics say are its process'.
+    #[test]
+    fn with_the_log_a_panic_tells_its_place_and_not_its_words() {
+        let planted = "a word of a caller's";
+        if env::var_os(CHILD).is_some() {
+            install(&Settings::default()).unwrap();
+            let panicked = thread::spawn(move || panic!("{planted}")).join();
+            assert!(panicked.is_err());
+            return;
+        }
+        let test = "telemetry::logs::tests::with_the_log_a_panic_tells_its_place_and_not_its_words";
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(CHILD, "1")
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(child.stderr).unwrap();
+        assert!(child.status.success(), "{said}");
+        assert!(said.contains("a task panicked"), "{said}");
+        assert!(said.contains("logs.rs"), "{said}");
+        assert!(!said.contains(planted), "{said}");
+    }
+
+    const CHILD: &str = "MLS_RELAY_TEST_OF_A_PANIC";
+
+    #[test]
+    fn a_good_filter_is_read_and_a_bad_one_is_refused() {
         assert!(parse_filter("warn,mls_relay=debug").is_ok());
         assert!(parse_filter("mls_relay=loud").is_err());
     }

@@ -1,19 +1,29 @@
 //! What may be observed of the process: logs, metrics, and what a panic says.
 
+mod calm;
 mod logs;
 mod metrics;
 mod panics;
 
-pub use logs::{
-    Format, LogFilter, LogsError, default_filter, install as install_logs, parse_filter,
-};
+pub use logs::{Format, LogFilter, LogsError, install as install_logs, parse_filter};
 pub use metrics::{Metrics, MetricsError};
-pub use panics::install as install_panic_hook;
 
 /// How the relay logs.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// A filter in the syntax of `RUST_LOG`. None: the build's default.
     pub filter: Option<String>,
     pub format: Format,
+    /// Lines of one place in the code.
+    pub lines_per_second: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            filter: None,
+            format: Format::default(),
+            lines_per_second: 100,
+        }
+    }
 }

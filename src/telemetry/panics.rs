@@ -4,7 +4,7 @@ use std::panic::PanicHookInfo;
 
 /// Replaces the default hook, which prints the panic's message. A message can hold
 /// input (slicing a string prints the string), so ours gives the place only.
-pub fn install() {
+pub(super) fn install() {
     std::panic::set_hook(Box::new(report));
 }
 

@@ -12,6 +12,11 @@ impl Secrets {
         let mut spellings = vec![
             text.to_owned(),
             text.bytes().map(|b| format!("{b:02x}")).collect(),
+            // As `{:?}` writes bytes.
+            text.bytes()
+                .map(|b| b.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
             text.replace(':', "%3A").replace('#', "%23"),
             text.replace(':', "%3a").replace('#', "%23"),
         ];
@@ -51,6 +56,7 @@ fn the_audit_finds_what_it_looks_for() {
             URL_SAFE_NO_PAD.encode(r#"{"iss":"did:plc:abcdefghijklmnop"}"#)
         ),
         "6469643a706c633a6162636465666768696a6b6c6d6e6f70".to_owned(),
+        format!("{:?}", b"did:plc:abcdefghijklmnop"),
     ] {
         assert!(!secrets.found_in(&leak).is_empty(), "{leak}");
     }

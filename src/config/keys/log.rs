@@ -1,6 +1,6 @@
 //! Pure. `[log]`: what is logged, and how.
 
-use super::{Choice, Effect, Key, Maybe};
+use super::{Choice, Effect, Key, Maybe, Number};
 use crate::telemetry::{Format, parse_filter};
 
 pub(super) const KEYS: &[Key] = &[
@@ -9,7 +9,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "RUST_LOG",
         effect: Effect::Live,
         doc: "What is logged. Not set: \"warn\" in release builds. Identities, addresses and \
-              contents are not logged at any level, and dependencies never below warn, since they \
+              contents are not logged at any level, and what dependencies say never is, since they \
               log what they carry.",
         setting: &Maybe {
             at: |c| &mut c.log.filter,
@@ -26,6 +26,18 @@ pub(super) const KEYS: &[Key] = &[
         setting: &Choice {
             at: |c| &mut c.log.format,
             options: &[("text", Format::Text), ("json", Format::Json)],
+        },
+    },
+    Key {
+        name: "log.lines_per_second",
+        env: "LOG_LINES_PER_SECOND",
+        effect: Effect::Live,
+        doc: "How many lines one place in the code may write in a second, so that neither \
+              strangers nor an outage fill the log; relay_log_lines_dropped_total counts the others.",
+        setting: &Number {
+            at: |c| &mut c.log.lines_per_second,
+            least: 1,
+            most: 1_000_000,
         },
     },
 ];

@@ -1,0 +1,154 @@
+//! Subscriptions by every way that leads to one: TLS with and without a proxy before it, plain
+//! HTTP after a PROXY header, and HTTP/2.
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Version};
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mls_relay::types::Nsid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::{CLIENTS, Cast, PATIENCE, PROXY, Stage, frames};
+
+impl Stage {
+    pub(super) async fn sockets_are_used_and_misused(&mut self, cast: &Cast) {
+        let good = frames::good(&cast.convo);
+        let mut socket = self.socket(cast).await;
+        socket.write_all(&good).await.unwrap();
+        hears(&mut socket, "#pong").await;
+        for (what, said) in frames::bad() {
+            let mut socket = self.socket(cast).await;
+            // It may be closed before all of it is written.
+            let _ = socket.write_all(&said).await;
+            ends(&mut socket, what).await;
+        }
+        for client in CLIENTS {
+            let mut socket = self.forwarded(cast, client).await;
+            socket.write_all(&good).await.unwrap();
+            hears(&mut socket, "#pong").await;
+            let mut socket = self.plain(cast, client).await;
+            socket.write_all(&good).await.unwrap();
+            hears(&mut socket, "#pong").await;
+        }
+        let mut socket = self.over_http_2(cast).await;
+        socket.write_all(&good).await.unwrap();
+        hears(&mut socket, "#pong").await;
+    }
+
+    /// An upgrade with these headers more.
+    fn upgrade(&mut self, cast: &Cast, headers: &str) -> String {
+        let call = Nsid::SubscribeConvoEvents.as_str();
+        let token = self.token(&cast.accounts[1], call);
+        format!(
+            "GET /xrpc/{call}?convoId={} HTTP/1.1\r\nhost: localhost\r\n\
+             authorization: Bearer {token}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-protocol: mls-relay.json.v1\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n",
+            cast.convo
+        )
+    }
+
+    async fn socket(&mut self, cast: &Cast) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+        let mut stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
+        opened(&mut stream, &self.upgrade(cast, "")).await;
+        stream
+    }
+
+    /// Through a proxy that ends TLS and begins it anew.
+    async fn forwarded(
+        &mut self,
+        cast: &Cast,
+        client: &str,
+    ) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+        let proxied = self.relay.from_source(PROXY);
+        let mut stream = proxied.connect(&[b"http/1.1"]).await.unwrap();
+        let upgrade = self.upgrade(cast, &format!("x-forwarded-for: {client}\r\n"));
+        opened(&mut stream, &upgrade).await;
+        stream
+    }
+
+    /// Through a proxy that speaks plain HTTP, and says first whom it speaks for.
+    async fn plain(&mut self, cast: &Cast, client: &str) -> TcpStream {
+        let mut stream = self.proxy_connects().await;
+        let (family, own) = match client.contains(':') {
+            true => ("TCP6", "::1"),
+            false => ("TCP4", "127.0.0.1"),
+        };
+        let header = format!("PROXY {family} {client} {own} 4711 443\r\n");
+        stream.write_all(header.as_bytes()).await.unwrap();
+        opened(&mut stream, &self.upgrade(cast, "")).await;
+        stream
+    }
+
+    /// A connection of the proxy's to the plain listener.
+    pub(super) async fn proxy_connects(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((PROXY, 0).into()).unwrap();
+        socket.connect(self.plain).await.unwrap()
+    }
+
+    async fn over_http_2(&mut self, cast: &Cast) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+        let call = Nsid::SubscribeConvoEvents.as_str();
+        let token = self.token(&cast.accounts[1], call);
+        let stream = TokioIo::new(self.relay.connect(&[b"h2"]).await.unwrap());
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = Request::connect(format!("https://localhost/xrpc/{call}"))
+            .version(Version::HTTP_2)
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "mls-relay.json.v1")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        sender.ready().await.unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        // The connection ends with its last sender, so this one stays with the socket.
+        let upgraded = hyper::upgrade::on(response).await.unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            drop(sender);
+        });
+        TokioIo::new(upgraded)
+    }
+}
+
+/// Asks for the upgrade, and waits until it is granted.
+async fn opened(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), upgrade: &str) {
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = timeout(PATIENCE, stream.read_u8()).await;
+        head.push(byte.expect("an answer comes").unwrap());
+    }
+    let head = String::from_utf8_lossy(&head);
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+}
+
+/// Reads until this has come.
+pub(super) async fn hears(stream: &mut (impl AsyncRead + Unpin), wanted: &str) {
+    let mut heard = Vec::new();
+    let listening = async {
+        while !heard.windows(wanted.len()).any(|w| w == wanted.as_bytes()) {
+            if stream.read_buf(&mut heard).await.unwrap() == 0 {
+                break;
+            }
+        }
+    };
+    let in_time = timeout(PATIENCE, listening).await.is_ok();
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(in_time && heard.contains(wanted), "{wanted}: {heard}");
+}
+
+/// Reads until the other end closes, however it does that.
+pub(super) async fn ends(stream: &mut (impl AsyncRead + Unpin), what: &str) {
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    assert!(end.is_ok(), "still open: {what}");
+}
