@@ -82,7 +82,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     settings: Settings,
     pool: Pool,
-    /// For following the stream, which must not wait for calls.
+    /// For following the stream, and for health: both must not wait for calls.
     stream: Pool,
     appender: Appender,
     replay_guard: ReplayGuard,
@@ -152,10 +152,11 @@ impl Store {
         }
     }
 
-    /// The newest migration that the database knows, and the newest that we know.
+    /// The newest migration that the database knows, and the newest that we know. Asked
+    /// beside the calls, so that the answer tells of Postgres and not of how busy they are.
     pub async fn schema_versions(&self) -> Result<(i32, i32), StoreError> {
         let sql = "SELECT max(version) FROM schema_migrations";
-        let rows = self.query(sql, &[]).await?;
+        let rows = query(&self.0.stream, sql, &[]).await?;
         let found = rows.first().and_then(|row| row.get::<_, Option<i32>>(0));
         Ok((found.unwrap_or_default(), migrate::newest()))
     }
@@ -184,7 +185,8 @@ pub struct PoolUsage {
     pub given_up: u64,
 }
 
-/// One reads where the stream ends, and one rings or reads what was missed.
+/// One reads where the stream ends, and one rings or reads what was missed. Once a second
+/// health asks between two of those, which are short.
 const STREAM_CONNECTIONS: u32 = 2;
 
 /// Runs one statement on a connection of the pool.

@@ -1,7 +1,12 @@
 //! Health tells what is away and why, and is well again by itself.
 
+use std::time::{Duration, Instant};
+
 use hyper::StatusCode;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::database::Database;
 use crate::relay::{Home, Relay, eventually};
@@ -64,4 +69,75 @@ async fn a_listener_that_is_cut_off_is_told_while_events_are_polled() {
     // Nobody sings where nobody listens: no canary was late.
     let (_, metrics) = relay.ask_admin("/metrics").await;
     assert!(!metrics.contains("relay_events_canaries_late_total"));
+}
+
+/// Deletes an account that nobody has: one statement on the pool of calls.
+async fn delete_an_account(admin: std::net::SocketAddr) {
+    let request =
+        "DELETE /accounts?did=did:plc:nobody HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
+    let database = Database::start().await;
+    let relay = Home::new()
+        .with("DATABASE_URL", &database.url())
+        .with("DATABASE_CONNECTIONS_MAX", "1")
+        .with("DATABASE_ACQUIRE_TIMEOUT_MS", "200")
+        .with("DATABASE_STATEMENT_TIMEOUT_MS", "60000")
+        .start();
+    let mut other = database.client().await;
+    let holding = other.transaction().await.unwrap();
+    let lock = "LOCK TABLE devices IN ACCESS EXCLUSIVE MODE";
+    holding.batch_execute(lock).await.unwrap();
+    // One call waits for the lock with the only connection; the others find none.
+    let admin = relay.admin;
+    let mut calls = JoinSet::new();
+    for _ in 0..2 {
+        calls.spawn(async move {
+            loop {
+                delete_an_account(admin).await;
+            }
+        });
+    }
+    eventually("the pool is short", || async {
+        health(&relay).await.1["checks"]["pool"]["ok"] == false
+    })
+    .await;
+    // Longer than the database is asked once, and given up.
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        let (status, report) = health(&relay).await;
+        assert_eq!(status, StatusCode::OK, "{report}");
+        assert_eq!(report["checks"]["database"]["ok"], true, "{report}");
+        assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    }
+    calls.shutdown().await;
+    holding.rollback().await.unwrap();
+    eventually("the pool is well again", || async {
+        health(&relay).await.1["checks"]["pool"]["ok"] == true
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgetting_that_keeps_failing_is_told_and_keeps_no_node_out_of_service() {
+    let database = Database::start().await;
+    let home = Home::new().with("DATABASE_URL", &database.url());
+    assert!(home.command(&["migrate"]).status().unwrap().success());
+    let lost = "ALTER FUNCTION forget_jtis(integer) RENAME TO forget_nothing";
+    database.client().await.batch_execute(lost).await.unwrap();
+    let relay = home.start();
+    eventually("it is told", || async {
+        let (status, report) = health(&relay).await;
+        let check = &report["checks"]["retention"];
+        status == StatusCode::OK
+            && check["ok"] == false
+            && check["cause"] == "keeps failing: nonces"
+    })
+    .await;
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
 }
