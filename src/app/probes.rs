@@ -89,10 +89,15 @@ fn versions((found, known): (i32, i32)) -> Finding {
 }
 
 fn forgetting(retention: &Retention) -> Finding {
-    let failing = retention.status().failing();
-    match failing.is_empty() {
-        true => Finding::well(),
-        false => Finding::ill(format!("keeps failing: {}", failing.join(", "))),
+    let status = retention.status();
+    let (failing, elsewhere) = (status.failing(), status.elsewhere());
+    match (failing.is_empty(), elsewhere.is_empty()) {
+        (false, _) => Finding::ill(format!("keeps failing: {}", failing.join(", "))),
+        (true, false) => Finding::well().noting(format!(
+            "another node is at it whenever this one looks: {}",
+            elsewhere.join(", ")
+        )),
+        (true, true) => Finding::well(),
     }
 }
 

@@ -3,9 +3,12 @@
 //! small bites. A task that fails is tried again and shows in health; it never
 //! takes the relay down.
 
+mod clocks;
 mod days;
 mod settings;
+mod status;
 mod task;
 
 pub use settings::Settings;
-pub use task::{Retention, Status, TaskStatus};
+pub use status::{Status, TaskStatus};
+pub use task::{NodeClock, Retention};

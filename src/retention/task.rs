@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::clocks::Clocks;
+use super::status::{Outcome, Status, TaskStatus};
 use super::{Settings, days};
 use crate::runtime::{Backoff, Live, Shutdown};
 use crate::store::{Forgetting, Store, StoreError};
@@ -13,34 +16,6 @@ use crate::store::{Forgetting, Store, StoreError};
 /// The background tasks, and what health says of them.
 #[derive(Clone, Debug)]
 pub struct Retention(Arc<Mutex<Status>>);
-
-/// How each task went last.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Status {
-    pub days: TaskStatus,
-    pub key_packages: TaskStatus,
-    pub nonces: TaskStatus,
-}
-
-/// How one task went last.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TaskStatus {
-    pub failures_in_a_row: u32,
-    pub runs: u64,
-    /// Time at work in the last run: without its pauses.
-    pub worked: Duration,
-}
-
-impl Status {
-    /// Tasks that have failed too often in a row to be chance.
-    pub fn failing(&self) -> Vec<&'static str> {
-        let mut status = *self;
-        let failing =
-            |task: &Task| task.status(&mut status).failures_in_a_row >= FAILURES_UNHEALTHY;
-        let tasks = Task::ALL.into_iter().filter(failing);
-        tasks.map(Task::name).collect()
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Task {
@@ -77,16 +52,38 @@ impl Task {
     }
 }
 
+/// Tells the node's time.
+pub type NodeClock = fn() -> DateTime<Utc>;
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("Postgres' clock is ahead of this node's, so nothing is forgotten by it")]
+    Clocks,
+}
+
 impl Retention {
     /// Starts the tasks.
     pub fn start(store: &Store, settings: &Live<Settings>, shutdown: &Shutdown) -> Self {
+        Self::start_by(Utc::now, store, settings, shutdown)
+    }
+
+    /// Starts the tasks, with a clock of the node's beside Postgres' own.
+    pub fn start_by(
+        clock: NodeClock,
+        store: &Store,
+        settings: &Live<Settings>,
+        shutdown: &Shutdown,
+    ) -> Self {
         let retention = Self(Arc::default());
         for task in Task::ALL {
             let (retention, store) = (retention.clone(), store.clone());
             let (settings, stop) = (settings.clone(), shutdown.clone());
             shutdown.spawn_background(async move {
                 tokio::select! {
-                    () = retention.repeat(task, &store, &settings) => {}
+                    () = retention.repeat(task, clock, &store, &settings) => {}
                     () = stop.stopping() => {}
                 }
             });
@@ -98,21 +95,29 @@ impl Retention {
         *self.0.lock()
     }
 
-    async fn repeat(&self, task: Task, store: &Store, settings: &Live<Settings>) {
+    async fn repeat(&self, task: Task, clock: NodeClock, store: &Store, settings: &Live<Settings>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         loop {
             let changed = settings.changed();
             let now = settings.snapshot();
-            let mut turn = Turn::begin(&now, settings);
+            let mut turn = Turn::begin(&now, settings, clock);
             let ended = turn.run(task, store).await;
             let worked = turn.worked();
             metrics::histogram!("relay_retention_work_seconds", "task" => task.name())
                 .record(worked);
-            let outcome = if ended.is_ok() { "ok" } else { "failed" };
-            metrics::counter!("relay_retention_runs_total", "task" => task.name(), "outcome" => outcome)
-                .increment(1);
+            let outcome = match &ended {
+                Ok(Some(_)) => Outcome::Ok,
+                Ok(None) => Outcome::Elsewhere,
+                Err(_) => Outcome::Failed,
+            };
+            metrics::counter!(
+                "relay_retention_runs_total", "task" => task.name(), "outcome" => outcome.name()
+            )
+            .increment(1);
             let wait = match ended {
-                Ok(forgotten) => {
+                // Should whoever is at it be gone, somebody must take over.
+                Ok(None) => task.interval(&now).min(LAST_RETRY),
+                Ok(Some(forgotten)) => {
                     metrics::counter!("relay_retention_forgotten_total", "task" => task.name())
                         .increment(forgotten);
                     if forgotten > 0 {
@@ -126,17 +131,7 @@ impl Retention {
                     backoff.next(uuid::Uuid::new_v4().as_u64_pair().0)
                 }
             };
-            {
-                let mut status = self.0.lock();
-                let mine = task.status(&mut status);
-                mine.runs += 1;
-                mine.worked = worked;
-                mine.failures_in_a_row = if outcome == "ok" {
-                    0
-                } else {
-                    mine.failures_in_a_row.saturating_add(1)
-                };
-            }
+            task.status(&mut self.0.lock()).note(outcome, worked);
             // What was told to be forgotten sooner is forgotten now.
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -152,58 +147,73 @@ struct Turn<'a> {
     settings: &'a Settings,
     /// How long it pauses, which may change meanwhile.
     live: &'a Live<Settings>,
+    clock: NodeClock,
     began: Instant,
     paused: Duration,
     has_stepped: bool,
 }
 
 impl<'a> Turn<'a> {
-    fn begin(settings: &'a Settings, live: &'a Live<Settings>) -> Self {
+    fn begin(settings: &'a Settings, live: &'a Live<Settings>, clock: NodeClock) -> Self {
         Self {
             settings,
             live,
+            clock,
             began: Instant::now(),
             paused: Duration::ZERO,
             has_stepped: false,
         }
     }
 
-    /// Runs a task, unless another node is at it: then there is nothing to do.
-    async fn run(&mut self, task: Task, store: &Store) -> Result<u64, StoreError> {
+    /// Runs a task, unless another node is at it: `None`. Else how much was forgotten.
+    async fn run(&mut self, task: Task, store: &Store) -> Result<Option<u64>, Failure> {
         // Every node makes sure of the coming days: a lock there is Postgres's own.
         if matches!(task, Task::Days) {
             store.ensure_partitions().await?;
         }
         let Some(forgetting) = store.forgetting(task.name()).await? else {
-            return Ok(0);
+            return Ok(None);
         };
+        let clocks = self.clocks(&forgetting).await?;
         let settings = self.settings;
-        match task {
+        let forgotten = match task {
+            // Postgres looks at when their time is over, and nobody else.
+            Task::KeyPackages | Task::Nonces if !clocks.agree() => return Err(Failure::Clocks),
             Task::Days => {
                 let (events, messages) = (settings.event_ttl_days, settings.message_ttl_days);
                 let events = self
                     .forget_days(&forgetting, "event_stream", events)
                     .await?;
                 let messages = self.forget_days(&forgetting, "messages", messages).await?;
-                let confirmed = forgetting.confirmed_welcomes(settings.welcome_ttl).await?;
+                let confirmed = settings.welcome_ttl + clocks.lead();
+                let confirmed = forgetting.confirmed_welcomes(confirmed).await?;
                 // Those whose next commits are gone: nobody could go on from them.
-                let messages_live = DAY * u32::from(settings.message_ttl_days);
+                let messages_live = DAY * u32::from(settings.message_ttl_days) + clocks.lead();
                 let unconfirmed = forgetting.unconfirmed_welcomes(messages_live).await?;
                 // A conversation that stands still keeps none for ever.
                 let oldest = messages_live + settings.welcome_ttl;
                 let old = forgetting.old_welcomes(oldest).await?;
-                Ok(events + messages + confirmed + unconfirmed + old)
+                events + messages + confirmed + unconfirmed + old
             }
             Task::KeyPackages => {
                 let most = settings.key_packages_per_device_max;
                 forgetting
                     .key_packages(settings.consumed_key_package_ttl, most)
-                    .await
+                    .await?
             }
-            Task::Nonces => Ok(forgetting.jtis().await?
-                + forgetting.idempotency_keys().await?
-                + forgetting.claims().await?),
-        }
+            Task::Nonces => {
+                forgetting.jtis().await?
+                    + forgetting.idempotency_keys().await?
+                    + forgetting.claims().await?
+            }
+        };
+        Ok(Some(forgotten))
+    }
+
+    async fn clocks(&self, forgetting: &Forgetting) -> Result<Clocks, StoreError> {
+        let postgres = forgetting.now().await?;
+        let node = (self.clock)();
+        Ok(Clocks { postgres, node })
     }
 
     async fn forget_days(
@@ -212,7 +222,7 @@ impl<'a> Turn<'a> {
         parent: &'static str,
         ttl_days: u16,
     ) -> Result<u64, StoreError> {
-        let now = forgetting.now().await?;
+        let now = self.clocks(forgetting).await?.earlier();
         let partitions = forgetting.partitions(parent).await?;
         let expired = days::expired(&partitions, ttl_days, now);
         if parent == "event_stream" && !expired.is_empty() {
@@ -253,5 +263,3 @@ impl<'a> Turn<'a> {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(10 * 60);
-/// Three failures take about half a minute.
-const FAILURES_UNHEALTHY: u32 = 3;

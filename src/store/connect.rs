@@ -345,6 +345,14 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// When Postgres asks a session that holds a lock for all nodes whether its node still lives,
+/// and how often before it is given up: a minute after the last word, and not two hours.
+pub(super) const KEEPALIVE_IDLE_S: u32 = 30;
+pub(super) const KEEPALIVE_INTERVAL_S: u32 = 10;
+pub(super) const KEEPALIVE_COUNT: u32 = 3;
+/// And how long what it has said may stay unacknowledged.
+pub(super) const TCP_USER_TIMEOUT_S: u32 = 60;
+
 const PLANNED_EACH_TIME: &str = "SET plan_cache_mode = auto;";
 
 const PLANNED_ONCE: &str = "SET plan_cache_mode = force_generic_plan; \

@@ -8,7 +8,9 @@ use tokio::task::AbortHandle;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use super::connect::connect_alone;
+use super::connect::{
+    KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
+};
 use super::{Store, StoreError};
 
 /// A connection that holds one task's lock, until it is dropped.
@@ -40,7 +42,13 @@ impl Forgetting {
     async fn lock(&self, task: &'static str) -> Result<bool, StoreError> {
         // A detach waits for running queries; sends must not wait for the detach.
         let timeout = STATEMENT_TIMEOUT.as_millis();
-        let session = format!("SET lock_timeout = '2s'; SET statement_timeout = {timeout}");
+        let session = format!(
+            "SET lock_timeout = '2s'; SET statement_timeout = {timeout}; \
+             SET tcp_keepalives_idle = {KEEPALIVE_IDLE_S}; \
+             SET tcp_keepalives_interval = {KEEPALIVE_INTERVAL_S}; \
+             SET tcp_keepalives_count = {KEEPALIVE_COUNT}; \
+             SET tcp_user_timeout = '{TCP_USER_TIMEOUT_S}s'"
+        );
         self.within(self.client.batch_execute(&session)).await?;
         let sql =
             "SELECT pg_try_advisory_lock(hashtext('mls-relay.retention'), hashtext($1)) AS mine";
@@ -63,8 +71,7 @@ impl Forgetting {
         }
     }
 
-    /// What time Postgres has, which names the days: a node's own clock may be wrong, and
-    /// all nodes would lose by it.
+    /// What time Postgres has, which names the days.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
         let now = "SELECT clock_timestamp() AS now";
         let found = self.within(self.client.query(now, &[])).await?;

@@ -3,7 +3,9 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::connect::connect_alone;
+use super::connect::{
+    KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
+};
 use super::{Settings, StoreError};
 
 /// Every migration, in order; its version is its place, from 1.
@@ -34,9 +36,19 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0024_calls.sql"),
 ];
 
-/// The role may have timeouts, which are for calls: a turn and an index take their time.
-const TURN: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-    SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))";
+/// The role may have timeouts, which are for calls: a turn and an index take their time. But
+/// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.
+fn turn() -> String {
+    format!(
+        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+         SET LOCAL idle_in_transaction_session_timeout = '{TCP_USER_TIMEOUT_S}s'; \
+         SET LOCAL tcp_keepalives_idle = {KEEPALIVE_IDLE_S}; \
+         SET LOCAL tcp_keepalives_interval = {KEEPALIVE_INTERVAL_S}; \
+         SET LOCAL tcp_keepalives_count = {KEEPALIVE_COUNT}; \
+         SET LOCAL tcp_user_timeout = '{TCP_USER_TIMEOUT_S}s'; \
+         SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))"
+    )
+}
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version    integer     NOT NULL PRIMARY KEY,
@@ -66,7 +78,7 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
     loop {
         // Settings and lock are the transaction's, so that they also work through a pooler.
         let step = client.transaction().await?;
-        step.batch_execute(TURN).await?;
+        step.batch_execute(&turn()).await?;
         step.batch_execute(LEDGER).await?;
         let applied = step
             .query(

@@ -50,6 +50,14 @@ fn begin_at_zero() {
     ] {
         metrics::counter!(name).increment(0);
     }
+    for task in ["days", "key_packages", "nonces"] {
+        for outcome in ["ok", "failed"] {
+            metrics::counter!(
+                "relay_retention_runs_total", "task" => task, "outcome" => outcome
+            )
+            .increment(0);
+        }
+    }
     let broken = "InternalError";
     metrics::counter!("relay_sessions_closed_total", "close_reason" => broken).increment(0);
 }

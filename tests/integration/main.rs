@@ -52,6 +52,7 @@ mod process;
 mod reload;
 mod resumption;
 mod retention;
+mod retention_faults;
 mod shut_windows;
 mod sockets;
 mod store_groups;

@@ -9,17 +9,17 @@ use mls_relay::types::Seq;
 
 use crate::database::Database;
 
-async fn open(database: &Database, shutdown: &Shutdown) -> Store {
+pub(crate) async fn open(database: &Database, shutdown: &Shutdown) -> Store {
     let settings = store::Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
     Store::open(settings, shutdown).await.unwrap()
 }
 
-async fn count(client: &tokio_postgres::Client, sql: &str) -> i64 {
+pub(crate) async fn count(client: &tokio_postgres::Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 /// No test waits between two steps, but the one that is about it.
-fn without_pause() -> Settings {
+pub(crate) fn without_pause() -> Settings {
     Settings {
         pause: Duration::ZERO,
         ..Settings::default()
@@ -27,7 +27,7 @@ fn without_pause() -> Settings {
 }
 
 /// Waits until every task has run once.
-async fn first_run(retention: &Retention) {
+pub(crate) async fn first_run(retention: &Retention) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let status = retention.status();
@@ -43,7 +43,7 @@ async fn first_run(retention: &Retention) {
     }
 }
 
-const OLD_DAYS: &str = "
+pub(crate) const OLD_DAYS: &str = "
     SELECT ensure_partition('messages', (now() - '40 days'::interval)::date);
     SELECT ensure_partition('messages', (now() - '20 days'::interval)::date);
     SELECT ensure_partition('event_stream', (now() - '9 days'::interval)::date);
@@ -57,6 +57,12 @@ const OLD_DAYS: &str = "
                'conversationUpdated', '{\"cursor\":\"00000000000000000000000001\"}'
         FROM generate_series(1, 2) n;
     INSERT INTO used_jti VALUES ('old', now() - '1 s'::interval), ('new', now() + '1 h'::interval);
+    INSERT INTO idempotency_keys (key, request_hash, expires_at)
+    VALUES (sha256('old'), sha256('a'), coarse_now() - '2 s'::interval),
+           (sha256('new'), sha256('a'), coarse_now() + '1 h'::interval);
+    INSERT INTO key_package_claims (key, claims, expires_at)
+    VALUES (sha256('old'), 3, coarse_now() - '2 s'::interval),
+           (sha256('new'), 3, coarse_now() + '1 h'::interval);
     INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort,
                               expires_at, claimed_at, consumed_at)
     VALUES ('did:plc:a', 'd', 1, 'x', 'expired', 'r1', false, now() - '1 s'::interval, NULL, NULL),
@@ -67,7 +73,7 @@ const OLD_DAYS: &str = "
            ('did:plc:a', 'd', 1, 'x', 'older', 'r6', false, now() + '1 d'::interval, NULL, NULL),
            ('did:plc:a', 'd', 1, 'x', 'newest', 'r7', false, now() + '1 d'::interval, NULL, NULL);";
 
-const OLD_WELCOMES: &str = "
+pub(crate) const OLD_WELCOMES: &str = "
     INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) VALUES ('cd', 'did:plc:a', 1, 5);
     INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size, received_at)
     VALUES ('cd', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'commit', 5, 'x', 1, 1, coarse_now());
@@ -102,7 +108,16 @@ async fn what_is_too_old_goes_and_nothing_else() {
     );
     assert_eq!(store.ends().await.unwrap().floor, Seq::new(10));
     assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
-    assert_eq!(count(&client, "SELECT count(*) FROM used_jti").await, 1);
+    for (table, key) in [
+        ("used_jti", "key = 'new'"),
+        ("idempotency_keys", "key = sha256('new')"),
+        ("key_package_claims", "key = sha256('new')"),
+    ] {
+        let kept = format!("SELECT count(*) FROM {table}");
+        assert_eq!(count(&client, &kept).await, 1, "{table}");
+        let kept = format!("{kept} WHERE {key}");
+        assert_eq!(count(&client, &kept).await, 1, "{table}");
+    }
     let kept = client
         .query(
             "SELECT convert_from(hash, 'UTF8') FROM key_packages ORDER BY id",

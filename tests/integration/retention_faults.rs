@@ -1,0 +1,229 @@
+//! Retention where something is amiss: readers that hold it up, a Postgres or a holder of its
+//! lock that vanishes, clocks that do not agree.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use mls_relay::retention::{Retention, Settings};
+use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::store::{self, DatabaseUrl, Store};
+use tokio_postgres::Client;
+
+use crate::database::Database;
+use crate::relay::{Home, eventually};
+use crate::retention::{OLD_DAYS, OLD_WELCOMES, count, open, without_pause};
+
+const DAYS: &str =
+    "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^event_stream_'";
+const ATTACHED: &str =
+    "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
+
+/// Polls until the count is this.
+async fn until(what: &str, client: &Client, sql: &str, wanted: i64) {
+    eventually(what, || async { count(client, sql).await == wanted }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_has_ended() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    client.batch_execute(OLD_DAYS).await.unwrap();
+    let before = count(&client, DAYS).await;
+    let reader = database.client().await;
+    let read = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM event_stream";
+    reader.batch_execute(read).await.unwrap();
+
+    let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
+    let pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending";
+    until("half of it is done", &client, pending, 1).await;
+    eventually("it is given up for now", || async {
+        retention.status().days.failures_in_a_row > 0
+    })
+    .await;
+    assert_eq!(count(&client, DAYS).await, before);
+    // The reader sees what it saw.
+    let read = "SELECT count(*) FROM event_stream";
+    assert_eq!(count(&reader, read).await, 2);
+    reader.batch_execute("COMMIT").await.unwrap();
+    until("the day is gone", &client, DAYS, before - 1).await;
+    until("nothing is half done", &client, pending, 0).await;
+    until(
+        "and the messages' day",
+        &client,
+        "SELECT count(*) FROM messages",
+        2,
+    )
+    .await;
+    assert_eq!(count(&client, read).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_time() {
+    let mut database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (before, attached) = (count(&client, DAYS).await, count(&client, ATTACHED).await);
+    let settings = Live::new(Settings {
+        pause: Duration::from_secs(600),
+        ..Settings::default()
+    });
+    let retention = Retention::start(&store, &settings, &shutdown);
+    until("the day is taken out", &client, ATTACHED, attached - 1).await;
+    database.down("immediate");
+    settings.replace(without_pause());
+    eventually("the run fails", || async {
+        retention.status().days.failures_in_a_row > 0
+    })
+    .await;
+    database.up().await;
+    let client = database.client().await;
+    until("the day is dropped", &client, DAYS, before - 1).await;
+    until(
+        "and the messages' day",
+        &client,
+        "SELECT count(*) FROM messages",
+        2,
+    )
+    .await;
+    eventually("all is well", || async {
+        retention.status().failing().is_empty() && retention.status().days.failures_in_a_row == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_forgotten() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    let rows = [OLD_DAYS, OLD_WELCOMES].concat();
+    client.batch_execute(&rows).await.unwrap();
+    let tables = [
+        "messages",
+        "event_stream",
+        "welcomes",
+        "key_packages",
+        "used_jti",
+        "idempotency_keys",
+        "key_package_claims",
+    ];
+    let counts = async || {
+        let mut counts = Vec::new();
+        for table in tables {
+            let sql = format!("SELECT count(*) FROM {table}");
+            counts.push((table, count(&client, &sql).await));
+        }
+        counts
+    };
+    let before = counts().await;
+    let behind = || Utc::now() - TimeDelta::days(40);
+    let settings = Live::new(without_pause());
+    let retention = Retention::start_by(behind, &store, &settings, &shutdown);
+    eventually("each task has run", || async {
+        let status = retention.status();
+        // Where only Postgres' clock could tell, it is not believed; and that shows.
+        status.days.runs > 0
+            && status.key_packages.failures_in_a_row > 0
+            && status.nonces.failures_in_a_row > 0
+    })
+    .await;
+    assert_eq!(retention.status().days.failures_in_a_row, 0);
+    assert_eq!(counts().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_another_node_is_at_does_not_count_as_done() {
+    let database = Database::start().await;
+    let home = Home::new().with("DATABASE_URL", &database.url());
+    assert!(home.command(&["migrate"]).status().unwrap().success());
+    let holder = database.client().await;
+    let hold = "SELECT pg_advisory_lock(hashtext('mls-relay.retention'), hashtext('days'))";
+    holder.batch_execute(hold).await.unwrap();
+    let relay = home.start();
+    let runs = async |task: &str, outcome: &str| {
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        let of_task = metrics.lines().filter(|line| {
+            line.starts_with("relay_retention_runs_total")
+                && line.contains(&format!("task=\"{task}\""))
+                && line.contains(&format!("outcome=\"{outcome}\""))
+        });
+        of_task
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    eventually("it is counted apart", || async {
+        runs("days", "elsewhere").await == 1 && runs("nonces", "ok").await == 1
+    })
+    .await;
+    assert_eq!(runs("days", "ok").await, 0);
+    assert_eq!(runs("nonces", "elsewhere").await, 0);
+}
+
+/// After how long the system at Postgres' side asks the holder of a lock whether it lives, in
+/// hundredths of a second: by the timer of its socket, as Linux shows it.
+async fn asked_after(server: Ipv4Addr, client: &Client, waits: bool) -> Option<u32> {
+    let holder = "SELECT a.client_port FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'advisory' AND l.granted <> $1 AND a.client_port > 0";
+    let found = client.query(holder, &[&waits]).await.unwrap();
+    let port: i32 = found.first()?.get(0);
+    let local = format!("{:08X}:1538", u32::from_le_bytes(server.octets()));
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let timer = sockets.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_holder = fields[1] == local && fields[2].ends_with(&format!(":{port:04X}"));
+        // The kind of timer 2 is that of keepalives.
+        let (kind, when) = fields[5].split_once(':')?;
+        (is_holder && kind == "02").then(|| when.to_owned())
+    })?;
+    u32::from_str_radix(&timer, 16).ok()
+}
+
+/// A Postgres that is reached over TCP, at an address that no other test has.
+async fn over_tcp() -> (Database, Ipv4Addr, store::Settings) {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 91, high, low);
+    let listen = format!("listen_addresses={address}");
+    let database = Database::with_settings(&[listen.as_str()]).await;
+    let url = format!("postgres://relay@{address}/postgres");
+    let settings = store::Settings::for_database(DatabaseUrl::parse(&url).unwrap());
+    (database, address, settings)
+}
+
+const HALF_A_MINUTE: u32 = 30 * 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_asks_within_half_a_minute_whether_who_holds_a_lock_still_lives() {
+    let (database, address, settings) = over_tcp().await;
+    let client = database.client().await;
+    let shutdown = Shutdown::default();
+    let store = Store::open(settings, &shutdown).await.unwrap();
+    let _held = store.forgetting("days").await.unwrap().unwrap();
+    eventually("the lock's holder is asked soon", || async {
+        let after = asked_after(address, &client, false).await;
+        after.is_some_and(|after| after <= HALF_A_MINUTE)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_a_migration_that_nobody_waits_for_keep_its_turn() {
+    let (database, address, settings) = over_tcp().await;
+    let client = database.client().await;
+    let turn = "SELECT pg_advisory_lock(hashtext('mls-relay.migrate'))";
+    client.batch_execute(turn).await.unwrap();
+    let migrating = tokio::spawn(async move { Store::migrate(&settings).await });
+    eventually("who waits for its turn is asked soon", || async {
+        let after = asked_after(address, &client, true).await;
+        after.is_some_and(|after| after <= HALF_A_MINUTE)
+    })
+    .await;
+    let release = "SELECT pg_advisory_unlock_all()";
+    client.batch_execute(release).await.unwrap();
+    assert_eq!(migrating.await.unwrap(), Ok(()));
+}
