@@ -145,21 +145,34 @@ impl App {
         }
     }
 
-    /// Reads the configuration file again, and goes by it from then on if it holds.
-    pub fn reload(&self) {
-        self.reloads.ask();
+    /// Reads the configuration file again, and goes by it from then on if it holds. It does
+    /// so until the drain begins, also while the relay leaves.
+    pub fn reload(&self) -> impl Fn() + use<> {
+        let reloads = self.reloads.clone();
+        move || reloads.ask()
     }
 
     /// Says that it leaves, and works on while balancers notice; then takes nothing new,
     /// lets what is under way finish within the grace, and stops Postgres last.
     pub async fn leave(self) -> Drained {
         self.shutdown.announce();
-        let (notice, grace) = {
-            let process = self.live.process.load();
-            (process.drain_notice, process.drain_grace)
-        };
-        sleep(notice).await;
+        self.notice().await;
+        // As it is when it begins to count.
+        let grace = self.live.process.load().drain_grace;
         self.drain(grace).await
+    }
+
+    /// The time for balancers, which may change while it runs.
+    async fn notice(&self) {
+        let began = Instant::now();
+        loop {
+            let changed = self.live.process.changed();
+            let notice = self.live.process.load().drain_notice;
+            tokio::select! {
+                () = sleep(notice.saturating_sub(began.elapsed())) => return,
+                () = changed => {}
+            }
+        }
     }
 
     /// Waits for nobody, and stops Postgres last.

@@ -124,8 +124,9 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
             Ok(app) => app,
             Err(error) => return refuse(&error, EX_UNAVAILABLE),
         },
-        // Postgres, if it is up already, follows us by itself.
-        () = signals.stop() => return ExitCode::SUCCESS,
+        // Postgres, if it is up already, follows us by itself. The file is read once more
+        // when the start has ended.
+        () = signals.stop(|| {}) => return ExitCode::SUCCESS,
     };
     if io::stdout().is_terminal() {
         println!("{}", app.opening.screen());
@@ -134,9 +135,10 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
 
     // HUP reloads. TERM drains. INT, from a terminal, does not wait for anyone; nor does
     // a second TERM.
+    let reload = app.reload();
     loop {
         match signals.next().await {
-            Asked::Reload => app.reload(),
+            Asked::Reload => reload(),
             Asked::Drain => break,
             Asked::Stop => {
                 // Nobody was promised a grace.
@@ -153,7 +155,7 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        () = signals.stop() => {
+        () = signals.stop(reload) => {
             tracing::warn!("told to stop twice; stopping at once");
             ExitCode::FAILURE
         }
@@ -204,9 +206,11 @@ impl Signals {
         }
     }
 
-    /// The next that asks to end.
-    async fn stop(&mut self) {
-        while let Asked::Reload = self.next().await {}
+    /// The next that asks to end. Whoever asks for a reload before gets that.
+    async fn stop(&mut self, reload: impl Fn()) {
+        while let Asked::Reload = self.next().await {
+            reload();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::certificates::configured;
 use super::check_descriptors;
@@ -36,6 +36,16 @@ struct State {
     faults: Vec<Fault>,
     /// Its keys whose value waits for a restart.
     waiting: Vec<&'static str>,
+}
+
+/// Why the file is read again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    Asked,
+    Changed,
+    /// It was refused, perhaps for something that stands elsewhere and is mended now, such
+    /// as a certificate. Only what is new about it is told.
+    Retry,
 }
 
 /// What a reload works with.
@@ -72,7 +82,9 @@ impl Reloads {
         // Nothing: the first look reads the file once more, which may have changed since
         // it was read for the start.
         let (mut settled, mut seen) = (None, None);
+        let mut tried = Instant::now();
         loop {
+            let mut cause = Cause::Asked;
             tokio::select! {
                 () = self.0.asked.notified() => {}
                 () = sleep(LOOK_EVERY) => {
@@ -80,17 +92,25 @@ impl Reloads {
                     // A file that is still being written is another one at the next look.
                     let is_still = now == seen;
                     seen = now;
-                    if now == settled || !is_still {
-                        continue;
-                    }
+                    cause = match now == settled {
+                        _ if !is_still => continue,
+                        false => Cause::Changed,
+                        true if self.is_refused() && tried.elapsed() >= RETRY_EVERY => Cause::Retry,
+                        true => continue,
+                    };
                 }
             }
             settled = FileStamp::of(&path).await;
-            self.reload(reloader).await;
+            self.reload(reloader, cause).await;
+            tried = Instant::now();
         }
     }
 
-    async fn reload(&self, reloader: &mut Reloader) {
+    fn is_refused(&self) -> bool {
+        !self.0.state.lock().faults.is_empty()
+    }
+
+    async fn reload(&self, reloader: &mut Reloader, cause: Cause) {
         let outcome = match reloader
             .read()
             .await
@@ -104,7 +124,14 @@ impl Reloads {
                 if applied { "applied" } else { "unchanged" }
             }
             Err(Faults(faults)) => {
-                for fault in &faults {
+                let known = match cause {
+                    Cause::Retry => self.0.state.lock().faults.clone(),
+                    Cause::Asked | Cause::Changed => Vec::new(),
+                };
+                if faults == known {
+                    return;
+                }
+                for fault in faults.iter().filter(|fault| !known.contains(fault)) {
                     tracing::error!(%fault, "the configuration was refused and nothing changed");
                 }
                 let waiting = self.0.state.lock().waiting.clone();
@@ -254,5 +281,9 @@ fn fault(key: &str, problem: String) -> Faults {
     }])
 }
 
-/// A stat twice a second costs nothing; a change is in force a second after its writing.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Such a stat costs nothing. The second that sees the same file reads it: within a second of
+/// its writing.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+
+/// As often as the files of certificates are looked at.
+const RETRY_EVERY: Duration = Duration::from_secs(10);

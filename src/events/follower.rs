@@ -83,7 +83,9 @@ impl Follower {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         let _blind = BlindAfter(Arc::clone(&self.health));
         tokio::select! {
-            () = shutdown.stopping() => {}
+            // First, since whom it feeds stops at the same moment.
+            biased;
+            () = shutdown.stopping() => self.health.stop(),
             () = self.follow() => {}
         }
     }

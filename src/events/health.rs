@@ -77,6 +77,11 @@ impl Health {
         metrics::gauge!("relay_events_hearing").set(f64::from(value));
     }
 
+    /// Nobody reads the stream any more, as it should be when the process ends.
+    pub(super) fn stop(&self) {
+        self.hearing.store(BLIND, Ordering::Relaxed);
+    }
+
     pub(super) fn set_doorbell_lag(&self, lag: Duration) {
         let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
         self.lag_micros.store(micros, Ordering::Relaxed);

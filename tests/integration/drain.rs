@@ -210,6 +210,31 @@ async fn sigint_waits_for_nobody() {
     node.signal(Signal::INT);
     assert_eq!(node.ended().code(), Some(0), "{}", node.log());
     assert!(begun.elapsed() < Duration::from_secs(15));
+    // Who was told to stop is not at fault.
+    assert!(!node.log().contains("ERROR"), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_is_under_way_goes_by_what_the_file_says_now() {
+    let world = World::new().await;
+    let home = world.home("0").with("CLOSE_TIMEOUT_MS", "30000");
+    let write = |notice: u32, grace: u32| {
+        let text = format!("[process]\ndrain_notice_seconds = {notice}\ndrain_seconds = {grace}\n");
+        std::fs::write(home.path().join("relay.toml"), text).unwrap();
+    };
+    write(600, 600);
+    let mut node = home.start();
+    // It never reads, and so never answers the close.
+    let _socket = world.listen(&node).await;
+    node.signal(Signal::TERM);
+    eventually("not ready", || async {
+        node.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    write(0, 1);
+    node.signal(Signal::HUP);
+    assert_eq!(node.ended().code(), Some(1), "{}", node.log());
+    assert!(node.log().contains("too short for some"), "{}", node.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -379,3 +379,22 @@ async fn certificates_follow_their_paths_for_connections_to_come() {
     open.write_all(request).await.unwrap();
     assert!(read_to_end(&mut open).await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn what_was_refused_is_read_again_when_its_cause_is_mended_elsewhere() {
+    let relay = start("");
+    let dir = relay.home().path().join("certs");
+    let text = "[edge]\ntls_cert = \"new.pem\"\ntls_key = \"new-key.pem\"\n";
+    change(&relay, text, "refused").await;
+    let copy = |from: &str, to: &str| {
+        fs::copy(dir.join(from), relay.home().path().join(to)).unwrap();
+    };
+    // Half of it is another fault, and told as such; what stays as it is is told once.
+    copy("localhost.pem", "new.pem");
+    reloaded(&relay, "refused", 1).await;
+    copy("localhost-key.pem", "new-key.pem");
+    reloaded(&relay, "applied", 0).await;
+    assert_eq!(config_check(&relay).await["ok"], true);
+    let told = relay.log().matches("the configuration was refused").count();
+    assert_eq!(told, 2, "{}", relay.log());
+}
