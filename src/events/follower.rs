@@ -16,7 +16,7 @@ use super::health::{Health, Hearing};
 use super::journal::{Journal, Stored};
 use super::sequence::{Announced, Read, Sequence};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Live, Shutdown};
+use crate::runtime::{Backoff, Live, Shutdown, queue};
 use crate::store::{Ends, Notification, StoreError};
 use crate::types::{CoarseTime, Seq};
 use crate::wire::{Passing, envelopes};
@@ -319,6 +319,7 @@ impl Follower {
 
     /// Waits while the hub is busy: the ring takes up what comes meanwhile.
     async fn pass(&self, feed: Feed) -> Result<(), Stop> {
-        self.feed.send(feed).await.map_err(|_| Stop::Hub)
+        let sent = queue::send(&self.feed, "feed", feed).await;
+        sent.map_err(|_| Stop::Hub)
     }
 }

@@ -23,7 +23,7 @@ use super::replays::Replays;
 use super::settings::Settings;
 use super::subscription::Subscription;
 use super::topics::SeatId;
-use crate::runtime::{Live, Shutdown};
+use crate::runtime::{Live, Shutdown, queue};
 use crate::store::StoreError;
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Ephemeral, Passing};
@@ -190,7 +190,8 @@ impl Hub {
         answered: oneshot::Receiver<T>,
     ) -> Result<T, HubError> {
         let asked = async {
-            self.0.commands.send(command).await.map_err(|_| HubError)?;
+            let sent = queue::send(&self.0.commands, COMMANDS, command).await;
+            sent.map_err(|_| HubError)?;
             answered.await.map_err(|_| HubError)
         };
         let limit = self.0.settings.load().hub_timeout;
@@ -257,7 +258,7 @@ impl Seat {
             convo,
             is_typing,
         };
-        let _ = self.hub.0.commands.try_send(command);
+        let _ = queue::offer(&self.hub.0.commands, COMMANDS, command);
     }
 }
 
@@ -265,7 +266,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.outbox.0.shut_for_good();
         // If the queue is full, the hub's sweep finds the shut outbox.
-        let _ = self.hub.0.commands.try_send(Command::Leave(self.id));
+        let _ = queue::offer(&self.hub.0.commands, COMMANDS, Command::Leave(self.id));
     }
 }
 
@@ -273,3 +274,5 @@ impl Drop for Seat {
 const FEED_MAX: usize = 64;
 /// Sessions that may ask at once; more wait their turn, up to `hub_timeout`.
 const COMMANDS_MAX: usize = 1024;
+/// By which they are counted when they have to wait.
+const COMMANDS: &str = "hub";

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ear::PASSING;
 use super::journal::Journal;
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, queue as queues};
 use crate::store::StoreError;
 use crate::wire::{Passing, Typing};
 
@@ -36,7 +36,7 @@ pub(super) async fn tell(
 ) -> Result<(), PassingError> {
     let (told, heard) = oneshot::channel();
     let told = Some(told);
-    let queued = queue.try_send(ToTell { passing, told });
+    let queued = queues::offer(queue, QUEUE, ToTell { passing, told });
     queued.map_err(|_| PassingError::Full)?;
     // The process ends when nobody answers.
     Ok(heard.await.unwrap_or(Err(StoreError::Unavailable))?)
@@ -45,9 +45,10 @@ pub(super) async fn tell(
 /// Queues what is not worth a wait, while half of the places are free: however many type,
 /// ephemeral messages find one.
 pub(super) fn mention(queue: &mpsc::Sender<ToTell>, typing: Typing) {
-    if queue.capacity() > queue.max_capacity() / 2 {
-        let (passing, told) = (Passing::Typing(typing), None);
-        let _ = queue.try_send(ToTell { passing, told });
+    let (passing, told) = (Passing::Typing(typing), None);
+    match queue.capacity() > queue.max_capacity() / 2 {
+        true => drop(queues::offer(queue, QUEUE, ToTell { passing, told })),
+        false => queues::full(QUEUE, 1),
     }
 }
 
@@ -79,6 +80,9 @@ pub(super) async fn run(
         () = tell => {}
     }
 }
+
+/// By which it is counted when it is full.
+pub(super) const QUEUE: &str = "passing";
 
 /// At most about 400 kB in one transaction, if all are ephemeral messages of the
 /// largest size.

@@ -23,6 +23,7 @@ impl Replays {
         shutdown: &Shutdown,
     ) -> Self {
         let bounds = Bounds {
+            name: "replays",
             queue_max: QUEUE_MAX,
             batch_max: QUEUE_MAX,
             weight_max: settings.load().replay_rows_max as usize / ROWS_EACH,

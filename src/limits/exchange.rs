@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::sharing::SharedStay;
 use super::{Limits, Penalties};
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, queue};
 use crate::store::{PenaltyRow, Store, StoreError};
 
 /// What one node still has to do.
@@ -66,6 +66,9 @@ impl Exchange {
         // The newest are worth most when there is no room for all.
         let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
         self.untold.drain(..surplus);
+        if surplus > 0 {
+            queue::full("penalties_untold", surplus as u64);
+        }
         let day = self.limits.clock().unix().as_secs() as i64 / SECONDS_PER_DAY;
         let is_new_day = self.day != Some(day);
         if is_new_day {

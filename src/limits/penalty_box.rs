@@ -14,6 +14,7 @@ use super::blind::{Blind, BlindKeys};
 use super::penalty::{Conduct, Stay};
 use super::settings::Settings;
 use super::shards::{Shards, part_of};
+use crate::runtime::queue;
 
 pub(super) struct PenaltyBox {
     /// Apart from the tables' keys: these are shared by the nodes.
@@ -130,6 +131,8 @@ impl PenaltyBox {
         let mut untold = self.untold.lock();
         if untold.len() < UNTOLD_MAX || untold.contains_key(&key) {
             untold.insert(key, stay);
+        } else {
+            queue::full("penalties_untold", 1);
         }
     }
 
@@ -185,6 +188,7 @@ fn conduct_of<'a>(
     {
         shard.retain(|offender| !offender.conduct.is_forgotten(now, &settings.penalties));
         if shard.len() >= most {
+            queue::full("penalties", 1);
             return None;
         }
     }

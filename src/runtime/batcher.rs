@@ -5,17 +5,20 @@ use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shutdown, survive};
+use super::{Shutdown, queue, survive};
 
 /// The bounded queue in front of one worker that serves items in batches.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, A> {
+    name: &'static str,
     queue: mpsc::Sender<Waiting<I, A>>,
 }
 
 /// How much may wait and how much goes together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
+    /// By which a full queue is counted.
+    pub(crate) name: &'static str,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
     /// Bounds the sum of the items' weights; one item alone may exceed it.
@@ -57,18 +60,20 @@ impl<I: Send + 'static, A: Send + 'static> Batcher<I, A> {
                 () = stop.stopping() => {}
             }
         });
-        Self { queue }
+        Self {
+            name: bounds.name,
+            queue,
+        }
     }
 
     /// Queues an item and waits for its answer. Never waits for a place.
     pub(crate) async fn serve(&self, item: I) -> Result<A, NotServed> {
         let (answer, served) = oneshot::channel();
-        self.queue
-            .try_send(Waiting { item, answer })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => NotServed::QueueFull,
-                mpsc::error::TrySendError::Closed(_) => NotServed::Stopped,
-            })?;
+        let queued = queue::offer(&self.queue, self.name, Waiting { item, answer });
+        queued.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotServed::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => NotServed::Stopped,
+        })?;
         served.await.map_err(|_| NotServed::Stopped)
     }
 
@@ -137,6 +142,7 @@ mod tests {
 
     fn bounds() -> Bounds {
         Bounds {
+            name: "of a test",
             queue_max: 8,
             batch_max: 3,
             weight_max: 10,

@@ -7,6 +7,7 @@ mod file_stamp;
 mod held;
 mod live;
 mod pace;
+pub(crate) mod queue;
 mod rate;
 mod shutdown;
 mod survive;

@@ -24,6 +24,7 @@ pub(super) struct AnnouncedMessages(Queue<Announced, Option<StoredMessage>>);
 impl AnnouncedMessages {
     pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
         let bounds = Bounds {
+            name: "hydration",
             queue_max: QUEUE_MAX,
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,

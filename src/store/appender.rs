@@ -72,6 +72,7 @@ pub(super) struct Appender {
 impl Appender {
     pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
         let bounds = Bounds {
+            name: "appends",
             queue_max: settings.append_queue_max,
             batch_max: settings.append_batch_max,
             weight_max: settings.append_batch_bytes_max,

@@ -109,6 +109,7 @@ pub(super) type SharedEnds = Queue<(), Ends>;
 /// Reads them once for all who wait.
 pub(super) fn share_ends(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> SharedEnds {
     let bounds = Bounds {
+        name: "ends",
         queue_max: ENDS_QUEUE_MAX,
         batch_max: ENDS_QUEUE_MAX,
         weight_max: usize::MAX,

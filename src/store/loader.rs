@@ -22,6 +22,7 @@ pub(super) struct Loader<T>(Queue<Did, Arc<[T]>>);
 
 impl<T: Clone + Send + Sync + 'static> Loader<T> {
     pub(super) fn start(
+        name: &'static str,
         settings: &Settings,
         pool: Pool,
         shutdown: &Shutdown,
@@ -29,6 +30,7 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
         read: fn(&Row) -> Result<T, StoreError>,
     ) -> Self {
         let bounds = Bounds {
+            name,
             queue_max: QUEUE_MAX,
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,

@@ -107,6 +107,7 @@ impl Store {
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
             announced: AnnouncedMessages::start(&settings, pool.clone(), shutdown),
             memberships: Loader::start(
+                "memberships",
                 &settings,
                 pool.clone(),
                 shutdown,
@@ -115,6 +116,7 @@ impl Store {
             ),
             ends: events::share_ends(&settings, stream.clone(), shutdown),
             positions: Loader::start(
+                "positions",
                 &settings,
                 pool.clone(),
                 shutdown,

@@ -26,6 +26,7 @@ pub(super) struct ReplayGuard(Queue<Nonce, bool>);
 impl ReplayGuard {
     pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
         let bounds = Bounds {
+            name: "nonces",
             queue_max: settings.jti_queue_max,
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
