@@ -33,9 +33,9 @@ impl Change {
         }
         let faults: Vec<_> = rules::broken(&config)
             .into_iter()
-            .map(|(key, problem)| Fault {
+            .map(|(keys, problem)| Fault {
                 place: Place::Default,
-                key: key.to_owned(),
+                key: keys.first().copied().unwrap_or_default().to_owned(),
                 problem: format!("until a restart: {problem}"),
             })
             .collect();

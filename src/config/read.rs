@@ -1,6 +1,6 @@
 //! Pure. Source to configuration: file, then environment, then the rules between keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::fault::{Fault, Faults, Place};
@@ -19,10 +19,7 @@ pub(super) fn load(source: &Source) -> Result<Loaded, Faults> {
         reading.file(path, text);
     }
     reading.environment(&source.environment);
-    // Relations are judged only between values that are themselves sound.
-    if reading.faults.is_empty() {
-        reading.rules();
-    }
+    reading.rules();
     match reading.faults.is_empty() {
         true => Ok(Loaded {
             config: reading.config,
@@ -79,12 +76,22 @@ impl Reading {
         }
     }
 
+    /// Relations are judged only between values that are themselves sound; of a text that is
+    /// no TOML nobody knows all values.
     fn rules(&mut self) {
-        for (key, problem) in rules::broken(&self.config) {
-            let place = self.origins.get(key).cloned().unwrap_or(Place::Default);
+        let faulty: HashSet<String> = self.faults.iter().map(|f| f.key.clone()).collect();
+        if faulty.contains("") {
+            return;
+        }
+        for (keys, problem) in rules::broken(&self.config) {
+            let Some(key) = keys.first() else { continue };
+            if keys.iter().any(|key| faulty.contains(*key)) {
+                continue;
+            }
+            let place = self.origins.get(*key).cloned().unwrap_or(Place::Default);
             self.faults.push(Fault {
                 place,
-                key: key.to_owned(),
+                key: (*key).to_owned(),
                 problem,
             });
         }
@@ -172,6 +179,15 @@ mod tests {
             assert!(said.contains(line), "{line:?} is missing in:\n{said}");
         }
         assert_eq!(faults.0.len(), expected.len());
+    }
+
+    #[test]
+    fn a_broken_rule_is_reported_beside_other_faults_unless_one_is_of_its_own_keys() {
+        let text = "[edge]\ntls_cert = \"a.pem\"\n[session]\ndrain_window_seconds = 3000\n\
+                    [process]\ndrain_seconds = -1\n";
+        let said = load_text(text, &[]).unwrap_err();
+        let keys: Vec<&str> = said.0.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys, ["process.drain_seconds", "edge.tls_cert"]);
     }
 
     #[test]

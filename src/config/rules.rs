@@ -2,51 +2,60 @@
 
 use super::Config;
 
-/// Every broken relation: the key to change, and why.
-pub(super) fn broken(config: &Config) -> Vec<(&'static str, String)> {
-    let mut broken = Vec::new();
+/// The keys that a relation is between, of which the first is to change, and why.
+type Broken = (&'static [&'static str], String);
+
+/// Every broken relation.
+pub(super) fn broken(config: &Config) -> Vec<Broken> {
+    let mut broken: Vec<Broken> = Vec::new();
     let edge = &config.edge;
     match (&edge.tls_cert, &edge.tls_key) {
         (Some(_), None) => broken.push((
-            "edge.tls_cert",
+            &["edge.tls_cert", "edge.tls_key"],
             "needs edge.tls_key (TLS_KEY) beside it".to_owned(),
         )),
         (None, Some(_)) => broken.push((
-            "edge.tls_key",
+            &["edge.tls_key", "edge.tls_cert"],
             "needs edge.tls_cert (TLS_CERT) beside it".to_owned(),
         )),
         _ => {}
     }
     if config.acme.domains.len() > ACME_DOMAINS_MAX {
         let why = format!("names more than {ACME_DOMAINS_MAX}, the most that one certificate may");
-        broken.push(("acme.domains", why));
+        broken.push((&["acme.domains"], why));
     }
     // Port 0 means "any", so two of those never meet.
     if edge.listen == edge.admin_listen && edge.listen.port() != 0 {
         broken.push((
-            "edge.admin_listen",
+            &["edge.admin_listen", "edge.listen"],
             "is the same as edge.listen; health and metrics need a port of their own".to_owned(),
         ));
     }
-    let needs_proxies = [
-        (edge.proxy_protocol, "edge.proxy_protocol"),
-        (edge.plain_listen.is_some(), "edge.plain_listen"),
+    let needs_proxies: [(bool, &'static [&'static str]); 2] = [
+        (
+            edge.proxy_protocol,
+            &["edge.proxy_protocol", "edge.trusted_proxies"],
+        ),
+        (
+            edge.plain_listen.is_some(),
+            &["edge.plain_listen", "edge.trusted_proxies"],
+        ),
     ];
-    for (_, key) in needs_proxies.into_iter().filter(|(is_set, _)| *is_set) {
+    for (_, keys) in needs_proxies.into_iter().filter(|(is_set, _)| *is_set) {
         if edge.trusted_proxies.is_empty() {
             let why = "needs edge.trusted_proxies (TRUSTED_PROXIES): nobody else may connect there";
-            broken.push((key, why.to_owned()));
+            broken.push((keys, why.to_owned()));
         }
     }
     if config.session.drain_window > config.process.drain_grace {
         broken.push((
-            "session.drain_window_seconds",
+            &["session.drain_window_seconds", "process.drain_seconds"],
             "is longer than process.drain_seconds; the last sockets would be cut off".to_owned(),
         ));
     }
     if config.session.ping_after >= config.session.silence_max {
         broken.push((
-            "session.silence_seconds",
+            &["session.silence_seconds", "session.ping_seconds"],
             "is not longer than session.ping_seconds; nobody would have time to answer".to_owned(),
         ));
     }
@@ -69,6 +78,6 @@ mod tests {
     fn a_certificate_without_its_key_is_refused() {
         let mut config = Config::default();
         config.edge.tls_cert = Some("cert.pem".into());
-        assert_eq!(broken(&config).first().unwrap().0, "edge.tls_cert");
+        assert_eq!(broken(&config).first().unwrap().0[0], "edge.tls_cert");
     }
 }
