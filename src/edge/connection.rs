@@ -14,11 +14,14 @@ use super::activity::{Activity, Patience, RequestId, Verdict};
 use super::http;
 use crate::limits::ProvedHere;
 use crate::runtime::Held;
+use crate::types::ClientIp;
 use crate::wire::Body;
 
 /// What all requests of one connection share.
 pub(super) struct Connection {
     pub(super) peer: IpAddr,
+    /// Who answers for what is said on it, if that is limited.
+    pub(super) offender: Option<ClientIp>,
     pub(super) held: Held,
     pub(super) proved: ProvedHere,
     activity: Activity,
@@ -27,9 +30,10 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection whose handshake has just ended.
-    pub(super) fn new(peer: IpAddr, held: Held) -> Self {
+    pub(super) fn new(peer: IpAddr, offender: Option<ClientIp>, held: Held) -> Self {
         Self {
             peer,
+            offender,
             held,
             proved: ProvedHere::default(),
             activity: Activity::default(),

@@ -107,7 +107,9 @@ impl Server {
                 (Transport::new(stream), version)
             }
         };
-        let connection = Arc::new(Connection::new(peer, Held::new((permit, open))));
+        let offender = permit.client();
+        let connection = Connection::new(peer, offender, Held::new((permit, open)));
+        let connection = Arc::new(connection);
         self.talk(stream, version, connection).await;
     }
 
@@ -220,7 +222,7 @@ impl Server {
 
     /// Drives a connection: to its own end, or until it idles, or until the drain;
     /// then it has `linger` to ask once more and be told that the connection closes.
-    async fn run<C: Future>(
+    async fn run<C: Future<Output = hyper::Result<()>>>(
         &self,
         connection: C,
         wind_down: fn(Pin<&mut C>),
@@ -249,7 +251,7 @@ impl Server {
     }
 
     /// Drives a connection to its own end, or to that of patience with its client.
-    async fn attend<C: Future>(
+    async fn attend<C: Future<Output = hyper::Result<()>>>(
         &self,
         mut connection: Pin<&mut C>,
         state: &Connection,
@@ -259,7 +261,10 @@ impl Server {
         let mut wait = patience(self).first;
         loop {
             tokio::select! {
-                _ = connection.as_mut() => return Attended::Ended,
+                ended = connection.as_mut() => {
+                    self.note_end(&ended, state);
+                    return Attended::Ended;
+                }
                 () = changed.as_mut() => {
                     changed.set(self.settings.changed());
                     wait = Duration::ZERO;
@@ -275,6 +280,16 @@ impl Server {
                     }
                     Verdict::Idle => return Attended::Idle,
                 },
+            }
+        }
+    }
+
+    /// A head that cannot be read is refused by hyper, before any rule has seen it.
+    fn note_end(&self, ended: &hyper::Result<()>, state: &Connection) {
+        if ended.as_ref().is_err_and(hyper::Error::is_parse) {
+            metrics::counter!("relay_edge_heads_refused_total").increment(1);
+            if let Some(offender) = state.offender {
+                self.limits.misspoke(offender);
             }
         }
     }

@@ -16,6 +16,13 @@ pub struct ConnectionPermit {
     pub(super) address: Option<(ClientIp, Held<Handshakes>)>,
 }
 
+impl ConnectionPermit {
+    /// Whose it is, if that is limited: not a proxy's own, and of no exempt network.
+    pub fn client(&self) -> Option<ClientIp> {
+        self.address.as_ref().map(|(client, _)| *client)
+    }
+}
+
 impl Limits {
     /// Whether a stranger's connection may stay. Ask before TLS, and hold the permit
     /// as long as the socket.
@@ -54,6 +61,16 @@ impl Limits {
         let held = self.inner.hold_connection(&settings, client)?;
         permit.address = held.map(|held| (client, held));
         Ok(permit)
+    }
+
+    /// A client said something that is no request, and its connection had to be closed. No
+    /// rule has counted it, so it is an offence like a refusal.
+    pub fn misspoke(&self, client: ClientIp) {
+        let (inner, settings) = (&*self.inner, self.inner.settings.load());
+        let subject = inner.address_subject(client);
+        inner
+            .penalties
+            .strike(subject, inner.clock.unix_ms(), &settings);
     }
 }
 

@@ -387,6 +387,30 @@ async fn garbage_instead_of_tls_or_http_ends_one_connection_only() {
 }
 
 #[tokio::test]
+async fn heads_that_cannot_be_read_count_as_refusals_do() {
+    let relay = Home::lived_in().with("PENALTY_STRIKES", "5").start();
+    let client = Client::http1(&relay);
+    for _ in 0..5 {
+        let mut stream = client.connect(&relay).await.unwrap();
+        stream
+            .write_all(b"\0\x01\x02 not http\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    eventually("it is closed before TLS", || async {
+        client.connect(&relay).await.is_err()
+    })
+    .await;
+    let (_, metrics) = relay.ask_admin("/metrics").await;
+    assert!(
+        metrics.contains("relay_edge_heads_refused_total 5"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
 async fn an_address_has_its_window_and_is_told_when_to_come_back() {
     let relay = Home::lived_in()
         .with("RATE_LIMIT_IP_PER_MINUTE", "3")
