@@ -152,6 +152,11 @@ impl App {
         move || reloads.ask()
     }
 
+    /// Resolves when a task that all others need has panicked: leave then.
+    pub async fn failed(&self) {
+        self.shutdown.failed().await;
+    }
+
     /// Says that it leaves, and works on while balancers notice; then takes nothing new,
     /// lets what is under way finish within the grace, and stops Postgres last.
     pub async fn leave(self) -> Drained {

@@ -136,20 +136,27 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
     // HUP reloads. TERM drains. INT, from a terminal, does not wait for anyone; nor does
     // a second TERM.
     let reload = app.reload();
-    loop {
-        match signals.next().await {
+    let code = loop {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            () = app.failed() => {
+                tracing::error!("a task that all others need has panicked; leaving");
+                break ExitCode::FAILURE;
+            }
+        };
+        match asked {
             Asked::Reload => reload(),
-            Asked::Drain => break,
+            Asked::Drain => break ExitCode::SUCCESS,
             Asked::Stop => {
                 // Nobody was promised a grace.
                 app.stop().await;
                 return ExitCode::SUCCESS;
             }
         }
-    }
+    };
     tokio::select! {
         drained = app.leave() => match drained {
-            Drained::Complete => ExitCode::SUCCESS,
+            Drained::Complete => code,
             Drained::GraceElapsed { left } => {
                 tracing::warn!(left, "the grace was too short for some");
                 ExitCode::FAILURE

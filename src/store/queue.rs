@@ -39,6 +39,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_is_behind_a_batch_that_does_not_end_is_told_so_in_time() {
         let bounds = Bounds {
+            name: "a test",
             queue_max: 2,
             batch_max: 1,
             weight_max: 1,
