@@ -5,10 +5,10 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::settings::Settings;
-use crate::runtime::Shutdown;
+use crate::runtime::{Cut, Shutdown};
 
 tokio::task_local! {
     static STREAM: Stream;
@@ -21,7 +21,7 @@ struct Stream {
     request: CancellationToken,
     /// Once it is upgraded. hyper writes it in a task of its own then, which waits for room
     /// in the client's window and does not see that its writer is gone.
-    upgraded: CancellationToken,
+    upgraded: Cut,
 }
 
 /// What resets the HTTP/2 stream that the request at hand came on. None over HTTP/1.1,
@@ -30,12 +30,10 @@ pub(super) fn stream_of_this_request() -> Option<CancellationToken> {
     STREAM.try_with(|stream| stream.request.clone()).ok()
 }
 
-/// Resets, once dropped, what an upgrade makes of the HTTP/2 stream of the request at hand.
-/// What is written of it by then still leaves, if the stream was ended in order. Not the
-/// request itself: it may have been refused, and its answer is still to be written.
-pub(super) fn upgraded_stream_of_this_request() -> Option<DropGuard> {
-    let upgraded = STREAM.try_with(|stream| stream.upgraded.clone());
-    upgraded.map(CancellationToken::drop_guard).ok()
+/// What resets that stream once it is upgraded, not while the request is answered: it may be
+/// refused, and its answer is still to be written.
+pub(super) fn upgraded_stream_of_this_request() -> Option<Cut> {
+    STREAM.try_with(|stream| stream.upgraded.clone()).ok()
 }
 
 /// Where HTTP/2 runs its streams: in the tracker, so that the drain waits for them.
@@ -48,22 +46,13 @@ where
 {
     fn execute(&self, task: F) {
         // A request's stream is begun by its connection, an upgraded one by its request.
-        let upgraded = STREAM.try_with(|stream| stream.upgraded.clone());
-        let cut = upgraded.unwrap_or_default();
+        // Dropped, a stream resets itself.
+        let cut = upgraded_stream_of_this_request().unwrap_or_default();
         let stream = Stream {
-            request: cut.clone(),
+            request: cut.token(),
             ..Stream::default()
         };
-        let task = STREAM.scope(stream, task);
-        self.0.spawn(async move {
-            // Dropped, a stream resets itself. First of all: a stream whose writer is gone too
-            // would end in order instead, and wait for its client's window with what it has.
-            tokio::select! {
-                biased;
-                () = cut.cancelled() => {}
-                () = task => {}
-            }
-        });
+        self.0.spawn(cut.around(STREAM.scope(stream, task)));
     }
 }
 

@@ -301,15 +301,13 @@ impl Server {
     ) -> Response<Tracked> {
         let in_flight = InFlight::new(connection);
         let is_http1 = request.version() < http::Version::HTTP_2;
-        let held = match request.method() {
+        let held = match upgraded_stream_of_this_request() {
             // A WebSocket over HTTP/2 (RFC 8441) is in use for as long as it is open, and its
             // connection with it; the body of its answer, which is empty, goes at once. When
             // its session has ended, nothing of it stays.
-            &Method::CONNECT => Held::new((
-                connection.held.clone(),
-                InFlight::new(connection),
-                upgraded_stream_of_this_request(),
-            )),
+            Some(stream) if request.method() == Method::CONNECT => {
+                Held::of_stream((connection.held.clone(), InFlight::new(connection)), stream)
+            }
             _ => connection.held.clone(),
         };
         request.extensions_mut().insert(held);

@@ -1,8 +1,10 @@
-//! Pure. What a connection keeps for as long as it is open.
+//! What a connection keeps for as long as it is open.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+
+use super::Cut;
 
 /// The permits under which a connection was let in, given back when the last clone
 /// is dropped. The edge puts one into every request's extensions, and whoever takes
@@ -10,12 +12,31 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Held {
     _permits: Arc<dyn Any + Send + Sync>,
+    stream: Option<Cut>,
 }
 
 impl Held {
     pub fn new(permits: impl Any + Send + Sync) -> Self {
         Self {
             _permits: Arc::new(permits),
+            stream: None,
+        }
+    }
+
+    /// The same for a stream of a connection that others share. What writes it is cut off
+    /// when the last clone is dropped, or by [`Self::end`].
+    pub fn of_stream(permits: impl Any + Send + Sync, stream: Cut) -> Self {
+        Self {
+            _permits: Arc::new((permits, stream.guard())),
+            stream: Some(stream),
+        }
+    }
+
+    /// Gives the permits back. Call it before the socket is dropped: a stream whose writer
+    /// goes first would end in order, and wait for its client's window with what it has.
+    pub async fn end(self) {
+        if let Some(stream) = &self.stream {
+            stream.off().await;
         }
     }
 }

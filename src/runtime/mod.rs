@@ -2,6 +2,7 @@
 
 mod backoff;
 mod batcher;
+mod cut;
 mod descriptors;
 mod file_stamp;
 mod held;
@@ -15,6 +16,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub(crate) use batcher::{Batcher, Bounds, NotServed};
+pub use cut::Cut;
 pub use descriptors::raise_descriptor_limit;
 pub use file_stamp::FileStamp;
 pub use held::Held;

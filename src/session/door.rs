@@ -230,7 +230,9 @@ impl Sessions {
             let reason = session.serve(&shutdown).await;
             tracing::debug!(account = %account, reason = reason.name(), "a session has ended");
             // The connection counts against its limits until here.
-            drop(held);
+            if let Some(held) = held {
+                held.end().await;
+            }
         });
     }
 }
