@@ -79,16 +79,16 @@ impl Hub {
             feed: feed_out,
             passing: passing_in.clone(),
         };
-        shutdown.spawn_background(ear.run(shutdown.clone()));
-        shutdown.spawn_background(follower.run(shutdown.clone()));
-        shutdown.spawn_background(dispatcher.run(shutdown.clone()));
-        shutdown.spawn_background(canary.run(
+        shutdown.spawn_vital(ear.run(shutdown.clone()));
+        shutdown.spawn_vital(follower.run(shutdown.clone()));
+        shutdown.spawn_vital(dispatcher.run(shutdown.clone()));
+        shutdown.spawn_vital(canary.run(
             Arc::clone(&journal),
             settings.clone(),
             Arc::clone(&health),
             shutdown.clone(),
         ));
-        shutdown.spawn_background(passing::run(
+        shutdown.spawn_vital(passing::run(
             Arc::clone(&journal),
             now.passing_every,
             passing_out,

@@ -33,7 +33,7 @@ impl Limits {
             heard: Instant::now(),
         };
         let (stop, settings) = (shutdown.clone(), self.inner.settings.clone());
-        shutdown.spawn_background(async move {
+        shutdown.spawn_vital(async move {
             loop {
                 let changed = settings.changed();
                 let every = settings.load().penalties.shared_every;

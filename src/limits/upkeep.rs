@@ -7,7 +7,7 @@ impl Limits {
     /// Sweeps until the process stops.
     pub fn start_upkeep(&self, shutdown: &Shutdown) {
         let (limits, stop) = (self.clone(), shutdown.clone());
-        shutdown.spawn_background(async move {
+        shutdown.spawn_vital(async move {
             loop {
                 let changed = limits.inner.settings.changed();
                 let every = limits.inner.settings.load().tables.sweep_every;

@@ -54,7 +54,7 @@ impl<I: Send + 'static, A: Send + 'static> Batcher<I, A> {
     {
         let (queue, waiting) = mpsc::channel(bounds.queue_max);
         let stop = shutdown.clone();
-        shutdown.spawn_background(async move {
+        shutdown.spawn_vital(async move {
             tokio::select! {
                 () = work(waiting, bounds, weigh, serve) => {}
                 () = stop.stopping() => {}

@@ -59,10 +59,17 @@ impl Shutdown {
         self.work.spawn(task);
     }
 
-    /// Spawns a task that serves the others and must outlive them: the listener,
-    /// a committer, the pool's driver. It ends at `stopping`; if it panics, see
-    /// [`Self::failed`].
+    /// Spawns a task that serves the others and must outlive them: the pool's driver, what
+    /// looks after certificates. It ends at `stopping`.
     pub fn spawn_background<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.background.spawn(task);
+    }
+
+    /// The same for a task that nothing works without, as the hub: see [`Self::failed`].
+    pub fn spawn_vital<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -73,7 +80,7 @@ impl Shutdown {
         });
     }
 
-    /// Resolves when a background task has panicked. What it served stands still from then
+    /// Resolves when a vital task has panicked. What it served stands still from then
     /// on, so the process should leave for another to take its place.
     pub async fn failed(&self) {
         self.failed.cancelled().await;
@@ -151,13 +158,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_background_task_that_panics_is_told_and_one_that_ends_is_not() {
+    async fn a_vital_task_that_panics_is_told_and_one_that_ends_is_not() {
         let shutdown = Shutdown::default();
         let (ends, ended) = tokio::sync::oneshot::channel::<()>();
-        shutdown.spawn_background(async move { drop(ends) });
+        shutdown.spawn_vital(async move { drop(ends) });
         let _ = ended.await;
         assert!(!shutdown.failed.is_cancelled());
-        shutdown.spawn_background(async { panic!("as a fault of ours would") });
+        shutdown.spawn_vital(async { panic!("as a fault of ours would") });
         shutdown.failed().await;
     }
 }
