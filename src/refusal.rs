@@ -2,12 +2,12 @@
 //! told: `From<…Error> for XrpcError` for every area, and nothing elsewhere.
 
 mod calls;
+mod limits;
 mod outcomes;
 
 use std::time::Duration;
 
 use crate::auth::{AuthError, ResolveError, TokenError};
-use crate::limits::LimitError;
 use crate::store::StoreError;
 use crate::wire::{XrpcError, XrpcStatus};
 
@@ -81,29 +81,6 @@ impl From<StoreError> for XrpcError {
         let message = "the database does not answer at the moment";
         Self::new(XrpcStatus::Unavailable, "NotEnoughResources", message)
             .retry_after(Duration::from_secs(1))
-    }
-}
-
-impl From<LimitError> for XrpcError {
-    fn from(error: LimitError) -> Self {
-        let (status, name, message) = match error {
-            LimitError::NodeFull { .. } => (
-                XrpcStatus::Unavailable,
-                "NotEnoughResources",
-                "the relay is full at the moment",
-            ),
-            LimitError::Reached { .. } => (
-                XrpcStatus::TooManyRequests,
-                "RateLimitExceeded",
-                "too many requests: come back after Retry-After",
-            ),
-            LimitError::SharedStateAway { .. } => (
-                XrpcStatus::Unavailable,
-                "NotEnoughResources",
-                "the relay cannot count this call at the moment",
-            ),
-        };
-        Self::new(status, name, message).retry_after(error.retry_after())
     }
 }
 

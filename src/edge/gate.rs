@@ -50,10 +50,12 @@ impl Gate {
         Ok(decision)
     }
 
-    /// Says how much is left, unless a tighter limit has said so already.
+    /// Says how much is left, unless a tighter limit has said so already, or another one has
+    /// refused.
     pub(super) fn leave(&self, decision: &Decision, response: &mut Response<Body>) {
+        let tells = decision.tells_of(response.status());
         let headers = response.headers_mut();
-        if !HEADERS.iter().any(|name| headers.contains_key(name)) {
+        if tells && !HEADERS.iter().any(|name| headers.contains_key(name)) {
             self.write_headers(decision, headers);
         }
     }

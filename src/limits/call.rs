@@ -1,8 +1,9 @@
 //! Layer 3: an account's calls, after its token has been verified.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::{Decision, LimitError, Limits, Rule, WhenAway};
+use super::{BlindKey, Decision, Inner, LimitError, Limits, Rule, Settings, WhenAway};
 use crate::types::{Did, Nsid};
 
 impl Limits {
@@ -11,8 +12,15 @@ impl Limits {
         let inner = &*self.inner;
         let settings = inner.settings.load();
         let rule = Rule::of_call(call);
+        // Calls without a rule of their own are still counted apart.
+        let domain = match rule {
+            Rule::DidDefault => CALLS + call as u8,
+            _ => rule as u8,
+        };
         let plain = || Decision::unlimited(rule, settings.quota(rule));
-        if let Some(retry_after) = inner.boxed(&settings, || inner.account_subject(did)) {
+        if let Some(stay) = inner.boxed(&settings, || inner.account_subject(did)) {
+            // Whoever leaves the box shall not find the quota still spent.
+            let retry_after = stay.max(inner.quota_wait(&settings, (rule, domain), did));
             let rule = Rule::PenaltyBox;
             return plain().refused_by(LimitError::Reached { rule, retry_after });
         }
@@ -21,11 +29,6 @@ impl Limits {
             let retry_after = settings.penalties.shared_every;
             return plain().refused_by(LimitError::SharedStateAway { retry_after });
         }
-        // Calls without a rule of their own are still counted apart.
-        let domain = match rule {
-            Rule::DidDefault => CALLS + call as u8,
-            _ => rule as u8,
-        };
         let decision = inner.take_account(&settings, rule, domain, did, inner.clock.tick());
         let decision = inner.settle(&settings, decision);
         if decision.refused.is_none() {
@@ -36,7 +39,22 @@ impl Limits {
     }
 }
 
-impl super::Inner {
+impl Inner {
+    /// Until the account's quota has a place, if nothing more takes one. Good standing is
+    /// left out: who is in the box has none here, and elsewhere waits no shorter for it.
+    fn quota_wait(&self, settings: &Settings, (rule, domain): (Rule, u8), did: &Did) -> Duration {
+        if settings.dry_run.contains(rule) {
+            return Duration::ZERO;
+        }
+        let (keys, now) = (self.keys.load(), self.clock.tick());
+        let name = |key: &BlindKey| key.account(domain, did);
+        let names = [
+            Some(name(&keys.keys.current)),
+            keys.previous_at(now, settings).map(name),
+        ];
+        self.accounts.wait(names, now, settings.quota(rule))
+    }
+
     /// The account's good standing starts over.
     pub(super) fn lapse(&self, did: &Did) {
         let now = self.clock.unix_ms() / 1_000;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::request::Reserve;
@@ -35,6 +36,13 @@ pub struct Decision {
 pub enum LimitError {
     #[error("limit {} reached", rule.name())]
     Reached { rule: Rule, retry_after: Duration },
+    /// As many are open as may be, and how long each stays is its owner's affair.
+    #[error("limit {} reached: {open} are open", rule.name())]
+    AllOpen {
+        rule: Rule,
+        open: u32,
+        retry_after: Duration,
+    },
     #[error("node is full: {}", rule.name())]
     NodeFull { rule: Rule, retry_after: Duration },
     #[error("shared limiter state is away")]
@@ -45,6 +53,7 @@ impl LimitError {
     pub fn retry_after(&self) -> Duration {
         match self {
             Self::Reached { retry_after, .. }
+            | Self::AllOpen { retry_after, .. }
             | Self::NodeFull { retry_after, .. }
             | Self::SharedStateAway { retry_after } => *retry_after,
         }
@@ -93,6 +102,12 @@ impl Decision {
     pub(super) fn reset_after(&mut self, wait: Duration) {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.reset_ms = self.reset_ms.max(wait_ms);
+    }
+
+    /// Whether its numbers belong on an answer of this status: not on a refusal by another
+    /// limit, which ends at another time.
+    pub fn tells_of(&self, status: StatusCode) -> bool {
+        self.refused.is_some() || status != StatusCode::TOO_MANY_REQUESTS
     }
 
     /// The refusal as an error, for `?`.
@@ -193,6 +208,14 @@ mod tests {
         let mut headers = HeaderMap::new();
         decision(60, 5, None).write_headers(&mut headers, Duration::ZERO);
         assert!(headers.get("retry-after").is_none());
+    }
+
+    #[test]
+    fn a_window_with_places_says_nothing_of_another_limits_refusal() {
+        let (open, full) = (decision(60, 5, None), decision(60, 0, Some(5)));
+        assert!(open.tells_of(StatusCode::OK) && open.tells_of(StatusCode::CONFLICT));
+        assert!(!open.tells_of(StatusCode::TOO_MANY_REQUESTS));
+        assert!(full.tells_of(StatusCode::TOO_MANY_REQUESTS));
     }
 
     #[test]

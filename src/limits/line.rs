@@ -199,6 +199,17 @@ impl Found<'_> {
         slot.in_ring(rings, |ring| ring.take(now, quota))
     }
 
+    /// Until a place comes back, if there is none; takes none.
+    pub(super) fn blocked_for(&mut self, now: Tick, quota: Quota) -> Option<u32> {
+        let rings = self.rings;
+        let slot = self.slot_mut();
+        let now = slot.newest().latest(now);
+        match slot.ring() {
+            Some(_) => slot.in_ring(rings, |ring| ring.blocked_for(now, quota)),
+            None => slot.blocked_for(now, quota),
+        }
+    }
+
     pub(super) fn give_back(&mut self, taken: Tick) {
         let rings = self.rings;
         let slot = self.slot_mut();

@@ -8,6 +8,8 @@
 //! write in the account's name. How many tokens an address can make us check is bounded in either case. While
 //! tokens are being checked, others of the address may wait for the outcome (`waiting`).
 
+use std::time::Duration;
+
 use super::blind::{Blind, BlindKey};
 use super::table::Names;
 use super::{Claim, Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
@@ -157,6 +159,9 @@ impl Inner {
         let client = arrival.client;
         if let Some(retry_after) = self.boxed(settings, || self.address_subject(client)) {
             let rule = Rule::PenaltyBox;
+            // Whoever leaves the box shall not find the window still full.
+            let window = self.window_wait(settings, arrival, now);
+            let retry_after = retry_after.max(window);
             let refused = Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip))
                 .refused_by(LimitError::Reached { rule, retry_after });
             let reserve = self.use_reserve(settings, client, claims, now);
@@ -172,6 +177,15 @@ impl Inner {
         let mut decision = self.settle(settings, decision);
         decision.place = Some(place);
         Checked::Decided(decision)
+    }
+
+    /// Until the address's window has a place, if nothing more takes one.
+    fn window_wait(&self, settings: &Settings, arrival: Arrival, now: Tick) -> Duration {
+        if settings.dry_run.contains(Rule::Ip) {
+            return Duration::ZERO;
+        }
+        let names = [Some(arrival.current), arrival.previous];
+        self.addresses.wait(names, now, settings.quota(Rule::Ip))
     }
 
     /// The reserve of an account that proved itself lately from this address, or of one
@@ -221,14 +235,11 @@ impl Inner {
         let domain = decision.reserve.map_or(rule as u8, Reserve::verifications);
         let (checked, _) = self.take_address_as(settings, (rule, domain), client, now);
         let checked = self.settle(settings, checked);
-        let Some(refused) = checked.refused else {
+        if checked.refused.is_none() {
             return decision;
-        };
-        self.strike(
-            settings,
-            self.address_subject(client),
-            decision.refused_by(refused),
-        )
+        }
+        // The place in the window is spent all the same.
+        self.strike(settings, self.address_subject(client), checked)
     }
 
     fn note_familiar(&self, client: ClientIp, did: &Did) {

@@ -182,6 +182,10 @@ impl Inner {
             }
         }
         let retry_after = settings.sockets.full_retry_after;
-        Err(LimitError::Reached { rule, retry_after })
+        Err(LimitError::AllOpen {
+            rule,
+            open: most,
+            retry_after,
+        })
     }
 }

@@ -10,11 +10,13 @@
 //! cycles through addresses ends up sharing with itself.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
 use super::blind::Blind;
+use super::decision::millis;
 use super::line::{Found, Line, Rings, SLOTS, Slots};
 use super::window::{Admissions, Log, Quota, SPAN_MS_MAX, Verdict};
 
@@ -107,6 +109,16 @@ impl Table {
         let verdict = log.take(now, quota.times(WIDE_SHARE));
         let at = log.newest();
         (verdict, Place { key, at, shared })
+    }
+
+    /// Until a subject of these names would be admitted, if nothing more is; no place is
+    /// taken for it.
+    pub(super) fn wait(&self, names: [Option<Blind>; 2], now: Tick, quota: Quota) -> Duration {
+        let waits = names
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.find(name)?.blocked_for(now, quota));
+        waits.max().map(millis).unwrap_or_default()
     }
 
     pub(super) fn give_back(&self, place: Place) {

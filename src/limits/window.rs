@@ -114,18 +114,13 @@ pub(super) trait Admissions {
     #[inline]
     fn take(&mut self, now: Tick, quota: Quota) -> Verdict {
         let now = self.newest().latest(now);
-        self.expire(now, quota);
-        match (self.len() + 1).checked_sub(quota.allowance()) {
-            // The one that must leave first is the `blocking`th oldest.
-            Some(blocking) if blocking > 0 => {
-                let wait_ms = self.leaves_in(blocking - 1, now, quota);
-                Verdict {
-                    remaining: 0,
-                    reset_ms: wait_ms,
-                    wait_ms: Some(wait_ms),
-                }
-            }
-            _ => {
+        match self.blocked_for(now, quota) {
+            Some(wait_ms) => Verdict {
+                remaining: 0,
+                reset_ms: wait_ms,
+                wait_ms: Some(wait_ms),
+            },
+            None => {
                 self.set_newest(now);
                 self.push(now.low());
                 let used = u16::try_from(self.len()).unwrap_or(u16::MAX);
@@ -136,6 +131,17 @@ pub(super) trait Admissions {
                 }
             }
         }
+    }
+
+    /// Until a request would be admitted, if it would not be at `now`, which is not before
+    /// the newest.
+    #[inline]
+    fn blocked_for(&mut self, now: Tick, quota: Quota) -> Option<u32> {
+        self.expire(now, quota);
+        // The one that must leave first is the `blocking`th oldest.
+        let blocking = (self.len() + 1).checked_sub(quota.allowance())?;
+        let index = blocking.checked_sub(1)?;
+        Some(self.leaves_in(index, now, quota))
     }
 
     /// Gives back the place that was taken at `taken`, if it is still in the window.

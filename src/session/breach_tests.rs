@@ -79,28 +79,37 @@ async fn a_message_in_too_many_pieces_ends_the_session() {
     assert_eq!(close_code(&mut client).await.0, 1009);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_flood_of_frames_is_told_to_slow_down_and_then_cut_off() {
-    let world = World::new();
-    let mut client = world.connect_json().await;
-    let mut refused = false;
-    let mut code = None;
+/// Sends one text again and again: the first refusal, and the code of the end.
+async fn flood(said: &str) -> (Option<String>, Option<u16>) {
+    let mut client = World::new().connect_json().await;
+    let (mut refusal, mut code) = (None, None);
     for _ in 0..10_000 {
-        if client
-            .send(Message::text(r#"{"$type":"nothing"}"#))
-            .await
-            .is_err()
-        {
+        if client.send(Message::text(said)).await.is_err() {
             break;
         }
         while let Ok(Some(Ok(message))) = timeout(Duration::from_millis(1), client.next()).await {
             match message {
-                Message::Text(text) => refused |= text.contains("retryAfterMs"),
+                Message::Text(text) if text.contains("retryAfterMs") => {
+                    refusal.get_or_insert(text.to_string());
+                }
                 Message::Close(Some(frame)) => code = Some(u16::from(frame.code)),
                 _ => {}
             }
         }
     }
-    assert!(refused);
-    assert_eq!(code, Some(1008));
+    (refusal, code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_told_what_was_too_much_and_then_cut_off() {
+    let large = format!(r#"{{"$type":"{}"}}"#, "x".repeat(4000));
+    for (said, words) in [
+        (r#"{"$type":"nothing"}"#, "too many frames"),
+        (&large, "too many bytes"),
+    ] {
+        let (refusal, code) = flood(said).await;
+        let refusal = refusal.unwrap();
+        assert!(refusal.contains(words), "{refusal}");
+        assert_eq!(code, Some(1008));
+    }
 }

@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::line::Line;
 use super::serve::Session;
-use crate::limits::{FrameKind, FrameVerdict};
+use crate::limits::{FrameKind, FrameVerdict, Rule};
 use crate::wire::{ClientFrame, CloseReason, ErrorNotice, Limits, Notice};
 
 impl<L: Line> Session<L> {
@@ -50,11 +50,13 @@ impl<L: Line> Session<L> {
                 reset: left.reset,
             })),
             FrameVerdict::Ignore => return (Vec::new(), Ok(())),
-            FrameVerdict::Refuse { retry_after, .. } => {
-                return (vec![rate_limited(Some(retry_after))], Ok(()));
-            }
-            FrameVerdict::Close { .. } => {
-                return (vec![rate_limited(None)], Err(CloseReason::RateLimited));
+            FrameVerdict::Refuse {
+                policy,
+                retry_after,
+            } => return (vec![rate_limited(policy, Some(retry_after))], Ok(())),
+            FrameVerdict::Close { policy } => {
+                let refused = rate_limited(policy, None);
+                return (vec![refused], Err(CloseReason::RateLimited));
             }
         };
         let answer = frame.and_then(|frame| self.obey(frame));
@@ -79,10 +81,15 @@ impl<L: Line> Session<L> {
     }
 }
 
-fn rate_limited(retry_after: Option<Duration>) -> Notice {
+fn rate_limited(policy: Rule, retry_after: Option<Duration>) -> Notice {
+    let message = match policy {
+        Rule::ControlFrames => "too many pings and pongs",
+        Rule::FrameBytes => "too many bytes in frames",
+        _ => "too many frames",
+    };
     Notice::Error(ErrorNotice {
         error: CloseReason::RateLimited.name().into(),
-        message: "too many frames".into(),
+        message: message.into(),
         cursor: None,
         retry_after,
     })

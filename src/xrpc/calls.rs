@@ -72,7 +72,10 @@ impl Calls {
             account = known.account.map(tracing::field::display),
             "answered"
         );
-        if let Some(decision) = known.quota {
+        let quota = known
+            .quota
+            .filter(|quota| quota.tells_of(response.status()));
+        if let Some(decision) = quota {
             decision.write_headers(response.headers_mut(), unix_now());
         }
         metrics::histogram!("relay_call_seconds", "call" => call.name())

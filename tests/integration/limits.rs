@@ -7,6 +7,7 @@ use mls_relay::limits::{
 };
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Did, Nsid};
+use mls_relay::wire::XrpcError;
 
 fn ip(text: &str) -> ClientIp {
     ClientIp::new(text.parse().unwrap())
@@ -297,6 +298,11 @@ fn an_account_has_five_sockets_wherever_it_comes_from() {
         .collect();
     let refused = limits.admit_socket(ip("192.0.2.9"), &did(1)).err().unwrap();
     assert!(refused.retry_after() > Duration::ZERO);
+    let told = XrpcError::from(refused).message;
+    assert!(
+        told.starts_with("5 subscriptions are open for this account"),
+        "{told}"
+    );
     assert!(limits.admit_socket(ip("192.0.2.9"), &did(2)).is_ok());
     open.pop();
     assert!(limits.admit_socket(ip("192.0.2.9"), &did(1)).is_ok());
@@ -351,6 +357,82 @@ fn whoever_keeps_knocking_goes_to_the_box_and_comes_out_again() {
     wait(&limits, wait_for);
     assert!(limits.admit_connection(stranger).is_ok());
     assert!(limits.check_ip(stranger, None).refused.is_none());
+}
+
+#[test]
+fn an_address_in_the_box_that_waits_as_told_gets_in_though_its_window_was_full() {
+    for asked_again_after in [0, 5, 14].map(Duration::from_secs) {
+        let (limits, stranger) = (limits(|_| {}), ip("192.0.2.1"));
+        for _ in 0..200 {
+            limits.check_ip(stranger, None);
+        }
+        assert!(limits.admit_connection(stranger).is_err(), "in the box");
+        wait(&limits, asked_again_after);
+        let told = limits.check_ip(stranger, None).refused.unwrap();
+        wait(&limits, told.retry_after() - Duration::from_millis(1));
+        assert!(limits.check_ip(stranger, None).refused.is_some());
+        wait(&limits, Duration::from_millis(1));
+        assert!(limits.check_ip(stranger, None).refused.is_none());
+    }
+}
+
+#[test]
+fn an_account_in_the_box_that_waits_as_told_gets_in_though_its_quota_was_spent() {
+    let (limits, alice, call) = (limits(|_| {}), did(1), Nsid::CreateConvo);
+    for _ in 0..200 {
+        limits.check_did(&alice, call);
+    }
+    let other = limits.check_did(&alice, Nsid::GetConvos).refused.unwrap();
+    let told = limits.check_did(&alice, call).refused.unwrap();
+    assert!(other.retry_after() < told.retry_after());
+    wait(&limits, other.retry_after());
+    let decision = limits.check_did(&alice, Nsid::GetConvos);
+    assert!(decision.refused.is_none(), "this call's quota is whole");
+    wait(&limits, told.retry_after() - other.retry_after());
+    assert!(limits.check_did(&alice, call).refused.is_none());
+}
+
+#[test]
+fn a_refusal_says_which_limit_it_was() {
+    let limits = limits(|settings| {
+        settings.requests.verifications = 1;
+        settings.sockets.upgrades_per_did = 1;
+        settings.sockets.upgrades_per_ip = 1;
+        settings.penalties.strikes = u16::MAX;
+    });
+    let (client, alice) = (ip("192.0.2.1"), did(1));
+    let told = |refused: Option<LimitError>| XrpcError::from(refused.unwrap()).message;
+    let socket = || limits.admit_socket(client, &alice);
+    limits.check_ip(client, Some(&alice));
+    let of_tokens = limits.check_ip(client, Some(&alice));
+    for _ in 0..70 {
+        limits.check_ip(client, None);
+        limits.check_did(&alice, Nsid::CreateConvo);
+    }
+    let _socket = (socket(), limits.admit_upgrade(&alice));
+    let refused = [
+        (of_tokens.refused, "tokens from this address"),
+        (limits.check_ip(client, None).refused, "from this address"),
+        (
+            limits.check_did(&alice, Nsid::CreateConvo).refused,
+            "calls of this kind by this account",
+        ),
+        (socket().err(), "opened from this address"),
+        (limits.admit_upgrade(&alice).err(), "opened by this account"),
+    ];
+    for (refused, words) in refused {
+        let message = told(refused);
+        assert!(message.contains(words), "{words}: {message}");
+        assert!(message.contains("Retry-After"), "{message}");
+    }
+    assert_eq!(
+        of_tokens.limit, 1,
+        "the numbers are those of the same limit"
+    );
+    let stay = Duration::from_secs(60);
+    limits.penalize(Offender::Address(client), stay);
+    let message = told(limits.check_ip(client, None).refused);
+    assert!(message.contains("refused too often"), "{message}");
 }
 
 #[test]

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mls_relay_loadtest::directory::Directory;
@@ -81,6 +82,21 @@ struct Answer {
 
 impl Line {
     async fn ask(&mut self, method: Method, path: &str, token: Option<&str>) -> Answer {
+        let (parts, body) = self.begin(method, path, token).await.into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    /// The answer as it begins, for one that does not end.
+    async fn begin(
+        &mut self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+    ) -> Response<Incoming> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -91,13 +107,7 @@ impl Line {
         }
         let request = request.body(Full::default()).unwrap();
         self.0.ready().await.unwrap();
-        let response = self.0.send_request(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.collect().await.unwrap().to_bytes(),
-        }
+        self.0.send_request(request).await.unwrap()
     }
 
     /// A call of an account, with a token of its own and nothing in it.
@@ -126,6 +136,11 @@ impl Answer {
         let value = self.headers.get(header);
         let value = value.unwrap_or_else(|| panic!("no {header} in {:?}", self.headers));
         value.to_str().unwrap().parse().unwrap()
+    }
+
+    fn message(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        body["message"].as_str().unwrap().to_owned()
     }
 
     /// A refusal says what it is, and when to come back: never in more than the window.
@@ -250,6 +265,35 @@ async fn each_call_has_its_quota_and_says_when_to_come_back() {
         let other = line.call(&neighbour, method, calls[0]).await;
         assert!(!other.is_refused(), "another account has its own");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sixth_subscription_hears_which_limit_it_met_and_no_other_limits_numbers() {
+    let stage = Stage::with(&[]).await;
+    let (alice, call) = (stage.account(), "streamConvoEvents");
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut line = stage.line().await;
+        let token = token(&alice, call, 60);
+        let stream = line.begin(Method::GET, &path(call), Some(&token)).await;
+        assert_eq!(stream.status(), StatusCode::OK);
+        open.push((line, stream));
+    }
+    let refused = stage.line().await.call(&alice, Method::GET, call).await;
+    assert!(refused.is_refused(), "{}", refused.status);
+    assert!(refused.number("retry-after") > 0);
+    let message = refused.message();
+    assert!(
+        message.starts_with("5 subscriptions are open for this account"),
+        "{message}"
+    );
+    // Its address has places left, which say nothing of when a subscription ends.
+    let windows = mls_relay::limits::HEADERS;
+    let told: Vec<_> = windows
+        .iter()
+        .filter(|name| refused.headers.contains_key(*name))
+        .collect();
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,103 @@
+//! Pure. What a limit says: which one it was, in a few words, and never of whom.
+
+use crate::limits::{LimitError, Rule};
+use crate::wire::{XrpcError, XrpcStatus};
+
+impl From<LimitError> for XrpcError {
+    fn from(error: LimitError) -> Self {
+        let refused =
+            |message| Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message);
+        let full = |message| Self::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
+        let told = match error {
+            LimitError::Reached { rule, .. } => {
+                refused(format!("{}: come back after Retry-After", words(rule)))
+            }
+            LimitError::AllOpen { rule, open, .. } => refused(all_open(rule, open)),
+            LimitError::NodeFull { .. } => full("the relay is full at the moment"),
+            LimitError::SharedStateAway { .. } => {
+                full("the relay cannot count this call at the moment")
+            }
+        };
+        told.retry_after(error.retry_after())
+    }
+}
+
+/// Whoever only waited might wait for ever: what is open may stay so.
+fn all_open(rule: Rule, open: u32) -> String {
+    let are = match open {
+        1 => "subscription is",
+        _ => "subscriptions are",
+    };
+    let whose = match rule {
+        Rule::SocketsIp => "from this address",
+        _ => "for this account",
+    };
+    format!("{open} {are} open {whose}: close one, or come back after Retry-After")
+}
+
+fn words(rule: Rule) -> &'static str {
+    match rule {
+        Rule::ConnectionsTotal | Rule::ConnectionsIp => "too many connections are open",
+        Rule::ConnectionRate => "too many new connections from this address",
+        Rule::Handshakes => "too many TLS handshakes are under way",
+        Rule::Ip => "too many requests from this address that proved no account",
+        Rule::Verifications => "too many tokens from this address to check",
+        Rule::Familiar => "too many requests from this address, by this account as well",
+        Rule::AddMembers
+        | Rule::CreateConvo
+        | Rule::DidDefault
+        | Rule::PublishKeyPackage
+        | Rule::RemoveMember
+        | Rule::ReportMember
+        | Rule::SendEphemeral
+        | Rule::SendMessage => "too many calls of this kind by this account",
+        Rule::Bodies => "too many bytes in requests of this account under way",
+        Rule::Answers => "too many bytes in answers to this account under way",
+        Rule::SocketsIp => "too many subscriptions are open from this address",
+        Rule::SocketsDid => "too many subscriptions are open for this account",
+        Rule::UpgradesIp => "too many subscriptions opened from this address",
+        Rule::UpgradesDid => "too many subscriptions opened by this account",
+        Rule::Frames => "too many frames",
+        Rule::FrameBytes => "too many bytes in frames",
+        Rule::ControlFrames => "too many pings and pongs",
+        Rule::PenaltyBox => "refused too often before, so this address or account waits",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_rule_says_something_else_and_how_many_are_open_is_counted() {
+        let retry_after = Duration::from_secs(10);
+        let mut told: Vec<_> = Rule::ALL
+            .iter()
+            .map(|rule| {
+                let rule = *rule;
+                XrpcError::from(LimitError::Reached { rule, retry_after })
+            })
+            .inspect(|error| assert_eq!(error.retry_after, Some(retry_after)))
+            .map(|error| error.message)
+            .collect();
+        told.sort_unstable();
+        told.dedup();
+        // Connections have one answer, which nobody hears, and calls have one.
+        assert_eq!(told.len(), Rule::ALL.len() - 1 - 7);
+        let open = |rule, open| {
+            XrpcError::from(LimitError::AllOpen {
+                rule,
+                open,
+                retry_after,
+            })
+            .message
+        };
+        assert_eq!(
+            open(Rule::SocketsDid, 5),
+            "5 subscriptions are open for this account: close one, or come back after Retry-After"
+        );
+        assert!(open(Rule::SocketsIp, 1).starts_with("1 subscription is open from this address"));
+    }
+}
