@@ -131,9 +131,13 @@ impl From<BlocksError> for XrpcError {
     }
 }
 
-/// One account was claimed from too often by this caller.
-pub fn claimed_too_often(retry_after: Duration) -> XrpcError {
-    let message = "dids: you have claimed key packages of one of these too often";
+/// One account was claimed from too often by this caller: which, by its place in what was
+/// asked.
+pub fn claimed_too_often(place: usize, retry_after: Duration) -> XrpcError {
+    let message = format!(
+        "dids[{place}]: you have claimed key packages of this account too often: come back after \
+         Retry-After"
+    );
     XrpcError::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
         .retry_after(retry_after)
 }

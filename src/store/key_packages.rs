@@ -23,6 +23,8 @@ pub struct NewKeyPackage {
 #[derive(Clone, Debug)]
 pub struct ClaimedKeyPackage {
     pub user: Did,
+    /// `None` for an account without devices.
+    pub device: Option<DeviceId>,
     pub bytes: Vec<u8>,
     pub hash: Vec<u8>,
 }
@@ -49,8 +51,9 @@ pub struct Claim {
 #[derive(Clone, Debug)]
 pub enum ClaimOutcome {
     Claimed(Vec<ClaimedKeyPackage>),
-    /// One of the accounts was claimed from too often: nothing was given.
+    /// This one of the accounts was claimed from too often: nothing was given.
     TooOften {
+        user: Did,
         retry_after: Duration,
     },
 }
@@ -106,7 +109,7 @@ impl Store {
         let window = format!("{} seconds", claim.window.as_secs());
         let found = self
             .query(
-                "SELECT user_did, key_package, hash, wait_seconds \
+                "SELECT user_did, device_id, key_package, hash, wait_seconds \
                  FROM claim_key_packages($1, $2, $3, $4, coarse_now() + $5::text::interval - now(), $6, $7, $8)",
                 &[
                     &users,
@@ -120,16 +123,19 @@ impl Store {
                 ],
             )
             .await?;
-        let wait = found.first().map(|row| rows::count(row, "wait_seconds"));
-        if let Some(seconds) = wait.transpose()?.filter(|seconds| *seconds > 0) {
-            let retry_after = Duration::from_secs(seconds);
-            return Ok(ClaimOutcome::TooOften { retry_after });
+        if let Some(first) = found.first() {
+            let retry_after = Duration::from_secs(rows::count(first, "wait_seconds")?);
+            if !retry_after.is_zero() {
+                let user = rows::did(first, "user_did")?;
+                return Ok(ClaimOutcome::TooOften { user, retry_after });
+            }
         }
         let given: Result<Vec<_>, StoreError> = found
             .iter()
             .map(|row| {
                 Ok(ClaimedKeyPackage {
                     user: rows::did(row, "user_did")?,
+                    device: rows::device(row, "device_id")?,
                     bytes: rows::get(row, "key_package")?,
                     hash: rows::get(row, "hash")?,
                 })

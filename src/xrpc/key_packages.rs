@@ -84,7 +84,8 @@ async fn store(cx: &Context, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
 
 /// Claims one key package per device of each account.
 pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPackages, XrpcError> {
-    let mut dids = input.dids.into_vec();
+    let asked = input.dids.into_vec();
+    let mut dids = asked.clone();
     dids.sort_unstable();
     dids.dedup();
     let suite = input.cipher_suite.unwrap_or(SUITE_DEFAULT);
@@ -100,9 +101,10 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
     };
     let claimed = match cx.store.claim_key_packages(&claim).await? {
         ClaimOutcome::Claimed(claimed) => claimed,
-        ClaimOutcome::TooOften { retry_after } => {
+        ClaimOutcome::TooOften { user, retry_after } => {
             metrics::counter!("relay_calls_claims_refused_total").increment(1);
-            return Err(claimed_too_often(retry_after));
+            let place = asked.iter().position(|did| *did == user);
+            return Err(claimed_too_often(place.unwrap_or_default(), retry_after));
         }
     };
     dids.retain(|did| !claimed.iter().any(|package| package.user == *did));
@@ -118,6 +120,7 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
 fn reference(claimed: ClaimedKeyPackage, suite: CipherSuite) -> Option<KeyPackageRef> {
     Some(KeyPackageRef {
         did: claimed.user,
+        device_id: claimed.device,
         key_package: TextBytesOut(claimed.bytes),
         cipher_suite: suite,
         // A SHA-256 was stored, so 32 bytes come back.

@@ -309,8 +309,12 @@ async fn nobody_empties_somebody_elses_stock() {
         assert_eq!(alice.claim(&[bob.did()]).await.len(), 1);
     }
     // Neither alone nor beside somebody else; and then nobody's package is given.
-    let both = [("dids", bob.did()), ("dids", carol.did())];
-    for dids in [&both[..1], &both] {
+    let (bobs, carols) = (("dids", bob.did()), ("dids", carol.did()));
+    for (dids, place) in [
+        (&[bobs][..], "dids[0]: "),
+        (&[bobs, carols], "dids[0]: "),
+        (&[carols, bobs], "dids[1]: "),
+    ] {
         let refused = alice.client.get_refused("getKeyPackages", dids).await;
         assert_eq!(
             (refused.name.as_str(), refused.status),
@@ -318,6 +322,11 @@ async fn nobody_empties_somebody_elses_stock() {
         );
         let wait = refused.headers["retry-after"].to_str().unwrap();
         assert!((1..=3600).contains(&wait.parse::<u64>().unwrap()), "{wait}");
+        let message = refused.message;
+        assert!(message.starts_with(place), "{message}");
+        // The quota of the call has another window, and places left.
+        let quota = refused.headers.get("ratelimit-remaining");
+        assert!(quota.is_none(), "{quota:?}");
     }
     let stats = bob.client.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 3);
@@ -331,4 +340,29 @@ async fn nobody_empties_somebody_elses_stock() {
     // It is a matter between these two.
     assert_eq!(alice.claim(&[carol.did()]).await.len(), 1);
     assert_eq!(carol.claim(&[bob.did()]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_tells_which_device_each_package_is_for() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let second = Phone::unregistered(&bob.client);
+    let registration = second.registration();
+    bob.client.post("registerDevice", &registration).await;
+    let dids = [("dids", bob.did())];
+    let claimed = alice.client.get("getKeyPackages", &dids).await;
+    let claimed = claimed["keyPackages"].as_array().unwrap();
+    let mut devices: Vec<_> = claimed.iter().map(|c| c["deviceId"].as_str()).collect();
+    devices.sort_unstable();
+    let mut own = [&bob, &second].map(|phone| Some(phone.device.device_id()));
+    own.sort_unstable();
+    assert_eq!(devices, own);
+    let of_second = claimed
+        .iter()
+        .find(|c| c["deviceId"] == second.device.device_id());
+    let published = &registration["keyPackages"][0]["keyPackage"];
+    assert_eq!(
+        decoded(&of_second.unwrap()["keyPackage"]),
+        decoded(published)
+    );
 }

@@ -113,6 +113,9 @@ pub struct KeyPackages {
 #[serde(rename_all = "camelCase")]
 pub struct KeyPackageRef {
     pub did: Did,
+    /// Absent for an account without devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
     pub key_package: TextBytesOut,
     pub cipher_suite: CipherSuite,
     pub key_package_hash: Sha256Hex,
