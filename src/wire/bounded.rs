@@ -53,11 +53,24 @@ impl<const MIN: u64, const MAX: u64> Int<MIN, MAX> {
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Int<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = u64::deserialize(deserializer)?;
+        deserializer.deserialize_u64(IntVisitor)
+    }
+}
+
+struct IntVisitor<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Visitor<'_> for IntVisitor<MIN, MAX> {
+    type Value = Int<MIN, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from {MIN} to {MAX}")
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
         if (MIN..=MAX).contains(&value) {
-            Ok(Self(value))
+            Ok(Int(value))
         } else {
-            Err(de::Error::custom(format_args!(
+            Err(E::custom(format_args!(
                 "must be a whole number from {MIN} to {MAX}"
             )))
         }

@@ -1,7 +1,8 @@
 //! Pure. From a request to a typed value, or to a refusal that names the field.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::fault::Fault;
 use super::query::Query;
 use super::{XrpcError, XrpcStatus};
 
@@ -10,20 +11,20 @@ pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, XrpcError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        refusal(&path, &error.into_inner().to_string())
+        body_refusal(bytes, &path, &error.into_inner())
     })?;
     json.end()
-        .map_err(|error| refusal(".", &error.to_string()))?;
+        .map_err(|error| body_refusal(bytes, WHOLE, &error))?;
     Ok(value)
 }
 
 /// Decodes the part of a request target after the `?`.
 pub fn decode_query<T: DeserializeOwned>(raw: Option<&str>) -> Result<T, XrpcError> {
     let query = Query::parse(raw.unwrap_or_default())
-        .ok_or_else(|| refusal(".", "has too many parameters"))?;
+        .ok_or_else(|| invalid(THE_REQUEST, "has too many parameters"))?;
     serde_path_to_error::deserialize(query.into_deserializer()).map_err(|error| {
         let path = error.path().to_string();
-        refusal(&path, &error.into_inner().to_string())
+        refusal(&Fault::read(&path, &error.into_inner().to_string()))
     })
 }
 
@@ -36,39 +37,49 @@ pub fn invalid(field: &str, what: &str) -> XrpcError {
     )
 }
 
-fn refusal(path: &str, what: &str) -> XrpcError {
+/// Serde calls some values of the wrong kind a mistake of syntax, so the text is read once
+/// more: only who is refused anyway pays for it.
+fn body_refusal(bytes: &[u8], path: &str, error: &serde_json::Error) -> XrpcError {
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => {
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let said = error.to_string();
+            refusal(&Fault::read(
+                path,
+                said.strip_suffix(&place).unwrap_or(&said),
+            ))
+        }
+        Err(broken) if broken.is_eof() => invalid(THE_REQUEST, "is JSON that breaks off"),
+        Err(broken) => {
+            let (line, column) = (broken.line(), broken.column());
+            let what = format!("is not JSON from line {line}, column {column} on");
+            invalid(THE_REQUEST, &what)
+        }
+    }
+}
+
+fn refusal(fault: &Fault) -> XrpcError {
+    let field = fault.field.as_deref();
     // The one list of values that has an error of its own.
-    let unknown = what.starts_with("unknown variant");
-    if unknown && (path == SUITE_FIELD || path.ends_with(".cipherSuite")) {
+    if let Some(field) = field
+        && fault.is_of_list
+        && (field == SUITE_FIELD || field.ends_with(".cipherSuite"))
+    {
         return XrpcError::new(
             XrpcStatus::BadRequest,
             "InvalidCipherSuite",
-            format!("{path}: must be a cipher suite of MLS 1.0 by its IANA name"),
+            format!("{field}: must be a cipher suite of MLS 1.0 by its IANA name"),
         );
     }
-    let what = without_value(what);
-    if path == "." {
-        invalid("the request", &what)
-    } else {
-        invalid(path, &what)
-    }
+    invalid(field.unwrap_or(THE_REQUEST), &fault.what)
 }
 
 const SUITE_FIELD: &str = "cipherSuite";
 
-/// Serde quotes the value it did not like (`invalid type: string "x", expected …`);
-/// a value may be an identity, and the error text must hold none.
-fn without_value(what: &str) -> String {
-    let quoted = what
-        .split_once('"')
-        .and_then(|(before, rest)| Some((before, rest.rsplit_once('"')?.1)));
-    match quoted {
-        Some((before, after)) if what.starts_with("invalid ") => {
-            format!("{}{after}", before.trim_end())
-        }
-        _ => what.to_owned(),
-    }
-}
+const THE_REQUEST: &str = "the request";
+
+/// What serde's paths call a whole request.
+const WHOLE: &str = ".";
 
 #[cfg(test)]
 mod tests {
@@ -87,6 +98,22 @@ mod tests {
         limit: Option<Int<1, 100>>,
         #[serde(default)]
         deep: Option<bool>,
+        order: Option<Order>,
+        inner: Option<Vec<Inner>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    enum Order {
+        Oldest,
+        Newest,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[allow(dead_code, reason = "it is only read")]
+        name: String,
     }
 
     fn body_fault(json: &str) -> String {
@@ -108,27 +135,92 @@ mod tests {
         assert!(body_fault(r#"{"dids":["did:plc:a"],"limit":0}"#).starts_with("limit: must be"));
         assert!(body_fault(r#"{"dids":["did:plc:a"],"evil":0}"#).contains("evil"));
         assert!(body_fault("{}").contains("dids"));
-        assert!(body_fault(r#"{"dids":["did:plc:a"]} x"#).starts_with("the request: trailing"));
+        assert!(body_fault(r#"{"dids":["did:plc:a"]} x"#).starts_with("the request: "));
         assert!(body_fault("").starts_with("the request: "));
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_words_of_the_lexicon() {
+        for (json, told) in [
+            ("[]", "the request: must be an object"),
+            ("7", "the request: must be an object"),
+            ("{}", "dids: is missing"),
+            (
+                r#"{"dids":"did:plc:a"}"#,
+                "dids: must be a list of 1 to 2 items",
+            ),
+            (r#"{"dids":["did:plc:a",7]}"#, "dids[1]: must be text"),
+            (
+                r#"{"dids":["did:plc:a"],"limit":"7"}"#,
+                "limit: must be a whole number from 1 to 100",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"limit":-1}"#,
+                "limit: must be a whole number from 1 to 100",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"deep":"yes"}"#,
+                "deep: must be true or false",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"order":"up"}"#,
+                "order: must be oldest or newest",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"inner":[{}]}"#,
+                "inner[0].name: is missing",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"inner":[{"name":"x","evil":1}]}"#,
+                "inner[0].evil: is not a field of this",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"evil":1}"#,
+                "evil: is not a field of this",
+            ),
+            (
+                r#"{"dids":["did:plc:a"],"deep":true,"deep":true}"#,
+                "deep: is given twice",
+            ),
+            (r#"{"dids":["did:plc:a"],"order":7}"#, "order: must be text"),
+            (
+                r#"{"dids":["did:plc:a"],"limit":x}"#,
+                "the request: is not JSON from line 1, column 31 on",
+            ),
+            (
+                r#"{"dids":["did:plc:a"]} x"#,
+                "the request: is not JSON from line 1, column 24 on",
+            ),
+            (r#"{"dids":["did:p"#, "the request: is JSON that breaks off"),
+            ("", "the request: is JSON that breaks off"),
+        ] {
+            assert_eq!(body_fault(json), told, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_nobody_would_name_so_is_not_repeated() {
+        let long = "x".repeat(1_000);
+        let fault = body_fault(&format!(r#"{{"dids":["did:plc:a"],"{long}":1}}"#));
+        assert_eq!(fault, "the request: has a field that is not one of this");
     }
 
     #[test]
     fn a_refusal_does_not_repeat_the_value() {
         let fault = body_fault(r#"{"dids":"did:plc:secret"}"#);
-        assert!(
-            fault.starts_with("dids: invalid type: string, expected"),
-            "{fault}"
-        );
+        assert!(!fault.contains("secret"), "{fault}");
         let fault = body_fault(r#"{"dids":["did:plc:a"],"limit":"did:plc:secret"}"#);
         assert!(!fault.contains("secret"), "{fault}");
     }
 
     #[test]
     fn an_unknown_cipher_suite_has_an_error_of_its_own() {
-        let json = br#"{"dids":["did:plc:a"],"cipherSuite":"did:plc:secret"}"#;
-        let error = decode_body::<Sample>(json).unwrap_err();
-        assert_eq!(error.name, "InvalidCipherSuite");
-        assert!(!error.message.contains("secret"));
+        for suite in [r#""did:plc:secret""#, "7"] {
+            let json = format!(r#"{{"dids":["did:plc:a"],"cipherSuite":{suite}}}"#);
+            let error = decode_body::<Sample>(json.as_bytes()).unwrap_err();
+            assert_eq!(error.name, "InvalidCipherSuite");
+            assert!(!error.message.contains("secret"));
+        }
     }
 
     #[test]
@@ -140,6 +232,7 @@ mod tests {
         assert_eq!(sample.limit.map(Int::get), Some(7));
         assert_eq!(sample.cipher_suite, Some(CipherSuite::P256Aes128));
         assert_eq!(sample.deep, Some(true));
+        assert!(sample.order.is_none() && sample.inner.is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod close;
 mod decode;
 mod envelope;
 mod error;
+mod fault;
 mod field;
 mod frame;
 mod padding;
