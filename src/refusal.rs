@@ -39,17 +39,20 @@ impl From<AuthError> for XrpcError {
 /// The names of the ATProto reference server.
 fn token_error_name(error: TokenError) -> &'static str {
     match error {
-        TokenError::AudienceWrong => "BadJwtAudience",
+        TokenError::AudienceMissing | TokenError::AudienceWrong => "BadJwtAudience",
         TokenError::Expired => "JwtExpired",
-        TokenError::IssuerMalformed => "BadJwtIss",
+        TokenError::IssuerMalformed | TokenError::IssuerMissing => "BadJwtIss",
         TokenError::MethodMissing | TokenError::MethodWrong => "BadJwtLexiconMethod",
         TokenError::TypeRefused => "BadJwtType",
         TokenError::AlgorithmRefused
+        | TokenError::ExpiryMissing
         | TokenError::FromTheFuture
         | TokenError::KeyIdUnknown
         | TokenError::LifetimeTooLong
         | TokenError::Malformed
         | TokenError::NonceMissing
+        | TokenError::NotSeconds(_)
+        | TokenError::NotText(_)
         | TokenError::TooLong => "BadJwt",
     }
 }

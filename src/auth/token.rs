@@ -16,14 +16,20 @@ use super::signature::Curve;
 pub enum TokenError {
     #[error("the token's alg must be ES256 or ES256K")]
     AlgorithmRefused,
+    #[error("the token has no aud, which must be this service's DID")]
+    AudienceMissing,
     #[error("the token's aud is not this service")]
     AudienceWrong,
+    #[error("the token has no exp, which must be the second since 1970 at which it ends")]
+    ExpiryMissing,
     #[error("the token has expired")]
     Expired,
     #[error("the token's iat or nbf is in the future")]
     FromTheFuture,
     #[error("the token's iss must be a DID, with or without a fragment")]
     IssuerMalformed,
+    #[error("the token has no iss, which must be the account's DID")]
+    IssuerMissing,
     #[error("the token's kid must be #atproto")]
     KeyIdUnknown,
     #[error("the token lives too long")]
@@ -36,6 +42,10 @@ pub enum TokenError {
     MethodWrong,
     #[error("the token has no usable jti, which must be 1 to 128 printable characters")]
     NonceMissing,
+    #[error("the token's {0} must be whole seconds since 1970")]
+    NotSeconds(&'static str),
+    #[error("the token's {0} must be text")]
+    NotText(&'static str),
     #[error("the token is too long")]
     TooLong,
     #[error("the token's typ must be JWT or absent")]
@@ -72,7 +82,7 @@ impl<'a> Token<'a> {
         let alg = check_header(&decode_json(header)?)?;
         Ok(Self {
             alg,
-            claims: decode_json(claims)?,
+            claims: RawClaims::parse(&decode(claims)?)?,
             signed: signed.as_bytes(),
             signature: decode(signature)?,
         })

@@ -247,3 +247,30 @@ async fn no_refusal_shows_the_account_or_the_token() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_token_that_lacks_a_claim_or_has_it_in_another_form_hears_which() {
+    let world = World::new().await;
+    for (changes, name, words) in [
+        (json!({"exp": null}), "BadJwt", "has no exp"),
+        (json!({"exp": "soon"}), "BadJwt", "exp must be"),
+        (json!({"exp": 1e300}), "BadJwt", "exp must be"),
+        (json!({"iat": "now"}), "BadJwt", "iat must be"),
+        (json!({"aud": null}), "BadJwtAudience", "has no aud"),
+        (json!({"aud": [SERVICE]}), "BadJwt", "aud must be text"),
+        (json!({"iss": null}), "BadJwtIss", "has no iss"),
+        (json!({"iss": 7}), "BadJwt", "iss must be text"),
+        (json!({"lxm": null}), "BadJwtLexiconMethod", "has no lxm"),
+        (json!({"lxm": true}), "BadJwt", "lxm must be text"),
+        (json!({"jti": null}), "BadJwt", "no usable jti"),
+        (json!({"jti": 7}), "BadJwt", "jti must be text"),
+    ] {
+        let refusal = world.refusal(&world.token_with(&changes)).await;
+        assert_eq!(refusal.name, name, "{changes}");
+        assert!(
+            refusal.message.contains(words),
+            "{changes}: {}",
+            refusal.message
+        );
+    }
+}
