@@ -20,6 +20,7 @@ macro_rules! refusals {
                     Refusal::EpochMismatch { current } => {
                         let message = format!("The conversation is in epoch {}.", current.get());
                         Self::new(XrpcStatus::Conflict, "EpochMismatch", message)
+                            .current_epoch(current)
                     }
                 }
             }
@@ -98,5 +99,6 @@ mod tests {
         assert_eq!(error.name, "EpochMismatch");
         assert_eq!(error.status, XrpcStatus::Conflict);
         assert!(error.message.contains('7'));
+        assert_eq!(error.current_epoch, Some(current));
     }
 }

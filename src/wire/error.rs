@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::types::Epoch;
+
 /// The statuses that the relay answers with when it refuses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XrpcStatus {
@@ -37,6 +39,8 @@ pub struct XrpcError {
     pub message: Cow<'static, str>,
     /// Sent as `Retry-After`, in whole seconds, rounded up.
     pub retry_after: Option<Duration>,
+    /// Of an `EpochMismatch`, beside the message: the epoch that the conversation is in.
+    pub current_epoch: Option<Epoch>,
     /// Sent as `Allow`: the methods that would do (RFC 9110 section 15.5.6).
     pub allow: Option<&'static str>,
 }
@@ -52,6 +56,7 @@ impl XrpcError {
             name: name.into(),
             message: message.into(),
             retry_after: None,
+            current_epoch: None,
             allow: None,
         }
     }
@@ -63,23 +68,34 @@ impl XrpcError {
     }
 
     #[must_use]
+    pub fn current_epoch(mut self, epoch: Epoch) -> Self {
+        self.current_epoch = Some(epoch);
+        self
+    }
+
+    #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self
     }
 
-    /// The body: `{"error": name, "message": text}`.
+    /// The body: `{"error": name, "message": text}`, and what a client would else have to
+    /// read out of the text. The reference client passes over fields that it does not know.
     pub fn to_json(&self) -> Vec<u8> {
         #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
         struct Envelope<'a> {
             error: &'a str,
             message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            current_epoch: Option<u64>,
         }
         let envelope = Envelope {
             error: &self.name,
             message: &self.message,
+            current_epoch: self.current_epoch.map(Epoch::get),
         };
-        // Two strings always serialize.
+        // Two strings and a number always serialize.
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
 }
@@ -94,6 +110,11 @@ mod tests {
         assert_eq!(
             String::from_utf8(error.to_json()).unwrap(),
             r#"{"error":"EpochMismatch","message":"the epoch is 3"}"#
+        );
+        let error = error.current_epoch(Epoch::try_from(3).unwrap());
+        assert_eq!(
+            String::from_utf8(error.to_json()).unwrap(),
+            r#"{"error":"EpochMismatch","message":"the epoch is 3","currentEpoch":3}"#
         );
     }
 }

@@ -147,6 +147,7 @@ async fn only_a_member_commits_and_only_in_the_current_epoch() {
         (refused.name.as_str(), refused.status),
         ("EpochMismatch", StatusCode::CONFLICT)
     );
+    assert_eq!(refused.body["currentEpoch"], 2, "{}", refused.body);
     bob.client
         .post("leaveConvo", &json!({"convoId": group.id()}))
         .await;

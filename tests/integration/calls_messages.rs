@@ -97,11 +97,13 @@ async fn only_the_current_epoch_is_taken() {
     let refused = alice.client.post_refused("sendMessage", &late).await;
     assert_eq!(refused.name, "EpochMismatch");
     assert!(refused.message.contains("epoch 1"), "{}", refused.message);
+    assert_eq!(refused.body["currentEpoch"], 1, "{}", refused.body);
     // The field beside the ciphertext is no second truth.
     let lie = with(&late, json!({"epoch": 1}));
     let refused = alice.client.post_refused("sendMessage", &lie).await;
     assert_eq!(refused.name, "InvalidRequest");
     assert!(refused.message.starts_with("epoch:"), "{}", refused.message);
+    assert_eq!(refused.body.get("currentEpoch"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,6 +138,7 @@ pub struct Refused {
     pub name: String,
     pub message: String,
     pub headers: HeaderMap,
+    pub body: Value,
 }
 
 impl Client {
@@ -186,6 +187,7 @@ impl Client {
             name: text("error"),
             message: text("message"),
             headers,
+            body: answer,
         };
         let known = self.lexicons.knows_error(call, &refused.name);
         assert!(known, "{call} does not name the error {}", refused.name);
