@@ -37,14 +37,24 @@ impl Opening {
     /// The line that scripts wait for. It is printed once, when the relay serves.
     pub fn ready_line(&self) -> String {
         format!(
-            "mls-relay is ready: https://{} admin http://{}",
-            self.public, self.admin
+            "mls-relay is ready: {} admin http://{}",
+            self.served_url(),
+            self.admin
         )
     }
 
     /// What a person at a terminal would ask next.
     pub fn screen(&self) -> impl fmt::Display {
         Screen(self.clone())
+    }
+
+    /// The development certificate is for this machine, which its other names reach as well;
+    /// what a configured one is for is the operator's affair.
+    fn served_url(&self) -> String {
+        match self.dev_certificate {
+            Some(_) => self.local_url(),
+            None => format!("https://{}", self.public),
+        }
     }
 
     /// The name by which a browser or curl on this machine reaches us.
@@ -96,5 +106,30 @@ impl fmt::Display for Screen {
             "    mls-relay check-config       every setting, and where it is set"
         )?;
         writeln!(f, "\n  Ctrl-C stops it, Postgres included.\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_says_the_name_that_the_development_certificate_is_for() {
+        let mut opening = Opening {
+            public: "127.0.0.1:8443".parse().unwrap(),
+            admin: "127.0.0.1:9090".parse().unwrap(),
+            dev_certificate: Some(DevCertificate {
+                cert: PathBuf::from("certs/localhost.pem"),
+                key: PathBuf::from("certs/localhost-key.pem"),
+                made: true,
+            }),
+            postgres: None,
+        };
+        let line = "mls-relay is ready: https://localhost:8443 admin http://127.0.0.1:9090";
+        assert_eq!(opening.ready_line(), line);
+        // What a configured one is for, we do not know.
+        opening.dev_certificate = None;
+        let line = "mls-relay is ready: https://127.0.0.1:8443 admin http://127.0.0.1:9090";
+        assert_eq!(opening.ready_line(), line);
     }
 }

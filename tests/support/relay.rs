@@ -144,10 +144,11 @@ impl Home {
     }
 }
 
-/// `mls-relay is ready: https://A admin http://B`.
+/// `mls-relay is ready: https://A admin http://B`, where A may be `localhost:port`.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let rest = line.strip_prefix("mls-relay is ready: https://")?;
     let (public, admin) = rest.split_once(" admin http://")?;
+    let public = public.replace("localhost", "127.0.0.1");
     Some((public.parse().ok()?, admin.parse().ok()?))
 }
 
