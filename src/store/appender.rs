@@ -186,9 +186,7 @@ async fn commit_once(
     items: &[&NewMessage],
 ) -> Result<Vec<Answer>, StoreError> {
     let stored = match ask(pool, window, items, false).await {
-        Err(StoreError::Contention(_) | StoreError::Unavailable | StoreError::Unreachable(_)) => {
-            ask(pool, window, items, true).await
-        }
+        Err(error) if error.is_worth_a_second() => ask(pool, window, items, true).await,
         first => first,
     }?;
     if stored.len() != items.len() {

@@ -13,11 +13,10 @@ use parking_lot::Mutex;
 use rustls::RootCertStore;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::call::Call;
-use super::error::cause;
 use super::{DatabaseUrl, Settings, StoreError};
 use crate::runtime::Shutdown;
 
@@ -52,7 +51,7 @@ pub(crate) struct Connection {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
     /// A statement is under way, or its call ran out of time or went away: its answer may
-    /// still come, and nobody may use it before.
+    /// still come, and nobody may use it before. Or nothing can be written in it.
     spoiled: AtomicBool,
     deadline: Duration,
 }
@@ -99,21 +98,27 @@ impl Connector {
 
     async fn open(&self) -> Result<Client, StoreError> {
         let opened = tokio::time::timeout(self.open_timeout, self.open_at_leisure()).await;
-        let opened = opened.map_err(|_| StoreError::Unreachable(SILENT.to_owned()))?;
-        opened.map_err(|error| StoreError::Unreachable(cause(&error)))
+        opened.map_err(|_| StoreError::Unreachable(SILENT.to_owned()))?
     }
 
-    async fn open_at_leisure(&self) -> Result<Client, tokio_postgres::Error> {
-        let client = self.postgres.connect().await?;
+    /// A session in which nothing can be written is as good as none: a call would find that
+    /// out half-way, and health never.
+    async fn open_at_leisure(&self) -> Result<Client, StoreError> {
+        let client = self.postgres.connect().await;
+        let client = client.map_err(|error| StoreError::opening(&error))?;
         let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
         // SET and not start-up options, which poolers refuse.
         let session = format!(
             "SET statement_timeout = {timeout}; SET lock_timeout = {timeout}; \
              SET idle_in_transaction_session_timeout = {timeout}; {plans} \
-             SET timezone = 'UTC'; SELECT follow_timeline()"
+             SET timezone = 'UTC'; SELECT follow_timeline(); SHOW transaction_read_only"
         );
-        client.batch_execute(&session).await?;
-        Ok(client)
+        let said = client.simple_query(&session).await;
+        let said = said.map_err(|error| StoreError::opening(&error))?;
+        match is_read_only(&said) {
+            true => Err(StoreError::ReadOnly),
+            false => Ok(client),
+        }
     }
 }
 
@@ -125,7 +130,13 @@ impl Pool {
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
         let connection = self.get().await?;
-        Call::new(connection, sql, &self.shutdown).run(params).await
+        let answer = Call::new(connection, sql, &self.shutdown).run(params).await;
+        if let Err(error) = answer.as_ref()
+            && !matches!(error, StoreError::Contention(_) | StoreError::Unavailable)
+        {
+            tracing::warn!(%error, statement = %beginning(sql), "a statement failed");
+        }
+        answer
     }
 
     /// A connection. Those that Postgres has closed meanwhile are passed over: nothing
@@ -194,7 +205,8 @@ impl ManageConnection for Connector {
 }
 
 impl Connection {
-    /// Whether it was lost, or an answer may still come that nobody waits for.
+    /// Whether it was lost, or an answer may still come that nobody waits for, or nothing
+    /// can be written.
     pub(crate) fn is_broken(&self) -> bool {
         self.client.is_closed() || self.spoiled.load(Ordering::Relaxed)
     }
@@ -212,7 +224,9 @@ impl Connection {
         self.spoiled.store(true, Ordering::Relaxed);
         let answer = tokio::time::timeout(self.deadline, run).await;
         let answer = answer.map_err(|_| StoreError::Timeout)?;
-        self.spoiled.store(false, Ordering::Relaxed);
+        // The next session may be given to a server that takes writes, or be allowed to.
+        let is_useless = matches!(answer, Err(StoreError::ReadOnly));
+        self.spoiled.store(is_useless, Ordering::Relaxed);
         answer
     }
 
@@ -246,6 +260,23 @@ impl Connection {
         Ok(statement)
     }
 }
+
+/// What `SHOW transaction_read_only` has answered, after everything else.
+fn is_read_only(said: &[SimpleQueryMessage]) -> bool {
+    let rows = said.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
+        _ => None,
+    });
+    rows.last() == Some("on")
+}
+
+/// Enough of a statement to find it by. It is our own text: values are its parameters.
+fn beginning(sql: &'static str) -> String {
+    let words: Vec<&str> = sql.split_whitespace().take(STATEMENT_WORDS).collect();
+    words.join(" ")
+}
+
+const STATEMENT_WORDS: usize = 8;
 
 /// A connection outside the pools, for migrations and for LISTEN. Give the second
 /// half to a task that polls it.

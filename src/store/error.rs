@@ -18,6 +18,18 @@ pub enum StoreError {
     /// Postgres does not let us in: a password, a role, `pg_hba.conf`.
     #[error("Postgres refused the connection: {0}")]
     Denied(String),
+    /// Nothing can be written until there is room.
+    #[error("the disk of Postgres is full (SQLSTATE 53100)")]
+    DiskFull,
+    /// Postgres ended it for a reason that passes: a stop, a lack of resources.
+    #[error("Postgres cannot serve this now (SQLSTATE {0})")]
+    Interrupted(String),
+    /// A standby, a primary that became one, or one that was told to take no writes.
+    #[error(
+        "the database takes no writes (SQLSTATE 25006): it is a standby, or \
+         default_transaction_read_only is on"
+    )]
+    ReadOnly,
     /// Our fault or an operator's: a constraint, a missing table, a lacking right.
     #[error("Postgres refused a statement (SQLSTATE {0})")]
     Refused(String),
@@ -49,19 +61,43 @@ impl StoreError {
         match self {
             Self::Contention(_) => "contention",
             Self::Denied(_) | Self::Refused(_) => "refused",
+            Self::DiskFull => "disk_full",
+            Self::ReadOnly => "read_only",
             Self::Shape => "shape",
             Self::Timeout => "timeout",
-            Self::Authorities(_) | Self::Unavailable | Self::Unreachable(_) => "unavailable",
+            Self::Authorities(_)
+            | Self::Interrupted(_)
+            | Self::Unavailable
+            | Self::Unreachable(_) => "unavailable",
             Self::SchemaTooNew { .. } | Self::SchemaChanged(_) => "schema",
         }
     }
 
     /// Whether waiting may help. Others are faults to be mended.
     pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Timeout) || self.is_worth_a_second()
+    }
+
+    /// Whether the statement may be sent once more at once, if it does nothing twice: what
+    /// cut it off may be over, or another session may not meet it.
+    pub(super) fn is_worth_a_second(&self) -> bool {
         matches!(
             self,
-            Self::Contention(_) | Self::Timeout | Self::Unavailable | Self::Unreachable(_)
+            Self::Contention(_)
+                | Self::DiskFull
+                | Self::Interrupted(_)
+                | Self::ReadOnly
+                | Self::Unavailable
+                | Self::Unreachable(_)
         )
+    }
+
+    /// Why a session that came about is of no use.
+    pub(super) fn opening(error: &tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(state) if *state == SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly,
+            _ => Self::Unreachable(cause(error)),
+        }
     }
 
     /// Why no session came about.
@@ -74,7 +110,7 @@ impl StoreError {
 }
 
 /// What failed before there was a session, with what lies under it, in one line.
-pub(super) fn cause(error: &tokio_postgres::Error) -> String {
+fn cause(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
     }
@@ -101,21 +137,24 @@ impl From<tokio_postgres::Error> for StoreError {
             Self::Contention(code.to_owned())
         } else if *state == SqlState::QUERY_CANCELED || *state == SqlState::LOCK_NOT_AVAILABLE {
             Self::Timeout
+        } else if *state == SqlState::DISK_FULL {
+            Self::DiskFull
+        } else if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
+            Self::ReadOnly
         } else if is_unavailable(code) {
-            Self::Unavailable
+            Self::Interrupted(code.to_owned())
         } else {
             Self::Refused(code.to_owned())
         }
     }
 }
 
-/// Class 08 is the connection, 53 resources, 57P an operator's stop, 58 the disk;
-/// 25006 is a primary that has become a standby (PostgreSQL Appendix A).
+/// Class 08 is the connection, 53 resources, 57P an operator's stop, 58 the disk
+/// (PostgreSQL Appendix A).
 fn is_unavailable(code: &str) -> bool {
     ["08", "53", "57P", "58"]
         .iter()
         .any(|class| code.starts_with(class))
-        || code == "25006"
 }
 
 #[cfg(test)]
@@ -124,10 +163,16 @@ mod tests {
 
     #[test]
     fn a_stop_a_full_disk_and_a_demoted_primary_are_outages_not_faults() {
-        for code in [
-            "08006", "53300", "53100", "57P01", "57P03", "58030", "25006",
-        ] {
+        for code in ["08006", "53300", "57P01", "57P03", "58030"] {
             assert!(is_unavailable(code), "{code}");
+        }
+        for (error, kind) in [
+            (StoreError::DiskFull, "disk_full"),
+            (StoreError::Interrupted("57P01".to_owned()), "unavailable"),
+            (StoreError::ReadOnly, "read_only"),
+        ] {
+            assert!(error.is_transient(), "{error}");
+            assert_eq!(error.label(), kind);
         }
         assert!(!is_unavailable("23505"));
         assert!(!is_unavailable("57014"));

@@ -154,13 +154,19 @@ impl Store {
         }
     }
 
-    /// The newest migration that the database knows, and the newest that we know. Asked
-    /// beside the calls, so that the answer tells of Postgres and not of how busy they are.
+    /// The newest migration that the database knows, and the newest that we know; fails if
+    /// nothing can be written. Asked beside the calls, so that the answer tells of Postgres
+    /// and not of how busy they are.
     pub async fn schema_versions(&self) -> Result<(i32, i32), StoreError> {
-        let sql = "SELECT max(version) FROM schema_migrations";
-        let rows = query(&self.0.stream, sql, &[]).await?;
-        let found = rows.first().and_then(|row| row.get::<_, Option<i32>>(0));
-        Ok((found.unwrap_or_default(), migrate::newest()))
+        let sql = "SELECT coalesce(max(version), 0) AS version,
+                current_setting('transaction_read_only')::boolean AS is_read_only
+            FROM schema_migrations";
+        let found = query(&self.0.stream, sql, &[]).await?;
+        let row = found.first().ok_or(StoreError::Shape)?;
+        match rows::get(row, "is_read_only")? {
+            true => Err(StoreError::ReadOnly),
+            false => Ok((rows::get(row, "version")?, migrate::newest())),
+        }
     }
 
     /// Makes the partitions of the coming days.

@@ -20,7 +20,7 @@ use crate::refusal::{Refusal, unavailable};
 use crate::runtime::{Live, Shutdown};
 use crate::store::Nonce;
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
-use crate::wire::{Body, XrpcError};
+use crate::wire::{Body, XrpcError, XrpcStatus};
 
 /// Every call that is a request and an answer. Clones share everything.
 #[derive(Clone)]
@@ -63,6 +63,9 @@ impl Calls {
             metrics::counter!("relay_calls_refused_total",
                 "call" => call.name(), "status" => (error.status as u16).to_string())
             .increment(1);
+            if error.status == XrpcStatus::Internal {
+                tracing::warn!(call = call.name(), "a call failed by our fault");
+            }
             error.into_response()
         });
         tracing::debug!(

@@ -47,6 +47,64 @@ async fn an_outage_of_postgres_is_told_with_its_cause_and_ends_by_itself() {
     .await;
 }
 
+/// What was logged at WARN with this in it.
+fn warned(relay: &Relay, word: &str) -> Option<String> {
+    let log = relay.log();
+    let mut lines = log.lines().filter(|line| line.contains("WARN"));
+    lines.find(|line| line.contains(word)).map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
+    let database = Database::start().await;
+    let relay = Home::new().with("DATABASE_URL", &database.url()).start();
+    let admin = database.client().await;
+    admin
+        .batch_execute(
+            "ALTER DATABASE postgres SET default_transaction_read_only = on;
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE application_name = 'mls-relay'",
+        )
+        .await
+        .unwrap();
+    eventually("it is told", || async {
+        let (status, report) = health(&relay).await;
+        let cause = report["checks"]["database"]["cause"].as_str();
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        status == StatusCode::SERVICE_UNAVAILABLE
+            && cause.is_some_and(|cause| cause.contains("takes no writes"))
+            && metrics.contains("relay_store_up 0")
+            && metrics.contains("relay_store_errors_total{kind=\"read_only\"}")
+    })
+    .await;
+    assert!(
+        warned(&relay, "SQLSTATE 25006").is_some(),
+        "{}",
+        relay.log()
+    );
+    admin
+        .batch_execute("ALTER DATABASE postgres RESET default_transaction_read_only")
+        .await
+        .unwrap();
+    eventually("it is well again", || async {
+        health(&relay).await.0 == StatusCode::OK
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgres_refuses_is_in_the_log_with_its_sqlstate_and_its_statement() {
+    let database = Database::start().await;
+    let relay = Home::new().with("DATABASE_URL", &database.url()).start();
+    let lost = "ALTER TABLE devices RENAME TO gone";
+    database.client().await.batch_execute(lost).await.unwrap();
+    delete_an_account(relay.admin).await;
+    let line = warned(&relay, "SQLSTATE 42P01");
+    let line = line.unwrap_or_else(|| panic!("nothing at WARN:\n{}", relay.log()));
+    assert!(line.contains("statement=SELECT"), "{line}");
+    assert!(!line.contains("nobody"), "{line}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_is_cut_off_is_told_while_events_are_polled() {
     let database = Database::start().await;

@@ -23,6 +23,10 @@ const FIELDS: &[(&str, &str)] = &[
     ("code", "an error number of the system, or SQLSTATE"),
     ("conversations", "a count"),
     ("devices", "a count"),
+    (
+        "doubt",
+        "a name of a setting or variable, and a line of the operator's own file",
+    ),
     ("ending", "a count"),
     ("error", "an error of ours, which holds no identity"),
     (
@@ -43,6 +47,10 @@ const FIELDS: &[(&str, &str)] = &[
     ("refusal", "the name of an error in the lexicon"),
     ("resumes", "yes or no"),
     ("retry_seconds", "a time"),
+    (
+        "statement",
+        "the first words of a statement in the sources, whose values are parameters",
+    ),
     ("status", "an HTTP status"),
     ("task", "the name of a background task"),
     ("thread", "the name of a thread"),
