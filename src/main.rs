@@ -63,6 +63,9 @@ fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Serve) {
         Command::CheckConfig { .. } => {
             print!("{}", config::effective(&loaded));
+            for doubt in &loaded.doubts {
+                eprintln!("mls-relay: warning: {doubt}");
+            }
             ExitCode::SUCCESS
         }
         Command::Health => health(&loaded.config),
@@ -114,6 +117,7 @@ async fn migrate(config: Config) -> ExitCode {
 }
 
 async fn serve(beginnings: Beginnings) -> ExitCode {
+    config::tell(&beginnings.loaded.doubts);
     // Before anything starts, so that no signal finds us half-built and deaf.
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -128,8 +132,9 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
         // when the start has ended.
         () = signals.stop(|| {}) => return ExitCode::SUCCESS,
     };
-    if io::stdout().is_terminal() {
-        println!("{}", app.opening.screen());
+    match io::stdout().is_terminal() {
+        true => println!("{}", app.opening.screen()),
+        false => app.opening.warn(),
     }
     println!("{}", app.opening.ready_line());
 

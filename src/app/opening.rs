@@ -1,4 +1,5 @@
-//! Pure. What was done at start, as one line for scripts and one screen for people.
+//! What was done at start, as one line for scripts, one screen for people, and a few lines in
+//! the log for who reads that.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,6 +55,23 @@ impl Opening {
         match self.dev_certificate {
             Some(_) => self.local_url(),
             None => format!("https://{}", self.public),
+        }
+    }
+
+    /// What nobody may have asked for: one mistyped variable, and the relay serves a database
+    /// and a certificate that no client knows.
+    pub fn warn(&self) {
+        if let Some(own) = &self.postgres {
+            tracing::warn!(
+                value = %own.data_dir.display(),
+                "database.url (DATABASE_URL) is not set: a private Postgres keeps everything"
+            );
+        }
+        if let Some(dev) = &self.dev_certificate {
+            tracing::warn!(
+                value = %dev.cert.display(),
+                "edge.tls_cert (TLS_CERT) is not set: a development certificate is served"
+            );
         }
     }
 

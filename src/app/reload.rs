@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::certificates::configured;
 use super::check_descriptors;
 use super::live::LiveSettings;
-use crate::config::{Change, Config, Fault, Faults, Key, Loaded, Place, Source};
+use crate::config::{self, Change, Config, Fault, Faults, Key, Loaded, Place, Source};
 use crate::edge::Finding;
 use crate::runtime::{FileStamp, Shutdown};
 use crate::telemetry::LogFilter;
@@ -43,6 +43,8 @@ struct State {
 enum Cause {
     Asked,
     Changed,
+    /// It may have changed while the relay started.
+    Started,
     /// It was refused, perhaps for something that stands elsewhere and is mended now, such
     /// as a certificate. Only what is new about it is told.
     Retry,
@@ -83,6 +85,7 @@ impl Reloads {
         // it was read for the start.
         let (mut settled, mut seen) = (None, None);
         let mut tried = Instant::now();
+        let mut is_first = reloader.had_file;
         loop {
             let mut cause = Cause::Asked;
             tokio::select! {
@@ -94,6 +97,7 @@ impl Reloads {
                     seen = now;
                     cause = match now == settled {
                         _ if !is_still => continue,
+                        false if is_first => Cause::Started,
                         false => Cause::Changed,
                         true if self.is_refused() && tried.elapsed() >= RETRY_EVERY => Cause::Retry,
                         true => continue,
@@ -101,6 +105,7 @@ impl Reloads {
                 }
             }
             settled = FileStamp::of(&path).await;
+            is_first = false;
             self.reload(reloader, cause).await;
             tried = Instant::now();
         }
@@ -111,11 +116,15 @@ impl Reloads {
     }
 
     async fn reload(&self, reloader: &mut Reloader, cause: Cause) {
-        let outcome = match reloader
-            .read()
-            .await
-            .and_then(|loaded| reloader.apply(loaded))
-        {
+        let outcome = match reloader.read().await.and_then(|loaded| {
+            let doubts = loaded.doubts.clone();
+            reloader.apply(loaded).inspect(|_| {
+                // The start has told them.
+                if cause != Cause::Started {
+                    config::tell(&doubts);
+                }
+            })
+        }) {
             Ok((applied, waiting)) => {
                 self.stands(State {
                     faults: Vec::new(),
@@ -126,7 +135,7 @@ impl Reloads {
             Err(Faults(faults)) => {
                 let known = match cause {
                     Cause::Retry => self.0.state.lock().faults.clone(),
-                    Cause::Asked | Cause::Changed => Vec::new(),
+                    Cause::Asked | Cause::Changed | Cause::Started => Vec::new(),
                 };
                 if faults == known {
                     return;

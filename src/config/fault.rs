@@ -34,6 +34,16 @@ impl fmt::Display for Faults {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -43,13 +53,8 @@ impl fmt::Display for Fault {
         } = self;
         match place {
             Place::Default => write!(f, "{key}: {problem}"),
-            Place::Environment(name) => write!(f, "environment {name}: {key}: {problem}"),
-            Place::File { path, line } if key.is_empty() => {
-                write!(f, "{}:{line}: {problem}", path.display())
-            }
-            Place::File { path, line } => {
-                write!(f, "{}:{line}: {key}: {problem}", path.display())
-            }
+            place if key.is_empty() => write!(f, "{place}: {problem}"),
+            place => write!(f, "{place}: {key}: {problem}"),
         }
     }
 }

@@ -13,11 +13,13 @@
 mod certificates_setting;
 mod change;
 mod document;
+mod doubt;
 mod fault;
 mod file;
 mod key;
 mod keys;
 mod kinds;
+mod nearest;
 mod print;
 mod read;
 mod redact;
@@ -28,6 +30,7 @@ mod source;
 
 pub use change::Change;
 pub use document::{env_template, settings_markdown};
+pub use doubt::Doubt;
 pub use fault::{Fault, Faults, Place};
 pub use key::{Effect, Key};
 pub use keys::all as keys;
@@ -93,9 +96,18 @@ impl Default for Process {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
+    /// What may not be meant so.
+    pub doubts: Vec<Doubt>,
     pub origins: Origins,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
+}
+
+/// Writes into the log what may not be meant so.
+pub fn tell(doubts: &[Doubt]) {
+    for doubt in doubts {
+        tracing::warn!(%doubt, "the configuration may not be what was meant");
+    }
 }
 
 impl Config {

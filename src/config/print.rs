@@ -14,9 +14,8 @@ pub fn effective(loaded: &Loaded) -> String {
     for key in keys() {
         head(&mut text, &mut table, key);
         let origin = match loaded.origins.get(key.name) {
-            None | Some(Place::Default) => "default".to_owned(),
-            Some(Place::Environment(name)) => format!("environment {name}"),
-            Some(Place::File { path, line }) => format!("{}:{line}", path.display()),
+            None => Place::Default.to_string(),
+            Some(place) => place.to_string(),
         };
         let line = match key.value(&loaded.config) {
             Some(value) => format!("{} = {value}", key.leaf()),

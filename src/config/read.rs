@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::doubt::doubts;
 use super::fault::{Fault, Faults, Place};
 use super::file;
 use super::key::Key;
+use super::nearest::nearest;
 use super::setting::Raw;
 use super::source::Source;
 use super::{Config, Loaded, keys, rules};
@@ -18,10 +20,12 @@ pub(super) fn load(source: &Source) -> Result<Loaded, Faults> {
     if let Some((path, text)) = &source.file {
         reading.file(path, text);
     }
+    let in_file = reading.origins.clone();
     reading.environment(&source.environment);
     reading.rules();
     match reading.faults.is_empty() {
         true => Ok(Loaded {
+            doubts: doubts(source, &in_file),
             config: reading.config,
             origins: reading.origins,
             file: source.file.as_ref().map(|(path, _)| path.clone()),
@@ -99,12 +103,8 @@ impl Reading {
 }
 
 fn unknown(name: &str, place: Place) -> Fault {
-    let nearest = keys()
-        .map(|key| (distance(name, key.name), key.name))
-        .min()
-        .filter(|(edits, _)| *edits <= SLIPS_MAX);
-    let problem = match nearest {
-        Some((_, near)) => format!("unknown key; did you mean {near}?"),
+    let problem = match nearest(name, keys().map(|key| key.name), SLIPS_MAX) {
+        Some(near) => format!("unknown key; did you mean {near}?"),
         None => "unknown key; `mls-relay check-config` lists them all".to_owned(),
     };
     Fault {
@@ -116,28 +116,6 @@ fn unknown(name: &str, place: Place) -> Fault {
 
 /// A slip of the pen or a forgotten unit, not another word.
 const SLIPS_MAX: usize = 8;
-
-/// Levenshtein's: how many single edits lie between two names.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        for (cell, r) in row.iter_mut().skip(1).zip(&right) {
-            let here = (diagonal + usize::from(l != *r))
-                .min(before + 1)
-                .min(*cell + 1);
-            diagonal = std::mem::replace(cell, here);
-            before = here;
-        }
-        // The first column is the number of letters left out so far.
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
 
 #[cfg(test)]
 mod tests {
@@ -211,12 +189,5 @@ mod tests {
     fn an_empty_variable_counts_as_not_set() {
         let loaded = load_text("", &[("RELAY_LISTEN", ""), ("TLS_CERT", "")]).unwrap();
         assert!(loaded.origins.is_empty());
-    }
-
-    #[test]
-    fn the_distance_counts_single_edits() {
-        assert_eq!(distance("listen", "listen"), 0);
-        assert_eq!(distance("lissten", "listen"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

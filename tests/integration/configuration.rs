@@ -69,6 +69,41 @@ fn check_config_prints_what_is_in_force_without_the_password() {
 }
 
 #[test]
+fn a_variable_that_nobody_reads_is_told_when_it_looks_like_a_setting() {
+    let home = Home::new()
+        .with("DATABASE_ULR", "postgres://relay:hunter2@db.example/relay")
+        .with("TLS_CRT", "cert.pem");
+    let output = home.command(&["check-config"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for meant in ["DATABASE_URL", "TLS_CERT"] {
+        let question = format!("did you mean {meant}?");
+        assert!(said.contains(&question), "{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_start_says_at_warn_what_it_made_up_and_what_may_not_be_meant() {
+    let home = Home::lived_in()
+        .with("RUST_LOG", "warn")
+        .with("DATABASE_ULR", "postgres://relay@db.example/relay")
+        .with("RATE_LIMIT_SEND_MESSAGE", "7");
+    let text = "[limits]\nsend_message = 8\n";
+    fs::write(home.path().join("relay.toml"), text).unwrap();
+    let log = home.start().log();
+    for expected in [
+        "database.url (DATABASE_URL) is not set: a private Postgres",
+        "edge.tls_cert (TLS_CERT) is not set: a development certificate",
+        "did you mean DATABASE_URL?",
+        "the environment (RATE_LIMIT_SEND_MESSAGE) overrides limits.send_message, which stands in \
+         relay.toml:2",
+    ] {
+        assert!(log.contains(expected), "{expected:?} is not in\n{log}");
+    }
+}
+
+#[test]
 fn a_certificate_that_cannot_be_served_is_named() {
     let home = Home::new()
         .with("TLS_CERT", "missing.pem")
