@@ -32,6 +32,14 @@ impl Entrance {
         }
     }
 
+    /// The setting that names the listener.
+    pub(super) fn key(self) -> &'static str {
+        match self.security {
+            Security::Plain => "edge.plain_listen",
+            Security::Tls => "edge.listen",
+        }
+    }
+
     /// Whether strangers have no business here.
     pub(super) fn is_for_proxies(self) -> bool {
         self.security == Security::Plain || self.proxy_header.is_some()

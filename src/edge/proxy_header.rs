@@ -21,6 +21,11 @@ pub(super) enum ProxyHeaderError {
 }
 
 impl ProxyHeaderError {
+    /// Whether the connection ended before its header.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Read(_))
+    }
+
     /// The label of its metric.
     pub(super) fn reason(&self) -> &'static str {
         match self {

@@ -73,6 +73,11 @@ impl Server {
         let is_proxy = self.is_proxy(peer.ip());
         if entrance.is_for_proxies() && !is_proxy {
             metrics::counter!("relay_edge_strangers_refused_total").increment(1);
+            tracing::warn!(
+                key = entrance.key(),
+                "a connection was closed: it is not of the networks in TRUSTED_PROXIES, and nobody \
+                 else may use this listener"
+            );
             return None;
         }
         let admitted = match is_proxy {
@@ -138,6 +143,14 @@ impl Server {
                 let reason = error.reason();
                 metrics::counter!("relay_edge_proxy_headers_refused_total", "reason" => reason)
                     .increment(1);
+                // A balancer that looks whether the port is open sends none.
+                if !error.is_absent() {
+                    tracing::warn!(
+                        key = entrance.key(),
+                        reason,
+                        "a connection of TRUSTED_PROXIES was closed for its PROXY header"
+                    );
+                }
                 None
             }
         }

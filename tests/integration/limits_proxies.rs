@@ -55,6 +55,27 @@ async fn caddy_passes_the_true_client_and_subscriptions() {
     stage.a_quiet_subscription_stays_open(caddy.address).await;
 }
 
+/// What else would tell an operator of a TRUSTED_PROXIES that does not name the proxy?
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_told_at_warn_with_the_listener_and_no_address() {
+    let home = Home::lived_in()
+        .with("RUST_LOG", "warn")
+        .with("TRUSTED_PROXIES", "192.0.2.0/24")
+        .with("PROXY_PROTOCOL", "true");
+    let relay = home.start();
+    let mut stream = TcpStream::connect(relay.public).await.unwrap();
+    let ended = timeout(PATIENCE, stream.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    let log = relay.log();
+    let line = log.lines().find(|line| line.contains("TRUSTED_PROXIES"));
+    let line = line.unwrap_or_else(|| panic!("nobody tells:\n{log}"));
+    assert!(
+        line.contains("WARN") && line.contains("edge.listen"),
+        "{line}"
+    );
+    assert!(!line.contains("127.0.0.1"), "{line}");
+}
+
 #[tokio::test]
 async fn haproxy_passes_the_true_client_by_its_proxy_header() {
     let stage = Stage::new().await;
