@@ -126,6 +126,9 @@ impl Reloads {
             })
         }) {
             Ok((applied, waiting)) => {
+                if self.is_refused() {
+                    tracing::warn!("the configuration holds again, and is in force");
+                }
                 self.stands(State {
                     faults: Vec::new(),
                     waiting,

@@ -49,6 +49,7 @@ impl Canary {
     ) {
         let sing = async {
             let mut warned = false;
+            let mut late = 0;
             let mut connected = health.connected.subscribe();
             for number in 1.. {
                 let resettled = settings.changed();
@@ -56,8 +57,21 @@ impl Canary {
                 // Nobody hears it before somebody listens.
                 let listening = connected.wait_for(|is_listening| *is_listening);
                 let is_listening = matches!(timeout(now.canary_every, listening).await, Ok(Ok(_)));
-                let punctual = is_listening && self.sing(number, &*journal, &now, &health).await;
-                if health.is_listening() && is_listening && !punctual && !warned {
+                let song = match is_listening {
+                    true => self.sing(number, &*journal, &now, &health).await,
+                    false => Song::Unsent,
+                };
+                let punctual = song == Song::Heard;
+                let usage = journal.queue_usage().await;
+                if let Ok(usage) = usage {
+                    metrics::gauge!("relay_events_notification_queue_usage").set(usage);
+                }
+                // A database that hangs between two answers delivers nothing either.
+                late = match song == Song::Late && usage.is_ok() && health.is_listening() {
+                    true => late + 1,
+                    false => 0,
+                };
+                if late >= LATE_TIMES && !warned {
                     warned = true;
                     tracing::warn!(
                         "a notification sent to oneself did not arrive: DATABASE_LISTEN_URL seems \
@@ -68,9 +82,6 @@ impl Canary {
                 let changed = health.punctual.swap(punctual, Ordering::Relaxed) != punctual;
                 if changed {
                     health.look.notify_one();
-                }
-                if let Ok(usage) = journal.queue_usage().await {
-                    metrics::gauge!("relay_events_notification_queue_usage").set(usage);
                 }
                 // While it is late, ask more often: polling costs more than asking.
                 let pause = match punctual {
@@ -89,14 +100,14 @@ impl Canary {
         }
     }
 
-    /// Whether one notification came in time.
+    /// What became of one notification.
     async fn sing(
         &self,
         number: u64,
         journal: &dyn Journal,
         settings: &Settings,
         health: &Health,
-    ) -> bool {
+    ) -> Song {
         let mut heard = self.heard.subscribe();
         let sent = Instant::now();
         if journal
@@ -104,15 +115,27 @@ impl Canary {
             .await
             .is_err()
         {
-            return false;
+            return Song::Unsent;
         }
         let arrival = heard.wait_for(|last| *last >= number);
         let arrived = matches!(timeout(settings.canary_late, arrival).await, Ok(Ok(_)));
         if arrived {
             health.set_doorbell_lag(sent.elapsed());
+            Song::Heard
         } else {
             metrics::counter!("relay_events_canaries_late_total").increment(1);
+            Song::Late
         }
-        arrived
     }
 }
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Song {
+    Heard,
+    Late,
+    /// Nobody listens, or the database did not take it.
+    Unsent,
+}
+
+/// So many in a row that did not arrive although the database answers: then it is the way.
+const LATE_TIMES: u32 = 2;

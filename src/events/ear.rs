@@ -46,19 +46,26 @@ impl Ear {
     async fn listen(&self) {
         let first = self.settings.load().reconnect_first;
         let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
+        let mut told = None;
         loop {
             let channels = [EVENTS, PASSING, self.canary.channel()];
             match self.journal.listen(&channels).await {
                 Ok(bell) => {
                     self.health.connected.send_replace(true);
                     backoff.reset();
+                    told = None;
                     // It must not be lost, and a full ring is being emptied.
                     if self.ring.send(Heard::Listening).await.is_err() {
                         return;
                     }
                     self.hear(bell).await;
                 }
-                Err(error) => tracing::warn!(%error, "cannot listen for events"),
+                // Said once for each cause: an outage may be long.
+                Err(error) if told.as_ref() == Some(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot listen for events");
+                    told = Some(error);
+                }
             }
             self.health.connected.send_replace(false);
             self.health.look.notify_one();

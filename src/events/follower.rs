@@ -93,12 +93,16 @@ impl Follower {
     async fn follow(&mut self) {
         let first = self.settings.load().reconnect_first;
         let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
+        let mut told = None;
         let mut sequence = loop {
             match self.start().await {
                 Ok(sequence) => break sequence,
                 Err(Stop::Hub) => return,
                 Err(Stop::Store(error)) => {
-                    tracing::warn!(%error, "cannot read the event stream");
+                    if told.as_ref() != Some(&error) {
+                        tracing::warn!(%error, "cannot read the event stream");
+                        told = Some(error);
+                    }
                     tokio::time::sleep(backoff.next(random())).await;
                 }
             }

@@ -22,6 +22,8 @@ pub enum Hearing {
 pub struct Health {
     hearing: AtomicU8,
     lag_micros: AtomicU64,
+    /// It was told that events do not come as they should, and not yet that they do.
+    is_alarmed: AtomicBool,
     /// The connection that listens stands.
     pub(super) connected: watch::Sender<bool>,
     /// The last canary came in time.
@@ -65,13 +67,23 @@ impl Health {
         let before = self.hearing.swap(value, Ordering::Relaxed);
         if before != value {
             match hearing {
+                // Whoever was told of the trouble is told of its end at the same level.
+                Hearing::Ringing if self.is_alarmed.swap(false, Ordering::Relaxed) => {
+                    tracing::warn!("events arrive by notification again");
+                }
                 Hearing::Ringing => tracing::info!("events arrive by notification"),
                 // Between the start and the first notification this is how it should be.
-                Hearing::Polling if before == BLIND => {
+                Hearing::Polling if before == BLIND && !self.is_alarmed.load(Ordering::Relaxed) => {
                     tracing::info!("events are read by polling the table");
                 }
-                Hearing::Polling => tracing::warn!("events are read by polling the table"),
-                Hearing::Blind => tracing::error!("blind: nobody reads the event stream"),
+                Hearing::Polling => {
+                    self.is_alarmed.store(true, Ordering::Relaxed);
+                    tracing::warn!("events are read by polling the table");
+                }
+                Hearing::Blind => {
+                    self.is_alarmed.store(true, Ordering::Relaxed);
+                    tracing::error!("blind: nobody reads the event stream");
+                }
             }
         }
         metrics::gauge!("relay_events_hearing").set(f64::from(value));
@@ -93,3 +105,30 @@ impl Health {
 const BLIND: u8 = 0;
 const POLLING: u8 = 1;
 const RINGING: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::tests::logged;
+
+    #[test]
+    fn the_end_of_an_alarm_is_told_at_the_level_of_the_alarm_and_a_start_alarms_nobody() {
+        let health = Health::default();
+        let said = logged(|| {
+            health.set_hearing(Hearing::Polling);
+            health.set_hearing(Hearing::Ringing);
+        });
+        assert!(!said.contains("WARN"), "{said}");
+        let said = logged(|| {
+            for hearing in [Hearing::Blind, Hearing::Polling, Hearing::Ringing] {
+                health.set_hearing(hearing);
+            }
+        });
+        let last = said.lines().last().unwrap();
+        assert!(last.contains("WARN"), "{said}");
+        assert!(
+            last.contains("events arrive by notification again"),
+            "{said}"
+        );
+    }
+}

@@ -142,6 +142,7 @@ async fn keep_running(mut plan: Plan, mut server: Server, shutdown: Shutdown) {
             server = relaunch(&mut plan) => server,
             () = shutdown.draining() => return,
         };
+        tracing::warn!("the private Postgres runs again");
     }
     server.stop(plan.settings.stop_timeout).await;
     plan.layout.tidy_up();

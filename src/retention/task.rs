@@ -97,6 +97,7 @@ impl Retention {
 
     async fn repeat(&self, task: Task, clock: NodeClock, store: &Store, settings: &Live<Settings>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        let mut is_failing = false;
         loop {
             let changed = settings.changed();
             let now = settings.snapshot();
@@ -114,6 +115,10 @@ impl Retention {
                 "relay_retention_runs_total", "task" => task.name(), "outcome" => outcome.name()
             )
             .increment(1);
+            if is_failing && ended.is_ok() {
+                tracing::warn!(task = task.name(), "retention works again");
+            }
+            is_failing = ended.is_err();
             let wait = match ended {
                 // Should whoever is at it be gone, somebody must take over.
                 Ok(None) => task.interval(&now).min(LAST_RETRY),

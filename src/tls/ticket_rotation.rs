@@ -23,6 +23,7 @@ impl TicketKeys {
         let (kept, stop) = (Arc::clone(&keys), shutdown.clone());
         let every = (rotation / LOOKS).min(LOOK_EVERY_MAX);
         shutdown.spawn_background(async move {
+            let mut is_failing = false;
             loop {
                 tokio::select! {
                     () = stop.stopping() => return,
@@ -30,9 +31,17 @@ impl TicketKeys {
                 }
                 // The next key is here since the last rotation, so there is time. Without
                 // one, sessions go on without tickets, and the metric says so.
-                if let Err(error) = kept.refresh(&store).await {
-                    tracing::warn!(%error, "the keys of session tickets were not refreshed");
+                let refreshed = kept.refresh(&store).await;
+                match &refreshed {
+                    Err(error) => {
+                        tracing::warn!(%error, "the keys of session tickets were not refreshed");
+                    }
+                    Ok(()) if is_failing => {
+                        tracing::warn!("the keys of session tickets are refreshed again");
+                    }
+                    Ok(()) => {}
                 }
+                is_failing = refreshed.is_err();
                 kept.show();
             }
         });

@@ -73,9 +73,13 @@ impl<T: FromFiles> Watched<T> {
         let is_replaced = match made {
             Ok(made) => {
                 self.current = made;
-                self.is_faulty = false;
                 count("replaced");
-                tracing::info!(certificate = %self.label, "replaced");
+                match std::mem::take(&mut self.is_faulty) {
+                    true => {
+                        tracing::warn!(certificate = %self.label, "replaced: its files can be served");
+                    }
+                    false => tracing::info!(certificate = %self.label, "replaced"),
+                }
                 true
             }
             // Said once for each change, shown until it is mended.

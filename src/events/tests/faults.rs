@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::Log;
 use super::memory::{Memory, World, hear, subscribe};
 use crate::events::{Hearing, Hub, Settings, Subscription};
 use crate::runtime::Shutdown;
@@ -148,6 +149,46 @@ async fn a_subscription_made_while_the_database_is_away_waits_for_it() {
     sleep(Duration::from_secs(3)).await;
     memory.set(World::Well);
     assert_eq!(heard.await.unwrap(), ["+1", "synced 1"]);
+}
+
+/// The guess sends an operator looking for a pooler.
+#[tokio::test(start_paused = true)]
+async fn a_pooler_is_suspected_only_while_the_database_answers() {
+    let (log, _listening) = Log::listen();
+    let memory = Memory::default();
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::Unreadable);
+    until(&hub, Hearing::Blind).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(!log.text().contains("pooler"), "{}", log.text());
+    memory.set(World::Deaf);
+    until(&hub, Hearing::Polling).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(log.text().contains("pooler"), "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_once_for_each_cause_and_not_with_every_attempt() {
+    let memory = Memory::default();
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    until(&hub, Hearing::Ringing).await;
+    let (log, _listening) = Log::listen();
+    memory.set(World::Away);
+    sleep(Duration::from_secs(120)).await;
+    memory.set(World::Well);
+    until(&hub, Hearing::Ringing).await;
+    let text = log.text();
+    assert_eq!(
+        text.matches("cannot listen for events").count(),
+        1,
+        "{text}"
+    );
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.contains("events arrive by notification again"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,6 +59,9 @@ impl Acme {
                 if let (Err(error), true) = (&looked, was_well) {
                     tracing::warn!(error = %causes(error), "certificates of ACME were not looked at");
                 }
+                if looked.is_ok() && !was_well {
+                    tracing::warn!("certificates of ACME are looked at again");
+                }
                 was_well = looked.is_ok();
                 sleep(look_every).await;
             }
@@ -93,7 +96,10 @@ impl Acme {
         match self.order(&record).await {
             Ok(pem) => {
                 metrics::counter!("relay_acme_orders_total", "outcome" => "issued").increment(1);
-                tracing::info!("a certificate was issued");
+                match record.failures {
+                    0 => tracing::info!("a certificate was issued"),
+                    _ => tracing::warn!("a certificate was issued, after failures"),
+                }
                 self.store.keep_acme_certificate(&directory, &pem).await?;
                 Ok(())
             }
