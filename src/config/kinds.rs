@@ -196,6 +196,36 @@ impl<T: Clone + PartialEq> Kind for Maybe<T> {
     }
 }
 
+/// A kind of which more can be said than what it takes.
+pub(super) struct Explained<K> {
+    pub(super) kind: K,
+    pub(super) why: fn(&str) -> Option<String>,
+}
+
+impl<K: Kind> Kind for Explained<K> {
+    type Value = K::Value;
+
+    fn at(&self) -> At<K::Value> {
+        self.kind.at()
+    }
+
+    fn parse(&self, raw: &Raw) -> Result<K::Value, NotAllowed> {
+        self.kind.parse(raw)
+    }
+
+    fn show(&self, value: &K::Value) -> Option<String> {
+        Kind::show(&self.kind, value)
+    }
+
+    fn allowed(&self) -> String {
+        Kind::allowed(&self.kind)
+    }
+
+    fn why(&self, raw: &Raw) -> Option<String> {
+        (self.why)(raw.text().ok()?)
+    }
+}
+
 /// Any number of them: an array, or text with commas in the environment.
 pub(super) struct List<T: 'static> {
     pub(super) at: At<Vec<T>>,
@@ -224,6 +254,13 @@ where
 
     fn allowed(&self) -> String {
         self.allowed.to_owned()
+    }
+
+    /// No list holds a secret.
+    fn why(&self, raw: &Raw) -> Option<String> {
+        let mut items = raw.list().ok()?.into_iter();
+        let bad = items.find(|item| parse::<T>(item, |_| true).is_err())?;
+        Some(format!("{} is not one of them", quoted(bad)))
     }
 }
 

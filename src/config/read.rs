@@ -75,9 +75,25 @@ impl Reading {
             Err(_) => self.faults.push(Fault {
                 place,
                 key: key.name.to_owned(),
-                problem: format!("not allowed; it takes {}", key.allowed()),
+                problem: match key.setting.why(raw) {
+                    Some(why) => format!("not allowed: {why}; it takes {}", key.allowed()),
+                    None => format!("not allowed; it takes {}", key.allowed()),
+                },
             }),
         }
+    }
+
+    /// What each key of a relation is called in the environment, and where it was set: it may
+    /// be the other one that somebody has changed.
+    fn whereabouts(&self, related: &[&'static str]) -> String {
+        let related = related.iter().map(|name| {
+            let env = keys()
+                .find(|key| key.name == *name)
+                .map_or("", |key| key.env);
+            let place = self.origins.get(name).unwrap_or(&Place::Default);
+            format!("{name} is {env}, set here: {place}")
+        });
+        related.collect::<Vec<_>>().join("; ")
     }
 
     /// Relations are judged only between values that are themselves sound; of a text that is
@@ -96,7 +112,10 @@ impl Reading {
             self.faults.push(Fault {
                 place,
                 key: (*key).to_owned(),
-                problem,
+                problem: match keys.len() {
+                    1 => problem,
+                    _ => format!("{problem} ({})", self.whereabouts(keys)),
+                },
             });
         }
     }
@@ -166,6 +185,74 @@ mod tests {
         let said = load_text(text, &[]).unwrap_err();
         let keys: Vec<&str> = said.0.iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(keys, ["process.drain_seconds", "edge.tls_cert"]);
+    }
+
+    #[test]
+    fn a_broken_rule_names_both_of_its_keys_with_their_variables_and_places() {
+        let said = load_text("", &[("PING_SECONDS", "80")])
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "session.silence_seconds is SILENCE_SECONDS, set here: default",
+            "session.ping_seconds is PING_SECONDS, set here: environment PING_SECONDS",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_list_names_the_entry_that_is_none_of_it() {
+        let proxies = ("TRUSTED_PROXIES", "10.1.0.0/16, 10.0.0.5");
+        let said = load_text("", &[proxies]).unwrap_err().to_string();
+        assert!(said.contains("\"10.0.0.5\" is not one of them"), "{said}");
+        assert!(said.contains("a single host is /32"), "{said}");
+    }
+
+    #[test]
+    fn a_database_url_is_told_which_parameter_is_not_taken_and_no_part_of_its_password() {
+        for (url, told) in [
+            (
+                "postgres://r:hunter2@db/x?sslmode=verify-full",
+                "sslmode takes disable, prefer or require (which verifies)",
+            ),
+            (
+                "host=db password=hunter2 sslmode=verify-ca",
+                "sslmode takes disable, prefer or require (which verifies)",
+            ),
+            (
+                "postgres://r:hunter2@db/x?sslmode=require&sslrootcert=/ca.pem",
+                "DATABASE_CA_FILE",
+            ),
+        ] {
+            let said = load_text("", &[("DATABASE_URL", url)])
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains(told), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_would_log_nothing_is_refused() {
+        for filter in ["verbose", "hyper=debug", "wran,tower=info"] {
+            let said = load_text("", &[("RUST_LOG", filter)])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                said.contains("names no level and no part of mls_relay"),
+                "{said}"
+            );
+        }
+        for filter in [
+            "warn",
+            "OFF",
+            "mls_relay=debug",
+            "mls_relay::store=trace",
+            "hyper=info,error",
+            "mls",
+        ] {
+            assert!(load_text("", &[("RUST_LOG", filter)]).is_ok(), "{filter}");
+        }
     }
 
     #[test]

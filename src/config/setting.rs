@@ -31,6 +31,8 @@ pub(super) trait Setting: Sync {
     /// As TOML, or None when it is not set.
     fn show(&self, config: &mut Config) -> Option<String>;
     fn allowed(&self) -> String;
+    /// What is wrong with a value that is not allowed, where more can be said.
+    fn why(&self, raw: &Raw) -> Option<String>;
     fn is_same(&self, one: &mut Config, other: &mut Config) -> bool;
     fn carry(&self, from: &mut Config, to: &mut Config);
 }
@@ -47,6 +49,11 @@ pub(super) trait Kind: Sync {
     /// As TOML, or None when it is not set.
     fn show(&self, value: &Self::Value) -> Option<String>;
     fn allowed(&self) -> String;
+    /// What is wrong with a value that is not allowed, where more can be said. It shows
+    /// nothing of a secret.
+    fn why(&self, _raw: &Raw) -> Option<String> {
+        None
+    }
 }
 
 impl<K: Kind> Setting for K {
@@ -61,6 +68,10 @@ impl<K: Kind> Setting for K {
 
     fn allowed(&self) -> String {
         Kind::allowed(self)
+    }
+
+    fn why(&self, raw: &Raw) -> Option<String> {
+        Kind::why(self, raw)
     }
 
     fn is_same(&self, one: &mut Config, other: &mut Config) -> bool {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Metadata;
-use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
@@ -23,10 +23,19 @@ pub enum Format {
     Json,
 }
 
+/// What is wrong with a filter.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    #[error("it is no filter")]
+    Syntax(#[from] ParseError),
+    #[error("it names no level and no part of mls_relay, so nothing at all would be logged")]
+    Silent,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
     #[error("the log filter is not valid")]
-    Filter(#[from] ParseError),
+    Filter(#[from] FilterError),
     #[error("another log is already installed")]
     Installed(#[from] TryInitError),
     #[error("the log is gone")]
@@ -57,12 +66,25 @@ fn default_filter(is_debug: bool) -> &'static str {
     }
 }
 
-/// Reads a filter, so that configuration can refuse a bad one at start.
-pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(filter)
+/// Reads a filter, so that configuration can refuse a bad one at start. One mistyped level is
+/// a filter too: of a target of that name, and of nothing else.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, FilterError> {
+    let parsed = EnvFilter::builder().parse(filter)?;
+    match filter.split(',').any(concerns_us) {
+        true => Ok(parsed),
+        false => Err(FilterError::Silent),
+    }
 }
 
-fn filter(settings: &Settings) -> Result<EnvFilter, ParseError> {
+/// Whether a directive is for what we log: it names no target but a level, or the beginning of
+/// one of ours.
+fn concerns_us(directive: &str) -> bool {
+    let directive = directive.trim();
+    let target = directive.split(['=', '[']).next().unwrap_or_default();
+    directive.parse::<LevelFilter>().is_ok() || OURS.starts_with(target) || is_ours_by_name(target)
+}
+
+fn filter(settings: &Settings) -> Result<EnvFilter, FilterError> {
     let by_default = default_filter(cfg!(debug_assertions));
     parse_filter(settings.filter.as_deref().unwrap_or(by_default))
 }
@@ -93,7 +115,10 @@ pub fn install(settings: &Settings) -> Result<LogFilter, LogsError> {
 /// own code makes of their errors is all that an operator needs, so nothing of theirs
 /// passes, whatever `RUST_LOG` says.
 fn is_ours(event: &Metadata<'_>) -> bool {
-    let target = event.target();
+    is_ours_by_name(event.target())
+}
+
+fn is_ours_by_name(target: &str) -> bool {
     target == OURS || target.strip_prefix(OURS).is_some_and(is_within)
 }
 

@@ -1,6 +1,6 @@
 //! Pure. `[database]`: the Postgres that holds everything, given or private.
 
-use super::{Effect, Flag, Key, Maybe, Number, Path, Span, Unit};
+use super::{Effect, Explained, Flag, Key, Maybe, Number, Path, Span, Unit};
 use crate::config::redact;
 use crate::store::DatabaseUrl;
 
@@ -13,11 +13,14 @@ pub(super) const KEYS: &[Key] = &[
         effect: Effect::Restart,
         doc: "The Postgres to use. Not set: the relay runs a private one of its own, which suits \
               one machine.",
-        setting: &Maybe {
-            at: |c| &mut c.database.url,
-            allowed: URL,
-            parse: |url| DatabaseUrl::parse(url).ok(),
-            show: |url| redact::database_url(url.expose()),
+        setting: &Explained {
+            kind: Maybe {
+                at: |c| &mut c.database.url,
+                allowed: URL,
+                parse: |url| DatabaseUrl::parse(url).ok(),
+                show: |url| redact::database_url(url.expose()),
+            },
+            why: parameter_refused,
         },
     },
     Key {
@@ -25,11 +28,14 @@ pub(super) const KEYS: &[Key] = &[
         env: "DATABASE_LISTEN_URL",
         effect: Effect::Restart,
         doc: "Where LISTEN works, when database.url is a pooler that breaks it. Not set: the same.",
-        setting: &Maybe {
-            at: |c| &mut c.store.listen_url,
-            allowed: URL,
-            parse: |url| DatabaseUrl::parse(url).ok(),
-            show: |url| redact::database_url(url.expose()),
+        setting: &Explained {
+            kind: Maybe {
+                at: |c| &mut c.store.listen_url,
+                allowed: URL,
+                parse: |url| DatabaseUrl::parse(url).ok(),
+                show: |url| redact::database_url(url.expose()),
+            },
+            why: parameter_refused,
         },
     },
     Key {
@@ -224,3 +230,31 @@ pub(super) const KEYS: &[Key] = &[
         setting: &Flag(|c| &mut c.database.private.durable),
     },
 ];
+
+/// The parameter of libpq's that the relay's client does not take, if there is one. Nothing
+/// else of the text is told: it holds a password.
+fn parameter_refused(url: &str) -> Option<String> {
+    let value = |name: &str| {
+        let (_, rest) = url.split_once(&format!("{name}="))?;
+        rest.split(|c: char| c == '&' || c.is_whitespace()).next()
+    };
+    if value("sslmode").is_some_and(|mode| !["disable", "prefer", "require"].contains(&mode)) {
+        let why = "sslmode takes disable, prefer or require (which verifies)";
+        return Some(why.to_owned());
+    }
+    if value("sslrootcert").is_some() {
+        let why =
+            "sslrootcert is not taken; the trust anchor is database.ca_file (DATABASE_CA_FILE)";
+        return Some(why.to_owned());
+    }
+    let others = [
+        "sslcert",
+        "sslkey",
+        "sslcrl",
+        "gssencmode",
+        "passfile",
+        "service",
+    ];
+    let other = others.into_iter().find(|name| value(name).is_some())?;
+    Some(format!("{other} is not taken"))
+}

@@ -82,7 +82,7 @@ pub(super) const KEYS: &[Key] = &[
               socket.",
         setting: &List {
             at: |c| &mut c.edge.trusted_proxies,
-            allowed: "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]",
+            allowed: "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]; a single host is /32, or /128",
         },
     },
     Key {

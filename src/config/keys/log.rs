@@ -1,6 +1,6 @@
 //! Pure. `[log]`: what is logged, and how.
 
-use super::{Choice, Effect, Key, Maybe, Number};
+use super::{Choice, Effect, Explained, Key, Maybe, Number};
 use crate::telemetry::{Format, parse_filter};
 
 pub(super) const KEYS: &[Key] = &[
@@ -11,11 +11,14 @@ pub(super) const KEYS: &[Key] = &[
         doc: "What is logged. Not set: \"warn\" in release builds. Identities, addresses and \
               contents are not logged at any level, and what dependencies say never is, since they \
               log what they carry.",
-        setting: &Maybe {
-            at: |c| &mut c.log.filter,
-            allowed: "a level (error, warn, info, debug, trace) or directives such as \"warn,mls_relay=debug\"",
-            parse: |filter| parse_filter(filter).is_ok().then(|| filter.to_owned()),
-            show: String::clone,
+        setting: &Explained {
+            kind: Maybe {
+                at: |c| &mut c.log.filter,
+                allowed: "a level (error, warn, info, debug, trace) or directives such as \"warn,mls_relay=debug\"",
+                parse: |filter| parse_filter(filter).is_ok().then(|| filter.to_owned()),
+                show: String::clone,
+            },
+            why: |filter| Some(parse_filter(filter).err()?.to_string()),
         },
     },
     Key {

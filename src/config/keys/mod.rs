@@ -16,7 +16,7 @@ mod tls;
 
 use super::certificates_setting::CertificatesSetting;
 use super::key::{Effect, Key};
-use super::kinds::{Choice, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
+use super::kinds::{Choice, Explained, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
 use super::rules_setting::Rules;
 
 /// Every key.
