@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mls_relay::app::{self, App, AppError, Beginnings};
-use mls_relay::config::{self, Config, Source};
+use mls_relay::config::{self, Config, Doubt, Loaded, Source};
 use mls_relay::runtime::Drained;
 use mls_relay::telemetry::{self, LogFilter, Metrics};
 use tokio::runtime::Runtime;
@@ -39,6 +39,10 @@ enum Command {
         /// Print a documented relay.toml with every default instead
         #[arg(long)]
         template: bool,
+        /// Check with the variables of this file above the environment's, read as systemd reads
+        /// an EnvironmentFile; - is standard input
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
     },
     /// Ask the running relay whether it is ready; exit 0 when it is
     Health,
@@ -49,25 +53,26 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    if let Some(Command::CheckConfig { template: true }) = cli.command {
+    if let Some(Command::CheckConfig { template: true, .. }) = cli.command {
         print!("{}", config::template());
         return ExitCode::SUCCESS;
     }
     // Every fault at once: an operator should fix a configuration in one go.
     let source = Source::process(cli.config.as_deref());
+    let source = match &cli.command {
+        Some(Command::CheckConfig {
+            env_file: Some(variables),
+            ..
+        }) => source.and_then(|source| source.with_env_file(variables)),
+        _ => source,
+    };
     let loaded = match source.and_then(|source| Config::load(&source)) {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(&faults, EX_USAGE),
     };
     let log = loaded.config.log.clone();
     match cli.command.unwrap_or(Command::Serve) {
-        Command::CheckConfig { .. } => {
-            print!("{}", config::effective(&loaded));
-            for doubt in &loaded.doubts {
-                eprintln!("mls-relay: warning: {doubt}");
-            }
-            ExitCode::SUCCESS
-        }
+        Command::CheckConfig { env_file, .. } => check(&loaded, env_file.is_some()),
         Command::Health => health(&loaded.config),
         Command::Migrate => start(&log, |_, _| migrate(loaded.config)),
         Command::Serve => start(&log, |logs, metrics| {
@@ -78,6 +83,23 @@ fn main() -> ExitCode {
                 metrics,
             })
         }),
+    }
+}
+
+/// Shows what would be in force, and fails for what a start would fail for. In a file of
+/// variables that is the relay's alone, a name that no setting reads is a slip.
+fn check(loaded: &Loaded, is_relays_alone: bool) -> ExitCode {
+    print!("{}", config::effective(loaded));
+    for doubt in &loaded.doubts {
+        eprintln!("mls-relay: warning: {doubt}");
+    }
+    if let Err(faults) = config::look_for_files(loaded) {
+        return refuse(&faults, EX_UNAVAILABLE);
+    }
+    let is_misspelt = |doubt: &Doubt| matches!(doubt, Doubt::Misspelt { .. });
+    match is_relays_alone && loaded.doubts.iter().any(is_misspelt) {
+        true => ExitCode::from(EX_USAGE),
+        false => ExitCode::SUCCESS,
     }
 }
 

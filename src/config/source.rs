@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::env_file;
 use super::fault::{Fault, Faults, Place};
 
 /// Everything that a configuration is read from.
@@ -32,13 +34,29 @@ impl Source {
         Ok(Self { file, environment })
     }
 
+    /// The same, with what this file of variables sets, as systemd would read it, above the
+    /// process's own. `-` is standard input.
+    pub fn with_env_file(mut self, path: &Path) -> Result<Self, Faults> {
+        let text = match path == Path::new("-") {
+            true => io::read_to_string(io::stdin()),
+            false => fs::read_to_string(path),
+        };
+        let text = text.map_err(|error| unreadable(path, &error))?;
+        let (variables, faults) = env_file::variables(path, &text);
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        self.environment.extend(variables);
+        Ok(self)
+    }
+
     /// Where the process's file is or would be: `file`, or `relay.toml`.
     pub fn path(file: Option<&Path>) -> &Path {
         file.unwrap_or(Path::new(DEFAULT_FILE))
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Faults {
+fn unreadable(path: &Path, error: &io::Error) -> Faults {
     Faults(vec![Fault {
         place: Place::Default,
         key: path.display().to_string(),

@@ -103,6 +103,54 @@ fn a_start_says_at_warn_what_it_made_up_and_what_may_not_be_meant() {
     }
 }
 
+/// What `check-config --env-file relay.env` makes of this text: its exit code, and all it says.
+fn checked(home: &Home, variables: &str) -> (Option<i32>, String) {
+    fs::write(home.path().join("relay.env"), variables).unwrap();
+    let output = home
+        .command(&["check-config", "--env-file", "relay.env"])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_file_of_variables_is_checked_as_systemd_would_read_it() {
+    let home = Home::new();
+    let url = "DATABASE_URL=postgres://relay:p$x@db.example/relay?target_session_attrs=read-write&sslmode=require\n";
+    let (code, said) = checked(&home, url);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("sslmode=require"), "{said}");
+    for (text, place) in [
+        ("# so\nexport A=b\n", "relay.env:2: "),
+        (
+            "RUST_LOG=loud loud\n",
+            "environment RUST_LOG: log.filter: not allowed",
+        ),
+        ("DATABASE_ULR=x\n", "did you mean DATABASE_URL?"),
+    ] {
+        let (code, said) = checked(&home, text);
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains(place), "{said}");
+    }
+}
+
+#[test]
+fn a_check_finds_the_files_that_a_start_would_miss() {
+    let home = Home::new();
+    fs::write(home.path().join("key.pem"), "").unwrap();
+    let files = "TLS_CERT=cert.pem\nTLS_KEY=key.pem\nDATABASE_CA_FILE=ca.pem\n";
+    let (code, said) = checked(&home, files);
+    assert_eq!(code, Some(69), "{said}");
+    for missing in [
+        "environment TLS_CERT: edge.tls_cert: cert.pem cannot be opened",
+        "environment DATABASE_CA_FILE: database.ca_file: ca.pem cannot be opened",
+    ] {
+        assert!(said.contains(missing), "{said}");
+    }
+    assert!(!said.contains("key.pem cannot"), "{said}");
+}
+
 #[test]
 fn a_certificate_that_cannot_be_served_is_named() {
     let home = Home::new()

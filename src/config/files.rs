@@ -1,0 +1,43 @@
+//! Whether the files that settings name can be opened by whoever asks: the start would find
+//! out after the old relay has stopped.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::Loaded;
+use super::fault::{Fault, Faults, Place};
+
+/// Every file that is named and cannot be opened.
+pub fn look_for_files(loaded: &Loaded) -> Result<(), Faults> {
+    let config = &loaded.config;
+    let single = [
+        ("edge.tls_cert", &config.edge.tls_cert),
+        ("edge.tls_key", &config.edge.tls_key),
+        ("tls.client_ca", &config.tls.client_ca),
+        ("acme.ca_file", &config.acme.ca_file),
+        ("database.ca_file", &config.store.ca_file),
+    ];
+    let single = single
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path.as_deref()?)));
+    let pairs = config.tls.certificates.iter();
+    let pairs = pairs.flat_map(|files| [files.cert.as_path(), files.key.as_path()]);
+    let named = single.chain(pairs.map(|path| ("tls.certificates", path)));
+    let faults: Vec<_> = named
+        .filter_map(|(key, path)| fault(key, path, loaded))
+        .collect();
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(Faults(faults)),
+    }
+}
+
+fn fault(key: &'static str, path: &Path, loaded: &Loaded) -> Option<Fault> {
+    let error = File::open(path).err()?;
+    let place = loaded.origins.get(key).unwrap_or(&Place::Default);
+    Some(Fault {
+        place: place.clone(),
+        key: key.to_owned(),
+        problem: format!("{} cannot be opened: {error}", path.display()),
+    })
+}
