@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use mls_relay::app::{self, App, AppError, Beginnings};
 use mls_relay::config::{self, Config, Doubt, Loaded, Source};
 use mls_relay::runtime::Drained;
-use mls_relay::telemetry::{self, LogFilter, Metrics};
+use mls_relay::telemetry::{self, Format, LogFilter, Metrics};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     };
     let loaded = match source.and_then(|source| Config::load(&source)) {
         Ok(loaded) => loaded,
-        Err(faults) => return refuse(&faults, EX_USAGE),
+        Err(faults) => return refuse(&faults, EX_USAGE, wished_format(&cli)),
     };
     let log = loaded.config.log.clone();
     match cli.command.unwrap_or(Command::Serve) {
@@ -94,7 +94,7 @@ fn check(loaded: &Loaded, is_relays_alone: bool) -> ExitCode {
         eprintln!("mls-relay: warning: {doubt}");
     }
     if let Err(faults) = config::look_for_files(loaded) {
-        return refuse(&faults, EX_UNAVAILABLE);
+        return refuse(&faults, EX_UNAVAILABLE, Format::Text);
     }
     let is_misspelt = |doubt: &Doubt| matches!(doubt, Doubt::Misspelt { .. });
     match is_relays_alone && loaded.doubts.iter().any(is_misspelt) {
@@ -110,15 +110,15 @@ where
 {
     let logs = match telemetry::install_logs(log) {
         Ok(logs) => logs,
-        Err(error) => return refuse(&error, EX_USAGE),
+        Err(error) => return refuse(&error, EX_USAGE, log.format),
     };
     let metrics = match Metrics::install() {
         Ok(metrics) => metrics,
-        Err(error) => return refuse(&error, EX_UNAVAILABLE),
+        Err(error) => return refuse(&error, EX_UNAVAILABLE, log.format),
     };
     match Runtime::new() {
         Ok(runtime) => runtime.block_on(command(logs, metrics)),
-        Err(error) => refuse(&error, EX_UNAVAILABLE),
+        Err(error) => refuse(&error, EX_UNAVAILABLE, log.format),
     }
 }
 
@@ -127,28 +127,30 @@ fn health(config: &Config) -> ExitCode {
     match app::is_ready(config.edge.admin_listen) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => refuse(&error, EX_UNAVAILABLE),
+        Err(error) => refuse(&error, EX_UNAVAILABLE, Format::Text),
     }
 }
 
 async fn migrate(config: Config) -> ExitCode {
+    let format = config.log.format;
     match app::migrate(config).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error, EX_UNAVAILABLE),
+        Err(error) => refuse(&error, EX_UNAVAILABLE, format),
     }
 }
 
 async fn serve(beginnings: Beginnings) -> ExitCode {
     config::tell(&beginnings.loaded.doubts);
+    let format = beginnings.loaded.config.log.format;
     // Before anything starts, so that no signal finds us half-built and deaf.
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
-        Err(error) => return refuse(&error, EX_UNAVAILABLE),
+        Err(error) => return refuse(&error, EX_UNAVAILABLE, format),
     };
     let app = tokio::select! {
         started = start_and_be_ready(beginnings) => match started {
             Ok(app) => app,
-            Err(error) => return refuse(&error, EX_UNAVAILABLE),
+            Err(error) => return refuse(&error, EX_UNAVAILABLE, format),
         },
         // Postgres, if it is up already, follows us by itself. The file is read once more
         // when the start has ended.
@@ -258,13 +260,37 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Says why, with every cause, and gives the exit code.
-fn refuse(error: &dyn Error, code: u8) -> ExitCode {
-    eprintln!("mls-relay: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
+/// In which form a configuration that could not be read would have had the log. Whoever asks
+/// for a check is a person.
+fn wished_format(cli: &Cli) -> Format {
+    let is_log = matches!(cli.command, None | Some(Command::Serve | Command::Migrate));
+    match is_log && std::env::var("LOG_FORMAT").is_ok_and(|wish| wish.trim() == "json") {
+        true => Format::Json,
+        false => Format::Text,
+    }
+}
+
+/// Says why, with every cause, in the form of the log, and gives the exit code.
+fn refuse(error: &dyn Error, code: u8, format: Format) -> ExitCode {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    match format {
+        Format::Json => {
+            let line = serde_json::json!({
+                "timestamp": chrono::Utc::now().to_rfc3339(),
+                "level": "ERROR",
+                "message": format!("mls-relay: {error}"),
+                "causes": causes,
+                "target": "mls_relay",
+            });
+            eprintln!("{line}");
+        }
+        Format::Text => {
+            eprintln!("mls-relay: {error}");
+            for cause in causes {
+                eprintln!("  because: {cause}");
+            }
+        }
     }
     ExitCode::from(code)
 }

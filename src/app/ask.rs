@@ -7,6 +7,13 @@ use std::time::Duration;
 
 /// Whether the relay whose admin listener is bound to `admin` answers 200.
 pub fn is_ready(admin: SocketAddr) -> io::Result<bool> {
+    ask(admin).map_err(|error| {
+        let asked = format!("http://{admin}/health/ready cannot be asked: {error}");
+        io::Error::new(error.kind(), asked)
+    })
+}
+
+fn ask(admin: SocketAddr) -> io::Result<bool> {
     let mut stream = connect(admin)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

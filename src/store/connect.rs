@@ -38,6 +38,8 @@ pub(crate) struct Connector {
     postgres: PostgresConnectionManager<MakeRustlsConnect>,
     statement_timeout: Duration,
     open_timeout: Duration,
+    /// Where the database is looked for.
+    hosts: String,
     plans: &'static str,
     failure: LastFailure,
 }
@@ -61,6 +63,7 @@ impl Connector {
         let config = client_config(&settings.database_url)?;
         Ok(Self {
             open_timeout: open_timeout(&config, settings),
+            hosts: hosts(&config),
             postgres: PostgresConnectionManager::new(config, tls(settings)?),
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
@@ -98,7 +101,8 @@ impl Connector {
 
     async fn open(&self) -> Result<Client, StoreError> {
         let opened = tokio::time::timeout(self.open_timeout, self.open_at_leisure()).await;
-        opened.map_err(|_| StoreError::Unreachable(SILENT.to_owned()))?
+        let opened = opened.unwrap_or_else(|_| Err(StoreError::Unreachable(SILENT.to_owned())));
+        opened.map_err(|error| error.at(&self.hosts))
     }
 
     /// A session in which nothing can be written is as good as none: a call would find that
@@ -296,8 +300,25 @@ pub(crate) async fn connect_alone(
     let config = client_config(url)?;
     let limit = open_timeout(&config, settings);
     let connected = tokio::time::timeout(limit, config.connect(tls(settings)?)).await;
-    let connected = connected.map_err(|_| StoreError::Unreachable(SILENT.to_owned()))?;
-    connected.map_err(|error| StoreError::connecting(&error))
+    let connected = match connected {
+        Ok(connected) => connected.map_err(|error| StoreError::connecting(&error)),
+        Err(_) => Err(StoreError::Unreachable(SILENT.to_owned())),
+    };
+    connected.map_err(|error| error.at(&hosts(&config)))
+}
+
+/// Where a client looks for Postgres, in turn.
+fn hosts(config: &Config) -> String {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(nth, host)| {
+        // One port is that of all.
+        let port = ports.get(nth).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(path) => path.display().to_string(),
+        }
+    });
+    hosts.collect::<Vec<_>>().join(", ")
 }
 
 /// For a server that takes connections and says nothing: connecting has a limit for each

@@ -92,6 +92,15 @@ impl StoreError {
         )
     }
 
+    /// The same, with where it was looked for: what a system says of a name or a port that it
+    /// does not know does not tell which.
+    pub(super) fn at(self, hosts: &str) -> Self {
+        match self {
+            Self::Unreachable(why) => Self::Unreachable(format!("{why} (at {hosts})")),
+            other => other,
+        }
+    }
+
     /// Why a session that came about is of no use.
     pub(super) fn opening(error: &tokio_postgres::Error) -> Self {
         match error.code() {

@@ -80,7 +80,8 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
         // Settings and lock are the transaction's, so that they also work through a pooler.
         let step = client.transaction().await?;
         step.batch_execute(&turn()).await?;
-        step.batch_execute(LEDGER).await?;
+        let ledger = step.batch_execute(LEDGER).await;
+        ledger.map_err(|error| told(error, "CREATE TABLE schema_migrations"))?;
         let applied = step
             .query(
                 "SELECT version, checksum FROM schema_migrations ORDER BY version",
@@ -99,7 +100,9 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
         let Some(next) = MIGRATIONS.get(applied.len()) else {
             return Ok(step.commit().await?);
         };
-        step.batch_execute(next).await?;
+        let name = format!("migration {}", found + 1);
+        let applied = step.batch_execute(next).await;
+        applied.map_err(|error| told(error, &name))?;
         step.execute(
             "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
             &[&(found + 1), &checksum(next)],
@@ -107,6 +110,15 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
         .await?;
         step.commit().await?;
     }
+}
+
+/// Whoever waits for a database that will come back is told by who tries again.
+fn told(error: tokio_postgres::Error, statement: &str) -> StoreError {
+    let error = StoreError::from(error);
+    if !error.is_transient() {
+        tracing::warn!(%error, statement, "the schema cannot be brought up to date");
+    }
+    error
 }
 
 fn checksum(text: &str) -> Vec<u8> {

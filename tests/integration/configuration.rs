@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::relay::Home;
 
 #[test]
@@ -165,6 +167,45 @@ fn a_certificate_that_cannot_be_served_is_named() {
         "{}",
         refused.said
     );
+}
+
+#[test]
+fn what_ends_a_start_is_in_the_form_of_the_log() {
+    let home = Home::new()
+        .with("LOG_FORMAT", "json")
+        .with("TLS_CERT", "missing.pem");
+    let refused = |home: &Home| home.try_start().err().expect("it starts");
+    let (unpaired, unreadable) = (
+        refused(&home),
+        refused(&home.clone().with("TLS_KEY", "missing-key.pem")),
+    );
+    for (refused, code) in [(unpaired, 64), (unreadable, 69)] {
+        assert_eq!(refused.code, Some(code));
+        let lines = refused.said.lines();
+        let lines: Vec<Value> = lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{last}");
+        assert!(last.to_string().contains("TLS_KEY") || last.to_string().contains("missing.pem"));
+    }
+}
+
+#[test]
+fn whoever_asks_a_relay_that_is_not_there_is_told_where_it_was_looked_for() {
+    let home = Home::new().with("RELAY_ADMIN_LISTEN", "127.0.0.1:1");
+    let output = home.command(&["health"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("http://127.0.0.1:1/health/ready"), "{said}");
+}
+
+#[test]
+fn a_database_host_that_nobody_knows_is_named() {
+    let url = "postgres://relay@nowhere.invalid/relay";
+    let home = Home::new().with("DATABASE_URL", url);
+    let output = home.command(&["migrate"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("(at nowhere.invalid:5432)"), "{said}");
 }
 
 #[test]

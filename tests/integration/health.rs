@@ -93,6 +93,23 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_names_the_statement_that_postgres_refuses() {
+    let database = Database::start().await;
+    let client = database.client().await;
+    let setup = "CREATE ROLE guest LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+    client.batch_execute(setup).await.unwrap();
+    let url = database.url().replace("user=relay", "user=guest");
+    assert_ne!(url, database.url());
+    let refused = Home::new()
+        .with("DATABASE_URL", &url)
+        .command(&["migrate"])
+        .output();
+    let said = String::from_utf8(refused.unwrap().stderr).unwrap();
+    assert!(said.contains("SQLSTATE 42501"), "{said}");
+    assert!(said.contains("CREATE TABLE schema_migrations"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_postgres_refuses_is_in_the_log_with_its_sqlstate_and_its_statement() {
     let database = Database::start().await;
     let relay = Home::new().with("DATABASE_URL", &database.url()).start();
