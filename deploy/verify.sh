@@ -6,7 +6,8 @@
 #
 #   deploy/verify.sh https://relay.example.com http://127.0.0.1:9090 "$DATABASE_URL" relay.log
 #
-# LOG_FILE is the standard error of a relay that runs at its default level. Environment:
+# LOG_FILE is the standard error of a relay that runs at its default level; under systemd,
+# journalctl --unit mls-relay --output cat >relay.log. Environment:
 #   CACERT                     the certificate to trust, such as certs/dev-cert.pem
 #   RATE_LIMIT_IP_PER_MINUTE   60 and
 #   IP_RATE_BURST              6, unless the relay was told otherwise

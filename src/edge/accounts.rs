@@ -30,6 +30,7 @@ pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<B
         key_packages = gone.key_packages,
         welcomes = gone.welcomes,
         conversations = gone.conversations,
+        opt_ins = gone.opt_ins,
         "an account was deleted"
     );
     let body = json!({
@@ -37,6 +38,7 @@ pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<B
         "keyPackages": gone.key_packages,
         "welcomes": gone.welcomes,
         "conversations": gone.conversations,
+        "optIns": gone.opt_ins,
     });
     json_response(StatusCode::OK, body.to_string())
 }

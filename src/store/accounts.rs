@@ -14,6 +14,7 @@ pub struct DeletedAccount {
     pub key_packages: u64,
     pub welcomes: u64,
     pub conversations: u64,
+    pub opt_ins: u64,
 }
 
 impl Store {
@@ -31,7 +32,9 @@ impl Store {
         loop {
             let found = self
                 .query(
-                    "SELECT devices, packages, welcomes, seats, more \
+                    // The statement counts by what was there when it began.
+                    "SELECT devices, packages, welcomes, seats, more, \
+                            (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
                      FROM delete_account($1, $2, $3, $4)",
                     &[&user.expose(), &mark.as_slice(), &until, &SEATS_BITE],
                 )
@@ -41,6 +44,7 @@ impl Store {
             gone.key_packages += rows::count(row, "packages")?;
             gone.welcomes += rows::count(row, "welcomes")?;
             gone.conversations += rows::count(row, "seats")?;
+            gone.opt_ins += rows::count(row, "opt_ins")?;
             if !rows::get::<bool>(row, "more")? {
                 break;
             }

@@ -148,6 +148,7 @@ async fn an_account_that_is_deleted_takes_everything_along_at_once() {
             assert_eq!(gone["keyPackages"], of(&before, "key_packages"));
             assert_eq!(gone["welcomes"], of(&before, "welcomes"));
             assert_eq!(gone["conversations"], 1);
+            assert_eq!(gone["optIns"], of(&before, "opt_ins"));
         })
         .await;
     assert!(!is_good, "a ticket from before opens nothing");

@@ -43,6 +43,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("line", "a source line"),
     ("missing", "a count"),
     ("most", "a limit"),
+    ("opt_ins", "a count"),
     ("reason", "a close reason, of a closed list"),
     ("refusal", "the name of an error in the lexicon"),
     ("resumes", "yes or no"),
