@@ -2,6 +2,7 @@
 //! that serves it and a deadline, and speaks in the types of the relay.
 
 mod accounts;
+mod address;
 mod admins;
 mod announced;
 mod appender;
