@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     };
     let loaded = match source.and_then(|source| Config::load(&source)) {
         Ok(loaded) => loaded,
-        Err(faults) => return refuse(&faults, EX_USAGE, wished_format(&cli)),
+        Err(faults) => return refuse(&faults, EX_USAGE, wished_format(cli.command.as_ref())),
     };
     let log = loaded.config.log.clone();
     match cli.command.unwrap_or(Command::Serve) {
@@ -260,13 +260,12 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// In which form a configuration that could not be read would have had the log. Whoever asks
-/// for a check is a person.
-fn wished_format(cli: &Cli) -> Format {
-    let is_log = matches!(cli.command, None | Some(Command::Serve | Command::Migrate));
-    match is_log && std::env::var("LOG_FORMAT").is_ok_and(|wish| wish.trim() == "json") {
-        true => Format::Json,
-        false => Format::Text,
+/// In which form to say that a configuration cannot be read, which names the form. Whoever
+/// asks for a check is a person.
+fn wished_format(command: Option<&Command>) -> Format {
+    match command {
+        None | Some(Command::Serve | Command::Migrate) => config::wished_log_format(),
+        _ => Format::Text,
     }
 }
 

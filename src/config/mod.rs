@@ -40,7 +40,7 @@ pub use keys::all as keys;
 pub use print::{effective, template};
 pub use read::Origins;
 pub use redact::database_url as redact_database_url;
-pub use source::Source;
+pub use source::{Source, wished_log_format};
 
 use std::path::PathBuf;
 use std::time::Duration;

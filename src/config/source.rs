@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::env_file;
 use super::fault::{Fault, Faults, Place};
+use crate::telemetry::Format;
 
 /// Everything that a configuration is read from.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,15 @@ impl Source {
     /// Where the process's file is or would be: `file`, or `relay.toml`.
     pub fn path(file: Option<&Path>) -> &Path {
         file.unwrap_or(Path::new(DEFAULT_FILE))
+    }
+}
+
+/// How the log would look if only the environment said so: for what is wrong with the rest.
+pub fn wished_log_format() -> Format {
+    let mut variables = std::env::vars_os();
+    match variables.any(|(name, value)| name == "LOG_FORMAT" && value == "json") {
+        true => Format::Json,
+        false => Format::Text,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::relay::Home;
+use crate::relay::{Home, eventually};
 
 #[test]
 fn every_fault_is_said_at_once_with_its_place_and_what_is_allowed() {
@@ -206,6 +207,23 @@ fn a_database_host_that_nobody_knows_is_named() {
     let output = home.command(&["migrate"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("(at nowhere.invalid:5432)"), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_variable_overrides_is_told_once_at_the_start_and_once_with_each_reload() {
+    let home = Home::lived_in().with("RATE_LIMIT_SEND_MESSAGE", "7");
+    let text = "[limits]\nsend_message = 8\n";
+    fs::write(home.path().join("relay.toml"), text).unwrap();
+    let relay = home.start();
+    let told = || relay.log().matches("overrides limits.send_message").count();
+    eventually("the file was looked at once more", || async {
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        metrics.contains("relay_config_reloads_total{outcome=\"unchanged\"} 1")
+    })
+    .await;
+    assert_eq!(told(), 1, "{}", relay.log());
+    relay.signal(Signal::HUP);
+    eventually("it is told again", || async { told() == 2 }).await;
 }
 
 #[test]
