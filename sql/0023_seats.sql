@@ -160,7 +160,8 @@ END $$;
 
 -- As in 0016, but of an account's new devices p_told_max conversations hear in p_told_window,
 -- all together: those of the latest messages. They are counted where claims are, under a key
--- of their own. One more outcome: untold (done, but not all have heard of it).
+-- of their own. One more outcome: untold (done, but not all have heard of it). And the packages
+-- from before stay where the new ones are refused.
 DROP FUNCTION register_device(text, text, text, bytea, integer, smallint[], bytea[], bytea[],
                               bytea[], boolean[], timestamptz[], integer);
 CREATE FUNCTION register_device(
@@ -188,19 +189,24 @@ BEGIN
         RETURN 'too_many_devices';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
-    DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device
-        AND k.claimed_at IS NULL AND NOT k.reference = ANY (p_reference);
-    v_outcome := publish_key_packages(p_user, p_device, p_suite, p_package, p_hash, p_reference,
-                                      p_last_resort, p_expires, p_open_max);
-    IF v_outcome = 'done' THEN
-        INSERT INTO devices (user_did, device_id, name, signature_key)
-        VALUES (p_user, p_device, p_name, p_signature_key)
-        ON CONFLICT (user_did, device_id) DO UPDATE SET
-            name = excluded.name, signature_key = excluded.signature_key,
-            last_seen_at = excluded.last_seen_at;
-    END IF;
+    BEGIN
+        DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device
+            AND k.claimed_at IS NULL AND NOT k.reference = ANY (p_reference);
+        v_outcome := publish_key_packages(p_user, p_device, p_suite, p_package, p_hash,
+                                          p_reference, p_last_resort, p_expires, p_open_max);
+        IF v_outcome <> 'done' THEN
+            RAISE EXCEPTION USING ERRCODE = 'MR001', MESSAGE = 'the packages are refused';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'MR001' THEN
+        RETURN v_outcome;
+    END;
+    INSERT INTO devices (user_did, device_id, name, signature_key)
+    VALUES (p_user, p_device, p_name, p_signature_key)
+    ON CONFLICT (user_did, device_id) DO UPDATE SET
+        name = excluded.name, signature_key = excluded.signature_key,
+        last_seen_at = excluded.last_seen_at;
     -- The account's conversations hear of a device that somebody may add.
-    IF v_outcome = 'done' AND NOT v_known THEN
+    IF NOT v_known THEN
         SELECT c.claims INTO v_told FROM key_package_claims c
             WHERE c.key = p_told_key AND c.expires_at > now();
         SELECT array_agg(t.convo_id) INTO v_convo FROM (
@@ -223,13 +229,13 @@ BEGIN
             array_fill(',"type":"newDevice","did":"' || p_user || '","deviceId":"' || p_device
                        || '"', ARRAY[cardinality(v_convo)]));
     END IF;
-    IF v_outcome = 'done' AND NOT v_known AND p_told_key IS NOT NULL
+    IF NOT v_known AND p_told_key IS NOT NULL
        AND coalesce(cardinality(v_convo), 0) < (
            SELECT count(DISTINCT m.convo_id) FROM members m
            WHERE m.user_did = p_user AND m.left_seq IS NULL) THEN
         RETURN 'untold';
     END IF;
-    RETURN v_outcome;
+    RETURN 'done';
 END $$;
 
 -- As in 0016, but no account has more seats in a conversation than it may have devices, and
