@@ -164,18 +164,31 @@ impl Authenticator {
         let ticket = ticket.and_then(|text| self.0.tickets.check(&text, now).ok());
         if let Some(ticket) = ticket {
             let did = ticket.caller().did().clone();
-            return Some(Claimed { did, is_sure: true });
+            return Some(Claimed {
+                did,
+                by_ticket: true,
+            });
         }
         let settings = self.0.settings.load();
         let text = bearer::find(headers).ok()?;
         let (_, claims) = self.read(text, &settings, None, now).ok()?;
-        // Where each token is used once, one that was proved before is of no use to anyone.
-        let is_sure = !settings.enforce_jti && {
-            let hash = TokenHash::of(text);
-            self.0.verified.caller(hash, None, now).is_some()
+        Some(Claimed {
+            did: claims.issuer,
+            by_ticket: false,
+        })
+    }
+
+    /// Whether nobody else can show what names the account: a ticket, or a token that was
+    /// proved before and may serve again. Where each token is used once, one that was proved
+    /// is of no use to anyone.
+    pub fn is_sure(&self, claimed: &Claimed, headers: &HeaderMap) -> bool {
+        let is_proved = |text: &str| {
+            let now = Utc::now().timestamp();
+            let known = self.0.verified.caller(TokenHash::of(text), None, now);
+            known.is_some()
         };
-        let did = claims.issuer;
-        Some(Claimed { did, is_sure })
+        claimed.by_ticket
+            || (!self.0.settings.load().enforce_jti && bearer::find(headers).is_ok_and(is_proved))
     }
 
     async fn proof(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Proof, AuthError> {

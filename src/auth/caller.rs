@@ -25,9 +25,8 @@ pub struct Proof {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claimed {
     pub did: Did,
-    /// Whether nobody else can show what the request bears: a ticket of ours, or a token
-    /// that was proved before and may serve again.
-    pub is_sure: bool,
+    /// By a ticket of ours, which nobody else can make.
+    pub by_ticket: bool,
 }
 
 impl Caller {

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::did_location::DidLocation;
 use super::freshness::{Ending, Lifetimes, Standing};
-use super::lookups::{Joined, Lane, Lookups, Pending, outcome_of};
+use super::lookups::{Joined, Lane, Lookups, outcome_of};
 use super::refresh_budget::RefreshBudget;
 use super::remembered::{Outcome, Remembered};
 use super::resolver::Resolver;
 use super::signature::PublicKey;
 use super::turns::Asker;
 use super::{ResolveError, Settings};
-use crate::runtime::{Live, Shutdown};
+use crate::runtime::{Live, Pending, Shutdown};
 use crate::types::Did;
 
 /// Cheap to clone; all clones are one cache.
@@ -154,7 +154,7 @@ impl KeyCache {
         self.0.shutdown.spawn(async move {
             let outcome = lookup.run(asker).await;
             drop(lookup);
-            told.send_replace(Some(outcome));
+            told.tell(outcome);
         });
         Ok(Joined::Pending(pending))
     }

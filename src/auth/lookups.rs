@@ -3,12 +3,12 @@
 
 use hashbrown::HashMap;
 use metrics::gauge;
-use tokio::sync::watch;
 
 use super::ResolveError;
 use super::did_location::DidLocation;
 use super::remembered::Outcome;
 use super::turns::Asker;
+use crate::runtime::Pending;
 use crate::types::Did;
 
 /// With whom a lookup waits for its turn. Whoever asks from elsewhere does not wait behind
@@ -32,13 +32,13 @@ impl Lane {
 /// hosts that keep the web's busy. And those for known accounts apart from them.
 #[derive(Default)]
 pub(super) struct Lookups {
-    plc: HashMap<(Did, Lane), Pending>,
-    web: HashMap<(Did, Lane), Pending>,
-    web_known: HashMap<(Did, Lane), Pending>,
+    plc: HashMap<(Did, Lane), Pending<Outcome>>,
+    web: HashMap<(Did, Lane), Pending<Outcome>>,
+    web_known: HashMap<(Did, Lane), Pending<Outcome>>,
 }
 
 impl Lookups {
-    pub(super) fn find(&mut self, did: &Did, lane: Lane) -> Option<Pending> {
+    pub(super) fn find(&mut self, did: &Did, lane: Lane) -> Option<Pending<Outcome>> {
         self.like(lane).get(&(did.clone(), lane)).cloned()
     }
 
@@ -47,7 +47,7 @@ impl Lookups {
         self.like(lane).len()
     }
 
-    pub(super) fn insert(&mut self, did: &Did, lane: Lane, pending: Pending) {
+    pub(super) fn insert(&mut self, did: &Did, lane: Lane, pending: Pending<Outcome>) {
         self.like(lane).insert((did.clone(), lane), pending);
         self.tell();
     }
@@ -57,7 +57,7 @@ impl Lookups {
         self.tell();
     }
 
-    fn like(&mut self, lane: Lane) -> &mut HashMap<(Did, Lane), Pending> {
+    fn like(&mut self, lane: Lane) -> &mut HashMap<(Did, Lane), Pending<Outcome>> {
         match lane {
             Lane::Plc => &mut self.plc,
             Lane::Web(Asker::Network(_)) => &mut self.web,
@@ -71,34 +71,18 @@ impl Lookups {
     }
 }
 
-/// A lookup under way, for those who wait for its end.
-#[derive(Clone)]
-pub(super) struct Pending(watch::Receiver<Option<Outcome>>);
-
-impl Pending {
-    /// With the end by which they are told.
-    pub(super) fn new() -> (watch::Sender<Option<Outcome>>, Self) {
-        let (told, heard) = watch::channel(None);
-        (told, Self(heard))
-    }
-}
-
 /// What came of asking for a lookup.
 pub(super) enum Joined {
     /// It has ended already.
     Ended(Outcome),
-    Pending(Pending),
+    Pending(Pending<Outcome>),
 }
 
 /// Waits for a lookup's end. Each has its own deadlines, so this one ends too.
 pub(super) async fn outcome_of(joined: Joined) -> Outcome {
     match joined {
         Joined::Ended(outcome) => outcome,
-        Joined::Pending(Pending(mut heard)) => {
-            let told = heard.wait_for(Option::is_some).await;
-            let outcome = told.ok().and_then(|outcome| outcome.clone());
-            // The task was cut off, by the end of the process.
-            outcome.unwrap_or(Err(ResolveError::Busy))
-        }
+        // Without, if the end of the process cut the task off.
+        Joined::Pending(pending) => pending.answer().await.unwrap_or(Err(ResolveError::Busy)),
     }
 }

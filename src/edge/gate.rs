@@ -34,11 +34,13 @@ impl Gate {
         let arrival = self.limits.arrival(client);
         let query = request.uri().query();
         let claimed = self.authenticator.claimed(request.headers(), query);
+        let is_sure = || {
+            let mut claimed = claimed.iter();
+            claimed.any(|claimed| self.authenticator.is_sure(claimed, request.headers()))
+        };
         let claim = claimed.as_ref().map(|claimed| {
             let connection = request.extensions().get::<ProvedHere>();
-            Claim::of(&claimed.did)
-                .sure_if(claimed.is_sure)
-                .on(connection)
+            Claim::of(&claimed.did).sure_if(&is_sure).on(connection)
         });
         let decision = self.limits.admit_request(arrival, claim).await;
         if let Err(error) = decision.admit() {

@@ -11,12 +11,11 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::event::Event;
 use super::journal::Journal;
-use crate::runtime::Shutdown;
+use crate::runtime::{Pending, Shutdown};
 use crate::types::Seq;
 
 /// Puts messages into events. Clones are the same.
@@ -33,7 +32,7 @@ struct Inner {
     shutdown: Shutdown,
 }
 
-type Reading = watch::Receiver<Option<Arc<Event>>>;
+type Reading = Pending<Arc<Event>>;
 
 #[derive(Clone)]
 struct Cost;
@@ -86,7 +85,7 @@ impl Hydrator {
 
     /// One event with its message, or as it was. Read once for all who ask meanwhile.
     async fn hydrated(&self, event: &Arc<Event>) -> Arc<Event> {
-        let mut reading = match self.ask(event) {
+        let reading = match self.ask(event) {
             Asked::Known(known) => {
                 count("memory");
                 return known;
@@ -98,9 +97,8 @@ impl Hydrator {
             }
         };
         // It ends by itself: the one who began it has patience for all.
-        let read = reading.wait_for(Option::is_some).await;
-        let read = read.ok().and_then(|read| read.clone());
         // Without, if it was cut off by the end of the process.
+        let read = reading.answer().await;
         read.unwrap_or_else(|| Arc::clone(event))
     }
 
@@ -117,7 +115,7 @@ impl Hydrator {
         if let Some(known) = self.0.events.get(&seq) {
             return Asked::Known(known);
         }
-        let (sender, reading) = watch::channel(None);
+        let (teller, reading) = Pending::new();
         readings.insert(seq, reading.clone());
         drop(readings);
         // A task of its own: a session asks no further while its client takes nothing, and
@@ -129,7 +127,7 @@ impl Hydrator {
         self.0.shutdown.spawn_background(async move {
             let read = reader.read().await;
             drop(reader);
-            sender.send_replace(Some(read));
+            teller.tell(read);
         });
         Asked::Begun(reading)
     }

@@ -12,10 +12,10 @@ use super::{Limits, PROVED_HERE};
 use crate::types::Did;
 
 /// A claim, and what speaks for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Claim<'a> {
     pub(super) did: &'a Did,
-    is_sure: bool,
+    is_sure: Option<&'a (dyn Fn() -> bool + Sync)>,
     connection: Option<&'a ProvedHere>,
 }
 
@@ -24,15 +24,16 @@ impl<'a> Claim<'a> {
     pub fn of(did: &'a Did) -> Self {
         Self {
             did,
-            is_sure: false,
+            is_sure: None,
             connection: None,
         }
     }
 
-    /// By something that nobody but its owner can show, if so.
+    /// By something that nobody but its owner can show, if so. Asked only where it matters,
+    /// in a window that is spent.
     #[must_use]
-    pub fn sure_if(mut self, is_sure: bool) -> Self {
-        self.is_sure = is_sure;
+    pub fn sure_if(mut self, is_sure: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        self.is_sure = Some(is_sure);
         self
     }
 
@@ -45,10 +46,10 @@ impl<'a> Claim<'a> {
 
     /// Whether no neighbour can have made it.
     pub(super) fn is_proved(&self, keys: &BlindKeys) -> bool {
-        self.is_sure
-            || self
-                .connection
-                .is_some_and(|here| here.knows(self.did, keys))
+        let is_known_here = self
+            .connection
+            .is_some_and(|here| here.knows(self.did, keys));
+        is_known_here || self.is_sure.is_some_and(|is_sure| is_sure())
     }
 }
 
@@ -131,7 +132,7 @@ mod tests {
         );
         assert!(!known(&elsewhere, 5));
         assert!(!Claim::of(&did(5)).is_proved(&keys));
-        assert!(Claim::of(&did(5)).sure_if(true).is_proved(&keys));
+        assert!(Claim::of(&did(5)).sure_if(&|| true).is_proved(&keys));
     }
 
     #[test]

@@ -67,10 +67,7 @@ impl Limits {
     /// rule has counted it, so it is an offence like a refusal.
     pub fn misspoke(&self, client: ClientIp) {
         let (inner, settings) = (&*self.inner, self.inner.settings.load());
-        let subject = inner.address_subject(client);
-        inner
-            .penalties
-            .strike(subject, inner.clock.unix_ms(), &settings);
+        inner.blame(&settings, inner.address_subject(client));
     }
 }
 

@@ -59,10 +59,7 @@ impl Limits {
         let (inner, settings) = (&*self.inner, self.inner.settings.load());
         let before = held.shared.ran_out.fetch_add(1, Ordering::Relaxed);
         if (before + 1).is_multiple_of(RAN_OUT_PER_STRIKE) {
-            let subject = inner.address_subject(*client);
-            inner
-                .penalties
-                .strike(subject, inner.clock.unix_ms(), &settings);
+            inner.blame(&settings, inner.address_subject(*client));
         }
     }
 }

@@ -292,11 +292,15 @@ impl Inner {
         self.penalties.stays_for(subject(), now(), settings)
     }
 
+    /// Counts an offence of the subject. How long it has to stay away, if it led to that.
+    fn blame(&self, settings: &Settings, subject: Subject) -> Option<Duration> {
+        self.penalties
+            .strike(subject, self.clock.unix_ms(), settings)
+    }
+
     /// Counts a refusal against the subject. The wait, longer if it led to a stay.
     fn strike(&self, settings: &Settings, subject: Subject, mut decision: Decision) -> Decision {
-        let stay = self
-            .penalties
-            .strike(subject, self.clock.unix_ms(), settings);
+        let stay = self.blame(settings, subject);
         let (Some(stay), false) = (stay, settings.dry_run.contains(Rule::PenaltyBox)) else {
             return decision;
         };

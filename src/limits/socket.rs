@@ -143,9 +143,7 @@ impl SocketPermit {
             }
             FrameVerdict::Close { policy } => {
                 count_refusal(policy, false);
-                inner
-                    .penalties
-                    .strike(self.subject, inner.clock.unix_ms(), &settings);
+                inner.blame(&settings, self.subject);
                 verdict
             }
             FrameVerdict::Pass | FrameVerdict::Warn(_) => verdict,

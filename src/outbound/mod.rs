@@ -6,7 +6,7 @@ mod endpoint;
 mod error;
 mod fetch;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use endpoint::EndpointError;
 pub use error::FetchError;

@@ -18,10 +18,9 @@ use crate::outbound::{FetchError, Fetched, Fetcher, Page, Reach};
 const HOST: &str = "pds.someone.net";
 const SEVEN_SECONDS: Duration = Duration::from_secs(7);
 
-/// A TLS server for [`HOST`] that answers one request with `answer`, and the
-/// roots under which it is trusted.
-async fn serve_once(answer: String) -> (SocketAddr, RootCertStore) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([HOST.into()]).unwrap();
+/// The TLS of a server for these hosts, and the roots under which it is trusted.
+pub(crate) fn tls_of(hosts: Vec<String>) -> (TlsAcceptor, RootCertStore) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(hosts).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
     let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
@@ -32,11 +31,17 @@ async fn serve_once(answer: String) -> (SocketAddr, RootCertStore) {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), roots)
+}
+
+/// A TLS server for [`HOST`] that answers one request with `answer`, and the
+/// roots under which it is trusted.
+async fn serve_once(answer: String) -> (SocketAddr, RootCertStore) {
+    let (acceptor, roots) = tls_of(vec![HOST.into()]);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
         // A client that does not trust us ends the handshake.
         let Ok(mut stream) = acceptor.accept(stream).await else {
             return;

@@ -74,7 +74,7 @@ impl Shutdown {
         F: Future<Output = ()> + Send + 'static,
     {
         let watched = Watched(self.failed.clone());
-        self.background.spawn(async move {
+        self.spawn_background(async move {
             let _watched = watched;
             task.await;
         });

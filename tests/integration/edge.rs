@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::extended_connect::extended_connect;
 use crate::frames::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, frame,
 };
@@ -252,14 +253,7 @@ async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
     let token = account
         .service_token(SERVICE_DID, call, TOKEN_LIFE)
         .unwrap();
-    let request = Request::connect(format!("https://localhost/xrpc/{call}"))
-        .version(http::Version::HTTP_2)
-        .extension(hyper::ext::Protocol::from_static("websocket"))
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", "mls-relay.json.v1")
-        .header("authorization", format!("Bearer {token}"))
-        .body(Empty::<Bytes>::new())
-        .unwrap();
+    let request = extended_connect(format!("https://localhost/xrpc/{call}"), &token);
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), http::StatusCode::OK);
     let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());

@@ -134,7 +134,7 @@ fn bad_tokens_in_the_name_of_a_known_account_are_bounded_and_do_not_shut_it_out(
         let own = decide(claim.on(Some(&hers)));
         assert!(own.refused.is_none());
         limits.proved(&own, carrier, &alice);
-        let own = decide(claim.sure_if(true));
+        let own = decide(claim.sure_if(&|| true));
         assert!(own.refused.is_none());
         limits.proved(&own, carrier, &alice);
         wait(&limits, Duration::from_secs(3));

@@ -70,6 +70,8 @@ mod authority;
 mod database;
 #[path = "../support/event_stream.rs"]
 mod event_stream;
+#[path = "../support/extended_connect.rs"]
+mod extended_connect;
 #[path = "../support/frames.rs"]
 mod frames;
 #[path = "../support/front.rs"]

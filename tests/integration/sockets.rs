@@ -6,10 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{Request, StatusCode, Version};
-use http_body_util::Empty;
+use http::{Request, StatusCode};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -28,6 +26,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::extended_connect::extended_connect;
 use crate::phone::Phone;
 use crate::world::{Client, SERVICE_DID, World};
 
@@ -310,14 +309,10 @@ async fn over_http_2_a_stream_is_one_of_many_on_its_connection() {
     tokio::spawn(connection);
     let mut sockets = Vec::new();
     for _ in 0..3 {
-        let request = Request::connect(format!("http://{}/xrpc/{CALL}", door.address))
-            .version(Version::HTTP_2)
-            .extension(hyper::ext::Protocol::from_static("websocket"))
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "mls-relay.json.v1")
-            .header("authorization", format!("Bearer {}", token(&alice.client)))
-            .body(Empty::<Bytes>::new())
-            .unwrap();
+        let request = extended_connect(
+            format!("http://{}/xrpc/{CALL}", door.address),
+            &token(&alice.client),
+        );
         sender.ready().await.unwrap();
         // The server's settings, which allow this, may arrive a moment later.
         let response = sender.send_request(request).await.unwrap();

@@ -58,9 +58,10 @@ async fn two_tickets_of_one_moment_are_two() {
 #[tokio::test]
 async fn the_limits_are_told_of_a_ticket_that_holds_and_otherwise_of_the_token() {
     let world = World::new().await;
-    let claimed = |headers, query: &str| {
-        let claimed = world.node.claimed(headers, Some(query));
-        claimed.map(|claimed| (claimed.did.expose().to_owned(), claimed.is_sure))
+    let claimed = |headers: &http::HeaderMap, query: &str| {
+        let claimed = world.node.claimed(headers, Some(query))?;
+        let is_sure = world.node.is_sure(&claimed, headers);
+        Some((claimed.did.expose().to_owned(), is_sure))
     };
     let of_token = Some((world.account.did().to_owned(), false));
     let (bearing, nothing) = (bearing(&world.token()), http::HeaderMap::new());
@@ -79,7 +80,11 @@ async fn a_token_speaks_for_itself_once_it_was_proved_and_may_serve_again() {
     for enforce_jti in [false, true] {
         let world = World::with(|settings| settings.enforce_jti = enforce_jti).await;
         let token = world.token();
-        let is_sure = |token: &str| world.node.claimed(&bearing(token), None).unwrap().is_sure;
+        let is_sure = |token: &str| {
+            let headers = bearing(token);
+            let claimed = world.node.claimed(&headers, None).unwrap();
+            world.node.is_sure(&claimed, &headers)
+        };
         assert!(!is_sure(&token));
         world.caller(&token).await.unwrap();
         assert_eq!(is_sure(&token), !enforce_jti);

@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use mls_relay_loadtest::identity::{Account, Curve};
 use parking_lot::Mutex;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -20,6 +17,7 @@ use crate::auth::key_cache::KeyCache;
 use crate::auth::refresh_budget::RefreshBudget;
 use crate::auth::resolver::Resolver;
 use crate::auth::{ResolveError, Settings};
+use crate::outbound::tests::tls_of;
 use crate::outbound::{Endpoint, Fetcher};
 use crate::runtime::{Live, Shutdown};
 use crate::types::Did;
@@ -38,20 +36,10 @@ type Asked = Arc<Mutex<HashMap<String, usize>>>;
 impl Web {
     /// These hosts. One whose name begins with `slow` takes the request and never answers.
     pub(super) async fn start(hosts: Vec<String>, change: impl FnOnce(&mut Settings)) -> Self {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(hosts).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(cert.der().clone()).unwrap();
-        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
+        let (acceptor, roots) = tls_of(hosts);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (acceptor, asked) = (TlsAcceptor::from(Arc::new(tls)), Asked::default());
+        let asked = Asked::default();
         let served = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

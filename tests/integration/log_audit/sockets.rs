@@ -1,9 +1,7 @@
 //! Subscriptions by every way that leads to one: TLS with and without a proxy before it, plain
 //! HTTP after a PROXY header, and HTTP/2.
 
-use bytes::Bytes;
-use http::{Request, StatusCode, Version};
-use http_body_util::Empty;
+use http::StatusCode;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mls_relay::types::Nsid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -11,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::{CLIENTS, Cast, PATIENCE, PROXY, Stage, frames};
+use crate::extended_connect::extended_connect;
 
 impl Stage {
     pub(super) async fn sockets_are_used_and_misused(&mut self, cast: &Cast) {
@@ -98,14 +97,7 @@ impl Stage {
                 .await
                 .unwrap();
         tokio::spawn(connection);
-        let request = Request::connect(format!("https://localhost/xrpc/{call}"))
-            .version(Version::HTTP_2)
-            .extension(hyper::ext::Protocol::from_static("websocket"))
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "mls-relay.json.v1")
-            .header("authorization", format!("Bearer {token}"))
-            .body(Empty::<Bytes>::new())
-            .unwrap();
+        let request = extended_connect(format!("https://localhost/xrpc/{call}"), &token);
         sender.ready().await.unwrap();
         let response = sender.send_request(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
