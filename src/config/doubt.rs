@@ -5,8 +5,7 @@ use std::fmt;
 use super::fault::Place;
 use super::keys;
 use super::nearest::nearest;
-use super::read::Origins;
-use super::source::Source;
+use super::read::{Origins, Source};
 
 /// Something to tell an operator.
 #[derive(Clone, Debug, Eq, PartialEq)]

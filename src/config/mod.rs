@@ -38,9 +38,9 @@ pub use files::look_for_files;
 pub use key::{Effect, Key};
 pub use keys::all as keys;
 pub use print::{effective, template};
-pub use read::Origins;
+pub use read::{Origins, Source};
 pub use redact::database_url as redact_database_url;
-pub use source::{Source, wished_log_format};
+pub use source::wished_log_format;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Pure. Source to configuration: file, then environment, then the rules between keys.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::doubt::doubts;
 use super::fault::{Fault, Faults, Place};
@@ -9,8 +9,14 @@ use super::file;
 use super::key::Key;
 use super::nearest::nearest;
 use super::setting::Raw;
-use super::source::Source;
 use super::{Config, Loaded, keys, rules};
+
+/// Everything that a configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    pub file: Option<(PathBuf, String)>,
+    pub environment: HashMap<String, String>,
+}
 
 /// Where each key that was set was set, by its name.
 pub type Origins = HashMap<&'static str, Place>;

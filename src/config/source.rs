@@ -1,21 +1,14 @@
-//! Where the text of a configuration comes from: a file, the environment, or a test.
+//! Where the process's configuration comes from: a file and the environment.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::env_file;
 use super::fault::{Fault, Faults, Place};
+use super::read::Source;
 use crate::telemetry::Format;
-
-/// Everything that a configuration is read from.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    pub file: Option<(PathBuf, String)>,
-    pub environment: HashMap<String, String>,
-}
 
 impl Source {
     /// The process's own: `file`, or `relay.toml` where the relay was started when

@@ -3,8 +3,17 @@
 //! An event is seen by an account iff it lies within one of its memberships,
 //! `joined ≤ seq ≤ left`: who joins hears of it, and who leaves hears of that too.
 
-use crate::types::{ConvoId, Seq};
+use crate::types::{ConvoId, Did, Seq};
 use crate::wire::Change;
+
+/// Whose events: an account, in all its conversations or in one; and whether messages
+/// come with them.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    pub did: Did,
+    pub filter: Option<ConvoId>,
+    pub hydrate: bool,
+}
 
 /// One membership: from the event that began it to the one that ended it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 //! by all who hear it.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::store::{self, Announced};
 use crate::types::{CoarseTime, Cursor, Seq};
@@ -155,5 +155,21 @@ impl Event {
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Event(~)")
+    }
+}
+
+/// A row of the stream. An envelope that cannot be read still has its place.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub seq: Seq,
+    pub event: Option<Arc<Event>>,
+}
+
+impl From<store::StoredEvent> for Stored {
+    fn from(row: store::StoredEvent) -> Self {
+        Self {
+            seq: row.seq,
+            event: Event::new(row.envelope).ok().map(Arc::new),
+        }
     }
 }

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::canary::Canary;
 use super::ear::{EVENTS, Heard, PASSING, random};
-use super::event::Event;
+use super::event::{Event, Stored};
 use super::health::{Health, Hearing};
-use super::journal::{Journal, Stored};
+use super::journal::Journal;
 use super::sequence::{Announced, Read, Sequence};
 use super::settings::Settings;
 use crate::runtime::{Backoff, Live, Shutdown, queue};

@@ -9,14 +9,14 @@ use tokio::time::timeout;
 
 use super::board::Attached;
 use super::canary::Canary;
-use super::circle::{Circle, Interval};
+use super::circle::{Circle, Interval, Subscriber};
 use super::dispatcher::{Command, Dispatcher};
 use super::ear::Ear;
 use super::event::Event;
 use super::follower::Follower;
 use super::health::Health;
 use super::hydration::Hydrator;
-use super::journal::{Journal, Subscriber};
+use super::journal::Journal;
 use super::outbox::Outbox;
 use super::passing::{self, PassingError, ToTell};
 use super::replays::Replays;

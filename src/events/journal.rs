@@ -2,17 +2,15 @@
 //! trait, so that the path can be tested against a database that does exactly
 //! what the test wants.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 
-use super::circle::Interval;
-use super::event::Event;
+use super::circle::{Interval, Subscriber};
+use super::event::Stored;
 use crate::store::{
     Announced, Ends, Notification, Notifications, Run, Store, StoreError, StoredEvent,
     StoredMessage,
 };
-use crate::types::{ConvoId, Did, Seq};
+use crate::types::{Did, Seq};
 use crate::wire::Standing;
 
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -48,31 +46,6 @@ pub trait Journal: Send + Sync + 'static {
 pub trait Bell: Send {
     /// Cancel-safe.
     fn next(&mut self) -> Answer<'_, Notification>;
-}
-
-/// Whose events: an account, in all its conversations or in one; and whether messages
-/// come with them.
-#[derive(Clone, Debug)]
-pub struct Subscriber {
-    pub did: Did,
-    pub filter: Option<ConvoId>,
-    pub hydrate: bool,
-}
-
-/// A row of the stream. An envelope that cannot be read still has its place.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    pub seq: Seq,
-    pub event: Option<Arc<Event>>,
-}
-
-impl From<StoredEvent> for Stored {
-    fn from(row: StoredEvent) -> Self {
-        Self {
-            seq: row.seq,
-            event: Event::new(row.envelope).ok().map(Arc::new),
-        }
-    }
 }
 
 impl Journal for Store {

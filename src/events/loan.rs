@@ -1,5 +1,5 @@
-//! A session that sleeps lends the way to its client to the hub, so that an event goes out
-//! without waking it: its task, its timers and its state are not touched.
+//! Pure. A session that sleeps lends the way to its client to the hub, so that an event goes
+//! out without waking it: its task, its timers and its state are not touched.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -30,11 +30,11 @@ mod topics;
 pub(crate) mod tests;
 
 pub use board::{Attached, Board, Tally};
-pub use circle::{Circle, Interval};
-pub use event::Event;
+pub use circle::{Circle, Interval, Subscriber};
+pub use event::{Event, Stored};
 pub use health::{Health, Hearing};
 pub use hub::{Hub, HubError};
-pub use journal::{Answer, Bell, Journal, Stored, Subscriber};
+pub use journal::{Answer, Bell, Journal};
 pub use loan::{Sink, Written};
 pub use outbox::{Due, Offer, Outbox, Taken};
 pub use passing::PassingError;

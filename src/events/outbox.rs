@@ -1,4 +1,4 @@
-//! The bounded queue between the hub and one session.
+//! Pure. The bounded queue between the hub and one session.
 //!
 //! The hub never waits: it adds a pointer under a lock that only this session
 //! shares, and wakes the session at most once until it has looked. A queue that

@@ -8,11 +8,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::board::Attached;
-use super::circle::{Circle, Interval};
+use super::circle::{Circle, Interval, Subscriber};
 use super::ear::random;
 use super::event::Event;
 use super::hub::{Hub, HubError, Seat};
-use super::journal::Subscriber;
 use super::place::{Start, start};
 use super::recent::Backlog;
 use super::runs::{Page, visible};

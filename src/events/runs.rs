@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use super::circle::{Circle, Interval};
-use super::event::Event;
-use super::journal::{Stored, Subscriber};
+use super::circle::{Circle, Interval, Subscriber};
+use super::event::{Event, Stored};
 use crate::store::{Run, Topic};
 use crate::types::Seq;
 

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use super::board::Attached;
+use super::circle::Subscriber;
 use super::event::Event;
 use super::hub::{Hub, Seat};
-use super::journal::Subscriber;
 use super::loan::Sink;
 use super::place::{Pace, Place};
 use super::reading::{Joined, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings};

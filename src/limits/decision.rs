@@ -1,4 +1,4 @@
-//! Pure. The answer to "may this one?", and what the other end hears of it.
+//! The answer to "may this one?", and what the other end hears of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use super::request::Reserve;
 use super::rule::Rule;
 use super::table::Place;
+use super::tick::millis;
 use super::waiting::UnderWay;
 use super::window::{Quota, Verdict};
 
@@ -160,10 +161,6 @@ pub fn retry_after_seconds(wait: Duration) -> u64 {
 
 fn seconds_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-pub(super) fn millis(millis: u32) -> Duration {
-    Duration::from_millis(u64::from(millis))
 }
 
 /// The headers, for the list that CORS exposes to scripts.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Tick;
 use super::bucket::Bucket;
-use super::decision::millis;
 use super::rule::{Rule, RuleSet};
 use super::settings::Settings;
+use super::tick::millis;
 use super::window::{Admissions, Log};
 
 /// A frame as the budgets see it.

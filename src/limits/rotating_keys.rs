@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::blind::{BlindKey, BlindKeys};
-use super::decision::millis;
+use super::tick::millis;
 use super::{Clock, Settings, Tick};
 
 /// Two keys that take turns: the one in use and the one before it.

@@ -16,8 +16,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
 use super::blind::Blind;
-use super::decision::millis;
 use super::line::{Found, Line, Rings, SLOTS, Slots};
+use super::tick::millis;
 use super::window::{Admissions, Log, Quota, SPAN_MS_MAX, Verdict};
 
 /// A place that was taken, to be given back. Never refers to who took it.

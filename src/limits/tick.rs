@@ -40,6 +40,10 @@ impl Tick {
     }
 }
 
+pub(super) fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use http::Uri;
 use http::uri::Scheme;
 
-use super::fetch::{Page, Reach};
+use super::page::{Page, Reach};
 
 /// The text is not an http or https URL with a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

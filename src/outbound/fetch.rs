@@ -1,7 +1,7 @@
 //! Fetches one document over HTTP/1.1: one connection, one GET, no redirects, a
 //! body of bounded length. The caller sets the deadline over all of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::FetchError;
-use super::address_policy::is_public;
+use super::page::Page;
+#[cfg(test)]
+use super::page::Reach;
 
 /// What a host said about a document.
 #[derive(Debug)]
@@ -26,34 +28,6 @@ pub(crate) enum Fetched {
     Document(Bytes),
     /// 404 or 410: a clear statement, unlike every other failure.
     Absent,
-}
-
-/// One GET, spelled out.
-#[derive(Debug)]
-pub(crate) struct Page<'a> {
-    pub(crate) host: &'a str,
-    pub(crate) port: u16,
-    pub(crate) path: &'a str,
-    pub(crate) tls: bool,
-    pub(crate) reach: Reach,
-}
-
-/// Which addresses a name may lead to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Reach {
-    /// The operator named the host: anywhere, also loopback.
-    Anywhere,
-    /// A stranger named it.
-    PublicOnly,
-    /// Whatever the name says: tests have no name servers.
-    #[cfg(test)]
-    Exactly(SocketAddr),
-}
-
-impl Reach {
-    fn allows(self, address: IpAddr) -> bool {
-        self == Self::Anywhere || is_public(address)
-    }
 }
 
 /// Everything that outlives one fetch.
@@ -108,7 +82,7 @@ impl Fetcher {
             .await
             .map_err(|_| FetchError::Http)?;
         let request = Request::get(page.path)
-            .header(HOST, host_header(page))
+            .header(HOST, page.host_header())
             .header(ACCEPT, "application/did+ld+json, application/json")
             .header(USER_AGENT, "mls-relay")
             .body(Empty::<Bytes>::new())
@@ -167,21 +141,6 @@ async fn connect(page: &Page<'_>) -> Result<TcpStream, FetchError> {
         }
     }
     Err(failure)
-}
-
-fn host_header(page: &Page<'_>) -> String {
-    // RFC 3986 section 3.2.2: an IPv6 literal stands in brackets.
-    let host = if page.host.contains(':') {
-        format!("[{}]", page.host)
-    } else {
-        page.host.to_owned()
-    };
-    let default_port = if page.tls { 443 } else { 80 };
-    if page.port == default_port {
-        host
-    } else {
-        format!("{host}:{}", page.port)
-    }
 }
 
 /// In seconds; of a date nothing is known here (RFC 9110 section 10.2.3 has both).

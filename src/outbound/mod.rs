@@ -5,6 +5,7 @@ mod address_policy;
 mod endpoint;
 mod error;
 mod fetch;
+mod page;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -12,4 +13,5 @@ pub use endpoint::EndpointError;
 pub use error::FetchError;
 
 pub(crate) use endpoint::Endpoint;
-pub(crate) use fetch::{Fetched, Fetcher, Page, Reach};
+pub(crate) use fetch::{Fetched, Fetcher};
+pub(crate) use page::{Page, Reach};

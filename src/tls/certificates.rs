@@ -11,9 +11,9 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
 use super::error::CertError;
-use super::files::CertificateFiles;
+use super::files::{CertificateFiles, FromFiles};
 use super::selection::Selection;
-use super::watched::{FromFiles, Watched};
+use super::watched::Watched;
 
 /// Hands every handshake the newest certificate for the name it asks for. Clones share it.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use rustls::server::danger::ClientCertVerifier;
 
 use super::certificate::chain_of;
 use super::error::CertError;
-use super::watched::FromFiles;
+use super::files::FromFiles;
 
 /// The bundle of authorities.
 #[derive(Clone, Debug)]

@@ -11,14 +11,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::error::CertError;
-
-/// What can be made from the contents of files.
-pub(super) trait FromFiles: Sized {
-    fn from_files(contents: &[Vec<u8>]) -> Result<Self, CertError>;
-
-    /// Whether it may replace what is in force.
-    fn check_time(&self, now: SystemTime) -> Result<(), CertError>;
-}
+use super::files::FromFiles;
 
 #[derive(Debug)]
 pub(super) struct Watched<T> {

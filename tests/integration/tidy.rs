@@ -1,7 +1,7 @@
 //! The house rules that a compiler cannot check: layers, purity, sizes, exposure.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::sources::rust_files;
 
@@ -24,7 +24,8 @@ const LAYERS: &[&[&str]] = &[
 /// Files outside the layers: they see everything.
 const ROOTS: &[&str] = &["lib", "main"];
 
-/// What a file headed `//! Pure.` may not mention outside its tests.
+/// What a file headed `//! Pure.` may not mention outside its tests; nor may it name a file
+/// of its area that is not.
 const IMPURE: &[&str] = &[
     "tokio::",
     "async fn",
@@ -75,6 +76,7 @@ fn every_file_keeps_the_house_rules() {
 }
 
 struct File<'a> {
+    path: &'a Path,
     /// The first part of its path below `src`.
     module: String,
     /// Everything before its tests, without comments.
@@ -83,7 +85,7 @@ struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    fn new(path: &Path, text: &'a str) -> Self {
+    fn new(path: &'a Path, text: &'a str) -> Self {
         let part = path.iter().nth(1).unwrap().to_string_lossy();
         let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let code = before_tests
@@ -92,6 +94,7 @@ impl<'a> File<'a> {
             .collect::<Vec<_>>()
             .join("\n");
         Self {
+            path,
             module: part.trim_end_matches(".rs").to_owned(),
             code,
             text,
@@ -118,12 +121,34 @@ impl<'a> File<'a> {
     }
 
     fn purity(&self) -> Vec<String> {
-        if !self.text.starts_with("//! Pure.") {
+        if !is_pure(self.text) {
             return Vec::new();
         }
         let words = IMPURE.iter().filter(|word| self.code.contains(**word));
-        words
-            .map(|word| format!("says it is pure, but mentions {word}"))
+        let mentions = words.map(|word| format!("mentions {word}"));
+        let uses = self.neighbours().into_iter().filter_map(|path| {
+            let text = fs::read_to_string(&path).ok()?;
+            (!is_pure(&text)).then(|| format!("uses {}", path.display()))
+        });
+        let faults = mentions.chain(uses);
+        faults
+            .map(|fault| format!("says it is pure, but {fault}"))
+            .collect()
+    }
+
+    /// Where the files of its area would be, if what it names there is a file.
+    fn neighbours(&self) -> Vec<PathBuf> {
+        let own = self.path.parent().unwrap();
+        let above = match self.path.ends_with("mod.rs") {
+            true => own.parent().unwrap(),
+            false => own,
+        };
+        let area = Path::new("src").join(&self.module);
+        let by_area = self.names(&format!("crate::{}", self.module));
+        let by_area = by_area.iter().map(|name| area.join(name));
+        let all = self.names("super");
+        let all = all.iter().map(|name| above.join(name)).chain(by_area);
+        all.flat_map(|path| [path.with_extension("rs"), path.join("mod.rs")])
             .collect()
     }
 
@@ -135,31 +160,28 @@ impl<'a> File<'a> {
         if !LAYERS.concat().contains(&module) {
             return vec!["belongs to no layer: give it one".to_owned()];
         }
+        let names = self.names("crate");
         let above = LAYERS.iter().skip_while(|group| !group.contains(&module));
         let closed = above
             .flat_map(|group| group.iter())
             .filter(|other| **other != module);
         closed
-            .filter(|other| self.uses(other))
+            .filter(|other| names.contains(*other))
             .map(|other| format!("may not use {other}"))
             .collect()
     }
 
-    /// `crate::other` or `crate::{…, other…}`.
-    fn uses(&self, other: &str) -> bool {
-        let direct = format!("crate::{other}");
-        let is_direct = self
-            .code
-            .match_indices(&direct)
-            .any(|(at, _)| ends_a_word(&self.code[at + direct.len()..]));
-        let grouped = self.code.split("use crate::{").skip(1).any(|group| {
-            let names = group.split("};").next().unwrap();
-            names.split([',', '\n']).any(|name| {
-                let name = name.trim();
-                name.strip_prefix(other).is_some_and(ends_a_word)
-            })
+    /// The names that follow: `prefix::name` and `prefix::{name, …}`.
+    fn names(&self, prefix: &str) -> Vec<&str> {
+        let prefix = format!("{prefix}::");
+        let after = self.code.split(&prefix).skip(1);
+        let names = after.flat_map(|rest| match rest.strip_prefix('{') {
+            Some(group) => group.split("};").next().unwrap().split(',').collect(),
+            None => vec![rest],
         });
-        is_direct || grouped
+        let words = names.map(|name| name.trim_start().split(ends_a_word).next().unwrap());
+        // A star names nothing.
+        words.filter(|word| !word.is_empty()).collect()
     }
 
     fn exposure(&self) -> Vec<String> {
@@ -171,8 +193,12 @@ impl<'a> File<'a> {
     }
 }
 
-fn ends_a_word(rest: &str) -> bool {
-    !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+fn ends_a_word(next: char) -> bool {
+    !next.is_alphanumeric() && next != '_'
+}
+
+fn is_pure(text: &str) -> bool {
+    text.starts_with("//! Pure.")
 }
 
 #[test]
@@ -188,13 +214,15 @@ fn the_rules_can_fail() {
             "turns an identity into text",
         ]
     );
-    let text = "//! Pure. It is not.\nuse crate::{types::Did, session};\nlet t = Instant::now();\n";
+    let text = "//! Pure. It is not.\nuse super::hub::Hub;\nuse crate::{types::Did, session};\n\
+                let t = Instant::now();\n";
     let file = File::new(Path::new("src/events/x.rs"), text);
     let faults: Vec<_> = file.faults().collect();
     assert_eq!(
         faults,
         [
             "says it is pure, but mentions ::now()",
+            "says it is pure, but uses src/events/hub.rs",
             "may not use session"
         ]
     );
