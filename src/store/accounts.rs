@@ -30,8 +30,8 @@ impl Store {
         let (mark, until) = (ticket_mark(user), marked_until(now));
         let mut gone = DeletedAccount::default();
         loop {
-            let found = self
-                .query(
+            let row = &self
+                .query_one(
                     // The statement counts by what was there when it began.
                     "SELECT devices, packages, welcomes, seats, more, \
                             (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
@@ -39,7 +39,6 @@ impl Store {
                     &[&user.expose(), &mark.as_slice(), &until, &SEATS_BITE],
                 )
                 .await?;
-            let row = found.first().ok_or(StoreError::Shape)?;
             gone.devices += rows::count(row, "devices")?;
             gone.key_packages += rows::count(row, "packages")?;
             gone.welcomes += rows::count(row, "welcomes")?;
@@ -57,8 +56,8 @@ impl Store {
         let mut found = i64::from(EVENTS_BITE);
         while found == i64::from(EVENTS_BITE) {
             let sql = "SELECT blank_own_events($1, $2) AS found";
-            let bite = self.query(sql, &[&user.expose(), &EVENTS_BITE]).await?;
-            found = rows::get(bite.first().ok_or(StoreError::Shape)?, "found")?;
+            let row = self.query_one(sql, &[&user.expose(), &EVENTS_BITE]).await?;
+            found = rows::get(&row, "found")?;
         }
         let convos = "SELECT DISTINCT m.convo_id FROM members m WHERE m.user_did = $1";
         for row in &self.query(convos, &[&user.expose()]).await? {
@@ -67,8 +66,7 @@ impl Store {
             while let Some(after) = next {
                 let sql = "SELECT blank_device_events($1, $2, $3, $4) AS next";
                 let params: Params<'_> = &[&user.expose(), &convo, &after, &EVENTS_BITE];
-                let bite = self.query(sql, params).await?;
-                next = rows::get(bite.first().ok_or(StoreError::Shape)?, "next")?;
+                next = rows::get(&self.query_one(sql, params).await?, "next")?;
             }
         }
         Ok(())

@@ -40,13 +40,12 @@ impl Store {
         target: &Did,
         admin: bool,
     ) -> Result<RoleOutcome, StoreError> {
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT set_admin($1, $2, $3, $4) AS outcome",
                 &[&convo.expose(), &caller.expose(), &target.expose(), &admin],
             )
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         Ok(match rows::get(row, "outcome")? {
             "done" => RoleOutcome::Done,
             "absent" => RoleOutcome::NotMember,
@@ -104,8 +103,8 @@ impl Store {
         caller: &Did,
         info: &GroupInfo,
     ) -> Result<GroupInfoOutcome, StoreError> {
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT update_group_info($1, $2, $3, $4) AS outcome",
                 &[
                     &convo.expose(),
@@ -115,7 +114,6 @@ impl Store {
                 ],
             )
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         Ok(match rows::get(row, "outcome")? {
             "done" => GroupInfoOutcome::Done,
             "absent" => GroupInfoOutcome::NotMember,

@@ -63,12 +63,11 @@ impl Store {
         let blocked: Vec<&str> = said.iter().map(|s| s.blocked.expose()).collect();
         let uris: Vec<Option<&str>> = said.iter().map(|s| s.uri.as_deref()).collect();
         let exists: Vec<bool> = said.iter().map(|s| s.exists).collect();
-        self.query(
+        self.execute(
             "SELECT record_blocks($1, $2, $3, $4)",
             &[&blockers, &blocked, &uris, &exists],
         )
         .await
-        .map(|_| ())
     }
 
     /// A block was made or lifted: tells the admins where both are in.

@@ -43,8 +43,8 @@ impl Store {
         let [devices_max, open_max, told_max] =
             [devices_max, open_max, told_max].map(|most| i32::try_from(most).unwrap_or(i32::MAX));
         let told_key = told_key(&new.user);
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT register_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
                  $13, $14) \
                  AS outcome",
@@ -66,12 +66,11 @@ impl Store {
                 ],
             )
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         if rows::get::<&str>(row, "outcome")? == "untold" {
             metrics::counter!("relay_store_new_devices_untold_total").increment(1);
             return Ok(PublishOutcome::Done);
         }
-        publish_outcome(&found)
+        publish_outcome(row)
     }
 
     /// The account's devices, latest seen first.
@@ -177,13 +176,12 @@ impl Store {
         device: Option<&DeviceId>,
         hashes: &[Vec<u8>],
     ) -> Result<SyncedKeyPackages, StoreError> {
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT dropped, kept FROM sync_key_packages($1, $2, $3)",
                 &[&user.expose(), &device.map(DeviceId::expose), &hashes],
             )
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         Ok(SyncedKeyPackages {
             dropped: rows::get(row, "dropped")?,
             kept: rows::get(row, "kept")?,

@@ -2,7 +2,7 @@
 
 use super::connect::{Params, Pool};
 use super::queue::Queue;
-use super::{Settings, Store, StoreError, query, rows};
+use super::{Settings, Store, StoreError, query, query_one, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, Seq};
 use crate::wire;
@@ -122,8 +122,7 @@ pub(super) fn share_ends(settings: &Settings, pool: Pool, shutdown: &Shutdown) -
 }
 
 async fn ends(pool: &Pool) -> Result<Ends, StoreError> {
-    let found = query(pool, ENDS, &[]).await?;
-    let row = found.first().ok_or(StoreError::Shape)?;
+    let row = &query_one(pool, ENDS, &[]).await?;
     Ok(Ends {
         floor: rows::seq(row, "forgotten")?,
         head: rows::seq(row, "head")?,

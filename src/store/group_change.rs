@@ -147,8 +147,8 @@ impl Store {
     ) -> Result<ChangeOutcome, StoreError> {
         let (users, references, welcome) = joining_params(&new.joining);
         let (devices_max, waiting_max, bytes_max) = new.bounds.params();
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT outcome, epoch, received_at, NULL::text AS receipt FROM create_conversation(\
                      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                 &[
@@ -170,7 +170,7 @@ impl Store {
                 ],
             )
             .await?;
-        outcome(&found)
+        outcome(row)
     }
 
     /// Changes who is in a conversation, its epoch, or both: compare-and-set on
@@ -181,8 +181,8 @@ impl Store {
         let commit = change.commit.as_ref();
         let leaving = change.leaving.as_ref();
         let rejoining = change.rejoining.as_ref();
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
                      $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23)",
                 &[
@@ -218,7 +218,7 @@ impl Store {
                 ],
             )
             .await?;
-        outcome(&found)
+        outcome(row)
     }
 
     fn members_max(&self) -> i32 {
@@ -244,8 +244,7 @@ fn joining_params(joining: &Joining) -> (Vec<&str>, Vec<&[u8]>, Option<&[u8]>) {
     (users, references, welcome)
 }
 
-fn outcome(found: &[Row]) -> Result<ChangeOutcome, StoreError> {
-    let row = found.first().ok_or(StoreError::Shape)?;
+fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
     Ok(match rows::get(row, "outcome")? {
         "done" | "repeated" => ChangeOutcome::Done {
             epoch: rows::epoch(row, "epoch")?,

@@ -76,22 +76,20 @@ impl Store {
         keep: Duration,
     ) -> Result<(), StoreError> {
         let keep = format!("{} seconds", keep.as_secs());
-        self.query(
+        self.execute(
             "UPDATE idempotency_keys SET answer = $3, expires_at = coarse_now() + $4::text::interval \
              WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
             &[&key.as_slice(), &lease.0, &answer, &keep],
         )
         .await
-        .map(|_| ())
     }
 
     /// Gives a reservation up: the request was refused, and may be asked again.
     pub async fn release(&self, key: &[u8; 32], lease: Lease) -> Result<(), StoreError> {
-        self.query(
+        self.execute(
             "DELETE FROM idempotency_keys WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
             &[&key.as_slice(), &lease.0],
         )
         .await
-        .map(|_| ())
     }
 }

@@ -82,8 +82,8 @@ impl Store {
         let [suites, packages, hashes, references, last_resort, expires] = columns.params();
         let open_max = i32::try_from(open_max).unwrap_or(i32::MAX);
         let devices_max = i32::try_from(devices_max).unwrap_or(i32::MAX);
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT publish_key_packages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS outcome",
                 &[
                     &user.expose(),
@@ -99,7 +99,7 @@ impl Store {
                 ],
             )
             .await?;
-        publish_outcome(&found)
+        publish_outcome(row)
     }
 
     /// Claims one package per device of each account.

@@ -12,7 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::connect_alone;
-use super::{Store, StoreError, query, rows};
+use super::{Store, StoreError, query, query_one, rows};
 
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -63,15 +63,14 @@ impl Store {
         let sql = "SELECT set_config('synchronous_commit', 'off', true), \
                           (SELECT count(pg_notify($1, p)) FROM unnest($2::text[]) AS p)";
         let rung = query(&self.0.stream, sql, &[&channel, &payloads]).await;
-        rung.map(|_| ())
+        rung.map(drop)
     }
 
     /// How full Postgres' queue of notifications is, from 0 to 1. A listener that
     /// is stuck fills it, and a full one stops every commit that notifies.
     pub async fn notification_queue_usage(&self) -> Result<f64, StoreError> {
         let sql = "SELECT pg_notification_queue_usage() AS usage";
-        let found = query(&self.0.stream, sql, &[]).await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
+        let row = &query_one(&self.0.stream, sql, &[]).await?;
         rows::get(row, "usage")
     }
 }

@@ -134,7 +134,7 @@ impl Store {
         did: &Did,
         cursor: Cursor,
     ) -> Result<(), StoreError> {
-        self.query(
+        self.execute(
             "INSERT INTO read_cursors AS r (user_did, convo_id, cursor) VALUES ($1, $2, $3) \
              ON CONFLICT (user_did, convo_id) DO UPDATE \
              SET cursor = excluded.cursor, updated_at = excluded.updated_at \
@@ -142,7 +142,6 @@ impl Store {
             &[&did.expose(), &convo.expose(), &cursor.expose()],
         )
         .await
-        .map(|_| ())
     }
 }
 

@@ -141,7 +141,7 @@ impl Store {
 
     /// Whether Postgres answers now.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.query("SELECT 1", &[]).await.map(|_| ())
+        self.execute("SELECT 1", &[]).await
     }
 
     /// How busy the pool of connections is.
@@ -162,8 +162,7 @@ impl Store {
         let sql = "SELECT coalesce(max(version), 0) AS version,
                 current_setting('transaction_read_only')::boolean AS is_read_only
             FROM schema_migrations";
-        let found = query(&self.0.stream, sql, &[]).await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
+        let row = &query_one(&self.0.stream, sql, &[]).await?;
         match rows::get(row, "is_read_only")? {
             true => Err(StoreError::ReadOnly),
             false => Ok((rows::get(row, "version")?, migrate::newest())),
@@ -173,13 +172,19 @@ impl Store {
     /// Makes the partitions of the coming days.
     pub async fn ensure_partitions(&self) -> Result<(), StoreError> {
         let days = i32::from(self.0.settings.partition_days_ahead);
-        self.query("SELECT ensure_partitions($1)", &[&days])
-            .await
-            .map(|_| ())
+        self.execute("SELECT ensure_partitions($1)", &[&days]).await
     }
 
     async fn query(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
         query(&self.0.pool, sql, params).await
+    }
+
+    async fn query_one(&self, sql: &'static str, params: Params<'_>) -> Result<Row, StoreError> {
+        query_one(&self.0.pool, sql, params).await
+    }
+
+    async fn execute(&self, sql: &'static str, params: Params<'_>) -> Result<(), StoreError> {
+        self.query(sql, params).await.map(drop)
     }
 }
 
@@ -205,4 +210,10 @@ async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec
         metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
     }
     answer
+}
+
+/// The same for a statement that always has a row.
+async fn query_one(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Row, StoreError> {
+    let rows = query(pool, sql, params).await?;
+    rows.into_iter().next().ok_or(StoreError::Shape)
 }

@@ -58,8 +58,7 @@ impl<'a> PackageColumns<'a> {
     }
 }
 
-pub(super) fn publish_outcome(found: &[Row]) -> Result<PublishOutcome, StoreError> {
-    let row = found.first().ok_or(StoreError::Shape)?;
+pub(super) fn publish_outcome(row: &Row) -> Result<PublishOutcome, StoreError> {
     Ok(match rows::get(row, "outcome")? {
         "done" => PublishOutcome::Done,
         "duplicate_key" => PublishOutcome::DuplicateKey,

@@ -43,8 +43,8 @@ impl Store {
     ) -> Result<RejoinOutcome, StoreError> {
         let package = &request.package;
         let quiet = format!("{} seconds", request.quiet.as_secs());
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "SELECT request_rejoin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
                  $11::text::interval, $12) AS outcome",
                 &[
@@ -63,7 +63,6 @@ impl Store {
                 ],
             )
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         Ok(match rows::get(row, "outcome")? {
             "done" => RejoinOutcome::Done,
             "absent" => RejoinOutcome::NotMember,

@@ -7,15 +7,14 @@ impl Store {
     pub async fn shared_secret(&self, name: &'static str) -> Result<[u8; 32], StoreError> {
         let mut fresh = [0; 32];
         aws_lc_rs::rand::fill(&mut fresh).map_err(|_| StoreError::Unavailable)?;
-        self.query(
+        self.execute(
             "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             &[&name, &fresh.as_slice()],
         )
         .await?;
-        let found = self
-            .query("SELECT value FROM secrets WHERE name = $1", &[&name])
+        let row = &self
+            .query_one("SELECT value FROM secrets WHERE name = $1", &[&name])
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         rows::get::<&[u8]>(row, "value")?
             .try_into()
             .map_err(|_| StoreError::Shape)

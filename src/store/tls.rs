@@ -36,7 +36,7 @@ impl Store {
         for key in &mut fresh {
             aws_lc_rs::rand::fill(key).map_err(|_| StoreError::Unavailable)?;
         }
-        self.query(
+        self.execute(
             "INSERT INTO tls_ticket_keys (begins, value) VALUES ($1, $2), ($3, $4) \
              ON CONFLICT DO NOTHING",
             &[
@@ -47,7 +47,7 @@ impl Store {
             ],
         )
         .await?;
-        self.query(
+        self.execute(
             "DELETE FROM tls_ticket_keys \
              WHERE to_timestamp(begins) <= now() - make_interval(secs => $1)",
             &[&life.as_secs_f64()],
@@ -108,7 +108,7 @@ impl Store {
         account: Option<&str>,
     ) -> Result<(), StoreError> {
         let keep = "UPDATE acme SET account = $2 WHERE directory = $1";
-        self.query(keep, &[&directory, &account]).await.map(|_| ())
+        self.execute(keep, &[&directory, &account]).await
     }
 
     /// Keeps a certificate with its key for all nodes, and ends the turn.
@@ -117,25 +117,23 @@ impl Store {
         directory: &str,
         certificate: &str,
     ) -> Result<(), StoreError> {
-        self.query(
+        self.execute(
             "UPDATE acme SET certificate = $2, failures = 0, turn_until = coarse_now() \
              WHERE directory = $1",
             &[&directory, &certificate],
         )
         .await
-        .map(|_| ())
     }
 
     /// Ends a turn that failed: nobody tries again before `wait` is over.
     pub async fn fail_acme_turn(&self, directory: &str, wait: Duration) -> Result<(), StoreError> {
-        self.query(
+        self.execute(
             "UPDATE acme SET failures = least(failures, 1000) + 1, \
              turn_until = coarse_now() + make_interval(secs => 2 * ceil($2::double precision / 2)) \
              WHERE directory = $1",
             &[&directory, &wait.as_secs_f64()],
         )
         .await
-        .map(|_| ())
     }
 
     /// Tells all nodes how to prove a domain, until the turn is surely over.
@@ -145,14 +143,13 @@ impl Store {
         digest: &[u8],
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.query(
+        self.execute(
             "INSERT INTO acme_challenges AS c (domain, digest, expires_at) \
              VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (domain) \
              DO UPDATE SET digest = EXCLUDED.digest, expires_at = EXCLUDED.expires_at",
             &[&domain, &digest, &ttl.as_secs_f64()],
         )
         .await
-        .map(|_| ())
     }
 
     /// How to prove a domain, if it is to be proved now.
@@ -173,6 +170,6 @@ impl Store {
     /// Forgets the challenges of domains whose turn is over.
     pub async fn forget_acme_challenges(&self) -> Result<(), StoreError> {
         let forget = "DELETE FROM acme_challenges WHERE expires_at <= now()";
-        self.query(forget, &[]).await.map(|_| ())
+        self.execute(forget, &[]).await
     }
 }

@@ -21,8 +21,8 @@ impl Store {
         did: &Did,
         device: Option<&DeviceId>,
     ) -> Result<WelcomeAnswer, StoreError> {
-        let found = self
-            .query(
+        let row = &self
+            .query_one(
                 "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
                      AND m.left_seq IS NULL LIMIT 1), \
                  pick AS (SELECT w.id FROM welcomes w WHERE w.user_did = $2 AND w.convo_id = $1 \
@@ -41,7 +41,6 @@ impl Store {
                 ],
             )
             .await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
         let welcome: Option<Vec<u8>> = rows::get(row, "welcome")?;
         Ok(match (rows::get(row, "is_member")?, welcome) {
             (false, _) => WelcomeAnswer::NotMember,
@@ -58,7 +57,7 @@ impl Store {
         did: &Did,
         device: Option<&DeviceId>,
     ) -> Result<(), StoreError> {
-        self.query(
+        self.execute(
             "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now() \
              WHERE w.user_did = $2 AND w.convo_id = $1 AND w.state = 'fetched' \
              AND (w.device_id IS NULL OR w.device_id = $3 OR $3::text IS NULL) \
@@ -72,6 +71,5 @@ impl Store {
             ],
         )
         .await
-        .map(|_| ())
     }
 }
