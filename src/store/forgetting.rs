@@ -74,8 +74,7 @@ impl Forgetting {
     /// What time Postgres has, which names the days.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
         let now = "SELECT clock_timestamp() AS now";
-        let found = self.within(self.client.query(now, &[])).await?;
-        let row = found.first().ok_or(StoreError::Shape)?;
+        let row = &self.within(self.client.query_one(now, &[])).await?;
         row.try_get("now").map_err(|_| StoreError::Shape)
     }
 

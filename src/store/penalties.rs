@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::secrets::fresh;
 use super::{Store, StoreError, rows};
 
 /// One stay. What its subject is, only the limiter's key of the day can tell.
@@ -17,18 +18,13 @@ impl Store {
     /// The keys that all nodes name offenders by: this day's, and the one's before if
     /// there is one. `day` counts from 1970.
     pub async fn penalty_keys(&self, day: i64) -> Result<Vec<[u8; 16]>, StoreError> {
-        let mut fresh = [0; 16];
-        aws_lc_rs::rand::fill(&mut fresh).map_err(|_| StoreError::Unavailable)?;
         let found = self
             .query(
                 "SELECT penalty_keys_of($1, $2) AS key",
-                &[&day, &fresh.as_slice()],
+                &[&day, &fresh::<16>()?.as_slice()],
             )
             .await?;
-        found
-            .iter()
-            .map(|row| bytes(rows::get::<&[u8]>(row, "key")?))
-            .collect()
+        found.iter().map(|row| rows::bytes(row, "key")).collect()
     }
 
     /// Tells of stays, and hears of those that changed lately, on whatever node.
@@ -50,15 +46,11 @@ impl Store {
             .iter()
             .map(|row| {
                 Ok(PenaltyRow {
-                    subject: bytes(rows::get::<&[u8]>(row, "subject")?)?,
+                    subject: rows::bytes(row, "subject")?,
                     level: u8::try_from(rows::get::<i16>(row, "level")?).unwrap_or(u8::MAX),
                     until: rows::get(row, "until_ms")?,
                 })
             })
             .collect()
     }
-}
-
-fn bytes(column: &[u8]) -> Result<[u8; 16], StoreError> {
-    column.try_into().map_err(|_| StoreError::Shape)
 }

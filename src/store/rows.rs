@@ -32,6 +32,11 @@ pub(super) fn device(row: &Row, column: &str) -> Result<Option<DeviceId>, StoreE
         .transpose()
 }
 
+pub(super) fn bytes<const N: usize>(row: &Row, column: &str) -> Result<[u8; N], StoreError> {
+    let bytes: &[u8] = get(row, column)?;
+    bytes.try_into().map_err(|_| StoreError::Shape)
+}
+
 pub(super) fn count(row: &Row, column: &str) -> Result<u64, StoreError> {
     u64::try_from(get::<i64>(row, column)?).map_err(|_| StoreError::Shape)
 }

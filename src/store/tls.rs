@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::secrets::fresh;
 use super::{Store, StoreError, rows};
 
 /// What an ACME directory gave to the nodes of this database.
@@ -32,18 +33,14 @@ impl Store {
         [current, next]: [u64; 2],
         life: Duration,
     ) -> Result<Vec<(u64, [u8; 32])>, StoreError> {
-        let mut fresh = [[0; 32]; 2];
-        for key in &mut fresh {
-            aws_lc_rs::rand::fill(key).map_err(|_| StoreError::Unavailable)?;
-        }
         self.execute(
             "INSERT INTO tls_ticket_keys (begins, value) VALUES ($1, $2), ($3, $4) \
              ON CONFLICT DO NOTHING",
             &[
                 &rows::int(current),
-                &fresh[0].as_slice(),
+                &fresh::<32>()?.as_slice(),
                 &rows::int(next),
-                &fresh[1].as_slice(),
+                &fresh::<32>()?.as_slice(),
             ],
         )
         .await?;
@@ -56,11 +53,9 @@ impl Store {
         let found = self
             .query("SELECT begins, value FROM tls_ticket_keys", &[])
             .await?;
-        let keys = found.iter().map(|row| {
-            let value = rows::get::<&[u8]>(row, "value")?;
-            let value = value.try_into().map_err(|_| StoreError::Shape)?;
-            Ok((rows::count(row, "begins")?, value))
-        });
+        let keys = found
+            .iter()
+            .map(|row| Ok((rows::count(row, "begins")?, rows::bytes(row, "value")?)));
         keys.collect()
     }
 
@@ -160,11 +155,10 @@ impl Store {
                 &[&domain],
             )
             .await?;
-        let Some(row) = found.first() else {
-            return Ok(None);
-        };
-        let digest = rows::get::<&[u8]>(row, "digest")?;
-        digest.try_into().map(Some).map_err(|_| StoreError::Shape)
+        found
+            .first()
+            .map(|row| rows::bytes(row, "digest"))
+            .transpose()
     }
 
     /// Forgets the challenges of domains whose turn is over.
