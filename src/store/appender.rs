@@ -4,7 +4,6 @@
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,14 +76,14 @@ impl Appender {
             batch_max: settings.append_batch_max,
             weight_max: settings.append_batch_bytes_max,
         };
-        let window: Arc<str> = format!("{} seconds", settings.repeat_window.as_secs()).into();
+        let window = settings.repeat_window;
         let committer = |_| {
-            let (pool, window) = (pool.clone(), Arc::clone(&window));
+            let pool = pool.clone();
             Batcher::start(
                 shutdown,
                 bounds,
                 |m: &NewMessage| m.ciphertext.len(),
-                move |batch| commit(pool.clone(), Arc::clone(&window), batch),
+                move |batch| commit(pool.clone(), window, batch),
             )
         };
         Self {
@@ -129,7 +128,7 @@ impl Store {
 }
 
 /// Serves one batch; the answers are in the order of the items.
-async fn commit(pool: Pool, window: Arc<str>, batch: Vec<NewMessage>) -> Vec<Answer> {
+async fn commit(pool: Pool, window: Duration, batch: Vec<NewMessage>) -> Vec<Answer> {
     metrics::histogram!("relay_append_batch_items").record(as_f64(batch.len()));
     let mut answers: Vec<Option<Answer>> = vec![None; batch.len()];
     let mut open: Vec<usize> = (0..batch.len()).collect();
@@ -146,7 +145,7 @@ async fn commit(pool: Pool, window: Arc<str>, batch: Vec<NewMessage>) -> Vec<Ans
         let items: Vec<&NewMessage> = now.iter().filter_map(|i| batch.get(*i)).collect();
         for (index, answer) in now
             .into_iter()
-            .zip(commit_distinct(&pool, &window, &items).await)
+            .zip(commit_distinct(&pool, window, &items).await)
         {
             if let Some(slot) = answers.get_mut(index) {
                 *slot = Some(answer);
@@ -160,7 +159,7 @@ async fn commit(pool: Pool, window: Arc<str>, batch: Vec<NewMessage>) -> Vec<Ans
         .collect()
 }
 
-async fn commit_distinct(pool: &Pool, window: &str, items: &[&NewMessage]) -> Vec<Answer> {
+async fn commit_distinct(pool: &Pool, window: Duration, items: &[&NewMessage]) -> Vec<Answer> {
     match commit_once(pool, window, items).await {
         Ok(answers) => answers,
         // One of them is at fault: the others must not suffer for it.
@@ -182,7 +181,7 @@ async fn commit_distinct(pool: &Pool, window: &str, items: &[&NewMessage]) -> Ve
 /// One attempt, and a second one where the first was cut off: ids make it safe.
 async fn commit_once(
     pool: &Pool,
-    window: &str,
+    window: Duration,
     items: &[&NewMessage],
 ) -> Result<Vec<Answer>, StoreError> {
     let stored = match ask(pool, window, items, false).await {
@@ -199,7 +198,7 @@ async fn commit_once(
 
 async fn ask(
     pool: &Pool,
-    window: &str,
+    window: Duration,
     items: &[&NewMessage],
     again: bool,
 ) -> Result<Vec<Row>, StoreError> {
@@ -211,7 +210,7 @@ async fn ask(
 
 async fn ask_one(
     pool: &Pool,
-    window: &str,
+    window: Duration,
     item: &NewMessage,
     again: bool,
 ) -> Result<Vec<Row>, StoreError> {
@@ -223,7 +222,7 @@ async fn ask_one(
         &item.ciphertext.as_ref(),
         &item.nonce.as_ref().map(|nonce| nonce.key.as_slice()),
         &item.nonce.map(|nonce| nonce.until),
-        &window,
+        &window.as_secs_f64(),
         &again,
     ];
     query(pool, APPEND_ONE, params).await
@@ -231,7 +230,7 @@ async fn ask_one(
 
 async fn ask_all(
     pool: &Pool,
-    window: &str,
+    window: Duration,
     items: &[&NewMessage],
     again: bool,
 ) -> Result<Vec<Row>, StoreError> {
@@ -254,7 +253,7 @@ async fn ask_all(
         &ciphertexts,
         &keys,
         &until,
-        &window,
+        &window.as_secs_f64(),
         &again,
     ];
     query(pool, APPEND_ALL, params).await
@@ -284,11 +283,11 @@ fn as_f64(count: usize) -> f64 {
 }
 
 const APPEND_ALL: &str = "SELECT outcome, seq, epoch, received_at \
-     FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8::text::interval, $9)";
+     FROM append_messages($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8), $9)";
 
 /// The same for one, without the start of a large statement.
 const APPEND_ONE: &str = "SELECT outcome, seq, epoch, received_at \
-     FROM append_message($1, $2, $3, $4, $5, $6, $7, $8::text::interval, $9)";
+     FROM append_message($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8), $9)";
 
 /// A full queue is a second's work at most.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -123,20 +123,20 @@ impl Forgetting {
 
     /// Welcomes that were confirmed longer ago than this.
     pub async fn confirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_welcomes($1::text::interval, $2) AS gone";
-        self.in_bites(sql, &[&seconds(older)]).await
+        let sql = "SELECT forget_welcomes(make_interval(secs => $1), $2) AS gone";
+        self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
     /// Welcomes older than this that nobody has confirmed, and whose next commit is gone.
     pub async fn unconfirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_unconfirmed_welcomes($1::text::interval, $2) AS gone";
-        self.in_bites(sql, &[&seconds(older)]).await
+        let sql = "SELECT forget_unconfirmed_welcomes(make_interval(secs => $1), $2) AS gone";
+        self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
     /// Welcomes older than this that nobody has confirmed, wherever they lead.
     pub async fn old_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_old_welcomes($1::text::interval, $2) AS gone";
-        self.in_bites(sql, &[&seconds(older)]).await
+        let sql = "SELECT forget_old_welcomes(make_interval(secs => $1), $2) AS gone";
+        self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
     /// Expired key packages, consumed ones older than this, and those over the bound.
@@ -146,8 +146,9 @@ impl Forgetting {
         per_device: u32,
     ) -> Result<u64, StoreError> {
         let per_device = i32::try_from(per_device).unwrap_or(i32::MAX);
-        let sql = "SELECT forget_key_packages($1::text::interval, $2, $3) AS gone";
-        self.in_bites(sql, &[&seconds(consumed), &per_device]).await
+        let sql = "SELECT forget_key_packages(make_interval(secs => $1), $2, $3) AS gone";
+        self.in_bites(sql, &[&consumed.as_secs_f64(), &per_device])
+            .await
     }
 
     /// Nonces whose tokens have expired.
@@ -181,10 +182,6 @@ impl Forgetting {
             }
         }
     }
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{} seconds", duration.as_secs())
 }
 
 /// The longest run of one statement.

@@ -33,16 +33,15 @@ impl Store {
         request: &[u8; 32],
         lease: Duration,
     ) -> Result<Reservation, StoreError> {
-        let lease = format!("{} seconds", lease.as_secs());
         let (key, request) = (key.as_slice(), request.as_slice());
         let mine = self
             .query(
                 "INSERT INTO idempotency_keys AS i (key, request_hash, expires_at) \
-                 VALUES ($1, $2, coarse_now() + $3::text::interval) ON CONFLICT (key) DO UPDATE \
+                 VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (key) DO UPDATE \
                  SET request_hash = excluded.request_hash, expires_at = excluded.expires_at, \
                      answer = NULL \
                  WHERE i.expires_at < now() RETURNING expires_at",
-                &[&key, &request, &lease],
+                &[&key, &request, &lease.as_secs_f64()],
             )
             .await?;
         if let Some(row) = mine.first() {
@@ -75,11 +74,10 @@ impl Store {
         answer: &[u8],
         keep: Duration,
     ) -> Result<(), StoreError> {
-        let keep = format!("{} seconds", keep.as_secs());
         self.execute(
-            "UPDATE idempotency_keys SET answer = $3, expires_at = coarse_now() + $4::text::interval \
+            "UPDATE idempotency_keys SET answer = $3, expires_at = coarse_now() + make_interval(secs => $4) \
              WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
-            &[&key.as_slice(), &lease.0, &answer, &keep],
+            &[&key.as_slice(), &lease.0, &answer, &keep.as_secs_f64()],
         )
         .await
     }

@@ -106,17 +106,16 @@ impl Store {
     pub async fn claim_key_packages(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
         let users: Vec<&str> = claim.users.iter().map(Did::expose).collect();
         let keys: Vec<&[u8]> = claim.keys.iter().map(<[u8; 32]>::as_slice).collect();
-        let window = format!("{} seconds", claim.window.as_secs());
         let found = self
             .query(
                 "SELECT user_did, device_id, key_package, hash, wait_seconds \
-                 FROM claim_key_packages($1, $2, $3, $4, coarse_now() + $5::text::interval - now(), $6, $7, $8)",
+                 FROM claim_key_packages($1, $2, $3, $4, coarse_now() + make_interval(secs => $5) - now(), $6, $7, $8)",
                 &[
                     &users,
                     &rows::suite_number(claim.suite),
                     &keys,
                     &i32::try_from(claim.claims_max).unwrap_or(i32::MAX),
-                    &window,
+                    &claim.window.as_secs_f64(),
                     &i32::try_from(claim.low).unwrap_or(i32::MAX),
                     &i32::try_from(claim.devices_max).unwrap_or(i32::MAX),
                     &i64::try_from(claim.bytes_max).unwrap_or(i64::MAX),

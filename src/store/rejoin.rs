@@ -42,11 +42,10 @@ impl Store {
         request: &RejoinRequest,
     ) -> Result<RejoinOutcome, StoreError> {
         let package = &request.package;
-        let quiet = format!("{} seconds", request.quiet.as_secs());
         let row = &self
             .query_one(
                 "SELECT request_rejoin($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-                 $11::text::interval, $12) AS outcome",
+                 make_interval(secs => $11), $12) AS outcome",
                 &[
                     &request.convo.expose(),
                     &request.user.expose(),
@@ -58,7 +57,7 @@ impl Store {
                     &package.last_resort,
                     &package.expires_at.to_utc(),
                     &i32::try_from(request.open_max).unwrap_or(i32::MAX),
-                    &quiet,
+                    &request.quiet.as_secs_f64(),
                     &i32::try_from(request.devices_max).unwrap_or(i32::MAX),
                 ],
             )
