@@ -91,14 +91,11 @@ where
     T: FnMut() -> F + Send + 'static,
     F: Future<Output = ()> + Send,
 {
-    let stop = shutdown.clone();
     shutdown.spawn_background(async move {
         loop {
-            tokio::select! {
-                () = stop.stopping() => return,
-                // A panic must not leave what it keeps at its last word for ever.
-                () = sleep(pause) => drop(survive(async { task().await }).await),
-            }
+            sleep(pause).await;
+            // A panic must not leave what it keeps at its last word for ever.
+            let _ = survive(async { task().await }).await;
         }
     });
 }

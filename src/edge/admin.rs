@@ -104,11 +104,7 @@ fn exposition(text: String) -> Response<Body> {
 async fn run(listener: TcpListener, answers: Answers, shutdown: Shutdown) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let accepted = tokio::select! {
-            () = shutdown.stopping() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -116,12 +112,9 @@ async fn run(listener: TcpListener, answers: Answers, shutdown: Shutdown) {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        let (answers, stop) = (answers.clone(), shutdown.clone());
+        let answers = answers.clone();
         shutdown.spawn_background(async move {
-            tokio::select! {
-                () = stop.stopping() => {}
-                () = serve(stream, answers) => {}
-            }
+            serve(stream, answers).await;
             drop(place);
         });
     }

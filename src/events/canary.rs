@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::health::Health;
 use super::journal::Journal;
 use super::settings::Settings;
-use crate::runtime::{Live, Shutdown};
+use crate::runtime::Live;
 
 /// The channel of this process alone, and the last number heard on it.
 #[derive(Debug)]
@@ -39,64 +39,54 @@ impl Canary {
         }
     }
 
-    /// Sings until the process stops.
+    /// Sings on and on.
     pub(super) async fn run(
         self: Arc<Self>,
         journal: Arc<dyn Journal>,
         settings: Live<Settings>,
         health: Arc<Health>,
-        shutdown: Shutdown,
     ) {
-        let sing = async {
-            let mut warned = false;
-            let mut late = 0;
-            let mut connected = health.connected.subscribe();
-            for number in 1.. {
-                let resettled = settings.changed();
-                let now = settings.snapshot();
-                // Nobody hears it before somebody listens.
-                let listening = connected.wait_for(|is_listening| *is_listening);
-                let is_listening = matches!(timeout(now.canary_every, listening).await, Ok(Ok(_)));
-                let song = match is_listening {
-                    true => self.sing(number, &*journal, &now, &health).await,
-                    false => Song::Unsent,
-                };
-                let punctual = song == Song::Heard;
-                let usage = journal.queue_usage().await;
-                if let Ok(usage) = usage {
-                    metrics::gauge!("relay_events_notification_queue_usage").set(usage);
-                }
-                // A database that hangs between two answers delivers nothing either.
-                late = match song == Song::Late && usage.is_ok() && health.is_listening() {
-                    true => late + 1,
-                    false => 0,
-                };
-                if late >= LATE_TIMES && !warned {
-                    warned = true;
-                    tracing::warn!(
-                        "a notification sent to oneself did not arrive: DATABASE_LISTEN_URL seems \
-                         to lead through a transaction pooler, or to another database; events \
-                         are read by polling"
-                    );
-                }
-                let changed = health.punctual.swap(punctual, Ordering::Relaxed) != punctual;
-                if changed {
-                    health.look.notify_one();
-                }
-                // While it is late, ask more often: polling costs more than asking.
-                let pause = match punctual {
-                    true => now.canary_every,
-                    false => now.canary_late,
-                };
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    () = resettled => {}
-                }
+        let mut warned = false;
+        let mut late = 0;
+        let mut connected = health.connected.subscribe();
+        for number in 1.. {
+            let resettled = settings.changed();
+            let now = settings.snapshot();
+            // Nobody hears it before somebody listens.
+            let listening = connected.wait_for(|is_listening| *is_listening);
+            let is_listening = matches!(timeout(now.canary_every, listening).await, Ok(Ok(_)));
+            let song = match is_listening {
+                true => self.sing(number, &*journal, &now, &health).await,
+                false => Song::Unsent,
+            };
+            let punctual = song == Song::Heard;
+            let usage = journal.queue_usage().await;
+            if let Ok(usage) = usage {
+                metrics::gauge!("relay_events_notification_queue_usage").set(usage);
             }
-        };
-        tokio::select! {
-            () = shutdown.stopping() => {}
-            () = sing => {}
+            // A database that hangs between two answers delivers nothing either.
+            late = match song == Song::Late && usage.is_ok() && health.is_listening() {
+                true => late + 1,
+                false => 0,
+            };
+            if late >= LATE_TIMES && !warned {
+                warned = true;
+                tracing::warn!(
+                    "a notification sent to oneself did not arrive: DATABASE_LISTEN_URL seems \
+                     to lead through a transaction pooler, or to another database; events \
+                     are read by polling"
+                );
+            }
+            let changed = health.punctual.swap(punctual, Ordering::Relaxed) != punctual;
+            if changed {
+                health.look.notify_one();
+            }
+            // While it is late, ask more often: polling costs more than asking.
+            let pause = match punctual {
+                true => now.canary_every,
+                false => now.canary_late,
+            };
+            let _ = timeout(pause, resettled).await;
         }
     }
 

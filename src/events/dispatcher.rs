@@ -55,13 +55,6 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        tokio::select! {
-            () = shutdown.stopping() => {}
-            () = self.dispatch(&shutdown) => {}
-        }
-    }
-
-    async fn dispatch(&mut self, shutdown: &Shutdown) {
         // Sessions wait in the queue of commands until the stream is known.
         let Some(mut board) = self.start().await else {
             return;
@@ -81,7 +74,7 @@ impl Dispatcher {
                         take(&mut board, feed, &mut due);
                     }
                     // Only now: all of it is written at once.
-                    flush(&mut due, shutdown);
+                    flush(&mut due, &shutdown);
                     report(&mut board);
                 }
                 count = self.commands.recv_many(&mut commands, COMMANDS_MAX) => {
@@ -186,7 +179,7 @@ fn flush(due: &mut Due, shutdown: &Shutdown) {
     while !due.is_empty() {
         let rest = due.split_off(due.len().min(FLUSHED_MAX));
         let some = std::mem::replace(due, rest);
-        shutdown.spawn_background(async move {
+        shutdown.spawn_errand(async move {
             let all = write_out(&some);
             // As the sessions count what they write themselves.
             let count = |name, more: usize| metrics::counter!(name).increment(more as u64);

@@ -11,7 +11,7 @@ use super::canary::Canary;
 use super::health::Health;
 use super::journal::{Bell, Journal};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Live, Shutdown};
+use crate::runtime::{Backoff, Live};
 use crate::store::Notification;
 
 /// What was heard, in the order of hearing.
@@ -35,15 +35,8 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// Listens until the process stops, again and again.
-    pub(super) async fn run(self, shutdown: Shutdown) {
-        tokio::select! {
-            () = shutdown.stopping() => {}
-            () = self.listen() => {}
-        }
-    }
-
-    async fn listen(&self) {
+    /// Listens, again and again.
+    pub(super) async fn run(self) {
         let first = self.settings.load().reconnect_first;
         let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         let mut told = None;

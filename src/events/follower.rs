@@ -50,10 +50,13 @@ pub(super) struct Follower {
 }
 
 /// However the follower ends, nobody follows the stream then: readiness must say so.
-struct BlindAfter(Arc<Health>);
+struct BlindAfter(Arc<Health>, Shutdown);
 
 impl Drop for BlindAfter {
     fn drop(&mut self) {
+        if self.1.is_stopping() {
+            self.0.stop();
+        }
         self.0.set_hearing(Hearing::Blind);
     }
 }
@@ -81,16 +84,7 @@ impl From<StoreError> for Stop {
 
 impl Follower {
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let _blind = BlindAfter(Arc::clone(&self.health));
-        tokio::select! {
-            // First, since whom it feeds stops at the same moment.
-            biased;
-            () = shutdown.stopping() => self.health.stop(),
-            () = self.follow() => {}
-        }
-    }
-
-    async fn follow(&mut self) {
+        let _blind = BlindAfter(Arc::clone(&self.health), shutdown);
         let first = self.settings.load().reconnect_first;
         let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         let mut told = None;

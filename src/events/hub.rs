@@ -79,20 +79,18 @@ impl Hub {
             feed: feed_out,
             passing: passing_in.clone(),
         };
-        shutdown.spawn_vital(ear.run(shutdown.clone()));
+        shutdown.spawn_vital(ear.run());
         shutdown.spawn_vital(follower.run(shutdown.clone()));
         shutdown.spawn_vital(dispatcher.run(shutdown.clone()));
         shutdown.spawn_vital(canary.run(
             Arc::clone(&journal),
             settings.clone(),
             Arc::clone(&health),
-            shutdown.clone(),
         ));
         shutdown.spawn_vital(passing::run(
             Arc::clone(&journal),
             now.passing_every,
             passing_out,
-            shutdown.clone(),
         ));
         Self(Arc::new(Inner {
             replays: Replays::start(Arc::clone(&journal), settings.clone(), shutdown),

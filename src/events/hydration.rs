@@ -124,7 +124,7 @@ impl Hydrator {
             hydrator: self.clone(),
             event: Arc::clone(event),
         };
-        self.0.shutdown.spawn_background(async move {
+        self.0.shutdown.spawn_errand(async move {
             let read = reader.read().await;
             drop(reader);
             teller.tell(read);

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ear::PASSING;
 use super::journal::Journal;
-use crate::runtime::{Shutdown, queue as queues};
+use crate::runtime::queue as queues;
 use crate::store::StoreError;
 use crate::wire::{Passing, Typing};
 
@@ -56,28 +56,21 @@ pub(super) async fn run(
     journal: Arc<dyn Journal>,
     every: Duration,
     mut queue: mpsc::Receiver<ToTell>,
-    shutdown: Shutdown,
 ) {
     let mut batch = Vec::new();
-    let tell = async {
-        while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            let payloads = Passing::payloads(batch.iter().map(|one| &one.passing));
-            let told = journal.notify(PASSING, &payloads).await;
-            if told.is_ok() {
-                metrics::counter!("relay_events_passing_notifications_total")
-                    .increment(payloads.len() as u64);
-            }
-            for one in batch.drain(..) {
-                if let Some(waiting) = one.told {
-                    let _ = waiting.send(told.clone());
-                }
-            }
-            tokio::time::sleep(every).await;
+    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let payloads = Passing::payloads(batch.iter().map(|one| &one.passing));
+        let told = journal.notify(PASSING, &payloads).await;
+        if told.is_ok() {
+            metrics::counter!("relay_events_passing_notifications_total")
+                .increment(payloads.len() as u64);
         }
-    };
-    tokio::select! {
-        () = shutdown.stopping() => {}
-        () = tell => {}
+        for one in batch.drain(..) {
+            if let Some(waiting) = one.told {
+                let _ = waiting.send(told.clone());
+            }
+        }
+        tokio::time::sleep(every).await;
     }
 }
 

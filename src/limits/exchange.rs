@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use super::sharing::SharedStay;
 use super::{Limits, Penalties};
@@ -32,17 +32,13 @@ impl Limits {
             day: None,
             heard: Instant::now(),
         };
-        let (stop, settings) = (shutdown.clone(), self.inner.settings.clone());
+        let settings = self.inner.settings.clone();
         shutdown.spawn_vital(async move {
             loop {
                 let changed = settings.changed();
                 let every = settings.load().penalties.shared_every;
                 exchange.step().await;
-                tokio::select! {
-                    () = sleep(every) => {}
-                    () = changed => {}
-                    () = stop.stopping() => return,
-                }
+                let _ = timeout(every, changed).await;
             }
         });
     }

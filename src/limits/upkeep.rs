@@ -1,21 +1,19 @@
 //! What the limiter does on its own: idle entries leave, blind keys are replaced.
 
+use tokio::time::timeout;
+
 use super::Limits;
 use crate::runtime::Shutdown;
 
 impl Limits {
     /// Sweeps until the process stops.
     pub fn start_upkeep(&self, shutdown: &Shutdown) {
-        let (limits, stop) = (self.clone(), shutdown.clone());
+        let limits = self.clone();
         shutdown.spawn_vital(async move {
             loop {
                 let changed = limits.inner.settings.changed();
                 let every = limits.inner.settings.load().tables.sweep_every;
-                tokio::select! {
-                    () = tokio::time::sleep(every) => {}
-                    () = changed => {}
-                    () = stop.stopping() => return,
-                }
+                let _ = timeout(every, changed).await;
                 limits.sweep();
             }
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::clocks::Clocks;
 use super::status::{Outcome, Status, TaskStatus};
@@ -80,12 +80,9 @@ impl Retention {
         let retention = Self(Arc::default());
         for task in Task::ALL {
             let (retention, store) = (retention.clone(), store.clone());
-            let (settings, stop) = (settings.clone(), shutdown.clone());
+            let settings = settings.clone();
             shutdown.spawn_background(async move {
-                tokio::select! {
-                    () = retention.repeat(task, clock, &store, &settings) => {}
-                    () = stop.stopping() => {}
-                }
+                retention.repeat(task, clock, &store, &settings).await;
             });
         }
         retention
@@ -138,10 +135,7 @@ impl Retention {
             };
             task.status(&mut self.0.lock()).note(outcome, worked);
             // What was told to be forgotten sooner is forgotten now.
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = changed => {}
-            }
+            let _ = timeout(wait, changed).await;
         }
     }
 }
@@ -251,10 +245,7 @@ impl<'a> Turn<'a> {
             let began = Instant::now();
             let changed = self.live.changed();
             let pause = self.live.load().pause;
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = changed => {}
-            }
+            let _ = timeout(pause, changed).await;
             self.paused += began.elapsed();
         }
         self.has_stepped = true;

@@ -50,16 +50,10 @@ impl<I: Send + 'static, A: Send + 'static> Batcher<I, A> {
     ) -> Self
     where
         S: Fn(Vec<I>) -> F + Send + Sync + 'static,
-        F: Future<Output = Vec<A>> + Send,
+        F: Future<Output = Vec<A>> + Send + 'static,
     {
         let (queue, waiting) = mpsc::channel(bounds.queue_max);
-        let stop = shutdown.clone();
-        shutdown.spawn_vital(async move {
-            tokio::select! {
-                () = work(waiting, bounds, weigh, serve) => {}
-                () = stop.stopping() => {}
-            }
-        });
+        shutdown.spawn_vital(work(waiting, bounds, weigh, serve));
         Self {
             name: bounds.name,
             queue,

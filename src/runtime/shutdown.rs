@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 /// Cloned into every task. Holding one is a promise to watch it. Three moments:
 /// *leaving* (everything works, but nobody should be sent here any more), *draining*
-/// (take nothing new, finish what runs) and *stopping* (background tasks end, because
+/// (take nothing new, finish what runs) and *stopping* (background tasks are cut off, because
 /// all that needed them has ended or the grace is over).
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
@@ -46,9 +46,8 @@ impl Shutdown {
         self.draining.is_cancelled()
     }
 
-    /// Resolves once, when background tasks should end.
-    pub async fn stopping(&self) {
-        self.stopping.cancelled().await;
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     /// Spawns a piece of work that the drain waits for: a connection, a session.
@@ -59,9 +58,21 @@ impl Shutdown {
         self.work.spawn(task);
     }
 
-    /// Spawns a task that serves the others and must outlive them: the pool's driver, what
-    /// looks after certificates. It ends at `stopping`.
+    /// Spawns a task that serves the others and must outlive them, such as the one that looks
+    /// after certificates. It is cut off at `stopping`.
     pub fn spawn_background<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stopping = self.stopping.clone();
+        self.spawn_errand(async move {
+            stopping.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Spawns what ends by itself, soon, and is not cut off: a reading for several, the rest of
+    /// a statement that nobody waits for.
+    pub fn spawn_errand<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -116,7 +127,7 @@ impl Drop for Watched {
     }
 }
 
-/// Background tasks only close a connection on their way out.
+/// For errands under way: the rest of a statement, the closing of a connection.
 const BACKGROUND_GRACE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -126,13 +137,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_work_before_it_stops_what_the_work_needs() {
         let shutdown = Shutdown::default();
-        let (observer, watched) = (shutdown.clone(), shutdown.clone());
+        let watched = shutdown.clone();
         shutdown.spawn(async move {
             watched.draining().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(!watched.stopping.is_cancelled());
+            assert!(!watched.is_stopping());
         });
-        shutdown.spawn_background(async move { observer.stopping().await });
+        shutdown.spawn_background(std::future::pending());
         assert_eq!(
             shutdown.drain(Duration::from_secs(3)).await,
             Drained::Complete

@@ -44,7 +44,7 @@ impl Drop for Call {
         }
         // As many as there are connections: the pool counts this one as in use.
         let sql = self.sql;
-        self.shutdown.spawn_background(async move {
+        self.shutdown.spawn_errand(async move {
             connection.settle(sql).await;
         });
     }

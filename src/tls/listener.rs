@@ -68,13 +68,10 @@ impl Tls {
 
     /// Begins to look after its files, until the process stops.
     pub fn watch(&self, every: Duration, shutdown: &Shutdown) {
-        let (tls, stop) = (self.clone(), shutdown.clone());
+        let tls = self.clone();
         shutdown.spawn_background(async move {
             loop {
-                tokio::select! {
-                    () = stop.stopping() => return,
-                    () = sleep(every) => {}
-                }
+                sleep(every).await;
                 let tls = tls.clone();
                 // Files may lie on a network. A look that fails is followed by another.
                 let _ = tokio::task::spawn_blocking(move || tls.look(SystemTime::now())).await;

@@ -20,15 +20,12 @@ impl TicketKeys {
     ) -> Result<Arc<Self>, StoreError> {
         let keys = Arc::new(Self::new(rotation));
         keys.refresh(&store).await?;
-        let (kept, stop) = (Arc::clone(&keys), shutdown.clone());
+        let kept = Arc::clone(&keys);
         let every = (rotation / LOOKS).min(LOOK_EVERY_MAX);
         shutdown.spawn_background(async move {
             let mut is_failing = false;
             loop {
-                tokio::select! {
-                    () = stop.stopping() => return,
-                    () = sleep(every) => {}
-                }
+                sleep(every).await;
                 // The next key is here since the last rotation, so there is time. Without
                 // one, sessions go on without tickets, and the metric says so.
                 let refreshed = kept.refresh(&store).await;

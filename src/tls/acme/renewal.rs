@@ -50,8 +50,7 @@ impl Acme {
             held: None,
             jitter: f64::from(u32::try_from(random() >> 32).unwrap_or(0)) / f64::from(u32::MAX),
         };
-        let stop = shutdown.clone();
-        let work = async move {
+        shutdown.spawn_background(async move {
             let mut was_well = true;
             loop {
                 let looked = acme.look().await;
@@ -64,12 +63,6 @@ impl Acme {
                 }
                 was_well = looked.is_ok();
                 sleep(look_every).await;
-            }
-        };
-        shutdown.spawn_background(async move {
-            tokio::select! {
-                () = stop.stopping() => {}
-                () = work => {}
             }
         });
         Ok(challenges)
