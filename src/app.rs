@@ -24,7 +24,7 @@ use crate::limits::{self, Clock, Limits};
 use crate::postgres::{PostgresError, Private};
 use crate::receipt::ReceiptSigner;
 use crate::retention::Retention;
-use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit};
+use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit, random};
 use crate::session::Sessions;
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 use crate::telemetry::{LogFilter, Metrics};
@@ -336,7 +336,7 @@ async fn open_store(settings: store::Settings, shutdown: &Shutdown) -> Result<St
             return Err(error);
         }
         tracing::warn!(%error, "waiting for the database");
-        sleep(backoff.next(uuid::Uuid::new_v4().as_u64_pair().0)).await;
+        sleep(backoff.next(random())).await;
     }
 }
 

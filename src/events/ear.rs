@@ -11,7 +11,7 @@ use super::canary::Canary;
 use super::health::Health;
 use super::journal::{Bell, Journal};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Live};
+use crate::runtime::{Backoff, Live, random};
 use crate::store::Notification;
 
 /// What was heard, in the order of hearing.
@@ -86,9 +86,4 @@ impl Ear {
             }
         }
     }
-}
-
-/// A number to spread waits by.
-pub(super) fn random() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
 }

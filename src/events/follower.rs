@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::canary::Canary;
-use super::ear::{EVENTS, Heard, PASSING, random};
+use super::ear::{EVENTS, Heard, PASSING};
 use super::event::{Event, Stored};
 use super::health::{Health, Hearing};
 use super::journal::Journal;
 use super::sequence::{Announced, Read, Sequence};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Live, Shutdown, queue};
+use crate::runtime::{Backoff, Live, Shutdown, queue, random};
 use crate::store::{Ends, Notification, StoreError};
 use crate::types::{CoarseTime, Seq};
 use crate::wire::{Passing, envelopes};

@@ -9,13 +9,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::board::Attached;
 use super::circle::{Circle, Interval, Subscriber};
-use super::ear::random;
 use super::event::Event;
 use super::hub::{Hub, HubError, Seat};
 use super::place::{Start, start};
 use super::recent::Backlog;
 use super::runs::{Page, visible};
-use crate::runtime::Backoff;
+use crate::runtime::{Backoff, random};
 use crate::store::{Ends, Run, StoreError};
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Route, Standing};

@@ -32,7 +32,7 @@ pub use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::runtime::{Backoff, Shutdown};
+use crate::runtime::{Backoff, Shutdown, random};
 use binaries::Binaries;
 use layout::Layout;
 use server::Server;
@@ -158,8 +158,4 @@ async fn relaunch(plan: &mut Plan) -> Server {
             Err(error) => tracing::error!(%error, "cannot start the private Postgres"),
         }
     }
-}
-
-fn random() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
 }

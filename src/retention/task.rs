@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::clocks::Clocks;
 use super::status::{Outcome, Status, TaskStatus};
 use super::{Settings, days};
-use crate::runtime::{Backoff, Live, Shutdown};
+use crate::runtime::{Backoff, Live, Shutdown, random};
 use crate::store::{Forgetting, Store, StoreError};
 
 /// The background tasks, and what health says of them.
@@ -130,7 +130,7 @@ impl Retention {
                 }
                 Err(error) => {
                     tracing::warn!(task = task.name(), %error, "retention failed and will retry");
-                    backoff.next(uuid::Uuid::new_v4().as_u64_pair().0)
+                    backoff.next(random())
                 }
             };
             task.status(&mut self.0.lock()).note(outcome, worked);

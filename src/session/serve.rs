@@ -18,7 +18,7 @@ use super::waits::{Happening, Waits};
 use crate::auth::Caller;
 use crate::events::{News, Subscription, SubscriptionError};
 use crate::limits::SocketPermit;
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, random};
 use crate::wire::calls::TicketText;
 use crate::wire::{CloseReason, ErrorNotice, Info, Notice};
 
@@ -41,7 +41,7 @@ struct Departure {
 
 impl Departure {
     fn plan(shared: &Shared) -> Self {
-        let farewell = shared.farewell(random());
+        let farewell = shared.farewell((random(), random()));
         Self {
             at: Instant::now() + farewell.leave_after,
             reconnect_after: farewell.reconnect_after,
@@ -324,7 +324,3 @@ impl<L: Line> Session<L> {
 
 /// What a phone that is there may need at least to say so, on a bad network.
 const ANSWER_MIN: Duration = Duration::from_secs(3);
-
-fn random() -> (u64, u64) {
-    uuid::Uuid::new_v4().as_u64_pair()
-}

@@ -8,7 +8,7 @@ use super::client::DirectoryClient;
 use super::error::AcmeError;
 use super::order::Ordering;
 use super::{Challenges, Domain, Settings};
-use crate::runtime::{Backoff, Shutdown};
+use crate::runtime::{Backoff, Shutdown, random};
 use crate::store::{AcmeRecord, Store};
 use crate::tls::certificate::Certificate;
 use crate::tls::{Certificates, TlsError};
@@ -202,10 +202,6 @@ fn causes(error: &AcmeError) -> String {
         cause = error.source();
     }
     text
-}
-
-fn random() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
 }
 
 /// How long one node has the turn: twice what an order may take. A node that stops within
