@@ -3,14 +3,13 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::types::{ConvoId, Epoch};
+use crate::types::{ConvoId, Epoch, sha256};
 
 /// Signs with the Ed25519 key that the service's DID document publishes.
 pub struct ReceiptSigner(Ed25519KeyPair);
@@ -103,12 +102,6 @@ impl Receipt {
         }
         value.to_string()
     }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 /// Keeps a receipt's signature from meaning anything else.

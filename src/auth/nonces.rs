@@ -4,14 +4,13 @@
 //! A nonce is used up by a question of its own, or by the write that its call leads
 //! to, which costs no further round trip: see [`Proof`](super::Proof).
 
-use aws_lc_rs::digest::{SHA256, digest};
 use chrono::DateTime;
 use futures_util::future::BoxFuture;
 use metrics::counter;
 use quick_cache::sync::Cache;
 
 use crate::store::{Nonce, Store, StoreError};
-use crate::types::{Did, Jti};
+use crate::types::{Did, Jti, sha256};
 
 /// Where all nodes meet. The store is the one; unit tests have their own.
 pub(crate) trait Ledger: Send + Sync {
@@ -49,9 +48,7 @@ impl NonceKey {
     /// pairs give one text.
     pub(crate) fn of(issuer: &Did, nonce: &Jti) -> Self {
         let text = [issuer.expose(), "\0", nonce.expose()].concat();
-        let mut key = [0; 32];
-        key.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-        Self(key)
+        Self(sha256(text.as_bytes()))
     }
 
     /// The nonce, used until then (seconds since 1970). None where no such time exists.

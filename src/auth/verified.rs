@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use quick_cache::sync::Cache;
 
 use super::Caller;
+use crate::types::sha256;
 
 /// What a proved token was good for.
 #[derive(Debug)]
@@ -24,9 +24,7 @@ pub(crate) struct TokenHash([u8; 32]);
 
 impl TokenHash {
     pub(crate) fn of(token: &str) -> Self {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        Self(hash)
+        Self(sha256(token.as_bytes()))
     }
 }
 

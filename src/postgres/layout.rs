@@ -5,10 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::error::PostgresError;
 use super::owner::Owner;
+use crate::types::sha256;
 
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -165,8 +164,8 @@ fn socket_dir(dir: &Path, owner: Owner) -> Result<PathBuf, PostgresError> {
 
 /// A name that is always the same for the same directory.
 fn short_name(dir: &Path) -> String {
-    let digest = digest(&SHA256, dir.as_os_str().as_encoded_bytes());
-    let first = digest.as_ref().iter().take(8);
+    let hash = sha256(dir.as_os_str().as_encoded_bytes());
+    let first = hash.iter().take(8);
     first.map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,11 +1,10 @@
 //! The end of an account, and of the tickets that an account was given.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 
 use super::connect::Params;
 use super::{Store, StoreError, rows};
-use crate::types::Did;
+use crate::types::{Did, sha256};
 
 /// What a deleted account had.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -99,9 +98,7 @@ pub(super) fn ticket_mark(user: &Did) -> [u8; 32] {
 /// A hash of an account for one purpose.
 pub(super) fn marked(user: &Did, purpose: &str) -> [u8; 32] {
     let text = [user.expose(), purpose].concat();
-    let mut mark = [0; 32];
-    mark.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-    mark
+    sha256(text.as_bytes())
 }
 
 /// Until when a mark made now is kept: as long as any ticket of before can live, so

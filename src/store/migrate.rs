@@ -1,12 +1,11 @@
 //! Brings the schema up to date: numbered, forward-only files of `sql/`, each in
 //! a transaction, under a lock, so that nodes that start together take turns.
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::connect::{
     KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
 };
 use super::{Settings, StoreError};
+use crate::types::sha256;
 
 /// Every migration, in order; its version is its place, from 1.
 const MIGRATIONS: &[&str] = &[
@@ -122,5 +121,5 @@ fn told(error: tokio_postgres::Error, statement: &str) -> StoreError {
 }
 
 fn checksum(text: &str) -> Vec<u8> {
-    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+    sha256(text.as_bytes()).to_vec()
 }

@@ -8,10 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{Context, SHA256};
-
 use super::error::CertError;
 use super::files::FromFiles;
+use crate::types::sha256_of;
 
 #[derive(Debug)]
 pub(super) struct Watched<T> {
@@ -36,7 +35,7 @@ impl<T: FromFiles> Watched<T> {
         let current = T::from_files(&contents).map_err(|error| unfit(&paths, error))?;
         let fit = current.check_time(now);
         let watched = Self {
-            seen: Some(digest(&contents)),
+            seen: Some(sha256_of(&contents)),
             is_faulty: fit.is_err(),
             label,
             paths,
@@ -52,7 +51,7 @@ impl<T: FromFiles> Watched<T> {
     /// Looks at the files; true if what is in force was replaced.
     pub(super) fn look(&mut self, now: SystemTime) -> bool {
         let contents = read(&self.paths);
-        let seen = contents.as_ref().ok().map(|contents| digest(contents));
+        let seen = contents.as_ref().ok().map(|contents| sha256_of(contents));
         let is_news = seen != self.seen;
         if !is_news && !self.is_faulty {
             return false;
@@ -124,18 +123,6 @@ fn unfit(paths: &[PathBuf], error: CertError) -> CertError {
         files: paths.to_vec(),
         source: Box::new(error),
     }
-}
-
-fn digest(contents: &[Vec<u8>]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for content in contents {
-        // With its length, so that a byte cannot move from one file to the next unseen.
-        context.update(&content.len().to_be_bytes());
-        context.update(content);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
 }
 
 fn causes(error: &CertError) -> impl Iterator<Item = String> {

@@ -7,6 +7,7 @@ mod cursor;
 mod identifier;
 mod nsid;
 mod pseudonym;
+mod sha256;
 mod time;
 mod uuid_of;
 
@@ -16,5 +17,6 @@ pub use cursor::{Cursor, CursorError, Seq};
 pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, MessageId};
 pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;
+pub(crate) use sha256::{sha256, sha256_of};
 pub use time::{CoarseTime, GRAIN_SECONDS};
 pub use uuid_of::uuid_of;

@@ -5,13 +5,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context as Digest, SHA256, digest};
 use serde::Deserialize;
 
 use super::context::Context;
 use crate::refusal::{Refusal, unavailable};
 use crate::store::{Lease, Reservation};
-use crate::types::{Did, Nsid};
+use crate::types::{Did, Nsid, sha256};
 use crate::wire::XrpcError;
 use crate::wire::calls::IdempotencyKey;
 
@@ -48,21 +47,12 @@ impl Attempt {
         let named: Named = serde_json::from_slice(body).ok()?;
         let key = named.idempotency_key?;
         // A DID and an NSID hold no NUL: the parts cannot run into each other.
-        let mut scoped = Digest::new(&SHA256);
-        for part in [caller.expose(), "\0", call.as_str(), "\0", key.as_str()] {
-            scoped.update(part.as_bytes());
-        }
+        let scoped = [caller.expose(), "\0", call.as_str(), "\0", key.as_str()].concat();
         Some(Self {
-            key: hash(scoped.finish().as_ref()),
-            request: hash(digest(&SHA256, body).as_ref()),
+            key: sha256(scoped.as_bytes()),
+            request: sha256(body),
         })
     }
-}
-
-fn hash(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(bytes);
-    out
 }
 
 /// Runs the call unless it ran before; then gives that answer.

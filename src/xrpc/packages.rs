@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use crate::mls::KeyPackage;
 use crate::refusal::Refusal;
 use crate::store::NewKeyPackage;
-use crate::types::{CoarseTime, DeviceId, Did};
+use crate::types::{CoarseTime, DeviceId, Did, sha256};
 use crate::wire::calls::KeyPackageInput;
 use crate::wire::{XrpcError, XrpcStatus};
 
@@ -50,13 +48,11 @@ impl Intake<'_> {
         let reference = package
             .reference()
             .ok_or_else(|| refused("has an unknown cipher suite"))?;
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
         Ok(Accepted {
             package: NewKeyPackage {
                 cipher_suite: input.cipher_suite,
                 bytes: bytes.to_vec(),
-                hash,
+                hash: sha256(bytes),
                 reference,
                 last_resort: package.last_resort,
                 expires_at: self.expires_at(input, &package)?,
