@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::sharing::SharedStay;
 use super::{Limits, Penalties};
 use crate::runtime::{Shutdown, queue};
-use crate::store::{PenaltyRow, Store, StoreError};
+use crate::store::{SharedStay, Store, StoreError};
 
 /// What one node still has to do.
 struct Exchange {
     limits: Limits,
     store: Store,
     /// Stays that could not be told yet.
-    untold: Vec<PenaltyRow>,
+    untold: Vec<SharedStay>,
     /// The day whose keys are in use.
     day: Option<i64>,
     heard: Instant,
@@ -58,7 +57,7 @@ impl Exchange {
 
     async fn try_step(&mut self, settings: &Penalties) -> Result<(), StoreError> {
         let fresh = self.limits.take_untold_stays();
-        self.untold.extend(fresh.into_iter().map(row));
+        self.untold.extend(fresh);
         // The newest are worth most when there is no room for all.
         let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
         self.untold.drain(..surplus);
@@ -82,8 +81,7 @@ impl Exchange {
         let heard = self.store.exchange_penalties(&self.untold, within).await?;
         self.untold.clear();
         self.day = Some(day);
-        let stays: Vec<_> = heard.into_iter().map(stay).collect();
-        self.limits.adopt_stays(&stays);
+        self.limits.adopt_stays(&heard);
         Ok(())
     }
 }
@@ -92,22 +90,6 @@ impl Exchange {
 /// since then is news.
 fn look_back(unheard: Duration) -> Duration {
     unheard + LOOK_BACK
-}
-
-fn row(stay: SharedStay) -> PenaltyRow {
-    PenaltyRow {
-        subject: stay.subject,
-        level: stay.level,
-        until: stay.until,
-    }
-}
-
-fn stay(row: PenaltyRow) -> SharedStay {
-    SharedStay {
-        subject: row.subject,
-        level: row.level,
-        until: row.until,
-    }
 }
 
 /// Well over the time that an exchange itself takes, a late one included.

@@ -60,7 +60,7 @@ pub use rule::{Rule, RuleSet, WhenAway};
 pub use settings::{
     Calls, Connections, GoodStanding, Penalties, Requests, Settings, Sockets, Tables,
 };
-pub use sharing::{Offender, SharedStay};
+pub use sharing::Offender;
 pub use socket::{PlaceWanted, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};

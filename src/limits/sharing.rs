@@ -8,18 +8,8 @@ use super::blind::{Blind, BlindKey, BlindKeys};
 use super::penalty::Stay;
 use super::penalty_box::Subject;
 use super::{Limits, PENALTY_DOMAIN};
+use crate::store::SharedStay;
 use crate::types::{ClientIp, Did};
-
-/// One stay, as it is shared.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SharedStay {
-    /// The keyed hash of an address or an account.
-    pub subject: [u8; 16],
-    /// How many stays there were; the next is twice as long.
-    pub level: u8,
-    /// Milliseconds since 1970. In the past: lifted.
-    pub until: i64,
-}
 
 /// Whom an operator means.
 #[derive(Clone, Copy, Debug)]

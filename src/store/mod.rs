@@ -59,7 +59,7 @@ pub use idempotency::{Lease, Reservation};
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
-pub use penalties::PenaltyRow;
+pub use penalties::SharedStay;
 pub use publication::PublishOutcome;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use replay_guard::Nonce;

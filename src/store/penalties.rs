@@ -5,12 +5,14 @@ use std::time::Duration;
 use super::secrets::fresh;
 use super::{Store, StoreError, rows};
 
-/// One stay. What its subject is, only the limiter's key of the day can tell.
+/// One stay, as it is shared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PenaltyRow {
+pub struct SharedStay {
+    /// The hash of an address or an account, under the limiter's key of the day.
     pub subject: [u8; 16],
+    /// How many stays there were; the next is twice as long.
     pub level: u8,
-    /// Milliseconds since 1970; in the past: lifted.
+    /// Milliseconds since 1970. In the past: lifted.
     pub until: i64,
 }
 
@@ -30,9 +32,9 @@ impl Store {
     /// Tells of stays, and hears of those that changed lately, on whatever node.
     pub async fn exchange_penalties(
         &self,
-        told: &[PenaltyRow],
+        told: &[SharedStay],
         within: Duration,
-    ) -> Result<Vec<PenaltyRow>, StoreError> {
+    ) -> Result<Vec<SharedStay>, StoreError> {
         let subjects: Vec<&[u8]> = told.iter().map(|row| row.subject.as_slice()).collect();
         let levels: Vec<i16> = told.iter().map(|row| i16::from(row.level)).collect();
         let untils: Vec<i64> = told.iter().map(|row| row.until).collect();
@@ -45,7 +47,7 @@ impl Store {
         found
             .iter()
             .map(|row| {
-                Ok(PenaltyRow {
+                Ok(SharedStay {
                     subject: rows::bytes(row, "subject")?,
                     level: u8::try_from(rows::get::<i16>(row, "level")?).unwrap_or(u8::MAX),
                     until: rows::get(row, "until_ms")?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mls_relay::store::{Claim, DatabaseUrl, PenaltyRow, Reservation, Settings, Store};
+use mls_relay::store::{Claim, DatabaseUrl, Reservation, Settings, SharedStay, Store};
 use mls_relay::types::{CipherSuite, Did};
 
 use crate::database::Database;
@@ -94,7 +94,7 @@ async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
     let database = Database::start().await;
     let (store, _shutdown) = database.store().await;
     let (hour, key) = (Duration::from_secs(3600), [7; 32]);
-    let stay = PenaltyRow {
+    let stay = SharedStay {
         subject: [7; 16],
         level: 1,
         until: 0,

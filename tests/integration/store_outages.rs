@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{DatabaseUrl, PenaltyRow, Reservation, Settings, Store, StoreError};
+use mls_relay::store::{DatabaseUrl, Reservation, Settings, SharedStay, Store, StoreError};
 use mls_relay::types::{ConvoId, Did};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
@@ -78,7 +78,7 @@ async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
     let locking = client.transaction().await.unwrap();
     let lock = "LOCK TABLE penalties IN ACCESS EXCLUSIVE MODE";
     locking.batch_execute(lock).await.unwrap();
-    let stay = PenaltyRow {
+    let stay = SharedStay {
         subject: [7; 16],
         level: 1,
         until: 0,
