@@ -10,9 +10,10 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use mls_relay::auth::{self, Authenticator};
-use mls_relay::events::{Board, Due, Event, Interval, Outbox};
+use mls_relay::events::{Board, Due, Event, Outbox};
 use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::runtime::Live;
+use mls_relay::store::Membership;
 use mls_relay::types::{ClientIp, CoarseTime, ConvoId, Cursor, Did, MessageId, Nsid, Seq};
 use mls_relay::wire::{Envelope, Framing, event_frame};
 use mls_relay_loadtest::directory::Directory;
@@ -79,7 +80,7 @@ fn fanout() -> Work {
     for (number, outbox) in outboxes.iter().enumerate() {
         let did = Did::parse(&format!("did:plc:{number:024}")).unwrap();
         let seat = board.register(did, None, Arc::clone(outbox));
-        let stay = Interval {
+        let stay = Membership {
             convo: convo.clone(),
             joined: Seq::ZERO,
             left: None,

@@ -22,12 +22,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::circle::Interval;
 use super::event::Event;
 use super::outbox::{Due, Offer, Outbox};
 use super::recent::{Backlog, Recent};
 use super::seat::Seat;
 use super::topics::{SeatId, Topics, give_back};
+use crate::store::Membership;
 use crate::types::{ConvoId, Cursor, Did, Seq};
 use crate::wire::{Change, Route};
 
@@ -108,7 +108,7 @@ impl Board {
     pub fn attach(
         &mut self,
         id: SeatId,
-        reading: Vec<Interval>,
+        reading: Vec<Membership>,
         after: Option<Seq>,
     ) -> Option<Attached> {
         let seat = self.seats.get_mut(&id)?;

@@ -3,6 +3,7 @@
 //! An event is seen by an account iff it lies within one of its memberships,
 //! `joined ≤ seq ≤ left`: who joins hears of it, and who leaves hears of that too.
 
+use crate::store::Membership;
 use crate::types::{ConvoId, Did, Seq};
 use crate::wire::Change;
 
@@ -15,15 +16,7 @@ pub struct Subscriber {
     pub hydrate: bool,
 }
 
-/// One membership: from the event that began it to the one that ended it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Interval {
-    pub convo: ConvoId,
-    pub joined: Seq,
-    pub left: Option<Seq>,
-}
-
-impl Interval {
+impl Membership {
     fn covers(&self, seq: Seq) -> bool {
         self.joined <= seq && self.left.is_none_or(|left| seq <= left)
     }
@@ -32,7 +25,7 @@ impl Interval {
 /// An account's memberships, past and present, as they stood at one place.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Circle {
-    intervals: Vec<Interval>,
+    stays: Vec<Membership>,
 }
 
 impl Circle {
@@ -41,29 +34,29 @@ impl Circle {
     ///
     /// The reading may hold a membership for each device: an account is in a
     /// conversation while any of its devices is.
-    pub fn as_of(at: Seq, reading: Vec<Interval>) -> Self {
+    pub fn as_of(at: Seq, reading: Vec<Membership>) -> Self {
         let mut stays = reading;
         stays.retain(|stay| stay.joined <= at);
         stays.sort_unstable_by(|a, b| (&a.convo, a.joined).cmp(&(&b.convo, b.joined)));
-        let mut intervals: Vec<Interval> = Vec::with_capacity(stays.len());
+        let mut merged: Vec<Membership> = Vec::with_capacity(stays.len());
         for mut stay in stays {
             stay.left = stay.left.filter(|left| *left <= at);
-            match intervals.last_mut() {
+            match merged.last_mut() {
                 Some(last) if last.convo == stay.convo && last.covers(stay.joined) => {
                     last.left = last.left.and_then(|left| Some(left.max(stay.left?)));
                 }
-                _ => intervals.push(stay),
+                _ => merged.push(stay),
             }
         }
-        Self { intervals }
+        Self { stays: merged }
     }
 
     /// Takes one more step of the stream. Repeating it changes nothing.
     pub fn step(&mut self, at: Seq, convo: &ConvoId, change: Change) {
-        let mut all = self.intervals.iter_mut();
-        let open = all.find(|interval| interval.left.is_none() && interval.convo == *convo);
+        let mut all = self.stays.iter_mut();
+        let open = all.find(|stay| stay.left.is_none() && stay.convo == *convo);
         match (change, open) {
-            (Change::Joined, None) => self.intervals.push(Interval {
+            (Change::Joined, None) => self.stays.push(Membership {
                 convo: convo.clone(),
                 joined: at,
                 left: None,
@@ -76,43 +69,43 @@ impl Circle {
     /// Keeps one conversation only.
     pub fn narrow(&mut self, filter: Option<&ConvoId>) {
         if let Some(convo) = filter {
-            self.intervals.retain(|interval| interval.convo == *convo);
+            self.stays.retain(|stay| stay.convo == *convo);
         }
     }
 
     /// The conversations it is in.
     pub fn present(&self) -> impl Iterator<Item = &ConvoId> {
-        let open = self.intervals.iter().filter(|i| i.left.is_none());
-        open.map(|interval| &interval.convo)
+        let open = self.stays.iter().filter(|i| i.left.is_none());
+        open.map(|stay| &stay.convo)
     }
 
     /// All memberships, also those that ended.
-    pub fn intervals(&self) -> &[Interval] {
-        &self.intervals
+    pub fn stays(&self) -> &[Membership] {
+        &self.stays
     }
 
     pub fn sees(&self, convo: &ConvoId, seq: Seq) -> bool {
-        let mut all = self.intervals.iter();
-        all.any(|interval| interval.convo == *convo && interval.covers(seq))
+        let mut all = self.stays.iter();
+        all.any(|stay| stay.convo == *convo && stay.covers(seq))
     }
 
     /// Whether anything of this conversation is left to hear after a place:
     /// a membership that goes on, or one that ended later.
     pub fn hears_after(&self, convo: &ConvoId, after: Option<Seq>) -> bool {
-        self.intervals.iter().any(|interval| {
-            let goes_on = interval.left.is_none();
-            let ended_later = || after.is_some_and(|after| interval.left > Some(after));
-            interval.convo == *convo && (goes_on || ended_later())
+        self.stays.iter().any(|stay| {
+            let goes_on = stay.left.is_none();
+            let ended_later = || after.is_some_and(|after| stay.left > Some(after));
+            stay.convo == *convo && (goes_on || ended_later())
         })
     }
 
     /// The conversations that could have had events in `(after, through]`.
     pub fn touched(&self, after: Seq, through: Seq) -> Vec<ConvoId> {
         let mut convos: Vec<_> = self
-            .intervals
+            .stays
             .iter()
             .filter(|i| i.joined <= through && i.left.is_none_or(|left| left > after))
-            .map(|interval| interval.convo.clone())
+            .map(|stay| stay.convo.clone())
             .collect();
         convos.sort();
         convos.dedup();
@@ -128,8 +121,8 @@ mod tests {
         ConvoId::parse(name).unwrap()
     }
 
-    fn interval(name: &str, joined: u64, left: Option<u64>) -> Interval {
-        Interval {
+    fn stay(name: &str, joined: u64, left: Option<u64>) -> Membership {
+        Membership {
             convo: convo(name),
             joined: Seq::new(joined),
             left: left.map(Seq::new),
@@ -139,9 +132,9 @@ mod tests {
     #[test]
     fn a_later_reading_tells_an_earlier_state() {
         let reading = vec![
-            interval("aa", 3, Some(12)),
-            interval("bb", 11, None),
-            interval("cc", 2, Some(5)),
+            stay("aa", 3, Some(12)),
+            stay("bb", 11, None),
+            stay("cc", 2, Some(5)),
         ];
         let circle = Circle::as_of(Seq::new(10), reading);
         assert_eq!(circle.present().collect::<Vec<_>>(), [&convo("aa")]);
@@ -152,14 +145,14 @@ mod tests {
     #[test]
     fn the_stays_of_several_devices_are_one_membership() {
         let reading = vec![
-            interval("aa", 3, Some(9)),
-            interval("aa", 5, Some(7)),
-            interval("aa", 8, None),
-            interval("bb", 1, Some(2)),
-            interval("bb", 3, Some(5)),
+            stay("aa", 3, Some(9)),
+            stay("aa", 5, Some(7)),
+            stay("aa", 8, None),
+            stay("bb", 1, Some(2)),
+            stay("bb", 3, Some(5)),
         ];
         let mut circle = Circle::as_of(Seq::new(20), reading);
-        assert_eq!(circle.intervals().len(), 3);
+        assert_eq!(circle.stays().len(), 3);
         assert_eq!(circle.present().count(), 1);
         circle.step(Seq::new(21), &convo("aa"), Change::Left);
         assert_eq!(circle.present().count(), 0);
@@ -167,7 +160,7 @@ mod tests {
 
     #[test]
     fn who_leaves_and_returns_has_two_memberships() {
-        let mut circle = Circle::as_of(Seq::new(3), vec![interval("aa", 3, None)]);
+        let mut circle = Circle::as_of(Seq::new(3), vec![stay("aa", 3, None)]);
         circle.step(Seq::new(5), &convo("aa"), Change::Left);
         circle.step(Seq::new(7), &convo("aa"), Change::Joined);
         circle.step(Seq::new(8), &convo("aa"), Change::Joined);
@@ -179,7 +172,7 @@ mod tests {
 
     #[test]
     fn who_was_removed_may_still_hear_of_it_and_then_nothing() {
-        let circle = Circle::as_of(Seq::new(9), vec![interval("aa", 3, Some(6))]);
+        let circle = Circle::as_of(Seq::new(9), vec![stay("aa", 3, Some(6))]);
         assert!(circle.hears_after(&convo("aa"), Some(Seq::new(5))));
         assert!(!circle.hears_after(&convo("aa"), Some(Seq::new(6))));
         assert!(!circle.hears_after(&convo("aa"), None));
@@ -189,10 +182,10 @@ mod tests {
     #[test]
     fn a_hole_touches_the_conversations_of_its_time() {
         let reading = vec![
-            interval("aa", 1, Some(4)),
-            interval("bb", 6, None),
-            interval("cc", 1, Some(20)),
-            interval("dd", 21, None),
+            stay("aa", 1, Some(4)),
+            stay("bb", 6, None),
+            stay("cc", 1, Some(20)),
+            stay("dd", 21, None),
         ];
         let circle = Circle::as_of(Seq::new(30), reading);
         let touched = circle.touched(Seq::new(4), Seq::new(10));

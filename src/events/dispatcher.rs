@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::board::{Attached, Board};
-use super::circle::Interval;
 use super::follower::Feed;
 use super::outbox::{Due, Flushed, Outbox};
 use super::passing::{self, ToTell};
 use super::settings::Settings;
 use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown};
+use crate::store::Membership;
 use crate::types::{ConvoId, Cursor, Did, Seq};
 use crate::wire::Typing;
 
@@ -30,7 +30,7 @@ pub(super) enum Command {
     },
     Attach {
         seat: SeatId,
-        reading: Vec<Interval>,
+        reading: Vec<Membership>,
         after: Option<Seq>,
         answer: oneshot::Sender<Option<Attached>>,
     },

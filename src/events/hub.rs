@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::board::Attached;
 use super::canary::Canary;
-use super::circle::{Circle, Interval, Subscriber};
+use super::circle::{Circle, Subscriber};
 use super::dispatcher::{Command, Dispatcher};
 use super::ear::Ear;
 use super::event::Event;
@@ -24,7 +24,7 @@ use super::settings::Settings;
 use super::subscription::Subscription;
 use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown, queue};
-use crate::store::StoreError;
+use crate::store::{Membership, StoreError};
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Ephemeral, Passing};
 
@@ -226,7 +226,7 @@ impl Seat {
 
     pub(super) async fn attach(
         &self,
-        reading: Vec<Interval>,
+        reading: Vec<Membership>,
         after: Option<Seq>,
     ) -> Result<Attached, HubError> {
         let (answer, answered) = oneshot::channel();

@@ -4,10 +4,10 @@
 
 use futures_util::future::BoxFuture;
 
-use super::circle::{Interval, Subscriber};
+use super::circle::Subscriber;
 use super::event::Stored;
 use crate::store::{
-    Announced, Ends, Notification, Notifications, Run, Store, StoreError, StoredEvent,
+    Announced, Ends, Membership, Notification, Notifications, Run, Store, StoreError, StoredEvent,
     StoredMessage,
 };
 use crate::types::{Did, Seq};
@@ -26,7 +26,7 @@ pub trait Journal: Send + Sync + 'static {
     fn runs<'a>(&'a self, runs: &'a [Run], each: u32) -> Answer<'a, Vec<Vec<Stored>>>;
 
     /// All stays of an account, of all its devices, past ones too.
-    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>>;
+    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Membership>>;
 
     /// Where the conversations of an account stand, or the one of them.
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>>;
@@ -68,28 +68,12 @@ impl Journal for Store {
         })
     }
 
-    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>> {
-        Box::pin(async move {
-            let stays = self.memberships(did).await?.into_iter();
-            let interval = |stay: crate::store::Membership| Interval {
-                convo: stay.convo,
-                joined: stay.joined,
-                left: stay.left,
-            };
-            Ok(stays.map(interval).collect())
-        })
+    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Membership>> {
+        Box::pin(self.memberships(did))
     }
 
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {
-        Box::pin(async move {
-            let positions = self.positions(&of.did, of.filter.as_ref()).await?;
-            let standing = |position: crate::store::ConvoPosition| Standing {
-                convo_id: position.convo,
-                epoch: position.epoch,
-                last_seq: position.last_seq,
-            };
-            Ok(positions.into_iter().map(standing).collect())
-        })
+        Box::pin(self.positions(&of.did, of.filter.as_ref()))
     }
 
     fn announced(&self, announced: Announced) -> Answer<'_, Option<StoredMessage>> {

@@ -30,7 +30,7 @@ mod topics;
 pub(crate) mod tests;
 
 pub use board::{Attached, Board, Tally};
-pub use circle::{Circle, Interval, Subscriber};
+pub use circle::{Circle, Subscriber};
 pub use event::{Event, Stored};
 pub use health::{Health, Hearing};
 pub use hub::{Hub, HubError};

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::board::Attached;
-use super::circle::{Circle, Interval, Subscriber};
+use super::circle::{Circle, Subscriber};
 use super::event::Event;
 use super::hub::{Hub, HubError, Seat};
 use super::place::{Start, start};
 use super::recent::Backlog;
 use super::runs::{Page, visible};
 use crate::runtime::{Backoff, random};
-use crate::store::{Ends, Run, StoreError};
+use crate::store::{Ends, Membership, Run, StoreError};
 use crate::types::{ConvoId, Cursor, Seq};
 use crate::wire::{Route, Standing};
 
@@ -117,7 +117,7 @@ pub(super) async fn hydrate(
 }
 
 /// Whether `getMessages` gives a message of the past too: only of a stay that goes on.
-fn is_readable(stays: &[Interval], event: &Event) -> bool {
+fn is_readable(stays: &[Membership], event: &Event) -> bool {
     let Route::Convo(convo) = event.route() else {
         return false;
     };

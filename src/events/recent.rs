@@ -101,11 +101,11 @@ impl Recent {
         count_max: usize,
     ) -> Option<Vec<Arc<Event>>> {
         let mut seqs = Vec::new();
-        for interval in circle.intervals() {
+        for stay in circle.stays() {
             // Places of this membership: `joined` counts, and so does `left`.
-            let from = after.next().max(interval.joined);
-            let through = interval.left.unwrap_or(Seq::LAST);
-            if let Some(places) = self.by_convo.get(&interval.convo) {
+            let from = after.next().max(stay.joined);
+            let through = stay.left.unwrap_or(Seq::LAST);
+            if let Some(places) = self.by_convo.get(&stay.convo) {
                 let start = places.partition_point(|seq| *seq < from);
                 seqs.extend(places.range(start..).take_while(|seq| **seq <= through));
             }
@@ -161,7 +161,7 @@ const INDEX_COST: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::circle::Interval;
+    use crate::store::Membership;
 
     fn event(seq: u64, convo: &str) -> Arc<Event> {
         let text = format!(r#"{{"cursor":"{seq}","convoId":"{convo}","messageId":"x"}}"#);
@@ -169,12 +169,12 @@ mod tests {
     }
 
     fn circle(of: &[(&str, u64, Option<u64>)]) -> Circle {
-        let intervals = of.iter().map(|(convo, joined, left)| Interval {
+        let stays = of.iter().map(|(convo, joined, left)| Membership {
             convo: ConvoId::parse(convo).unwrap(),
             joined: Seq::new(*joined),
             left: left.map(Seq::new),
         });
-        Circle::as_of(Seq::LAST, intervals.collect())
+        Circle::as_of(Seq::LAST, stays.collect())
     }
 
     #[test]

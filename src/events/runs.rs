@@ -3,21 +3,21 @@
 
 use std::sync::Arc;
 
-use super::circle::{Circle, Interval, Subscriber};
+use super::circle::{Circle, Subscriber};
 use super::event::{Event, Stored};
-use crate::store::{Run, Topic};
+use crate::store::{Membership, Run, Topic};
 use crate::types::Seq;
 
 /// The runs that hold what a subscriber may see of `(after, through]`, from a reading of
 /// its memberships that is younger than `through`.
 pub(super) fn visible(
     of: &Subscriber,
-    stays: Vec<Interval>,
+    stays: Vec<Membership>,
     (after, through): (Seq, Seq),
 ) -> Vec<Run> {
     let mut circle = Circle::as_of(Seq::LAST, stays);
     circle.narrow(of.filter.as_ref());
-    let stays = circle.intervals().iter().map(|stay| Run {
+    let stays = circle.stays().iter().map(|stay| Run {
         topic: Topic::Convo(stay.convo.clone()),
         after: after.max(Seq::new(stay.joined.get().saturating_sub(1))),
         through: stay.left.map_or(through, |left| through.min(left)),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::circle::{Circle, Interval};
+use super::circle::Circle;
 use super::outbox::Outbox;
 use super::topics::{Listener, SeatId, Topics};
+use crate::store::Membership;
 use crate::types::{ConvoId, Did, Seq};
 use crate::wire::Change;
 
@@ -66,7 +67,7 @@ impl Seat {
     // has changed meanwhile.
     pub(super) fn attach(
         &mut self,
-        reading: Vec<Interval>,
+        reading: Vec<Membership>,
         topics: &mut Topics,
     ) -> Option<(Circle, usize)> {
         let Phase::Registered { since, changes } = &mut self.phase else {

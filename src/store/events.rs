@@ -4,7 +4,7 @@ use super::connect::{Params, Pool};
 use super::queue::Queue;
 use super::{Settings, Store, StoreError, query, query_one, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
-use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, Seq};
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
 use crate::wire;
 
 /// An event as it was stored and notified.
@@ -57,15 +57,6 @@ pub struct Membership {
     pub convo: ConvoId,
     pub joined: Seq,
     pub left: Option<Seq>,
-}
-
-/// How far a conversation is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ConvoPosition {
-    pub convo: ConvoId,
-    pub epoch: Epoch,
-    /// The last message's number.
-    pub last_seq: u64,
 }
 
 /// What a part of the stream is about.
@@ -197,9 +188,10 @@ impl Store {
         &self,
         did: &Did,
         filter: Option<&ConvoId>,
-    ) -> Result<Vec<ConvoPosition>, StoreError> {
+    ) -> Result<Vec<wire::Standing>, StoreError> {
         let all = self.0.positions.of(did).await?;
-        let wanted = |position: &&ConvoPosition| filter.is_none_or(|one| *one == position.convo);
+        let wanted =
+            |position: &&wire::Standing| filter.is_none_or(|one| *one == position.convo_id);
         Ok(all.iter().filter(wanted).cloned().collect())
     }
 }
@@ -215,9 +207,9 @@ pub(super) fn membership(row: &tokio_postgres::Row) -> Result<Membership, StoreE
 }
 
 /// A position, as [`POSITIONS`] has it.
-pub(super) fn position(row: &tokio_postgres::Row) -> Result<ConvoPosition, StoreError> {
-    Ok(ConvoPosition {
-        convo: rows::convo(row, "convo_id")?,
+pub(super) fn position(row: &tokio_postgres::Row) -> Result<wire::Standing, StoreError> {
+    Ok(wire::Standing {
+        convo_id: rows::convo(row, "convo_id")?,
         epoch: rows::epoch(row, "epoch")?,
         last_seq: rows::count(row, "last_seq")?,
     })

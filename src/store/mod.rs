@@ -39,6 +39,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use crate::runtime::Shutdown;
+use crate::wire;
 
 pub use accounts::DeletedAccount;
 pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
@@ -49,7 +50,7 @@ pub use consent::OptIn;
 pub use conversations::{Conversation, Member, Standing};
 pub use devices::{DeleteOutcome, DeletedDevice, Device, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
-pub use events::{ConvoPosition, Ends, Envelope, Membership, Run, StoredEvent, Topic};
+pub use events::{Ends, Envelope, Membership, Run, StoredEvent, Topic};
 pub use forgetting::Forgetting;
 pub use group_change::{
     ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt,
@@ -89,7 +90,7 @@ struct Inner {
     replay_guard: ReplayGuard,
     announced: AnnouncedMessages,
     memberships: Loader<Membership>,
-    positions: Loader<ConvoPosition>,
+    positions: Loader<wire::Standing>,
     ends: SharedEnds,
 }
 

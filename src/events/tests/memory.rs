@@ -10,12 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::events::{
-    Answer, Bell, Circle, Event, Hub, Interval, Journal, News, Settings, Stored, Subscriber,
-    Subscription,
+    Answer, Bell, Circle, Event, Hub, Journal, News, Settings, Stored, Subscriber, Subscription,
 };
 use crate::runtime::{Live, Shutdown};
 use crate::store::{
-    Announced, Ends, MessageKind, Notification, Run, StoreError, StoredMessage, Topic,
+    Announced, Ends, Membership, MessageKind, Notification, Run, StoreError, StoredMessage, Topic,
 };
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
 use crate::wire::{Route, Standing};
@@ -33,7 +32,7 @@ struct State {
     last: u64,
     floor: u64,
     rows: Vec<Stored>,
-    stays: HashMap<Did, Vec<Interval>>,
+    stays: HashMap<Did, Vec<Membership>>,
     bells: Vec<mpsc::Sender<Notification>>,
     messages: Messages,
     messages_read: usize,
@@ -115,7 +114,7 @@ impl Memory {
 
     pub(crate) fn join(&self, did: &str, convo: &str) -> u64 {
         let seq = self.change(did, convo, "joined");
-        let stay = Interval {
+        let stay = Membership {
             convo: ConvoId::parse(convo).unwrap(),
             joined: Seq::new(seq),
             left: None,
@@ -130,7 +129,7 @@ impl Memory {
         let mut state = self.0.lock();
         let left = Seq::new(state.last + 1);
         let stays = state.stays.get_mut(&Did::parse(did).unwrap()).unwrap();
-        let open = |stay: &&mut Interval| stay.left.is_none() && stay.convo.expose() == convo;
+        let open = |stay: &&mut Membership| stay.left.is_none() && stay.convo.expose() == convo;
         stays.iter_mut().find(open).unwrap().left = Some(left);
         drop(state);
         self.change(did, convo, "removed")
@@ -253,7 +252,7 @@ impl Journal for Memory {
         .boxed()
     }
 
-    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Interval>> {
+    fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Membership>> {
         self.read(|state| state.stays.get(did).cloned().unwrap_or_default())
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::memory::{Memory, hear, subscribe};
 use crate::events::runs::{Reading, visible};
 use crate::events::*;
-use crate::store::{Run, Topic};
+use crate::store::{Membership, Run, Topic};
 use crate::types::{ConvoId, Did, Seq};
 
 const CONVOS: usize = 3;
@@ -38,7 +38,7 @@ fn log() -> impl Strategy<Value = Log> {
 #[derive(Clone, Debug)]
 struct Returning {
     subscriber: Subscriber,
-    stays: Vec<Interval>,
+    stays: Vec<Membership>,
     after: u64,
     page: usize,
     heard: Vec<u64>,
@@ -46,7 +46,7 @@ struct Returning {
 
 fn returning() -> impl Strategy<Value = Returning> {
     let stay = (0..CONVOS, 1..60_u64, proptest::option::of(0..40_u64));
-    let stay = stay.prop_map(|(index, joined, length)| Interval {
+    let stay = stay.prop_map(|(index, joined, length)| Membership {
         convo: convo(index),
         joined: Seq::new(joined),
         left: length.map(|length| Seq::new(joined + length)),

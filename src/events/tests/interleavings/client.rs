@@ -10,6 +10,7 @@ use super::node::Node;
 use super::table::Table;
 use super::{OUTBOX_BYTES, PAGE, did};
 use crate::events::*;
+use crate::store::Membership;
 use crate::types::{ConvoId, Cursor, Seq};
 
 pub(super) struct Client {
@@ -53,7 +54,7 @@ pub(super) struct Session {
 
 pub(super) enum Step {
     Registered,
-    Read(Vec<Interval>),
+    Read(Vec<Membership>),
     Replaying { through: Cursor },
     Live,
 }

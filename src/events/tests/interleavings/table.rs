@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{ACCOUNTS, convo_id, did};
 use crate::events::*;
+use crate::store::Membership;
 use crate::types::{ConvoId, Seq};
 use crate::wire::Route;
 
@@ -13,7 +14,7 @@ pub(super) struct Table {
     pub(super) last: u64,
     pub(super) events: Vec<Arc<Event>>,
     /// Of each account.
-    pub(super) stays: [Vec<Interval>; ACCOUNTS],
+    pub(super) stays: [Vec<Membership>; ACCOUNTS],
 }
 
 impl Table {
@@ -38,7 +39,7 @@ impl Table {
             }
             None => {
                 let (convo, joined) = (name.clone(), at);
-                stays.push(Interval {
+                stays.push(Membership {
                     convo,
                     joined,
                     left: None,
