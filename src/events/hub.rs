@@ -163,7 +163,7 @@ impl Hub {
         &self.0.replays
     }
 
-    pub(super) async fn register(&self, subscriber: &Subscriber) -> Result<Seat, HubError> {
+    pub(super) async fn register(&self, subscriber: &Subscriber) -> Result<HeldSeat, HubError> {
         let outbox = Arc::new(Outbox::new(self.0.settings.load().outbox_bytes_max));
         let (answer, answered) = oneshot::channel();
         let command = Command::Register {
@@ -175,7 +175,7 @@ impl Hub {
         // Should the wait be cut short, the seat is found to be empty by its outbox.
         let guard = OutboxGuard(outbox);
         let id = self.ask(command, answered).await?;
-        Ok(Seat {
+        Ok(HeldSeat {
             id,
             outbox: guard,
             hub: self.clone(),
@@ -213,13 +213,13 @@ impl Drop for OutboxGuard {
 }
 
 /// A session's place at the hub, given back when dropped.
-pub(super) struct Seat {
+pub(super) struct HeldSeat {
     id: SeatId,
     outbox: OutboxGuard,
     hub: Hub,
 }
 
-impl Seat {
+impl HeldSeat {
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox.0
     }
@@ -260,7 +260,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for HeldSeat {
     fn drop(&mut self) {
         self.outbox.0.shut_for_good();
         // If the queue is full, the hub's sweep finds the shut outbox.

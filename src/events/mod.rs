@@ -38,7 +38,7 @@ pub use journal::{Answer, Bell, Journal};
 pub use loan::{Sink, Written};
 pub use outbox::{Due, Offer, Outbox, Taken};
 pub use passing::PassingError;
-pub use place::{Pace, Place, Start, start};
+pub use place::{CatchUp, Place, Start, start};
 pub use reading::SubscriptionError;
 pub use recent::Backlog;
 pub use sequence::{Announced, Read, Sequence};

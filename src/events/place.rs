@@ -63,12 +63,12 @@ pub fn start(requested: Option<Cursor>, floor: Seq, head: Seq) -> Start {
 /// does will be live some day and may take its time; one that after a whole
 /// `window` is no nearer than before is too slow for good.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pace {
+pub struct CatchUp {
     /// Since when it is behind, and by how many places it was then.
     behind: Option<(Duration, u64)>,
 }
 
-impl Pace {
+impl CatchUp {
     /// It is behind by `distance` places. False if it should give up.
     #[must_use = "a session without a chance must be closed"]
     pub fn is_gaining(&mut self, now: Duration, distance: u64, window: Duration) -> bool {
@@ -124,12 +124,12 @@ mod tests {
 
     #[test]
     fn who_gains_may_be_slow_and_who_does_not_must_go() {
-        let (minute, mut pace) = (Duration::from_secs(60), Pace::default());
-        assert!(pace.is_gaining(Duration::ZERO, 100, minute));
-        assert!(pace.is_gaining(minute / 2, 200, minute));
-        assert!(pace.is_gaining(minute, 99, minute));
-        assert!(!pace.is_gaining(minute * 2, 99, minute));
-        pace.caught_up();
-        assert!(pace.is_gaining(minute * 3, 500, minute));
+        let (minute, mut catch_up) = (Duration::from_secs(60), CatchUp::default());
+        assert!(catch_up.is_gaining(Duration::ZERO, 100, minute));
+        assert!(catch_up.is_gaining(minute / 2, 200, minute));
+        assert!(catch_up.is_gaining(minute, 99, minute));
+        assert!(!catch_up.is_gaining(minute * 2, 99, minute));
+        catch_up.caught_up();
+        assert!(catch_up.is_gaining(minute * 3, 500, minute));
     }
 }

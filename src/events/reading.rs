@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::board::Attached;
 use super::circle::{Circle, Subscriber};
 use super::event::Event;
-use super::hub::{Hub, HubError, Seat};
+use super::hub::{HeldSeat, Hub, HubError};
 use super::place::{Start, start};
 use super::recent::Backlog;
 use super::runs::{Page, visible};
@@ -34,7 +34,7 @@ pub enum SubscriptionError {
 
 /// A subscription that has its place at the hub.
 pub(super) struct Joined {
-    pub(super) seat: Seat,
+    pub(super) seat: HeldSeat,
     pub(super) attached: Attached,
     /// The cursor is too old, and these conversations may have lost events.
     pub(super) gap: Option<Vec<ConvoId>>,
@@ -128,7 +128,7 @@ fn is_readable(stays: &[Membership], event: &Event) -> bool {
 }
 
 /// Opens the queue again after an overflow.
-pub(super) async fn resume(seat: Arc<Seat>) -> Result<Attached, SubscriptionError> {
+pub(super) async fn resume(seat: Arc<HeldSeat>) -> Result<Attached, SubscriptionError> {
     Ok(seat.resume().await?)
 }
 

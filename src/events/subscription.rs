@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use super::board::Attached;
 use super::circle::Subscriber;
 use super::event::Event;
-use super::hub::{Hub, Seat};
+use super::hub::{HeldSeat, Hub};
 use super::loan::Sink;
-use super::place::{Pace, Place};
+use super::place::{CatchUp, Place};
 use super::reading::{Joined, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings};
 use super::recent::Backlog;
 use super::runs::Page;
@@ -41,7 +41,7 @@ pub enum News {
 pub struct Subscription {
     hub: Hub,
     subscriber: Arc<Subscriber>,
-    seat: Option<Arc<Seat>>,
+    seat: Option<Arc<HeldSeat>>,
     place: Option<Place>,
     step: Step,
     /// To be told before the next step, which never brings more than two. In place:
@@ -50,7 +50,7 @@ pub struct Subscription {
     then: Option<News>,
     /// To be told, with where things stand, as soon as it is live.
     owed: VecDeque<Owed>,
-    pace: Pace,
+    catch_up: CatchUp,
     begun: Instant,
 }
 
@@ -88,7 +88,7 @@ impl Subscription {
             ready: None,
             then: None,
             owed: VecDeque::from([Owed::Synced]),
-            pace: Pace::default(),
+            catch_up: CatchUp::default(),
             begun: Instant::now(),
         }
     }
@@ -256,7 +256,7 @@ impl Subscription {
             return Poll::Ready(());
         }
         let Poll::Ready(taken) = seat.outbox().poll_take(context, TAKE_MAX) else {
-            self.pace.caught_up();
+            self.catch_up.caught_up();
             return Poll::Pending;
         };
         let overflowed = taken.overflowed.map(|first| (first, Arc::clone(seat)));
@@ -288,7 +288,7 @@ impl Subscription {
         let distance = to.through.seq().get().saturating_sub(after.get());
         let window = self.hub.settings().catch_up_window;
         let now = self.begun.elapsed();
-        if !self.pace.is_gaining(now, distance, window) {
+        if !self.catch_up.is_gaining(now, distance, window) {
             return Err(SubscriptionError::ConsumerTooSlow);
         }
         self.replay(to, after);

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::line::Line;
 use super::serve::Session;
 use crate::limits::{FrameKind, FrameVerdict, Rule};
-use crate::wire::{ClientFrame, CloseReason, ErrorNotice, Limits, Notice};
+use crate::wire::{ClientFrame, CloseReason, ErrorNotice, LimitsNotice, Notice};
 
 impl<L: Line> Session<L> {
     /// Does what a message asks for, within its limits: what there is to answer, mostly
@@ -44,7 +44,7 @@ impl<L: Line> Session<L> {
         };
         let warning = match self.permit.frame(kind, len) {
             FrameVerdict::Pass | FrameVerdict::Tolerate { .. } => None,
-            FrameVerdict::Warn(left) => Some(Notice::Limits(Limits {
+            FrameVerdict::Warn(left) => Some(Notice::Limits(LimitsNotice {
                 policy: left.policy.name(),
                 remaining: left.remaining.into(),
                 reset: left.reset,

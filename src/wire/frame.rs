@@ -67,7 +67,7 @@ pub enum Notice {
     /// News about the stream itself.
     Info(Info),
     /// Little of a budget is left.
-    Limits(Limits),
+    Limits(LimitsNotice),
     /// The answer to a client's ping.
     Pong,
     /// The replay is over and the session is live: here is where each
@@ -111,7 +111,7 @@ pub struct Info {
 
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Limits {
+pub struct LimitsNotice {
     pub policy: &'static str,
     pub remaining: u64,
     #[serde(rename = "resetMs", serialize_with = "millis")]

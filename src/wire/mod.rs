@@ -27,8 +27,8 @@ pub use decode::{decode_body, decode_query, invalid};
 pub use envelope::{Change, Envelope, EnvelopeError, Route, envelopes};
 pub use error::{XrpcError, XrpcStatus};
 pub use frame::{
-    ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, Limits, Notice, Standing,
-    Standings, event_frame, notice_frame,
+    ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, LimitsNotice, Notice,
+    Standing, Standings, event_frame, notice_frame,
 };
 pub use padding::{MESSAGE_BYTES_MAX, PaddedSize};
 pub use passing::{EPHEMERAL_BYTES_MAX, Ephemeral, Passing, Typing};

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use mls_relay::types::{CoarseTime, ConvoId, Cursor, Epoch, MessageId, Seq};
 use mls_relay::wire::calls::{MessageView, TicketText};
 use mls_relay::wire::{
-    BytesOut, Envelope, Frame, Framing, Info, Limits, Notice, Standing, Standings, event_frame,
-    notice_frame,
+    BytesOut, Envelope, Frame, Framing, Info, LimitsNotice, Notice, Standing, Standings,
+    event_frame, notice_frame,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -92,7 +92,7 @@ fn news() -> Vec<(&'static str, News)> {
         ("#gap", News::Notice(Notice::Gap(standings()))),
         (
             "#limits",
-            News::Notice(Notice::Limits(Limits {
+            News::Notice(Notice::Limits(LimitsNotice {
                 policy: "frames",
                 remaining: 3,
                 reset: Duration::from_millis(1500),
