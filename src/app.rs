@@ -2,6 +2,7 @@
 
 mod ask;
 mod certificates;
+mod database;
 mod live;
 mod opening;
 mod probes;
@@ -24,9 +25,9 @@ use crate::limits::{self, Clock, Limits};
 use crate::postgres::{PostgresError, Private};
 use crate::receipt::ReceiptSigner;
 use crate::retention::Retention;
-use crate::runtime::{Backoff, Drained, Shutdown, raise_descriptor_limit, random};
+use crate::runtime::{Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
-use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
+use crate::store::{DatabaseUrlError, Store, StoreError};
 use crate::telemetry::{LogFilter, Metrics};
 use crate::tls::{self, Certificates};
 use crate::xrpc::{self, Calls};
@@ -93,7 +94,7 @@ impl App {
         let admin = Admin::bind(config.edge.admin_listen)?;
         let (certificates, dev_certificate) = certificates::load(config)?;
         // 2. Postgres, ours if none is given.
-        let postgres = private_postgres(config).await?;
+        let postgres = database::private(config).await?;
         let opening = Opening {
             public: edge.address()?,
             admin: admin.address()?,
@@ -131,7 +132,7 @@ impl App {
                 })
             }
             Err(error) => {
-                stop(postgres).await;
+                database::stop(postgres).await;
                 Err(error)
             }
         }
@@ -187,19 +188,19 @@ impl App {
 
     async fn drain(self, grace: Duration) -> Drained {
         let drained = self.shutdown.drain(grace).await;
-        stop(self.postgres).await;
+        database::stop(self.postgres).await;
         drained
     }
 }
 
 /// Brings the schema of the configured database up to date, and nothing else.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
-    let postgres = private_postgres(&config).await?;
-    let migrated = match store_settings(&config, postgres.as_ref()) {
+    let postgres = database::private(&config).await?;
+    let migrated = match database::store_settings(&config, postgres.as_ref()) {
         Ok(settings) => Store::migrate(&settings).await.map_err(AppError::from),
         Err(error) => Err(error.into()),
     };
-    stop(postgres).await;
+    database::stop(postgres).await;
     migrated
 }
 
@@ -220,7 +221,7 @@ async fn serve(
     shutdown: &Shutdown,
 ) -> Result<Health, AppError> {
     let live = parts.live;
-    let store = open_store(store_settings(config, postgres)?, shutdown).await?;
+    let store = database::open(database::store_settings(config, postgres)?, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
     limits.start_upkeep(shutdown);
     limits.start_sharing(store.clone(), shutdown);
@@ -293,55 +294,6 @@ fn local_url(config: &Config, address: SocketAddr) -> Option<String> {
     let is_local = config.auth.service_did == auth::Settings::default().service_did;
     is_local.then(|| format!("https://localhost:{}", address.port()))
 }
-
-async fn private_postgres(config: &Config) -> Result<Option<Private>, PostgresError> {
-    match config.database.url {
-        Some(_) => Ok(None),
-        None => Ok(Some(Private::start(&config.database.private).await?)),
-    }
-}
-
-async fn stop(postgres: Option<Private>) {
-    if let Some(postgres) = postgres {
-        postgres.stop().await;
-    }
-}
-
-fn store_settings(
-    config: &Config,
-    postgres: Option<&Private>,
-) -> Result<store::Settings, DatabaseUrlError> {
-    let database_url = match (&config.database.url, postgres) {
-        (Some(url), _) => url.clone(),
-        (None, Some(private)) => DatabaseUrl::parse(private.url())?,
-        (None, None) => DatabaseUrl::default(),
-    };
-    Ok(store::Settings {
-        database_url,
-        ..config.store.clone()
-    })
-}
-
-/// Waits for a database that is still starting: relay and Postgres are often started
-/// together, and nothing orders them.
-async fn open_store(settings: store::Settings, shutdown: &Shutdown) -> Result<Store, StoreError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    let deadline = Instant::now() + DATABASE_PATIENCE;
-    loop {
-        let error = match Store::open(settings.clone(), shutdown).await {
-            Ok(store) => return Ok(store),
-            Err(error) => error,
-        };
-        if !error.is_transient() || Instant::now() > deadline {
-            return Err(error);
-        }
-        tracing::warn!(%error, "waiting for the database");
-        sleep(backoff.next(random())).await;
-    }
-}
-
-/// Long enough for crash recovery, short enough that a wrong address is noticed.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The listener's first connection; readiness says the rest.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
