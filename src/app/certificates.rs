@@ -10,7 +10,7 @@ use crate::tls::{
     ensure_dev_certificate,
 };
 
-/// Loads the files that are configured. Only who configures none, and no ACME, gets a
+/// Loads the files that are configured. Only where there are none, and no ACME, there is a
 /// development certificate.
 pub(super) fn load(config: &Config) -> Result<(Certificates, Option<DevCertificate>), CertError> {
     let mut all = configured(config);

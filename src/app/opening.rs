@@ -1,5 +1,5 @@
 //! What was done at start, as one line for scripts, one screen for people, and a few lines in
-//! the log for who reads that.
+//! the log for those who read that.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -228,8 +228,8 @@ impl Reloader {
         if swapped.contains(&"limits") {
             check_descriptors(&change.config.limits);
         }
-        // At warn, since release builds log no less: who looks into the log later must
-        // find when what began to apply.
+        // At warn, since release builds log no less: whoever looks into the log later
+        // must find when a value began to apply.
         for key in &change.applied {
             let value = shown(key, &change.config);
             tracing::warn!(key = key.name, value, "a setting has changed");

@@ -123,8 +123,8 @@ fn is_for(aud: &str, audience: &str) -> bool {
     matches!(aud.strip_prefix(audience), Some("" | SERVICE_FRAGMENT))
 }
 
-/// Which claim is of another form than it must be. Read anew, for only who is refused anyway
-/// pays for it.
+/// Which claim is of another form than it must be. Read anew: only a caller that is refused
+/// anyway pays for it.
 fn misfit(json: &[u8]) -> TokenError {
     let Ok(claims) = serde_json::from_slice::<Map<String, Value>>(json) else {
         return TokenError::Malformed;

@@ -53,7 +53,7 @@ impl KeyCache {
     }
 
     /// The account's key: from memory, or by one lookup shared by all who wait. The
-    /// `network` is where whoever claims to be the account is.
+    /// `network` is where the one that claims to be the account is.
     pub(crate) async fn key(&self, did: &Did, network: IpAddr) -> Outcome {
         // Such a DID takes no room here.
         DidLocation::of(did)?;

@@ -1,5 +1,5 @@
-//! The lookups under way, which everyone in the same lane joins who asks for the same
-//! account.
+//! The lookups under way. Whoever asks in the same lane for the same account joins the one
+//! that is there.
 
 use hashbrown::HashMap;
 use metrics::gauge;

@@ -34,8 +34,8 @@ pub(crate) struct WebTurns {
     first_lookups: Semaphore,
     networks: Shares<IpAddr>,
     domains: Shares<Box<str>>,
-    /// Apart, so that nobody who asks for new hosts of a domain keeps those from being
-    /// refreshed that are known.
+    /// Apart, so that nobody who asks for new hosts of a domain keeps the known ones from
+    /// being refreshed.
     known_domains: Shares<Box<str>>,
 }
 
@@ -147,7 +147,7 @@ const RESERVE: usize = 4;
 mod tests {
     use super::*;
 
-    /// Those of these who have a turn at once.
+    /// Those that have a turn at once.
     async fn served<'a>(
         turns: &'a WebTurns,
         askers: impl IntoIterator<Item = (Asker, String)>,

@@ -1,4 +1,4 @@
-//! Pure. How many questions those may cause who only want to know: each account, and all
+//! Pure. How many questions those who only want to know may cause: each account, and all
 //! together, so that the AppView has answers left for whoever is about to add somebody.
 
 use std::time::{Duration, Instant};

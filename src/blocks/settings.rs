@@ -14,7 +14,7 @@ pub struct Settings {
     pub questions_max: usize,
     /// Questions for one call; a question is about one account and up to 30 others.
     pub questions_per_call: usize,
-    /// Questions in a minute that one account may cause who only wants to know.
+    /// Questions in a minute that one account may cause that only wants to know.
     pub questions_per_account: u32,
     /// And that all of them together may cause on this node.
     pub questions_per_minute: u32,

@@ -1,4 +1,4 @@
-//! Whether the files that settings name can be opened by whoever asks: the start would find
+//! Whether the user who asks can open the files that settings name: the start would find
 //! out after the old relay has stopped.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Pure. The name that somebody meant who wrote another.
+//! Pure. The name that was meant where another was written.
 
 use strsim::levenshtein;
 

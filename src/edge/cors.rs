@@ -1,5 +1,5 @@
 //! Pages of any origin may call (Fetch standard, "CORS protocol"), as on every ATProto
-//! server: who calls is told by tokens alone, and a browser adds none by itself.
+//! server: tokens alone tell who calls, and a browser adds none by itself.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

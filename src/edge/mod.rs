@@ -1,4 +1,4 @@
-//! Strangers arrive here: accept, TLS, HTTP, and the way to whoever answers.
+//! Strangers arrive here: accept, TLS, HTTP, and the way to what answers.
 //!
 //! ```text
 //! accept ─> (PROXY header) ─> tls (handshake, ALPN) ─> http (1.1 or 2, deadlines) ─> route ─┬─> health, DID document

@@ -49,7 +49,7 @@ fn list(limits: &Limits) -> Response<Body> {
     json_response(StatusCode::OK, json!({ "penalties": inmates }).to_string())
 }
 
-/// Applies a change to whom the query names; 400 if it names nobody.
+/// Applies a change to the one that the query names; 400 if it names nobody.
 fn change(query: &str, apply: impl FnOnce(Offender<'_>)) -> Response<Body> {
     let address = value(query, "address").map(str::parse::<IpAddr>);
     let did = value(query, "did").map(Did::parse);

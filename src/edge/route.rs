@@ -1,4 +1,4 @@
-//! From a path to whoever answers it.
+//! From a path to the part that answers it.
 
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
@@ -16,7 +16,7 @@ use crate::types::{ClientIp, Kind, Nsid};
 use crate::wire::{Body, XrpcError, XrpcStatus, full};
 use crate::xrpc::Calls;
 
-/// Everyone who answers on the public listener.
+/// Every part that answers on the public listener.
 #[derive(Clone)]
 pub struct Routes {
     gate: Gate,
@@ -116,7 +116,7 @@ impl Routes {
 /// After a 503 that does not know better, such as that of a node that is not ready.
 const COME_BACK: HeaderValue = HeaderValue::from_static("5");
 
-/// Who answers a request.
+/// Which part answers a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Route {
     Call,

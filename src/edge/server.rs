@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// Who is at the other end, by the balancer's PROXY header if there is one; and
-    /// whether whoever that is may stay.
+    /// whether that client may stay.
     async fn introduce(
         &self,
         stream: &mut TcpStream,

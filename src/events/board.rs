@@ -172,7 +172,7 @@ impl Board {
             Route::Account(did) => self.tell_account(did, event, due),
             Route::Convo(convo) => self.tell_convo(convo, event, due),
             Route::Membership { convo, did, change } => match change {
-                // Who joins hears of it; so does who leaves.
+                // Whoever joins hears of it, and so does whoever leaves.
                 Change::Joined => {
                     self.move_account(event.seq(), convo, did, Change::Joined);
                     self.tell_convo(convo, event, due);
@@ -187,7 +187,7 @@ impl Board {
         self.recent.push(Arc::clone(event));
     }
 
-    /// Something that is no part of the stream, for who listens now.
+    /// Something that is no part of the stream, for those who listen now.
     pub fn mention(&mut self, event: &Arc<Event>, due: &mut Due) {
         if let Route::Convo(convo) = event.route() {
             self.tell_convo(convo, event, due);

@@ -32,7 +32,7 @@ impl Canary {
         &self.channel
     }
 
-    /// Called by who empties the ring.
+    /// Called by the task that empties the ring.
     pub(super) fn hear(&self, payload: &str) {
         if let Ok(number) = payload.parse() {
             self.heard.send_replace(number);

@@ -1,7 +1,7 @@
 //! Pure. The conversations of one account over the stream: since when, until when.
 //!
 //! An event is seen by an account iff it lies within one of its memberships,
-//! `joined ≤ seq ≤ left`: who joins hears of it, and who leaves hears of that too.
+//! `joined ≤ seq ≤ left`: whoever joins hears of it, and whoever leaves of that.
 
 use crate::store::Membership;
 use crate::types::{ConvoId, Did, Seq};

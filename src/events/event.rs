@@ -47,7 +47,7 @@ impl Event {
         Self::new(store::Envelope::new(envelope))
     }
 
-    /// Something that is told to who listens now, and kept nowhere.
+    /// Something that is told to those who listen now, and kept nowhere.
     pub fn passing(passing: Passing) -> Self {
         let cursor = Cursor::new(CoarseTime::from_unix_seconds(0), Seq::ZERO);
         let route = Route::Convo(passing.convo().clone());
@@ -118,7 +118,7 @@ impl Event {
         !matches!(self.content, Content::Passing(_))
     }
 
-    /// Its frame. The first who asks encodes it. `None` only if the envelope has
+    /// Its frame. The first to ask encodes it. `None` only if the envelope has
     /// no form in this framing, which no envelope of ours comes to.
     pub fn frame(&self, framing: Framing) -> Option<&Frame> {
         let cell = match framing {

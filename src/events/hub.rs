@@ -118,7 +118,7 @@ impl Hub {
     }
 
     /// Tells all sessions of a conversation, on all nodes, something that is kept
-    /// nowhere. Returns when the nodes are told; who does not listen then never hears it.
+    /// nowhere. Returns when the nodes are told; whoever does not listen then never hears it.
     pub async fn pass_on(&self, ephemeral: Ephemeral) -> Result<(), PassingError> {
         passing::tell(&self.0.passing, Passing::Ephemeral(ephemeral)).await
     }

@@ -140,7 +140,7 @@ enum Asked {
     Begun(Reading),
 }
 
-/// Reads one message. However it ends, the next who asks does not wait for it.
+/// Reads one message. However it ends, the next to ask does not wait for it.
 struct Reader {
     hydrator: Hydrator,
     event: Arc<Event>,
@@ -158,7 +158,7 @@ impl Reader {
         let failed = read.is_err();
         let hydrated = read.ok().flatten();
         let hydrated = hydrated.unwrap_or_else(|| Arc::clone(&self.event));
-        // Who waits hears of a failure too, and does not try one after the other.
+        // Those who wait hear of a failure too, and do not try one after the other.
         if !failed {
             let seq = self.event.seq();
             hydrator.events.insert(seq, Arc::clone(&hydrated));

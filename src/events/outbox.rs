@@ -32,7 +32,7 @@ struct Queue {
     hole: bool,
     /// The session waits with this.
     waker: Option<Waker>,
-    /// It is among those whom the hub flushes at the end of its batch.
+    /// It is among those that the hub flushes at the end of its batch.
     is_due: bool,
     loan: Loan,
 }

@@ -19,7 +19,7 @@ pub struct Settings {
     pub page_max: u32,
     /// Events that one reading brings for all sessions that wait for a page.
     pub replay_rows_max: u32,
-    /// Notifications between the socket and who follows the stream.
+    /// Notifications between the socket and the task that follows the stream.
     pub ring_max: usize,
     /// How often the table is looked at although notifications come.
     pub reconcile_every: Duration,

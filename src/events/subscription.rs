@@ -1,6 +1,6 @@
 //! One subscriber's stream, from its cursor on, for ever: joins the hub, replays,
 //! goes live, falls back to the database and returns, all behind one `poll_next`.
-//! Who writes it to a socket need not know which of these it is in.
+//! Whoever writes it to a socket need not know which of these it is in.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -41,7 +41,7 @@ impl Limits {
 
 impl Inner {
     /// Until the account's quota has a place, if nothing more takes one. Good standing is
-    /// left out: who is in the box has none here, and elsewhere waits no shorter for it.
+    /// left out: an account in the box has none here, and elsewhere waits no shorter for it.
     fn quota_wait(&self, settings: &Settings, (rule, domain): (Rule, u8), did: &Did) -> Duration {
         if settings.dry_run.contains(rule) {
             return Duration::ZERO;

@@ -80,7 +80,7 @@ impl Decision {
         }
     }
 
-    /// For those whom no rule applies to.
+    /// For those to whom no rule applies.
     pub(super) fn unlimited(rule: Rule, quota: Quota) -> Self {
         let verdict = Verdict {
             remaining: quota.limit,

@@ -83,7 +83,7 @@ struct Inner {
     keys: RotatingKeys,
     addresses: Table,
     accounts: Table,
-    /// Who proved themselves lately, and where.
+    /// Which accounts proved themselves lately, and where.
     familiar: Table,
     connections: AtomicU32,
     handshakes: AtomicU32,

@@ -1,4 +1,4 @@
-//! Pure. Who keeps hitting limits waits, each time twice as long, up to a bound;
+//! Pure. Whoever keeps hitting limits waits, each time twice as long, up to a bound;
 //! good conduct is forgotten step by step. Times are milliseconds since 1970, so
 //! that nodes can tell each other.
 

@@ -93,7 +93,7 @@ pub(super) enum Checked {
 /// against an account spends nothing of the other.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reserve {
-    /// Of an account that is known at the address, for whoever says to be it.
+    /// Of an account that is known at the address, for anyone who claims to be it.
     Claimed,
     /// Of an account that nobody else can be.
     Proved,

@@ -101,7 +101,7 @@ pub struct Sockets {
     pub ip_share: u16,
     /// Refused frames in any minute until the socket is closed.
     pub strikes: u16,
-    /// How long whoever has too many sockets is told to wait for one to close.
+    /// How long a client with too many sockets is told to wait for one to close.
     pub full_retry_after: Duration,
 }
 

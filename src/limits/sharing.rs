@@ -28,8 +28,8 @@ impl Limits {
             .collect()
     }
 
-    /// Takes over stays that other nodes decided, but for those of whom this node has
-    /// decided since [`Limits::take_untold_stays`].
+    /// Takes over stays that other nodes decided, except of subjects that this node has
+    /// decided about since [`Limits::take_untold_stays`].
     pub fn adopt_stays(&self, stays: &[SharedStay]) {
         let settings = self.inner.settings.load();
         let now = self.inner.clock.unix_ms();
@@ -50,7 +50,7 @@ impl Limits {
         });
     }
 
-    /// Whether the state that nodes share can be reached; set by who shares it.
+    /// Whether the state that nodes share can be reached; set by the task that shares it.
     pub fn set_shared_state_away(&self, away: bool) {
         self.inner.shared_state_away.store(away, Ordering::Relaxed);
     }

@@ -108,7 +108,7 @@ impl SocketPermit {
         PlaceWanted(self.account.as_ref().map(|held| Arc::clone(&held.shared)))
     }
 
-    /// When whoever is refused a socket comes back.
+    /// When a client that is refused a socket may come back.
     pub fn full_retry_after(&self) -> Duration {
         self.limits.inner.settings.load().sockets.full_retry_after
     }

@@ -5,8 +5,8 @@
 //! the window full of each other. They wait: in a bounded queue, for a bounded time,
 //! and only as long as tokens are under way, for each that proves itself gives a place
 //! back. When the last of them has been judged and the window is still full, it was
-//! spent on what proved nothing, and whoever waits is refused. Nobody is admitted who
-//! finds no place, so what an address can make us check is what it was without a queue.
+//! spent on what proved nothing, and whoever waits is refused. Nobody who finds no
+//! place is admitted, so what an address can make us check is what it was without a queue.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -140,7 +140,7 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// Waits for a place. Whoever waited in vain is refused, but no offender for it.
+    /// Waits for a place. Whoever waited in vain is refused, but that is no offence.
     async fn wait(&self, waiting: Waiting<'_>) -> Decision {
         let deadline = tokio::time::Instant::now() + self.settings.requests.wait_for;
         let mut is_late = false;

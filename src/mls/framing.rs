@@ -23,7 +23,7 @@ impl ContentType {
     }
 }
 
-/// Who says to have sent a PublicMessage.
+/// Who claims to have sent a PublicMessage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sender {
     Member { leaf: u32 },

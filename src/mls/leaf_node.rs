@@ -3,7 +3,7 @@
 use super::reader::{MlsError, Reader};
 use crate::types::Did;
 
-/// Who a leaf says to be.
+/// Who a leaf claims to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Credential<'a> {
     Basic { identity: &'a [u8] },

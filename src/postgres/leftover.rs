@@ -73,7 +73,7 @@ async fn gone_within(pid: Pid, cluster: &Path, grace: Duration) -> bool {
     true
 }
 
-/// Who has the process number that a cluster's lock file names.
+/// What has the process number that a cluster's lock file names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Holder {
     Gone,

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 /// One area's settings, shared by every part that reads them. A reload swaps the
-/// value; readers see it at their next look and never wait. Who sleeps by a setting
+/// value; readers see it at their next look and never wait. A task that sleeps by a setting
 /// also waits for [`Live::changed`].
 #[derive(Debug)]
 pub struct Live<T>(Arc<Slot<T>>);

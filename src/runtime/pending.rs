@@ -1,4 +1,4 @@
-//! What one task finds out for all who wait for it: whoever asked first may go away.
+//! What one task finds out for all who wait for it: the first to ask may go away.
 
 use tokio::sync::watch;
 

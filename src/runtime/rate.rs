@@ -25,8 +25,8 @@ impl Rate {
         }
     }
 
-    /// The new state, or how long it is too early. Who wants more than the whole burst has
-    /// to wait for all of it, and gets by with that.
+    /// The new state, or how long it is too early. Whoever wants more than the whole burst
+    /// waits for all of it, and has to make do with that.
     pub(crate) fn spend(
         self,
         paid_until: Option<Instant>,

@@ -1,4 +1,4 @@
-//! A panic ends a piece of work, and not whoever does one piece after the other.
+//! A panic ends one piece of work, and not the task that does one after the other.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

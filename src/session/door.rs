@@ -170,12 +170,12 @@ impl Sessions {
             hydrate: asked.hydrate.unwrap_or(false),
         };
         let permit = self.0.limits.admit_socket(client, pass.did())?;
-        // A stream of one conversation is only for who has something to hear of it.
+        // A stream of one conversation is only for those who have something to hear of it.
         if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
             return Err(convo_not_found());
         }
-        // Not before: whoever has to come back can, with the same. And not after anything
-        // that the account would suffer for: who shows it a second time may be anyone.
+        // Not before: a client that has to come back can, with the same. And not after anything
+        // that the account would suffer for: anyone may show it a second time.
         let caller = match pass {
             Pass::Ticket(ticket) => authenticator.redeem(ticket).await?.caller,
             Pass::Token(proof) => {

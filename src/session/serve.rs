@@ -28,7 +28,7 @@ pub(super) struct Session<L> {
     pub(super) line: Option<Box<L>>,
     pub(super) subscription: Subscription,
     pub(super) permit: SocketPermit,
-    /// Whose session it is: who leaves with a drain gets a ticket back in.
+    /// Whose session it is: whoever leaves with a drain gets a ticket back in.
     pub(super) caller: Caller,
     pub(super) shared: Arc<Shared>,
 }

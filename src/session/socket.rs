@@ -282,8 +282,8 @@ impl Line for Socket {
         }
     }
 
-    /// Who said goodbye hears the answer. Who left without one hears nothing: to end a stream
-    /// of HTTP/2 in order would keep for such a client what it never took.
+    /// A client that said goodbye hears the answer. One that left without hears nothing: to end
+    /// a stream of HTTP/2 in order would keep for it what it never took.
     async fn end(&mut self) {
         if self.owes {
             self.finish().await;

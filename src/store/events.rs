@@ -122,7 +122,7 @@ async fn ends(pool: &Pool) -> Result<Ends, StoreError> {
 }
 
 impl Store {
-    /// Where the stream begins and ends. Who asks while it is being read shares the next
+    /// Where the stream begins and ends. Whoever asks while it is being read shares the next
     /// reading.
     pub async fn ends(&self) -> Result<Ends, StoreError> {
         self.0.ends.ask(()).await

@@ -111,7 +111,7 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
     }
 }
 
-/// Whoever waits for a database that will come back is told by who tries again.
+/// What will pass is told by whoever tries again.
 fn told(error: tokio_postgres::Error, statement: &str) -> StoreError {
     let error = StoreError::from(error);
     if !error.is_transient() {

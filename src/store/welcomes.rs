@@ -49,8 +49,8 @@ impl Store {
         })
     }
 
-    /// Ends the wait of the Welcome that this device has fetched. Who names no device has
-    /// fetched one, and another of its account may have fetched another: the first ends.
+    /// Ends the wait of the Welcome that this device has fetched. A caller that names no device
+    /// has fetched one, and another of its account may have fetched another: the first ends.
     pub async fn confirm_welcome(
         &self,
         convo: &ConvoId,

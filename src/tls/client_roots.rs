@@ -17,7 +17,7 @@ use super::files::FromFiles;
 pub(super) struct ClientRoots(Arc<RootCertStore>);
 
 impl ClientRoots {
-    /// Refuses whoever shows no certificate of these authorities.
+    /// Refuses a client that shows no certificate of these authorities.
     pub(super) fn verifier(
         &self,
         provider: Arc<CryptoProvider>,

@@ -22,7 +22,7 @@ impl Pseudonym {
         hasher.write(kind.as_bytes());
         hasher.write_u8(0);
         hasher.write(identity);
-        // 32 bits tell thousands of identities apart, and more would help only who guesses.
+        // 32 bits tell thousands of identities apart, and more would help only a guesser.
         let hash = hasher.finish() as u32;
         Self { kind, hash }
     }

@@ -1,4 +1,4 @@
-//! Pure. Names that follow from what they name, so that who says it twice names one thing.
+//! Pure. Names that follow from what they name: what is said twice has one name.
 
 use uuid::Builder;
 

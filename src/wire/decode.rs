@@ -38,7 +38,7 @@ pub fn invalid(field: &str, what: &str) -> XrpcError {
 }
 
 /// Serde calls some values of the wrong kind a mistake of syntax, so the text is read once
-/// more: only who is refused anyway pays for it.
+/// more: only a caller that is refused anyway pays for it.
 fn body_refusal(bytes: &[u8], path: &str, error: &serde_json::Error) -> XrpcError {
     match serde_json::from_slice::<IgnoredAny>(bytes) {
         Ok(_) => {

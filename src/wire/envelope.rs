@@ -23,7 +23,7 @@ pub enum Route {
     /// The members of a conversation.
     Convo(ConvoId),
     /// The members of a conversation, whose circle it widens or narrows: the
-    /// first event that who joined hears, the last one that who left hears.
+    /// first event that a newcomer hears, or the last one that a leaver hears.
     Membership {
         convo: ConvoId,
         did: Did,

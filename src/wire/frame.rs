@@ -45,7 +45,7 @@ impl Frame {
         &self.0
     }
 
-    /// Without the WebSocket header, for who sends it in something else.
+    /// Without the WebSocket header, for those who send it in something else.
     pub fn payload(&self) -> &[u8] {
         let header = match self.0.get(1) {
             Some(126) => 4,
@@ -73,7 +73,7 @@ pub enum Notice {
     /// The replay is over and the session is live: here is where each
     /// conversation stands.
     Synced(Box<Standings>),
-    /// Told to who listens now. Never stored; no place in the stream.
+    /// Told to those who listen now. Never stored; no place in the stream.
     Passing(Passing),
 }
 

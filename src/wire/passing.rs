@@ -1,4 +1,4 @@
-//! Pure. What is told to who listens now and kept nowhere, and how nodes tell each other.
+//! Pure. What is told to those who listen now and kept nowhere, and how nodes tell each other.
 
 use serde::{Deserialize, Serialize};
 

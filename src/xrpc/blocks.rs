@@ -25,7 +25,7 @@ pub(super) async fn check(cx: &Context, input: CheckBlocks) -> Result<CheckedBlo
     })
 }
 
-/// Blocks between members. Of a large conversation, and for who asks very often, those that
+/// Blocks between members. Of a large conversation, and for those who ask very often, those that
 /// the relay was told of.
 pub(super) async fn status(cx: &Context, input: GetBlockStatus) -> Result<BlockStatus, XrpcError> {
     must_be_admin(cx, &input.convo_id).await?;

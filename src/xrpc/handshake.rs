@@ -1,5 +1,5 @@
 //! Pure. What the relay checks of a commit, a Welcome and a GroupInfo before it
-//! lets them near the store: that each is what it says to be, for this group, and
+//! lets them near the store: that each is what it claims to be, for this group, and
 //! that they belong together.
 
 use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};

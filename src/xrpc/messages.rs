@@ -42,7 +42,7 @@ pub(super) async fn send(cx: &Context, input: SendMessage) -> Result<Sent, XrpcE
     })
 }
 
-/// Passes a ciphertext on to who listens now. Nothing of it is stored, so nothing
+/// Passes a ciphertext on to those who listen now. Nothing of it is stored, so nothing
 /// recognises a repetition: each is told anew.
 pub(super) async fn send_ephemeral(
     cx: &Context,

@@ -24,7 +24,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// The attempt that a body names, if its call takes such a name and needs it. A message is
     /// repeatable by its id; its key, kept beside an answer that names the message, would tell
-    /// who sent it to whoever tries the members.
+    /// anyone who tries the members who sent it.
     pub(super) fn of(call: Nsid, caller: &Did, body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

@@ -96,5 +96,5 @@ impl World {
 
 pub(super) const DOCUMENT_LEN_MAX: usize = 16 * 1024;
 
-/// Where those are who ask.
+/// Where those who ask are.
 pub(super) const NETWORK: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

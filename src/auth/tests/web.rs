@@ -63,7 +63,7 @@ impl Web {
         }
     }
 
-    /// Whether the account of this host has a key, for who asks from this network.
+    /// Whether the account of this host has a key, for one who asks from this network.
     pub(super) async fn key(&self, host: &str, from: IpAddr) -> Result<(), ResolveError> {
         self.cache.key(&did(host), from).await.map(|_| ())
     }

@@ -1,5 +1,5 @@
 //! Messages with their events: read once for all, never waited for by those who did not
-//! ask, and not for who has been removed.
+//! ask, and not for members that were removed.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn synced(subscription: &mut Subscription) {
     while !matches!(subscription.next().await.unwrap(), News::Synced(_)) {}
 }
 
-/// A hub that remembers no event, so that who returns reads the log.
+/// A hub that remembers no event, so that whoever returns reads the log.
 fn forgetful() -> Settings {
     Settings {
         backlog_max: 0,

@@ -59,7 +59,7 @@ pub(crate) enum World {
     Well,
 }
 
-/// What becomes of who asks for a message.
+/// What becomes of those who ask for a message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Messages {
     #[default]

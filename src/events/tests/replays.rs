@@ -173,6 +173,6 @@ async fn the_past_of_a_conversation_is_read_once_for_all_who_come_back_at_once()
         assert_eq!(heard[0], format!("+{first}"));
         assert_eq!(heard[100], format!("synced {}", first + 99));
     }
-    // Once for who came first, and once for who waited meanwhile.
+    // Once for the one that came first, and once for those that waited meanwhile.
     assert!(memory.rows_read() <= 200, "{} rows", memory.rows_read());
 }

@@ -25,7 +25,7 @@ enum Op {
     Tell(usize),
     Move(usize, usize),
     Skip,
-    /// The node hears some notifications, writes to who sleeps, loses a notification, looks
+    /// The node hears some notifications, writes to those who sleep, loses a notification, looks
     /// at the table, dies.
     Hear(usize),
     Flush,
