@@ -2,7 +2,7 @@
 //! hears of what. One task owns it, so nothing in it is shared or locked but the
 //! sessions' queues.
 //!
-//! # How a session goes live without a gap and without a double
+//! # How a session goes live without a gap or a duplicate
 //!
 //! 1. It **registers** when the hub is at P0. From then on the hub notes for it
 //!    every membership change of its account.

@@ -18,7 +18,7 @@ use super::journal::Journal;
 use crate::runtime::{Pending, Shutdown};
 use crate::types::Seq;
 
-/// Puts messages into events. Clones are the same.
+/// Puts messages into events. Clones share everything.
 #[derive(Clone)]
 pub(super) struct Hydrator(Arc<Inner>);
 

@@ -43,8 +43,8 @@ enum State {
     #[default]
     Shut,
     Open,
-    /// Shut by an overflow that the session has not seen yet. Everything of the
-    /// stream before this event it has had.
+    /// Shut by an overflow that the session has not seen yet. It has had everything
+    /// of the stream before this event.
     Overflowed(Seq),
     /// The session is gone.
     Gone,
@@ -112,7 +112,7 @@ impl Outbox {
         }
         let fits = queue.bytes + event.cost() <= self.bytes_max;
         if !fits && !event.is_stored() {
-            // Passing news are not worth a replay.
+            // Passing news is not worth a replay.
             return Offer::Shut;
         }
         queue.make_due(self, due);

@@ -271,7 +271,7 @@ impl Subscription {
         }
         self.hear(taken.events);
         if let Some((first, seat)) = overflowed {
-            // Everything of the stream before that event it has had.
+            // It has had everything of the stream before that event.
             if let Some(place) = self.place {
                 let before = Seq::new(first.get().saturating_sub(1));
                 self.advance(place.cursor().with_seq(before));

@@ -18,7 +18,7 @@ pub struct Envelope<'a> {
 /// Who hears of an event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
-    /// All sessions of one account: news that belong to no conversation.
+    /// All sessions of one account: news that belongs to no conversation.
     Account(Did),
     /// The members of a conversation.
     Convo(ConvoId),
