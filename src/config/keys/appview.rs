@@ -45,8 +45,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "appview.questions_per_call",
         env: "APPVIEW_QUESTIONS_PER_CALL",
         effect: Effect::Restart,
-        doc: "Questions for one call, each about one account and up to 30 others. Who is added to \
-              a conversation that would take more is checked against the caller only.",
+        doc: "Questions for one call, each about one account and up to 30 others. In a conversation \
+              that would take more, newcomers are checked against the caller only.",
         setting: &Number {
             at: |c| &mut c.blocks.questions_per_call,
             least: 4,
@@ -58,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "APPVIEW_QUESTIONS_PER_ACCOUNT",
         effect: Effect::Restart,
         doc: "Questions a minute that one account may cause by checkBlocks, getBlockStatus and \
-              handleBlockChange. Thirty accounts of whom nothing is remembered take 29.",
+              handleBlockChange. Thirty accounts that nothing is remembered of take 29.",
         setting: &Number {
             at: |c| &mut c.blocks.questions_per_account,
             least: 1,

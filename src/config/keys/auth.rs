@@ -33,9 +33,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.ticket_secret",
         env: "TICKET_SECRET",
         effect: Effect::Restart,
-        doc: "The key that signs subscription tickets and hashes whose key packages whom wants, \
-              the same on all nodes. Not set: the nodes share one through the database, and who \
-              reads that can try hashes.",
+        doc: "The key that signs subscription tickets and hashes who wants whose key packages, \
+              the same on all nodes. Not set: the nodes share one through the database, and \
+              whoever reads that can try hashes.",
         setting: &Maybe {
             at: |c| &mut c.auth.ticket_secret,
             allowed: "32 random bytes in base64, such as `openssl rand -base64 32` prints",

@@ -77,7 +77,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "events.ring_max",
         env: "NOTIFICATION_QUEUE_MAX",
         effect: Effect::Restart,
-        doc: "Notifications between the socket to Postgres and who follows the stream.",
+        doc: "Notifications between the socket to Postgres and the task that follows the stream.",
         setting: &Number {
             at: |c| &mut c.events.ring_max,
             least: 16,

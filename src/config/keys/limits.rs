@@ -344,7 +344,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.sockets_full_retry_seconds",
         env: "SOCKETS_FULL_RETRY_SECONDS",
         effect: Effect::Live,
-        doc: "How long whoever has too many sockets is told to wait for one to close.",
+        doc: "How long a client with too many sockets is told to wait for one to close.",
         setting: &Span {
             at: |c| &mut c.limits.sockets.full_retry_after,
             unit: Unit::Seconds,
