@@ -25,6 +25,7 @@ mod good_standing;
 mod handshake;
 mod line;
 mod memory;
+mod offence;
 mod penalty;
 mod penalty_box;
 mod request;
@@ -43,7 +44,6 @@ mod window;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::time::Duration;
 
 use crate::runtime::Live;
 use crate::types::{ClientIp, Did};
@@ -67,7 +67,7 @@ pub use window::{Quota, Verdict};
 
 use blind::{Blind, BlindKey};
 use counts::Counts;
-use penalty_box::{PenaltyBox, Subject};
+use penalty_box::PenaltyBox;
 use rotating_keys::RotatingKeys;
 use table::{Names, Place, Table};
 
@@ -265,52 +265,6 @@ impl Inner {
         decision
     }
 
-    fn address_subject(&self, client: ClientIp) -> Subject {
-        self.penalties
-            .subject(|key| key.address(PENALTY_DOMAIN, client))
-    }
-
-    fn account_subject(&self, did: &Did) -> Subject {
-        self.penalties
-            .subject(|key| key.account(PENALTY_DOMAIN, did))
-    }
-
-    /// How long the subject stays in the penalty box and is refused for it, which counts.
-    #[inline]
-    fn boxed(&self, settings: &Settings, subject: impl FnOnce() -> Subject) -> Option<Duration> {
-        let left = self.stay(settings, subject)?;
-        settings.enforces(Rule::PenaltyBox).then_some(left)
-    }
-
-    /// How long the subject stays in the penalty box, if it is there.
-    #[inline]
-    fn stay(&self, settings: &Settings, subject: impl FnOnce() -> Subject) -> Option<Duration> {
-        let now = || self.clock.unix_ms();
-        if !self.penalties.is_in_use(now) {
-            return None;
-        }
-        self.penalties.stays_for(subject(), now(), settings)
-    }
-
-    /// Counts an offence of the subject. How long it has to stay away, if it led to that.
-    fn blame(&self, settings: &Settings, subject: Subject) -> Option<Duration> {
-        self.penalties
-            .strike(subject, self.clock.unix_ms(), settings)
-    }
-
-    /// Counts a refusal against the subject. The wait, longer if it led to a stay.
-    fn strike(&self, settings: &Settings, subject: Subject, mut decision: Decision) -> Decision {
-        let stay = self.blame(settings, subject);
-        let (Some(stay), false) = (stay, settings.dry_run.contains(Rule::PenaltyBox)) else {
-            return decision;
-        };
-        if let Some(LimitError::Reached { retry_after, .. }) = &mut decision.refused {
-            *retry_after = stay.max(*retry_after);
-            decision.reset_after(stay);
-        }
-        decision
-    }
-
     /// Seconds since 1970, read only where they matter: for good standing.
     fn clock_seconds(&self, settings: &Settings) -> i64 {
         if settings.good_standing.enabled {
@@ -341,7 +295,6 @@ fn count_refusal(rule: Rule, dry_run: bool) {
         .increment(1);
 }
 
-/// Apart from every rule's number.
-const PENALTY_DOMAIN: u8 = 220;
+/// Apart from every rule's number, and from `offence::DOMAIN`.
 const VERIFYING_DOMAIN: u8 = 221;
 const PROVED_HERE: u8 = 222;

@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Limits;
 use super::blind::{Blind, BlindKey, BlindKeys};
 use super::penalty::Stay;
 use super::penalty_box::Subject;
-use super::{Limits, PENALTY_DOMAIN};
 use crate::store::SharedStay;
 use crate::types::{ClientIp, Did};
 
@@ -97,10 +97,10 @@ impl Limits {
     }
 
     fn subject(&self, offender: Offender<'_>) -> Subject {
-        self.inner.penalties.subject(|key| match offender {
-            Offender::Address(client) => key.address(PENALTY_DOMAIN, client),
-            Offender::Account(did) => key.account(PENALTY_DOMAIN, did),
-        })
+        match offender {
+            Offender::Address(client) => self.inner.address_subject(client),
+            Offender::Account(did) => self.inner.account_subject(did),
+        }
     }
 }
 
