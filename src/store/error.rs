@@ -1,8 +1,8 @@
 //! Pure. What can go wrong with Postgres, without a word of what was sent to it.
 
-use std::error::Error;
-
 use tokio_postgres::error::SqlState;
+
+use crate::telemetry::with_causes;
 
 /// A failed call. Holds the SQLSTATE at most: messages and details of Postgres
 /// show values, and values are identities. Only why no session came about is told in
@@ -123,9 +123,7 @@ fn cause(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
     }
-    let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
+    with_causes(error)
 }
 
 impl From<tokio_postgres::Error> for StoreError {

@@ -1,10 +1,12 @@
 //! What may be observed of the process: logs, metrics, and what a panic says.
 
 mod calm;
+mod causes;
 mod logs;
 mod metrics;
 mod panics;
 
+pub(crate) use causes::with_causes;
 pub use logs::{Format, LogFilter, LogsError, install as install_logs, parse_filter};
 pub use metrics::{Metrics, MetricsError};
 

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use super::error::CertError;
 use super::files::FromFiles;
+use crate::telemetry::with_causes;
 use crate::types::sha256_of;
 
 #[derive(Debug)]
@@ -89,8 +90,7 @@ impl<T: FromFiles> Watched<T> {
     }
 
     fn warn(&self, error: &CertError) {
-        let causes: Vec<_> = causes(error).collect();
-        let why = causes.join(": ");
+        let why = with_causes(error);
         tracing::warn!(certificate = %self.label, why, "its files cannot be served; what was in force stays");
     }
 
@@ -123,15 +123,6 @@ fn unfit(paths: &[PathBuf], error: CertError) -> CertError {
         files: paths.to_vec(),
         source: Box::new(error),
     }
-}
-
-fn causes(error: &CertError) -> impl Iterator<Item = String> {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error.to_string())
-    })
 }
 
 fn count(outcome: &'static str) {

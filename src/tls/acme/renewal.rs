@@ -10,6 +10,7 @@ use super::order::Ordering;
 use super::{Challenges, Domain, Settings};
 use crate::runtime::{Backoff, Shutdown, random};
 use crate::store::{AcmeRecord, Store};
+use crate::telemetry::with_causes;
 use crate::tls::certificate::Certificate;
 use crate::tls::{Certificates, TlsError};
 
@@ -56,7 +57,7 @@ impl Acme {
                 let looked = acme.look().await;
                 // Said once: without a database there is more to be heard.
                 if let (Err(error), true) = (&looked, was_well) {
-                    tracing::warn!(error = %causes(error), "certificates of ACME were not looked at");
+                    tracing::warn!(error = %with_causes(error), "certificates of ACME were not looked at");
                 }
                 if looked.is_ok() && !was_well {
                     tracing::warn!("certificates of ACME are looked at again");
@@ -125,7 +126,7 @@ impl Acme {
         let backoff = Backoff::new(self.settings.retry_first, RETRY_MAX);
         let wait = backoff.after(record.failures).next(random());
         tracing::warn!(
-            error = %causes(error),
+            error = %with_causes(error),
             retry_seconds = wait.as_secs(),
             "no certificate was issued; what is in force stays"
         );
@@ -191,17 +192,6 @@ fn covers(certificate: &Certificate, domains: &[Domain]) -> bool {
 /// Whether all nodes should have a certificate in place of the one that is saved for them.
 fn outlives(held: &Certificate, saved: Option<&Certificate>, domains: &[Domain]) -> bool {
     covers(held, domains) && saved.is_none_or(|saved| held.ends > saved.ends)
-}
-
-/// The error with everything that caused it.
-fn causes(error: &AcmeError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// How long one node has the turn: twice what an order may take. A node that stops within
