@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http_body_util::Full;
+use mls_relay::xrpc::Settings;
 use serde_json::json;
 
 use crate::event_stream::{EventStream, Told};
@@ -91,6 +92,40 @@ async fn a_client_resumes_where_it_was_by_cursor_or_as_browsers_do() {
         (&json!(-1), &json!("FutureCursor"))
     );
     assert!(future.next().await.is_none(), "an error ends the stream");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outdated_cursor_can_be_had_as_the_docs_say() {
+    let world = World::start().await;
+    let (alice, bob, mut group) = pair(&world).await;
+    let mut stream = EventStream::open(&bob.client, &[]).await;
+    let cursor = stream.next().await.unwrap().id.unwrap();
+    let message = alice.message(&mut group, &[0]);
+    alice.client.post("sendMessage", &message).await;
+    let page = include_str!("../../docs/clients.md");
+    let (_, recipe) = page.split_once("psql \"host=").unwrap();
+    let (recipe, _) = recipe.split_once("```").unwrap();
+    let statements: Vec<&str> = recipe.split("-c \"").skip(1).collect();
+    assert_eq!(statements.len(), 2);
+    for statement in statements {
+        let (statement, _) = statement.split_once('"').unwrap();
+        let client = world.database.client().await;
+        client.batch_execute(statement).await.unwrap();
+    }
+    // The relay that is started then.
+    let node = world.another_node(Settings::default()).await;
+    let bob = node.client(&bob.client);
+    let mut stream = EventStream::open(&bob, &[("cursor", &cursor)]).await;
+    let info = stream.next().await.unwrap();
+    assert_eq!(
+        (info.name(), &info.body()["name"]),
+        ("#info", &json!("OutdatedCursor"))
+    );
+    for name in ["#gap", "#synced"] {
+        let told = stream.next().await.unwrap();
+        assert_eq!(told.name(), name);
+        assert_eq!(told.body()["conversations"][0]["lastSeq"], 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
