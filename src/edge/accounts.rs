@@ -7,7 +7,7 @@ use chrono::Utc;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{bare, json as json_response, value, wrong_method};
+use super::route::{self, bare, json as json_response, wrong_method};
 use crate::store::Store;
 use crate::types::Did;
 use crate::wire::{Body, XrpcError};
@@ -44,7 +44,7 @@ pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<B
 }
 
 fn named(query: Option<&str>) -> Option<Did> {
-    Did::parse(value(query?, "did")?).ok()
+    route::named(query?, "did", Did::parse)?.ok()
 }
 
 #[cfg(test)]
@@ -53,7 +53,16 @@ mod tests {
 
     #[test]
     fn an_account_is_named_in_full_or_not_at_all() {
-        assert!(named(Some("did=did:plc:abc")).is_some());
+        for query in ["did=did:plc:abc", "did=did%3Aplc%3Aabc"] {
+            assert_eq!(named(Some(query)), Did::parse("did:plc:abc").ok());
+        }
+        // With a port, as it stands and escaped.
+        for query in [
+            "did=did:web:b.example%3A1",
+            "did=did%3Aweb%3Ab.example%253A1",
+        ] {
+            assert_eq!(named(Some(query)), Did::parse("did:web:b.example%3A1").ok());
+        }
         for query in [None, Some(""), Some("did="), Some("did=abc"), Some("did")] {
             assert!(named(query).is_none(), "{query:?}");
         }

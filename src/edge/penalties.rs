@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{bare, json as json_response, value, wrong_method};
+use super::route::{bare, json as json_response, named, value, wrong_method};
 use crate::limits::{Limits, Offender};
 use crate::types::{ClientIp, Did};
 use crate::wire::{Body, XrpcError, XrpcStatus};
@@ -51,8 +51,8 @@ fn list(limits: &Limits) -> Response<Body> {
 
 /// Applies a change to the one that the query names; 400 if it names nobody.
 fn change(query: &str, apply: impl FnOnce(Offender<'_>)) -> Response<Body> {
-    let address = value(query, "address").map(str::parse::<IpAddr>);
-    let did = value(query, "did").map(Did::parse);
+    let address = named(query, "address", str::parse::<IpAddr>);
+    let did = named(query, "did", Did::parse);
     match (address, did) {
         (Some(Ok(address)), None) => apply(Offender::Address(ClientIp::new(address))),
         (None, Some(Ok(did))) => apply(Offender::Account(&did)),
@@ -91,6 +91,7 @@ mod tests {
             "address=192.0.2.1",
             "did=did:plc:abc",
             "address=2001:db8::1",
+            "address=2001%3Adb8%3A%3A1",
         ] {
             assert_eq!(
                 ask(&limits, Method::PUT, &format!("{who}&seconds=60")),

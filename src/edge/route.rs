@@ -202,7 +202,20 @@ pub(super) fn not_found() -> Response<Body> {
     XrpcError::new(XrpcStatus::NotFound, "NotFound", "nothing is at this path").into_response()
 }
 
-/// A parameter as it stands: neither an address nor a DID needs escapes here.
+/// What a parameter names: as it stands, for an address or a DID needs no escapes here and
+/// a DID may hold one of its own; or else as HTTP clients escape it.
+pub(super) fn named<T, E>(
+    query: &str,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<Result<T, E>> {
+    let raw = value(query, name)?;
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let unescaped = pairs.find(|(key, _)| key == name).map(|(_, value)| value);
+    Some(parse(raw).or_else(|_| parse(unescaped.as_deref().unwrap_or(raw))))
+}
+
+/// A parameter as it stands.
 pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs
