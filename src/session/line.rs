@@ -45,6 +45,12 @@ pub(super) trait Line: Send + Sized + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether the client has taken what had to wait for it, since this was asked last. Who
+    /// does is there, though what it says may be stuck behind all that is on its way.
+    fn has_taken(&mut self) -> bool {
+        false
+    }
+
     /// Boxed, for it is rare and its state would lie in every session for ever.
     fn write_notice(&mut self, notice: &Notice) -> BoxFuture<'_, Result<(), CloseReason>>;
 

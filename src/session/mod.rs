@@ -21,6 +21,8 @@ mod serve;
 mod settings;
 mod shared;
 mod slow;
+#[cfg(test)]
+mod slow_tests;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -183,6 +183,8 @@ impl<L: Line> Session<L> {
     /// answer before the other one comes back. So it counts as silent for long enough, and
     /// is asked. When to look again.
     async fn doubt(&mut self, heard: &mut Instant) -> (Instant, Result<(), CloseReason>) {
+        // What it took before proves nothing now.
+        let _ = self.line.as_deref_mut().is_some_and(L::has_taken);
         let patience = (self.permit.full_retry_after() / 2).max(ANSWER_MIN);
         let silence = self.shared.settings.load().silence_max;
         let now = Instant::now();
@@ -209,6 +211,9 @@ impl<L: Line> Session<L> {
         if let Some(departure) = departure.filter(|departure| departure.at <= now) {
             let farewell = Box::pin(self.send_away(departure.reconnect_after));
             return (now, farewell.await);
+        }
+        if self.line.as_deref_mut().is_some_and(L::has_taken) {
+            *heard = now;
         }
         let silence = {
             let settings = self.shared.settings.load();

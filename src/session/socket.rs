@@ -42,6 +42,8 @@ pub(super) struct Socket {
     unsent: Vec<u8>,
     /// Tungstenite may have something to write that must not be cut in half.
     owes: bool,
+    /// The other end has taken what had to wait.
+    has_taken: bool,
 }
 
 impl Socket {
@@ -71,6 +73,7 @@ impl Socket {
             torn: false,
             unsent: Vec::new(),
             owes: false,
+            has_taken: false,
         }
     }
 
@@ -130,7 +133,9 @@ impl Socket {
             }
             done => done,
         })
-        .await
+        .await?;
+        self.has_taken |= slow.is_some();
+        Ok(())
     }
 
     fn poll_write<T>(
@@ -200,6 +205,10 @@ impl Line for Socket {
     fn mend(&mut self) -> BoxFuture<'_, Result<(), CloseReason>> {
         let unsent = [std::mem::take(&mut self.unsent)];
         Box::pin(async move { self.write(Rest::new(&unsent, |rest| rest)).await })
+    }
+
+    fn has_taken(&mut self) -> bool {
+        std::mem::take(&mut self.has_taken)
     }
 
     async fn write_events(

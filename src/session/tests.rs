@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -223,32 +223,6 @@ async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
-    let mut world = World::with(events::Settings {
-        outbox_bytes_max: 10_000,
-        ..events::Settings::default()
-    });
-    world.pipe_len = 1_000;
-    let (mut stuck, cut_off) = world.connect(Framing::Json, None).await;
-    let mut other = world.connect_json().await;
-    let begun = Instant::now();
-    let sending = async {
-        for seq in 2..=2_000 {
-            world.memory.send("aa");
-            assert!(text(&mut other).await.contains(&format!("\"seq\":{seq},")));
-        }
-    };
-    sending.await;
-    assert!(begun.elapsed() < world.settings().write_timeout);
-    cut_off.await.unwrap();
-    assert!(begun.elapsed() >= world.settings().write_timeout);
-    // What it had not read yet are whole frames, and then the connection ends.
-    while let Some(Ok(message)) = stuck.next().await {
-        assert!(message.is_text());
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_drain_sends_everyone_away_spread_over_its_window() {
     let world = World::new();
     let mut clients = Vec::new();
@@ -338,30 +312,6 @@ async fn a_client_that_goes_without_a_goodbye_has_broken_no_rule() {
     };
     let (reason, ()) = tokio::join!(session.serve(&world.shutdown), goes);
     assert_eq!(reason, CloseReason::ClientGone);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_on_a_slow_network_gets_a_long_replay() {
-    let mut world = World::new();
-    world.pipe_len = 1 << 10;
-    // What is written at once takes longer than this.
-    world.shared.settings.replace(Settings {
-        write_timeout: Duration::from_secs(1),
-        ..Settings::default()
-    });
-    for _ in 0..500 {
-        world.memory.send("aa");
-    }
-    let (mut client, _) = world.connect(Framing::Json, Some(0)).await;
-    let mut heard = String::new();
-    while !heard.contains("#synced") {
-        // 4 KiB a second.
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let mut piece = [0; 1 << 10];
-        let len = client.get_mut().read(&mut piece).await.unwrap();
-        assert_ne!(len, 0, "cut off after {} bytes", heard.len());
-        heard.push_str(&String::from_utf8_lossy(&piece[..len]));
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "session.silence_seconds",
         env: "SILENCE_SECONDS",
         effect: Effect::Live,
-        doc: "One that has said nothing for so long, pings or not, is gone.",
+        doc: "One that has said nothing for so long, pings or not, is gone, unless it has taken what \
+              had to wait for it.",
         setting: &Span {
             at: |c| &mut c.session.silence_max,
             unit: Unit::Seconds,

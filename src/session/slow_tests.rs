@@ -1,0 +1,88 @@
+//! Clients on slow networks, and those that take nothing any more.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::Settings;
+use super::tests::{BOB, World, next, text};
+use crate::events;
+use crate::wire::Framing;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
+    let mut world = World::with(events::Settings {
+        outbox_bytes_max: 10_000,
+        ..events::Settings::default()
+    });
+    world.pipe_len = 1_000;
+    let (mut stuck, cut_off) = world.connect(Framing::Json, None).await;
+    let mut other = world.connect_json().await;
+    let begun = Instant::now();
+    let sending = async {
+        for seq in 2..=2_000 {
+            world.memory.send("aa");
+            assert!(text(&mut other).await.contains(&format!("\"seq\":{seq},")));
+        }
+    };
+    sending.await;
+    assert!(begun.elapsed() < world.settings().write_timeout);
+    cut_off.await.unwrap();
+    assert!(begun.elapsed() >= world.settings().write_timeout);
+    // What it had not read yet are whole frames, and then the connection ends.
+    while let Some(Ok(message)) = stuck.next().await {
+        assert!(message.is_text());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_on_a_slow_network_gets_a_long_replay() {
+    let mut world = World::new();
+    world.pipe_len = 1 << 10;
+    // What is written at once takes longer than this.
+    world.shared.settings.replace(Settings {
+        write_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    });
+    for _ in 0..500 {
+        world.memory.send("aa");
+    }
+    let (mut client, _) = world.connect(Framing::Json, Some(0)).await;
+    let mut heard = String::new();
+    while !heard.contains("#synced") {
+        // 4 KiB a second.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let mut piece = [0; 1 << 10];
+        let len = client.get_mut().read(&mut piece).await.unwrap();
+        assert_ne!(len, 0, "cut off after {} bytes", heard.len());
+        heard.push_str(&String::from_utf8_lossy(&piece[..len]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_a_long_frame_for_long_is_not_called_silent_for_it() {
+    let mut world = World::new();
+    world.pipe_len = 1 << 10;
+    for convo in 0..6_000 {
+        world.memory.join(BOB, &format!("{convo:032x}"));
+    }
+    let (mut client, _) = world.connect(Framing::Json, None).await;
+    let begun = Instant::now();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"}]}}") {
+        // 4 KiB a second.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let mut piece = [0; 1 << 10];
+        let len = client.get_mut().read(&mut piece).await.unwrap();
+        assert_ne!(len, 0, "cut off after {} bytes", heard.len());
+        heard.extend_from_slice(&piece[..len]);
+    }
+    assert!(begun.elapsed() > world.settings().silence_max);
+    // It could not be asked before.
+    assert!(matches!(next(&mut client).await, Message::Ping(_)));
+    world.memory.send("aa");
+    assert!(text(&mut client).await.contains("#messageEvent"));
+}
