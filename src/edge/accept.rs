@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::error::EdgeError;
 use super::listeners::Security;
 use super::server::Server;
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, survive};
 
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, EdgeError> {
     listen(address).map_err(|source| EdgeError::Bind { address, source })
@@ -34,6 +34,13 @@ pub(super) async fn run(
     security: Security,
     shutdown: Shutdown,
 ) {
+    // A panic over a connection ends that one.
+    let (server, down) = (&server, &shutdown);
+    let take = |(stream, peer)| {
+        survive(async move {
+            take(stream, peer, server, security, down);
+        })
+    };
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
         let accepted = tokio::select! {
@@ -42,7 +49,7 @@ pub(super) async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => take(stream, peer, &server, security, &shutdown),
+            Ok(arrived) => drop(take(arrived).await),
             Err(error) => {
                 metrics::counter!("relay_edge_accept_errors_total").increment(1);
                 tracing::warn!(kind = ?error.kind(), code = error.raw_os_error(), "cannot accept");
@@ -55,8 +62,8 @@ pub(super) async fn run(
     }
     match waiting(listener) {
         Ok(found) => {
-            for (stream, peer) in found {
-                take(stream, peer, &server, security, &shutdown);
+            for arrived in found {
+                take(arrived).await;
             }
         }
         Err(error) => tracing::warn!(kind = ?error.kind(), "cannot accept the last arrivals"),
