@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::clocks::Clocks;
 use super::status::{Outcome, Status, TaskStatus};
 use super::{Settings, days};
-use crate::runtime::{Backoff, Live, Shutdown, random};
+use crate::runtime::{Backoff, Live, Shutdown, random, survive};
 use crate::store::{Forgetting, Store, StoreError};
 
 /// The background tasks, and what health says of them.
@@ -62,6 +62,8 @@ enum Failure {
     Store(#[from] StoreError),
     #[error("Postgres' clock is ahead of this node's, so nothing is forgotten by it")]
     Clocks,
+    #[error("it has panicked")]
+    Panicked,
 }
 
 impl Retention {
@@ -99,7 +101,8 @@ impl Retention {
             let changed = settings.changed();
             let now = settings.snapshot();
             let mut turn = Turn::begin(&now, settings, clock);
-            let ended = turn.run(task, store).await;
+            let ended = survive(turn.run(task, store)).await;
+            let ended = ended.unwrap_or(Err(Failure::Panicked));
             let worked = turn.worked();
             metrics::histogram!("relay_retention_work_seconds", "task" => task.name())
                 .record(worked);

@@ -2,10 +2,11 @@
 //! lock that vanishes, clocks that do not agree.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
-use mls_relay::retention::{Retention, Settings};
+use chrono::{DateTime, TimeDelta, Utc};
+use mls_relay::retention::{Retention, Settings, TaskStatus};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{self, DatabaseUrl, Store};
 use tokio_postgres::Client;
@@ -58,6 +59,36 @@ async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_h
     )
     .await;
     assert_eq!(count(&client, read).await, 1);
+}
+
+/// Panics for the first who asks, and for nobody else.
+fn clock_with_a_fault() -> DateTime<Utc> {
+    static IS_DUE: AtomicBool = AtomicBool::new(true);
+    let is_met = IS_DUE.swap(false, Ordering::Relaxed);
+    assert!(!is_met, "as a fault of ours would");
+    Utc::now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_panics_has_failed_and_the_next_one_is_well() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    let store = open(&database, &shutdown).await;
+    let settings = Live::new(without_pause());
+    let retention = Retention::start_by(clock_with_a_fault, &store, &settings, &shutdown);
+    let tasks = || {
+        let status = retention.status();
+        [status.days, status.key_packages, status.nonces]
+    };
+    eventually("one has failed", || async {
+        tasks().iter().any(|task| task.failures_in_a_row > 0)
+    })
+    .await;
+    eventually("all are well", || async {
+        let is_well = |task: &TaskStatus| task.runs > 0 && task.failures_in_a_row == 0;
+        tasks().iter().all(is_well)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
