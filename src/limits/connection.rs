@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::counts::Held;
-use super::handshake::Handshakes;
+use super::handshake::Arrivals;
 use super::{Inner, LimitError, Limits, Rule, Settings};
 use crate::types::ClientIp;
 
 /// One open connection; counted until dropped.
 pub struct ConnectionPermit {
     _node: NodePermit,
-    /// Whose it is, and the handshakes of that address.
-    pub(super) address: Option<(ClientIp, Held<Handshakes>)>,
+    /// Whose it is, and how that address arrives.
+    pub(super) address: Option<(ClientIp, Held<Arrivals>)>,
 }
 
 impl ConnectionPermit {
@@ -98,25 +98,44 @@ impl Inner {
         let now = self.clock.tick();
         let (decision, _) = self.take_address(settings, Rule::ConnectionRate, client, now);
         let decision = self.settle(settings, decision);
-        if decision.refused.is_some() {
-            let subject = self.address_subject(client);
-            return self.strike(settings, subject, decision).admit();
+        match decision.refused.is_some() && self.is_offence_to_hurry(settings, client) {
+            true => {
+                let subject = self.address_subject(client);
+                self.strike(settings, subject, decision).admit()
+            }
+            false => decision.admit(),
         }
-        Ok(())
+    }
+
+    /// Whether one more connection that came too fast is an offence: of an address that has
+    /// others open, one in as many as may come in a second. The phones of a carrier all come
+    /// at once when their network is back, and again while they are turned away unheard:
+    /// that alone must not shut them out. A flood is boxed a little later for it.
+    fn is_offence_to_hurry(&self, settings: &Settings, client: ClientIp) -> bool {
+        let keys = self.keys.load().keys;
+        let name = |key: &super::BlindKey| key.address(Rule::ConnectionsIp as u8, client);
+        let names = [Some(&keys.current), keys.previous.as_ref()];
+        let mut names = names.into_iter().flatten().map(name);
+        let shared = names.find_map(|name| self.connections_ip.shared(name));
+        shared.is_none_or(|arrivals| {
+            let before = arrivals.turned_away.fetch_add(1, Ordering::Relaxed);
+            let each = u32::from(settings.connections.per_ip_per_second);
+            (before + 1).is_multiple_of(each.max(1))
+        })
     }
 
     fn hold_connection(
         &self,
         settings: &Settings,
         client: ClientIp,
-    ) -> Result<Option<Held<Handshakes>>, LimitError> {
+    ) -> Result<Option<Held<Arrivals>>, LimitError> {
         let rule = Rule::ConnectionsIp;
         let keys = self.keys.load().keys;
         let name = |key: &super::BlindKey| key.address(rule as u8, client);
         let enter = |most| {
             let previous = keys.previous.as_ref().map(name);
             self.connections_ip
-                .enter(name(&keys.current), previous, most, Handshakes::default)
+                .enter(name(&keys.current), previous, most, Arrivals::default)
         };
         if let Some(held) = enter(settings.connections.per_ip) {
             return Ok(Some(held));
@@ -180,6 +199,30 @@ mod tests {
 
     fn ip(host: u8) -> ClientIp {
         ClientIp::new([192, 0, 2, host].into())
+    }
+
+    #[test]
+    fn phones_that_come_at_once_are_let_in_one_second_after_the_other_and_a_flood_is_boxed() {
+        const PHONES: usize = 2_000;
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let mut open = Vec::new();
+        // Whoever was turned away comes again.
+        for _ in 0..10 {
+            let waiting = open.len()..PHONES;
+            open.extend(waiting.filter_map(|_| limits.admit_connection(ip(1)).ok()));
+            limits.clock().advance(Duration::from_secs(1));
+        }
+        assert_eq!((open.len(), limits.penalties().len()), (PHONES, 0));
+        let come = |host, times: u32| {
+            for _ in 0..times {
+                drop(limits.admit_connection(ip(host)));
+            }
+        };
+        come(1, 30_000);
+        assert_eq!(limits.penalties().len(), 1);
+        // Nobody's phones are here.
+        come(2, 400);
+        assert_eq!(limits.penalties().len(), 2);
     }
 
     #[test]

@@ -7,11 +7,14 @@ use super::connection::{ConnectionPermit, FULL_RETRY_AFTER, NodePermit};
 use super::{Inner, LimitError, Limits, Rule, Settings};
 use crate::types::ClientIp;
 
-/// Those of one address, for as long as it has connections.
+/// How one address arrives, kept for as long as it has connections.
 #[derive(Default)]
-pub(super) struct Handshakes {
+pub(super) struct Arrivals {
+    /// Handshakes.
     under_way: AtomicU32,
     ran_out: AtomicU32,
+    /// Connections that came too fast.
+    pub(super) turned_away: AtomicU32,
 }
 
 /// One TLS handshake under way; counted until dropped.
@@ -76,18 +79,14 @@ impl Inner {
 }
 
 /// A place among those of one address.
-struct AddressShare(Arc<Handshakes>);
+struct AddressShare(Arc<Arrivals>);
 
 impl AddressShare {
-    fn enter(
-        handshakes: &Arc<Handshakes>,
-        part: u32,
-        settings: &Settings,
-    ) -> Result<Self, LimitError> {
+    fn enter(arrivals: &Arc<Arrivals>, part: u32, settings: &Settings) -> Result<Self, LimitError> {
         let rule = Rule::Handshakes;
         let most = (settings.connections.handshakes / part).max(1);
-        let share = Self(Arc::clone(handshakes));
-        let before = handshakes.under_way.fetch_add(1, Ordering::Relaxed);
+        let share = Self(Arc::clone(arrivals));
+        let before = arrivals.under_way.fetch_add(1, Ordering::Relaxed);
         if before < most || !settings.enforces(rule) {
             return Ok(share);
         }

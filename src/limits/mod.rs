@@ -92,8 +92,8 @@ struct Inner {
     verifying: Arc<Counts<waiting::Queue>>,
     bodies: memory::Pool,
     answers: memory::Pool,
-    /// Shared by an address's connections: its handshakes.
-    connections_ip: Arc<Counts<handshake::Handshakes>>,
+    /// Shared by an address's connections: how they arrive.
+    connections_ip: Arc<Counts<handshake::Arrivals>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
     penalties: PenaltyBox,

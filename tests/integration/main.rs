@@ -24,6 +24,7 @@ mod calls_repeated;
 mod calls_safety;
 mod calls_seats;
 mod calls_values;
+mod carrier;
 mod certificates;
 mod clients;
 mod configuration;
