@@ -62,6 +62,7 @@ mod store_stream;
 mod streams;
 mod tidy;
 mod tls_posture;
+mod vanishing;
 
 #[path = "../support/appview.rs"]
 mod appview;
