@@ -47,7 +47,7 @@ impl Canary {
         health: Arc<Health>,
     ) {
         let mut warned = false;
-        let mut late = 0;
+        let mut late = 0_u32;
         let mut connected = health.connected.subscribe();
         for number in 1.. {
             let resettled = settings.changed();
@@ -69,7 +69,12 @@ impl Canary {
                 true => late + 1,
                 false => 0,
             };
-            if late >= LATE_TIMES && !warned {
+            // Whatever lies between may have lost the connection without a word. Where another
+            // brings nothing either, it is the way, and is tried ever more seldom.
+            if late >= LATE_TIMES && late.is_power_of_two() {
+                health.relisten.notify_waiters();
+            }
+            if late > LATE_TIMES && !warned {
                 warned = true;
                 tracing::warn!(
                     "a notification sent to oneself did not arrive: DATABASE_LISTEN_URL seems \
@@ -127,5 +132,6 @@ enum Song {
     Unsent,
 }
 
-/// So many in a row that did not arrive although the database answers: then it is the way.
-const LATE_TIMES: u32 = 2;
+/// So many in a row that did not arrive although the database answers: then it is not slow, but
+/// something else.
+const LATE_TIMES: u32 = 4;

@@ -2,6 +2,7 @@
 //! waits for this node: a listener that does not read pins the notification queue
 //! and holds up vacuum for the whole cluster.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -67,10 +68,18 @@ impl Ear {
         }
     }
 
-    /// Reads until the connection is gone.
+    /// Reads until the connection is gone, or brings nothing any more.
     async fn hear(&self, mut bell: Box<dyn Bell>) {
+        let mut relisten = pin!(self.health.relisten.notified());
         loop {
-            match bell.next().await {
+            let heard = tokio::select! {
+                heard = bell.next() => heard,
+                () = relisten.as_mut() => {
+                    tracing::warn!("the listening connection brings nothing; listening anew");
+                    return;
+                }
+            };
+            match heard {
                 Ok(notification) => {
                     if self.ring.try_send(Heard::Rung(notification)).is_err() {
                         // Not lost: the table has it. Say that it must be read.

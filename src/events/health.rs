@@ -32,6 +32,8 @@ pub struct Health {
     pub(super) overflowed: AtomicBool,
     /// Somebody should look at the table now.
     pub(super) look: Notify,
+    /// The connection that listens brings nothing: another may.
+    pub(super) relisten: Notify,
 }
 
 impl Health {

@@ -1,11 +1,14 @@
 //! Health tells what is away and why, and is well again by itself.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::pending;
 use hyper::StatusCode;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::database::Database;
@@ -144,6 +147,50 @@ async fn a_listener_that_is_cut_off_is_told_while_events_are_polled() {
     // Nobody sings where nobody listens: no canary was late.
     let (_, metrics) = relay.ask_admin("/metrics").await;
     assert!(!metrics.contains("relay_events_canaries_late_total"));
+}
+
+/// A way to Postgres, and what makes it lose whoever came by it: nothing is passed on then, and
+/// nobody is cut off.
+async fn forgetful_way(database: &Database) -> (u16, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (lost, socket) = (Arc::new(Notify::new()), database.socket());
+    let losing = Arc::clone(&lost);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = UnixStream::connect(&socket).await.unwrap();
+            let lost = Arc::clone(&losing);
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    () = lost.notified() => pending().await,
+                }
+            });
+        }
+    });
+    (port, lost)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_something_on_the_way_has_lost_is_replaced() {
+    let database = Database::start().await;
+    let (port, lost) = forgetful_way(&database).await;
+    let listen = format!("postgres://relay@127.0.0.1:{port}/postgres");
+    let relay = Home::new()
+        .with("DATABASE_URL", &database.url())
+        .with("DATABASE_LISTEN_URL", &listen)
+        .start();
+    let hears = async |how: u8| {
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        metrics.contains(&format!("relay_events_hearing {how}\n"))
+    };
+    eventually("by notification", || hears(2)).await;
+    lost.notify_waiters();
+    eventually("by polling", || hears(1)).await;
+    eventually("by notification again", || hears(2)).await;
+    assert!(warned(&relay, "brings nothing").is_some());
+    assert!(warned(&relay, "pooler").is_none(), "{}", relay.log());
 }
 
 /// Deletes an account that nobody has: one statement on the pool of calls.

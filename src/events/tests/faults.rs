@@ -151,6 +151,18 @@ async fn a_subscription_made_while_the_database_is_away_waits_for_it() {
     assert_eq!(heard.await.unwrap(), ["+1", "synced 1"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_falls_silent_without_breaking_is_replaced() {
+    let (log, _listening) = Log::listen();
+    let memory = Memory::default();
+    let (hub, _bob, _shutdown) = live(&memory, Settings::default()).await;
+    until(&hub, Hearing::Ringing).await;
+    memory.lose_listeners();
+    until(&hub, Hearing::Polling).await;
+    until(&hub, Hearing::Ringing).await;
+    assert!(!log.text().contains("pooler"), "{}", log.text());
+}
+
 /// The guess sends an operator looking for a pooler.
 #[tokio::test(start_paused = true)]
 async fn a_pooler_is_suspected_only_while_the_database_answers() {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::events::{
     Answer, Bell, Circle, Event, Hub, Journal, News, Settings, Stored, Subscriber, Subscription,
@@ -34,6 +35,8 @@ struct State {
     rows: Vec<Stored>,
     stays: HashMap<Did, Vec<Membership>>,
     bells: Vec<mpsc::Sender<Notification>>,
+    /// They stand, and nothing comes on them.
+    lost_bells: Vec<mpsc::Sender<Notification>>,
     messages: Messages,
     messages_read: usize,
     rows_read: usize,
@@ -94,6 +97,13 @@ impl Memory {
         if world == World::Away {
             state.bells.clear();
         }
+    }
+
+    /// What listens now hears nothing any more, and does not break.
+    pub(crate) fn lose_listeners(&self) {
+        let mut state = self.0.lock();
+        let lost = std::mem::take(&mut state.bells);
+        state.lost_bells.extend(lost);
     }
 
     /// Breaks the connections that listen.
@@ -200,7 +210,9 @@ fn ring(state: &State, channel: &str, payload: &str) {
             channel: channel.to_owned(),
             payload: payload.to_owned(),
         };
-        bell.try_send(notification).unwrap();
+        // Whoever listens anew has let go of the one before.
+        let rung = bell.try_send(notification);
+        assert!(!matches!(rung, Err(TrySendError::Full(_))));
     }
 }
 
