@@ -49,8 +49,9 @@ impl Store {
         })
     }
 
-    /// Ends the wait of the Welcome that this device has fetched. A caller that names no device
-    /// has fetched one, and another of its account may have fetched another: the first ends.
+    /// Ends the wait of the Welcome that this device has fetched; its bytes, which nobody will
+    /// ask for any more, go at once. A caller that names no device has fetched one, and another
+    /// of its account may have fetched another: the first ends.
     pub async fn confirm_welcome(
         &self,
         convo: &ConvoId,
@@ -58,12 +59,13 @@ impl Store {
         device: Option<&DeviceId>,
     ) -> Result<(), StoreError> {
         self.execute(
-            "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now() \
+            "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now(), welcome = '' \
              WHERE w.user_did = $2 AND w.convo_id = $1 AND w.state = 'fetched' \
              AND (w.device_id IS NULL OR w.device_id = $3 OR $3::text IS NULL) \
              AND ($3::text IS NOT NULL OR w.id = (\
-                 SELECT min(f.id) FROM welcomes f \
-                 WHERE f.user_did = $2 AND f.convo_id = $1 AND f.state = 'fetched'))",
+                 SELECT f.id FROM welcomes f \
+                 WHERE f.user_did = $2 AND f.convo_id = $1 AND f.state = 'fetched' \
+                 ORDER BY f.id LIMIT 1 FOR UPDATE))",
             &[
                 &convo.expose(),
                 &did.expose(),

@@ -31,8 +31,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "retention.welcome_ttl_days",
         env: "WELCOME_TTL_DAYS",
         effect: Effect::Live,
-        doc: "How long a Welcome is kept after its device has confirmed it. One that nobody has \
-              confirmed goes when it is so much older than retention.message_ttl_days.",
+        doc: "How long it is known that a device has confirmed its Welcome, whose bytes go at \
+              once. One that nobody has confirmed goes when it is so much older than \
+              retention.message_ttl_days.",
         setting: &Span {
             at: |c| &mut c.retention.welcome_ttl,
             unit: Unit::Days,
