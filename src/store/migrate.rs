@@ -34,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0023_seats.sql"),
     include_str!("../../sql/0024_calls.sql"),
     include_str!("../../sql/0025_answers.sql"),
+    include_str!("../../sql/0026_ends.sql"),
 ];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But

@@ -284,3 +284,63 @@ async fn a_founder_that_names_its_device_has_that_ones_seat() {
         assert_eq!(gone["conversationsLeft"], seats);
     }
 }
+
+/// A phone of this account that names no device, with a key package, and the package.
+async fn nameless(of: &Phone) -> (Phone, Vec<u8>) {
+    let phone = Phone::of_account(&of.client);
+    let package = phone.key_package();
+    phone.client.post("publishKeyPackage", &package).await;
+    (phone, decoded(&package["keyPackage"]))
+}
+
+/// The devices that have this account's seats; `None` is nobody's.
+async fn seated(phone: &Phone, did: &str) -> Vec<Option<String>> {
+    let listed = phone.client.get("getConvos", &[]).await;
+    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let seats = members.iter().filter(|seat| seat["userDid"] == did);
+    seats
+        .map(|seat| seat["deviceId"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_names_no_device_is_not_taken_for_the_founders() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    // In nothing, but there when the conversation was founded.
+    let tablet = Phone::of(&alice.client).await;
+    let (mut group, founding) = alice.founding(&[]).await;
+    let founding = with(&founding, json!({"deviceId": alice.device.device_id()}));
+    alice.client.post("createConvo", &founding).await;
+    let (_, package) = nameless(&alice).await;
+    let input = adding(&mut group, alice.did(), package);
+    alice.client.post("addMembers", &input).await;
+
+    let delete = json!({"deviceId": tablet.device.device_id()});
+    let gone = alice.client.post("deleteDevice", &delete).await;
+    assert_eq!(gone["conversationsLeft"], 0);
+    let own = Some(alice.device.device_id().to_owned());
+    assert_eq!(seated(&alice, alice.did()).await, [own, None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let (old, package) = nameless(&bob).await;
+    let mut group = alice.found(&[]).await;
+    let input = adding(&mut group, bob.did(), package);
+    alice.client.post("addMembers", &input).await;
+    let (request, package) = asking(&bob, &group);
+    bob.client.post("requestRejoin", &request).await;
+    assert_eq!(seated(&alice, bob.did()).await, [None]);
+    let input = adding(&mut group, bob.did(), package);
+    alice.client.post("addMembers", &input).await;
+    assert_eq!(seated(&alice, bob.did()).await.len(), 2);
+    // The phone goes on when the device is gone.
+    let delete = json!({"deviceId": bob.device.device_id()});
+    bob.client.post("deleteDevice", &delete).await;
+    old.client
+        .get("getMessages", &[("convoId", &group.id())])
+        .await;
+}

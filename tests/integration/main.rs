@@ -7,6 +7,7 @@
 mod accounts;
 mod acme;
 mod auth;
+mod calls_at_once;
 mod calls_blocks;
 mod calls_bounds;
 mod calls_commits;

@@ -1,0 +1,138 @@
+//! Calls that meet in the middle of each other: whichever comes first, nobody is left where it
+//! should not be.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use mls_relay::types::Did;
+use serde_json::json;
+
+use crate::phone::Phone;
+use crate::world::World;
+
+/// Runs two calls about some rows of an account at once: the second begins when the first
+/// waits for the rows, and both go on when both wait.
+async fn meeting<A, B>(
+    world: &World,
+    rows: &str,
+    did: &str,
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) {
+    let mut client = world.database.client().await;
+    let holder = client.transaction().await.unwrap();
+    let hold = format!("SELECT FROM {rows} FOR UPDATE");
+    assert!(holder.execute(&hold, &[&did]).await.unwrap() > 0);
+    let second = async {
+        waiting(world, 1).await;
+        second.await
+    };
+    let release = async {
+        waiting(world, 2).await;
+        holder.commit().await.unwrap();
+    };
+    tokio::join!(first, second, release);
+}
+
+/// Waits until so many calls wait for a lock.
+async fn waiting(world: &World, calls: i64) {
+    let client = world.database.client().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    for _ in 0..400 {
+        let found = client.query_one(sql, &[]).await.unwrap();
+        if found.get::<_, i64>(0) >= calls {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{calls} calls should wait for each other");
+}
+
+/// The account's seats that go on.
+async fn seats(world: &World, did: &str) -> i64 {
+    let client = world.database.client().await;
+    let sql = "SELECT count(*) FROM members WHERE user_did = $1 AND left_seq IS NULL";
+    client.query_one(sql, &[&did]).await.unwrap().get(0)
+}
+
+/// Puts Bob's device into a conversation while `ending` is under way: who founds it has the
+/// key package first.
+async fn added_while(world: &World, bob: &Phone, ending: impl Future<Output = ()>) {
+    let alice = Phone::new(world).await;
+    let (_, founding) = alice.founding(&[bob.did()]).await;
+    let founding = alice.client.post("createConvo", &founding);
+    let packages = "key_packages WHERE user_did = $1";
+    meeting(world, packages, bob.did(), founding, ending).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_added_while_its_account_ends_is_in_no_conversation_after_that() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    let did = Did::parse(bob.did()).unwrap();
+    let ending = async {
+        let gone = world.store.delete_account(&did, Utc::now()).await.unwrap();
+        assert_eq!((gone.devices, gone.conversations), (1, 1));
+    };
+    added_while(&world, &bob, ending).await;
+    assert_eq!(seats(&world, bob.did()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_added_while_it_is_deleted_is_in_no_conversation_after_that() {
+    let world = World::start().await;
+    let bob = Phone::new(&world).await;
+    let ending = async {
+        let delete = json!({"deviceId": bob.device.device_id()});
+        let gone = bob.client.post("deleteDevice", &delete).await;
+        assert_eq!(gone["conversationsLeft"], 1);
+    };
+    added_while(&world, &bob, ending).await;
+    assert_eq!(seats(&world, bob.did()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waiting() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let tablet = Phone::of(&bob.client).await;
+    let group = alice.found(&[bob.did()]).await;
+    let id = group.id();
+    let ask = [("convoId", id.as_str())];
+    for phone in [&bob, &tablet] {
+        phone.client.get("getWelcome", &ask).await;
+    }
+    let done = json!({"convoId": id, "success": true});
+    let first = bob.client.post("confirmWelcome", &done);
+    let second = tablet.client.post("confirmWelcome", &done);
+    let welcomes = "welcomes WHERE user_did = $1";
+    meeting(&world, welcomes, bob.did(), first, second).await;
+    let refused = bob.client.get_refused("getWelcome", &ask).await;
+    assert_eq!(refused.name, "WelcomeNotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_each_other() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let client = world.database.client().await;
+    // Its packages were published in another order than that of their references.
+    let bob = loop {
+        let bob = Phone::new(&world).await;
+        Phone::of(&bob.client).await;
+        let sql = "SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY id";
+        let found = client.query(sql, &[&bob.did()]).await.unwrap();
+        let reference = |nth: usize| found[nth].get::<_, Vec<u8>>(0);
+        if reference(0) > reference(1) {
+            break bob;
+        }
+    };
+    let (_, founding) = alice.founding(&[bob.did()]).await;
+    let did = Did::parse(bob.did()).unwrap();
+    let first = "key_packages WHERE reference = (
+        SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY reference LIMIT 1)";
+    let founding = alice.client.post("createConvo", &founding);
+    let ending = async { world.store.delete_account(&did, Utc::now()).await.unwrap() };
+    meeting(&world, first, bob.did(), founding, ending).await;
+    assert_eq!(seats(&world, bob.did()).await, 0);
+}
