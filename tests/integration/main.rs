@@ -63,6 +63,7 @@ mod store_stream;
 mod streams;
 mod tidy;
 mod tls_posture;
+mod upgrade;
 mod vanishing;
 
 #[path = "../support/appview.rs"]

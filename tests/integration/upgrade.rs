@@ -1,0 +1,154 @@
+//! An upgrade: nodes of the version before serve on while a new one brings the schema up to
+//! date, on connections that they had before, with calls under way.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mls_relay::store::{DatabaseUrl, Settings, Store};
+use tokio_postgres::Client;
+
+use crate::database::Database;
+
+/// The schema of the release before this one.
+const BEFORE: usize = 22;
+
+#[tokio::test]
+async fn what_the_version_before_has_prepared_answers_as_before_after_the_migrations() {
+    let database = version_before().await;
+    let client = database.client().await;
+    let mut prepared = Vec::new();
+    for row in client.query(CALLS, &[]).await.unwrap() {
+        let call: String = row.get("call");
+        let statement = client.prepare(&call).await.unwrap();
+        // As often as it takes until Postgres keeps a plan.
+        let mut before = None;
+        for _ in 0..6 {
+            before = outcome(&client, &statement).await;
+        }
+        prepared.push((call, statement, before));
+    }
+    assert!(prepared.len() > 30, "only {} functions", prepared.len());
+
+    bring_up_to_date(&database).await;
+    let fresh = database.client().await;
+    let mut faults = Vec::new();
+    for (call, statement, before) in &prepared {
+        let after = outcome(&client, statement).await;
+        if after != *before {
+            faults.push(format!("{call}: {before:?}, and then {after:?}"));
+        }
+        // A connection that is opened later finds it too.
+        if let Err(error) = fresh.prepare(call).await {
+            faults.push(format!("{call}: {error:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[tokio::test]
+async fn a_call_of_the_version_before_that_is_under_way_meanwhile_ends_well() {
+    let database = version_before().await;
+    let client = database.client().await;
+    client.batch_execute(PEOPLE).await.unwrap();
+    let holder = database.client().await;
+    let hold = "BEGIN; SELECT FROM conversations FOR NO KEY UPDATE";
+    holder.batch_execute(hold).await.unwrap();
+    let mut calls = Vec::new();
+    for call in [
+        "SELECT outcome FROM change_group('ab01', 'did:plc:alice', 0, '\\x0102', \
+             '01ARZ3NDEKTSV4RRFFQ69G5FAV', '{}', '\\x01', NULL, '{}', '{}', NULL, NULL, NULL, \
+             NULL, false, NULL, 100, false, NULL, false)",
+        "SELECT outcome FROM delete_device('did:plc:bob', 'b', '\\x01', now())",
+        "SELECT CASE seats WHEN 1 THEN 'done' END AS outcome \
+             FROM delete_account('did:plc:carol', '\\x02', now())",
+    ] {
+        let caller = database.client().await;
+        calls.push(tokio::spawn(async move {
+            let answered = caller.query_one(call, &[]).await;
+            answered.map(|row| row.get::<_, Option<String>>("outcome"))
+        }));
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while client
+        .query_one(waiting, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        < 3
+    {
+        assert!(Instant::now() < deadline, "the calls do not wait");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    bring_up_to_date(&database).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    for call in calls {
+        let outcome = call.await.unwrap().unwrap();
+        assert_eq!(outcome.as_deref(), Some("done"));
+    }
+    let left = "SELECT count(*) FROM members WHERE left_seq IS NOT NULL";
+    let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, 2);
+}
+
+/// What a call comes to: nothing, or its SQLSTATE. It changes nothing.
+async fn outcome(client: &Client, call: &tokio_postgres::Statement) -> Option<String> {
+    client.batch_execute("BEGIN").await.unwrap();
+    let answer = client.query(call, &[]).await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    Some(answer.err()?.code()?.code().to_owned())
+}
+
+/// A database as the version before leaves it.
+async fn version_before() -> Database {
+    let database = Database::start().await;
+    let client = database.client().await;
+    let ledger = "CREATE TABLE schema_migrations (
+        version    integer     NOT NULL PRIMARY KEY,
+        checksum   bytea       NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT date_bin('2 seconds', clock_timestamp(), 'epoch'))";
+    client.batch_execute(ledger).await.unwrap();
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    for (version, file) in (1_i32..).zip(&files[..BEFORE]) {
+        let text = std::fs::read_to_string(file).unwrap();
+        client.batch_execute(&text).await.unwrap();
+        let applied = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, sha256($2))";
+        let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&version, &text.as_bytes()];
+        client.execute(applied, params).await.unwrap();
+    }
+    let days = "SELECT ensure_partitions(3)";
+    client.batch_execute(days).await.unwrap();
+    database
+}
+
+async fn bring_up_to_date(database: &Database) {
+    let url = DatabaseUrl::parse(&database.url()).unwrap();
+    Store::migrate(&Settings::for_database(url)).await.unwrap();
+}
+
+/// A call of every function there is, with nothing in it, and its columns by name, as the relay
+/// calls them.
+const CALLS: &str = "
+    SELECT format(
+        'SELECT %s FROM %I(%s)',
+        coalesce((SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.place)
+                  FROM unnest(p.proargnames, p.proargmodes) WITH ORDINALITY AS c (name, mode, place)
+                  WHERE c.mode IN ('o', 't')), '*'),
+        p.proname,
+        (SELECT string_agg('NULL::' || format_type(a.type, NULL), ', ' ORDER BY a.place)
+         FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place))) AS call
+    FROM pg_proc p
+    WHERE p.pronamespace = 'public'::regnamespace AND p.prorettype <> 'trigger'::regtype
+    ORDER BY p.oid";
+
+const PEOPLE: &str = "
+    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+    SELECT 'ab0' || n, 'did:plc:founder', 1, 0 FROM generate_series(1, 3) n;
+    INSERT INTO members (convo_id, user_did, device_id, joined_seq, joined_message_seq)
+    VALUES ('ab01', 'did:plc:alice', 'a', 0, 0), ('ab02', 'did:plc:bob', 'b', 0, 0),
+           ('ab03', 'did:plc:carol', 'c', 0, 0);
+    INSERT INTO devices (user_did, device_id, name, signature_key)
+    VALUES ('did:plc:bob', 'b', 'phone', '\\x01'), ('did:plc:carol', 'c', 'phone', '\\x02')";
