@@ -1,5 +1,6 @@
 //! A deploy at noon: two nodes behind HAProxy are replaced one after the other, with
-//! sockets open and calls running, and nobody notices more than a reconnect.
+//! sockets open and calls running, and nobody notices more than a reconnect. With OLD_RELAY, the
+//! path of a relay of the version before, it is an upgrade: both begin as that one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -89,9 +90,13 @@ async fn two_nodes_behind_haproxy_are_replaced_and_nobody_loses_a_call_or_an_eve
     let addresses = [free_address(), free_address()];
     let homes = addresses.map(|address| home(address, &database, &directory, &certs));
     // Both find an empty database, and take turns to fill it.
-    let starts = homes
-        .clone()
-        .map(|home| std::thread::spawn(move || home.start()));
+    let starts = homes.clone().map(|home| {
+        let home = match std::env::var_os("OLD_RELAY") {
+            Some(binary) => home.of(binary.into()),
+            None => home,
+        };
+        std::thread::spawn(move || home.start())
+    });
     let mut nodes = starts.map(|start| start.join().unwrap());
     populate(&database, &crowd).await;
     let balancer = Balancer::start(addresses);

@@ -26,6 +26,8 @@ use crate::database::PostgresTools;
 pub(crate) struct Home {
     dir: Arc<TempDir>,
     environment: Vec<(String, String)>,
+    /// The relay that is run here.
+    binary: PathBuf,
 }
 
 /// A relay that said that it is ready.
@@ -51,6 +53,7 @@ impl Home {
         Self {
             dir: Arc::new(dir),
             environment: Vec::new(),
+            binary: env!("CARGO_BIN_EXE_mls-relay").into(),
         }
         .with("RELAY_LISTEN", "127.0.0.1:0")
         .with("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
@@ -76,6 +79,12 @@ impl Home {
         self
     }
 
+    /// The same home, for relays of another build.
+    #[allow(dead_code, reason = "one test needs it")]
+    pub(crate) fn of(self, binary: PathBuf) -> Self {
+        Self { binary, ..self }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -83,7 +92,7 @@ impl Home {
     /// A command of the relay, in this home and with nothing of the test's environment
     /// but where programs are.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mls-relay"));
+        let mut command = Command::new(&self.binary);
         command
             .args(arguments)
             .current_dir(self.path())
