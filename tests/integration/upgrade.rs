@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use crate::database::Database;
 
 /// The schema of the release before this one.
-const BEFORE: usize = 22;
+const BEFORE: i32 = 22;
 
 #[tokio::test]
 async fn what_the_version_before_has_prepared_answers_as_before_after_the_migrations() {
@@ -29,7 +29,7 @@ async fn what_the_version_before_has_prepared_answers_as_before_after_the_migrat
     }
     assert!(prepared.len() > 30, "only {} functions", prepared.len());
 
-    bring_up_to_date(&database).await;
+    Store::migrate(&settings(&database)).await.unwrap();
     let fresh = database.client().await;
     let mut faults = Vec::new();
     for (call, statement, before) in &prepared {
@@ -81,12 +81,24 @@ async fn a_call_of_the_version_before_that_is_under_way_meanwhile_ends_well() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    bring_up_to_date(&database).await;
+    // They go on as soon as the first migration is done, while the second cannot be.
+    let second = database.client().await;
+    let hold = "BEGIN; SELECT FROM read_cursors FOR UPDATE";
+    second.batch_execute(hold).await.unwrap();
+    let settings = settings(&database);
+    let migrated = tokio::spawn(async move { Store::migrate(&settings).await });
+    let first = "SELECT max(version) FROM schema_migrations";
+    while client.query_one(first, &[]).await.unwrap().get::<_, i32>(0) == BEFORE {
+        assert!(Instant::now() < deadline, "the first migration is not done");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     holder.batch_execute("COMMIT").await.unwrap();
     for call in calls {
         let outcome = call.await.unwrap().unwrap();
         assert_eq!(outcome.as_deref(), Some("done"));
     }
+    second.batch_execute("COMMIT").await.unwrap();
+    migrated.await.unwrap().unwrap();
     let left = "SELECT count(*) FROM members WHERE left_seq IS NOT NULL";
     let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
     assert_eq!(left, 2);
@@ -112,7 +124,7 @@ async fn version_before() -> Database {
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
-    for (version, file) in (1_i32..).zip(&files[..BEFORE]) {
+    for (version, file) in (1..=BEFORE).zip(&files) {
         let text = std::fs::read_to_string(file).unwrap();
         client.batch_execute(&text).await.unwrap();
         let applied = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, sha256($2))";
@@ -124,9 +136,8 @@ async fn version_before() -> Database {
     database
 }
 
-async fn bring_up_to_date(database: &Database) {
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    Store::migrate(&Settings::for_database(url)).await.unwrap();
+fn settings(database: &Database) -> Settings {
+    Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap())
 }
 
 /// A call of every function there is, with nothing in it, and its columns by name, as the relay
@@ -151,4 +162,7 @@ const PEOPLE: &str = "
     VALUES ('ab01', 'did:plc:alice', 'a', 0, 0), ('ab02', 'did:plc:bob', 'b', 0, 0),
            ('ab03', 'did:plc:carol', 'c', 0, 0);
     INSERT INTO devices (user_did, device_id, name, signature_key)
-    VALUES ('did:plc:bob', 'b', 'phone', '\\x01'), ('did:plc:carol', 'c', 'phone', '\\x02')";
+    VALUES ('did:plc:bob', 'b', 'phone', '\\x01'), ('did:plc:carol', 'c', 'phone', '\\x02');
+    -- One that a later migration deletes.
+    INSERT INTO read_cursors (user_did, convo_id, cursor)
+    VALUES ('did:plc:dave', 'ab01', '01ARZ3NDEKTSV4RRFFQ69G5FAV')";
