@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until};
 use super::LoadError;
 use super::listener::{Listener, Phase, Shared};
 use super::scenario::Scenario;
-use super::tally::SocketTally;
+use super::socket_tally::SocketTally;
 use super::world::Conversation;
 
 /// How long stragglers have.
@@ -57,6 +57,7 @@ pub(super) async fn connect(
             return Err(LoadError::Subscribe {
                 live: live(),
                 sockets: total,
+                first_refusal: shared.first_refusal.get().cloned(),
             });
         }
         say(&format!("{}/{total} subscribed", live()));

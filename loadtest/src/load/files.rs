@@ -22,7 +22,7 @@ pub fn raise_limit() {
 }
 
 /// Refuses a scenario that cannot go well.
-pub(super) fn check(scenario: &Scenario) -> Result<(), LoadError> {
+pub fn check(scenario: &Scenario) -> Result<(), LoadError> {
     let needed = scenario.total_sockets() as u64 + scenario.conversations as u64 + BESIDE;
     match getrlimit(Resource::Nofile).current {
         Some(allowed) if allowed < needed => Err(LoadError::Files { needed, allowed }),

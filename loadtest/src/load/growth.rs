@@ -83,7 +83,7 @@ impl Growth {
 
     pub fn table(&self) -> String {
         let mut text = format!(
-            "\n  {:>8} {:>8} {:>10} {:>11} {:>11} {:>11} {:>8} {:>8}  {}\n",
+            "\n  {:>7} {:>7} {:>10} {:>10} {:>10} {:>9} {:>8} {:>8}\n",
             self.axis.name(),
             "sockets",
             "KiB/socket",
@@ -92,7 +92,6 @@ impl Growth {
             "per CPU s",
             "p50 ms",
             "p99 ms",
-            "remarks"
         );
         for Step { step, report } in &self.steps {
             let relay = report.relay.as_ref();
@@ -102,7 +101,7 @@ impl Growth {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "  {step:>8} {:>8} {:>10} {:>11} {:>11} {:>11} {:>8.2} {:>8.2}  {}",
+                "  {step:>7} {:>7} {:>10} {:>10} {:>10} {:>9} {:>8.2} {:>8.2}",
                 report.sockets,
                 figure(relay.map(|relay| relay.kib_per_socket), 2),
                 report.delivered,
@@ -110,18 +109,13 @@ impl Growth {
                 figure(relay.map(|relay| relay.deliveries_per_cpu_second), 0),
                 report.delivery.p50_ms,
                 report.delivery.p99_ms,
-                remarks(report)
             );
+            let faults = (!report.is_clean()).then(|| report.verdict());
+            for remark in report.warnings().into_iter().chain(faults) {
+                let _ = writeln!(text, "          {remark}");
+            }
         }
         text
-    }
-}
-
-fn remarks(report: &Report) -> &'static str {
-    match (report.is_clean(), report.generator_was_the_bottleneck) {
-        (false, _) => "not clean",
-        (true, true) => "the generator was short of CPU",
-        (true, false) => "",
     }
 }
 

@@ -1,16 +1,18 @@
 //! One subscription of a load: it counts what arrives, loses its connection when
 //! a storm says so, and resumes by cursor.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::scenario::Scenario;
-use super::tally::{Counters, Latencies, Schedule, SocketTally, count, number_of};
+use super::socket_tally::SocketTally;
+use super::tally::{Counters, Latencies, Schedule, count, number_of};
 use super::world::Member;
+use crate::chain;
 use crate::frame::{Event, Framing};
 use crate::subscription::{Subscribe, Subscription, SubscriptionError};
 
@@ -52,7 +54,11 @@ pub(super) struct Shared {
     pub deliveries: Latencies,
     /// From the first attempt until the subscription is live.
     pub connects: Latencies,
+    /// How late this program did what it had to do by itself.
+    pub lateness: Latencies,
     pub counters: Counters,
+    /// Why the first attempt to connect failed that did.
+    pub first_refusal: OnceLock<String>,
 }
 
 /// One socket.
@@ -130,7 +136,10 @@ impl Listener {
                     count(&self.shared.counters.live);
                     return Some(subscription);
                 }
-                Err(_) => self.tally.refused += 1,
+                Err(error) => {
+                    self.tally.refused += 1;
+                    self.shared.first_refusal.get_or_init(|| chain(&error));
+                }
             }
             sleep(wait).await;
             wait = (wait * 2).min(BACKOFF_MAX);
@@ -196,18 +205,23 @@ impl Listener {
         let (Some(seq), true) = (event.body.seq, event.is_durable()) else {
             return;
         };
+        let schedule = &self.shared.schedule;
         let number = event.body.message_id.as_deref().and_then(number_of);
-        let latency = match (event.is_message(), number) {
-            (true, Some(number)) => self.shared.schedule.latency(number, Instant::now()),
-            _ => None,
-        };
-        // Commits of the set-up have no place in the schedule.
-        self.tally.event(seq, latency.is_some());
-        if let Some(latency) = latency {
-            count(&self.shared.counters.delivered);
-            if !self.slow {
-                self.shared.deliveries.record(self.number, latency);
+        let message = number.filter(|_| event.is_message()).and_then(|number| {
+            let latency = schedule.latency(number, Instant::now())?;
+            Some((schedule.place(number), latency))
+        });
+        match message {
+            Some((place, latency)) => {
+                if self.tally.message(seq, place) {
+                    count(&self.shared.counters.delivered);
+                    if !self.slow {
+                        self.shared.deliveries.record(self.number, latency);
+                    }
+                }
             }
+            // Commits of the set-up have no place in the schedule.
+            None => self.tally.event(seq),
         }
     }
 }

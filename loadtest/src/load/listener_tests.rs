@@ -1,6 +1,6 @@
 //! A listener against a relay of a few lines, which breaks off where it is told to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::SinkExt;
 use rustls::ServerConfig;
@@ -71,10 +71,12 @@ async fn what_was_heard_before_a_replay_broke_off_is_not_asked_for_again() {
     let relay = tokio::spawn(serve(tcp, TlsAcceptor::from(Arc::new(tls)), subscriptions));
 
     let shared = Shared {
-        schedule: Schedule::new(0),
+        schedule: Schedule::new(0, 1),
         deliveries: Latencies::new().unwrap(),
         connects: Latencies::new().unwrap(),
+        lateness: Latencies::new().unwrap(),
         counters: Counters::default(),
+        first_refusal: OnceLock::new(),
     };
     let member = Member {
         account: Arc::new(Account::generate(Curve::P256).unwrap()),

@@ -2,21 +2,30 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use hdrhistogram::{CreationError, Histogram};
 
 use super::Usage;
 use super::abuse::Attacked;
+use super::buckets::{Buckets, Histograms};
 use super::listener::Shared;
 use super::machine::Machine;
-use super::report::{AbuseReport, Buckets, Histograms, Quantiles, RelayUsage, Report};
+use super::report::{AbuseReport, Quantiles, RelayUsage, Report};
 use super::scenario::Scenario;
 use super::slow::SlowSockets;
-use super::tally::{Latencies, SocketTally};
+use super::socket_tally::{Numbers, SocketTally};
+use super::tally::Latencies;
 use super::timeline::Timeline;
 use super::writer::Sent;
+use crate::chain;
 
 /// Above this share of the machine's cores, the generator measures itself.
 const BUSY: f64 = 0.8;
+
+/// The same where its own lateness is more than this share of the latencies, at the 99th
+/// percentile of both, and more than timers and a busy moment explain.
+const LATE: f64 = 0.25;
+const LATE_MS: f64 = 20.0;
 
 /// Everything that a run has gathered.
 pub(super) struct Measured<'a> {
@@ -27,6 +36,10 @@ pub(super) struct Measured<'a> {
     pub timeline: Timeline,
     pub attacked: Option<Attacked>,
     pub version: Option<String>,
+    pub address: String,
+    pub started: DateTime<Utc>,
+    /// Sockets that were not live when all that must come had come.
+    pub absent: u64,
     /// From the first account to the last conversation.
     pub set_up: Duration,
     /// From the first message to the last.
@@ -44,42 +57,50 @@ impl Measured<'_> {
     pub(super) fn report(self, name: &str, scenario: &Scenario) -> Result<Report, CreationError> {
         let tallies = self.tallies;
         let sum = |of: fn(&SocketTally) -> u64| tallies.iter().map(of).sum::<u64>();
-        let taken = &self.sent.taken;
-        let lost = tallies.iter().map(|tally| {
-            let taken = taken.get(tally.conversation).copied().unwrap_or(0);
-            taken.saturating_sub(tally.received)
-        });
-        let delivered = sum(|tally| tally.received);
+        let delivered = sum(|tally| tally.heard.count());
+        let expected = self.stored() * scenario.sockets_of_a_conversation();
         let connects = self.shared.connects.sum()?;
         let sends = self.sends.sum()?;
         let deliveries = self.shared.deliveries.sum()?;
+        let delivery = Quantiles::from(&deliveries);
         let machine = Machine::here();
         let own = self.own_cores();
+        let late = Quantiles::from(&self.shared.lateness.sum()?);
+        let first_failure = self.sent.first_failure.as_ref();
         Ok(Report {
             scenario: name.to_owned(),
             about: scenario.about.clone(),
+            started: self.started.to_rfc3339_opts(SecondsFormat::Secs, true),
+            relay_address: self.address.clone(),
             sockets: scenario.total_sockets(),
             seconds: self.seconds,
             set_up_seconds: self.set_up.as_secs_f64(),
-            sent: taken.iter().sum(),
+            sent: self.sent.taken.iter().map(Numbers::count).sum(),
             failed: self.sent.failed,
+            first_failure: first_failure.map(|error| chain(error)),
+            held_back: self.sent.held_back,
             delivered,
-            expected: self.sent.expected(scenario),
-            lost: lost.sum(),
+            expected,
+            lost: expected.saturating_sub(delivered),
             duplicated: sum(|tally| tally.duplicated),
             out_of_order: sum(|tally| tally.out_of_order),
+            misdirected: sum(|tally| tally.misdirected),
+            absent: self.absent,
             reconnects: sum(|tally| tally.reconnects),
             refused: sum(|tally| tally.refused),
+            first_refusal: self.shared.first_refusal.get().cloned(),
             connect: Quantiles::from(&connects),
             send: Quantiles::from(&sends),
-            delivery: Quantiles::from(&deliveries),
+            delivery,
             relay: self.relay_usage(delivered),
             slow: self.slow_sockets().filter(|_| scenario.slow > 0.0),
             abuse: self
                 .attacked
                 .map(|attacked| abuse(attacked, &sends, &deliveries)),
             generator_cores: own,
-            generator_was_the_bottleneck: own > BUSY * machine.cores as f64,
+            generator_late: late,
+            generator_was_the_bottleneck: own > BUSY * machine.cores as f64
+                || (late.p99_ms > LATE_MS && late.p99_ms > LATE * delivery.p99_ms),
             machine,
             relay_version: self.version,
             played: scenario.clone(),
@@ -90,6 +111,18 @@ impl Measured<'_> {
             },
             timeline: self.timeline,
         })
+    }
+
+    /// How many messages the relay has: those that it said it had taken, and those whose
+    /// answer was lost but which somebody heard.
+    fn stored(&self) -> u64 {
+        let mut stored = self.sent.taken.clone();
+        for tally in self.tallies {
+            if let Some(stored) = stored.get_mut(tally.conversation) {
+                stored.insert_all(&tally.heard);
+            }
+        }
+        stored.iter().map(Numbers::count).sum()
     }
 
     fn own_cores(&self) -> f64 {

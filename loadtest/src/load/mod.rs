@@ -3,10 +3,12 @@
 //! that a relay which stalls cannot hide it (no coordinated omission).
 
 pub mod abuse;
+pub mod buckets;
 mod connect;
 pub mod files;
 pub mod growth;
 pub mod html;
+mod lateness;
 mod listener;
 #[cfg(test)]
 mod listener_tests;
@@ -17,7 +19,9 @@ pub mod report;
 mod run;
 mod sampler;
 pub mod scenario;
+pub mod scenarios;
 pub mod slow;
+pub mod socket_tally;
 pub mod tally;
 pub mod timeline;
 mod usage;
@@ -27,6 +31,8 @@ mod writer;
 
 pub use run::{Target, run};
 pub use usage::Usage;
+
+use std::net::SocketAddr;
 
 use crate::identity::IdentityError;
 use crate::phone::PhoneError;
@@ -69,6 +75,18 @@ pub enum LoadError {
          the honest, and the relay would be right to stop both"
     )]
     OneAddress,
-    #[error("not everyone could subscribe: {live} of {sockets} did")]
-    Subscribe { live: u64, sockets: usize },
+    #[error("there is no process {0} on this machine")]
+    NoProcess(u32),
+    #[error("no metrics of a relay at http://{0}/metrics")]
+    NoMetrics(SocketAddr),
+    #[error("not everyone could subscribe: {live} of {sockets} did{}", why(.first_refusal.as_ref()))]
+    Subscribe {
+        live: u64,
+        sockets: usize,
+        first_refusal: Option<String>,
+    },
+}
+
+fn why(refusal: Option<&String>) -> String {
+    refusal.map_or_else(String::new, |text| format!("; the first refusal: {text}"))
 }

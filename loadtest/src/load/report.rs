@@ -7,10 +7,15 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::abuse::outcome::Attack;
+use super::buckets::Histograms;
 use super::machine::Machine;
 use super::scenario::Scenario;
 use super::slow::SlowSockets;
 use super::timeline::Timeline;
+use super::writer::IN_FLIGHT;
+
+/// A run that took longer than this by its scenario, and a second, did not keep its rate.
+const OVERRUN: f64 = 1.05;
 
 /// Milliseconds at the quantiles that matter.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -35,53 +40,6 @@ impl From<&Histogram<u64>> for Quantiles {
             max_ms: micros.max() as f64 / 1000.0,
         }
     }
-}
-
-/// How many latencies lay where. Ten buckets a decade, from the shortest latency to the
-/// longest, without a hole.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Buckets(pub Vec<Bucket>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Bucket {
-    pub from_ms: f64,
-    pub to_ms: f64,
-    pub count: u64,
-}
-
-impl From<&Histogram<u64>> for Buckets {
-    fn from(micros: &Histogram<u64>) -> Self {
-        // The edge below which no latency is, since none is below a microsecond.
-        let edge = |index: i32| 10_f64.powf(f64::from(index) / 10.0) / 1000.0;
-        let index = |micros: u64| ((micros.max(1) as f64).log10() * 10.0).floor() as i32;
-        let mut buckets: Vec<Bucket> = Vec::new();
-        if micros.is_empty() {
-            return Self(buckets);
-        }
-        let first = index(micros.min());
-        for seen in micros.iter_recorded() {
-            let place = (index(seen.value_iterated_to()) - first).max(0);
-            for next in buckets.len() as i32..=place {
-                buckets.push(Bucket {
-                    from_ms: edge(first + next),
-                    to_ms: edge(first + next + 1),
-                    count: 0,
-                });
-            }
-            if let Some(bucket) = buckets.get_mut(place as usize) {
-                bucket.count += seen.count_at_value();
-            }
-        }
-        Self(buckets)
-    }
-}
-
-/// Where the latencies of a run lay.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Histograms {
-    pub connect: Buckets,
-    pub send: Buckets,
-    pub delivery: Buckets,
 }
 
 /// What the hostile got, and how the honest fared meanwhile.
@@ -110,7 +68,8 @@ pub struct RelayUsage {
     pub kib_per_socket: f64,
     /// Its memory when everyone had left, by that before anyone came.
     pub left_over: f64,
-    /// How fast its memory grew over the second half of the run. Short runs say little.
+    /// How fast its memory grew over the second half of the run. None for short runs,
+    /// which say little.
     pub growth_kib_per_minute: Option<f64>,
 }
 
@@ -119,20 +78,33 @@ pub struct RelayUsage {
 pub struct Report {
     pub scenario: String,
     pub about: String,
+    /// When it began, in UTC.
+    pub started: String,
+    /// Where the relay was.
+    pub relay_address: String,
     pub sockets: usize,
-    /// From the first message to the last.
+    /// From the first message to the last answer.
     pub seconds: f64,
     /// From the first account to the last conversation.
     pub set_up_seconds: f64,
     pub sent: u64,
     pub failed: u64,
+    pub first_failure: Option<String>,
+    /// Messages that waited here, because as many as may be were under way.
+    pub held_back: u64,
+    /// Each message counts once for each socket.
     pub delivered: u64,
     pub expected: u64,
     pub lost: u64,
     pub duplicated: u64,
     pub out_of_order: u64,
+    /// Events of conversations that the socket's account is not in.
+    pub misdirected: u64,
+    /// Sockets that were not live at the end. What they lack is lost.
+    pub absent: u64,
     pub reconnects: u64,
     pub refused: u64,
+    pub first_refusal: Option<String>,
     /// From the first attempt until the subscription was live.
     pub connect: Quantiles,
     /// From when a message was due until the relay had taken it.
@@ -146,6 +118,8 @@ pub struct Report {
     /// CPU time of this program by wall time: near the number of cores, it is this
     /// program that was measured.
     pub generator_cores: f64,
+    /// How late it was with what it had to do by itself: so much of a latency is its own.
+    pub generator_late: Quantiles,
     pub generator_was_the_bottleneck: bool,
     pub machine: Machine,
     /// As it says itself.
@@ -160,11 +134,42 @@ impl Report {
     /// Nothing was lost, repeated or out of order; and where there was abuse, every kind
     /// of it met a limit, and nobody else did.
     pub fn is_clean(&self) -> bool {
-        let faults = [self.failed, self.lost, self.duplicated, self.out_of_order];
-        let is_just = |abuse: &AbuseReport| {
-            self.refused == 0 && abuse.attacks.iter().all(|attack| attack.limited > 0)
-        };
-        faults == [0; 4] && self.abuse.as_ref().is_none_or(is_just)
+        self.faults().is_empty()
+    }
+
+    /// What makes a run unclean, in words.
+    pub fn faults(&self) -> Vec<String> {
+        let counted = [
+            (self.failed, "messages failed"),
+            (self.lost, "deliveries lost"),
+            (self.duplicated, "duplicated"),
+            (self.out_of_order, "out of order"),
+            (self.misdirected, "sent to strangers"),
+        ];
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+        let mut faults: Vec<String> = counted
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        if let Some(abuse) = &self.abuse {
+            let unlimited = abuse.attacks.iter().filter(|attack| attack.limited == 0);
+            faults.extend(unlimited.map(|attack| format!("no limit stopped {}", attack.name)));
+            if self.refused > 0 {
+                faults.push(format!(
+                    "honest phones were turned away {} times",
+                    self.refused
+                ));
+            }
+        }
+        faults
+    }
+
+    /// The run in a sentence.
+    pub fn verdict(&self) -> String {
+        match self.faults().as_slice() {
+            [] if self.expected == 0 => "Clean; no message was sent.".to_owned(),
+            [] => "Nothing lost, nothing twice, nothing out of order.".to_owned(),
+            faults => format!("Not clean: {}.", faults.join(", ")),
+        }
     }
 
     /// What there is to know in words: a name and its value.
@@ -173,7 +178,10 @@ impl Report {
             ("sockets", self.sockets.to_string()),
             (
                 "messages sent",
-                format!("{} ({} failed)", self.sent, self.failed),
+                format!(
+                    "{} in {:.1} s ({} failed)",
+                    self.sent, self.seconds, self.failed
+                ),
             ),
             (
                 "deliveries",
@@ -189,7 +197,7 @@ impl Report {
             (
                 "connections",
                 format!(
-                    "{} reconnects, {} refused attempts",
+                    "{} reconnects, {} failed attempts",
                     self.reconnects, self.refused
                 ),
             ),
@@ -203,14 +211,14 @@ impl Report {
         facts.push((
             "generator",
             format!(
-                "{:.2} cores, set up in {:.1} s",
-                self.generator_cores, self.set_up_seconds
+                "{:.2} cores, {:.1} ms late (p99), set up in {:.1} s",
+                self.generator_cores, self.generator_late.p99_ms, self.set_up_seconds
             ),
         ));
         facts
     }
 
-    /// The latencies by name.
+    /// The latencies by name; none where there were none.
     pub fn latencies(&self) -> Vec<(&'static str, Quantiles)> {
         let mut latencies = vec![
             ("connect to live", self.connect),
@@ -225,6 +233,7 @@ impl Report {
                 ("delivery, attacked", abuse.attacked_delivery),
             ]);
         }
+        latencies.retain(|(_, quantiles)| quantiles.count > 0);
         latencies
     }
 
@@ -236,19 +245,20 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n  {:<23} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "\n  {:<23} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
             "ms", "count", "p50", "p90", "p99", "p99.9", "max"
         );
         for (name, q) in self.latencies() {
             let _ = writeln!(
                 text,
-                "  {name:<23} {:>9} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+                "  {name:<23} {:>8} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
                 q.count, q.p50_ms, q.p90_ms, q.p99_ms, q.p999_ms, q.max_ms
             );
         }
         for warning in self.warnings() {
             let _ = writeln!(text, "\n  {warning}");
         }
+        let _ = writeln!(text, "\n  {}", self.verdict());
         text
     }
 
@@ -256,8 +266,42 @@ impl Report {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.generator_was_the_bottleneck {
-            warnings
-                .push("The generator was short of CPU: latencies are partly its own.".to_owned());
+            warnings.push(format!(
+                "The generator was the bottleneck: it used {:.2} of {} cores and was {:.0} ms late \
+                 itself (p99). Latencies are partly its own.",
+                self.generator_cores, self.machine.cores, self.generator_late.p99_ms
+            ));
+        }
+        let due = self.played.seconds as f64;
+        if self.seconds > due * OVERRUN + 1.0 {
+            warnings.push(format!(
+                "The rate was not reached: what was due in {due:.0} s took {:.1} s.",
+                self.seconds
+            ));
+        }
+        if self.held_back > 0 {
+            warnings.push(format!(
+                "{} messages left late because {IN_FLIGHT} were under way. Their latencies count \
+                 from when they were due.",
+                self.held_back
+            ));
+        }
+        if let Some(failure) = &self.first_failure {
+            warnings.push(format!(
+                "{} messages failed and are in no latency; the first: {failure}.",
+                self.failed
+            ));
+        }
+        if let Some(refusal) = &self.first_refusal {
+            warnings.push(format!(
+                "The first attempt to connect that failed: {refusal}."
+            ));
+        }
+        if self.absent > 0 {
+            warnings.push(format!(
+                "{} sockets were not live at the end: what they lack counts as lost.",
+                self.absent
+            ));
         }
         if self.slow == Some(SlowSockets::default()) {
             warnings.push(
@@ -265,68 +309,37 @@ impl Report {
                     .to_owned(),
             );
         }
-        let attacks = self.abuse.iter().flat_map(|abuse| &abuse.attacks);
-        let unlimited = attacks.filter(|attack| attack.limited == 0);
-        warnings.extend(unlimited.map(|attack| format!("No limit stopped: {}.", attack.name)));
-        if self.abuse.is_some() && self.refused > 0 {
-            warnings.push(format!(
-                "Honest phones were turned away {} times when they connected.",
-                self.refused
-            ));
-        }
         warnings
     }
 }
 
 impl RelayUsage {
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let growth = self.growth_kib_per_minute;
-        let growth = growth.map_or("unknown".to_owned(), |kib| {
-            format!("{kib:+.0} KiB a minute")
-        });
-        vec![
+        let mut facts = vec![
             (
                 "relay CPU",
                 format!(
-                    "{:.2} s, {:.2} s in ten seconds, {:.0} deliveries a CPU s",
+                    "{:.2} s ({:.2} in ten seconds), {:.0} deliveries a CPU s",
                     self.cpu_seconds, self.cpu_seconds_in_ten, self.deliveries_per_cpu_second,
                 ),
             ),
             (
                 "relay memory",
                 format!(
-                    "{:.1} MiB, {:.1} KiB a socket, {:.2} times the start's when all have left",
+                    "{:.1} MiB, {:.1} KiB a socket",
                     self.resident_kib as f64 / 1024.0,
                     self.kib_per_socket,
-                    self.left_over
                 ),
             ),
-            ("and grew by", format!("{growth}, over the second half")),
-        ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_hold_every_latency_and_leave_no_hole() {
-        let mut micros = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap();
-        assert_eq!(Buckets::from(&micros), Buckets::default());
-        for value in [150, 160, 900, 1_000_000] {
-            micros.record(value).unwrap();
-        }
-        let Buckets(buckets) = Buckets::from(&micros);
-        let count: u64 = buckets.iter().map(|bucket| bucket.count).sum();
-        assert_eq!(count, 4);
-        assert!(
-            buckets
-                .windows(2)
-                .all(|pair| pair[0].to_ms == pair[1].from_ms)
-        );
-        let (first, last) = (buckets.first().unwrap(), buckets.last().unwrap());
-        assert!(first.count > 0 && first.from_ms <= 0.15);
-        assert!(last.count == 1 && last.to_ms > 1000.0);
+            (
+                "and when all had left",
+                format!("{:.2} times the start's", self.left_over),
+            ),
+        ];
+        facts.extend(self.growth_kib_per_minute.map(|kib| {
+            let text = format!("{kib:+.0} KiB a minute, over the second half");
+            ("and grew by", text)
+        }));
+        facts
     }
 }

@@ -1,29 +1,37 @@
 //! One run from the first account to the report.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 
 use super::abuse::Attackers;
 use super::connect::connect;
+use super::lateness::watch_self;
 use super::listener::{Phase, Shared, Stage};
 use super::measured::Measured;
 use super::report::Report;
 use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
 use super::slow::SlowSockets;
+use super::socket_tally::Numbers;
 use super::tally::{Counters, Latencies, Schedule};
 use super::version::version_of;
+use super::writer::Sent;
 use super::{LoadError, Usage, files, world, writer};
 use crate::directory::Directory;
 use crate::relay::Relay;
 
 /// How long events have after the last message.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the answer to a message was lost, it may come all the same: what has not come
+/// after a pause of this length does not come.
+const QUIET: Duration = Duration::from_secs(2);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -44,6 +52,21 @@ impl Target<'_> {
         Usage::of(self.pid?)
     }
 
+    /// What is to be measured is there: who finds out afterwards has measured in vain.
+    async fn check(&self) -> Result<(), LoadError> {
+        if let Some(pid) = self.pid
+            && self.usage().is_none()
+        {
+            return Err(LoadError::NoProcess(pid));
+        }
+        if let Some(admin) = self.admin
+            && self.slow_sockets().await.is_none()
+        {
+            return Err(LoadError::NoMetrics(admin));
+        }
+        Ok(())
+    }
+
     async fn slow_sockets(&self) -> Option<SlowSockets> {
         SlowSockets::counted_at(self.admin?).await
     }
@@ -57,6 +80,8 @@ pub async fn run(
     mut say: impl FnMut(&str),
 ) -> Result<Report, LoadError> {
     files::check(scenario)?;
+    target.check().await?;
+    let started = Utc::now();
     let version = version_of(&target.relay).await;
     let attackers = scenario
         .abuse
@@ -71,10 +96,12 @@ pub async fn run(
     let set_up = began.elapsed();
 
     let shared = Arc::new(Shared {
-        schedule: Schedule::new(scenario.messages()),
+        schedule: Schedule::new(scenario.messages(), scenario.conversations),
         deliveries: Latencies::new()?,
         connects: Latencies::new()?,
+        lateness: Latencies::new()?,
         counters: Counters::default(),
+        first_refusal: OnceLock::new(),
     });
     let sends = Arc::new(Latencies::new()?);
     let (phase, watched) = watch::channel(Phase::default());
@@ -92,6 +119,7 @@ pub async fn run(
     let (before, own_before) = (target.usage(), Usage::of(std::process::id()));
     let begin = Instant::now();
     phase.send_modify(|phase| phase.stage = Stage::Running);
+    let itself = tokio::spawn(watch_self(Arc::clone(&shared)));
     let storms = tokio::spawn(rage(scenario.storm, phase.clone()));
     let attack = attackers.map(|attackers| {
         tokio::spawn(attackers.attack(phase.clone(), Arc::clone(&shared), Arc::clone(&sends)))
@@ -113,8 +141,9 @@ pub async fn run(
         Some(attack) => Some(attack.await??),
         None => None,
     };
-    let expected = sent.expected(scenario);
-    wait_for_the_rest(&shared, expected, &mut say).await;
+    wait_for_the_rest(scenario, &shared, &sent, &mut say).await;
+    itself.abort();
+    let live = shared.counters.live.load(Ordering::Relaxed);
     phase.send_modify(|phase| phase.stage = Stage::Over);
     let tallies = sockets.join_all().await;
     say("everyone has left; waiting until the relay has settled");
@@ -122,9 +151,6 @@ pub async fn run(
     let left = target.usage();
     let slow_after = target.slow_sockets().await;
     drop(phase);
-    if let Some(error) = &sent.first_failure {
-        say(&format!("the first message that failed: {error}"));
-    }
     let measured = Measured {
         shared: &shared,
         sends: &sends,
@@ -133,6 +159,9 @@ pub async fn run(
         timeline: samples.await??,
         attacked,
         version,
+        address: target.relay.authority(),
+        started,
+        absent: (scenario.total_sockets() as u64).saturating_sub(live),
         set_up,
         seconds,
         relay: [empty, before, after, left],
@@ -157,14 +186,23 @@ async fn rage(storm: Option<Storm>, phase: watch::Sender<Phase>) {
 }
 
 /// Waits until everything that must come has come.
-async fn wait_for_the_rest(shared: &Shared, expected: u64, say: &mut impl FnMut(&str)) {
+async fn wait_for_the_rest(
+    scenario: &Scenario,
+    shared: &Shared,
+    sent: &Sent,
+    say: &mut impl FnMut(&str),
+) {
+    let taken: u64 = sent.taken.iter().map(Numbers::count).sum();
+    let expected = taken * scenario.sockets_of_a_conversation();
     let deadline = Instant::now() + PATIENCE;
+    let (mut delivered, mut since) = (0, Instant::now());
     while Instant::now() < deadline {
-        let delivered = shared.counters.delivered.load(Ordering::Relaxed);
-        say(&format!(
-            "waiting for the last events: {delivered}/{expected}"
-        ));
-        if delivered >= expected {
+        let now = shared.counters.delivered.load(Ordering::Relaxed);
+        say(&format!("waiting for the last events: {now}/{expected}"));
+        if now > delivered {
+            (delivered, since) = (now, Instant::now());
+        }
+        if now >= expected && (sent.failed == 0 || since.elapsed() > QUIET) {
             return;
         }
         sleep(POLL).await;

@@ -44,7 +44,7 @@ pub(super) async fn watch_run(
             changed = phases.changed() => {
                 if changed.is_err() {
                     let now = Seen::now(&shared, relay)?;
-                    timeline.push(now.since(&before, start, &shared.counters));
+                    timeline.push_last(&now.since(&before, start, &shared.counters));
                     return Ok(timeline);
                 }
                 let now = *phases.borrow_and_update();

@@ -35,7 +35,7 @@ pub struct Scenario {
     #[serde(default)]
     pub limits: Limits,
     /// More settings of such a relay.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
     /// How long the relay's memory has to settle when everyone has come, and gone:
     /// allocators give memory back after a second or so.
@@ -99,7 +99,7 @@ pub struct Storm {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    #[error("the scenario is not what it should be: {0}")]
+    #[error(transparent)]
     Syntax(#[from] toml::de::Error),
     #[error("{0}")]
     Range(&'static str),
@@ -202,6 +202,11 @@ impl Scenario {
         self.conversations * self.accounts * self.sockets
     }
 
+    /// How many hear each message.
+    pub fn sockets_of_a_conversation(&self) -> u64 {
+        (self.accounts * self.sockets) as u64
+    }
+
     /// When the `number`-th message is due, from the start.
     pub fn due(&self, number: usize) -> Duration {
         if self.rate > 0.0 {
@@ -275,17 +280,5 @@ mod tests {
             .collect();
         assert_eq!(hit.len(), 25);
         assert!(hit.windows(2).all(|pair| pair[1] - pair[0] == 4));
-    }
-
-    #[test]
-    fn every_scenario_of_ours_can_be_run() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
-        let mut found = 0;
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-            Scenario::parse(&text).unwrap();
-            found += 1;
-        }
-        assert!(found >= 8);
     }
 }

@@ -52,7 +52,7 @@ impl SlowSockets {
     /// In words.
     pub(super) fn told(self) -> String {
         format!(
-            "{} times a full queue, {} closed",
+            "{} times a full queue, {} closed; in no latency",
             self.overflows, self.closed
         )
     }

@@ -1,5 +1,5 @@
-//! Pure but for atomics. What a run measured: each socket counts for itself, and
-//! latencies go to a few histograms that the sockets share.
+//! Pure but for atomics. What the sockets of a run share: when each message was due,
+//! a few histograms of latencies, and counters for the line of progress.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -65,19 +65,36 @@ pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// When every message was due. A message carries its number in its id, so that
-/// whoever receives it finds out how late it is.
+/// When every message was due, and in which conversation. A message carries its number
+/// in its id, so that whoever receives it finds out how late it is.
 #[derive(Debug)]
 pub struct Schedule {
     start: Instant,
     due_micros: Vec<AtomicU64>,
+    conversations: usize,
+}
+
+/// Where a message belongs: the conversations write in turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    pub conversation: usize,
+    /// Its number among the messages of that conversation.
+    pub nth: usize,
 }
 
 impl Schedule {
-    pub fn new(messages: usize) -> Self {
+    pub fn new(messages: usize, conversations: usize) -> Self {
         Self {
             start: Instant::now(),
             due_micros: (0..messages).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            conversations: conversations.max(1),
+        }
+    }
+
+    pub fn place(&self, number: usize) -> Place {
+        Place {
+            conversation: number % self.conversations,
+            nth: number / self.conversations,
         }
     }
 
@@ -107,40 +124,6 @@ pub fn number_of(message_id: &str) -> Option<usize> {
     usize::try_from(id.random()).ok()
 }
 
-/// What one socket saw.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SocketTally {
-    pub conversation: usize,
-    pub received: u64,
-    pub duplicated: u64,
-    pub out_of_order: u64,
-    pub reconnects: u64,
-    /// Attempts to connect that failed.
-    pub refused: u64,
-    last_seq: u64,
-}
-
-impl SocketTally {
-    pub fn of(conversation: usize) -> Self {
-        Self {
-            conversation,
-            ..Self::default()
-        }
-    }
-
-    /// Counts one event by its place in the stream.
-    pub fn event(&mut self, seq: u64, is_message: bool) {
-        match seq {
-            seq if seq == self.last_seq => self.duplicated += 1,
-            seq if seq < self.last_seq => self.out_of_order += 1,
-            seq => {
-                self.last_seq = seq;
-                self.received += u64::from(is_message);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +140,7 @@ mod tests {
 
     #[test]
     fn lateness_counts_from_when_a_message_was_due() {
-        let schedule = Schedule::new(2);
+        let schedule = Schedule::new(2, 1);
         let due = Instant::now();
         schedule.set(1, due);
         let latency = schedule.latency(1, due + Duration::from_millis(5)).unwrap();
@@ -167,14 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_counts_what_comes_in_order_once() {
-        let mut tally = SocketTally::of(0);
-        for seq in [1, 2, 2, 5, 4] {
-            tally.event(seq, true);
-        }
-        tally.event(6, false);
-        assert_eq!(tally.received, 3);
-        assert_eq!((tally.duplicated, tally.out_of_order), (1, 1));
+    fn conversations_write_in_turn() {
+        let schedule = Schedule::new(10, 3);
+        let place = |number| {
+            let Place { conversation, nth } = schedule.place(number);
+            (conversation, nth)
+        };
+        assert_eq!([0, 2, 3, 7].map(place), [(0, 0), (2, 0), (0, 1), (1, 2)]);
     }
 
     #[test]

@@ -6,6 +6,9 @@ use serde::Serialize;
 /// Points of one run. A curve of more is no better to look at.
 const POINTS_MAX: usize = 480;
 
+/// Memory that grows over less than this says little: what caches take looks the same.
+const SLOPE_SECONDS_MIN: f64 = 30.0;
+
 /// What happened in one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Point {
@@ -128,6 +131,15 @@ impl Timeline {
         }
     }
 
+    /// Appends what is left over at the end to the last interval: a few ticks of CPU time
+    /// over next to no time would be a peak.
+    pub fn push_last(&mut self, point: &Point) {
+        match self.points.last_mut() {
+            Some(last) => *last = last.join(point),
+            None => self.points.push(*point),
+        }
+    }
+
     /// Marks are few, but a soak of days has many storms: those beyond are left out.
     pub fn mark(&mut self, at_seconds: f64, what: Moment) {
         if self.marks.len() < POINTS_MAX || what != Moment::Storm {
@@ -142,10 +154,13 @@ impl Timeline {
 
     /// How fast the relay's memory grows in KiB a minute, by least squares over the
     /// second half of the time between the first message and the last: by then it
-    /// should have what it needs.
+    /// should have what it needs. None for short runs.
     pub fn memory_slope(&self) -> Option<f64> {
         let (begin, end) = (self.moment(Moment::Begin)?, self.moment(Moment::End)?);
         let half = f64::midpoint(begin, end);
+        if end - half < SLOPE_SECONDS_MIN {
+            return None;
+        }
         let seen: Vec<(f64, f64)> = self
             .points
             .iter()
@@ -242,6 +257,35 @@ mod tests {
         timeline.mark(100.0, Moment::End);
         let slope = timeline.memory_slope().unwrap();
         assert!((slope - 180.0).abs() < 1e-6, "{slope}");
+    }
+
+    #[test]
+    fn a_short_run_says_nothing_of_a_leak() {
+        let mut timeline = Timeline::new(1.0);
+        timeline.mark(0.0, Moment::Begin);
+        timeline.mark(20.0, Moment::End);
+        for second in 0..20 {
+            timeline.push(point(second));
+        }
+        assert_eq!(timeline.memory_slope(), None);
+    }
+
+    #[test]
+    fn the_last_moment_is_no_peak_of_its_own() {
+        let mut timeline = Timeline::new(1.0);
+        timeline.push(point(0));
+        timeline.push_last(&Point {
+            at_seconds: 1.001,
+            span_seconds: 0.001,
+            deliveries: 1,
+            generator_cores: 10.0,
+            ..Point::default()
+        });
+        let [last] = timeline.points.as_slice() else {
+            panic!("{} points", timeline.points.len());
+        };
+        assert_eq!((last.deliveries, last.at_seconds), (11, 1.001));
+        assert!(last.generator_cores < 0.011, "{}", last.generator_cores);
     }
 
     #[test]

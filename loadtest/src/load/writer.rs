@@ -13,12 +13,13 @@ use super::LoadError;
 use super::listener::Shared;
 use super::pace::until;
 use super::scenario::Scenario;
-use super::tally::{Latencies, count, message_id};
+use super::socket_tally::Numbers;
+use super::tally::{Latencies, Place, count, message_id};
 use super::world::Conversation;
 use crate::xrpc_client::CallError;
 
 /// Messages on their way at once. Behind them the others wait, and grow late.
-const IN_FLIGHT: usize = 256;
+pub(super) const IN_FLIGHT: usize = 256;
 
 /// The answer of sendMessage, of which nothing is needed here.
 #[derive(Deserialize)]
@@ -27,11 +28,13 @@ struct Taken {}
 /// What became of the messages.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// How many the relay took, by conversation.
-    pub taken: Vec<u64>,
+    /// Those that the relay took, by conversation.
+    pub taken: Vec<Numbers>,
     pub failed: u64,
     /// The reason of the first that failed.
     pub first_failure: Option<CallError>,
+    /// Messages that found as many under way as there may be.
+    pub held_back: u64,
 }
 
 /// Sends everything that is due; `tick` is called for each message.
@@ -45,17 +48,24 @@ pub(super) async fn write(
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut sends = JoinSet::new();
     let mut sent = Sent {
-        taken: vec![0; conversations.len()],
+        taken: vec![Numbers::default(); conversations.len()],
         failed: 0,
         first_failure: None,
+        held_back: 0,
     };
+    // Since a message was held back, whatever leaves late is late because of it.
+    let mut is_behind = false;
     let start = Instant::now();
     for number in 0..scenario.messages() {
         let due = start + scenario.due(number);
+        is_behind &= due <= Instant::now();
         until(due).await?;
+        if !is_behind {
+            shared.lateness.record(number, due.elapsed());
+        }
         shared.schedule.set(number, due);
-        let place = number % conversations.len().max(1);
-        let Some(conversation) = conversations.get_mut(place) else {
+        let place = shared.schedule.place(number);
+        let Some(conversation) = conversations.get_mut(place.conversation) else {
             break;
         };
         let input = conversation
@@ -63,13 +73,18 @@ pub(super) async fn write(
             .seal(&message_id(number, unix_millis()), b"load")?;
         let client = Arc::clone(conversation.writer.client());
         let (shared, latencies) = (Arc::clone(shared), Arc::clone(latencies));
+        if permits.available_permits() == 0 {
+            sent.held_back += 1;
+            is_behind = true;
+        }
         // The semaphore is never closed.
         let permit = Arc::clone(&permits).acquire_owned().await.ok();
         sends.spawn(async move {
             let answer = client.procedure::<Taken>("sendMessage", &input).await;
             drop(permit);
-            latencies.record(number, due.elapsed());
+            // What failed says nothing of how fast a message is taken.
             if answer.is_ok() {
+                latencies.record(number, due.elapsed());
                 count(&shared.counters.sent);
             }
             (place, answer.map(drop))
@@ -88,18 +103,11 @@ pub(super) async fn write(
 }
 
 impl Sent {
-    /// How many deliveries there must be: each message that was taken, to each socket
-    /// of its conversation.
-    pub(super) fn expected(&self, scenario: &Scenario) -> u64 {
-        let sockets = (scenario.accounts * scenario.sockets) as u64;
-        self.taken.iter().sum::<u64>() * sockets
-    }
-
-    fn count(&mut self, (place, answer): (usize, Result<(), CallError>)) {
+    fn count(&mut self, (place, answer): (Place, Result<(), CallError>)) {
         match answer {
             Ok(()) => {
-                if let Some(taken) = self.taken.get_mut(place) {
-                    *taken += 1;
+                if let Some(taken) = self.taken.get_mut(place.conversation) {
+                    taken.insert(place.nth);
                 }
             }
             Err(error) => {

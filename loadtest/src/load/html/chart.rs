@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::scale::{Rise, Scale, number};
-use crate::load::report::{Buckets, Quantiles};
+use crate::load::buckets::Buckets;
+use crate::load::report::Quantiles;
 use crate::load::timeline::{Mark, Moment};
 
 const WIDTH: f64 = 640.0;
@@ -12,6 +13,9 @@ const LEFT: f64 = 46.0;
 const RIGHT: f64 = WIDTH - 10.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = HEIGHT - 22.0;
+
+/// Nearer than this, two names above a histogram would lie on each other.
+const NAMES_APART: f64 = 40.0;
 
 /// One curve. There is no line where there is no value.
 pub(super) struct Curve<'a> {
@@ -101,7 +105,11 @@ impl TimeChart<'_> {
         }
     }
 
+    /// A curve that is alone has the chart's name.
     fn legend(&self) -> String {
+        if self.curves.len() == 1 {
+            return String::new();
+        }
         let mut legend = String::from(r#"<div class="legend">"#);
         for (curve, colour) in self.curves.iter().zip(COLOURS) {
             let _ = write!(
@@ -131,10 +139,15 @@ fn axes(svg: &mut String, x: &Scale, y: &Scale, name: impl Fn(f64) -> String) {
         );
     }
     for tick in x.ticks() {
+        let place = x.place(tick);
+        // The first stands beside the lowest name of the other axis.
+        let anchor = match place <= LEFT {
+            true => "start",
+            false => "middle",
+        };
         let _ = write!(
             svg,
-            r#"<text x="{:.1}" y="{}" text-anchor="middle">{}</text>"#,
-            x.place(tick),
+            r#"<text x="{place:.1}" y="{}" text-anchor="{anchor}">{}</text>"#,
             HEIGHT - 6.0,
             name(tick)
         );
@@ -149,6 +162,10 @@ fn path(times: &[f64], values: &[Option<f64>], x: &Scale, y: &Scale) -> String {
         match value {
             Some(value) => {
                 let _ = write!(path, "{pen}{:.1} {:.1}", x.place(*time), y.place(*value));
+                // A value by itself is a dot: the line to its own place has round ends.
+                if pen == 'M' {
+                    path.push_str("h0");
+                }
                 pen = 'L';
             }
             None => pen = 'M',
@@ -184,11 +201,15 @@ pub(super) fn histogram(title: &str, Buckets(buckets): &Buckets, quantiles: &Qua
             bucket.count
         );
     }
-    for (name, value) in [("p50", quantiles.p50_ms), ("p99", quantiles.p99_ms)] {
+    let (p50, p99) = (x.place(quantiles.p50_ms), x.place(quantiles.p99_ms));
+    let anchors = match p99 - p50 < NAMES_APART {
+        true => ("end", "start"),
+        false => ("middle", "middle"),
+    };
+    for (name, place, anchor) in [("p50", p50, anchors.0), ("p99", p99, anchors.1)] {
         let _ = write!(
             svg,
-            r#"<line class="mark" x1="{0:.1}" x2="{0:.1}" y1="{TOP}" y2="{BOTTOM}"/><text x="{0:.1}" y="{1}" text-anchor="middle">{name}</text>"#,
-            x.place(value),
+            r#"<line class="mark" x1="{place:.1}" x2="{place:.1}" y1="{TOP}" y2="{BOTTOM}"/><text x="{place:.1}" y="{}" text-anchor="{anchor}">{name}</text>"#,
             TOP - 3.0
         );
     }
@@ -201,7 +222,7 @@ pub(super) fn histogram(title: &str, Buckets(buckets): &Buckets, quantiles: &Qua
     )
 }
 
-fn duration(ms: f64) -> String {
+pub(super) fn duration(ms: f64) -> String {
     match ms {
         ms if ms < 0.1 => format!("{} µs", number(ms * 1000.0)),
         ms if ms < 1000.0 => format!("{} ms", number(ms)),
@@ -212,7 +233,7 @@ fn duration(ms: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::Bucket;
+    use crate::load::buckets::Bucket;
 
     fn chart(values: Vec<Option<f64>>) -> String {
         TimeChart {
@@ -235,6 +256,8 @@ mod tests {
     #[test]
     fn a_curve_breaks_where_there_is_no_value() {
         let svg = chart(vec![Some(1.0), Some(2.0), None, Some(4.0)]);
+        // The last one is alone, and a dot.
+        assert!(svg.contains("h0\"/>"), "{svg}");
         let path = svg.split("<path").nth(1).unwrap();
         let path = path.split("/>").next().unwrap();
         assert_eq!(path.matches('M').count(), 2, "{path}");
@@ -248,7 +271,7 @@ mod tests {
     fn nothing_is_drawn_outside_the_frame() {
         let svg = chart(vec![Some(0.0), Some(1e9), Some(-1.0), Some(0.1)]);
         for part in svg.split(['M', 'L']).skip(1) {
-            let mut place = part.split([' ', '"']).map(str::parse::<f64>);
+            let mut place = part.split([' ', '"', 'h']).map(str::parse::<f64>);
             if let (Some(Ok(x)), Some(Ok(y))) = (place.next(), place.next()) {
                 assert!((LEFT..=RIGHT).contains(&x) && (TOP..=BOTTOM).contains(&y));
             }
@@ -276,5 +299,12 @@ mod tests {
         assert!(svg.contains("<title>1 ms to 2 s: 3</title>"));
         assert!(svg.contains(">1 s</text>") && svg.contains(">p99</text>"));
         assert_eq!(histogram("Delivery", &Buckets::default(), &quantiles), "");
+        let near = Quantiles {
+            p99_ms: 0.81,
+            ..quantiles
+        };
+        let svg = histogram("Delivery", &buckets, &near);
+        assert!(svg.contains(r#"text-anchor="end">p50"#));
+        assert!(svg.contains(r#"text-anchor="start">p99"#));
     }
 }
