@@ -138,6 +138,9 @@ fn is_whole(report: &Report) {
     let sends: u64 = points.iter().map(|point| point.sends).sum();
     assert_eq!(deliveries, report.delivered);
     assert_eq!(sends, report.sent);
+    assert_eq!(report.delivered + report.lost, report.expected);
+    assert_eq!((report.absent, report.held_back), (0, 0));
+    assert!(report.generator_late.count > 0);
     assert!(
         points
             .iter()
@@ -168,6 +171,14 @@ fn is_whole(report: &Report) {
 
     let page = html::page(report);
     is_well_formed(&page);
+    for said in [&report.started, &report.relay_address, &report.verdict()] {
+        assert!(page.contains(said), "{said} is not in the page");
+    }
+    let table = report.table();
+    assert!(table.contains(&report.verdict()));
+    // A terminal has 80 columns. The sentence about the scenario is its author's.
+    let mut figures = table.lines().skip(2).filter(|line| line.contains("   "));
+    assert!(figures.all(|line| line.chars().count() <= 80), "{table}");
     for foreign in ["<script", "://", "src=", "@import"] {
         assert!(!page.contains(foreign), "{foreign} in the page");
     }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::report::{Quantiles, Report};
 use super::timeline::Point;
-use chart::{Curve, TimeChart, histogram};
+use chart::{Curve, TimeChart, duration, histogram};
 use scale::{Rise, number};
 
 const STYLE: &str = include_str!("style.css");
@@ -37,15 +37,19 @@ pub fn page(report: &Report) -> String {
 fn head(report: &Report) -> String {
     let version = report.relay_version.as_deref().unwrap_or("unknown");
     let machine = &report.machine;
-    let verdict = match report.is_clean() {
-        true => r#"<p class="verdict">Nothing lost, nothing twice, nothing out of order.</p>"#,
-        false => r#"<p class="verdict bad">Not clean: see the faults below.</p>"#,
+    let class = match report.is_clean() {
+        true => "verdict",
+        false => "verdict bad",
     };
     let mut text = format!(
-        "<h1>{}</h1><p>{}</p>{verdict}<p class=\"soft\">mls-relay {} · {} cores, {} · {} GiB · Linux {}</p>\n",
+        "<h1>{}</h1><p>{}</p><p class=\"{class}\">{}</p><p class=\"soft\">{} · mls-relay {} at {} · \
+         {} cores, {} · {} GiB · Linux {}</p>\n",
         escape(&report.scenario),
         escape(&report.about),
+        escape(&report.verdict()),
+        escape(&report.started),
         escape(version),
+        escape(&report.relay_address),
         machine.cores,
         escape(&machine.processor),
         number(machine.memory_mib as f64 / 1024.0),
@@ -65,23 +69,17 @@ fn tiles(report: &Report) -> String {
             number(report.delivered as f64 / report.seconds.max(1e-9)),
             "deliveries a second",
         ),
-        (
-            milliseconds(&report.delivery, |q| q.p50_ms),
-            "delivery, p50",
-        ),
-        (
-            milliseconds(&report.delivery, |q| q.p99_ms),
-            "delivery, p99",
-        ),
+        (latency(&report.delivery, |q| q.p50_ms), "delivery, p50"),
+        (latency(&report.delivery, |q| q.p99_ms), "delivery, p99"),
     ];
     if let Some(relay) = &report.relay {
         tiles.push((
             format!("{} KiB", number(relay.kib_per_socket)),
-            "of memory a socket",
+            "relay memory a socket",
         ));
         tiles.push((
             format!("{} s", number(relay.cpu_seconds_in_ten)),
-            "of CPU in ten seconds",
+            "relay CPU in ten seconds",
         ));
     }
     let tiles = tiles.iter().fold(String::new(), |mut text, (value, name)| {
@@ -94,10 +92,10 @@ fn tiles(report: &Report) -> String {
     format!("<div class=\"tiles\">{tiles}</div>\n")
 }
 
-fn milliseconds(quantiles: &Quantiles, of: impl Fn(&Quantiles) -> f64) -> String {
+fn latency(quantiles: &Quantiles, of: impl Fn(&Quantiles) -> f64) -> String {
     match quantiles.count {
         0 => "none".to_owned(),
-        _ => format!("{} ms", number(of(quantiles))),
+        _ => duration(of(quantiles)),
     }
 }
 
@@ -168,8 +166,9 @@ fn time_lines(report: &Report) -> String {
     ];
     let charts = charts.iter().map(TimeChart::draw).collect::<String>();
     format!(
-        "<h2>Over time</h2><p class=\"soft\">Dashed: the first message, storms, the last message, \
-         the farewell; in red, the beginning of an attack.</p><div class=\"grid\">{charts}</div>\n"
+        "<h2>Over time</h2><p class=\"soft\">In seconds from when the first subscribed. Dashed: the \
+         first message, storms, the last message, the farewell; in red, the beginning of an \
+         attack.</p><div class=\"grid\">{charts}</div>\n"
     )
 }
 
@@ -183,7 +182,8 @@ fn histograms(report: &Report) -> String {
     .concat();
     format!(
         "<h2>Latencies</h2><p class=\"soft\">Messages count from when they were due, not from when \
-         they could leave. Each bar is a tenth of a decade.</p><div class=\"grid\">{charts}</div>\n"
+         they could leave. Each bar is a tenth of a decade, as high as there were latencies in \
+         it.</p><div class=\"grid\">{charts}</div>\n"
     )
 }
 

@@ -88,7 +88,11 @@ impl Scale {
 }
 
 /// 1, 2 or 5 times a power of ten, so that there are three to six steps up to `high`.
+/// Where there is nothing but 0, the axis goes to 1.
 fn step(high: f64) -> f64 {
+    if high <= 0.0 {
+        return 1.0;
+    }
     let raw = high.max(1e-9) / 4.0;
     let power = 10_f64.powf(raw.log10().floor());
     let rest = raw / power;
@@ -134,7 +138,7 @@ mod tests {
         assert_eq!(scale.place(0.0), 200.0);
         assert_eq!(scale.place(50.0), 100.0);
         assert_eq!(scale.place(1000.0), 0.0);
-        assert!(Scale::linear(0.0, 0.0, 1.0).place(0.0).is_finite());
+        assert_eq!(Scale::linear(0.0, 0.0, 1.0).ticks(), [0.0, 1.0]);
     }
 
     #[test]
