@@ -3,7 +3,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::num::ParseIntError;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +33,18 @@ pub enum ConnectError {
     Deadline,
     #[error("the certificate file cannot be used")]
     Certificate(#[source] rustls::Error),
-    #[error("the relay's address is not HOST or HOST:PORT")]
+    #[error("the certificates of {} cannot be read", .path.display())]
+    Roots {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("there is no certificate in {}", .0.display())]
+    NoRoots(PathBuf),
+    #[error("the relay's address is not https://HOST or https://HOST:PORT")]
     Address(#[from] InvalidDnsNameError),
+    #[error("the port of the relay's address is none")]
+    Port(#[from] ParseIntError),
 }
 
 /// A relay's public address, the roots that vouch for it, and the DID that
@@ -56,10 +67,7 @@ impl Relay {
     pub fn new(address: &str, service_did: &str, roots: &Path) -> Result<Self, ConnectError> {
         let address = address.trim_start_matches("https://").trim_end_matches('/');
         let (host, port) = match address.rsplit_once(':') {
-            Some((host, port)) => {
-                let port = port.parse().map_err(|_| io::ErrorKind::InvalidInput);
-                (host, port.map_err(io::Error::from)?)
-            }
+            Some((host, port)) => (host, port.parse()?),
             None => (address, 443),
         };
         Ok(Self {
@@ -160,10 +168,17 @@ impl Relay {
 /// A client that trusts exactly the certificates in this file.
 fn tls_config(roots: &Path) -> Result<ClientConfig, ConnectError> {
     let mut store = RootCertStore::empty();
-    let pem = std::fs::read(roots)?;
+    let unreadable = |source| ConnectError::Roots {
+        path: roots.to_owned(),
+        source,
+    };
+    let pem = std::fs::read(roots).map_err(unreadable)?;
     for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-        let certificate: CertificateDer<'static> = certificate?;
+        let certificate: CertificateDer<'static> = certificate.map_err(unreadable)?;
         store.add(certificate).map_err(ConnectError::Certificate)?;
+    }
+    if store.is_empty() {
+        return Err(ConnectError::NoRoots(roots.to_owned()));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
@@ -171,4 +186,21 @@ fn tls_config(roots: &Path) -> Result<ClientConfig, ConnectError> {
         .map_err(ConnectError::Certificate)?
         .with_root_certificates(store)
         .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_vouches_for_nobody_is_refused_by_its_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let empty = Relay::new("localhost", "did:web:localhost", file.path()).unwrap_err();
+        assert!(matches!(&empty, ConnectError::NoRoots(path) if path == file.path()));
+        let gone = Path::new("/nowhere/ca.pem");
+        let missing = Relay::new("localhost", "did:web:localhost", gone).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere/ca.pem"), "{missing}");
+        let port = Relay::new("https://localhost:99999", "did:web:localhost", gone).unwrap_err();
+        assert!(matches!(port, ConnectError::Port(_)), "{port}");
+    }
 }

@@ -140,6 +140,20 @@ impl RelayProcess {
         self.child.id()
     }
 
+    /// Waits until the process has ended, which nobody asked it to do, and says how.
+    pub async fn ended(&mut self) -> RelayProcessError {
+        loop {
+            match self.child.try_wait() {
+                Ok(None) => sleep(POLL).await,
+                Ok(Some(status)) => {
+                    let said = self.said();
+                    return RelayProcessError::Ended { status, said };
+                }
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
     /// Ends the process as a crash would.
     pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;

@@ -20,7 +20,9 @@ pub(crate) enum Command {
     Growth(Growth),
 }
 
+// The scripts name the reports; whoever names others means those.
 #[derive(clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Run {
     /// The name of a scenario that comes with this program, or a file
     pub(crate) scenario: String,
@@ -41,6 +43,7 @@ pub(crate) struct Run {
 }
 
 #[derive(clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Growth {
     /// What grows
     #[arg(long, value_enum, default_value = "sockets")]
@@ -86,11 +89,11 @@ impl From<AxisName> for Axis {
 #[derive(clap::Args)]
 pub(crate) struct Target {
     /// A relay that runs already, as `https://HOST:PORT`; otherwise one is started
-    #[arg(long, requires = "certificate", value_name = "URL")]
+    #[arg(long, requires_all = ["certificate", "directory"], value_name = "URL")]
     pub(crate) relay: Option<String>,
 
     /// The certificates to trust for it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, requires = "relay", value_name = "FILE")]
     pub(crate) certificate: Option<PathBuf>,
 
     /// Its service DID
@@ -98,15 +101,15 @@ pub(crate) struct Target {
     pub(crate) service_did: String,
 
     /// Where its PLC_URL points: the accounts' documents are served there
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
-    pub(crate) directory: std::net::SocketAddr,
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) directory: Option<std::net::SocketAddr>,
 
     /// The process of that relay, if it is on this machine, to measure its use
-    #[arg(long)]
+    #[arg(long, requires = "relay")]
     pub(crate) pid: Option<u32>,
 
     /// Where that relay shows its metrics, to learn whether it felt slow sockets
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, requires = "relay", value_name = "ADDRESS")]
     pub(crate) admin: Option<std::net::SocketAddr>,
 
     /// The binary of the relay to start
@@ -126,7 +129,7 @@ pub(crate) struct Changes {
     pub(crate) accounts: Option<usize>,
 
     /// Instead of the scenario's own
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
 
     /// Instead of the scenario's own

@@ -4,8 +4,10 @@
 
 mod arguments;
 mod progress;
+mod reports;
 
 use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,13 +16,20 @@ use arguments::{Arguments, Changes, Command, Growth, Run, Target};
 use clap::Parser;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load;
+use mls_relay_loadtest::load::LoadError;
 use mls_relay_loadtest::load::growth::{self, Axis, Step};
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
+use mls_relay_loadtest::load::scenarios;
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::relay_process::{
+    RelayOptions, RelayProcess, RelayProcessError, built_relay,
+};
 use mls_relay_loadtest::{chain, told_to_stop};
-use progress::Progress;
+use progress::{Progress, say};
+
+/// Where the directory of a relay that is started is served.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -32,10 +41,16 @@ async fn main() -> ExitCode {
             Command::Growth(arguments) => grow(arguments).await,
         }
     };
+    let told = async {
+        let told = told_to_stop().await;
+        // Stopping a relay takes a moment, in which nothing else would be said.
+        eprintln!("\n  ending");
+        told
+    };
     let outcome = tokio::select! {
         outcome = outcome => outcome,
         // Leaving the future stops a relay that was started.
-        told = told_to_stop() => Err(told.map_or_else(Into::into, Into::into)),
+        told = told => Err(told.map_or_else(Into::into, Into::into)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -52,15 +67,19 @@ async fn run(arguments: &Run) -> Result<bool, Box<dyn Error>> {
     let (name, mut scenario) = scenario(&arguments.scenario)?;
     change(&mut scenario, &arguments.changes);
     scenario.check()?;
-    let report = play(&name, &scenario, &arguments.target).await?;
-    println!("{}", report.table());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
-        println!("  as JSON: {}", path.display());
+    let (json, html) = (arguments.json.as_deref(), arguments.html.as_deref());
+    for path in [json, html].into_iter().flatten() {
+        reports::check(path)?;
     }
-    if let Some(path) = &arguments.html {
-        std::fs::write(path, load::html::page(&report))?;
-        println!("  as a page: {}", path.display());
+    let report = play(&name, &scenario, &arguments.target).await?;
+    say(format_args!("{}\n", report.table()));
+    if let Some(path) = json {
+        reports::write(path, &serde_json::to_string_pretty(&report)?)?;
+        say(format_args!("  as JSON: {}\n", path.display()));
+    }
+    if let Some(path) = html {
+        reports::write(path, &load::html::page(&report))?;
+        say(format_args!("  as a page: {}\n", path.display()));
     }
     Ok(report.is_clean())
 }
@@ -75,20 +94,24 @@ async fn grow(arguments: &Growth) -> Result<bool, Box<dyn Error>> {
         [] => axis.steps(),
         steps => steps,
     };
+    // A wrong step at the end must not cost what was measured before it.
+    for step in steps {
+        axis.scenario(&base, *step).check()?;
+    }
+    arguments.json.as_deref().map_or(Ok(()), reports::check)?;
     let mut growth = growth::Growth {
         axis,
         steps: Vec::new(),
     };
     for step in steps {
         let scenario = axis.scenario(&base, *step);
-        scenario.check()?;
         let name = format!("{} {step}", axis.name());
-        println!("{name}");
+        say(format_args!("{name}\n"));
         let report = match play(&name, &scenario, &arguments.target).await {
             Ok(report) => report,
             // What the machine cannot do ends the series, not what was measured.
             Err(error) if !growth.steps.is_empty() => {
-                println!("  no further: {error}");
+                say(format_args!("  no further: {}\n", chain(&*error)));
                 break;
             }
             Err(error) => return Err(error),
@@ -98,26 +121,30 @@ async fn grow(arguments: &Growth) -> Result<bool, Box<dyn Error>> {
             report,
         });
     }
-    println!("{}", growth.table());
+    say(format_args!("{}\n", growth.table()));
     if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&growth)?)?;
-        println!("  as JSON: {}", path.display());
+        reports::write(path, &serde_json::to_string_pretty(&growth)?)?;
+        say(format_args!("  as JSON: {}\n", path.display()));
     }
     Ok(growth.is_clean())
 }
 
 async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report, Box<dyn Error>> {
-    let directory = Directory::start_at(target.directory).await?;
-    let started;
+    load::files::check(scenario)?;
+    let served_at = target.directory.unwrap_or(ANY_PORT);
+    let directory = Directory::start_at(served_at)
+        .await
+        .map_err(|error| format!("no directory can be served at {served_at}: {error}"))?;
+    let mut started = None;
     let (relay, pid, admin) = match (&target.relay, &target.certificate) {
         (Some(url), Some(certificate)) => {
             let relay = Relay::new(url, &target.service_did, certificate)?;
             (relay, target.pid, target.admin)
         }
         _ => {
-            started = start(target, scenario, &directory).await?;
-            let (pid, admin) = (started.pid(), started.admin());
-            (started.relay()?, Some(pid), Some(admin))
+            let process = started.insert(start(target, scenario, &directory).await?);
+            let (pid, admin) = (process.pid(), process.admin());
+            (process.relay()?, Some(pid), Some(admin))
         }
     };
     let target = load::Target {
@@ -127,24 +154,53 @@ async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report
         admin,
     };
     let mut progress = Progress::new();
-    let report = load::run(name, scenario, &target, |text| progress.show(text)).await;
+    let run = load::run(name, scenario, &target, |text| progress.show(text));
+    let outcome = tokio::select! {
+        report = run => report.map_err(Into::into),
+        // What it would have done is not known: there is nothing to report.
+        ended = ended(started.as_mut()) => Err(ended.into()),
+    };
     progress.clear();
-    Ok(report?)
+    outcome.map_err(|error: Box<dyn Error>| {
+        let set_up_failed = matches!(error.downcast_ref(), Some(LoadError::Phone(_)));
+        match set_up_failed && directory.requests() == 0 {
+            true => format!(
+                "{}; nobody has asked the directory at {}: is it the relay's PLC_URL?",
+                chain(&*error),
+                directory.url()
+            )
+            .into(),
+            false => error,
+        }
+    })
 }
 
-/// A scenario of ours by name, or any by path.
+/// When a relay that was started has ended by itself; never when none was.
+async fn ended(started: Option<&mut RelayProcess>) -> RelayProcessError {
+    match started {
+        Some(process) => process.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A file, or a scenario of ours by name.
 fn scenario(name: &str) -> Result<(String, Scenario), Box<dyn Error>> {
     let path = Path::new(name);
-    let path = if path.is_file() {
-        path.to_owned()
-    } else {
-        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        ours.join(path).with_extension("toml")
+    let text = match scenarios::named(name) {
+        Some(text) => text.to_owned(),
+        None if path.is_file() => {
+            std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?
+        }
+        None => {
+            let ours = scenarios::names();
+            return Err(
+                format!("no scenario and no file is called {name}; there are {ours}").into(),
+            );
+        }
     };
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let scenario = Scenario::parse(&text).map_err(|error| format!("{name}: {error}"))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok((name.into_owned(), Scenario::parse(&text)?))
+    Ok((name.into_owned(), scenario))
 }
 
 fn change(scenario: &mut Scenario, changes: &Changes) {
@@ -163,7 +219,8 @@ async fn start(
     let options = RelayOptions {
         binary: match &target.binary {
             // The relay is started in a directory of its own.
-            Some(binary) => std::fs::canonicalize(binary)?,
+            Some(binary) => std::fs::canonicalize(binary)
+                .map_err(|error| format!("{}: {error}", binary.display()))?,
             None => built_relay()?,
         },
         service_did: target.service_did.clone(),

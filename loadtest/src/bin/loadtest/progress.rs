@@ -1,5 +1,6 @@
 //! One line that is written over, on a terminal; elsewhere a line every so often.
 
+use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -22,18 +23,22 @@ impl Progress {
             return;
         }
         self.shown = Some(Instant::now());
-        if self.terminal {
-            print!("\r\x1b[2K  {text}");
-        } else {
-            println!("  {text}");
+        match self.terminal {
+            // What is wider than the terminal is cut, or each time would leave a line.
+            true => say(format_args!("\r\x1b[2K\x1b[?7l  {text}\x1b[?7h")),
+            false => say(format_args!("  {text}\n")),
         }
-        // A closed pipe is not the run's concern.
-        let _ = std::io::stdout().flush();
     }
 
     pub(crate) fn clear(&self) {
         if self.terminal {
-            print!("\r\x1b[2K");
+            say(format_args!("\r\x1b[2K"));
         }
     }
+}
+
+/// A closed pipe is not the run's concern: its reports go to files.
+pub(crate) fn say(text: Arguments<'_>) {
+    let mut out = std::io::stdout();
+    let _ = out.write_fmt(text).and_then(|()| out.flush());
 }

@@ -108,7 +108,11 @@ impl Outcome {
         match error {
             ConnectError::Io(_) => Self::Closed,
             ConnectError::Deadline => Self::Silence,
-            ConnectError::Certificate(_) | ConnectError::Address(_) => Self::Other,
+            ConnectError::Certificate(_)
+            | ConnectError::Roots { .. }
+            | ConnectError::NoRoots(_)
+            | ConnectError::Address(_)
+            | ConnectError::Port(_) => Self::Other,
         }
     }
 }

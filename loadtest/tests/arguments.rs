@@ -1,0 +1,55 @@
+//! What one may ask of the load generator, and what it says to a request that cannot be met.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::process::{Command, Output};
+
+fn loadtest(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_wrong_request_is_refused_at_once_and_the_word_that_is_wrong_is_named() {
+    let scenario = include_str!("../scenarios/chat.toml").replace("seconds", "secconds");
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), scenario).unwrap();
+    let typo = file.path().to_str().unwrap();
+    let remote = ["run", "chat", "--relay", "https://localhost:1"];
+    let remote = |more: &[&'static str]| [&remote[..], more].concat();
+    let cases: [(Vec<&str>, &str); 13] = [
+        (vec!["run", "nothing"], "idle, fanout, chat"),
+        (vec!["run", typo], "unknown field `secconds`"),
+        (vec!["run", "chat", "--accounts", "0"], "accounts"),
+        (vec!["run", "chat", "--conversations", "0"], "conversations"),
+        (vec!["run", "chat", "--rate", "-1"], "rate is 0"),
+        (vec!["run", "chat", "--rate", "NaN"], "rate is 0"),
+        (vec!["run", "chat", "--seconds", "0"], "seconds"),
+        (vec!["run", "chat", "--json", "/nowhere/a"], "/nowhere/a"),
+        (vec!["run", "chat", "--html", "/nowhere/b"], "/nowhere/b"),
+        (vec!["run", "chat", "--binary", "/nowhere/c"], "/nowhere/c"),
+        (vec!["growth", "--steps", "1000,0"], "conversations"),
+        (remote(&["--certificate", "/nowhere/d"]), "--directory"),
+        (
+            remote(&["--directory", "127.0.0.1:0", "--certificate", "/nowhere/d"]),
+            "/nowhere/d",
+        ),
+    ];
+    for (arguments, named) in cases {
+        let (code, said) = loadtest(&arguments);
+        assert!(code.is_some_and(|code| code > 0), "{arguments:?}: {said}");
+        assert!(said.contains(named), "{arguments:?}: {said}");
+        assert!(said.matches("unknown field").count() <= 1, "{said}");
+    }
+}
+
+#[test]
+fn the_last_report_that_is_named_counts() {
+    let files = ["--json", "/nowhere/a", "--json", "/nowhere/b"];
+    let (_, said) = loadtest(&[&["run", "chat"][..], &files].concat());
+    assert!(said.contains("/nowhere/b"), "{said}");
+    assert!(!said.contains("/nowhere/a"), "{said}");
+}
