@@ -6,8 +6,8 @@
 #   loadtest/run.sh NAME|FILE [options of `loadtest run`, such as --seconds 60]
 #   loadtest/run.sh growth [options of `loadtest growth`, such as --axis groups]
 #
-# Without more it builds what is missing and starts a relay of its own. A relay that
-# runs already:
+# Without more it builds what is missing, which takes minutes the first time, and starts a
+# relay of its own. A relay that runs already:
 #
 #   RELAY=https://relay.example.com CERTIFICATE=ca.pem SERVICE_DID=did:web:relay.example.com \
 #       DIRECTORY=0.0.0.0:2582 loadtest/run.sh chat
@@ -24,17 +24,18 @@ shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 
-"${CARGO:-cargo}" build --quiet --release --workspace --manifest-path "$root/Cargo.toml" \
+# Not quiet: a release takes minutes, in which one wants to see that something happens.
+"${CARGO:-cargo}" build --release --workspace --manifest-path "$root/Cargo.toml" \
     --bin mls-relay --bin loadtest
 mkdir -p "$target/loadtest"
 
 if [ -n "${RELAY:-}" ]; then
     set -- --relay "$RELAY" --certificate "${CERTIFICATE:?the file of the certificates to trust}" \
-        --service-did "${SERVICE_DID:?the DID of the relay}" "$@"
+        --service-did "${SERVICE_DID:?the DID of the relay}" \
+        --directory "${DIRECTORY:?the address that its PLC_URL points to, such as 0.0.0.0:2582}" "$@"
+    [ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
+    [ -z "${ADMIN:-}" ] || set -- --admin "$ADMIN" "$@"
 fi
-[ -z "${DIRECTORY:-}" ] || set -- --directory "$DIRECTORY" "$@"
-[ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
-[ -z "${ADMIN:-}" ] || set -- --admin "$ADMIN" "$@"
 
 reports=$target/loadtest/$(basename "$name" .toml)
 case $name in
