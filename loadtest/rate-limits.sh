@@ -16,6 +16,17 @@ set -eu
 url=${1:-https://localhost:8443}
 requests=${2:-70}
 path=${3:-/xrpc/blue.catbird.mls.getConvos}
+url=${url%/}
+case $url in
+http*://?*) ;;
+*) requests= ;;
+esac
+case $requests in
+'' | 0* | *[!0-9]*)
+    echo "usage: $0 [https://HOST:PORT] [requests, 1 or more] [path]" >&2
+    exit 2
+    ;;
+esac
 headers=$(mktemp)
 trap 'rm -f "$headers"' EXIT
 
@@ -47,7 +58,7 @@ while [ "$n" -lt "$requests" ]; do
     fi
     if [ "$n" -eq 1 ] || [ "$n" -eq "$first_refused" ]; then
         echo "request $n: $status, limit $(header ratelimit-limit), remaining $(header ratelimit-remaining)," \
-            "policy $(header ratelimit-policy), retry-after $(header retry-after)"
+            "policy $(header ratelimit-policy), retry-after $(header retry-after | grep . || echo none)"
     fi
 done
 echo "passed $passed, refused $refused, the first refusal was request $first_refused"

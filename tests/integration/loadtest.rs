@@ -132,6 +132,17 @@ fn where_nobody_answers_the_script_of_the_limits_says_so() {
     assert!(said.contains("request 1: no answer"), "{said}");
 }
 
+#[test]
+fn the_script_of_the_limits_refuses_what_is_no_request() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/rate-limits.sh");
+    for arguments in [&["--help"][..], &["https://localhost:1", "many"]] {
+        let output = Command::new(&script).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with("usage: "), "{said}");
+    }
+}
+
 fn is_whole(report: &Report) {
     let points = &report.timeline.points;
     let deliveries: u64 = points.iter().map(|point| point.deliveries).sum();
