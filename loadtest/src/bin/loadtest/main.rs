@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use arguments::{Arguments, Changes, Command, Growth, Run, Target};
 use clap::Parser;
+use hyper::StatusCode;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load;
 use mls_relay_loadtest::load::LoadError;
@@ -21,10 +22,12 @@ use mls_relay_loadtest::load::growth::{self, Axis, Step};
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
 use mls_relay_loadtest::load::scenarios;
+use mls_relay_loadtest::phone::PhoneError;
 use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{
     RelayOptions, RelayProcess, RelayProcessError, built_relay,
 };
+use mls_relay_loadtest::xrpc_client::CallError;
 use mls_relay_loadtest::{chain, told_to_stop};
 use progress::{Progress, say};
 
@@ -161,18 +164,26 @@ async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report
         ended = ended(started.as_mut()) => Err(ended.into()),
     };
     progress.clear();
-    outcome.map_err(|error: Box<dyn Error>| {
-        let set_up_failed = matches!(error.downcast_ref(), Some(LoadError::Phone(_)));
-        match set_up_failed && directory.requests() == 0 {
-            true => format!(
-                "{}; nobody has asked the directory at {}: is it the relay's PLC_URL?",
-                chain(&*error),
-                directory.url()
-            )
-            .into(),
-            false => error,
-        }
-    })
+    outcome.map_err(
+        |error: Box<dyn Error>| match hint(error.downcast_ref(), &directory) {
+            Some(hint) => format!("{}; {hint}", chain(&*error)).into(),
+            None => error,
+        },
+    )
+}
+
+/// What to look at where a relay that runs already refuses a load.
+fn hint(error: Option<&LoadError>, directory: &Directory) -> Option<String> {
+    let Some(LoadError::Phone(PhoneError::Call(CallError::Refused { status, .. }))) = error else {
+        return None;
+    };
+    if *status == StatusCode::TOO_MANY_REQUESTS {
+        let settings = "its limits are in the way: loadtest/README.md has the settings for a load";
+        return Some(settings.to_owned());
+    }
+    let url = directory.url();
+    (directory.requests() == 0)
+        .then(|| format!("nobody has asked the directory at {url}: is it the relay's PLC_URL?"))
 }
 
 /// When a relay that was started has ended by itself; never when none was.
