@@ -185,7 +185,7 @@ async fn rage(storm: Option<Storm>, phase: watch::Sender<Phase>) {
     }
 }
 
-/// Waits until everything that must come has come.
+/// Waits until everything that must come has come, and who was cut off is back.
 async fn wait_for_the_rest(
     scenario: &Scenario,
     shared: &Shared,
@@ -202,7 +202,9 @@ async fn wait_for_the_rest(
         if now > delivered {
             (delivered, since) = (now, Instant::now());
         }
-        if now >= expected && (sent.failed == 0 || since.elapsed() > QUIET) {
+        let is_complete = now >= expected && (sent.failed == 0 || since.elapsed() > QUIET);
+        let live = shared.counters.live.load(Ordering::Relaxed);
+        if is_complete && live >= scenario.total_sockets() as u64 {
             return;
         }
         sleep(POLL).await;
