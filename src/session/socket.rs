@@ -131,11 +131,13 @@ impl Socket {
                 let too_slow = slow.poll(rest.taken(), patience, context);
                 too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
             }
-            done => done,
+            done => {
+                // Here, where the session is at hand: its future keeps no second pointer to it.
+                self.has_taken |= slow.is_some();
+                done
+            }
         })
-        .await?;
-        self.has_taken |= slow.is_some();
-        Ok(())
+        .await
     }
 
     fn poll_write<T>(
