@@ -164,8 +164,8 @@ async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room()
     bob.join(&group).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn strangers_leave_an_account_so_many_bytes() {
+/// Strangers have left an account as many bytes as they may, until it makes room.
+async fn strangers_leave_so_many_bytes(make_room: impl AsyncFnOnce(&Phone)) {
     let settings = mls_relay::xrpc::Settings {
         account_welcome_bytes_max: 20_000,
         ..mls_relay::xrpc::Settings::default()
@@ -176,29 +176,28 @@ async fn strangers_leave_an_account_so_many_bytes() {
     let (group, founding) = alice.founding(&[bob.did()]).await;
     let refused = alice.client.post_refused("createConvo", &founding).await;
     assert_eq!(refused.name, "TooManyWelcomes");
-    let leaving = json!({"convoId": "f000000001"});
-    bob.client.post("leaveConvo", &leaving).await;
+    make_room(&bob).await;
     alice.client.post("createConvo", &founding).await;
     bob.join(&group).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_is_left_makes_room_for_bytes() {
+    strangers_leave_so_many_bytes(async |bob| {
+        let leaving = json!({"convoId": "f000000001"});
+        bob.client.post("leaveConvo", &leaving).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_that_is_confirmed_takes_no_room() {
-    let settings = mls_relay::xrpc::Settings {
-        account_welcome_bytes_max: 20_000,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    crowd(&world, &bob, 1, &"x".repeat(19_999)).await;
-    let (group, founding) = alice.founding(&[bob.did()]).await;
-    let refused = alice.client.post_refused("createConvo", &founding).await;
-    assert_eq!(refused.name, "TooManyWelcomes");
-    let (convo, device) = ("f000000001", bob.device.device_id());
-    let which = [("convoId", convo), ("deviceId", device)];
-    bob.client.get("getWelcome", &which).await;
-    let done = json!({"convoId": convo, "deviceId": device, "success": true});
-    bob.client.post("confirmWelcome", &done).await;
-    alice.client.post("createConvo", &founding).await;
-    bob.join(&group).await;
+    strangers_leave_so_many_bytes(async |bob| {
+        let (convo, device) = ("f000000001", bob.device.device_id());
+        let which = [("convoId", convo), ("deviceId", device)];
+        bob.client.get("getWelcome", &which).await;
+        let done = json!({"convoId": convo, "deviceId": device, "success": true});
+        bob.client.post("confirmWelcome", &done).await;
+    })
+    .await;
 }
