@@ -45,8 +45,8 @@ pub(super) trait Line: Send + Sized + 'static {
         Box::pin(async { Ok(()) })
     }
 
-    /// Whether the client has taken what had to wait for it, since this was asked last. Who
-    /// does is there, though what it says may be stuck behind all that is on its way.
+    /// Whether the client has taken what had to wait for it, since this was asked last. One
+    /// that does is there, though what it says may be stuck behind all that is on its way.
     fn has_taken(&mut self) -> bool {
         false
     }
