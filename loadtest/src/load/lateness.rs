@@ -22,21 +22,12 @@ pub(super) async fn watch_self(shared: Arc<Shared>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
-
-    use super::super::tally::{Counters, Latencies, Schedule};
+    use super::super::tally::Schedule;
     use super::*;
 
     #[tokio::test]
     async fn a_program_that_gets_no_processor_for_a_while_knows_it() {
-        let shared = Arc::new(Shared {
-            schedule: Schedule::new(0, 1),
-            deliveries: Latencies::new().unwrap(),
-            connects: Latencies::new().unwrap(),
-            lateness: Latencies::new().unwrap(),
-            counters: Counters::default(),
-            first_refusal: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(Schedule::new(0, 1)).unwrap());
         let watch = tokio::spawn(watch_self(Arc::clone(&shared)));
         tokio::time::sleep(INTERVAL * 2).await;
         // The runtime of a test has one thread.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::CreationError;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -59,6 +60,19 @@ pub(super) struct Shared {
     pub counters: Counters,
     /// Why the first attempt to connect failed that did.
     pub first_refusal: OnceLock<String>,
+}
+
+impl Shared {
+    pub(super) fn new(schedule: Schedule) -> Result<Self, CreationError> {
+        Ok(Self {
+            schedule,
+            deliveries: Latencies::new()?,
+            connects: Latencies::new()?,
+            lateness: Latencies::new()?,
+            counters: Counters::default(),
+            first_refusal: OnceLock::new(),
+        })
+    }
 }
 
 /// One socket.

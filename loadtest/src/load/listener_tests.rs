@@ -1,6 +1,6 @@
 //! A listener against a relay of a few lines, which breaks off where it is told to.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures_util::SinkExt;
 use rustls::ServerConfig;
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
 use super::listener::{Listener, Phase, Shared};
-use super::tally::{Counters, Latencies, Schedule};
+use super::tally::Schedule;
 use super::world::Member;
 use crate::identity::{Account, Curve};
 use crate::relay::Relay;
@@ -70,14 +70,7 @@ async fn what_was_heard_before_a_replay_broke_off_is_not_asked_for_again() {
     let subscriptions = vec![vec![event], vec![synced]];
     let relay = tokio::spawn(serve(tcp, TlsAcceptor::from(Arc::new(tls)), subscriptions));
 
-    let shared = Shared {
-        schedule: Schedule::new(0, 1),
-        deliveries: Latencies::new().unwrap(),
-        connects: Latencies::new().unwrap(),
-        lateness: Latencies::new().unwrap(),
-        counters: Counters::default(),
-        first_refusal: OnceLock::new(),
-    };
+    let shared = Shared::new(Schedule::new(0, 1)).unwrap();
     let member = Member {
         account: Arc::new(Account::generate(Curve::P256).unwrap()),
         relay: Arc::new(Relay::new(&address, "did:web:localhost", file.path()).unwrap()),

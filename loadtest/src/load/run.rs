@@ -1,8 +1,8 @@
 //! One run from the first account to the report.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -19,7 +19,7 @@ use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
 use super::slow::SlowSockets;
 use super::socket_tally::Numbers;
-use super::tally::{Counters, Latencies, Schedule};
+use super::tally::{Latencies, Schedule};
 use super::version::version_of;
 use super::writer::Sent;
 use super::{LoadError, Usage, files, world, writer};
@@ -95,14 +95,8 @@ pub async fn run(
     let mut conversations = found.await?;
     let set_up = began.elapsed();
 
-    let shared = Arc::new(Shared {
-        schedule: Schedule::new(scenario.messages(), scenario.conversations),
-        deliveries: Latencies::new()?,
-        connects: Latencies::new()?,
-        lateness: Latencies::new()?,
-        counters: Counters::default(),
-        first_refusal: OnceLock::new(),
-    });
+    let schedule = Schedule::new(scenario.messages(), scenario.conversations);
+    let shared = Arc::new(Shared::new(schedule)?);
     let sends = Arc::new(Latencies::new()?);
     let (phase, watched) = watch::channel(Phase::default());
     // What founding the conversations took for a moment only goes back first.
