@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mls_relay_loadtest::load::pace::until;
 use mls_relay_loadtest::load::report::Quantiles;
+use mls_relay_loadtest::load::tally::Latencies;
 
 use crate::crowd::Crowd;
 use crate::server::Server;
@@ -19,11 +20,14 @@ pub(crate) struct Cost {
     pub(crate) cpu_seconds: f64,
 }
 
-/// How long after its time an event had come to the sockets, and was read from them.
+/// How long after its time an event had come to the sockets and was read from them; how long
+/// until the first of them had it, and how long from then until each had it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delay {
     pub(crate) come: Quantiles,
     pub(crate) read: Quantiles,
+    pub(crate) first: Quantiles,
+    pub(crate) spread: Quantiles,
 }
 
 impl Cost {
@@ -39,10 +43,19 @@ impl Cost {
 impl fmt::Display for Delay {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (come, read) = (self.come, self.read);
+        let (first, spread) = (self.first, self.spread);
         write!(
             out,
-            "p50 {:.2} ms, p99 {:.2} ms (read {:.2}, {:.2})",
-            come.p50_ms, come.p99_ms, read.p50_ms, read.p99_ms
+            "p50 {:.2} ms, p99 {:.2} ms (read {:.2}, {:.2}; \
+             the first {:.2}, {:.2}; from then on {:.2}, {:.2})",
+            come.p50_ms,
+            come.p99_ms,
+            read.p50_ms,
+            read.p99_ms,
+            first.p50_ms,
+            first.p99_ms,
+            spread.p50_ms,
+            spread.p99_ms
         )
     }
 }
@@ -100,9 +113,12 @@ pub(crate) async fn at_rate(
     }
     let cost = cost(server, crowd, events, begun, before);
     let delays = crowd.board.delays();
+    let quantiles = |latencies: &Latencies| Quantiles::from(&latencies.sum().unwrap());
     let delay = Delay {
-        come: Quantiles::from(&delays.come.sum().unwrap()),
-        read: Quantiles::from(&delays.read.sum().unwrap()),
+        come: quantiles(&delays.come),
+        read: quantiles(&delays.read),
+        first: quantiles(&delays.first),
+        spread: quantiles(&delays.spread),
     };
     (cost, delay)
 }

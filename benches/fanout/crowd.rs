@@ -48,10 +48,16 @@ pub(crate) struct Delays {
     pub(crate) come: Latencies,
     /// Until the one processor of all subscribers had read it, too.
     pub(crate) read: Latencies,
+    /// Until it had come to the first: the way in, with the commit where there is one.
+    pub(crate) first: Latencies,
+    /// From then until it had come to each: the fan-out alone.
+    pub(crate) spread: Latencies,
 }
 
 struct Event {
     due: SystemTime,
+    /// When those who have it had it.
+    came: Vec<SystemTime>,
     /// Sockets that have yet to get it.
     left: usize,
     len: usize,
@@ -116,6 +122,7 @@ impl Board {
         let mut events = self.events();
         events.push(Event {
             due: SystemTime::now() - due.elapsed(),
+            came: Vec::with_capacity(sockets),
             left: sockets,
             len: 0,
         });
@@ -141,11 +148,18 @@ impl Board {
         let event = events.get_mut(number).expect("an event that was published");
         event.left = event.left.checked_sub(1).expect("an event comes once");
         event.len = len;
-        let after = |moment: SystemTime| moment.duration_since(event.due).unwrap_or_default();
+        event.came.push(came);
+        let since = |before, moment: SystemTime| moment.duration_since(before).unwrap_or_default();
         let delays = self.delays();
-        delays.come.record(by, after(came));
-        delays.read.record(by, after(read));
+        delays.come.record(by, since(event.due, came));
+        delays.read.record(by, since(event.due, read));
         if event.left == 0 {
+            let all = std::mem::take(&mut event.came);
+            let first = all.iter().min().copied().unwrap_or(came);
+            delays.first.record(by, since(event.due, first));
+            for each in all {
+                delays.spread.record(by, since(first, each));
+            }
             let kept = self.finished.try_send(number);
             kept.expect("events are taken note of");
         }
@@ -157,6 +171,8 @@ impl Delays {
         Self {
             come: Latencies::new().unwrap(),
             read: Latencies::new().unwrap(),
+            first: Latencies::new().unwrap(),
+            spread: Latencies::new().unwrap(),
         }
     }
 }
