@@ -262,3 +262,7 @@ impl Drop for Waiting<'_> {
 fn count_wait(outcome: &'static str) {
     metrics::counter!("relay_limits_waits_total", "outcome" => outcome).increment(1);
 }
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;

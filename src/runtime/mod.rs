@@ -4,6 +4,8 @@ mod backoff;
 mod batcher;
 mod cut;
 mod descriptors;
+#[cfg(test)]
+mod every_way;
 mod file_stamp;
 mod held;
 mod live;
@@ -20,6 +22,8 @@ pub use backoff::Backoff;
 pub(crate) use batcher::{Batcher, Bounds, NotServed};
 pub use cut::Cut;
 pub use descriptors::raise_descriptor_limit;
+#[cfg(test)]
+pub(crate) use every_way::{Choices, every_way};
 pub use file_stamp::FileStamp;
 pub use held::Held;
 pub use live::Live;

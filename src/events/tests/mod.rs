@@ -1,6 +1,7 @@
 //! The event path as a whole, against a log in memory that does what a test wants.
 
 mod faults;
+mod handover;
 mod hydration;
 mod interleavings;
 mod loans;
