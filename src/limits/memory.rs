@@ -215,6 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn whatever_many_take_at_once_comes_back() {
+        let (limits, names) = (limits(), ["mallory", "alice"]);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let limits = &limits;
+                scope.spawn(move || {
+                    for turn in 0..5_000 {
+                        let mut call = limits.memory_for_body(&did(names[turn % 2]), MOST);
+                        // Some are refused, in the middle or at once.
+                        let sizes = [1, UNCHARGED_MAX, SHARE / 2, MOST / 4 * thread];
+                        let _ = sizes.iter().try_for_each(|size| call.take(*size));
+                    }
+                });
+            }
+        });
+        let (pool, keys) = (&limits.inner.bodies, limits.inner.keys.load().keys);
+        assert_eq!(pool.all.load(Ordering::Relaxed), 0);
+        for name in names {
+            let name = keys.current.account(Rule::Bodies as u8, &did(name));
+            assert!(
+                pool.accounts.shared(name).is_none(),
+                "nothing held, nothing kept"
+            );
+        }
+    }
+
+    #[test]
     fn a_dry_run_only_counts() {
         let settings = Settings {
             dry_run: crate::limits::RuleSet::default().with(Rule::Bodies),

@@ -25,6 +25,8 @@ mod slow;
 mod slow_tests;
 mod socket;
 #[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
 mod tests;
 mod waits;
 
