@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -50,6 +51,7 @@ pub(super) struct Dispatcher {
     pub(super) settings: Live<Settings>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feed: mpsc::Receiver<Feed>,
+    pub(super) has_strays: Arc<AtomicBool>,
     pub(super) passing: mpsc::Sender<ToTell>,
 }
 
@@ -85,7 +87,10 @@ impl Dispatcher {
                         self.serve(&mut board, command);
                     }
                 }
-                _ = sweep.tick() => board.sweep(),
+                // A look at every seat holds up deliveries.
+                _ = sweep.tick() => if self.has_strays.swap(false, Ordering::Acquire) {
+                    board.sweep();
+                },
             }
         }
     }
@@ -119,8 +124,7 @@ impl Dispatcher {
     }
 
     fn serve(&self, board: &mut Board, command: Command) {
-        // A session that no longer waits for its answer has gone, and its seat
-        // with it.
+        // A session that no longer waits for its answer has gone.
         match command {
             Command::Register {
                 did,
@@ -128,7 +132,10 @@ impl Dispatcher {
                 outbox,
                 answer,
             } => {
-                let _ = answer.send(board.register(did, filter, outbox));
+                // A sweep for its sake may have been before.
+                if let Err(seat) = answer.send(board.register(did, filter, outbox)) {
+                    board.leave(seat);
+                }
             }
             Command::Attach {
                 seat,
@@ -222,3 +229,32 @@ const COMMANDS_MAX: usize = 64;
 const FLUSHED_MAX: usize = 64;
 /// For sessions whose goodbye was lost in a full queue.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_hangs_up_before_its_seat_is_there_leaves_none() {
+        let (passing, _) = mpsc::channel(1);
+        let dispatcher = Dispatcher {
+            settings: Live::new(Settings::default()),
+            commands: mpsc::channel(1).1,
+            feed: mpsc::channel(1).1,
+            has_strays: Arc::default(),
+            passing,
+        };
+        let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
+        let outbox = Arc::new(Outbox::new(1));
+        let (answer, asked) = oneshot::channel();
+        drop(asked);
+        let command = Command::Register {
+            did: Did::parse("did:plc:abc").unwrap(),
+            filter: None,
+            outbox: Arc::clone(&outbox),
+            answer,
+        };
+        dispatcher.serve(&mut board, command);
+        assert_eq!(Arc::strong_count(&outbox), 1);
+    }
+}

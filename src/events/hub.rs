@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::Guard;
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +38,8 @@ struct Inner {
     settings: Live<Settings>,
     health: Arc<Health>,
     commands: mpsc::Sender<Command>,
+    /// A session may have gone whose seat is still there.
+    has_strays: Arc<AtomicBool>,
     passing: mpsc::Sender<ToTell>,
     hydrator: Hydrator,
     replays: Replays,
@@ -54,6 +57,7 @@ impl Hub {
         let now = settings.snapshot();
         let health = Arc::new(Health::default());
         let canary = Arc::new(Canary::new());
+        let has_strays = Arc::new(AtomicBool::new(false));
         let (ring_in, ring_out) = mpsc::channel(now.ring_max);
         let (feed_in, feed_out) = mpsc::channel(FEED_MAX);
         let (commands_in, commands_out) = mpsc::channel(COMMANDS_MAX);
@@ -77,6 +81,7 @@ impl Hub {
             settings: settings.clone(),
             commands: commands_out,
             feed: feed_out,
+            has_strays: Arc::clone(&has_strays),
             passing: passing_in.clone(),
         };
         shutdown.spawn_vital(ear.run());
@@ -104,6 +109,7 @@ impl Hub {
             settings,
             health,
             commands: commands_in,
+            has_strays,
         }))
     }
 
@@ -172,14 +178,14 @@ impl Hub {
             outbox: Arc::clone(&outbox),
             answer,
         };
-        // Should the wait be cut short, the seat is found to be empty by its outbox.
-        let guard = OutboxGuard(outbox);
-        let id = self.ask(command, answered).await?;
-        Ok(HeldSeat {
-            id,
-            outbox: guard,
+        // Before the wait, which may be cut short.
+        let mut seat = HeldSeat {
+            id: SeatId::NOBODYS,
+            outbox,
             hub: self.clone(),
-        })
+        };
+        seat.id = self.ask(command, answered).await?;
+        Ok(seat)
     }
 
     async fn ask<T>(
@@ -203,25 +209,16 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// Shuts the queue when its session is gone, however it went.
-struct OutboxGuard(Arc<Outbox>);
-
-impl Drop for OutboxGuard {
-    fn drop(&mut self) {
-        self.0.shut_for_good();
-    }
-}
-
 /// A session's place at the hub, given back when dropped.
 pub(super) struct HeldSeat {
     id: SeatId,
-    outbox: OutboxGuard,
+    outbox: Arc<Outbox>,
     hub: Hub,
 }
 
 impl HeldSeat {
     pub(super) fn outbox(&self) -> &Outbox {
-        &self.outbox.0
+        &self.outbox
     }
 
     pub(super) async fn attach(
@@ -262,9 +259,12 @@ impl HeldSeat {
 
 impl Drop for HeldSeat {
     fn drop(&mut self) {
-        self.outbox.0.shut_for_good();
-        // If the queue is full, the hub's sweep finds the shut outbox.
-        let _ = queue::offer(&self.hub.0.commands, COMMANDS, Command::Leave(self.id));
+        self.outbox.shut_for_good();
+        let goodbye = || queue::offer(&self.hub.0.commands, COMMANDS, Command::Leave(self.id));
+        // If it cannot be said, the hub's sweep finds the shut outbox.
+        if self.id == SeatId::NOBODYS || goodbye().is_err() {
+            self.hub.0.has_strays.store(true, Ordering::Release);
+        }
     }
 }
 

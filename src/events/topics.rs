@@ -12,6 +12,11 @@ use crate::types::ConvoId;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SeatId(pub(super) u64);
 
+impl SeatId {
+    /// No session's, ever.
+    pub(super) const NOBODYS: Self = Self(0);
+}
+
 /// One listener of one conversation: 16 bytes, and the queue is one step away.
 #[derive(Clone)]
 pub(super) struct Listener {

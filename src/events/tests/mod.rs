@@ -7,6 +7,7 @@ mod interleavings;
 mod loans;
 pub(crate) mod memory;
 mod replays;
+mod strays;
 mod streams;
 
 use std::io::{self, Write};
