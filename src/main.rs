@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mls_relay::app::{self, App, AppError, Beginnings};
@@ -117,7 +118,13 @@ where
         Err(error) => return refuse(&error, EX_UNAVAILABLE, log.format),
     };
     match Runtime::new() {
-        Ok(runtime) => runtime.block_on(command(logs, metrics)),
+        Ok(runtime) => {
+            let code = runtime.block_on(command(logs, metrics));
+            // Who reads a file or looks for a name cannot be cut off, and may hang there: if it
+            // were dropped, the runtime would wait for that.
+            runtime.shutdown_timeout(LAST_GRACE);
+            code
+        }
         Err(error) => refuse(&error, EX_UNAVAILABLE, log.format),
     }
 }
@@ -293,6 +300,9 @@ fn refuse(error: &dyn Error, code: u8, format: Format) -> ExitCode {
     }
     ExitCode::from(code)
 }
+
+/// For threads that are about to end anyway.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// sysexits.h: the command line or the configuration is wrong.
 const EX_USAGE: u8 = 64;

@@ -1,10 +1,12 @@
 //! The process and its private Postgres: started, stopped, killed, started again.
 
+use std::cell::OnceCell;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use hyper::StatusCode;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{Signal, kill_process};
 
 use crate::relay::{Home, Relay, eventually, is_alive};
@@ -63,6 +65,23 @@ async fn a_relay_whose_terminal_closes_ends_and_does_not_take_it_for_a_wish_to_r
         !is_alive(postgres)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_come_to_its_end_keeps_no_relay_from_ending() {
+    let mut relay = Relay::start();
+    // As a file does on a network that hangs.
+    let path = relay.home().path().join("relay.toml");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    relay.signal(Signal::HUP);
+    let end = OnceCell::new();
+    eventually("it reads the file", || async {
+        let opened = open(&path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        opened.is_ok_and(|opened| end.set(opened).is_ok())
+    })
+    .await;
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
 }
 
 #[tokio::test]
