@@ -46,7 +46,10 @@ impl Handshake {
             )
             .allow("GET"));
         }
-        let asks = lists(&request.headers, CONNECTION, "upgrade")
+        // A proxy that was not told otherwise asks in HTTP/1.0, which upgrades nothing (RFC 9110
+        // section 7.8).
+        let asks = request.version == Version::HTTP_11
+            && lists(&request.headers, CONNECTION, "upgrade")
             && lists(&request.headers, UPGRADE, "websocket");
         if !asks || !version_ok {
             return Err(upgrade_required());
@@ -95,7 +98,7 @@ fn upgrade_required() -> XrpcError {
     XrpcError::new(
         XrpcStatus::UpgradeRequired,
         "UpgradeRequired",
-        "a subscription is a WebSocket, version 13",
+        "a subscription is a WebSocket, version 13, over HTTP/1.1 or HTTP/2",
     )
 }
 
@@ -151,6 +154,14 @@ mod tests {
             let error = Handshake::read(&request(&lines)).unwrap_err();
             assert_eq!(error.status, XrpcStatus::UpgradeRequired);
         }
+    }
+
+    #[test]
+    fn http_1_0_upgrades_nothing() {
+        let mut parts = request(&GOOD);
+        parts.version = Version::HTTP_10;
+        let error = Handshake::read(&parts).unwrap_err();
+        assert_eq!(error.status, XrpcStatus::UpgradeRequired);
     }
 
     #[test]
