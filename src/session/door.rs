@@ -22,7 +22,7 @@ use crate::limits::{Decision, Limits, ProvedHere, SocketPermit};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::types::{ClientIp, ConvoId, Cursor, Did, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
-use crate::wire::{Body, Framing, XrpcError, XrpcStatus, decode_query, invalid};
+use crate::wire::{Body, Framing, Instead, XrpcError, XrpcStatus, decode_query, invalid};
 
 /// Opens sessions. Clones share everything.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl Sessions {
             let message = "a stream of events is opened with GET";
             let status = XrpcStatus::MethodNotAllowed;
             let error = XrpcError::new(status, "InvalidRequest", message);
-            return error.allow("GET").into_response();
+            return error.instead(Instead::Methods("GET")).into_response();
         }
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::wire::{Body, Framing, JSON_SUBPROTOCOL, XrpcError, XrpcStatus, full};
+use crate::wire::{Body, Framing, Instead, JSON_SUBPROTOCOL, XrpcError, XrpcStatus, full};
 
 /// A request for a WebSocket that can be granted.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Handshake {
                 "InvalidRequest",
                 "a subscription is opened with GET",
             )
-            .allow("GET"));
+            .instead(Instead::Methods("GET")));
         }
         // A proxy that was not told otherwise asks in HTTP/1.0, which upgrades nothing (RFC 9110
         // section 7.8).

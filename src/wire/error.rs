@@ -41,8 +41,16 @@ pub struct XrpcError {
     pub retry_after: Option<Duration>,
     /// Of an `EpochMismatch`, beside the message: the epoch that the conversation is in.
     pub current_epoch: Option<Epoch>,
-    /// Sent as `Allow`: the methods that would do (RFC 9110 section 15.5.6).
-    pub allow: Option<&'static str>,
+    pub instead: Option<Instead>,
+}
+
+/// What would do in place of what was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Instead {
+    /// Sent as `Allow` (RFC 9110 section 15.5.6).
+    Methods(&'static str),
+    /// Sent as `Accept-Encoding` (section 15.5.16).
+    Codings(&'static str),
 }
 
 impl XrpcError {
@@ -57,7 +65,7 @@ impl XrpcError {
             message: message.into(),
             retry_after: None,
             current_epoch: None,
-            allow: None,
+            instead: None,
         }
     }
 
@@ -74,8 +82,8 @@ impl XrpcError {
     }
 
     #[must_use]
-    pub fn allow(mut self, methods: &'static str) -> Self {
-        self.allow = Some(methods);
+    pub fn instead(mut self, instead: Instead) -> Self {
+        self.instead = Some(instead);
         self
     }
 

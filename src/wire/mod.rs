@@ -25,7 +25,7 @@ pub use client_frame::ClientFrame;
 pub use close::CloseReason;
 pub use decode::{decode_body, decode_query, invalid};
 pub use envelope::{Change, Envelope, EnvelopeError, Route, envelopes};
-pub use error::{XrpcError, XrpcStatus};
+pub use error::{Instead, XrpcError, XrpcStatus};
 pub use frame::{
     ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, LimitsNotice, Notice,
     Standing, Standings, event_frame, notice_frame,

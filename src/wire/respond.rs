@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 
-use super::{Body, XrpcError, XrpcStatus, full};
+use super::{Body, Instead, XrpcError, XrpcStatus, full};
 
 impl XrpcError {
     /// The whole response: status, envelope, and the headers that go with them.
@@ -23,8 +23,12 @@ impl XrpcError {
         for (name, value) in demanded(self.status) {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        if let Some(methods) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        if let Some(instead) = self.instead {
+            let (name, value) = match instead {
+                Instead::Methods(methods) => (ALLOW, methods),
+                Instead::Codings(codings) => (ACCEPT_ENCODING, codings),
+            };
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -79,7 +83,7 @@ mod tests {
         assert_eq!(response.headers()["upgrade"], "websocket");
         assert_eq!(response.headers()["sec-websocket-version"], "13");
         let error = XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", "no");
-        let response = error.allow("GET").into_response();
+        let response = error.instead(Instead::Methods("GET")).into_response();
         assert_eq!(response.headers()["allow"], "GET");
     }
 

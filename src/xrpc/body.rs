@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::MemoryPermit;
 use crate::runtime::Pace;
-use crate::wire::{XrpcError, XrpcStatus};
+use crate::wire::{Instead, XrpcError, XrpcStatus};
 
 /// A body that was read, with the memory that it takes until the call is answered.
 pub(super) struct ReadBody {
@@ -33,11 +33,11 @@ pub(super) async fn read_body(
         return Err(too_large(bytes_max));
     }
     if !is_absent && !is_json(headers) {
-        return Err(XrpcError::new(
-            XrpcStatus::UnsupportedMediaType,
-            "UnsupportedMediaType",
-            "The body must be application/json.",
-        ));
+        return Err(unsupported("The body must be application/json."));
+    }
+    if !is_absent && !is_plain(headers) {
+        let error = unsupported("Content-Encoding: the body must come as it is.");
+        return Err(error.instead(Instead::Codings("identity")));
     }
     collect(body, memory, bytes_max, patience).await
 }
@@ -81,6 +81,21 @@ fn is_json(headers: &HeaderMap) -> bool {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Not compressed: ciphertext does not shrink, and what unpacks has no bound in its length.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).into_iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+fn unsupported(message: &'static str) -> XrpcError {
+    let status = XrpcStatus::UnsupportedMediaType;
+    XrpcError::new(status, "UnsupportedMediaType", message)
 }
 
 fn too_large(bytes_max: usize) -> XrpcError {
@@ -179,5 +194,17 @@ mod tests {
         assert!(of("application/json") && of("Application/JSON; charset=utf-8"));
         assert!(!of("text/plain") && !of("application/jsonp") && !of(""));
         assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_coding_is_one_that_changes_something() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append(CONTENT_ENCODING, HeaderValue::from_static("identity"));
+            headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+            is_plain(&headers)
+        };
+        assert!(of("") && of("Identity, identity") && is_plain(&HeaderMap::new()));
+        assert!(!of("gzip") && !of("identity, br") && !of("identity;q=1"));
     }
 }

@@ -20,7 +20,7 @@ use crate::refusal::{Refusal, unavailable};
 use crate::runtime::{Live, Shutdown};
 use crate::store::Nonce;
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
-use crate::wire::{Body, XrpcError, XrpcStatus};
+use crate::wire::{Body, Instead, XrpcError, XrpcStatus};
 
 /// Every call that is a request and an answer. Clones share everything.
 #[derive(Clone)]
@@ -103,7 +103,9 @@ impl Calls {
             (_, method) => ("GET", method == Method::GET),
         };
         if !is_allowed {
-            return Err(XrpcError::from(Refusal::MethodNotAllowed).allow(allowed));
+            return Err(
+                XrpcError::from(Refusal::MethodNotAllowed).instead(Instead::Methods(allowed))
+            );
         }
         let proof = self
             .parts

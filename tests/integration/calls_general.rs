@@ -128,6 +128,28 @@ async fn a_body_is_json_within_its_bounds() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_body_is_refused_as_such() {
+    let world = World::start().await;
+    let client = world.account();
+    let with_coding = |coding: &str| {
+        let mut request = client.post_request("optIn", &json!({}));
+        let coding = coding.parse().unwrap();
+        request.headers_mut().insert("content-encoding", coding);
+        request
+    };
+    let refused = client.refused("optIn", with_coding("gzip")).await;
+    assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(refused.headers["accept-encoding"], "identity");
+    assert!(
+        refused.message.contains("Content-Encoding"),
+        "{}",
+        refused.message
+    );
+    let (status, _, _) = client.exchange(with_coding("identity")).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
 /// Announcing is free, so it takes no memory from those who send.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_keeps_nobody_waiting() {
