@@ -1,8 +1,8 @@
 //! Every request from outside is counted against its address before anything else
 //! looks at it; whoever proves an account later gets the place back.
 
-use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{HeaderMap, Response};
 
 use crate::auth::Authenticator;
 use crate::limits::{Claim, Decision, HEADERS, Limits, ProvedHere};
@@ -28,18 +28,18 @@ impl Gate {
     /// whoever proves an account.
     pub(super) async fn enter(
         &self,
-        request: &mut Request<Incoming>,
+        request: &mut Parts,
         client: ClientIp,
     ) -> Result<Decision, Box<Response<Body>>> {
         let arrival = self.limits.arrival(client);
-        let query = request.uri().query();
-        let claimed = self.authenticator.claimed(request.headers(), query);
+        let query = request.uri.query();
+        let claimed = self.authenticator.claimed(&request.headers, query);
         let is_sure = || {
             let mut claimed = claimed.iter();
-            claimed.any(|claimed| self.authenticator.is_sure(claimed, request.headers()))
+            claimed.any(|claimed| self.authenticator.is_sure(claimed, &request.headers))
         };
         let claim = claimed.as_ref().map(|claimed| {
-            let connection = request.extensions().get::<ProvedHere>();
+            let connection = request.extensions.get::<ProvedHere>();
             Claim::of(&claimed.did).sure_if(&is_sure).on(connection)
         });
         let decision = self.limits.admit_request(arrival, claim).await;
@@ -48,7 +48,7 @@ impl Gate {
             self.write_headers(&decision, response.headers_mut());
             return Err(Box::new(response));
         }
-        request.extensions_mut().insert(decision.clone());
+        request.extensions.insert(decision.clone());
         Ok(decision)
     }
 

@@ -28,6 +28,7 @@ mod route;
 mod server;
 mod settings;
 mod tcp;
+mod unread;
 
 pub use admin::Admin;
 pub use client_address::AddressHeader;

@@ -3,7 +3,8 @@
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
 use super::cors;
@@ -52,13 +53,14 @@ impl Routes {
     /// Answers one request. Every answer passes here on its way out.
     pub(super) async fn respond(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Parts,
+        body: &mut Incoming,
         client: ClientIp,
     ) -> Response<Body> {
-        let is_head = request.method() == Method::HEAD;
+        let is_head = request.method == Method::HEAD;
         let mut response = match self.gate.enter(&mut request, client).await {
             Ok(decision) => {
-                let mut response = self.answer(request, client).await;
+                let mut response = self.answer(request, body, client).await;
                 self.gate.leave(&decision, &mut response);
                 response
             }
@@ -84,9 +86,14 @@ impl Routes {
         response
     }
 
-    async fn answer(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
-        match Route::of(request.method(), request.uri().path()) {
-            Route::Call => self.calls.call(request, client).await,
+    async fn answer(
+        &self,
+        request: Parts,
+        body: &mut Incoming,
+        client: ClientIp,
+    ) -> Response<Body> {
+        match Route::of(&request.method, request.uri.path()) {
+            Route::Call => self.calls.call(&request, body, client).await,
             Route::DidDocument => self.did(),
             Route::Live => bare(Health::live()),
             Route::Nothing => not_found(),

@@ -6,9 +6,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -20,7 +20,7 @@ use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request}
 use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
-use super::{proxy_header, tcp};
+use super::{proxy_header, tcp, unread};
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::tls::{ALPN_H2, Tls, TlsStream};
@@ -309,32 +309,38 @@ impl Server {
 
     async fn respond(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         connection: &Arc<Connection>,
     ) -> Response<Tracked> {
         let in_flight = InFlight::new(connection);
-        let is_http1 = request.version() < http::Version::HTTP_2;
+        let (mut request, mut body) = request.into_parts();
+        let is_http1 = request.version < http::Version::HTTP_2;
         let held = match upgraded_stream_of_this_request() {
             // A WebSocket over HTTP/2 (RFC 8441) is in use for as long as it is open, and its
             // connection with it; the body of its answer, which is empty, goes at once. When
             // its session has ended, nothing of it stays.
-            Some(stream) if request.method() == Method::CONNECT => {
+            Some(stream) if request.method == Method::CONNECT => {
                 Held::of_stream((connection.held.clone(), InFlight::new(connection)), stream)
             }
             _ => connection.held.clone(),
         };
-        request.extensions_mut().insert(held);
+        request.extensions.insert(held);
         let (client, origin, is_shared) = {
             let (settings, peer) = (self.settings.load(), connection.peer);
             let trust = settings.trust();
-            let (client, origin) = trust.client(peer, request.headers());
+            let (client, origin) = trust.client(peer, &request.headers);
             (client, origin, trust.is_proxy(peer))
         };
         if !is_shared {
-            request.extensions_mut().insert(connection.proved.clone());
+            request.extensions.insert(connection.proved.clone());
         }
         metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
-        let mut response = self.routes.respond(request, client).await;
+        // Who waits for a word before it sends its body will not send it after another one.
+        let is_sent = !request.headers.contains_key(EXPECT);
+        let mut response = self.routes.respond(request, &mut body, client).await;
+        if is_sent && !body.is_end_stream() {
+            self.shutdown.spawn(unread::discard(body));
+        }
         if is_http1 && self.shutdown.is_leaving() && !response.headers().contains_key(CONNECTION) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{Method, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -90,8 +90,7 @@ impl Sessions {
     }
 
     /// Answers a request for `subscribeConvoEvents`; the session goes on by itself.
-    pub async fn subscribe(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
-        let (mut parts, _) = request.into_parts();
+    pub async fn subscribe(&self, mut parts: Parts, client: ClientIp) -> Response<Body> {
         let handshake = match Handshake::read(&parts) {
             Ok(handshake) => handshake,
             Err(error) => return error.into_response(),
@@ -119,8 +118,7 @@ impl Sessions {
 
     /// Answers a request for `streamConvoEvents`: the answer goes on until the session
     /// ends. It counts as a socket wherever sockets are counted.
-    pub async fn stream(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
-        let (parts, _) = request.into_parts();
+    pub async fn stream(&self, parts: Parts, client: ClientIp) -> Response<Body> {
         if parts.method != Method::GET {
             let message = "a stream of events is opened with GET";
             let status = XrpcStatus::MethodNotAllowed;
@@ -140,7 +138,7 @@ impl Sessions {
 
     async fn judge(
         &self,
-        parts: &http::request::Parts,
+        parts: &Parts,
         call: Nsid,
         client: ClientIp,
     ) -> Result<Granted, XrpcError> {

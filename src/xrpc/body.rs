@@ -22,7 +22,7 @@ pub(super) struct ReadBody {
 /// or be so far behind the least pace.
 pub(super) async fn read_body(
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     memory: MemoryPermit,
     bytes_max: usize,
     patience: Duration,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use http::{Method, Request, Response};
+use http::request::Parts as Head;
+use http::{HeaderMap, Method, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -50,15 +51,20 @@ impl Calls {
     }
 
     /// Answers one request for a path under `/xrpc/`.
-    pub async fn call(&self, request: Request<Incoming>, client: ClientIp) -> Response<Body> {
-        let path = request.uri().path();
+    pub async fn call(
+        &self,
+        request: &Head,
+        body: &mut Incoming,
+        client: ClientIp,
+    ) -> Response<Body> {
+        let path = request.uri.path();
         let call = path.strip_prefix("/xrpc/").and_then(Nsid::parse);
         let Some(call) = call else {
             return XrpcError::from(Refusal::MethodNotImplemented).into_response();
         };
         let begun = Instant::now();
         let mut known = Known::default();
-        let response = self.admit(call, request, client, &mut known).await;
+        let response = self.admit(call, (request, body), client, &mut known).await;
         let mut response = response.unwrap_or_else(|error| {
             metrics::counter!("relay_calls_refused_total",
                 "call" => call.name(), "status" => (error.status as u16).to_string())
@@ -89,18 +95,18 @@ impl Calls {
     async fn admit(
         &self,
         call: Nsid,
-        request: Request<Incoming>,
+        (request, body): (&Head, &mut Incoming),
         client: ClientIp,
         known: &mut Known,
     ) -> Result<Response<Body>, XrpcError> {
         if !dispatch::serves(call) {
             return Err(Refusal::MethodNotImplemented.into());
         }
-        let (allowed, is_allowed) = match (call.kind(), request.method()) {
-            (Kind::Procedure, method) => ("POST", method == Method::POST),
+        let (allowed, is_allowed) = match (call.kind(), &request.method) {
+            (Kind::Procedure, method) => ("POST", *method == Method::POST),
             (_, &Method::HEAD) if call.is_safe() => ("GET, HEAD", true),
-            (_, method) if call.is_safe() => ("GET, HEAD", method == Method::GET),
-            (_, method) => ("GET", method == Method::GET),
+            (_, method) if call.is_safe() => ("GET, HEAD", *method == Method::GET),
+            (_, method) => ("GET", *method == Method::GET),
         };
         if !is_allowed {
             return Err(
@@ -110,16 +116,16 @@ impl Calls {
         let proof = self
             .parts
             .auth
-            .prove(request.headers(), call, client)
+            .prove(&request.headers, call, client)
             .await?;
         let nonce = self.deferred(call, proof.nonce).await?;
         let caller = proof.caller;
         // The edge counted the request against its address; now an account answers
         // for it instead.
-        if let Some(counted) = request.extensions().get::<Decision>() {
+        if let Some(counted) = request.extensions.get::<Decision>() {
             self.limits.proved(counted, client, caller.did());
         }
-        if let Some(connection) = request.extensions().get::<ProvedHere>() {
+        if let Some(connection) = request.extensions.get::<ProvedHere>() {
             self.limits.proved_here(connection, caller.did());
         }
         known.account = Some(caller.did().redacted());
@@ -135,8 +141,10 @@ impl Calls {
             now: Utc::now(),
         });
         let answer = match call.kind() {
-            Kind::Query => dispatch::query(call, &cx, request.uri().query()).await,
-            Kind::Procedure | Kind::Subscription => self.procedure(call, &cx, request).await,
+            Kind::Query => dispatch::query(call, &cx, request.uri.query()).await,
+            Kind::Procedure | Kind::Subscription => {
+                self.procedure(call, &cx, &request.headers, body).await
+            }
         };
         // A call that was refused before it wrote anything has used its token all the same.
         let unused = cx.nonce.lock().take();
@@ -161,16 +169,21 @@ impl Calls {
         }
     }
 
-    async fn procedure(&self, call: Nsid, cx: &Arc<Context>, request: Request<Incoming>) -> Answer {
+    async fn procedure(
+        &self,
+        call: Nsid,
+        cx: &Arc<Context>,
+        headers: &HeaderMap,
+        body: &mut Incoming,
+    ) -> Answer {
         let bytes_max = match call {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,
         };
         let patience = cx.settings.body_timeout;
-        let (parts, body) = request.into_parts();
         let all = cx.settings.bodies_bytes_max;
         let memory = self.limits.memory_for_body(cx.did(), all);
-        let body = read_body(&parts.headers, body, memory, bytes_max, patience).await?;
+        let body = read_body(headers, body, memory, bytes_max, patience).await?;
         match Attempt::of(call, cx.did(), &body.bytes) {
             Some(attempt) => self.run_detached(call, Arc::clone(cx), attempt, body).await,
             None => dispatch::procedure(call, cx, &body.bytes).await,

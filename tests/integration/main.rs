@@ -32,6 +32,7 @@ mod configuration;
 mod database_tls;
 mod demo;
 mod drain;
+mod early_answers;
 mod edge;
 mod event_frames;
 mod event_streams;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -111,10 +112,11 @@ async fn serve(listener: TcpListener, sessions: Sessions) {
         tokio::spawn(async move {
             let mut first = [0; 3];
             stream.peek(&mut first).await.unwrap();
-            let service = service_fn(move |request| {
+            let service = service_fn(move |request: Request<Incoming>| {
                 let sessions = sessions.clone();
                 async move {
                     let client = ClientIp::new(peer.ip());
+                    let (request, _) = request.into_parts();
                     Ok::<_, Infallible>(sessions.subscribe(request, client).await)
                 }
             });

@@ -1,0 +1,96 @@
+//! Answers that are known before a request has come in whole: they arrive, and the connection
+//! goes on, also with clients that read nothing until they have written everything.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS};
+use crate::frames::{field, frame};
+use crate::relay::Relay;
+use crate::tls::{Client, PATIENCE, read_to_end};
+
+const PATH: &str = "/xrpc/blue.catbird.mls.optIn";
+
+/// Longer than any buffer between the two.
+const BODY_LEN: usize = 900_000;
+
+#[tokio::test]
+async fn a_refused_body_is_taken_and_the_connection_goes_on() {
+    let relay = Relay::start();
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {BODY_LEN}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut first))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&first, b"HTTP/1.1 401");
+    let next = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let rest = [vec![b' '; BODY_LEN], next.to_vec()].concat();
+    timeout(PATIENCE, stream.write_all(&rest))
+        .await
+        .unwrap()
+        .unwrap();
+    let answers = read_to_end(&mut stream).await;
+    assert!(answers.contains("HTTP/1.1 200"), "{answers}");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_word_is_not_asked_for_a_body_that_is_refused() {
+    let relay = Relay::start();
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: 2\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(!answer.contains("100 Continue"), "{answer}");
+}
+
+#[tokio::test]
+async fn over_http_2_a_refused_body_is_taken_and_no_reset_follows_the_answer() {
+    let relay = Relay::start();
+    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let mut stream = client.connect(&relay).await.unwrap();
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", PATH),
+        ("content-type", "application/json"),
+    ];
+    let head: Vec<u8> = fields
+        .iter()
+        .flat_map(|(name, value)| field(name, value))
+        .collect();
+    let begun = [
+        frames::PREFACE,
+        &frame(SETTINGS, 0, 0, &[]),
+        &frame(HEADERS, END_HEADERS, 1, &head),
+    ];
+    stream.write_all(&begun.concat()).await.unwrap();
+    loop {
+        let next = frames::next(&mut stream).await;
+        if (next.kind, next.flags) == (DATA, END_STREAM) {
+            break;
+        }
+    }
+    // A client that has not read the answer yet goes on. It is owed no reset for that.
+    let body = frame(DATA, 0, 1, &[b' '; 16_000]);
+    let end = frame(DATA, END_STREAM, 1, &[]);
+    let ping = frame(PING, 0, 0, b"are you?");
+    stream.write_all(&[body, end, ping].concat()).await.unwrap();
+    loop {
+        let next = frames::next(&mut stream).await;
+        assert_ne!(next.kind, RST_STREAM, "{next:?}");
+        if next.kind == PING {
+            break;
+        }
+    }
+}
