@@ -6,19 +6,22 @@ use crate::wire::{XrpcError, XrpcStatus};
 impl From<LimitError> for XrpcError {
     fn from(error: LimitError) -> Self {
         let refused =
-            |message| Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message);
+            |message: String| Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message);
         let full = |message| Self::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
+        let wait = error.retry_after();
         let told = match error {
             LimitError::Reached { rule, .. } => {
-                refused(format!("{}: come back after Retry-After", words(rule)))
+                return refused(words(rule).into()).come_back_in(wait);
             }
-            LimitError::AllOpen { rule, open, .. } => refused(all_open(rule, open)),
+            LimitError::AllOpen { rule, open, .. } => {
+                return refused(all_open(rule, open)).come_back_in(wait);
+            }
             LimitError::NodeFull { .. } => full("the relay is full at the moment"),
             LimitError::SharedStateAway { .. } => {
                 full("the relay cannot count this call at the moment")
             }
         };
-        told.retry_after(error.retry_after())
+        told.retry_after(wait)
     }
 }
 
@@ -32,7 +35,7 @@ fn all_open(rule: Rule, open: u32) -> String {
         Rule::SocketsIp => "from this address",
         _ => "for this account",
     };
-    format!("{open} {are} open {whose}: close one, or come back after Retry-After")
+    format!("{open} {are} open {whose}, so close one")
 }
 
 fn words(rule: Rule) -> &'static str {
@@ -96,7 +99,7 @@ mod tests {
         };
         assert_eq!(
             open(Rule::SocketsDid, 5),
-            "5 subscriptions are open for this account: close one, or come back after Retry-After"
+            "5 subscriptions are open for this account, so close one: come back in 10 s"
         );
         assert!(open(Rule::SocketsIp, 1).starts_with("1 subscription is open from this address"));
     }

@@ -119,9 +119,9 @@ impl From<BlocksError> for XrpcError {
             }
             BlocksError::TooManyQuestions => Refusal::TooManyDids.into(),
             BlocksError::TooOften { retry_after } => {
-                let message = "too much was asked about blocks: come back after Retry-After";
+                let message = "too much was asked about blocks";
                 Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
-                    .retry_after(retry_after)
+                    .come_back_in(retry_after)
             }
             BlocksError::Unavailable => {
                 let message = "the AppView that knows of blocks does not answer at the moment";
@@ -134,12 +134,9 @@ impl From<BlocksError> for XrpcError {
 /// One account was claimed from too often by this caller: which, by its place in what was
 /// asked.
 pub fn claimed_too_often(place: usize, retry_after: Duration) -> XrpcError {
-    let message = format!(
-        "dids[{place}]: you have claimed key packages of this account too often: come back after \
-         Retry-After"
-    );
+    let message = format!("dids[{place}]: you have claimed key packages of this account too often");
     XrpcError::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
-        .retry_after(retry_after)
+        .come_back_in(retry_after)
 }
 
 /// The relay cannot now; it may soon.

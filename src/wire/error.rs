@@ -75,6 +75,14 @@ impl XrpcError {
         self
     }
 
+    /// Says the wait in words as well: a PDS that forwards a call keeps no header of a refusal.
+    #[must_use]
+    pub fn come_back_in(mut self, wait: Duration) -> Self {
+        let seconds = whole_seconds(wait);
+        self.message = format!("{}: come back in {seconds} s", self.message).into();
+        self.retry_after(wait)
+    }
+
     #[must_use]
     pub fn current_epoch(mut self, epoch: Epoch) -> Self {
         self.current_epoch = Some(epoch);
@@ -106,6 +114,11 @@ impl XrpcError {
         // Two strings and a number always serialize.
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
+}
+
+/// Rounded up: a client that waits exactly so long must get in.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Pure. An XRPC error as an HTTP response: the only way in which one leaves.
 
-use std::time::Duration;
-
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue,
     RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 
+use super::error::whole_seconds;
 use super::{Body, Instead, XrpcError, XrpcStatus, full};
 
 impl XrpcError {
@@ -52,13 +51,10 @@ fn demanded(status: XrpcStatus) -> &'static [(HeaderName, &'static str)] {
     }
 }
 
-/// Rounded up: a client that waits exactly so long must get in.
-fn whole_seconds(wait: Duration) -> u64 {
-    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
