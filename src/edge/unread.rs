@@ -26,8 +26,7 @@ pub(super) async fn discard(mut body: Incoming) {
     let _ = timeout(TIME_MAX, read).await;
 }
 
-/// More than nearly all calls have. To decrypt it costs less than the handshake of a client that
-/// has to come back.
+/// More than nearly all calls have.
 const LEN_MAX: usize = 1 << 20;
 
 /// Long enough for that at 2 Mbit/s, and short beside a drain's grace.
