@@ -13,26 +13,47 @@ pub enum WelcomeAnswer {
 }
 
 impl Store {
-    /// The Welcome that waits for this account (or one device of it): one that was
-    /// never fetched first, else the oldest that was not confirmed.
+    /// The Welcome that waits for this account (or one device of it): one that was never fetched
+    /// first, else the oldest that was not confirmed. A device gets its own; one that never had
+    /// any, one that names no device, as does who does not say which device it is, before those
+    /// of others.
     pub async fn welcome(
         &self,
         convo: &ConvoId,
         did: &Did,
         device: Option<&DeviceId>,
     ) -> Result<WelcomeAnswer, StoreError> {
+        if let Some(answer) = self.fetch(convo, did, device).await? {
+            return Ok(answer);
+        }
+        // Another may have taken its place.
+        let second = self.fetch(convo, did, device).await?;
+        Ok(second.unwrap_or(WelcomeAnswer::None))
+    }
+
+    /// `None`: there was one, and it went while it was waited for.
+    async fn fetch(
+        &self,
+        convo: &ConvoId,
+        did: &Did,
+        device: Option<&DeviceId>,
+    ) -> Result<Option<WelcomeAnswer>, StoreError> {
         let row = &self
             .query_one(
                 "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
                      AND m.left_seq IS NULL LIMIT 1), \
                  pick AS (SELECT w.id FROM welcomes w WHERE w.user_did = $2 AND w.convo_id = $1 \
                      AND w.state <> 'confirmed' \
-                     AND ($3::text IS NULL OR w.device_id IS NULL OR w.device_id = $3) \
+                     AND ($3::text IS NULL OR w.device_id = $3 OR (w.device_id IS NULL \
+                         AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
+                             AND o.device_id = $3 AND o.convo_id = $1))) \
                      AND EXISTS (SELECT FROM mine) \
-                     ORDER BY w.state = 'fetched', w.id LIMIT 1), \
+                     ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.state = 'fetched', w.id \
+                     LIMIT 1), \
                  fetched AS (UPDATE welcomes w SET state = 'fetched' FROM pick \
                      WHERE w.id = pick.id AND w.state <> 'confirmed' RETURNING w.welcome) \
                  SELECT EXISTS (SELECT FROM mine) AS is_member, \
+                     EXISTS (SELECT FROM pick) AS is_there, \
                      (SELECT welcome FROM fetched) AS welcome",
                 &[
                     &convo.expose(),
@@ -43,15 +64,15 @@ impl Store {
             .await?;
         let welcome: Option<Vec<u8>> = rows::get(row, "welcome")?;
         Ok(match (rows::get(row, "is_member")?, welcome) {
-            (false, _) => WelcomeAnswer::NotMember,
-            (true, None) => WelcomeAnswer::None,
-            (true, Some(bytes)) => WelcomeAnswer::Welcome(bytes),
+            (false, _) => Some(WelcomeAnswer::NotMember),
+            (true, Some(bytes)) => Some(WelcomeAnswer::Welcome(bytes)),
+            (true, None) => (!rows::get::<bool>(row, "is_there")?).then_some(WelcomeAnswer::None),
         })
     }
 
-    /// Ends the wait of the Welcome that this device has fetched; its bytes, which nobody will
-    /// ask for any more, go at once. A caller that names no device has fetched one, and another
-    /// of its account may have fetched another: the first ends.
+    /// Ends the wait of the Welcome that this device has fetched, by the same rule; its bytes,
+    /// which nobody will ask for any more, go at once. Another of its account may have fetched
+    /// another: one ends.
     pub async fn confirm_welcome(
         &self,
         convo: &ConvoId,
@@ -60,12 +81,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.execute(
             "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now(), welcome = '' \
-             WHERE w.user_did = $2 AND w.convo_id = $1 AND w.state = 'fetched' \
-             AND (w.device_id IS NULL OR w.device_id = $3 OR $3::text IS NULL) \
-             AND ($3::text IS NOT NULL OR w.id = (\
+             WHERE w.id = (\
                  SELECT f.id FROM welcomes f \
                  WHERE f.user_did = $2 AND f.convo_id = $1 AND f.state = 'fetched' \
-                 ORDER BY f.id LIMIT 1 FOR UPDATE))",
+                 AND ($3::text IS NULL OR f.device_id = $3 OR (f.device_id IS NULL \
+                     AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
+                         AND o.device_id = $3 AND o.convo_id = $1))) \
+                 ORDER BY f.device_id IS NOT DISTINCT FROM $3 DESC, f.id LIMIT 1 FOR UPDATE)",
             &[
                 &convo.expose(),
                 &did.expose(),

@@ -7,36 +7,37 @@ use chrono::Utc;
 use mls_relay::types::Did;
 use serde_json::json;
 
+use crate::database::Database;
 use crate::phone::Phone;
 use crate::world::World;
 
 /// Runs two calls about some rows of an account at once: the second begins when the first
 /// waits for the rows, and both go on when both wait.
-async fn meeting<A, B>(
-    world: &World,
+pub(crate) async fn meeting<A, B>(
+    database: &Database,
     rows: &str,
     did: &str,
     first: impl Future<Output = A>,
     second: impl Future<Output = B>,
 ) {
-    let mut client = world.database.client().await;
+    let mut client = database.client().await;
     let holder = client.transaction().await.unwrap();
     let hold = format!("SELECT FROM {rows} FOR UPDATE");
     assert!(holder.execute(&hold, &[&did]).await.unwrap() > 0);
     let second = async {
-        waiting(world, 1).await;
+        waiting(database, 1).await;
         second.await
     };
     let release = async {
-        waiting(world, 2).await;
+        waiting(database, 2).await;
         holder.commit().await.unwrap();
     };
     tokio::join!(first, second, release);
 }
 
 /// Waits until so many calls wait for a lock.
-async fn waiting(world: &World, calls: i64) {
-    let client = world.database.client().await;
+pub(crate) async fn waiting(database: &Database, calls: i64) {
+    let client = database.client().await;
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     for _ in 0..400 {
         let found = client.query_one(sql, &[]).await.unwrap();
@@ -62,7 +63,7 @@ async fn added_while(world: &World, bob: &Phone, ending: impl Future<Output = ()
     let (_, founding) = alice.founding(&[bob.did()]).await;
     let founding = alice.client.post("createConvo", &founding);
     let packages = "key_packages WHERE user_did = $1";
-    meeting(world, packages, bob.did(), founding, ending).await;
+    meeting(&world.database, packages, bob.did(), founding, ending).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +107,7 @@ async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waitin
     let first = bob.client.post("confirmWelcome", &done);
     let second = tablet.client.post("confirmWelcome", &done);
     let welcomes = "welcomes WHERE user_did = $1";
-    meeting(&world, welcomes, bob.did(), first, second).await;
+    meeting(&world.database, welcomes, bob.did(), first, second).await;
     let refused = bob.client.get_refused("getWelcome", &ask).await;
     assert_eq!(refused.name, "WelcomeNotFound");
 }
@@ -133,6 +134,25 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
         SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY reference LIMIT 1)";
     let founding = alice.client.post("createConvo", &founding);
     let ending = async { world.store.delete_account(&did, Utc::now()).await.unwrap() };
-    meeting(&world, first, bob.did(), founding, ending).await;
+    meeting(&world.database, first, bob.did(), founding, ending).await;
     assert_eq!(seats(&world, bob.did()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_that_takes_the_place_of_another_while_that_is_fetched_is_given() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let mut client = world.database.client().await;
+    let commit = client.transaction().await.unwrap();
+    let anew =
+        "WITH old AS (DELETE FROM welcomes RETURNING convo_id, user_did, device_id, welcome, epoch)
+        INSERT INTO welcomes (convo_id, user_did, device_id, welcome, epoch) SELECT * FROM old";
+    assert_eq!(commit.execute(anew, &[]).await.unwrap(), 1);
+    let committing = async {
+        waiting(&world.database, 1).await;
+        commit.commit().await.unwrap();
+    };
+    let (joined, ()) = tokio::join!(bob.join(&group), committing);
+    assert_eq!(joined.authenticator(), group.authenticator());
 }

@@ -344,3 +344,23 @@ async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() 
         .get("getMessages", &[("convoId", &group.id())])
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_gets_and_ends_no_welcome_of_a_phone_that_names_none() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let (old, _) = nameless(&bob).await;
+    let group = alice.found(&[bob.did()]).await;
+    let id = group.id();
+    let ask = [("convoId", id.as_str())];
+    old.client.get("getWelcome", &ask).await;
+    bob.join(&group).await;
+    // Its answer may have been lost, so the device confirms once more.
+    let done = json!({"convoId": id, "deviceId": bob.device.device_id(), "success": true});
+    bob.client.post("confirmWelcome", &done).await;
+    assert_eq!(no_welcome(&bob, &group).await, "WelcomeNotFound");
+    // The phone was killed before it stored its own.
+    let again = old.client.get("getWelcome", &ask).await;
+    let joined = old.device.join(&decoded(&again["welcome"])).unwrap();
+    assert_eq!(joined.authenticator(), group.authenticator());
+}
