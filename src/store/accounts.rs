@@ -51,6 +51,8 @@ impl Store {
         Ok(gone)
     }
 
+    /// Looks through what was told of the account's devices; where it was looked through in the
+    /// last day, only at what came since.
     async fn blank_events(&self, user: &Did) -> Result<(), StoreError> {
         let mut found = i64::from(EVENTS_BITE);
         while found == i64::from(EVENTS_BITE) {
@@ -58,17 +60,23 @@ impl Store {
             let row = self.query_one(sql, &[&user.expose(), &EVENTS_BITE]).await?;
             found = rows::get(&row, "found")?;
         }
+        let looked = marked(user, "\0\0events");
+        let row = self.query_one(LOOKED, &[&looked.as_slice()]).await?;
+        let (since, until): (i64, DateTime<Utc>) =
+            (rows::get(&row, "since")?, rows::get(&row, "until")?);
         let convos = "SELECT DISTINCT m.convo_id FROM members m WHERE m.user_did = $1";
         for row in &self.query(convos, &[&user.expose()]).await? {
             let convo: &str = rows::get(row, "convo_id")?;
-            let mut next = Some(0_i64);
+            let mut next = Some(since);
             while let Some(after) = next {
                 let sql = "SELECT blank_device_events($1, $2, $3, $4) AS next";
                 let params: Params<'_> = &[&user.expose(), &convo, &after, &EVENTS_BITE];
                 next = rows::get(&self.query_one(sql, params).await?, "next")?;
             }
         }
-        Ok(())
+        // A mark, like that of tickets which are revoked.
+        let mark = "SELECT revoke_tickets($1, $2)";
+        self.execute(mark, &[&looked.as_slice(), &until]).await
     }
 
     /// Whether the tickets that the account was given at `issued_at` (seconds since
@@ -110,6 +118,14 @@ pub(super) fn marked_until(now: DateTime<Utc>) -> DateTime<Utc> {
 /// Conversations whose seats end in one transaction: everybody's sends wait for its events,
 /// some ten milliseconds.
 pub(super) const SEATS_BITE: i32 = 500;
+
+/// Up to which event what was told of an account was looked through, and until when a mark of
+/// doing so now is kept. The mark tells when that was; what was under way then came within a
+/// minute.
+const LOOKED: &str = "SELECT coarse_now() + interval '1 day' AS until, coalesce((\
+        SELECT e.seq FROM event_stream e WHERE e.emitted_at < (\
+            SELECT u.expires_at - interval '1 day 1 minute' FROM used_jti u WHERE u.key = $1) \
+        ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1), 0) AS since";
 
 /// Events that are looked at in one transaction, for a few milliseconds.
 const EVENTS_BITE: i32 = 2000;

@@ -234,6 +234,45 @@ async fn news_of_the_past_name_nobodys_devices_when_the_account_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_is_repeated_looks_at_what_came_since() {
+    let story = Story::begin().await;
+    let did = Did::parse(story.bob.did()).unwrap();
+    let delete = async || {
+        let gone = story.world.store.delete_account(&did, Utc::now()).await;
+        gone.unwrap()
+    };
+    let client = story.world.database.client().await;
+    // An event that names him, at the very beginning.
+    let name = async || {
+        let old = "UPDATE event_stream SET kind = 'newDevice', payload = format(
+                '{\"cursor\":\"%s\",\"convoId\":\"%s\",\"type\":\"newDevice\",\"did\":\"%s\"}',
+                payload ->> 'cursor', convo_id, $1::text)::json
+            WHERE seq = (SELECT min(seq) FROM event_stream WHERE convo_id IS NOT NULL)";
+        assert_eq!(client.execute(old, &[&did.expose()]).await.unwrap(), 1);
+    };
+    let named = async || {
+        let told = "SELECT count(*) FROM event_stream WHERE kind = 'newDevice'";
+        client.query_one(told, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let later = async || {
+        let later = "UPDATE used_jti SET expires_at = expires_at + interval '1 hour'";
+        client.batch_execute(later).await.unwrap();
+    };
+    name().await;
+    delete().await;
+    assert_eq!(named().await, 0);
+    // Where everything was looked through, it is not looked through anew.
+    later().await;
+    name().await;
+    delete().await;
+    assert_eq!(named().await, 1);
+    let forgotten = "DELETE FROM used_jti";
+    client.batch_execute(forgotten).await.unwrap();
+    delete().await;
+    assert_eq!(named().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest() {
     let story = Story::begin().await;
     let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});
