@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::wire::{XrpcError, XrpcStatus};
 
 pub use calls::Refusal;
-pub use outcomes::{Made, changed, claimed_too_often, published, requested, unavailable};
+pub use outcomes::{Made, Refused, changed, claimed_too_often, published, requested, unavailable};
 
 impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {

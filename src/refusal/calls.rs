@@ -31,7 +31,7 @@ macro_rules! refusals {
 refusals! {
     AlreadyAdmin = BadRequest "AlreadyAdmin" "The account is an admin.",
     AlreadyMember = Conflict "AlreadyMember"
-        "A device that the Welcome is for is a member already.",
+        "a device that the Welcome is for is a member already",
     AlreadyResolved = BadRequest "AlreadyResolved" "Somebody has dealt with this report.",
     BlockNotVerified = BadRequest "BlockNotVerified"
         "The AppView does not say so: try again when it does.",
@@ -52,7 +52,7 @@ refusals! {
     InvalidDid = BadRequest "InvalidDid" "Only your own account can be asked about.",
     InvalidEpochRange = BadRequest "InvalidEpochRange" "The first epoch is after the last.",
     KeyPackageNotFound = NotFound "KeyPackageNotFound"
-        "The Welcome is for a key package that the relay does not hold.",
+        "the Welcome is for a key package that the relay does not hold",
     LastAdmin = BadRequest "LastAdmin"
         "The last admin cannot go while others stay: promote somebody first.",
     MethodNotAllowed = MethodNotAllowed "InvalidRequest"
@@ -79,9 +79,9 @@ refusals! {
     TooManyMembers = BadRequest "TooManyMembers"
         "The conversation would have more devices than it may have.",
     TooManySeats = BadRequest "TooManyDevices"
-        "An account would have more devices in the conversation than it may have.",
+        "an account would have more devices in the conversation than it may have",
     TooManyWelcomes = BadRequest "TooManyWelcomes"
-        "Too much waits already for an account that would be added: leave it out.",
+        "too much waits already for an account that would be added: leave it out",
     UnknownDevice = BadRequest "InvalidRequest" "deviceId: must be a registered device of yours",
     WelcomeMismatch = BadRequest "InvalidRequest"
         "welcomeMessage: must be for key packages of exactly the members that are added",

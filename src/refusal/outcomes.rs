@@ -9,7 +9,7 @@ use crate::auth::AuthError;
 use crate::blocks::BlocksError;
 use crate::events::PassingError;
 use crate::store::{AppendError, ChangeOutcome, PublishOutcome, RejoinOutcome};
-use crate::types::{CoarseTime, Epoch};
+use crate::types::{CoarseTime, Did, Epoch};
 use crate::wire::{XrpcError, XrpcStatus};
 
 impl From<AppendError> for XrpcError {
@@ -47,9 +47,51 @@ pub struct Made {
     pub receipt: Option<Box<RawValue>>,
 }
 
+/// Why a change was refused, and whom that is about, if it is about somebody who would be
+/// added.
+#[derive(Debug)]
+pub struct Refused {
+    refusal: Refusal,
+    whom: Vec<Did>,
+}
+
+impl Refused {
+    /// Names them by their places in the list that the call named them in. Whoever is not in
+    /// it comes by the Welcome: a further device of a founder.
+    pub fn among(self, field: &str, named: &[Did]) -> XrpcError {
+        let about = named.iter().enumerate();
+        let about = about.filter(|(_, did)| self.whom.contains(did));
+        let mut places: Vec<String> = about
+            .map(|(place, _)| format!("{field}[{place}]"))
+            .collect();
+        if self.whom.iter().any(|did| !named.contains(did)) {
+            places.push("welcomeMessage".to_owned());
+        }
+        let mut error = XrpcError::from(self.refusal);
+        if !places.is_empty() {
+            error.message = format!("{}: {}", places.join(", "), error.message).into();
+        }
+        error
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let whom = Vec::new();
+        Self { refusal, whom }
+    }
+}
+
+impl From<Refused> for XrpcError {
+    fn from(refused: Refused) -> Self {
+        refused.refusal.into()
+    }
+}
+
 /// What a group change came to, as a result: the epoch it led to, or a refusal.
-pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refusal> {
-    Err(match outcome {
+pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refused> {
+    let about = |refusal, whom| Err(Refused { refusal, whom });
+    let refusal = match outcome {
         ChangeOutcome::Done {
             epoch,
             received_at,
@@ -62,20 +104,23 @@ pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refusal> {
                 receipt,
             });
         }
-        ChangeOutcome::AlreadyMember => Refusal::AlreadyMember,
+        ChangeOutcome::AlreadyMember { whom } => return about(Refusal::AlreadyMember, whom),
         ChangeOutcome::EpochMismatch { current } => Refusal::EpochMismatch { current },
         ChangeOutcome::Exists => Refusal::Conflict,
-        ChangeOutcome::KeyPackageNotFound => Refusal::KeyPackageNotFound,
+        ChangeOutcome::KeyPackageNotFound { whom } => {
+            return about(Refusal::KeyPackageNotFound, whom);
+        }
         ChangeOutcome::LastAdmin => Refusal::LastAdmin,
         ChangeOutcome::NotAdmin => Refusal::NotAdmin,
         ChangeOutcome::NotMember => Refusal::ConvoNotFound,
         ChangeOutcome::TargetNotMember => Refusal::TargetNotMember,
-        ChangeOutcome::TooManyDevices => Refusal::TooManySeats,
+        ChangeOutcome::TooManyDevices { whom } => return about(Refusal::TooManySeats, whom),
         ChangeOutcome::TooManyMembers => Refusal::TooManyMembers,
-        ChangeOutcome::TooManyWelcomes => Refusal::TooManyWelcomes,
+        ChangeOutcome::TooManyWelcomes { whom } => return about(Refusal::TooManyWelcomes, whom),
         ChangeOutcome::UnknownDevice => Refusal::UnknownDevice,
         ChangeOutcome::WelcomeMismatch => Refusal::WelcomeMismatch,
-    })
+    };
+    Err(refusal.into())
 }
 
 /// What a publication of key packages came to, as a result.
@@ -142,4 +187,31 @@ pub fn claimed_too_often(place: usize, retry_after: Duration) -> XrpcError {
 /// The relay cannot now; it may soon.
 pub fn unavailable(message: &'static str, retry_after: Duration) -> XrpcError {
     XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message).retry_after(retry_after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_in_the_way_is_named_by_place_and_a_founders_other_device_by_the_welcome() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| Did::parse(&format!("did:plc:{name}")).unwrap());
+        let named = [a.clone(), b.clone(), a.clone()];
+        for (whom, places) in [
+            (vec![], ""),
+            (vec![b.clone()], "didList[1]: "),
+            (vec![b, a], "didList[0], didList[1], didList[2]: "),
+            (vec![c], "welcomeMessage: "),
+        ] {
+            let refused = changed(ChangeOutcome::TooManyWelcomes { whom }).unwrap_err();
+            let told = refused.among("didList", &named);
+            assert_eq!(told.name, "TooManyWelcomes");
+            assert_eq!(
+                told.message,
+                format!(
+                    "{places}too much waits already for an account that would be added: leave it out"
+                )
+            );
+        }
+    }
 }

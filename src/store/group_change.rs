@@ -117,22 +117,32 @@ pub enum ChangeOutcome {
         received_at: CoarseTime,
         receipt: Option<String>,
     },
-    AlreadyMember,
+    /// A device that the Welcome is for has a seat.
+    AlreadyMember {
+        whom: Vec<Did>,
+    },
     EpochMismatch {
         current: Epoch,
     },
     /// A conversation of this id exists.
     Exists,
-    KeyPackageNotFound,
+    /// The Welcome is for a package that is not held, and none is of these.
+    KeyPackageNotFound {
+        whom: Vec<Did>,
+    },
     LastAdmin,
     NotAdmin,
     NotMember,
     TargetNotMember,
-    /// One account would have more seats than it may have devices.
-    TooManyDevices,
+    /// These would have more seats than an account may have devices.
+    TooManyDevices {
+        whom: Vec<Did>,
+    },
     TooManyMembers,
-    /// Too much waits already for an account that would be added.
-    TooManyWelcomes,
+    /// Too much waits already for these.
+    TooManyWelcomes {
+        whom: Vec<Did>,
+    },
     /// The founder's device is not registered.
     UnknownDevice,
     /// The Welcome's targets are not the members added.
@@ -149,7 +159,7 @@ impl Store {
         let (devices_max, waiting_max, bytes_max) = new.bounds.params();
         let row = &self
             .query_one(
-                "SELECT outcome, epoch, received_at, NULL::text AS receipt FROM create_conversation(\
+                "SELECT outcome, epoch, received_at, NULL::text AS receipt, whom FROM create_conversation(\
                      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                 &[
                     &new.convo.expose(),
@@ -183,7 +193,7 @@ impl Store {
         let rejoining = change.rejoining.as_ref();
         let row = &self
             .query_one(
-                "SELECT outcome, epoch, received_at, receipt FROM change_group($1, $2, $3, $4, $5, \
+                "SELECT outcome, epoch, received_at, receipt, whom FROM change_group($1, $2, $3, $4, $5, \
                      $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23)",
                 &[
                     &change.convo.expose(),
@@ -245,6 +255,7 @@ fn joining_params(joining: &Joining) -> (Vec<&str>, Vec<&[u8]>, Option<&[u8]>) {
 }
 
 fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
+    let whom = || rows::dids(row, "whom");
     Ok(match rows::get(row, "outcome")? {
         "done" | "repeated" => ChangeOutcome::Done {
             epoch: rows::epoch(row, "epoch")?,
@@ -252,20 +263,20 @@ fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
             receipt: rows::get(row, "receipt")?,
         },
         "absent" => ChangeOutcome::NotMember,
-        "already_member" => ChangeOutcome::AlreadyMember,
+        "already_member" => ChangeOutcome::AlreadyMember { whom: whom()? },
         "epoch" => ChangeOutcome::EpochMismatch {
             current: rows::epoch(row, "epoch")?,
         },
         "exists" => ChangeOutcome::Exists,
-        "key_package_not_found" => ChangeOutcome::KeyPackageNotFound,
+        "key_package_not_found" => ChangeOutcome::KeyPackageNotFound { whom: whom()? },
         "last_admin" => ChangeOutcome::LastAdmin,
         "not_admin" => ChangeOutcome::NotAdmin,
         "target_absent" => ChangeOutcome::TargetNotMember,
-        "too_many_devices" => ChangeOutcome::TooManyDevices,
+        "too_many_devices" => ChangeOutcome::TooManyDevices { whom: whom()? },
         "too_many_members" => ChangeOutcome::TooManyMembers,
         "too_many_welcomes" => {
             metrics::counter!("relay_store_welcomes_refused_total").increment(1);
-            ChangeOutcome::TooManyWelcomes
+            ChangeOutcome::TooManyWelcomes { whom: whom()? }
         }
         "unknown_device" => ChangeOutcome::UnknownDevice,
         "welcome_mismatch" => ChangeOutcome::WelcomeMismatch,

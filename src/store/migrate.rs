@@ -36,14 +36,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0024_calls.sql"),
     include_str!("../../sql/0025_answers.sql"),
     include_str!("../../sql/0026_ends.sql"),
-    CALLS_UNDER_WAY,
+    include_str!("../../sql/0027_calls_under_way.sql"),
+    include_str!("../../sql/0028_names_and_locks.sql"),
 ];
-
-/// A migration whose text is also the end of the transaction of the one of this version: what
-/// that takes away is needed by calls that are under way, and so is never away.
-const SOONER: &[(i32, &str)] = &[(23, CALLS_UNDER_WAY)];
-
-const CALLS_UNDER_WAY: &str = include_str!("../../sql/0027_calls_under_way.sql");
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.
@@ -109,11 +104,8 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
             return Ok(step.commit().await?);
         };
         let name = format!("migration {}", found + 1);
-        let sooner = SOONER.iter().filter(|(with, _)| *with == found + 1);
-        for text in std::iter::once(*next).chain(sooner.map(|(_, text)| *text)) {
-            let applied = step.batch_execute(text).await;
-            applied.map_err(|error| told(error, &name))?;
-        }
+        let applied = step.batch_execute(next).await;
+        applied.map_err(|error| told(error, &name))?;
         step.execute(
             "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
             &[&(found + 1), &checksum(next)],

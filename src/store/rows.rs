@@ -18,6 +18,12 @@ pub(super) fn did(row: &Row, column: &str) -> Result<Did, StoreError> {
     Did::parse(get(row, column)?).map_err(|_| StoreError::Shape)
 }
 
+pub(super) fn dids(row: &Row, column: &str) -> Result<Vec<Did>, StoreError> {
+    let texts: Vec<&str> = get(row, column)?;
+    let dids = texts.into_iter().map(Did::parse).collect::<Result<_, _>>();
+    dids.map_err(|_| StoreError::Shape)
+}
+
 pub(super) fn convo(row: &Row, column: &str) -> Result<ConvoId, StoreError> {
     ConvoId::parse(get(row, column)?).map_err(|_| StoreError::Shape)
 }

@@ -4,7 +4,7 @@ use super::blocks;
 use super::context::Context;
 use super::handshake;
 use crate::refusal::{Refusal, changed};
-use crate::store::{Conversation, Member, NewConversation};
+use crate::store::{ChangeOutcome, Conversation, Member, NewConversation};
 use crate::wire::XrpcError;
 use crate::wire::calls::{
     ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MemberView, MetadataView,
@@ -14,13 +14,14 @@ use crate::wire::calls::{
 /// Founds a conversation. The same call again by its creator finds it there.
 pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView, XrpcError> {
     let suite = input.cipher_suite;
-    let mut initial_members = input.initial_members.into_vec();
+    let named = input.initial_members.as_slice();
+    let mut members = named.to_vec();
     // The founder is in anyway. A Welcome may be for its further devices.
     if input.welcome_message.is_none() {
-        initial_members.retain(|did| did != cx.did());
+        members.retain(|did| did != cx.did());
     }
     let joining = handshake::joining(
-        initial_members,
+        members,
         input.welcome_message.as_ref(),
         input.key_package_hashes.as_slice(),
         suite,
@@ -50,12 +51,12 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
         group_info,
         bounds: cx.settings.seat_bounds(),
     };
-    match changed(cx.store.create_conversation(&new).await?) {
-        Ok(_) => {}
-        // Only its creator, still in it, may learn that it is there.
-        Err(Refusal::Conflict) => return existing(cx, &new).await,
-        Err(refusal) => return Err(refusal.into()),
+    let outcome = cx.store.create_conversation(&new).await?;
+    // Only its creator, still in it, may learn that it is there.
+    if outcome == ChangeOutcome::Exists {
+        return existing(cx, &new).await;
     }
+    changed(outcome).map_err(|refused| refused.among("initialMembers", named))?;
     let stored = cx.store.conversation(&convo).await?;
     stored
         .map(view)

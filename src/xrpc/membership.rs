@@ -13,8 +13,9 @@ use crate::wire::calls::{AddMembers, Changed, Handshake, LeaveConvo, RemoveMembe
 pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, XrpcError> {
     let convo = input.convo_id;
     let standing = cx.standing(&convo).await?;
+    let named = input.did_list.as_slice();
     let joining = handshake::joining(
-        input.did_list.into_vec(),
+        named.to_vec(),
         input.welcome_message.as_ref(),
         input.key_package_hashes.as_slice(),
         standing.cipher_suite,
@@ -41,7 +42,8 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         group_info,
         bounds: cx.settings.seat_bounds(),
     };
-    let made = changed(cx.store.change_group(&change).await?)?;
+    let outcome = cx.store.change_group(&change).await?;
+    let made = changed(outcome).map_err(|refused| refused.among("didList", named))?;
     Ok(Changed {
         success: true,
         new_epoch: made.epoch,

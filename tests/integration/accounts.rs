@@ -273,6 +273,44 @@ async fn a_deletion_that_is_repeated_looks_at_what_came_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_or_is_removed_leaves_nothing_of_how_far_it_had_read() {
+    for (who, call, target) in [(1, "leaveConvo", false), (0, "removeMember", true)] {
+        let story = Story::begin().await;
+        let caller = [&story.alice, &story.bob][who];
+        let mut going = json!({"convoId": story.convo});
+        if target {
+            going["targetDid"] = json!(story.bob.did());
+        }
+        caller.client.post(call, &going).await;
+        let after = stored(&story.world, story.bob.did()).await;
+        assert_eq!(of(&after, "read_cursors"), 0, "{call}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_all_have_left_keeps_no_group_info() {
+    for ends_by_deletion in [false, true] {
+        let world = World::start().await;
+        let alice = Phone::new(&world).await;
+        let group = alice.found(&[]).await;
+        let info = text(&group.group_info().unwrap());
+        let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
+        alice.client.post("updateGroupInfo", &kept).await;
+        if ends_by_deletion {
+            let delete = json!({"deviceId": alice.device.device_id()});
+            alice.client.post("deleteDevice", &delete).await;
+        } else {
+            let leaving = json!({"convoId": group.id()});
+            alice.client.post("leaveConvo", &leaving).await;
+        }
+        let client = world.database.client().await;
+        let sql = "SELECT count(*) FROM conversations WHERE group_info IS NOT NULL";
+        let kept: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(kept, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest() {
     let story = Story::begin().await;
     let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});

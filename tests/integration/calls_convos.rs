@@ -397,6 +397,7 @@ async fn who_is_in_cannot_be_added_again_and_conversations_have_bounds() {
     });
     let refused = alice.client.post_refused("addMembers", &input).await;
     assert_eq!(refused.name, "AlreadyMember");
+    assert!(refused.message.starts_with("didList[0]: "));
 
     // A further device of a member is no repetition.
     let tablet = Phone::of(&bob.client).await;

@@ -3,10 +3,11 @@
 
 use chrono::Utc;
 use mls_relay::types::Did;
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 
 use crate::phone::Phone;
-use crate::world::World;
+use crate::world::{World, text};
 
 /// Puts an account's device into so many conversations of somebody else's, of which the
 /// latest was active last; in each a Welcome waits for it, or none.
@@ -200,4 +201,66 @@ async fn a_welcome_that_is_confirmed_takes_no_room() {
         bob.client.post("confirmWelcome", &done).await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let (carol, dave) = (Phone::new(&world).await, Phone::new(&world).await);
+    crowd(&world, &bob, 500, "hello").await;
+    let client = world.database.client().await;
+    let too = "INSERT INTO welcomes (convo_id, user_did, welcome, epoch)
+        SELECT convo_id, $1, welcome, epoch FROM welcomes";
+    client.execute(too, &[&dave.did()]).await.unwrap();
+
+    let mut group = alice.device.create_group().unwrap();
+    let mut welcome = |packages: &[Vec<u8>]| {
+        let welcome = group.add(packages).unwrap().welcome.unwrap();
+        group.abandon_commit().unwrap();
+        text(&welcome)
+    };
+    let dids = [carol.did(), bob.did(), dave.did()];
+    let packages = alice.claim(&dids).await;
+    let (carols, others): (Vec<_>, Vec<_>) = packages.into_iter().partition(|p| carol.made(p));
+    let founding = |id: &str, dids: &[&str], welcome: &str| {
+        json!({
+            "groupId": id,
+            "cipherSuite": CIPHER_SUITE_NAME,
+            "currentEpoch": 1,
+            "initialMembers": dids,
+            "welcomeMessage": welcome,
+        })
+    };
+    let id = "ab".repeat(16);
+    let both = welcome(&[carols.clone(), others.clone()].concat());
+    let all = founding(&id, &dids, &both);
+    let refused = alice.client.post_refused("createConvo", &all).await;
+    assert_eq!(refused.name, "TooManyWelcomes");
+    let places = "initialMembers[1], initialMembers[2]: ";
+    assert!(refused.message.starts_with(places), "{}", refused.message);
+    // Their packages are as they were: who is left is added with what was claimed.
+    let rest = founding(&id, &[carol.did()], &welcome(&carols));
+    alice.client.post("createConvo", &rest).await;
+    let adding = json!({
+        "convoId": id,
+        "didList": [dave.did(), bob.did()],
+        "welcomeMessage": welcome(&others),
+    });
+    let refused = alice.client.post_refused("addMembers", &adding).await;
+    let places = "didList[0], didList[1]: ";
+    assert!(refused.message.starts_with(places), "{}", refused.message);
+
+    // Nor is Bob's package there any more.
+    let lost = "DELETE FROM key_packages WHERE user_did = $1";
+    client.execute(lost, &[&bob.did()]).await.unwrap();
+    let gone = founding(
+        &"cd".repeat(16),
+        &[dave.did(), bob.did()],
+        &welcome(&others),
+    );
+    let refused = alice.client.post_refused("createConvo", &gone).await;
+    assert_eq!(refused.name, "KeyPackageNotFound");
+    let places = "initialMembers[1]: ";
+    assert!(refused.message.starts_with(places), "{}", refused.message);
 }

@@ -214,6 +214,7 @@ async fn an_account_takes_no_more_seats_than_it_may_have_devices() {
     });
     let refused = alice.client.post_refused("addMembers", &input).await;
     assert_eq!(refused.name, "TooManyDevices");
+    assert!(refused.message.starts_with("didList[0]: "));
     // Those that it has come back as ever, and one that goes makes room, registered or not.
     let gone = json!({"deviceId": tablets[0].0.device.device_id()});
     let gone = bob.client.post("deleteDevice", &gone).await;

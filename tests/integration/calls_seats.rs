@@ -346,6 +346,56 @@ async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_back_does_not_take_the_seat_of_a_phone_that_names_none() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let mut group = alice.found(&[]).await;
+    let (_, package) = nameless(&bob).await;
+    for package in [package, bob.device.key_package().unwrap()] {
+        let published = json!({"keyPackage": text(&package), "cipherSuite": CIPHER_SUITE_NAME});
+        bob.client.post("publishKeyPackage", &published).await;
+        let input = adding(&mut group, bob.did(), package);
+        alice.client.post("addMembers", &input).await;
+    }
+    let own = Some(bob.device.device_id().to_owned());
+    assert_eq!(seated(&alice, bob.did()).await, [None, own.clone()]);
+    // Its seat ends; its leaf is still there when it comes back.
+    let delete = json!({"deviceId": bob.device.device_id()});
+    bob.client.post("deleteDevice", &delete).await;
+    let info = leave_group_info(&alice, &group).await;
+    let back = bob.device.without_state().unwrap();
+    let (_, commit) = std::sync::Arc::new(back)
+        .join_by_external_commit(&info)
+        .unwrap();
+    let input = json!({"convoId": group.id(), "externalCommit": text(&commit)});
+    bob.client.post("processExternalCommit", &input).await;
+    assert_eq!(seated(&alice, bob.did()).await, [None, own]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_names_no_seat() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let group = alice.found(&[bob.did()]).await;
+    let removal = json!({
+        "convoId": group.id(),
+        "targetDid": alice.did(),
+        "deviceId": alice.device.device_id(),
+    });
+    let refused = alice.client.post_refused("removeMember", &removal).await;
+    assert_eq!(refused.name, "LastAdmin");
+    assert_eq!(seated(&alice, alice.did()).await, [None]);
+
+    let client = world.database.client().await;
+    let other = "UPDATE conversations SET cipher_suite = 2";
+    client.batch_execute(other).await.unwrap();
+    let (request, _) = asking(&alice, &group);
+    let refused = alice.client.post_refused("requestRejoin", &request).await;
+    assert_eq!(refused.name, "InvalidKeyPackage");
+    assert_eq!(seated(&alice, alice.did()).await, [None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_gets_and_ends_no_welcome_of_a_phone_that_names_none() {
     let world = World::start().await;
     let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);

@@ -59,6 +59,7 @@ mod retention_faults;
 mod shut_windows;
 mod sockets;
 mod store_groups;
+mod store_locks;
 mod store_outages;
 mod store_stream;
 mod streams;

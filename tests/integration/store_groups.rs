@@ -156,7 +156,9 @@ async fn a_key_package_that_goes_while_a_welcome_is_judged_lets_nobody_in() {
         blocked(&watcher).await;
         other.batch_execute("COMMIT").await.unwrap();
         let outcome = change.await.unwrap().unwrap();
-        assert_eq!(outcome, ChangeOutcome::KeyPackageNotFound, "{what}");
+        let whom = vec![bob.clone()];
+        let not_found = ChangeOutcome::KeyPackageNotFound { whom };
+        assert_eq!(outcome, not_found, "{what}");
     }
 }
 
