@@ -39,8 +39,11 @@ impl Store {
         let users: Vec<&str> = users.iter().map(Did::expose).collect();
         let found = self
             .query(
-                "SELECT * FROM blocks WHERE blocker_did = ANY ($1) AND blocked_did = ANY ($1) \
-                 ORDER BY blocker_did, blocked_did",
+                // Not by both at once: of a thousand accounts that is a million pairs.
+                "SELECT * FROM (\
+                     SELECT * FROM blocks WHERE blocker_did = ANY ($1::text[]) OFFSET 0) b \
+                 WHERE b.blocked_did IN (SELECT unnest($1::text[])) \
+                 ORDER BY b.blocker_did, b.blocked_did",
                 &[&users],
             )
             .await?;

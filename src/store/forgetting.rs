@@ -40,10 +40,12 @@ impl Store {
 
 impl Forgetting {
     async fn lock(&self, task: &'static str) -> Result<bool, StoreError> {
-        // A detach waits for running queries; sends must not wait for the detach.
+        // A detach waits for running queries; sends must not wait for the detach. What is due is
+        // found by an index: the beginning of a table, read for it, is what was forgotten before.
         let timeout = STATEMENT_TIMEOUT.as_millis();
         let session = format!(
             "SET lock_timeout = '2s'; SET statement_timeout = {timeout}; \
+             SET random_page_cost = 1.1; \
              SET tcp_keepalives_idle = {KEEPALIVE_IDLE_S}; \
              SET tcp_keepalives_interval = {KEEPALIVE_INTERVAL_S}; \
              SET tcp_keepalives_count = {KEEPALIVE_COUNT}; \

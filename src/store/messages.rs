@@ -81,7 +81,10 @@ impl Store {
     ) -> Result<Option<u64>, StoreError> {
         let found = self
             .query(
-                "SELECT m.seq FROM messages m WHERE m.convo_id = $1 AND m.msg_id = $2 \
+                // First by its id: by their numbers it would be looked for among all of them.
+                "SELECT m.seq FROM (\
+                     SELECT m.seq FROM messages m \
+                     WHERE m.convo_id = $1 AND m.msg_id = $2 OFFSET 0) m \
                  ORDER BY m.seq LIMIT 1",
                 &[&convo.expose(), &message_id.expose()],
             )

@@ -1,5 +1,6 @@
 //! Reports of members: ciphertext for the conversation's admins.
 
+use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::{Store, StoreError, rows};
@@ -110,23 +111,29 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Option<Vec<Report>>, StoreError> {
+        let mut since = None;
         if let Some(after) = after {
-            let sql = "SELECT FROM reports r WHERE r.report_id = $1 AND r.convo_id = $2";
-            if self
-                .query(sql, &[&after, &convo.expose()])
-                .await?
-                .is_empty()
-            {
+            let sql =
+                "SELECT r.created_at FROM reports r WHERE r.report_id = $1 AND r.convo_id = $2";
+            let found = self.query(sql, &[&after, &convo.expose()]).await?;
+            let Some(row) = found.first() else {
                 return Ok(None);
-            }
+            };
+            since = Some(rows::get::<DateTime<Utc>>(row, "created_at")?);
         }
         let found = self
             .query(
-                "SELECT r.* FROM reports r LEFT JOIN reports p ON p.report_id = $3 AND p.convo_id = $1 \
+                "SELECT r.* FROM reports r \
                  WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
-                 AND ($3::text IS NULL OR (r.created_at, r.report_id) < (p.created_at, p.report_id)) \
-                 ORDER BY r.created_at DESC, r.report_id DESC LIMIT $4",
-                &[&convo.expose(), &status.map(ReportStatus::name), &after, &i64::from(limit)],
+                 AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
+                 ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5",
+                &[
+                    &convo.expose(),
+                    &status.map(ReportStatus::name),
+                    &after,
+                    &since,
+                    &i64::from(limit),
+                ],
             )
             .await?;
         found.iter().map(report).collect::<Result<_, _>>().map(Some)
