@@ -403,8 +403,9 @@ LANGUAGE sql AS $$
     SELECT count(*) FROM gone
 $$;
 
--- As in 0023, but the device comes before its packages; and of two accounts that register one
--- signature key at once the second is told that it is taken.
+-- As in 0023, but the device comes before its packages; of two accounts that register one
+-- signature key at once the second is told that it is taken; and the account's conversations are
+-- counted before everybody's sends wait for the events.
 CREATE OR REPLACE FUNCTION register_device(
     p_user text, p_device text, p_name text, p_signature_key bytea, p_devices_max integer,
     p_suite smallint[], p_package bytea[], p_hash bytea[], p_reference bytea[],
@@ -418,6 +419,7 @@ DECLARE
     v_known   boolean;
     v_convo   text[];
     v_told    integer;
+    v_untold  boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
     PERFORM FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device FOR UPDATE;
@@ -462,6 +464,10 @@ BEGIN
             ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.convo_id
             LIMIT greatest(p_told_max - coalesce(v_told, 0), 0)) t;
     END IF;
+    v_untold := NOT v_known AND p_told_key IS NOT NULL
+        AND coalesce(cardinality(v_convo), 0) < (
+            SELECT count(DISTINCT m.convo_id) FROM members m
+            WHERE m.user_did = p_user AND m.left_seq IS NULL);
     IF v_convo IS NOT NULL THEN
         INSERT INTO key_package_claims AS c (key, claims, expires_at)
         SELECT p_told_key, cardinality(v_convo), coarse_now() + p_told_window
@@ -475,13 +481,7 @@ BEGIN
             array_fill(',"type":"newDevice","did":"' || p_user || '","deviceId":"' || p_device
                        || '"', ARRAY[cardinality(v_convo)]));
     END IF;
-    IF NOT v_known AND p_told_key IS NOT NULL
-       AND coalesce(cardinality(v_convo), 0) < (
-           SELECT count(DISTINCT m.convo_id) FROM members m
-           WHERE m.user_did = p_user AND m.left_seq IS NULL) THEN
-        RETURN 'untold';
-    END IF;
-    RETURN 'done';
+    RETURN CASE WHEN v_untold THEN 'untold' ELSE 'done' END;
 END $$;
 
 -- As in 0023, and with a conversation's last seat goes its GroupInfo, by which nobody comes back.
@@ -753,33 +753,45 @@ LANGUAGE sql AS $$
     SELECT count(*) FROM gone
 $$;
 
+-- All devices' packages are counted when nothing else is left to forget, and not again for each
+-- bite of it.
 CREATE OR REPLACE FUNCTION forget_key_packages(
     p_consumed interval, p_per_device integer, p_most integer)
 RETURNS bigint
-LANGUAGE sql AS $$
-    WITH over AS (
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_due  tid[];
+    v_gone bigint;
+BEGIN
+    v_due := ARRAY(
+        SELECT k.ctid FROM key_packages k WHERE k.expires_at < now()
+        LIMIT p_most FOR UPDATE SKIP LOCKED);
+    v_due := v_due || ARRAY(
+        SELECT k.ctid FROM key_packages k
+        WHERE k.consumed_at < now() - p_consumed AND k.expires_at >= now()
+        LIMIT p_most FOR UPDATE SKIP LOCKED);
+    IF cardinality(v_due) < p_most THEN
         -- Over the bound the oldest go first, a last-resort package never.
-        SELECT o.id FROM (
-            SELECT k.id, row_number() OVER (
-                PARTITION BY k.user_did, k.device_id ORDER BY k.id DESC) AS place
-            FROM key_packages k
-            WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort) o
-        WHERE o.place > p_per_device LIMIT p_most
-    ), gone AS (
-        DELETE FROM key_packages k WHERE k.ctid = ANY (ARRAY(
-            SELECT k.ctid FROM key_packages k WHERE k.expires_at < now()
-            LIMIT p_most FOR UPDATE SKIP LOCKED)
-            || ARRAY(
-            SELECT k.ctid FROM key_packages k WHERE k.consumed_at < now() - p_consumed
-            LIMIT p_most FOR UPDATE SKIP LOCKED)
-            || ARRAY(
+        v_due := v_due || ARRAY(
             SELECT k.ctid FROM key_packages k
-            WHERE k.id IN (SELECT o.id FROM over o)
+            WHERE k.id = ANY (ARRAY(
+                SELECT o.id FROM (
+                    SELECT k.user_did, k.device_id FROM key_packages k
+                    WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort
+                    GROUP BY k.user_did, k.device_id HAVING count(*) > p_per_device) d
+                CROSS JOIN LATERAL (
+                    SELECT k.id FROM key_packages k
+                    WHERE k.user_did = d.user_did AND k.device_id IS NOT DISTINCT FROM d.device_id
+                      AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort
+                    ORDER BY k.id DESC OFFSET p_per_device) o
+                LIMIT p_most))
               AND k.claimed_at IS NULL AND k.consumed_at IS NULL
-            FOR UPDATE SKIP LOCKED))
-        RETURNING 1)
-    SELECT count(*) FROM gone
-$$;
+            FOR UPDATE SKIP LOCKED);
+    END IF;
+    DELETE FROM key_packages k WHERE k.ctid = ANY (v_due);
+    GET DIAGNOSTICS v_gone = ROW_COUNT;
+    RETURN v_gone;
+END $$;
 
 CREATE OR REPLACE FUNCTION forget_claims(p_most integer) RETURNS bigint
 LANGUAGE sql AS $$

@@ -256,9 +256,10 @@ pub(super) const MEMBERSHIPS: &str = "
 
 /// One row for each conversation, however many devices are in it.
 pub(super) const POSITIONS: &str = "
-    SELECT m.user_did, c.convo_id, c.epoch, c.last_seq
-    FROM (SELECT DISTINCT m.user_did, m.convo_id FROM members m
-          WHERE m.user_did = ANY ($1) AND m.left_seq IS NULL) m
+    SELECT a.user_did, c.convo_id, c.epoch, c.last_seq
+    FROM unnest($1::text[]) AS a (user_did) CROSS JOIN LATERAL (
+        SELECT DISTINCT m.convo_id FROM members m
+        WHERE m.user_did = a.user_did AND m.left_seq IS NULL) m
     JOIN conversations c USING (convo_id) ORDER BY c.convo_id";
 
 const ENDS: &str = "
@@ -267,14 +268,21 @@ const ENDS: &str = "
         SELECT e.seq, e.emitted_at FROM event_stream e
         ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1) s ON true";
 
-/// Each run from the index of its topic.
+/// Each run from the index of its topic, of the days since the first of them begins: seq and
+/// time rise together.
 const RUNS: &str = "
+    WITH since AS (
+        SELECT coalesce((
+            SELECT e.emitted_at FROM event_stream e
+            WHERE e.seq <= (SELECT min(a.after) FROM unnest($3::bigint[] || $7::bigint[]) AS a (after))
+            ORDER BY e.seq DESC LIMIT 1), '-infinity') AS at)
     SELECT run.place, e.seq, e.payload::text AS envelope
     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
         AS run (place, convo_id, after, through)
     CROSS JOIN LATERAL (
         SELECT e.seq, e.payload FROM event_stream e
         WHERE e.convo_id = run.convo_id AND e.seq > run.after AND e.seq <= run.through
+          AND e.emitted_at >= (SELECT at FROM since)
         ORDER BY e.seq LIMIT $9) e
     UNION ALL
     SELECT run.place, e.seq, e.payload::text
@@ -283,6 +291,7 @@ const RUNS: &str = "
     CROSS JOIN LATERAL (
         SELECT e.seq, e.payload FROM event_stream e
         WHERE e.user_did = run.user_did AND e.seq > run.after AND e.seq <= run.through
+          AND e.emitted_at >= (SELECT at FROM since)
         ORDER BY e.seq LIMIT $9) e";
 
 /// As many sessions as a node may be asked to wake at once.

@@ -38,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0026_ends.sql"),
     include_str!("../../sql/0027_calls_under_way.sql"),
     include_str!("../../sql/0028_names_and_locks.sql"),
+    include_str!("../../sql/0029_large.sql"),
 ];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But

@@ -56,6 +56,7 @@ mod reload;
 mod resumption;
 mod retention;
 mod retention_faults;
+mod scale;
 mod shut_windows;
 mod sockets;
 mod store_groups;

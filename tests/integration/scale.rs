@@ -1,0 +1,278 @@
+//! A large database: what a call looks at grows with what it answers, not with all there is.
+
+use std::time::{Duration, Instant};
+
+use mls_relay::store::{Claim, ClaimOutcome, Run, Store, Topic};
+use mls_relay::types::{CipherSuite, ConvoId, Did, MessageId, Seq};
+
+use crate::database::Database;
+use crate::retention::count;
+
+/// A database with the relay's tables and these rows, of which Postgres knows how many they are.
+async fn seeded(rows: &str) -> Database {
+    let database = Database::start().await;
+    let (_, shutdown) = database.store().await;
+    shutdown.drain(PATIENCE).await;
+    let client = database.client().await;
+    client.batch_execute(rows).await.unwrap();
+    client.batch_execute("VACUUM ANALYZE").await.unwrap();
+    database
+}
+
+/// By how much a count of Postgres' grows with one call.
+async fn grown(database: &Database, counted: &str, call: impl AsyncFnOnce(&Store)) -> i64 {
+    let client = database.client().await;
+    let before = count(&client, counted).await;
+    let (store, shutdown) = database.store().await;
+    call(&store).await;
+    drop(store);
+    shutdown.drain(PATIENCE).await;
+    // A session tells what it has counted when it ends.
+    let others = "SELECT count(*) FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let deadline = Instant::now() + PATIENCE;
+    while count(&client, others).await > 0 {
+        assert!(Instant::now() < deadline, "a connection of the store stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    count(&client, counted).await - before
+}
+
+fn did(name: &str) -> Did {
+    Did::parse(&format!("did:plc:{name}")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_conversations_costs_what_it_shows() {
+    let database = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT lpad(to_hex(n), 6, '0'), 'did:plc:bob', 1, 0 FROM generate_series(1, 4000) n;
+         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+             SELECT c.convo_id, who, row_number() OVER (ORDER BY c.convo_id), 0
+             FROM conversations c, unnest(ARRAY['did:plc:alice', 'did:plc:bob']) AS who",
+    )
+    .await;
+    for before in [None, Some(3000)] {
+        let looked_at = grown(&database, LOOKED_AT, async |store| {
+            let page = store.conversations(&did("alice"), before, 20).await;
+            let (page, has_more) = page.unwrap();
+            assert_eq!((page.len(), has_more), (20, true));
+        });
+        let looked_at = looked_at.await;
+        assert!(looked_at < 500, "{looked_at} rows for a page of 20");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_reads_the_packages_of_an_account_once() {
+    let database = seeded(
+        "INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
+                                   last_resort, expires_at)
+             SELECT 'did:plc:alice', lpad(d || '', 8, '0') || '-5f0c-4a86-8d4e-0a1b2c3d4e5f', 1, 'x',
+                    sha256(convert_to(d || ' ' || n, 'UTF8')),
+                    sha256(convert_to(d || ' ' || n, 'UTF8')), false, now() + '1 day'::interval
+             FROM generate_series(1, 30) d, generate_series(1, 50) n",
+    )
+    .await;
+    let claim = Claim {
+        users: vec![did("alice")],
+        suite: CipherSuite::X25519Aes128Ed25519,
+        keys: vec![[7; 32]],
+        claims_max: 20,
+        window: Duration::from_secs(3600),
+        low: 5,
+        devices_max: 32,
+        bytes_max: 1 << 20,
+    };
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let claimed = store.claim_key_packages(&claim).await.unwrap();
+        assert!(matches!(claimed, ClaimOutcome::Claimed(given) if given.len() == 30));
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 2000, "{looked_at} rows for 30 of 1500 packages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_is_counted_once_however_much_goes() {
+    let database = seeded(
+        "INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
+                                   last_resort, expires_at)
+             SELECT 'did:plc:a' || n % 60, 'd', 1, decode(repeat('00', 1800), 'hex'),
+                    sha256(convert_to(n || '', 'UTF8')), sha256(convert_to(n || '', 'UTF8')), false,
+                    now() + CASE WHEN n <= 6000 THEN -1 ELSE 1 END * '1 day'::interval
+             FROM generate_series(1, 12000) n",
+    )
+    .await;
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let forgetting = store.forgetting("key_packages").await.unwrap().unwrap();
+        let gone = forgetting.key_packages(Duration::from_secs(3600), 100);
+        assert_eq!(gone.await.unwrap(), 6000);
+    });
+    let looked_at = looked_at.await;
+    assert!(
+        looked_at < 20_000,
+        "{looked_at} rows to forget 6000 of 12,000"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_lately_looks_into_no_earlier_day() {
+    let database = seeded(
+        "SELECT ensure_partition('event_stream', current_date - n) FROM generate_series(2, 30) n;
+         INSERT INTO event_stream (seq, emitted_at, convo_id, kind, payload)
+             SELECT n, date_bin('2 seconds', now() - (3000 - n) * '14 minutes'::interval, 'epoch'),
+                    lpad(to_hex(n % 100), 2, '0'), 'conversationUpdated',
+                    ('{\"cursor\":\"' || lpad(n || '', 26, '0') || '\"}')::json
+             FROM generate_series(1, 3000) n",
+    )
+    .await;
+    let runs: Vec<Run> = (0..100).map(|n| run(n, Seq::new(2950))).collect();
+    let searches = grown(&database, SEARCHES_BY_CONVERSATION, async |store| {
+        let read = store.runs(&runs, 10).await.unwrap();
+        assert_eq!(read.iter().map(Vec::len).sum::<usize>(), 50);
+    });
+    let searches = searches.await;
+    // Yesterday, today, and the days ahead.
+    assert!(searches <= 100 * 6, "{searches} searches for 100 runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_found_by_its_id_however_often_it_is_asked_for() {
+    // One conversation has thousands in a month, the others one each.
+    let database = seeded(
+        "SELECT ensure_partition('messages', current_date - n) FROM generate_series(2, 33) n;
+         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                               padded_size, received_at)
+             SELECT convo, n, lpad(n || '', 26, '0'), 'app', 0, decode(repeat('00', 512), 'hex'), 512,
+                    512, coarse_now() - n % 33 * '1 day'::interval
+             FROM generate_series(1, 5000) n, unnest(ARRAY['ab', lpad(to_hex(n), 4, '0')]) AS convo",
+    )
+    .await;
+    let convo = ConvoId::parse("ab").unwrap();
+    let id = MessageId::parse("00000000000000000000004000").unwrap();
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        // As often as it takes until Postgres keeps a plan, and more.
+        for _ in 0..10 {
+            assert_eq!(store.message_seq(&convo, &id).await.unwrap(), Some(4000));
+        }
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 500, "{looked_at} rows to find one ten times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_was_made_while_the_day_was_empty_serves_when_it_is_full() {
+    let database = seeded("SELECT 1").await;
+    let convo = ConvoId::parse("ab").unwrap();
+    let id = MessageId::parse("00000000000000000000004000").unwrap();
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        for _ in 0..10 {
+            assert_eq!(store.message_seq(&convo, &id).await.unwrap(), None);
+        }
+        let client = database.client().await;
+        client.batch_execute(MESSAGES).await.unwrap();
+        for _ in 0..10 {
+            assert_eq!(store.message_seq(&convo, &id).await.unwrap(), Some(4000));
+        }
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 500, "{looked_at} rows to find one ten times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_reports_reads_those_of_its_conversation_once() {
+    let database = seeded(
+        "CREATE TEMP TABLE report AS
+             SELECT 'ab' AS convo, n FROM generate_series(1, 1000) n
+             UNION ALL SELECT lpad(to_hex(n), 4, '0'), n FROM generate_series(1, 10000) n;
+         INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT DISTINCT convo, 'did:plc:bob', 1, 0 FROM report;
+         INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category,
+                              encrypted_content, message_ids, created_at)
+             SELECT convo || ' ' || n, convo, 'did:plc:alice', 'did:plc:bob', 'spam', 'x', '{}',
+                    coarse_now() - n * '2 s'::interval
+             FROM report",
+    )
+    .await;
+    let convo = ConvoId::parse("ab").unwrap();
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        for _ in 0..10 {
+            let page = store.reports(&convo, None, Some("ab 500"), 10).await;
+            let page = page.unwrap().unwrap();
+            let ids: Vec<_> = page.iter().map(|report| &report.report_id).collect();
+            assert_eq!((ids[0].as_str(), ids[9].as_str()), ("ab 501", "ab 510"));
+        }
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 20_000, "{looked_at} rows for ten pages of ten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_between_two_reads_each_conversation_that_they_share_once() {
+    let database = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT lpad(to_hex(n), 6, '0'), 'did:plc:bob', 1, 0 FROM generate_series(1, 1000) n;
+         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+             SELECT c.convo_id, who, row_number() OVER (ORDER BY c.convo_id), 0
+             FROM conversations c, unnest(ARRAY['did:plc:alice', 'did:plc:bob']) AS who",
+    )
+    .await;
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let affected = store.change_block(&did("alice"), &did("bob"), true).await;
+        let affected = affected.unwrap();
+        assert_eq!(affected.len(), 1000);
+        assert!(affected.iter().all(|convo| convo.told_at.is_some()));
+    });
+    let looked_at = looked_at.await;
+    assert!(
+        looked_at < 30_000,
+        "{looked_at} rows for 1000 conversations"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seats_of_one_conversation_need_not_all_devices() {
+    let device = "lpad(n || '', 8, '0') || '-5f0c-4a86-8d4e-0a1b2c3d4e5f'";
+    let database = seeded(&format!(
+        "INSERT INTO devices (user_did, device_id, name, signature_key)
+             SELECT 'did:plc:m' || n, {device}, 'phone', sha256(convert_to(n || '', 'UTF8'))
+             FROM generate_series(1, 60000) n;
+         INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT lpad(to_hex(n), 6, '0'), 'did:plc:m1', 1, 0 FROM generate_series(1, 60) n;
+         INSERT INTO members (convo_id, user_did, device_id, joined_seq, joined_message_seq)
+             SELECT lpad(to_hex(1 + n / 1000), 6, '0'), 'did:plc:m' || n, {device}, n, 0
+             FROM generate_series(0, 59999, 2) n WHERE n > 0"
+    ))
+    .await;
+    let convo = ConvoId::parse("000007").unwrap();
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let view = store.conversation(&convo).await.unwrap().unwrap();
+        assert_eq!(view.members.len(), 500);
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 3000, "{looked_at} rows for 500 seats");
+}
+
+fn run(conversation: u64, after: Seq) -> Run {
+    Run {
+        topic: Topic::Convo(ConvoId::parse(&format!("{conversation:02x}")).unwrap()),
+        after,
+        through: Seq::new(3000),
+    }
+}
+
+const MESSAGES: &str = "
+    INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size,
+                          received_at)
+        SELECT 'ab', n, lpad(n || '', 26, '0'), 'app', 0, decode(repeat('00', 512), 'hex'), 512, 512,
+               coarse_now()
+        FROM generate_series(1, 5000) n";
+
+/// Rows of tables that were read from end to end, and entries of indexes.
+const LOOKED_AT: &str = "SELECT ((SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
+    + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes))::bigint";
+
+const SEARCHES_BY_CONVERSATION: &str = "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes
+    WHERE relname LIKE 'event\\_stream\\_%' AND indexrelname LIKE '%convo_id_seq_idx'";
+
+const PATIENCE: Duration = Duration::from_secs(10);
