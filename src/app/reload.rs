@@ -69,13 +69,16 @@ impl Reloads {
     }
 
     /// Begins to follow the file, until the drain.
-    pub(super) fn start(&self, mut reloader: Reloader, shutdown: &Shutdown) {
+    pub(super) fn start(&self, reloader: Reloader, shutdown: &Shutdown) {
         let (reloads, stop) = (self.clone(), shutdown.clone());
-        shutdown.spawn_background(async move {
-            tokio::select! {
-                () = stop.draining() => {}
-                () = reloads.follow(&mut reloader) => {}
-            }
+        shutdown.spawn_lasting("reload", reloader, move |reloader| {
+            let (reloads, stop) = (reloads.clone(), stop.clone());
+            Box::pin(async move {
+                tokio::select! {
+                    () = stop.draining() => {}
+                    () = reloads.follow(reloader) => {}
+                }
+            })
         });
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::probes::Pool;
-use crate::runtime::{Shutdown, survive};
+use crate::runtime::Shutdown;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -70,7 +70,7 @@ impl Pulse {
 pub(super) fn watch(store: Store, shutdown: &Shutdown) -> Pulse {
     let pulse = Pulse(Arc::default());
     let beating = pulse.clone();
-    every(PULSE_EVERY, shutdown, move || {
+    every(PULSE_EVERY, "pulse", shutdown, move || {
         let (store, pulse) = (store.clone(), beating.clone());
         async move { pulse.take(&store).await }
     });
@@ -79,24 +79,25 @@ pub(super) fn watch(store: Store, shutdown: &Shutdown) -> Pulse {
 
 /// Begins to fold what the metrics gather.
 pub(super) fn keep_metrics(metrics: Metrics, shutdown: &Shutdown) {
-    every(METRICS_EVERY, shutdown, move || {
+    every(METRICS_EVERY, "metrics", shutdown, move || {
         metrics.upkeep();
         std::future::ready(())
     });
 }
 
-/// Runs `task` again and again until the process stops.
-fn every<T, F>(pause: Duration, shutdown: &Shutdown, mut task: T)
+/// Does something again and again until the process stops.
+fn every<T, F>(pause: Duration, name: &'static str, shutdown: &Shutdown, turn: T)
 where
     T: FnMut() -> F + Send + 'static,
     F: Future<Output = ()> + Send,
 {
-    shutdown.spawn_background(async move {
-        loop {
-            sleep(pause).await;
-            // A panic must not leave what it keeps at its last word for ever.
-            let _ = survive(async { task().await }).await;
-        }
+    shutdown.spawn_lasting(name, turn, move |turn| {
+        Box::pin(async move {
+            loop {
+                sleep(pause).await;
+                turn().await;
+            }
+        })
     });
 }
 
@@ -118,7 +119,7 @@ mod tests {
         let shutdown = Shutdown::default();
         let (told, mut heard) = mpsc::channel(1);
         let mut turn = 0;
-        every(PULSE_EVERY, &shutdown, move || {
+        every(PULSE_EVERY, "of a test", &shutdown, move || {
             turn += 1;
             let (told, turn) = (told.clone(), turn);
             async move {

@@ -60,7 +60,10 @@ impl Admin {
             limits,
             store,
         };
-        shutdown.spawn_background(run(self.listener, answers, shutdown.clone()));
+        let state = (self.listener, answers, shutdown.clone());
+        shutdown.spawn_lasting("admin", state, |(listener, answers, shutdown)| {
+            Box::pin(run(listener, answers, shutdown))
+        });
     }
 }
 
@@ -101,7 +104,7 @@ fn exposition(text: String) -> Response<Body> {
     response
 }
 
-async fn run(listener: TcpListener, answers: Answers, shutdown: Shutdown) {
+async fn run(listener: &TcpListener, answers: &Answers, shutdown: &Shutdown) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {

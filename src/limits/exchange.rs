@@ -24,26 +24,29 @@ struct Exchange {
 impl Limits {
     /// Shares the penalty box with all nodes until the process stops.
     pub fn start_sharing(&self, store: Store, shutdown: &Shutdown) {
-        let mut exchange = Exchange {
+        let exchange = Exchange {
             limits: self.clone(),
             store,
             untold: Vec::new(),
             day: None,
             heard: Instant::now(),
         };
-        let settings = self.inner.settings.clone();
-        shutdown.spawn_vital(async move {
-            loop {
-                let changed = settings.changed();
-                let every = settings.load().penalties.shared_every;
-                exchange.step().await;
-                let _ = timeout(every, changed).await;
-            }
-        });
+        // What one node told may be what the others stumble over: they must not all leave.
+        shutdown.spawn_lasting("penalties", exchange, |exchange| Box::pin(exchange.go_on()));
     }
 }
 
 impl Exchange {
+    async fn go_on(&mut self) {
+        let settings = self.limits.inner.settings.clone();
+        loop {
+            let changed = settings.changed();
+            let every = settings.load().penalties.shared_every;
+            self.step().await;
+            let _ = timeout(every, changed).await;
+        }
+    }
+
     async fn step(&mut self) {
         let settings = self.limits.inner.settings.load().penalties.clone();
         let told = self.try_step(&settings).await;

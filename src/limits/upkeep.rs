@@ -8,15 +8,16 @@ use crate::runtime::Shutdown;
 impl Limits {
     /// Sweeps until the process stops.
     pub fn start_upkeep(&self, shutdown: &Shutdown) {
-        let limits = self.clone();
-        shutdown.spawn_vital(async move {
-            loop {
-                let changed = limits.inner.settings.changed();
-                let every = limits.inner.settings.load().tables.sweep_every;
-                let _ = timeout(every, changed).await;
-                limits.sweep();
-            }
-        });
+        shutdown.spawn_lasting("sweep", self.clone(), |limits| Box::pin(limits.sweep_on()));
+    }
+
+    async fn sweep_on(&self) {
+        loop {
+            let changed = self.inner.settings.changed();
+            let every = self.inner.settings.load().tables.sweep_every;
+            let _ = timeout(every, changed).await;
+            self.sweep();
+        }
     }
 
     /// One sweep: what is idle leaves, and a blind key that is old enough goes.

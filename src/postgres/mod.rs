@@ -32,7 +32,8 @@ pub use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::runtime::{Backoff, Shutdown, random};
+use crate::runtime::{Backoff, Shutdown, endure, random};
+use crate::telemetry::with_causes;
 use binaries::Binaries;
 use layout::Layout;
 use server::Server;
@@ -68,7 +69,14 @@ impl Private {
             stop_timeout: settings.stop_timeout,
             shutdown: shutdown.clone(),
         };
-        shutdown.spawn(keep_running(plan, server, shutdown.clone()));
+        let keeper = Keeper {
+            plan,
+            server: Some(server),
+            shutdown: shutdown.clone(),
+        };
+        shutdown.spawn(endure("postgres", keeper, |keeper| {
+            Box::pin(keeper.keep_running())
+        }));
         Ok(private)
     }
 
@@ -127,25 +135,41 @@ impl Plan {
     }
 }
 
-/// Restarts the server whenever it ends, until the stop. Calls fail meanwhile, and
-/// the store's refusal says when to come back.
-async fn keep_running(mut plan: Plan, mut server: Server, shutdown: Shutdown) {
-    loop {
-        metrics::gauge!("relay_postgres_up").set(1.0);
-        tokio::select! {
-            () = server.ended() => {}
-            () = shutdown.draining() => break,
+/// What keeps it running.
+struct Keeper {
+    plan: Plan,
+    /// `None` when it has ended.
+    server: Option<Server>,
+    shutdown: Shutdown,
+}
+
+impl Keeper {
+    /// Restarts the server whenever it ends, until the stop. Calls fail meanwhile, and
+    /// the store's refusal says when to come back.
+    async fn keep_running(&mut self) {
+        let is_up = metrics::gauge!("relay_postgres_up");
+        loop {
+            if let Some(server) = &mut self.server {
+                is_up.set(1.0);
+                tokio::select! {
+                    () = server.ended() => self.server = None,
+                    () = self.shutdown.draining() => break,
+                }
+                is_up.set(0.0);
+                tracing::warn!("the private Postgres has ended; starting it again");
+            }
+            let server = tokio::select! {
+                server = relaunch(&mut self.plan) => server,
+                () = self.shutdown.draining() => return,
+            };
+            self.server = Some(server);
+            tracing::warn!("the private Postgres runs again");
         }
-        metrics::gauge!("relay_postgres_up").set(0.0);
-        tracing::warn!("the private Postgres has ended; starting it again");
-        server = tokio::select! {
-            server = relaunch(&mut plan) => server,
-            () = shutdown.draining() => return,
-        };
-        tracing::warn!("the private Postgres runs again");
+        if let Some(server) = self.server.take() {
+            server.stop(self.plan.settings.stop_timeout).await;
+        }
+        self.plan.layout.tidy_up();
     }
-    server.stop(plan.settings.stop_timeout).await;
-    plan.layout.tidy_up();
 }
 
 async fn relaunch(plan: &mut Plan) -> Server {

@@ -32,5 +32,5 @@ pub(crate) use pending::Pending;
 pub(crate) use random::random;
 pub(crate) use rate::Rate;
 pub use shutdown::{Drained, Shutdown};
-pub(crate) use survive::survive;
+pub(crate) use survive::{endure, survive};
 pub use transport::Transport;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::survive::{Run, endure};
+
 /// Cloned into every task. Holding one is a promise to watch it. Three moments:
 /// *leaving* (everything works, but nobody should be sent here any more), *draining*
 /// (take nothing new, finish what runs) and *stopping* (background tasks are cut off, because
@@ -68,6 +70,19 @@ impl Shutdown {
         self.spawn_errand(async move {
             stopping.run_until_cancelled(task).await;
         });
+    }
+
+    /// The same for a task that must go on whatever happens: one that panics is counted by its
+    /// name, and runs again with the state that it left.
+    pub(crate) fn spawn_lasting<S>(
+        &self,
+        name: &'static str,
+        state: S,
+        run: impl Fn(&mut S) -> Run<'_> + Send + Sync + 'static,
+    ) where
+        S: Send + 'static,
+    {
+        self.spawn_background(endure(name, state, run));
     }
 
     /// Spawns what ends by itself, soon, and is not cut off: a reading for several, the rest of

@@ -22,27 +22,31 @@ impl TicketKeys {
         keys.refresh(&store).await?;
         let kept = Arc::clone(&keys);
         let every = (rotation / LOOKS).min(LOOK_EVERY_MAX);
-        shutdown.spawn_background(async move {
-            let mut is_failing = false;
-            loop {
-                sleep(every).await;
-                // The next key is here since the last rotation, so there is time. Without
-                // one, sessions go on without tickets, and the metric says so.
-                let refreshed = kept.refresh(&store).await;
-                match &refreshed {
-                    Err(error) => {
-                        tracing::warn!(%error, "the keys of session tickets were not refreshed");
-                    }
-                    Ok(()) if is_failing => {
-                        tracing::warn!("the keys of session tickets are refreshed again");
-                    }
-                    Ok(()) => {}
-                }
-                is_failing = refreshed.is_err();
-                kept.show();
-            }
+        shutdown.spawn_lasting("ticket_keys", (kept, store), move |(keys, store)| {
+            Box::pin(keys.keep_fresh(every, store))
         });
         Ok(keys)
+    }
+
+    async fn keep_fresh(&self, every: Duration, store: &Store) {
+        let mut is_failing = false;
+        loop {
+            sleep(every).await;
+            // The next key is here since the last rotation, so there is time. Without
+            // one, sessions go on without tickets, and the metric says so.
+            let refreshed = self.refresh(store).await;
+            match &refreshed {
+                Err(error) => {
+                    tracing::warn!(%error, "the keys of session tickets were not refreshed");
+                }
+                Ok(()) if is_failing => {
+                    tracing::warn!("the keys of session tickets are refreshed again");
+                }
+                Ok(()) => {}
+            }
+            is_failing = refreshed.is_err();
+            self.show();
+        }
     }
 
     async fn refresh(&self, store: &Store) -> Result<(), StoreError> {

@@ -82,6 +82,8 @@ mod extended_connect;
 #[path = "../support/frames.rs"]
 mod frames;
 #[path = "../support/front.rs"]
+#[path = "../support/fault.rs"]
+mod fault;
 mod front;
 #[path = "../support/lexicon.rs"]
 mod lexicon;

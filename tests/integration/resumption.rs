@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{DatabaseUrl, Settings, Store};
+use mls_relay::tls::TicketKeys;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 
 use crate::authority::Authority;
 use crate::database::Database;
-use crate::relay::{Home, Relay};
+use crate::fault::Fault;
+use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, ask};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,6 +45,25 @@ async fn a_session_begun_on_one_node_is_resumed_on_another() {
     assert!(metrics.contains(resumed), "{metrics}");
     assert!(!metrics.contains("kind=\"full\""), "{metrics}");
     assert!(metrics.contains("relay_tls_ticket_key_in_force 1\n"));
+}
+
+/// On one thread, which has the recorder that panics.
+#[tokio::test]
+async fn a_panic_does_not_end_the_keeping_of_ticket_keys() {
+    let database = Database::start().await;
+    let (store, shutdown) = database.store().await;
+    // The first look is the start's.
+    let fault = Fault::at([("relay_tls_ticket_key_in_force".to_owned(), 2)]);
+    let _panicking = metrics::set_default_local_recorder(&fault);
+    let rotation = Duration::from_secs(2);
+    let _keys = TicketKeys::share(rotation, store, &shutdown).await.unwrap();
+    let client = database.client().await;
+    let newest = async || -> i64 {
+        let newest = "SELECT max(begins) FROM tls_ticket_keys";
+        client.query_one(newest, &[]).await.unwrap().get(0)
+    };
+    let first = newest().await;
+    eventually("the next keys are made", async || newest().await > first).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

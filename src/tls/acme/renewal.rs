@@ -43,7 +43,7 @@ impl Acme {
         shutdown: &Shutdown,
     ) -> Result<Challenges, TlsError> {
         let challenges = Challenges::new(&settings.domains, store.clone());
-        let mut acme = Self {
+        let acme = Self {
             client: DirectoryClient::new(settings.ca_file.as_deref())?,
             settings,
             store,
@@ -51,22 +51,26 @@ impl Acme {
             held: None,
             jitter: f64::from(u32::try_from(random() >> 32).unwrap_or(0)) / f64::from(u32::MAX),
         };
-        shutdown.spawn_background(async move {
-            let mut was_well = true;
-            loop {
-                let looked = acme.look().await;
-                // Said once: without a database there is more to be heard.
-                if let (Err(error), true) = (&looked, was_well) {
-                    tracing::warn!(error = %with_causes(error), "certificates of ACME were not looked at");
-                }
-                if looked.is_ok() && !was_well {
-                    tracing::warn!("certificates of ACME are looked at again");
-                }
-                was_well = looked.is_ok();
-                sleep(look_every).await;
-            }
+        shutdown.spawn_lasting("acme", acme, move |acme| {
+            Box::pin(acme.keep_fresh(look_every))
         });
         Ok(challenges)
+    }
+
+    async fn keep_fresh(&mut self, look_every: Duration) {
+        let mut was_well = true;
+        loop {
+            let looked = self.look().await;
+            // Said once: without a database there is more to be heard.
+            if let (Err(error), true) = (&looked, was_well) {
+                tracing::warn!(error = %with_causes(error), "certificates of ACME were not looked at");
+            }
+            if looked.is_ok() && !was_well {
+                tracing::warn!("certificates of ACME are looked at again");
+            }
+            was_well = looked.is_ok();
+            sleep(look_every).await;
+        }
     }
 
     async fn look(&mut self) -> Result<(), AcmeError> {
