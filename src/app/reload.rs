@@ -1,7 +1,6 @@
 //! Follows the configuration file while the relay runs: a file that holds every rule is
 //! swapped in as a whole, any other changes nothing and is talked about until mended.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::live::LiveSettings;
 use crate::config::{self, Change, Config, Fault, Faults, Key, Loaded, Place, Source};
 use crate::edge::Finding;
 use crate::runtime::{FileStamp, Shutdown};
-use crate::telemetry::LogFilter;
+use crate::telemetry::{LogFilter, with_causes};
 use crate::tls::Certificates;
 
 /// Asks for a reload, and knows how the last one went. Clones share it.
@@ -225,7 +224,7 @@ impl Reloader {
         if swapped.contains(&"log") {
             // The filter was read once already: only the log itself may be gone.
             if let Err(error) = self.logs.replace(&change.config.log) {
-                tracing::warn!(%error, "the log's filter stays");
+                tracing::warn!(error = %with_causes(&error), "the log's filter stays");
             }
         }
         if swapped.contains(&"limits") {
@@ -261,11 +260,7 @@ impl Reloader {
             return Err(fault("edge.tls_cert", problem));
         }
         let loaded = self.certificates.replace_files(&files);
-        loaded.map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}"));
-            let problem = format!("{error}{}", cause.unwrap_or_default());
-            fault("edge.tls_cert", problem)
-        })
+        loaded.map_err(|error| fault("edge.tls_cert", with_causes(&error)))
     }
 
     fn path(&self) -> String {

@@ -179,7 +179,10 @@ async fn relaunch(plan: &mut Plan) -> Server {
         metrics::counter!("relay_postgres_restarts_total").increment(1);
         match plan.launch().await {
             Ok(server) => return server,
-            Err(error) => tracing::error!(%error, "cannot start the private Postgres"),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::error!(error, "cannot start the private Postgres");
+            }
         }
     }
 }

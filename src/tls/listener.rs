@@ -24,6 +24,7 @@ use super::stream::TlsStream;
 use super::ticket_keys::TicketKeys;
 use super::watched::Watched;
 use crate::runtime::Shutdown;
+use crate::telemetry::with_causes;
 
 /// The two protocols, most wanted first.
 pub const ALPN_H2: &[u8] = b"h2";
@@ -100,7 +101,8 @@ impl Tls {
             Ok(config) => self.0.config.store(Arc::new(config)),
             Err(error) => {
                 roots.is_faulty = true;
-                tracing::warn!(%error, "the new authorities of clients cannot be used");
+                let error = with_causes(&error);
+                tracing::warn!(error, "the new authorities of clients cannot be used");
             }
         }
     }

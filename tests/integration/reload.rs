@@ -365,6 +365,13 @@ async fn certificates_follow_their_paths_for_connections_to_come() {
         "{cause}"
     );
     assert!(cause.contains("does not match"), "{cause}");
+    // Every cause is told, not the first one alone.
+    let broken = dir.join("broken.pem");
+    let pem = "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n";
+    fs::write(&broken, pem).unwrap();
+    change(&relay, &text(&broken), "refused").await;
+    let cause = config_check(&relay).await["cause"].to_string();
+    assert!(cause.contains("it is not PEM: "), "{cause}");
 
     change(&relay, &text(&made.key), "applied").await;
     assert!(trusting(&made.cert).connect(&relay).await.is_ok());

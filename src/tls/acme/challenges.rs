@@ -11,6 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::Domain;
 use crate::store::Store;
+use crate::telemetry::with_causes;
 
 /// The protocol of the challenge (RFC 8737 section 6.2).
 pub(crate) const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
@@ -45,14 +46,15 @@ impl Challenges {
     async fn find(&self, name: &str) -> Option<Arc<ServerConfig>> {
         // Strangers can ask too: only our own names are worth a question to Postgres.
         let domain = self.domains.iter().find(|domain| domain.as_str() == name)?;
-        let digest = self.store.acme_challenge(domain.as_str()).await.ok()??;
-        match config(domain, &digest) {
-            Ok(config) => Some(Arc::new(config)),
-            Err(error) => {
-                tracing::warn!(%error, "a challenge cannot be answered");
-                None
-            }
-        }
+        let config = match self.store.acme_challenge(domain.as_str()).await {
+            Ok(digest) => config(domain, &digest?),
+            Err(error) => Err(error.into()),
+        };
+        let config = config.inspect_err(|error| {
+            let error = with_causes(&**error);
+            tracing::warn!(error, "a challenge cannot be answered");
+        });
+        config.ok().map(Arc::new)
     }
 }
 
