@@ -1,9 +1,10 @@
 //! The process: configuration, telemetry, build, wait, drain, exit code.
 
 use std::error::Error;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -55,8 +56,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     if let Some(Command::CheckConfig { template: true, .. }) = cli.command {
-        print!("{}", config::template());
-        return ExitCode::SUCCESS;
+        return print(&config::template()).map_or_else(unavailable, |()| ExitCode::SUCCESS);
     }
     // Every fault at once: an operator should fix a configuration in one go.
     let source = Source::process(cli.config.as_deref());
@@ -69,7 +69,10 @@ fn main() -> ExitCode {
     };
     let loaded = match source.and_then(|source| Config::load(&source)) {
         Ok(loaded) => loaded,
-        Err(faults) => return refuse(&faults, EX_USAGE, wished_format(cli.command.as_ref())),
+        Err(faults) => {
+            let format = wished_format(cli.command.as_ref());
+            return refuse(&faults, EX_USAGE, format, &mut io::stderr());
+        }
     };
     let log = loaded.config.log.clone();
     match cli.command.unwrap_or(Command::Serve) {
@@ -90,12 +93,15 @@ fn main() -> ExitCode {
 /// Shows what would be in force, and fails for what a start would fail for. In a file of
 /// variables that is the relay's alone, a name that no setting reads is a slip.
 fn check(loaded: &Loaded, is_relays_alone: bool) -> ExitCode {
-    print!("{}", config::effective(loaded));
+    if let Err(error) = print(&config::effective(loaded)) {
+        return unavailable(error);
+    }
     for doubt in &loaded.doubts {
-        eprintln!("mls-relay: warning: {doubt}");
+        // Whoever does not hear it hears the exit code.
+        let _ = writeln!(io::stderr(), "mls-relay: warning: {doubt}");
     }
     if let Err(faults) = config::look_for_files(loaded) {
-        return refuse(&faults, EX_UNAVAILABLE, Format::Text);
+        return unavailable(faults);
     }
     let is_misspelt = |doubt: &Doubt| matches!(doubt, Doubt::Misspelt { .. });
     match is_relays_alone && loaded.doubts.iter().any(is_misspelt) {
@@ -107,26 +113,23 @@ fn check(loaded: &Loaded, is_relays_alone: bool) -> ExitCode {
 /// Sets up what every command that does something needs, then does it.
 fn start<F>(log: &telemetry::Settings, command: impl FnOnce(LogFilter, Metrics) -> F) -> ExitCode
 where
-    F: Future<Output = ExitCode>,
+    F: Future<Output = Result<ExitCode, Box<dyn Error>>>,
 {
-    let logs = match telemetry::install_logs(log) {
-        Ok(logs) => logs,
-        Err(error) => return refuse(&error, EX_USAGE, log.format),
+    let (logs, mut outlet) = match telemetry::install_logs(log) {
+        Ok(installed) => installed,
+        Err(error) => return refuse(&error, EX_USAGE, log.format, &mut io::stderr()),
     };
-    let metrics = match Metrics::install() {
-        Ok(metrics) => metrics,
-        Err(error) => return refuse(&error, EX_UNAVAILABLE, log.format),
-    };
-    match Runtime::new() {
-        Ok(runtime) => {
-            let code = runtime.block_on(command(logs, metrics));
-            // Who reads a file or looks for a name cannot be cut off, and may hang there: if it
-            // were dropped, the runtime would wait for that.
-            runtime.shutdown_timeout(LAST_GRACE);
-            code
-        }
-        Err(error) => refuse(&error, EX_UNAVAILABLE, log.format),
-    }
+    let _at_last = outlet.flushed_at_last();
+    let ended = Metrics::install()
+        .map_err(Box::<dyn Error>::from)
+        .and_then(|metrics| {
+            let runtime = Runtime::new()?;
+            let ended = runtime.block_on(command(logs, metrics));
+            runtime.shutdown_timeout(REST);
+            ended
+        });
+    // Behind what the log has said, and without waiting for whoever reads it.
+    ended.unwrap_or_else(|error| refuse(&*error, EX_UNAVAILABLE, log.format, &mut outlet))
 }
 
 /// For the health checks of containers, which read the exit code only.
@@ -134,40 +137,33 @@ fn health(config: &Config) -> ExitCode {
     match app::is_ready(config.edge.admin_listen) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => refuse(&error, EX_UNAVAILABLE, Format::Text),
+        Err(error) => unavailable(error),
     }
 }
 
-async fn migrate(config: Config) -> ExitCode {
-    let format = config.log.format;
-    match app::migrate(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error, EX_UNAVAILABLE, format),
-    }
+async fn migrate(config: Config) -> Result<ExitCode, Box<dyn Error>> {
+    app::migrate(config).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(beginnings: Beginnings) -> ExitCode {
+async fn serve(beginnings: Beginnings) -> Result<ExitCode, Box<dyn Error>> {
     config::tell(&beginnings.loaded.doubts);
-    let format = beginnings.loaded.config.log.format;
     // Before anything starts, so that no signal finds us half-built and deaf.
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return refuse(&error, EX_UNAVAILABLE, format),
-    };
+    let mut signals = Signals::listen()?;
     let app = tokio::select! {
-        started = start_and_be_ready(beginnings) => match started {
-            Ok(app) => app,
-            Err(error) => return refuse(&error, EX_UNAVAILABLE, format),
-        },
+        started = start_and_be_ready(beginnings) => started?,
         // Postgres, if it is up already, follows us by itself. The file is read once more
         // when the start has ended.
-        () = signals.stop(|| {}) => return ExitCode::SUCCESS,
+        () = signals.stop(|| {}) => return Ok(ExitCode::SUCCESS),
     };
+    let mut ready = app.opening.ready_line();
     match io::stdout().is_terminal() {
-        true => println!("{}", app.opening.screen()),
+        true => ready.insert_str(0, &format!("{}\n", app.opening.screen())),
         false => app.opening.warn(),
     }
-    println!("{}", app.opening.ready_line());
+    ready.push('\n');
+    // On a thread of its own: whoever has our standard output may not read it.
+    thread::Builder::new().spawn(move || print(&ready))?;
 
     // HUP reloads. TERM drains. INT, from a terminal, does not wait for anyone; nor does
     // a second TERM.
@@ -186,11 +182,11 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
             Asked::Stop => {
                 // Nobody was promised a grace.
                 app.stop().await;
-                return ExitCode::SUCCESS;
+                return Ok(ExitCode::SUCCESS);
             }
         }
     };
-    tokio::select! {
+    Ok(tokio::select! {
         drained = app.leave() => match drained {
             Drained::Complete => code,
             Drained::GraceElapsed { left } => {
@@ -202,7 +198,7 @@ async fn serve(beginnings: Beginnings) -> ExitCode {
             tracing::warn!("told to stop twice; stopping at once");
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 async fn start_and_be_ready(beginnings: Beginnings) -> Result<App, AppError> {
@@ -276,11 +272,25 @@ fn wished_format(command: Option<&Command>) -> Format {
     }
 }
 
+/// Says something on standard output. Whoever has heard enough may close it.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Tells a person what is not there, and gives the exit code.
+fn unavailable(error: impl Error) -> ExitCode {
+    refuse(&error, EX_UNAVAILABLE, Format::Text, &mut io::stderr())
+}
+
 /// Says why, with every cause, in the form of the log, and gives the exit code.
-fn refuse(error: &dyn Error, code: u8, format: Format) -> ExitCode {
+fn refuse(error: &dyn Error, code: u8, format: Format, to: &mut dyn Write) -> ExitCode {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    match format {
+    let said = match format {
         Format::Json => {
             let line = serde_json::json!({
                 "timestamp": chrono::Utc::now().to_rfc3339(),
@@ -289,20 +299,21 @@ fn refuse(error: &dyn Error, code: u8, format: Format) -> ExitCode {
                 "causes": causes,
                 "target": "mls_relay",
             });
-            eprintln!("{line}");
+            format!("{line}\n")
         }
         Format::Text => {
-            eprintln!("mls-relay: {error}");
-            for cause in causes {
-                eprintln!("  because: {cause}");
-            }
+            let causes = causes.iter().map(|cause| format!("  because: {cause}\n"));
+            format!("mls-relay: {error}\n{}", causes.collect::<String>())
         }
-    }
+    };
+    // If nobody can be told, the code says what it can.
+    let _ = to.write_all(said.as_bytes());
     ExitCode::from(code)
 }
 
-/// For threads that are about to end anyway.
-const LAST_GRACE: Duration = Duration::from_secs(1);
+/// For what cannot be cut off once everything has ended: a look at a file, or for a name,
+/// that the system does not come back from.
+const REST: Duration = Duration::from_secs(1);
 
 /// sysexits.h: the command line or the configuration is wrong.
 const EX_USAGE: u8 = 64;

@@ -80,7 +80,7 @@ impl<S> Filter<S> for Calm {
         let place = event.metadata().callsite();
         let is_admitted = self.admits(place, self.began.elapsed());
         if !is_admitted {
-            metrics::counter!("relay_log_lines_dropped_total").increment(1);
+            metrics::counter!("relay_log_lines_dropped_total", "reason" => "repeated").increment(1);
         }
         is_admitted
     }

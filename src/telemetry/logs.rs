@@ -11,6 +11,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::Settings;
 use super::calm::{Calm, Most};
+use super::outlet::Outlet;
 use super::panics;
 
 /// How a log line looks.
@@ -40,6 +41,8 @@ pub enum LogsError {
     Installed(#[from] TryInitError),
     #[error("the log is gone")]
     Gone(#[from] reload::Error),
+    #[error("nobody can be put to writing the log")]
+    Writer(#[source] io::Error),
 }
 
 /// The filter of the installed log, which can be replaced.
@@ -89,12 +92,16 @@ fn filter(settings: &Settings) -> Result<EnvFilter, FilterError> {
     parse_filter(settings.filter.as_deref().unwrap_or(by_default))
 }
 
-/// Starts the log, in which panics tell their place and not their words. Call once.
-pub fn install(settings: &Settings) -> Result<LogFilter, LogsError> {
-    panics::install();
+/// Starts the log, in which panics tell their place and not their words. Whoever has a last
+/// word, and must see it written, says it to the outlet. Call once.
+pub fn install(settings: &Settings) -> Result<(LogFilter, Outlet), LogsError> {
     let most = Most::new(settings.lines_per_second);
     let (filter, handle) = reload::Layer::new(filter(settings)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let outlet = Outlet::open(io::stderr(), settings.queue_bytes_max);
+    let outlet = outlet.map_err(LogsError::Writer)?;
+    panics::install(outlet.clone());
+    let written = outlet.clone();
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || written.clone());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
@@ -103,10 +110,11 @@ pub fn install(settings: &Settings) -> Result<LogFilter, LogsError> {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()?;
-    Ok(LogFilter {
+    let filter = LogFilter {
         filter: handle,
         most,
-    })
+    };
+    Ok((filter, outlet))
 }
 
 /// Dependencies log what they carry: tokio-postgres its parameters, h2 its headers,
@@ -148,7 +156,8 @@ mod tests {
     fn with_the_log_a_panic_tells_its_place_and_not_its_words() {
         let planted = "a word of a caller's";
         if env::var_os(CHILD).is_some() {
-            install(&Settings::default()).unwrap();
+            let (_, outlet) = install(&Settings::default()).unwrap();
+            let _at_last = outlet.flushed_at_last();
             let panicked = thread::spawn(move || panic!("{planted}")).join();
             assert!(panicked.is_err());
             return;

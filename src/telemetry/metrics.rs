@@ -50,6 +50,9 @@ fn begin_at_zero() {
     ] {
         metrics::counter!(name).increment(0);
     }
+    for reason in ["full", "refused", "repeated"] {
+        metrics::counter!("relay_log_lines_dropped_total", "reason" => reason).increment(0);
+    }
     for task in ["days", "key_packages", "nonces"] {
         for outcome in ["ok", "failed"] {
             metrics::counter!(

@@ -4,11 +4,13 @@ mod calm;
 mod causes;
 mod logs;
 mod metrics;
+mod outlet;
 mod panics;
 
 pub(crate) use causes::with_causes;
 pub use logs::{Format, LogFilter, LogsError, install as install_logs, parse_filter};
 pub use metrics::{Metrics, MetricsError};
+pub use outlet::{Flushed, Outlet};
 
 /// How the relay logs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +20,8 @@ pub struct Settings {
     pub format: Format,
     /// Lines of one place in the code.
     pub lines_per_second: u32,
+    /// What may wait until it is written.
+    pub queue_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -26,6 +30,7 @@ impl Default for Settings {
             filter: None,
             format: Format::default(),
             lines_per_second: 100,
+            queue_bytes_max: 1 << 20,
         }
     }
 }

@@ -1,11 +1,18 @@
 //! What a panic says: where, never what.
 
 use std::panic::PanicHookInfo;
+use std::time::Duration;
+
+use super::outlet::Outlet;
 
 /// Replaces the default hook, which prints the panic's message. A message can hold
 /// input (slicing a string prints the string), so ours gives the place only.
-pub(super) fn install() {
-    std::panic::set_hook(Box::new(report));
+pub(super) fn install(outlet: Outlet) {
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        // It may be one that ends the process at once.
+        outlet.flush(PATIENCE);
+    }));
 }
 
 fn report(panic: &PanicHookInfo<'_>) {
@@ -16,3 +23,6 @@ fn report(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     tracing::error!(file, line, thread = thread.name(), "a task panicked");
 }
+
+/// For as long as that a worker may be held up by a log that nobody reads.
+const PATIENCE: Duration = Duration::from_millis(100);

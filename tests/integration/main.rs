@@ -68,6 +68,7 @@ mod tidy;
 mod tls_posture;
 mod upgrade;
 mod vanishing;
+mod unread_output;
 
 #[path = "../support/appview.rs"]
 mod appview;

@@ -135,6 +135,28 @@ impl Home {
         }
     }
 
+    /// Starts a relay of which nobody hears when it is ready, and waits until it says so to
+    /// whoever asks.
+    #[allow(dead_code, reason = "one program needs it")]
+    pub(crate) async fn start_unheard(&self, stdout: Stdio, stderr: Stdio) -> Relay {
+        let [public, admin] = [(); 2].map(|()| free_address());
+        let mut command = self.command(&["serve"]);
+        command.env("RELAY_LISTEN", public.to_string());
+        command.env("RELAY_ADMIN_LISTEN", admin.to_string());
+        let relay = Relay {
+            home: self.clone(),
+            child: command.stdout(stdout).stderr(stderr).spawn().unwrap(),
+            public,
+            admin,
+        };
+        eventually("it is ready", async || {
+            TcpStream::connect(admin).await.is_ok()
+                && relay.ask_admin("/health/ready").await.0 == StatusCode::OK
+        })
+        .await;
+        relay
+    }
+
     pub(crate) fn start(&self) -> Relay {
         self.try_start()
             .unwrap_or_else(|refused| panic!("the relay did not start: {refused:?}"))
@@ -151,6 +173,12 @@ impl Home {
     pub(crate) fn certificate(&self) -> PathBuf {
         self.path().join("certs/localhost.pem")
     }
+}
+
+/// Free a moment ago, which is the best that one can say of a port.
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// `mls-relay is ready: https://A admin http://B`, where A may be `localhost:port`.

@@ -43,4 +43,17 @@ pub(super) const KEYS: &[Key] = &[
             most: 1_000_000,
         },
     },
+    Key {
+        name: "log.queue_bytes_max",
+        env: "LOG_QUEUE_BYTES_MAX",
+        effect: Effect::Restart,
+        doc: "Bytes of lines that wait until standard error takes them. Over it lines are lost \
+              and counted in relay_log_lines_dropped_total, so that whoever should read the log, \
+              and does not, holds up no client.",
+        setting: &Number {
+            at: |c| &mut c.log.queue_bytes_max,
+            least: 65_536,
+            most: 1 << 30,
+        },
+    },
 ];
