@@ -11,13 +11,14 @@ use super::did_location::{DidLocation, domain_of};
 use super::signature::PublicKey;
 use super::turns::{Asker, Turn, WebTurns};
 use super::{ResolveError, Settings};
-use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Page, Reach};
+use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Outage, Page, Reach};
 use crate::runtime::Live;
 use crate::types::Did;
 
 pub(crate) struct Resolver {
     fetcher: Fetcher,
     plc: Endpoint,
+    plc_outage: Outage,
     settings: Live<Settings>,
     plc_permits: Semaphore,
     web_turns: WebTurns,
@@ -30,6 +31,7 @@ impl Resolver {
         Self {
             fetcher,
             plc,
+            plc_outage: Outage::of("auth.plc_url"),
             settings,
             plc_permits: Semaphore::new(now.plc_lookups_max),
             web_turns: WebTurns::new(now.web_lookups_max),
@@ -75,13 +77,22 @@ impl Resolver {
         _turn: &Turn<'_>,
     ) -> Result<PublicKey, ResolveError> {
         let patience = self.settings.load().resolve_timeout;
-        let fetched = timeout(patience, self.fetch(did, location))
-            .await
-            .map_err(|_| ResolveError::TimedOut)?;
-        match fetched {
-            Ok(Fetched::Document(bytes)) => Ok(signing_key(did, &bytes)?),
-            Ok(Fetched::Absent) => Err(ResolveError::NotFound),
-            Err(error) => Err(error.into()),
+        let fetched = timeout(patience, self.fetch(did, location)).await;
+        let fetched = match fetched {
+            Ok(fetched) => fetched.map_err(ResolveError::from),
+            Err(_) => Err(ResolveError::TimedOut),
+        };
+        // Whether a host of the web answers, its owner knows.
+        if let DidLocation::Plc = location {
+            match &fetched {
+                Ok(_) => self.plc_outage.answered(),
+                Err(ResolveError::Fetch(error)) => self.plc_outage.failed(error),
+                Err(error) => self.plc_outage.failed(error),
+            }
+        }
+        match fetched? {
+            Fetched::Document(bytes) => Ok(signing_key(did, &bytes)?),
+            Fetched::Absent => Err(ResolveError::NotFound),
         }
     }
 

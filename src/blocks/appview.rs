@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::StartError;
 use super::relationships::{Between, question, read};
-use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher};
+use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Outage};
 use crate::types::Did;
 
 /// What an answer is for.
@@ -25,6 +25,7 @@ pub(super) enum Purpose<'a> {
 pub(super) struct AppView {
     endpoint: Endpoint,
     fetcher: Fetcher,
+    outage: Outage,
     turns: Semaphore,
     /// Half of the turns: whoever only wants to know takes no more of them.
     turns_to_know: Semaphore,
@@ -54,6 +55,7 @@ impl AppView {
         Ok(Self {
             endpoint: Endpoint::parse(url)?,
             fetcher: Fetcher::new(ANSWER_LEN_MAX)?,
+            outage: Outage::of("appview.url"),
             turns: Semaphore::new(questions_max),
             turns_to_know: Semaphore::new((questions_max / 2).max(1)),
             rests: Mutex::default(),
@@ -101,6 +103,11 @@ impl AppView {
         let page = self.endpoint.page(&path);
         let fetched = timeout(limit, self.fetcher.get(&page)).await;
         let now = Instant::now();
+        match &fetched {
+            Ok(Ok(_)) => self.outage.answered(),
+            Ok(Err(error)) => self.outage.failed(error),
+            Err(_) => self.outage.failed("the answer did not come in time"),
+        }
         let mut rests = self.rests.lock();
         match fetched {
             Ok(Ok(fetched)) => {

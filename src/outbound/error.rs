@@ -18,6 +18,8 @@ pub enum FetchError {
     Connect(io::ErrorKind),
     #[error("the answer is no HTTP, or the connection was lost")]
     Http,
+    #[error("no name server knows the host's name, or none answers")]
+    Lookup,
     /// 429, and for how long, if it says so.
     #[error("the host was asked too often")]
     Limited { retry_after: Option<Duration> },

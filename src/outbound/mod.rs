@@ -5,6 +5,7 @@ mod address_policy;
 mod endpoint;
 mod error;
 mod fetch;
+mod outage;
 mod page;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -14,4 +15,5 @@ pub use error::FetchError;
 
 pub(crate) use endpoint::Endpoint;
 pub(crate) use fetch::{Fetched, Fetcher};
+pub(crate) use outage::Outage;
 pub(crate) use page::{Page, Reach};

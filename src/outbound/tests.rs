@@ -169,3 +169,19 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
     let knock = timeout(Duration::from_millis(20), listener.accept());
     assert!(knock.await.is_err(), "somebody knocked");
 }
+
+#[tokio::test]
+async fn a_name_that_no_name_server_knows_is_told_as_such() {
+    let fetcher = Fetcher::trusting(RootCertStore::empty(), 1000).unwrap();
+    // Too long to be one: no name server is asked.
+    let host = "a".repeat(64);
+    let page = Page {
+        host: &host,
+        port: 443,
+        path: "/",
+        tls: true,
+        reach: Reach::Anywhere,
+    };
+    let refused = fetcher.get(&page).await;
+    assert!(matches!(refused, Err(FetchError::Lookup)), "{refused:?}");
+}

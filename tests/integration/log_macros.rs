@@ -52,6 +52,7 @@ const FIELDS: &[(&str, &str)] = &[
         "statement",
         "the first words of a statement in the sources, whose values are parameters",
     ),
+    ("service", "the name of a setting"),
     ("status", "an HTTP status"),
     ("task", "the name of a background task"),
     ("thread", "the name of a thread"),

@@ -9,6 +9,7 @@ use super::eventually;
 use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, NETWORK, World};
 use crate::auth::ResolveError;
 use crate::auth::freshness::Lifetimes;
+use crate::events::tests::Log;
 use crate::outbound::FetchError;
 use crate::types::Did;
 
@@ -94,6 +95,28 @@ async fn after_a_failure_nobody_asks_again_before_the_pause_is_over() {
     world.directory.set_fault(Fault::None);
     eventually(async || world.key().await.is_ok()).await;
     assert_eq!(world.requests(), 2);
+}
+
+#[tokio::test]
+async fn operators_hear_once_of_an_outage_and_why_and_once_of_its_end() {
+    let (log, _listening) = Log::listen();
+    let world = World::new(LIFETIMES).await;
+    world.directory.set_fault(Fault::Status(503));
+    for _ in 0..3 {
+        assert!(world.key().await.is_err());
+    }
+    world.directory.set_fault(Fault::None);
+    assert!(world.key().await.is_ok());
+    let said = log.text();
+    let told: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    let [began, ended] = told.as_slice() else {
+        panic!("{said}");
+    };
+    assert!(
+        began.contains("auth.plc_url") && began.contains("503"),
+        "{began}"
+    );
+    assert!(ended.contains("answers again"), "{ended}");
 }
 
 #[tokio::test]
