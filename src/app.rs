@@ -2,6 +2,7 @@
 
 mod ask;
 mod certificates;
+mod clock;
 mod database;
 mod live;
 mod opening;

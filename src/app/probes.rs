@@ -1,5 +1,6 @@
 //! What health looks at, and what it says of it.
 
+use super::clock;
 use super::reload::Reloads;
 use super::upkeep::Pulse;
 use crate::edge::{Finding, Probe};
@@ -16,11 +17,12 @@ pub(super) fn all(
     reloads: Reloads,
     tls: Tls,
 ) -> Vec<Probe> {
-    let (pool, schema) = (pulse.clone(), pulse.clone());
+    let (pool, schema, time) = (pulse.clone(), pulse.clone(), pulse.clone());
     vec![
         Probe::vital("database", move || database(&pulse)),
         Probe::vital("events", move || events(&hub)),
         Probe::informative("pool", move || usage(pool.pool())),
+        Probe::informative("clock", move || clock::finding(time.clock_ahead())),
         Probe::informative("schema", move || versions(schema.schema())),
         Probe::informative("retention", move || forgetting(&retention)),
         Probe::informative("config", move || reloads.finding()),
@@ -28,10 +30,16 @@ pub(super) fn all(
     ]
 }
 
+/// A full disk keeps no node out of service: it is that of all nodes, and everything else
+/// than writing goes on.
 fn database(pulse: &Pulse) -> Finding {
-    match pulse.failure() {
-        Some(cause) => Finding::ill(cause),
-        None => Finding::well(),
+    match (pulse.failure(), pulse.is_disk_full()) {
+        (Some(cause), _) => Finding::ill(cause),
+        (None, true) => Finding::well().noting(
+            "Postgres had no room on its disk a minute ago at most; what must be written is \
+             refused until there is",
+        ),
+        (None, false) => Finding::well(),
     }
 }
 

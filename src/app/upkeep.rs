@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
+use super::clock;
 use super::probes::Pool;
 use crate::runtime::Shutdown;
 use crate::store::{Store, StoreError};
@@ -22,6 +24,8 @@ struct Beat {
     pool: Pool,
     /// The schema's version, and the newest that we know.
     schema: (i32, i32),
+    is_disk_full: bool,
+    clock_ahead: TimeDelta,
 }
 
 impl Pulse {
@@ -38,8 +42,20 @@ impl Pulse {
         self.0.lock().schema
     }
 
+    /// Whether it could not write for want of room, a minute ago at most.
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.0.lock().is_disk_full
+    }
+
+    /// How far this node's clock is ahead of the database's.
+    pub(super) fn clock_ahead(&self) -> TimeDelta {
+        self.0.lock().clock_ahead
+    }
+
     async fn take(&self, store: &Store) {
-        let answer = timeout(PULSE_TIMEOUT, store.schema_versions()).await;
+        let asked = Utc::now();
+        let answer = timeout(PULSE_TIMEOUT, store.vitals()).await;
+        let answered = Utc::now();
         let answer = answer.unwrap_or(Err(StoreError::Timeout));
         let usage = store.pool_usage();
         metrics::gauge!("relay_store_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
@@ -52,14 +68,19 @@ impl Pulse {
             let error = error.map(tracing::field::display);
             tracing::warn!(is_well, error, "the database's health has changed");
         }
+        let last_full = store.disk_last_full();
+        beat.is_disk_full = last_full.is_some_and(|ago| ago < DISK_FULL_FOR);
         beat.pool = Pool {
             is_short: usage.given_up > beat.pool.usage.given_up,
             usage,
         };
         match answer {
-            Ok(schema) => {
+            Ok(vitals) => {
                 beat.failure = None;
-                beat.schema = schema;
+                beat.schema = vitals.schema;
+                beat.clock_ahead = clock::ahead(asked, vitals.time, answered);
+                let seconds = beat.clock_ahead.as_seconds_f64();
+                metrics::gauge!("relay_process_clock_ahead_seconds").set(seconds);
             }
             Err(error) => beat.failure = Some(error),
         }
@@ -105,6 +126,9 @@ const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// A probe that must wait longer has its answer.
 const PULSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Nobody may want to write for a while.
+const DISK_FULL_FOR: Duration = Duration::from_secs(60);
 
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -26,7 +27,23 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) struct Pool {
     connections: bb8::Pool<Connector>,
     failure: LastFailure,
+    disk: Disk,
     shutdown: Shutdown,
+}
+
+/// What statements have told of Postgres' disk. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk(Arc<Mutex<Option<Instant>>>);
+
+impl Disk {
+    /// How long ago it was full, if it ever was.
+    pub(super) fn last_full(&self) -> Option<Duration> {
+        self.0.lock().map(|at| at.elapsed())
+    }
+
+    fn is_full(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
 }
 
 /// A connection of a pool, which goes back there when it is dropped, if it is not broken.
@@ -94,6 +111,7 @@ impl Connector {
         Pool {
             connections,
             failure,
+            disk: Disk::default(),
             shutdown: shutdown.clone(),
         }
     }
@@ -126,6 +144,12 @@ impl Connector {
 }
 
 impl Pool {
+    /// The same, of one disk with others.
+    pub(super) fn on(self, disk: &Disk) -> Self {
+        let disk = disk.clone();
+        Self { disk, ..self }
+    }
+
     /// Runs one statement on a connection of its own for as long.
     pub(super) async fn query(
         &self,
@@ -138,6 +162,9 @@ impl Pool {
             && !matches!(error, StoreError::Contention(_) | StoreError::Unavailable)
         {
             tracing::warn!(%error, statement = %beginning(sql), "a statement failed");
+            if let StoreError::DiskFull = error {
+                self.disk.is_full();
+            }
         }
         answer
     }

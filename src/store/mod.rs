@@ -35,7 +35,9 @@ mod tls;
 mod welcomes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use crate::runtime::Shutdown;
@@ -71,7 +73,7 @@ pub use welcomes::WelcomeAnswer;
 
 use announced::AnnouncedMessages;
 use appender::Appender;
-use connect::{Connector, Params, Pool};
+use connect::{Connector, Disk, Params, Pool};
 use events::SharedEnds;
 use loader::Loader;
 use replay_guard::ReplayGuard;
@@ -86,6 +88,7 @@ struct Inner {
     pool: Pool,
     /// For following the stream, and for health: both must not wait for calls.
     stream: Pool,
+    disk: Disk,
     appender: Appender,
     replay_guard: ReplayGuard,
     announced: AnnouncedMessages,
@@ -99,11 +102,15 @@ impl Store {
     /// cannot be reached: try again.
     pub async fn open(settings: Settings, shutdown: &Shutdown) -> Result<Self, StoreError> {
         migrate::migrate(&settings).await?;
-        let acquire = settings.acquire_timeout;
-        let pool = Connector::new(&settings)?.pool(settings.connections_max, acquire, shutdown);
+        let disk = Disk::default();
+        let pool = |connector: Connector, size| {
+            let pool = connector.pool(size, settings.acquire_timeout, shutdown);
+            pool.on(&disk)
+        };
+        let stream = pool(Connector::new(&settings)?, STREAM_CONNECTIONS);
         let committers = Connector::new(&settings)?.planning_once();
-        let committers = committers.pool(settings.committers + 1, acquire, shutdown);
-        let stream = Connector::new(&settings)?.pool(STREAM_CONNECTIONS, acquire, shutdown);
+        let committers = pool(committers, settings.committers + 1);
+        let pool = pool(Connector::new(&settings)?, settings.connections_max);
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
@@ -127,6 +134,7 @@ impl Store {
             ),
             pool,
             stream,
+            disk,
             settings,
         })))
     }
@@ -156,18 +164,25 @@ impl Store {
         }
     }
 
-    /// The newest migration that the database knows, and the newest that we know; fails if
-    /// nothing can be written. Asked beside the calls, so that the answer tells of Postgres
-    /// and not of how busy they are.
-    pub async fn schema_versions(&self) -> Result<(i32, i32), StoreError> {
-        let sql = "SELECT coalesce(max(version), 0) AS version,
+    /// How long ago a statement found Postgres' disk full, if one ever did.
+    pub fn disk_last_full(&self) -> Option<Duration> {
+        self.0.disk.last_full()
+    }
+
+    /// What Postgres is like now; fails if nothing can be written. Asked beside the calls, so
+    /// that the answer tells of Postgres and not of how busy they are.
+    pub async fn vitals(&self) -> Result<Vitals, StoreError> {
+        let sql = "SELECT coalesce(max(version), 0) AS version, clock_timestamp() AS time,
                 current_setting('transaction_read_only')::boolean AS is_read_only
             FROM schema_migrations";
         let row = &query_one(&self.0.stream, sql, &[]).await?;
-        match rows::get(row, "is_read_only")? {
-            true => Err(StoreError::ReadOnly),
-            false => Ok((rows::get(row, "version")?, migrate::newest())),
+        if rows::get(row, "is_read_only")? {
+            return Err(StoreError::ReadOnly);
         }
+        Ok(Vitals {
+            schema: (rows::get(row, "version")?, migrate::newest()),
+            time: rows::get(row, "time")?,
+        })
     }
 
     /// Makes the partitions of the coming days.
@@ -187,6 +202,15 @@ impl Store {
     async fn execute(&self, sql: &'static str, params: Params<'_>) -> Result<(), StoreError> {
         self.query(sql, params).await.map(drop)
     }
+}
+
+/// What Postgres is like at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Vitals {
+    /// The newest migration that the database knows, and the newest that we know.
+    pub schema: (i32, i32),
+    /// What time it is there.
+    pub time: DateTime<Utc>,
 }
 
 /// Connections of the pool that everything shares but sends and what follows the stream.

@@ -61,6 +61,7 @@ fn begin_at_zero() {
             .increment(0);
         }
     }
+    metrics::counter!("relay_store_errors_total", "kind" => "disk_full").increment(0);
     let broken = "InternalError";
     metrics::counter!("relay_sessions_closed_total", "close_reason" => broken).increment(0);
 }

@@ -36,6 +36,8 @@ mod early_answers;
 mod edge;
 mod event_frames;
 mod event_streams;
+mod exhaustion;
+mod full_disk;
 mod health;
 mod hydration;
 mod lexicons;

@@ -215,6 +215,7 @@ async fn health_tells_each_cause_and_the_lag_of_notifications() {
     let report = report().await;
     let checks = report["checks"].as_object().unwrap();
     for name in [
+        "clock",
         "config",
         "database",
         "drain",
