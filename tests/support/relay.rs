@@ -204,8 +204,12 @@ impl Relay {
         fs::read_to_string(self.home.path().join("errors.log")).unwrap()
     }
 
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.process(), signal).unwrap();
     }
 
     /// Waits for its end.

@@ -1,0 +1,54 @@
+//! What the system has no more of for a while: the relay says so, and goes on by itself.
+
+use std::fs;
+
+use hyper::StatusCode;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tokio::net::TcpStream;
+
+use crate::relay::{Relay, eventually};
+use crate::tls::Client;
+
+/// Allows a process so many more descriptors than it has.
+fn allow_descriptors(process: Pid, more: u64) {
+    let path = format!("/proc/{}/fd", process.as_raw_nonzero());
+    let open = fs::read_dir(path).unwrap().count() as u64;
+    let most = Rlimit {
+        current: Some(open + more),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    prlimit(Some(process), Resource::Nofile, most).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_it_waits_and_with_them_it_accepts_again() {
+    let relay = Relay::start();
+    let client = Client::http1(&relay);
+    // Its pools have opened what they need.
+    let answer = client.get(&relay, "/xrpc/_health", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    allow_descriptors(relay.process(), 2);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(TcpStream::connect(relay.public).await.unwrap());
+    }
+    eventually("it says what it has none of", async || {
+        relay.log().contains("cannot accept")
+    })
+    .await;
+    assert!(relay.log().contains("code=24"), "{}", relay.log());
+    drop(held);
+    let answer = client.get(&relay, "/xrpc/_health", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    allow_descriptors(relay.process(), 1000);
+    eventually("its operator hears of it", async || {
+        let (status, metrics) = relay.ask_admin("/metrics").await;
+        let counted = "relay_edge_accept_errors_total ";
+        let errors = metrics.lines().find_map(|line| line.strip_prefix(counted));
+        status == StatusCode::OK && errors.is_some_and(|errors| errors != "0")
+    })
+    .await;
+    // No faster than it can be of use.
+    let said = relay.log().matches("cannot accept").count();
+    assert!(said < 100, "{said} times");
+}
