@@ -18,7 +18,7 @@ use figure::Figure;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
-use mls_relay_loadtest::load::{Target, run};
+use mls_relay_loadtest::load::{Stop, Target, run};
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
 
 const SERVICE_DID: &str = "did:web:localhost";
@@ -66,7 +66,9 @@ async fn play(name: &str, text: &str) -> Report {
         admin: None,
         pid: Some(process.pid()),
     };
-    let report = run(name, &scenario, &target, |_| ()).await.unwrap();
+    let report = run(name, &scenario, &target, &Stop::default(), |_| ())
+        .await
+        .unwrap();
     assert!(report.is_clean(), "{}", report.table());
     report
 }

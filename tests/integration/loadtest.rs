@@ -5,13 +5,14 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::{Limits, Scenario};
 use mls_relay_loadtest::load::timeline::Moment;
-use mls_relay_loadtest::load::{Target, html, run};
+use mls_relay_loadtest::load::{Stop, Target, html, run};
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 use serde_json::Value;
 
@@ -52,6 +53,10 @@ fn small(mut scenario: Scenario) -> Scenario {
 
 /// Plays them side by side against one relay.
 async fn play(scenarios: Vec<(String, Scenario)>) -> Vec<Report> {
+    play_until(scenarios, &Stop::default()).await
+}
+
+async fn play_until(scenarios: Vec<(String, Scenario)>, stop: &Stop) -> Vec<Report> {
     let directory = Directory::start().await.unwrap();
     let process = RelayProcess::start(&RelayOptions {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
@@ -70,7 +75,7 @@ async fn play(scenarios: Vec<(String, Scenario)>) -> Vec<Report> {
     };
     let runs = scenarios
         .iter()
-        .map(async |(name, scenario)| run(name, scenario, &target, |_| ()).await.unwrap());
+        .map(async |(name, scenario)| run(name, scenario, &target, stop, |_| ()).await.unwrap());
     join_all(runs).await
 }
 
@@ -87,6 +92,34 @@ async fn every_scenario_with_raised_limits_runs_clean_and_its_report_is_whole() 
     let storm = storm.unwrap();
     assert!(storm.reconnects > 0);
     assert!(storm.timeline.moment(Moment::Storm).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_told_to_stop_reports_what_there_was() {
+    let scenarios = scenarios(Limits::Raised).into_iter();
+    let mut soak: Vec<_> = scenarios.filter(|(name, _)| name == "soak").collect();
+    soak[0].1.seconds = 3600;
+    let stop = Stop::default();
+    let stopping = async {
+        // Before the first message there is nothing to report.
+        assert!(!stop.tell());
+        while !stop.is_heeded() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(stop.tell());
+    };
+    let (reports, ()) = tokio::join!(play_until(soak, &stop), stopping);
+    let [report] = reports.as_slice() else {
+        panic!("one was played");
+    };
+    assert!(
+        report.is_cut_short && report.is_clean(),
+        "{}",
+        report.table()
+    );
+    assert!(report.table().contains("told to stop after"));
+    is_whole(report);
 }
 
 #[tokio::test(flavor = "multi_thread")]

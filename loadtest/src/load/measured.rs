@@ -79,6 +79,7 @@ impl Measured<'_> {
             failed: self.sent.failed,
             first_failure: first_failure.map(|error| chain(error)),
             held_back: self.sent.held_back,
+            is_cut_short: self.sent.is_cut_short,
             delivered,
             expected,
             lost: expected.saturating_sub(delivered),

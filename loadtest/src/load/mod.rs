@@ -22,6 +22,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod slow;
 pub mod socket_tally;
+mod stop;
 pub mod tally;
 pub mod timeline;
 mod usage;
@@ -30,6 +31,7 @@ mod world;
 mod writer;
 
 pub use run::{Target, run};
+pub use stop::Stop;
 pub use usage::Usage;
 
 use std::net::SocketAddr;

@@ -92,6 +92,8 @@ pub struct Report {
     pub first_failure: Option<String>,
     /// Messages that waited here, because as many as may be were under way.
     pub held_back: u64,
+    /// It was told to stop before its time: this is of what there was.
+    pub is_cut_short: bool,
     /// Each message counts once for each socket.
     pub delivered: u64,
     pub expected: u64,
@@ -273,6 +275,12 @@ impl Report {
             ));
         }
         let due = self.played.seconds as f64;
+        if self.is_cut_short {
+            warnings.push(format!(
+                "It was told to stop after {:.1} s of {due:.0} s.",
+                self.seconds
+            ));
+        }
         if self.seconds > due * OVERRUN + 1.0 {
             warnings.push(format!(
                 "The rate was not reached: what was due in {due:.0} s took {:.1} s.",

@@ -19,6 +19,7 @@ use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
 use super::slow::SlowSockets;
 use super::socket_tally::Numbers;
+use super::stop::Stop;
 use super::tally::{Latencies, Schedule};
 use super::version::version_of;
 use super::writer::Sent;
@@ -72,11 +73,13 @@ impl Target<'_> {
     }
 }
 
-/// Plays a scenario. `say` hears how it goes, for a line of progress.
+/// Plays a scenario, or as much of it as there is before it is told to stop. `say` hears how
+/// it goes, for a line of progress.
 pub async fn run(
     name: &str,
     scenario: &Scenario,
     target: &Target<'_>,
+    stop: &Stop,
     mut say: impl FnMut(&str),
 ) -> Result<Report, LoadError> {
     files::check(scenario)?;
@@ -119,14 +122,20 @@ pub async fn run(
         tokio::spawn(attackers.attack(phase.clone(), Arc::clone(&shared), Arc::clone(&sends)))
     });
     let of = scenario.messages();
-    let sent = writer::write(scenario, &mut conversations, &shared, &sends, |number| {
+    let load = writer::Load {
+        scenario,
+        shared: &shared,
+        latencies: &sends,
+        stop,
+    };
+    let sent = load.write(&mut conversations, |number| {
         let delivered = shared.counters.delivered.load(Ordering::Relaxed);
         let live = shared.counters.live.load(Ordering::Relaxed);
         say(&format!(
             "sent {number}/{of}, delivered {delivered}, {live} sockets live"
         ));
-    })
-    .await?;
+    });
+    let sent = sent.await?;
     storms.abort();
     let (after, own_after) = (target.usage(), Usage::of(std::process::id()));
     let seconds = begin.elapsed().as_secs_f64();

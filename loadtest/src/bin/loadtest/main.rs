@@ -17,11 +17,11 @@ use clap::Parser;
 use hyper::StatusCode;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load;
-use mls_relay_loadtest::load::LoadError;
 use mls_relay_loadtest::load::growth::{self, Axis, Step};
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
 use mls_relay_loadtest::load::scenarios;
+use mls_relay_loadtest::load::{LoadError, Stop};
 use mls_relay_loadtest::phone::PhoneError;
 use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{
@@ -38,14 +38,19 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 async fn main() -> ExitCode {
     load::files::raise_limit();
     let command = Arguments::parse().command;
+    let stop = Stop::default();
     let outcome = async {
         match &command {
-            Command::Run(arguments) => run(arguments).await,
-            Command::Growth(arguments) => grow(arguments).await,
+            Command::Run(arguments) => run(arguments, &stop).await,
+            Command::Growth(arguments) => grow(arguments, &stop).await,
         }
     };
     let told = async {
-        let told = told_to_stop().await;
+        let mut told = told_to_stop().await;
+        if told.is_ok() && stop.tell() {
+            eprintln!("\n  ending with what was measured; once more, and there is no report");
+            told = told_to_stop().await;
+        }
         // Stopping a relay takes a moment, in which nothing else would be said.
         eprintln!("\n  ending");
         told
@@ -65,8 +70,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// One scenario. Whether it was clean.
-async fn run(arguments: &Run) -> Result<bool, Box<dyn Error>> {
+/// One scenario. Whether it was clean, and whole.
+async fn run(arguments: &Run, stop: &Stop) -> Result<bool, Box<dyn Error>> {
     let (name, mut scenario) = scenario(&arguments.scenario)?;
     change(&mut scenario, &arguments.changes);
     scenario.check()?;
@@ -74,7 +79,7 @@ async fn run(arguments: &Run) -> Result<bool, Box<dyn Error>> {
     for path in [json, html].into_iter().flatten() {
         reports::check(path)?;
     }
-    let report = play(&name, &scenario, &arguments.target).await?;
+    let report = play(&name, &scenario, &arguments.target, stop).await?;
     say(format_args!("{}\n", report.table()));
     if let Some(path) = json {
         reports::write(path, &serde_json::to_string_pretty(&report)?)?;
@@ -84,12 +89,12 @@ async fn run(arguments: &Run) -> Result<bool, Box<dyn Error>> {
         reports::write(path, &load::html::page(&report))?;
         say(format_args!("  as a page: {}\n", path.display()));
     }
-    Ok(report.is_clean())
+    Ok(report.is_clean() && !report.is_cut_short)
 }
 
-/// One axis. Whether all steps were clean. Each step that started a relay of its own
+/// One axis. Whether all steps were clean, and whole. Each step that started a relay of its own
 /// has stopped it before the next, so that none inherits another's memory.
-async fn grow(arguments: &Growth) -> Result<bool, Box<dyn Error>> {
+async fn grow(arguments: &Growth, stop: &Stop) -> Result<bool, Box<dyn Error>> {
     let (_, mut base) = scenario(&arguments.scenario)?;
     base.seconds = arguments.seconds.unwrap_or(base.seconds);
     let axis = Axis::from(arguments.axis);
@@ -106,11 +111,12 @@ async fn grow(arguments: &Growth) -> Result<bool, Box<dyn Error>> {
         axis,
         steps: Vec::new(),
     };
+    let mut is_cut_short = false;
     for step in steps {
         let scenario = axis.scenario(&base, *step);
         let name = format!("{} {step}", axis.name());
         say(format_args!("{name}\n"));
-        let report = match play(&name, &scenario, &arguments.target).await {
+        let report = match play(&name, &scenario, &arguments.target, stop).await {
             Ok(report) => report,
             // What the machine cannot do ends the series, not what was measured.
             Err(error) if !growth.steps.is_empty() => {
@@ -119,20 +125,29 @@ async fn grow(arguments: &Growth) -> Result<bool, Box<dyn Error>> {
             }
             Err(error) => return Err(error),
         };
+        is_cut_short = report.is_cut_short;
         growth.steps.push(Step {
             step: *step,
             report,
         });
+        if is_cut_short {
+            break;
+        }
     }
     say(format_args!("{}\n", growth.table()));
     if let Some(path) = &arguments.json {
         reports::write(path, &serde_json::to_string_pretty(&growth)?)?;
         say(format_args!("  as JSON: {}\n", path.display()));
     }
-    Ok(growth.is_clean())
+    Ok(growth.is_clean() && !is_cut_short)
 }
 
-async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report, Box<dyn Error>> {
+async fn play(
+    name: &str,
+    scenario: &Scenario,
+    target: &Target,
+    stop: &Stop,
+) -> Result<Report, Box<dyn Error>> {
     load::files::check(scenario)?;
     let served_at = target.directory.unwrap_or(ANY_PORT);
     let directory = Directory::start_at(served_at)
@@ -157,7 +172,7 @@ async fn play(name: &str, scenario: &Scenario, target: &Target) -> Result<Report
         admin,
     };
     let mut progress = Progress::new();
-    let run = load::run(name, scenario, &target, |text| progress.show(text));
+    let run = load::run(name, scenario, &target, stop, |text| progress.show(text));
     let outcome = tokio::select! {
         report = run => report.map_err(Into::into),
         // What it would have done is not known: there is nothing to report.
