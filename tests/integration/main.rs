@@ -68,9 +68,9 @@ mod store_stream;
 mod streams;
 mod tidy;
 mod tls_posture;
+mod unread_output;
 mod upgrade;
 mod vanishing;
-mod unread_output;
 
 #[path = "../support/appview.rs"]
 mod appview;
@@ -82,11 +82,11 @@ mod database;
 mod event_stream;
 #[path = "../support/extended_connect.rs"]
 mod extended_connect;
+#[path = "../support/fault.rs"]
+mod fault;
 #[path = "../support/frames.rs"]
 mod frames;
 #[path = "../support/front.rs"]
-#[path = "../support/fault.rs"]
-mod fault;
 mod front;
 #[path = "../support/lexicon.rs"]
 mod lexicon;
