@@ -38,14 +38,15 @@ pub(super) fn spawn(command: Vec<OsString>, owner: Owner, log: &File) -> io::Res
     Ok(Guarded { child, pipe })
 }
 
-/// SIGINT is Postgres' "fast" stop: transactions roll back, the cluster closes clean.
+/// SIGINT is Postgres' "fast" stop: transactions roll back, the cluster closes clean. One that
+/// comes before it listens to signals is lost, so it is told until it has gone.
 /// The watcher reads until the pipe's end; it is ended itself when Postgres goes first,
 /// so that it can never signal a number that someone else has got since.
 const SCRIPT: &str = r#"
 exec 3<&0 </dev/null
 "$@" 3<&- &
 postgres=$!
-{ read -r _ <&3; kill -INT $postgres; } 2>/dev/null &
+{ read -r _ <&3; while kill -INT $postgres; do sleep 1; done; } 2>/dev/null &
 watcher=$!
 exec 3<&-
 wait $postgres

@@ -1,14 +1,17 @@
 //! The process and its private Postgres: started, stopped, killed, started again.
 
 use std::cell::OnceCell;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use hyper::StatusCode;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::database::PostgresTools;
 use crate::relay::{Home, Relay, eventually, is_alive};
 
 #[tokio::test]
@@ -91,6 +94,36 @@ async fn a_killed_relay_takes_its_postgres_along() {
     relay.signal(Signal::KILL);
     relay.ended();
     eventually("Postgres ends", || async { !is_alive(postgres) }).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_killed_while_its_postgres_starts_takes_it_along() {
+    let home = Home::lived_in();
+    // As deaf as any program is in its first moments, only longer.
+    let real = PostgresTools::find().bin;
+    let bin = home.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    symlink(real.join("initdb"), bin.join("initdb")).unwrap();
+    let deaf = format!(
+        "#!/bin/sh\n[ \"$1\" = -D ] || exec {0}/postgres \"$@\"\n\
+         trap '' INT; echo $$ >\"$2/begun\"; sleep 1; exec {0}/postgres \"$@\"\n",
+        real.display()
+    );
+    fs::write(bin.join("postgres"), deaf).unwrap();
+    fs::set_permissions(bin.join("postgres"), fs::Permissions::from_mode(0o755)).unwrap();
+    let home = home.with("RELAY_PG_BIN", bin.to_str().unwrap());
+    let mut relay = home
+        .command(&["serve"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = home.path().join(".relay/postgres/cluster/begun");
+    let process = || Pid::from_raw(fs::read_to_string(&begun).ok()?.trim().parse().ok()?);
+    eventually("Postgres begins", async || process().is_some()).await;
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+    let postgres = process().unwrap();
+    eventually("Postgres ends", async || !is_alive(postgres)).await;
 }
 
 #[tokio::test]
