@@ -1,10 +1,11 @@
 # One word for each thing that people and CI do. `make` alone explains them.
 
 CARGO ?= cargo
+SECONDS ?= 60
 TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) '*' 3 / 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench fmt deny tools proxies peers
+.PHONY: help run demo test lint bench fuzz fmt deny tools proxies peers
 
 help: ## Explain these words
 	@echo 'mls-relay: an end-to-end-encrypted chat relay for ATProto identities'
@@ -41,6 +42,10 @@ bench: tools peers ## Measure, print a line a figure, and append it to target/be
 	@.ci/install valgrind
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --workspace --bench '*' --no-fail-fast
+
+fuzz: ## Fuzz each place where strangers' bytes are first read (SECONDS=60, TARGET=all)
+	@.ci/install build-essential
+	fuzz/run $(SECONDS) $(TARGET)
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

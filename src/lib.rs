@@ -35,3 +35,10 @@ pub mod tls;
 pub mod types;
 pub mod wire;
 pub mod xrpc;
+
+// The targets of `fuzz/` name this crate as a fuzzer does.
+#[cfg(test)]
+extern crate self as mls_relay;
+#[cfg(test)]
+#[path = "../fuzz/replay.rs"]
+mod fuzz;

@@ -39,8 +39,8 @@ impl Caller {
         &self.did
     }
 
-    /// A caller without proof, for the unit tests of other areas.
-    #[cfg(test)]
+    /// A caller without proof, for the unit tests of other areas and for fuzzers.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn assumed(did: &str) -> Self {
         Self::proved(Did::parse(did).unwrap())
     }

@@ -15,6 +15,8 @@ mod did_document;
 mod did_location;
 mod error;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod key_cache;
 mod keyed_hash;
 mod lookups;

@@ -18,6 +18,8 @@ mod env_file;
 mod fault;
 mod file;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod key;
 mod keys;
 mod kinds;

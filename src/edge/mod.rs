@@ -18,6 +18,8 @@ mod connection;
 mod cors;
 mod did_document;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod http;

@@ -72,7 +72,7 @@ impl Fetcher {
         }
     }
 
-    async fn exchange<S>(&self, page: &Page<'_>, stream: S) -> Result<Fetched, FetchError>
+    pub(super) async fn exchange<S>(&self, page: &Page<'_>, stream: S) -> Result<Fetched, FetchError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

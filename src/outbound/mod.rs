@@ -5,6 +5,8 @@ mod address_policy;
 mod endpoint;
 mod error;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod outage;
 mod page;
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod event_stream;
 #[cfg(test)]
 mod event_stream_tests;
 mod farewell;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handshake;
 mod hearing;
 mod inlet;

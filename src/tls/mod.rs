@@ -19,12 +19,14 @@ mod client_roots;
 mod dev_cert;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod listener;
 mod records;
 mod selection;
 mod settings;
 mod stream;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod test_configs;
 mod ticket_keys;
 mod ticket_rotation;
