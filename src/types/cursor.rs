@@ -60,6 +60,10 @@ impl Cursor {
     /// then unknown, and zero).
     pub fn parse(input: &str) -> Result<Self, CursorError> {
         if input.len() == ULID_LEN {
+            // 26 characters hold 130 bits; the library drops those above 128.
+            if input.as_bytes().first() > Some(&b'7') {
+                return Err(CursorError);
+            }
             let ulid = ulid::Ulid::from_string(input).map_err(|_| CursorError)?;
             return Ok(Self(ulid.0));
         }
@@ -148,6 +152,9 @@ mod tests {
             "1 ",
             "01ARZ3NDEKTSV4RRFFQ69G5FA",
             "99999999999999999",
+            // 130 bits, of which 128 are those of a cursor.
+            "80000000000000000000000019",
+            "ZZZZZZZZZZ0000000000000019",
         ] {
             assert_eq!(Cursor::parse(bad), Err(CursorError), "{bad}");
         }
