@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::TokenError;
 use crate::types::{Did, Jti};
+use crate::wire::Object;
 
 /// The claims as they stand in the token (RFC 7519 section 4.1), unknown ones
 /// ignored.
@@ -52,7 +53,8 @@ pub(crate) struct Claims {
 
 impl RawClaims {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        serde_json::from_slice(json).map_err(|_| misfit(json))
+        let read = serde_json::from_slice(json);
+        read.map(|Object(claims)| claims).map_err(|_| misfit(json))
     }
 
     /// Checks everything but the signature, at `now` in seconds since 1970.
@@ -276,6 +278,15 @@ mod tests {
         for changes in [json!({"lxm": null}), json!({"jti": null})] {
             assert!(check(with(changes), &lenient).is_ok());
         }
+    }
+
+    #[test]
+    fn claims_are_an_object_and_no_list_of_its_members() {
+        let claims = good();
+        let names = ["iss", "aud", "exp", "iat", "nbf", "lxm", "jti"];
+        let list: Vec<_> = names.iter().map(|name| claims[*name].clone()).collect();
+        let refused = check(json!(list), &EXPECTED).map(|_| ());
+        assert_eq!(refused, Err(TokenError::Malformed));
     }
 
     proptest! {

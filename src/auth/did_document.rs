@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::signature::{Curve, PublicKey};
 use crate::types::Did;
+use crate::wire::Object;
 
 /// Why a document gives no key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -54,7 +55,7 @@ struct Jwk {
 /// The signing key of `did`, from the first `#atproto` verification method of
 /// its document.
 pub(crate) fn signing_key(did: &Did, document: &[u8]) -> Result<PublicKey, DocumentError> {
-    let document: Document =
+    let Object(document): Object<Document> =
         serde_json::from_slice(document).map_err(|_| DocumentError::NotADocument)?;
     if document.id != did.expose() {
         return Err(DocumentError::OtherSubject);
@@ -62,7 +63,8 @@ pub(crate) fn signing_key(did: &Did, document: &[u8]) -> Result<PublicKey, Docum
     let method = document
         .verification_method
         .into_iter()
-        .filter_map(|method| serde_json::from_value::<Method>(method).ok())
+        .filter_map(|method| serde_json::from_value(method).ok())
+        .map(|Object(method): Object<Method>| method)
         .find(|method| is_signing_method(method, did))
         .ok_or(DocumentError::NoKey)?;
     key_of(&method).ok_or(DocumentError::KeyUnusable)
@@ -274,6 +276,7 @@ mod tests {
             json!("x"),
             json!([]),
             json!({"verificationMethod": []}),
+            json!([account.did(), account.document()["verificationMethod"]]),
         ] {
             assert_eq!(key(&account, &text), Err(DocumentError::NotADocument));
         }

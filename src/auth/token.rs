@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::claims::RawClaims;
 use super::signature::Curve;
+use crate::wire::Object;
 
 /// Why a token is refused before its signature is looked at. Holds nothing of
 /// the token.
@@ -79,7 +80,8 @@ impl<'a> Token<'a> {
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         // A dot is no base64url, so a fourth part fails in the decoder.
-        let alg = check_header(&decode_json(header)?)?;
+        let Object(header) = decode_json(header)?;
+        let alg = check_header(&header)?;
         Ok(Self {
             alg,
             claims: RawClaims::parse(&decode(claims)?)?,
@@ -174,6 +176,7 @@ mod tests {
             (json!({"alg": ["ES256"]}), E::Malformed),
             (json!({"typ": "JWT"}), E::Malformed),
             (json!([]), E::Malformed),
+            (json!(["ES256", "JWT", null, null]), E::Malformed),
             (json!("ES256"), E::Malformed),
         ] {
             assert_eq!(parse_header(&header), Err(error), "{header}");

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use super::object::Object;
 use crate::types::{ConvoId, Cursor};
 
 /// One client frame.
@@ -42,7 +43,7 @@ impl ClientFrame {
         serde_ipld_dagcbor::from_slice(bytes).map_or(Self::Unknown, Self::from_raw)
     }
 
-    fn from_raw(raw: Raw) -> Self {
+    fn from_raw(Object(raw): Object<Raw>) -> Self {
         let word = raw.kind.rsplit('#').next().unwrap_or_default();
         match (word, raw.convo_id) {
             ("ack", _) => {
@@ -94,6 +95,7 @@ mod tests {
             "1",
             r#"{"$type":"subscribe"}"#,
             r#"{"$type":"typing"}"#,
+            r#"["ping",null,null,null,null]"#,
         ] {
             assert_eq!(ClientFrame::from_text(text), ClientFrame::Unknown, "{text}");
         }

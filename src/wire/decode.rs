@@ -3,13 +3,14 @@
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::fault::Fault;
+use super::object::Object;
 use super::query::Query;
 use super::{XrpcError, XrpcStatus};
 
 /// Decodes a JSON body.
 pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, XrpcError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         body_refusal(bytes, &path, &error.into_inner())
     })?;
@@ -144,6 +145,11 @@ mod tests {
         for (json, told) in [
             ("[]", "the request: must be an object"),
             ("7", "the request: must be an object"),
+            // Serde takes the members of a struct by their order, too.
+            (
+                r#"[["did:plc:a"],null,null,null,null,null]"#,
+                "the request: must be an object",
+            ),
             ("{}", "dids: is missing"),
             (
                 r#"{"dids":"did:plc:a"}"#,

@@ -13,6 +13,7 @@ mod error;
 mod fault;
 mod field;
 mod frame;
+mod object;
 mod padding;
 mod passing;
 mod query;
@@ -30,5 +31,6 @@ pub use frame::{
     ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, LimitsNotice, Notice,
     Standing, Standings, event_frame, notice_frame,
 };
+pub use object::Object;
 pub use padding::{MESSAGE_BYTES_MAX, PaddedSize};
 pub use passing::{EPHEMERAL_BYTES_MAX, Ephemeral, Passing, Typing};
