@@ -79,6 +79,26 @@ async fn a_message_in_too_many_pieces_ends_the_session() {
     assert_eq!(close_code(&mut client).await.0, 1009);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_comes_together_with_one_piece_too_many_is_heard() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let piece = |opcode| {
+        let opcode = OpCode::Data(opcode);
+        Message::Frame(Frame::message(Vec::new(), opcode, false))
+    };
+    let ping = Message::text(r#"{"$type":"ping"}"#);
+    client.feed(ping).await.unwrap();
+    client.feed(piece(Data::Text)).await.unwrap();
+    for _ in 0..world.settings().fragments_max {
+        client.feed(piece(Data::Continue)).await.unwrap();
+    }
+    // All in one write.
+    client.flush().await.unwrap();
+    assert!(text(&mut client).await.contains("pong"));
+    assert_eq!(close_code(&mut client).await.0, 1009);
+}
+
 /// Sends one text again and again: the first refusal, and the code of the end.
 async fn flood(said: &str) -> (Option<String>, Option<u16>) {
     let mut client = World::new().connect_json().await;

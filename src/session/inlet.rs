@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// A stream whose reading side fails when a message comes in too many pieces.
+/// A stream whose reading side fails when a message comes in too many pieces: at the piece
+/// that is one too many, whatever came with it, so that all before it is heard.
 pub(super) struct Inlet<S> {
     stream: S,
     heads: Heads,
@@ -18,10 +19,11 @@ pub(super) struct Inlet<S> {
 }
 
 impl<S> Inlet<S> {
-    /// `begun` has been read already; the rest is read from the stream.
-    pub(super) fn new(stream: S, begun: &[u8], fragments_max: u32) -> Self {
+    /// `begun` has been read already, and ends at a piece that is one too many; the rest is
+    /// read from the stream.
+    pub(super) fn new(stream: S, begun: &mut Vec<u8>, fragments_max: u32) -> Self {
         let mut heads = Heads::default();
-        heads.see(begun, fragments_max);
+        begun.truncate(heads.see(begun, fragments_max));
         Self {
             stream,
             heads,
@@ -48,14 +50,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inlet<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let torn = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        if self.is_torn_to_pieces() {
+            return torn();
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let came = buffer.filled().get(before..).unwrap_or_default();
         let most = self.fragments_max;
-        self.heads.see(came, most);
-        if self.is_torn_to_pieces() {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        let fitting = self.heads.see(came, most);
+        if fitting == 0 && self.is_torn_to_pieces() {
+            return torn();
         }
+        buffer.set_filled(before + fitting);
         Poll::Ready(Ok(()))
     }
 }
@@ -107,12 +114,10 @@ struct Heads {
 }
 
 impl Heads {
-    /// Stops looking once there are more than `most`.
-    fn see(&mut self, mut bytes: &[u8], most: u32) {
+    /// Stops looking once there are more than `most`: how many bytes come before that.
+    fn see(&mut self, all: &[u8], most: u32) -> usize {
+        let mut bytes = all;
         while let Some((byte, rest)) = bytes.split_first() {
-            if self.fragments > most {
-                return;
-            }
             if self.skip > 0 {
                 let len = bytes
                     .len()
@@ -122,8 +127,12 @@ impl Heads {
                 continue;
             }
             self.see_head(*byte);
+            if self.fragments > most {
+                break;
+            }
             bytes = rest;
         }
+        all.len() - bytes.len()
     }
 
     fn see_head(&mut self, byte: u8) {
@@ -185,7 +194,9 @@ mod tests {
     /// What was counted, when the bytes come in pieces of `size`.
     fn fragments(bytes: &[u8], size: usize) -> u32 {
         let mut heads = Heads::default();
-        bytes.chunks(size).for_each(|chunk| heads.see(chunk, 100));
+        for chunk in bytes.chunks(size) {
+            assert_eq!(heads.see(chunk, 100), chunk.len());
+        }
         heads.fragments
     }
 
@@ -214,7 +225,10 @@ mod tests {
         let payload = first.len() - 10;
         first[payload..].copy_from_slice(&[0x80 | BINARY, 0x80 | 127, 0x7f, 9, 9, 9, 9, 9, 9, 9]);
         let rest = [&first[payload..], &frame(CONTINUATION, 0).repeat(9)].concat();
-        let mut inlet = Inlet::new(rest.as_slice(), &first[..payload], 5);
+        first.truncate(payload);
+        let mut inlet = Inlet::new(rest.as_slice(), &mut first, 5);
+        // The payload, four pieces, and half the head of the one that is too many.
+        assert_eq!(inlet.read(&mut [0; 256]).await.unwrap(), 10 + 4 * 6 + 1);
         let read = inlet.read(&mut [0; 256]).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

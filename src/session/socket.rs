@@ -51,7 +51,7 @@ impl Socket {
     /// The size of frames and the number of a message's pieces stay as they are now.
     pub(super) fn new(
         stream: Transport,
-        begun: Vec<u8>,
+        mut begun: Vec<u8>,
         framing: Framing,
         settings: Live<Settings>,
     ) -> Self {
@@ -66,7 +66,7 @@ impl Socket {
             .max_message_size(Some(frame_len_max));
         let fragments_max = settings.load().fragments_max;
         Self {
-            stream: Inlet::new(stream, &begun, fragments_max),
+            stream: Inlet::new(stream, &mut begun, fragments_max),
             protocol: WebSocketContext::from_partially_read(begun, Role::Server, Some(config)),
             framing,
             settings,
