@@ -31,8 +31,14 @@ pub(crate) fn run(data: &[u8]) {
 
 /// The number in a cursor without a time.
 fn low_bits(cursor: &str) -> u64 {
-    let digit = |digit: u8| "0123456789ABCDEFGHJKMNPQRSTVWXYZ".bytes().position(|d| d == digit);
-    cursor.bytes().fold(0, |sum, byte| sum * 32 + digit(byte).unwrap() as u64)
+    let digit = |digit: u8| {
+        "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+            .bytes()
+            .position(|d| d == digit)
+    };
+    cursor
+        .bytes()
+        .fold(0, |sum, byte| sum * 32 + digit(byte).unwrap() as u64)
 }
 
 #[cfg(fuzzing)]

@@ -17,7 +17,9 @@ pub(crate) fn run(data: &[u8]) {
     let written: String = variables.iter().map(written).collect();
     assert_eq!(fuzzing::variables(&written).as_ref(), Some(&variables));
     for (name, _) in &mut variables {
-        let number = name.strip_prefix('_').and_then(|number| number.parse().ok());
+        let number = name
+            .strip_prefix('_')
+            .and_then(|number| number.parse().ok());
         if let Some(key) = number.and_then(|number| keys().nth(number)) {
             key.env.clone_into(name);
         }
@@ -26,7 +28,8 @@ pub(crate) fn run(data: &[u8]) {
         return;
     };
     // Databases and secrets are shown without what is secret in them.
-    let shown = |name| !["database.url", "database.listen_url", "auth.ticket_secret"].contains(&name);
+    let shown =
+        |name| !["database.url", "database.listen_url", "auth.ticket_secret"].contains(&name);
     let file: String = keys()
         .filter(|key| shown(key.name))
         .filter_map(|key| Some(format!("{} = {}\n", key.name, key.value(&config)?)))

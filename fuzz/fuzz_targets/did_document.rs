@@ -24,12 +24,17 @@ pub(crate) fn run(data: &[u8]) {
         assert!(document.is_object());
         assert_eq!(found, key);
     }
-    let is_list = document.get("verificationMethod").is_some_and(Value::is_array);
+    let is_list = document
+        .get("verificationMethod")
+        .is_some_and(Value::is_array);
     let Some(methods) = document.get_mut("verificationMethod").filter(|_| is_list) else {
         return;
     };
     let methods = methods.as_array_mut().unwrap();
-    methods.insert(0, json!({"id": "#other", "type": "Multikey", "publicKeyMultibase": "z"}));
+    methods.insert(
+        0,
+        json!({"id": "#other", "type": "Multikey", "publicKeyMultibase": "z"}),
+    );
     methods.insert(0, Value::Null);
     for method in methods.iter_mut().filter_map(Value::as_object_mut) {
         method.insert("comment".to_owned(), json!([1.5]));

@@ -45,9 +45,14 @@ fn is_framed(event: &Event, mut envelope: Value) {
     let has_bytes = envelope.to_string().contains("$bytes");
     envelope["seq"] = event.seq().get().into();
 
-    let json = event.frame(Framing::Json).expect("JSON has a form for all of it");
+    let json = event
+        .frame(Framing::Json)
+        .expect("JSON has a form for all of it");
     let expected = json!({"op": 1, "t": name, "body": envelope});
-    assert_eq!(serde_json::from_slice::<Value>(json.payload()).unwrap(), expected);
+    assert_eq!(
+        serde_json::from_slice::<Value>(json.payload()).unwrap(),
+        expected
+    );
     assert_eq!(received(json.bytes()), json.payload());
 
     let Some(cbor) = event.frame(Framing::DagCbor) else {

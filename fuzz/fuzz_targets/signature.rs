@@ -24,7 +24,10 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Compressed or not: ATProto has no other form.
 fn has_form(point: &[u8]) -> bool {
-    matches!((point.first(), point.len()), (Some(2 | 3), 33) | (Some(4), 65))
+    matches!(
+        (point.first(), point.len()),
+        (Some(2 | 3), 33) | (Some(4), 65)
+    )
 }
 
 fn p256_point(point: &[u8]) {

@@ -51,7 +51,9 @@ fn claims(token: &str) -> Passed {
 }
 
 fn token(header: &[u8], claims: &[u8], signature: &[u8]) -> String {
-    [header, claims, signature].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+    [header, claims, signature]
+        .map(|part| URL_SAFE_NO_PAD.encode(part))
+        .join(".")
 }
 
 fn expected(header: &Value, claims: &Value) -> Passed {

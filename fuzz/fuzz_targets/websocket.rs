@@ -38,8 +38,15 @@ pub(crate) fn run(data: &[u8]) {
     let pings = pings(said);
     let is_limited = whole.answers.iter().any(|answer| !is_pong(answer));
     let is_cut = whole.reason == CloseReason::FrameTooLarge;
-    let pongs = whole.answers.iter().filter(|answer| is_pong(answer)).count();
-    assert!(pongs == pings || pongs < pings && (is_limited || is_cut), "{pongs} of {pings}");
+    let pongs = whole
+        .answers
+        .iter()
+        .filter(|answer| is_pong(answer))
+        .count();
+    assert!(
+        pongs == pings || pongs < pings && (is_limited || is_cut),
+        "{pongs} of {pings}"
+    );
 }
 
 #[derive(Debug, PartialEq)]
@@ -69,7 +76,12 @@ fn talk((begun, rest): (&[u8], &[u8]), size: usize, framing: Framing, hangs_up: 
         let address = ClientIp::new("192.0.2.1".parse().unwrap());
         let (near, far) = tokio::io::duplex(size);
         let (mut reading, mut writing) = tokio::io::split(far);
-        let served = serve((near, begun.to_vec()), framing, (&hub, &limits), (address, &did));
+        let served = serve(
+            (near, begun.to_vec()),
+            framing,
+            (&hub, &limits),
+            (address, &did),
+        );
         let sends = async {
             for piece in rest.chunks(size) {
                 // It may have heard enough.
@@ -157,7 +169,9 @@ fn is_pong(answer: &Message) -> bool {
 
 fn holds(message: &Message, name: &str) -> bool {
     let bytes = message.clone().into_data();
-    bytes.windows(name.len()).any(|window| window == name.as_bytes())
+    bytes
+        .windows(name.len())
+        .any(|window| window == name.as_bytes())
 }
 
 /// A log in which nothing happens.

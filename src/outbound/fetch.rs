@@ -72,7 +72,11 @@ impl Fetcher {
         }
     }
 
-    pub(super) async fn exchange<S>(&self, page: &Page<'_>, stream: S) -> Result<Fetched, FetchError>
+    pub(super) async fn exchange<S>(
+        &self,
+        page: &Page<'_>,
+        stream: S,
+    ) -> Result<Fetched, FetchError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

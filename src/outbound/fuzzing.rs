@@ -4,9 +4,9 @@ use bytes::Bytes;
 use rustls::RootCertStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::FetchError;
 use super::fetch::{Fetched, Fetcher};
 use super::page::{Page, Reach};
-use super::FetchError;
 
 /// Asks the host at the other end for its document, of at most so many bytes. `None`: it
 /// says that it has none.

@@ -5,15 +5,21 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::cipher_suites;
 use super::records::{PLAIN_LEN_MAX, RECORD_LEN_MAX, Records};
 use super::test_configs;
 
-/// The relay's suites, and a client of rustls' own that trusts its certificate.
+/// The relay's suites, and a client of rustls' own that trusts its certificate for
+/// [`localhost`].
 pub fn configs() -> (ServerConfig, ClientConfig) {
     test_configs::configs(cipher_suites::provider(), default_provider())
+}
+
+pub fn localhost() -> ServerName<'static> {
+    test_configs::localhost()
 }
 
 /// More may not wait for its rest.
