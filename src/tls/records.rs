@@ -26,6 +26,8 @@ pub(super) struct Records {
     pub(super) unsent: BytesMut,
     /// The peer has said goodbye: nothing more comes.
     ended: bool,
+    /// We have said goodbye: nothing more is said, and nothing listened to.
+    left: bool,
     /// Somebody broke the rules: what rustls remembers holds no more.
     broken: bool,
 }
@@ -39,6 +41,7 @@ impl Records {
             unread: BytesMut::new(),
             unsent: BytesMut::new(),
             ended: false,
+            left: false,
             broken: false,
         })
     }
@@ -70,7 +73,13 @@ impl Records {
     }
 
     /// Takes what came, as far as it is whole. After an error, `unsent` may hold an alert.
+    /// What comes after our goodbye is let go: of a fault in it rustls would have to tell,
+    /// and asserts that it has not said its last word yet.
     pub(super) fn take(&mut self, received: &mut [u8]) -> io::Result<()> {
+        if self.left {
+            self.partial = BytesMut::new();
+            return Ok(());
+        }
         let (done, _) = self.process(received, |_| ())?;
         let rest = &received[done..];
         if rest.len() > RECORD_LEN_MAX {
@@ -83,19 +92,23 @@ impl Records {
 
     /// Encrypts one record, of which it gives the length.
     pub(super) fn seal(&mut self, plain: &[u8], sealed: &mut [u8]) -> io::Result<usize> {
+        if self.left {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let written = self.process_partial(|mut traffic| traffic.encrypt(plain, sealed))?;
         let written = written.ok_or(io::ErrorKind::NotConnected)?;
         written.map_err(io::Error::other)
     }
 
-    /// Says that nothing more comes from us, unless nobody would believe it.
+    /// Says that nothing more comes from us, once, unless nobody would believe it.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        if self.broken {
+        if self.broken || self.left {
             return Ok(());
         }
         let mut goodbye = [0; GOODBYE_LEN_MAX];
         let written =
             self.process_partial(|mut traffic| traffic.queue_close_notify(&mut goodbye))?;
+        self.left = true;
         if let Some(Ok(len)) = written {
             self.unsent.extend_from_slice(&goodbye[..len]);
         }

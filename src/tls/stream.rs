@@ -27,8 +27,6 @@ use super::records::{PLAIN_LEN_MAX, RECORD_LEN_MAX, Records};
 pub struct TlsStream {
     tcp: TcpStream,
     records: Records,
-    /// We have said goodbye.
-    closed: bool,
 }
 
 impl TlsStream {
@@ -42,7 +40,6 @@ impl TlsStream {
         let mut stream = Self {
             tcp,
             records: Records::new(config)?,
-            closed: false,
         };
         if !begun.is_empty() {
             let taken = stream.records.take(&mut begun);
@@ -229,10 +226,7 @@ impl AsyncWrite for TlsStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        if !stream.closed {
-            stream.closed = true;
-            stream.records.end()?;
-        }
+        stream.records.end()?;
         ready!(stream.poll_drain(context))?;
         Pin::new(&mut stream.tcp).poll_shutdown(context)
     }

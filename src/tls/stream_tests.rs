@@ -119,6 +119,21 @@ async fn half_a_handshake_message_and_then_a_goodbye() {
 }
 
 #[tokio::test]
+async fn after_our_goodbye_nothing_is_said_or_looked_at() {
+    let (mut ours, mut client) = connected().await;
+    ours.shutdown().await.unwrap();
+    assert!(client.hears_a_record().await);
+    assert!(ours.write_all(b"one thing more").await.is_err());
+    // A message that is none, for which rustls would have a last word after the last.
+    client.send(&[24, 0, 0, 0], ContentType::Handshake).await;
+    client.send(b"hello", ContentType::ApplicationData).await;
+    assert!(read_what_is_there(&mut ours).await.is_none());
+    assert!(!client.hears_a_record().await);
+    drop(client);
+    assert!(read_what_is_there(&mut ours).await.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn who_breaks_the_rules_in_the_middle_of_a_message_is_refused_and_asked_no_more() {
     let (mut ours, mut client) = connected().await;
     client.send(&[24], ContentType::Handshake).await;
