@@ -60,7 +60,7 @@ impl Fault {
 
     /// Of a member of what is at the path. Its name is repeated if it could be one.
     fn of(parent: &str, quoted: &str, what: &str) -> Self {
-        let name = quoted.trim_matches('`');
+        let name = unquoted(quoted);
         let parent = parent.trim_end_matches('.');
         if name.len() > NAME_LEN_MAX {
             return Self::at(parent, "has a field that is not one of this".to_owned());
@@ -75,17 +75,25 @@ impl Fault {
 
 /// A member that was read has its name, or a question mark, at the end of the path.
 fn parent_of<'a>(path: &'a str, quoted: &str) -> &'a str {
-    let parent = path.strip_suffix(quoted.trim_matches('`'));
+    let parent = path.strip_suffix(unquoted(quoted));
     match parent.or(path.strip_suffix('?')) {
         Some(parent) if parent.is_empty() || parent.ends_with('.') => parent,
         _ => path,
     }
 }
 
-/// What was met, and what was expected instead.
+/// Without serde's own marks: a name may have more.
+fn unquoted(name: &str) -> &str {
+    let inner = name.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+    inner.unwrap_or(name)
+}
+
+/// What was met, and what was expected instead: behind the last of these words, for a client
+/// may have said them, too.
 fn expected(said: &str) -> Option<(&str, &str)> {
-    said.rsplit_once(", expected ")
-        .or_else(|| said.rsplit_once(", there are no "))
+    let words = [", expected ", ", there are no "];
+    let splits = words.iter().filter_map(|words| said.rsplit_once(words));
+    splits.max_by_key(|(met, _)| met.len())
 }
 
 /// What serde calls it, and what the lexicons do.
@@ -168,5 +176,17 @@ mod tests {
         let said = format!("unknown field `{long}`, expected `a`");
         let words = "a: has a field that is not one of this";
         assert_eq!(told(&format!("a.{long}"), &said), words);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_what_serde_says_is_still_a_name() {
+        let whole = ": has a field that is not one of this";
+        for name in ["`x", "x`", "x, expected `y`", "x, there are no y"] {
+            for rest in ["expected `a`", "there are no fields"] {
+                let told_of = |name: &str| told(name, &format!("unknown field `{name}`, {rest}"));
+                assert_eq!(told_of(name), format!("{name}: is not a field of this"));
+                assert_eq!(told_of(&name.repeat(50)), whole, "{name}, {rest}");
+            }
+        }
     }
 }
