@@ -61,7 +61,7 @@ fn expected(header: &Value, claims: &Value) -> Passed {
     let typ = optional(header, "typ", Value::as_str)?;
     let kid = optional(header, "kid", Value::as_str)?;
     let header_fits = ["ES256", "ES256K"].contains(&alg)
-        && typ.is_none_or(|typ| typ.to_ascii_lowercase() == "jwt")
+        && typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"))
         && kid.is_none_or(|kid| kid == "#atproto")
         && header["crit"].is_null();
 

@@ -1,4 +1,6 @@
-//! Both ends of a connection, for tests.
+//! Both ends of a connection, for tests and fuzzers.
+
+#![allow(clippy::unwrap_used, reason = "no part of the relay")]
 
 use std::sync::Arc;
 

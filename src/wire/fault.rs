@@ -84,7 +84,9 @@ fn parent_of<'a>(path: &'a str, quoted: &str) -> &'a str {
 
 /// Without serde's own marks: a name may have more.
 fn unquoted(name: &str) -> &str {
-    let inner = name.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+    let inner = name
+        .strip_prefix('`')
+        .and_then(|rest| rest.strip_suffix('`'));
     inner.unwrap_or(name)
 }
 
