@@ -94,7 +94,7 @@ fn a_start_says_at_warn_what_it_made_up_and_what_may_not_be_meant() {
         .with("RATE_LIMIT_SEND_MESSAGE", "7");
     let text = "[limits]\nsend_message = 8\n";
     fs::write(home.path().join("relay.toml"), text).unwrap();
-    let log = home.start().log();
+    let relay = home.start();
     for expected in [
         "database.url (DATABASE_URL) is not set: a private Postgres",
         "edge.tls_cert (TLS_CERT) is not set: a development certificate",
@@ -102,7 +102,7 @@ fn a_start_says_at_warn_what_it_made_up_and_what_may_not_be_meant() {
         "the environment (RATE_LIMIT_SEND_MESSAGE) overrides limits.send_message, which stands in \
          relay.toml:2",
     ] {
-        assert!(log.contains(expected), "{expected:?} is not in\n{log}");
+        relay.says(expected);
     }
 }
 
@@ -221,6 +221,7 @@ async fn what_a_variable_overrides_is_told_once_at_the_start_and_once_with_each_
         metrics.contains("relay_config_reloads_total{outcome=\"unchanged\"} 1")
     })
     .await;
+    relay.says("overrides limits.send_message");
     assert_eq!(told(), 1, "{}", relay.log());
     relay.signal(Signal::HUP);
     eventually("it is told again", || async { told() == 2 }).await;

@@ -50,11 +50,11 @@ async fn an_outage_of_postgres_is_told_with_its_cause_and_ends_by_itself() {
     .await;
 }
 
-/// What was logged at WARN with this in it.
-fn warned(relay: &Relay, word: &str) -> Option<String> {
-    let log = relay.log();
-    let mut lines = log.lines().filter(|line| line.contains("WARN"));
-    lines.find(|line| line.contains(word)).map(str::to_owned)
+/// What is logged at WARN with this in it.
+fn warns(relay: &Relay, word: &str) -> String {
+    let line = relay.says(word);
+    assert!(line.contains("WARN"), "{line}");
+    line
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,11 +80,7 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
             && metrics.contains("relay_store_errors_total{kind=\"read_only\"}")
     })
     .await;
-    assert!(
-        warned(&relay, "SQLSTATE 25006").is_some(),
-        "{}",
-        relay.log()
-    );
+    warns(&relay, "SQLSTATE 25006");
     admin
         .batch_execute("ALTER DATABASE postgres RESET default_transaction_read_only")
         .await
@@ -119,8 +115,7 @@ async fn what_postgres_refuses_is_in_the_log_with_its_sqlstate_and_its_statement
     let lost = "ALTER TABLE devices RENAME TO gone";
     database.client().await.batch_execute(lost).await.unwrap();
     delete_an_account(relay.admin).await;
-    let line = warned(&relay, "SQLSTATE 42P01");
-    let line = line.unwrap_or_else(|| panic!("nothing at WARN:\n{}", relay.log()));
+    let line = warns(&relay, "SQLSTATE 42P01");
     assert!(line.contains("statement=SELECT"), "{line}");
     assert!(!line.contains("nobody"), "{line}");
 }
@@ -189,8 +184,8 @@ async fn a_listener_that_something_on_the_way_has_lost_is_replaced() {
     lost.notify_waiters();
     eventually("by polling", || hears(1)).await;
     eventually("by notification again", || hears(2)).await;
-    assert!(warned(&relay, "brings nothing").is_some());
-    assert!(warned(&relay, "pooler").is_none(), "{}", relay.log());
+    warns(&relay, "brings nothing");
+    assert!(!relay.log().contains("pooler"), "{}", relay.log());
 }
 
 /// Deletes an account that nobody has: one statement on the pool of calls.

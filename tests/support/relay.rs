@@ -199,9 +199,22 @@ impl Relay {
         &self.home
     }
 
-    /// What it has logged.
+    /// What has come of its log: a thread of its own writes it, a moment later.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("errors.log")).unwrap()
+    }
+
+    /// Waits until it has logged a line with this in it; the line.
+    pub(crate) fn says(&self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| line.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "{words:?} is not in\n{log}");
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     pub(crate) fn process(&self) -> Pid {
