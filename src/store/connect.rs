@@ -41,7 +41,7 @@ impl Disk {
         self.0.lock().map(|at| at.elapsed())
     }
 
-    fn is_full(&self) {
+    fn note_full(&self) {
         *self.0.lock() = Some(Instant::now());
     }
 }
@@ -163,7 +163,7 @@ impl Pool {
         {
             tracing::warn!(%error, statement = %beginning(sql), "a statement failed");
             if let StoreError::DiskFull = error {
-                self.disk.is_full();
+                self.disk.note_full();
             }
         }
         answer
