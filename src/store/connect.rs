@@ -100,7 +100,13 @@ impl Connector {
 
     /// A pool of at most `size` connections, opened when first needed. The one that was
     /// used last goes first: its process has in its caches what the next call needs.
-    pub(crate) fn pool(self, size: u32, acquire: Duration, shutdown: &Shutdown) -> Pool {
+    pub(super) fn pool(
+        self,
+        size: u32,
+        acquire: Duration,
+        disk: &Disk,
+        shutdown: &Shutdown,
+    ) -> Pool {
         let failure = Arc::clone(&self.failure);
         let connections = bb8::Pool::builder()
             .max_size(size)
@@ -111,7 +117,7 @@ impl Connector {
         Pool {
             connections,
             failure,
-            disk: Disk::default(),
+            disk: disk.clone(),
             shutdown: shutdown.clone(),
         }
     }
@@ -144,12 +150,6 @@ impl Connector {
 }
 
 impl Pool {
-    /// The same, of one disk with others.
-    pub(super) fn on(self, disk: &Disk) -> Self {
-        let disk = disk.clone();
-        Self { disk, ..self }
-    }
-
     /// Runs one statement on a connection of its own for as long.
     pub(super) async fn query(
         &self,

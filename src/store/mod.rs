@@ -104,8 +104,7 @@ impl Store {
         migrate::migrate(&settings).await?;
         let disk = Disk::default();
         let pool = |connector: Connector, size| {
-            let pool = connector.pool(size, settings.acquire_timeout, shutdown);
-            pool.on(&disk)
+            connector.pool(size, settings.acquire_timeout, &disk, shutdown)
         };
         let stream = pool(Connector::new(&settings)?, STREAM_CONNECTIONS);
         let committers = Connector::new(&settings)?.planning_once();

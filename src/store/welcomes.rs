@@ -12,6 +12,17 @@ pub enum WelcomeAnswer {
     NotMember,
 }
 
+/// The Welcomes that are a device's: its own; one that never had any has that which names no
+/// device; and who does not say which device it is, has all.
+macro_rules! of_this_device {
+    () => {
+        "w.user_did = $2 AND w.convo_id = $1 \
+         AND ($3::text IS NULL OR w.device_id = $3 OR (w.device_id IS NULL \
+             AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
+                 AND o.device_id = $3 AND o.convo_id = $1)))"
+    };
+}
+
 impl Store {
     /// The Welcome that waits for this account (or one device of it): one that was never fetched
     /// first, else the oldest that was not confirmed. A device gets its own; one that never had
@@ -40,13 +51,13 @@ impl Store {
     ) -> Result<Option<WelcomeAnswer>, StoreError> {
         let row = &self
             .query_one(
-                "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
+                concat!(
+                    "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
                      AND m.left_seq IS NULL LIMIT 1), \
-                 pick AS (SELECT w.id FROM welcomes w WHERE w.user_did = $2 AND w.convo_id = $1 \
+                 pick AS (SELECT w.id FROM welcomes w WHERE ",
+                    of_this_device!(),
+                    " \
                      AND w.state <> 'confirmed' \
-                     AND ($3::text IS NULL OR w.device_id = $3 OR (w.device_id IS NULL \
-                         AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
-                             AND o.device_id = $3 AND o.convo_id = $1))) \
                      AND EXISTS (SELECT FROM mine) \
                      ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.state = 'fetched', w.id \
                      LIMIT 1), \
@@ -54,7 +65,8 @@ impl Store {
                      WHERE w.id = pick.id AND w.state <> 'confirmed' RETURNING w.welcome) \
                  SELECT EXISTS (SELECT FROM mine) AS is_member, \
                      EXISTS (SELECT FROM pick) AS is_there, \
-                     (SELECT welcome FROM fetched) AS welcome",
+                     (SELECT welcome FROM fetched) AS welcome"
+                ),
                 &[
                     &convo.expose(),
                     &did.expose(),
@@ -80,14 +92,11 @@ impl Store {
         device: Option<&DeviceId>,
     ) -> Result<(), StoreError> {
         self.execute(
-            "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now(), welcome = '' \
+            concat!("UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now(), welcome = '' \
              WHERE w.id = (\
-                 SELECT f.id FROM welcomes f \
-                 WHERE f.user_did = $2 AND f.convo_id = $1 AND f.state = 'fetched' \
-                 AND ($3::text IS NULL OR f.device_id = $3 OR (f.device_id IS NULL \
-                     AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
-                         AND o.device_id = $3 AND o.convo_id = $1))) \
-                 ORDER BY f.device_id IS NOT DISTINCT FROM $3 DESC, f.id LIMIT 1 FOR UPDATE)",
+                 SELECT w.id FROM welcomes w WHERE ", of_this_device!(), " \
+                 AND w.state = 'fetched' \
+                 ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.id LIMIT 1 FOR UPDATE)"),
             &[
                 &convo.expose(),
                 &did.expose(),
