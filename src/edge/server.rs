@@ -20,7 +20,8 @@ use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request}
 use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
-use super::{proxy_header, tcp, unread};
+use super::unread::{self, Owed};
+use super::{proxy_header, tcp};
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::tls::{ALPN_H2, Tls, TlsStream};
@@ -325,11 +326,11 @@ impl Server {
             _ => connection.held.clone(),
         };
         request.extensions.insert(held);
-        let (client, origin, is_shared) = {
+        let (client, origin, is_shared, owed) = {
             let (settings, peer) = (self.settings.load(), connection.peer);
             let trust = settings.trust();
             let (client, origin) = trust.client(peer, &request.headers);
-            (client, origin, trust.is_proxy(peer))
+            (client, origin, trust.is_proxy(peer), Owed::of(&settings))
         };
         if !is_shared {
             request.extensions.insert(connection.proved.clone());
@@ -339,7 +340,7 @@ impl Server {
         let is_sent = !request.headers.contains_key(EXPECT);
         let mut response = self.routes.respond(request, &mut body, client).await;
         if is_sent && !body.is_end_stream() {
-            self.shutdown.spawn(unread::discard(body));
+            self.shutdown.spawn(unread::discard(body, owed));
         }
         if is_http1 && self.shutdown.is_leaving() && !response.headers().contains_key(CONNECTION) {
             let close = HeaderValue::from_static("close");

@@ -36,6 +36,9 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// With written bytes unacknowledged.
     pub stall_timeout: Duration,
+    /// What is read and dropped of a request that was answered before it had come whole.
+    pub unread_bytes_max: usize,
+    pub unread_timeout: Duration,
     pub header_bytes_max: usize,
     pub headers_max: usize,
     pub h2_streams_max: u32,
@@ -77,6 +80,10 @@ impl Default for Settings {
             // Longer than the pauses of someone typing, shorter than a NAT's memory.
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(30),
+            // More than nearly all calls have.
+            unread_bytes_max: 1 << 20,
+            // Long enough for that at 2 Mbit/s, and short beside a drain's grace.
+            unread_timeout: Duration::from_secs(5),
             // A service token is under 2 KiB, a cursor 26 bytes.
             header_bytes_max: 16 * 1024,
             headers_max: 64,

@@ -9,25 +9,81 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use tokio::time::timeout;
 
-/// Reads a body to its end, or as far as an honest client may be owed.
-pub(super) async fn discard(mut body: Incoming) {
-    let read = async {
-        let mut len = 0;
-        while len < LEN_MAX {
-            let Some(Ok(frame)) = body.frame().await else {
-                return;
-            };
-            len += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    let _ = timeout(TIME_MAX, read).await;
+use super::settings::Settings;
+
+/// How much of it an honest client is owed.
+#[derive(Clone, Copy)]
+pub(super) struct Owed {
+    len: usize,
+    time: Duration,
 }
 
-/// More than nearly all calls have.
-const LEN_MAX: usize = 1 << 20;
+/// How the reading ended.
+#[derive(Debug, Eq, PartialEq)]
+enum End {
+    /// Nothing more was to come, or will.
+    Whole,
+    TooLong,
+    TooSlow,
+}
 
-/// Long enough for that at 2 Mbit/s, and short beside a drain's grace.
-const TIME_MAX: Duration = Duration::from_secs(5);
+impl Owed {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            len: settings.unread_bytes_max,
+            time: settings.unread_timeout,
+        }
+    }
+}
+
+/// Reads a body to its end, or as far as its client is owed.
+pub(super) async fn discard(body: impl Body<Data = Bytes> + Unpin, owed: Owed) {
+    let end = timeout(owed.time, read(body, owed.len)).await;
+    let end = match end.unwrap_or(End::TooSlow) {
+        End::Whole => "whole",
+        End::TooLong => "too_long",
+        End::TooSlow => "too_slow",
+    };
+    metrics::counter!("relay_edge_unread_total", "end" => end).increment(1);
+}
+
+async fn read(mut body: impl Body<Data = Bytes> + Unpin, most: usize) -> End {
+    let mut len = 0;
+    while len <= most {
+        let Some(Ok(frame)) = body.frame().await else {
+            return End::Whole;
+        };
+        len += frame.data_ref().map_or(0, Bytes::len);
+    }
+    End::TooLong
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream::iter;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    fn of_pieces(lens: &[usize]) -> impl Body<Data = Bytes> + Unpin {
+        let pieces: Vec<_> = lens
+            .iter()
+            .map(|&len| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; len]))))
+            .collect();
+        StreamBody::new(iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_end_or_a_piece_past_what_is_owed() {
+        assert_eq!(read(of_pieces(&[]), 0).await, End::Whole);
+        assert_eq!(read(of_pieces(&[4, 6]), 10).await, End::Whole);
+        assert_eq!(read(of_pieces(&[4, 7]), 10).await, End::TooLong);
+        assert_eq!(read(of_pieces(&[1]), 0).await, End::TooLong);
+    }
+}

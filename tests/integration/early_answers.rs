@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS};
 use crate::frames::{field, frame};
-use crate::relay::Relay;
+use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, PATIENCE, read_to_end};
 
 const PATH: &str = "/xrpc/blue.catbird.mls.optIn";
@@ -37,6 +37,33 @@ async fn a_refused_body_is_taken_and_the_connection_goes_on() {
         .unwrap();
     let answers = read_to_end(&mut stream).await;
     assert!(answers.contains("HTTP/1.1 200"), "{answers}");
+    counts(&relay, "whole").await;
+}
+
+#[tokio::test]
+async fn no_more_of_a_refused_body_is_taken_than_is_set() {
+    let relay = Home::lived_in()
+        .with("RELAY_UNREAD_BYTES_MAX", "1000")
+        .start();
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {BODY_LEN}\r\n\r\n"
+    );
+    let begun = [head.as_bytes(), &[b' '; 2000]].concat();
+    stream.write_all(&begun).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    counts(&relay, "too_long").await;
+}
+
+/// One body that ended like this is counted.
+async fn counts(relay: &Relay, end: &str) {
+    let line = format!("relay_edge_unread_total{{end=\"{end}\"}} 1");
+    eventually("it is counted", || async {
+        relay.ask_admin("/metrics").await.1.contains(&line)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -190,6 +190,31 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "edge.unread_bytes_max",
+        env: "RELAY_UNREAD_BYTES_MAX",
+        effect: Effect::Live,
+        doc: "What is read and dropped of a body whose call was answered before it had come whole, \
+              so that its client does not lose the answer. Over it the \
+              stream is reset, or the connection closed.",
+        setting: &Number {
+            at: |c| &mut c.edge.unread_bytes_max,
+            least: 0,
+            most: 16_777_216,
+        },
+    },
+    Key {
+        name: "edge.unread_timeout_seconds",
+        env: "RELAY_UNREAD_TIMEOUT_SECONDS",
+        effect: Effect::Live,
+        doc: "How long that may take.",
+        setting: &Span {
+            at: |c| &mut c.edge.unread_timeout,
+            unit: Unit::Seconds,
+            least: 1,
+            most: 60,
+        },
+    },
+    Key {
         name: "edge.header_bytes_max",
         env: "RELAY_HEADER_BYTES_MAX",
         effect: Effect::NewConnections,
