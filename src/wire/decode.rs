@@ -88,6 +88,7 @@ mod tests {
 
     use super::*;
     use crate::types::{CipherSuite, Did};
+    use crate::wire::calls::{AddMembers, CreateConvo, PublishKeyPackages, RegisterDevice};
     use crate::wire::{Int, List};
 
     #[derive(Debug, Deserialize)]
@@ -202,6 +203,31 @@ mod tests {
         ] {
             assert_eq!(body_fault(json), told, "{json}");
         }
+    }
+
+    #[test]
+    fn an_object_within_a_request_is_no_list_either() {
+        fn told<T: DeserializeOwned>(json: &str) -> String {
+            let refused = decode_body::<T>(json.as_bytes()).map(drop).unwrap_err();
+            refused.message.into_owned()
+        }
+        let metadata = told::<CreateConvo>(r#"{"metadata":[null,"name","described"]}"#);
+        assert_eq!(metadata, "metadata: must be an object");
+        let hashes = r#"{"keyPackageHashes":[[null,"did:plc:a","00"]]}"#;
+        let expected = "keyPackageHashes[0]: must be an object";
+        assert_eq!(told::<CreateConvo>(hashes), expected);
+        assert_eq!(told::<AddMembers>(hashes), expected);
+        let packages = r#"{"keyPackages":[[null,"AAAA"]]}"#;
+        let expected = "keyPackages[0]: must be an object";
+        assert_eq!(told::<RegisterDevice>(packages), expected);
+        assert_eq!(told::<PublishKeyPackages>(packages), expected);
+
+        let within = told::<AddMembers>(r#"{"keyPackageHashes":[{"did":7}]}"#);
+        assert_eq!(within, "keyPackageHashes[0].did: must be text");
+        let evil = told::<CreateConvo>(r#"{"metadata":{"evil":1}}"#);
+        assert_eq!(evil, "metadata.evil: is not a field of this");
+        let absent = told::<PublishKeyPackages>(r#"{"keyPackages":[{}]}"#);
+        assert_eq!(absent, "keyPackages[0].keyPackage: is missing");
     }
 
     #[test]

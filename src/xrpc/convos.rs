@@ -5,11 +5,11 @@ use super::context::Context;
 use super::handshake;
 use crate::refusal::{Refusal, changed};
 use crate::store::{ChangeOutcome, Conversation, Member, NewConversation};
-use crate::wire::XrpcError;
 use crate::wire::calls::{
     ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MemberView, MetadataView,
     device_did,
 };
+use crate::wire::{Object, XrpcError};
 
 /// Founds a conversation. The same call again by its creator finds it there.
 pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView, XrpcError> {
@@ -36,7 +36,7 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
     )?;
     blocks::refuse_founding(cx, &joining.users).await?;
     let (name, description) = match input.metadata {
-        Some(metadata) => (metadata.name, metadata.description),
+        Some(Object(metadata)) => (metadata.name, metadata.description),
         None => (None, None),
     };
     let new = NewConversation {

@@ -6,10 +6,10 @@ use super::packages::Intake;
 use crate::refusal::{Refusal, published};
 use crate::store::{DeleteOutcome, NewDevice};
 use crate::types::DeviceId;
-use crate::wire::XrpcError;
 use crate::wire::calls::{
     DeleteDevice, Deleted, DeviceView, Devices, ListDevices, RegisterDevice, Registered, device_did,
 };
+use crate::wire::{Object, XrpcError};
 
 /// Registers a device with its first key packages, or registers it anew.
 pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Registered, XrpcError> {
@@ -25,7 +25,7 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
         life_max: cx.settings.key_package_life_max,
     };
     let mut packages = Vec::new();
-    for (index, package) in input.key_packages.as_slice().iter().enumerate() {
+    for (index, Object(package)) in input.key_packages.as_slice().iter().enumerate() {
         let accepted = intake
             .accept(package)
             .map_err(|error| at_index(index, error))?;

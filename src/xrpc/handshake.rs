@@ -7,7 +7,7 @@ use crate::receipt::ReceiptSigner;
 use crate::store::{Joining, NewCommit, NewReceipt, Rejoining};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
 use crate::wire::calls::{Handshake, KeyPackageHash};
-use crate::wire::{XrpcError, XrpcStatus, invalid};
+use crate::wire::{Object, XrpcError, XrpcStatus, invalid};
 
 /// Who signs for a commit, and the receipt before it.
 pub(super) struct Signing<'a> {
@@ -181,14 +181,14 @@ fn adds_in_the_clear(message: &Message<'_>) -> Option<Vec<Vec<u8>>> {
 pub(super) fn joining(
     users: Vec<Did>,
     welcome: Option<&Handshake>,
-    hashes: &[KeyPackageHash],
+    hashes: &[Object<KeyPackageHash>],
     suite: CipherSuite,
     copies_bytes_max: usize,
 ) -> Result<Joining, XrpcError> {
     let mut users = users;
     users.sort_unstable();
     users.dedup();
-    if hashes.iter().any(|hash| !users.contains(&hash.did)) {
+    if hashes.iter().any(|Object(hash)| !users.contains(&hash.did)) {
         return Err(invalid(
             "keyPackageHashes",
             "must be of accounts that are added",

@@ -11,7 +11,7 @@ use crate::wire::calls::{
     KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats, SyncKeyPackages,
     SyncedKeyPackagesView,
 };
-use crate::wire::{Sha256Hex, TextBytesOut, XrpcError, invalid};
+use crate::wire::{Object, Sha256Hex, TextBytesOut, XrpcError, invalid};
 
 pub(super) async fn publish_one(
     cx: &Context,
@@ -30,7 +30,7 @@ pub(super) async fn publish_many(
 ) -> Result<Published, XrpcError> {
     let intake = intake(cx, input.device_id.as_ref());
     let (mut accepted, mut errors) = (Vec::new(), Vec::new());
-    for (index, package) in (0_u64..).zip(input.key_packages.as_slice()) {
+    for (index, Object(package)) in (0_u64..).zip(input.key_packages.as_slice()) {
         match intake.accept(package) {
             Ok(package) => accepted.push(package),
             Err(error) => errors.push(PublishError {

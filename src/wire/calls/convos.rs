@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Handshake, IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
-use crate::wire::{Int, List, Sha256Hex, Text};
+use crate::wire::{Int, List, Object, Sha256Hex, Text};
 
 /// `createConvo`.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,8 +18,8 @@ pub struct CreateConvo {
     pub initial_members: List<Did, 0, 100>,
     pub welcome_message: Option<Handshake>,
     #[serde(default)]
-    pub key_package_hashes: List<KeyPackageHash, 0, 1000>,
-    pub metadata: Option<MetadataInput>,
+    pub key_package_hashes: List<Object<KeyPackageHash>, 0, 1000>,
+    pub metadata: Option<Object<MetadataInput>>,
     /// The epoch after the first members were added.
     #[serde(default)]
     pub current_epoch: Epoch,

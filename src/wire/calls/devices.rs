@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::KeyPackageInput;
 use crate::types::{CoarseTime, ConvoId, DeviceId};
-use crate::wire::{Blob, List, Text};
+use crate::wire::{Blob, List, Object, Text};
 
 /// `registerDevice`.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,7 +13,7 @@ pub struct RegisterDevice {
     pub device_name: Text<1, 128>,
     /// Ed25519 has 32 bytes, Ed448 57, P-256 65 and P-521 133.
     pub signature_public_key: Blob<32, 133>,
-    pub key_packages: List<KeyPackageInput, 1, 200>,
+    pub key_packages: List<Object<KeyPackageInput>, 1, 200>,
     /// Chosen by the client, so that its key packages can name the device.
     #[serde(rename = "deviceUUID")]
     pub device_uuid: Option<DeviceId>,

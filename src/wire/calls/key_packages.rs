@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, DeviceId, Did};
-use crate::wire::{Blob, List, Sha256Hex, Text, TextBytesOut};
+use crate::wire::{Blob, List, Object, Sha256Hex, Text, TextBytesOut};
 
 /// A key package in a request: at most 65,536 characters of base64.
 pub type KeyPackageBytes = Blob<1, 49_152>;
@@ -70,7 +70,7 @@ impl KeyPackageInput {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PublishKeyPackages {
-    pub key_packages: List<KeyPackageInput, 1, 100>,
+    pub key_packages: List<Object<KeyPackageInput>, 1, 100>,
     pub device_id: Option<DeviceId>,
 }
 

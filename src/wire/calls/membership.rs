@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Handshake, IdempotencyKey, KeyPackageHash};
 use crate::types::{ConvoId, DeviceId, Did, Epoch};
-use crate::wire::{List, Text};
+use crate::wire::{List, Object, Text};
 
 /// `addMembers`.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,7 +16,7 @@ pub struct AddMembers {
     pub commit: Option<Handshake>,
     pub welcome_message: Option<Handshake>,
     #[serde(default)]
-    pub key_package_hashes: List<KeyPackageHash, 0, 1000>,
+    pub key_package_hashes: List<Object<KeyPackageHash>, 0, 1000>,
     pub group_info: Option<Handshake>,
     pub idempotency_key: Option<IdempotencyKey>,
 }
