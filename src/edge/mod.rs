@@ -22,6 +22,7 @@ mod error;
 pub mod fuzzing;
 mod gate;
 mod health;
+mod host;
 mod http;
 mod listeners;
 mod penalties;

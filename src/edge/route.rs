@@ -11,10 +11,11 @@ use super::cors;
 use super::did_document::DidDocument;
 use super::gate::Gate;
 use super::health::Health;
+use super::host;
 use super::settings::Settings;
 use crate::session::Sessions;
 use crate::types::{ClientIp, Kind, Nsid};
-use crate::wire::{Body, XrpcError, XrpcStatus, full};
+use crate::wire::{Body, XrpcError, XrpcStatus, full, invalid};
 use crate::xrpc::Calls;
 
 /// Every part that answers on the public listener.
@@ -92,6 +93,9 @@ impl Routes {
         body: &mut Incoming,
         client: ClientIp,
     ) -> Response<Body> {
+        if let Some(fault) = host::fault(&request) {
+            return invalid("Host", fault).into_response();
+        }
         match Route::of(&request.method, request.uri.path()) {
             Route::Call => self.calls.call(&request, body, client).await,
             Route::DidDocument => self.did(),

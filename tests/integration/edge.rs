@@ -182,6 +182,30 @@ async fn whoever_does_not_shake_hands_or_ask_in_time_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_request_says_once_and_in_good_form_to_whom_it_is() {
+    let relay = Relay::start();
+    for (line, hosts, expected) in [
+        ("GET /health HTTP/1.1", "host: a\r\n", "200"),
+        ("GET /health HTTP/1.1", "host:\r\n", "200"),
+        ("GET /health HTTP/1.1", "", "400"),
+        ("GET /health HTTP/1.1", "host: a\r\nhost: a\r\n", "400"),
+        ("GET /health HTTP/1.1", "host: a/b\r\n", "400"),
+        ("GET https://b/health HTTP/1.1", "host: a\r\n", "200"),
+        ("GET https://b/health HTTP/1.1", "", "400"),
+        // As balancers probe.
+        ("GET /health HTTP/1.0", "", "200"),
+        ("GET /health HTTP/1.0", "host: a\r\nhost: a\r\n", "400"),
+    ] {
+        let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+        let request = format!("{line}\r\n{hosts}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        let (_, status) = answer.split_once(' ').unwrap();
+        assert!(status.starts_with(expected), "{request}{answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_but_not_before_its_time() {
     let relay = Home::lived_in()
         .with("RELAY_IDLE_TIMEOUT_SECONDS", "2")
