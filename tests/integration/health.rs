@@ -62,14 +62,14 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
     let database = Database::start().await;
     let relay = Home::new().with("DATABASE_URL", &database.url()).start();
     let admin = database.client().await;
-    admin
-        .batch_execute(
-            "ALTER DATABASE postgres SET default_transaction_read_only = on;
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE application_name = 'mls-relay'",
-        )
-        .await
-        .unwrap();
+    // In two transactions: who comes back at once must find it so.
+    for statement in [
+        "ALTER DATABASE postgres SET default_transaction_read_only = on",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = 'mls-relay'",
+    ] {
+        admin.batch_execute(statement).await.unwrap();
+    }
     eventually("it is told", || async {
         let (status, report) = health(&relay).await;
         let cause = report["checks"]["database"]["cause"].as_str();
