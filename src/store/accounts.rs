@@ -28,14 +28,15 @@ impl Store {
     ) -> Result<DeletedAccount, StoreError> {
         let (mark, until) = (ticket_mark(user), marked_until(now));
         let mut gone = DeletedAccount::default();
-        loop {
+        let mut after = Some(String::new());
+        while let Some(last) = &after {
             let row = &self
                 .query_one(
                     // The statement counts by what was there when it began.
-                    "SELECT devices, packages, welcomes, seats, more, \
+                    "SELECT devices, packages, welcomes, seats, after, \
                             (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
-                     FROM delete_account($1, $2, $3, $4)",
-                    &[&user.expose(), &mark.as_slice(), &until, &SEATS_BITE],
+                     FROM delete_account($1, $2, $3, $4, $5)",
+                    &[&user.expose(), &mark.as_slice(), &until, &CONVOS_BITE, last],
                 )
                 .await?;
             gone.devices += rows::count(row, "devices")?;
@@ -43,9 +44,7 @@ impl Store {
             gone.welcomes += rows::count(row, "welcomes")?;
             gone.conversations += rows::count(row, "seats")?;
             gone.opt_ins += rows::count(row, "opt_ins")?;
-            if !rows::get::<bool>(row, "more")? {
-                break;
-            }
+            after = rows::get(row, "after")?;
         }
         self.blank_events(user).await?;
         Ok(gone)
@@ -64,15 +63,14 @@ impl Store {
         let row = self.query_one(LOOKED, &[&looked.as_slice()]).await?;
         let (since, until): (i64, DateTime<Utc>) =
             (rows::get(&row, "since")?, rows::get(&row, "until")?);
-        let convos = "SELECT DISTINCT m.convo_id FROM members m WHERE m.user_did = $1";
-        for row in &self.query(convos, &[&user.expose()]).await? {
-            let convo: &str = rows::get(row, "convo_id")?;
-            let mut next = Some(since);
-            while let Some(after) = next {
-                let sql = "SELECT blank_device_events($1, $2, $3, $4) AS next";
-                let params: Params<'_> = &[&user.expose(), &convo, &after, &EVENTS_BITE];
-                next = rows::get(&self.query_one(sql, params).await?, "next")?;
-            }
+        let mut next = Some((String::new(), since));
+        while let Some((convo, after)) = next {
+            let sql = "SELECT convo, after FROM blank_device_events($1, $2, $3, $4, $5)";
+            let params: Params<'_> = &[&user.expose(), &since, &convo, &after, &EVENTS_BITE];
+            let found = self.query(sql, params).await?;
+            let place =
+                |row| Ok::<_, StoreError>((rows::get(row, "convo")?, rows::get(row, "after")?));
+            next = found.first().map(place).transpose()?;
         }
         // A mark, like that of tickets which are revoked.
         let mark = "SELECT revoke_tickets($1, $2)";
@@ -115,9 +113,9 @@ pub(super) fn marked_until(now: DateTime<Utc>) -> DateTime<Utc> {
     now + TICKET_LIFE_MAX
 }
 
-/// Conversations whose seats end in one transaction: everybody's sends wait for its events,
-/// some ten milliseconds.
-pub(super) const SEATS_BITE: i32 = 500;
+/// Conversations that are told of something in one transaction: everybody's sends wait for its
+/// events, some ten milliseconds.
+pub(super) const CONVOS_BITE: i32 = 500;
 
 /// Up to which event what was told of an account was looked through, and until when a mark of
 /// doing so now is kept. The mark tells when that was; what was under way then came within a
@@ -127,7 +125,7 @@ const LOOKED: &str = "SELECT coarse_now() + interval '1 day' AS until, coalesce(
             SELECT u.expires_at - interval '1 day 1 minute' FROM used_jti u WHERE u.key = $1) \
         ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1), 0) AS since";
 
-/// Events that are looked at in one transaction, for a few milliseconds.
+/// Events, and conversations, that are looked at in one transaction, for a few milliseconds.
 const EVENTS_BITE: i32 = 2000;
 
 /// The most that `auth.ticket_ttl_seconds` can say.

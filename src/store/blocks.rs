@@ -1,5 +1,8 @@
 //! Who blocks whom, as the AppView told it, and what follows for conversations.
 
+use tokio_postgres::Row;
+
+use super::accounts::CONVOS_BITE;
 use super::{Store, StoreError, rows};
 use crate::types::{CoarseTime, ConvoId, Did};
 
@@ -73,29 +76,37 @@ impl Store {
         .await
     }
 
-    /// A block was made or lifted: tells the admins where both are in.
+    /// A block was made or lifted: tells the admins where both are in. In bites that no sender
+    /// feels: where one fails, the same call tells those that are left.
     pub async fn change_block(
         &self,
         blocker: &Did,
         blocked: &Did,
         exists: bool,
     ) -> Result<Vec<AffectedConvo>, StoreError> {
-        let found = self
-            .query(
-                "SELECT * FROM change_block($1, $2, $3)",
-                &[&blocker.expose(), &blocked.expose(), &exists],
-            )
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(AffectedConvo {
-                    convo: rows::convo(row, "convo_id")?,
-                    has_other_admin: rows::get(row, "has_other_admin")?,
-                    told_at: rows::optional_time(row, "told_at")?,
-                })
-            })
-            .collect()
+        let mut affected = Vec::new();
+        let mut after = Some(String::new());
+        while let Some(last) = &after {
+            let found = self
+                .query(
+                    "SELECT * FROM change_block($1, $2, $3, $4, $5)",
+                    &[
+                        &blocker.expose(),
+                        &blocked.expose(),
+                        &exists,
+                        last,
+                        &CONVOS_BITE,
+                    ],
+                )
+                .await?;
+            for row in &found {
+                affected.push(affected_convo(row)?);
+            }
+            let is_full = i32::try_from(found.len()) == Ok(CONVOS_BITE);
+            let last = found.last().filter(|_| is_full);
+            after = last.map(|row| rows::get(row, "convo_id")).transpose()?;
+        }
+        Ok(affected)
     }
 
     /// Conflicts of a conversation that are over: the block was lifted, or one of
@@ -132,4 +143,12 @@ impl Store {
             .await?;
         found.iter().map(|row| rows::did(row, "user_did")).collect()
     }
+}
+
+fn affected_convo(row: &Row) -> Result<AffectedConvo, StoreError> {
+    Ok(AffectedConvo {
+        convo: rows::convo(row, "convo_id")?,
+        has_other_admin: rows::get(row, "has_other_admin")?,
+        told_at: rows::optional_time(row, "told_at")?,
+    })
 }

@@ -183,34 +183,26 @@ fn member(row: &Row) -> Result<Member, StoreError> {
 }
 
 /// The account's active conversations with the first event of the stay that goes on, those of
-/// the page, and of them as many as the seats allow. A stay begins with a seat that begins after
-/// all seats before it had ended. It goes on while one has a seat and none has begun after it.
-/// Seats are looked at from the latest on, no more of them than fill the page, and counted in
-/// order, no more of them than are allowed.
+/// the page, and of them as many as the seats allow. A stay goes on while its account has a seat
+/// and none has begun after it. Seats are looked at from the latest on, no more of them than fill
+/// the page, and counted in order, no more of them than are allowed.
 const CONVERSATIONS: &str = "
     WITH page AS MATERIALIZED (
         SELECT DISTINCT ON (s.place) s.place, s.convo_id
-        FROM (SELECT m.joined_seq AS place, m.convo_id, m.left_seq FROM members m
+        FROM (SELECT m.joined_seq AS place, m.convo_id, m.left_seq, m.begins FROM stays m
               WHERE m.user_did = $1 AND m.joined_seq < coalesce($2::bigint, 9223372036854775807)
               ORDER BY m.joined_seq DESC OFFSET 0) s
         WHERE CASE
-            WHEN EXISTS (
-                SELECT FROM members o
-                WHERE o.user_did = $1 AND o.convo_id = s.convo_id AND o.joined_seq < s.place
-                  AND coalesce(o.left_seq, 9223372036854775807) >= s.place) THEN false
+            WHEN NOT s.begins THEN false
             WHEN s.left_seq IS NULL THEN true
             ELSE EXISTS (
-                SELECT FROM members n
+                SELECT FROM stays n
                 WHERE n.user_did = $1 AND n.convo_id = s.convo_id AND n.joined_seq >= s.place
                   AND n.left_seq IS NULL)
             AND NOT EXISTS (
-                SELECT FROM members n
+                SELECT FROM stays n
                 WHERE n.user_did = $1 AND n.convo_id = s.convo_id AND n.joined_seq > s.place
-                  AND NOT EXISTS (
-                    SELECT FROM members o
-                    WHERE o.user_did = $1 AND o.convo_id = s.convo_id
-                      AND o.joined_seq < n.joined_seq
-                      AND coalesce(o.left_seq, 9223372036854775807) >= n.joined_seq)) END
+                  AND n.begins) END
         ORDER BY s.place DESC LIMIT $3::bigint + 1
     ), sized AS (
         SELECT s.place, sum(count(*)) OVER (ORDER BY s.place DESC) AS through FROM (

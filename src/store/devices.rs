@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::accounts::SEATS_BITE;
+use super::accounts::CONVOS_BITE;
 use super::publication::{PackageColumns, PublishOutcome, publish_outcome};
 use super::{NewKeyPackage, Store, StoreError, accounts, rows};
 use crate::types::{CoarseTime, DeviceId, Did};
@@ -142,11 +142,13 @@ impl Store {
         let (mark, until) = (accounts::ticket_mark(user), accounts::marked_until(now));
         let (user, device, mark) = (user.expose(), device.expose(), mark.as_slice());
         let mut gone = DeletedDevice::default();
+        let mut after = String::new();
         for bite in 0_u64.. {
             let found = self
                 .query(
-                    "SELECT outcome, packages, seats FROM delete_device($1, $2, $3, $4, $5)",
-                    &[&user, &device, &mark, &until, &SEATS_BITE],
+                    "SELECT outcome, packages, seats, after \
+                     FROM delete_device($1, $2, $3, $4, $5, $6)",
+                    &[&user, &device, &mark, &until, &CONVOS_BITE, &after],
                 )
                 .await?;
             let Some(row) = found.first() else {
@@ -160,7 +162,7 @@ impl Store {
             gone.conversations += rows::count(row, "seats")?;
             match rows::get(row, "outcome")? {
                 "done" => break,
-                "more" => {}
+                "more" => after = rows::get(row, "after")?,
                 "last_admin" => return Ok(DeleteOutcome::LastAdmin),
                 _ => return Err(StoreError::Shape),
             }

@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0027_calls_under_way.sql"),
     include_str!("../../sql/0028_names_and_locks.sql"),
     include_str!("../../sql/0029_large.sql"),
+    include_str!("../../sql/0030_blocks_and_bites.sql"),
 ];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{Claim, ClaimOutcome, Run, Store, Topic};
-use mls_relay::types::{CipherSuite, ConvoId, Did, MessageId, Seq};
+use mls_relay::store::{Claim, ClaimOutcome, DeleteOutcome, DeletedDevice, Run, Store, Topic};
+use mls_relay::types::{CipherSuite, ConvoId, DeviceId, Did, MessageId, Seq};
 
 use crate::database::Database;
 use crate::retention::count;
@@ -217,25 +217,61 @@ async fn a_page_of_reports_reads_those_of_its_conversation_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_between_two_reads_each_conversation_that_they_share_once() {
-    let database = seeded(
-        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
-             SELECT lpad(to_hex(n), 6, '0'), 'did:plc:bob', 1, 0 FROM generate_series(1, 1000) n;
-         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
-             SELECT c.convo_id, who, row_number() OVER (ORDER BY c.convo_id), 0
-             FROM conversations c, unnest(ARRAY['did:plc:alice', 'did:plc:bob']) AS who",
-    )
-    .await;
+    let database = seeded(SHARED).await;
     let looked_at = grown(&database, LOOKED_AT, async |store| {
         let affected = store.change_block(&did("alice"), &did("bob"), true).await;
         let affected = affected.unwrap();
-        assert_eq!(affected.len(), 1000);
+        assert_eq!(affected.len(), 2000);
         assert!(affected.iter().all(|convo| convo.told_at.is_some()));
     });
     let looked_at = looked_at.await;
     assert!(
-        looked_at < 30_000,
-        "{looked_at} rows for 1000 conversations"
+        looked_at < 60_000,
+        "{looked_at} rows for 2000 conversations"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_between_two_makes_nobody_wait_for_all_that_hear_of_it() {
+    let database = seeded(SHARED).await;
+    let (store, _shutdown) = database.store().await;
+    let (alice, bob) = (did("alice"), did("bob"));
+    for exists in [true, false, true] {
+        let affected = store.change_block(&alice, &bob, exists).await.unwrap();
+        assert_eq!(affected.len(), 2000);
+        assert!(affected.is_sorted_by(|one, next| one.convo < next.convo));
+        assert!(affected.iter().all(|one| one.told_at.is_some() == exists));
+    }
+    let client = database.client().await;
+    let at_once = "SELECT max(told)::bigint
+        FROM (SELECT count(*) AS told FROM event_stream GROUP BY xmin::text) t";
+    assert_eq!(count(&client, at_once).await, 500);
+    let told = "SELECT count(*) FROM event_stream";
+    assert_eq!(count(&client, told).await, 4000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founders_device_that_ends_in_bites_is_judged_once_for_all_of_them() {
+    let shared = SHARED.replace("2000", "4000");
+    let database = seeded(&format!(
+        "{shared};
+         INSERT INTO devices (user_did, device_id, name, signature_key, registered_at)
+             VALUES ('did:plc:bob', '{DEVICE}', 'phone', '\\x01', '2020-01-01');
+         UPDATE members SET is_admin = true"
+    ))
+    .await;
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let device = DeviceId::parse(DEVICE).unwrap();
+        let now = chrono::Utc::now();
+        let gone = store.delete_device(&did("bob"), &device, now).await;
+        let all = DeletedDevice {
+            key_packages: 0,
+            conversations: 4000,
+        };
+        assert_eq!(gone, Ok(DeleteOutcome::Done(all)));
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 260_000, "{looked_at} rows for 4000 seats");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,6 +304,16 @@ fn run(conversation: u64, after: Seq) -> Run {
         through: Seq::new(3000),
     }
 }
+
+/// Conversations that Bob has founded with Alice.
+const SHARED: &str = "
+    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+        SELECT lpad(to_hex(n), 6, '0'), 'did:plc:bob', 1, 0 FROM generate_series(1, 2000) n;
+    INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+        SELECT c.convo_id, who, row_number() OVER (ORDER BY c.convo_id), 0
+        FROM conversations c, unnest(ARRAY['did:plc:alice', 'did:plc:bob']) AS who";
+
+const DEVICE: &str = "9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e01";
 
 const MESSAGES: &str = "
     INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size,

@@ -2,8 +2,8 @@
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    ChangeOutcome, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage, PublishOutcome,
-    RejoinRequest, SeatBounds, Store, StoreError,
+    ChangeOutcome, Claim, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage,
+    PublishOutcome, RejoinRequest, Said, SeatBounds, Store, StoreError,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 use std::time::Duration;
@@ -254,6 +254,40 @@ async fn of_two_accounts_that_register_one_signature_key_at_once_one_is_told_so(
     assert_eq!(registered, Ok(PublishOutcome::DuplicateKey));
 }
 
+/// One account blocks the other, or no longer, in a conversation where it is made an admin.
+async fn quarrel(
+    store: &Store,
+    (one, other): &(Owner, Owner),
+    convo: u32,
+    exists: bool,
+) -> Result<(), StoreError> {
+    let convo = ConvoId::of_group(&convo.to_be_bytes()).unwrap();
+    let both = [said(one, other, exists), said(other, one, !exists)];
+    store.record_blocks(&both).await?;
+    store.change_block(&one.user, &other.user, exists).await?;
+    let role = store.set_admin(&convo, &one.user, &other.user, exists);
+    role.await.map(drop)
+}
+
+/// One account claims of the other, and looks for what it is itself welcomed with.
+async fn meet(store: &Store, (one, other): &(Owner, Owner), convo: u32) -> Result<(), StoreError> {
+    let convo = ConvoId::of_group(&convo.to_be_bytes()).unwrap();
+    let claim = Claim {
+        users: vec![one.user.clone(), other.user.clone()],
+        suite: SUITE,
+        keys: vec![[other.key; 32], [one.key; 32]],
+        claims_max: u32::MAX,
+        window: Duration::from_secs(60),
+        low: 5,
+        devices_max: 32,
+        bytes_max: 1 << 20,
+    };
+    store.claim_key_packages(&claim).await?;
+    let device = Some(&one.device);
+    store.welcome(&convo, &one.user, device).await?;
+    store.confirm_welcome(&convo, &one.user, device).await
+}
+
 /// Everything that is done with the devices of two accounts, at once, again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_about_the_same_devices_at_once_never_wait_for_each_other() {
@@ -292,6 +326,10 @@ async fn calls_about_the_same_devices_at_once_never_wait_for_each_other() {
             calls.spawn(async move { ending.end(&call, &on, own + 50, first).await });
             let (call, on) = (store.clone(), owner.clone());
             calls.spawn(async move { publish(&call, &on, own + 3).await.map(drop) });
+            let (call, pair) = (store.clone(), (owner.clone(), theirs.clone()));
+            calls.spawn(async move { quarrel(&call, &pair, first, (round + nth) % 2 == 0).await });
+            let (call, pair) = (store.clone(), (owner.clone(), theirs.clone()));
+            calls.spawn(async move { meet(&call, &pair, first).await });
         }
         while let Some(call) = calls.join_next().await {
             faults.extend(call.unwrap().err());
@@ -338,4 +376,76 @@ async fn what_is_forgotten_in_bites_waits_for_nobody() {
         assert!(gone.get::<_, i64>(0) > 0, "{forget}");
         forgetting.batch_execute("ROLLBACK").await.unwrap();
     }
+}
+
+fn said(blocker: &Owner, blocked: &Owner, exists: bool) -> Said {
+    Said {
+        blocker: blocker.user.clone(),
+        blocked: blocked.user.clone(),
+        uri: None,
+        exists,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_keeps_blocks_and_who_forgets_an_accounts_do_not_wait_for_each_other() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database.store().await;
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| owner(name, 1));
+    // They were learned of in another order than that of their accounts.
+    for blocker in [&carol, &bob, &alice] {
+        let learned = store.record_blocks(&[said(blocker, &bob, true)]).await;
+        assert_eq!(learned, Ok(()));
+    }
+    let (there, gone) = (said(&alice, &bob, true), said(&carol, &bob, true));
+    let [lifted, also] = [&alice, &carol].map(|blocker| said(blocker, &bob, false));
+    let keeping = async { assert_eq!(store.record_blocks(&[there, gone]).await, Ok(())) };
+    let lifting = async { assert_eq!(store.record_blocks(&[also, lifted]).await, Ok(())) };
+    let first = "blocks WHERE blocker_did = 'did:plc:alice' AND blocked_did = $1";
+    meeting(&database, first, bob.user.expose(), keeping, lifting).await;
+
+    for blocker in [&carol, &bob, &alice] {
+        let learned = store.record_blocks(&[said(blocker, &bob, true)]).await;
+        assert_eq!(learned, Ok(()));
+    }
+    let all = [&alice, &carol].map(|blocker| said(blocker, &bob, true));
+    let keeping = async { assert_eq!(store.record_blocks(&all).await, Ok(())) };
+    let ending = async {
+        let ended = store.delete_account(&bob.user, chrono::Utc::now()).await;
+        assert!(ended.is_ok(), "{ended:?}");
+    };
+    meeting(&database, first, bob.user.expose(), keeping, ending).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_of_a_block_and_who_forgets_it_do_not_wait_for_each_other() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database.store().await;
+    let (alice, bob) = (owner("alice", 1), owner("bob", 1));
+    let conflicts = "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT 'ab0' || n, 'did:plc:alice', 1, 0 FROM generate_series(1, 2) n;
+         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+             SELECT c.convo_id, who, 0, 0
+             FROM conversations c, unnest(ARRAY['did:plc:alice', 'did:plc:bob']) AS who;
+         INSERT INTO block_conflicts (convo_id, blocker_did, blocked_did)
+             VALUES ('ab02', 'did:plc:alice', 'did:plc:bob'),
+                    ('ab01', 'did:plc:alice', 'did:plc:bob')";
+    let client = database.client().await;
+    client.batch_execute(conflicts).await.unwrap();
+    let change = async |exists: bool| {
+        let told = store.change_block(&alice.user, &bob.user, exists).await;
+        assert_eq!(told.map(|convos| convos.len()), Ok(2));
+    };
+    let first = "block_conflicts WHERE convo_id = 'ab01' AND blocked_did = $1";
+    let (made, lifted) = (change(true), change(false));
+    meeting(&database, first, bob.user.expose(), made, lifted).await;
+
+    let ending = async {
+        let ended = store.delete_account(&bob.user, chrono::Utc::now()).await;
+        assert!(ended.is_ok(), "{ended:?}");
+    };
+    let made = change(true);
+    meeting(&database, first, bob.user.expose(), made, ending).await;
+    let left = client.query_one("SELECT count(*) FROM block_conflicts", &[]);
+    assert_eq!(left.await.unwrap().get::<_, i64>(0), 0);
 }
