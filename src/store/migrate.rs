@@ -42,6 +42,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0030_blocks_and_bites.sql"),
 ];
 
+/// The schema of the version before, whose calls go on while this one's is made.
+pub const SCHEMA_BEFORE: i32 = 29;
+
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.
 fn turn() -> String {
@@ -81,6 +84,7 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
 
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
     let known = newest();
+    let mut is_first = true;
     loop {
         // Settings and lock are the transaction's, so that they also work through a pooler.
         let step = client.transaction().await?;
@@ -105,6 +109,15 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
         let Some(next) = MIGRATIONS.get(applied.len()) else {
             return Ok(step.commit().await?);
         };
+        if (1..SCHEMA_BEFORE).contains(&found) && is_first {
+            tracing::warn!(
+                found,
+                before = SCHEMA_BEFORE,
+                "the schema is older than that of the version before: nodes that serve by it may fail \
+                 calls until they are replaced"
+            );
+        }
+        is_first = false;
         let name = format!("migration {}", found + 1);
         let applied = step.batch_execute(next).await;
         applied.map_err(|error| told(error, &name))?;

@@ -62,6 +62,7 @@ pub use idempotency::{Lease, Reservation};
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
+pub use migrate::SCHEMA_BEFORE;
 pub use penalties::SharedStay;
 pub use publication::PublishOutcome;
 pub use rejoin::{RejoinOutcome, RejoinRequest};

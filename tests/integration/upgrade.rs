@@ -4,13 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{DatabaseUrl, Settings, Store};
+use mls_relay::store::{DatabaseUrl, SCHEMA_BEFORE, Settings, Store};
 use tokio_postgres::Client;
 
 use crate::database::Database;
-
-/// The schema of the release before this one.
-const BEFORE: i32 = 29;
+use crate::relay::Home;
 
 /// What the version before kept for the one before it, and none of its own calls comes to.
 const KEPT_NO_LONGER: [&str; 1] = [
@@ -103,6 +101,22 @@ async fn a_call_of_the_version_before_that_is_under_way_meanwhile_ends_well() {
     assert_eq!(left, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_version_out_is_told_what_older_nodes_may_meet() {
+    for (version, is_told) in [(SCHEMA_BEFORE, false), (SCHEMA_BEFORE - 1, true)] {
+        let database = version_of(version).await;
+        let migrating = Home::new()
+            .with("DATABASE_URL", &database.url())
+            .command(&["migrate"])
+            .output()
+            .unwrap();
+        assert!(migrating.status.success());
+        let said = String::from_utf8(migrating.stderr).unwrap();
+        let told = said.matches("older than that of the version before");
+        assert_eq!(told.count(), usize::from(is_told), "{said}");
+    }
+}
+
 /// What a call comes to: nothing, or its SQLSTATE. It changes nothing.
 async fn outcome(client: &Client, call: &tokio_postgres::Statement) -> Option<String> {
     client.batch_execute("BEGIN").await.unwrap();
@@ -113,6 +127,11 @@ async fn outcome(client: &Client, call: &tokio_postgres::Statement) -> Option<St
 
 /// A database as the version before leaves it.
 async fn version_before() -> Database {
+    version_of(SCHEMA_BEFORE).await
+}
+
+/// A database with the first migrations only.
+async fn version_of(schema: i32) -> Database {
     let database = Database::start().await;
     let client = database.client().await;
     let ledger = "CREATE TABLE schema_migrations (
@@ -123,7 +142,7 @@ async fn version_before() -> Database {
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
-    for (version, file) in (1..=BEFORE).zip(&files) {
+    for (version, file) in (1..=schema).zip(&files) {
         let text = std::fs::read_to_string(file).unwrap();
         client.batch_execute(&text).await.unwrap();
         let applied = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, sha256($2))";
