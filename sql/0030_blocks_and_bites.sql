@@ -194,6 +194,28 @@ BEGIN
     RETURN QUERY SELECT 'done'::text, v_packages, v_seats, NULL::text;
 END $$;
 
+-- Of an account that goes whatever it is: where no other admin stays, whoever of those who stay has
+-- been in longest becomes one, since nobody could make one any more. Says where.
+CREATE FUNCTION pass_on_role(p_user text, p_convo text[]) RETURNS text[]
+LANGUAGE sql AS $$
+    WITH orphan AS MATERIALIZED (
+        SELECT DISTINCT m.convo_id FROM members m
+        WHERE m.user_did = p_user AND m.left_seq IS NULL AND m.is_admin
+          AND m.convo_id = ANY (p_convo)
+          AND NOT EXISTS (SELECT FROM members o WHERE o.convo_id = m.convo_id
+                              AND o.left_seq IS NULL AND o.is_admin AND o.user_did <> p_user)
+    ), heir AS MATERIALIZED (
+        SELECT h.* FROM orphan c CROSS JOIN LATERAL (
+            SELECT m.convo_id, m.user_did FROM members m
+            WHERE m.convo_id = c.convo_id AND m.left_seq IS NULL AND m.user_did <> p_user
+            ORDER BY m.joined_seq, m.user_did LIMIT 1) h
+    ), promoted AS (
+        UPDATE members m SET is_admin = true, promoted_at = coarse_now() FROM heir h
+        WHERE m.convo_id = h.convo_id AND m.user_did = h.user_did AND m.left_seq IS NULL
+        RETURNING m.convo_id)
+    SELECT coalesce(array_agg(DISTINCT p.convo_id), '{}') FROM promoted p
+$$;
+
 -- Likewise; after is NULL when there is no more.
 DROP FUNCTION delete_account(text, bytea, timestamptz, integer);
 CREATE FUNCTION delete_account(
@@ -208,6 +230,7 @@ DECLARE
     v_packages bigint;
     v_welcomes bigint;
     v_seats    bigint;
+    v_led      text[];
     v_after    text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
@@ -224,7 +247,14 @@ BEGIN
     DELETE FROM opt_ins o WHERE o.user_did = p_user;
     PERFORM drop_blocks(p_user);
     PERFORM revoke_tickets(p_mark, p_until);
+    v_led := pass_on_role(p_user, v_convo);
     v_seats := end_seats(p_user, NULL, v_convo);
+    IF v_led <> '{}' THEN
+        PERFORM emit_events(
+            v_led, array_fill(NULL::text, ARRAY[cardinality(v_led)]),
+            array_fill('conversationUpdated'::text, ARRAY[cardinality(v_led)]),
+            array_fill(',"type":"conversationUpdated"'::text, ARRAY[cardinality(v_led)]));
+    END IF;
     v_after := v_convo[p_bite];
     IF v_after IS NULL AND EXISTS (SELECT FROM seats_of(p_user, NULL)) THEN
         v_after := '';

@@ -1,9 +1,12 @@
 //! Admins, reports, consent, the end of a device.
 
+use chrono::Utc;
 use http::StatusCode;
+use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
+use crate::event_stream::EventStream;
 use crate::phone::Phone;
 use crate::world::{World, bytes, text, unhex, with};
 
@@ -65,6 +68,44 @@ async fn admins_make_and_unmake_admins_and_one_always_stays() {
         .client
         .post("leaveConvo", &json!({"convoId": group.id()}))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
+    let world = World::start().await;
+    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let carol = Phone::new(&world).await;
+    let mut group = alice.found(&[carol.did()]).await;
+    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
+    group.merge_commit().unwrap();
+    let adding = json!({
+        "convoId": group.id(),
+        "didList": [bob.did()],
+        "commit": text(&commit.commit),
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+    });
+    alice.client.post("addMembers", &adding).await;
+    alice.found(&[]).await;
+    let mut heard = EventStream::open(&bob.client, &[]).await;
+    heard.next_named("#synced").await;
+    let gone = Did::parse(alice.did()).unwrap();
+    world.store.delete_account(&gone, Utc::now()).await.unwrap();
+
+    let told = heard.next_named("#membershipChangeEvent").await;
+    assert_eq!(told.body()["action"], "left");
+    heard.next_named("#conversationUpdated").await;
+    let convos = bob.client.get("getConvos", &[]).await;
+    let members = convos["conversations"][0]["members"].as_array().unwrap();
+    let admins: Vec<_> = members.iter().filter(|m| m["isAdmin"] == true).collect();
+    assert_eq!((members.len(), admins.len()), (2, 1));
+    assert_eq!(admins[0]["userDid"], carol.did());
+    let promoting = json!({"convoId": group.id(), "targetDid": bob.did()});
+    carol.client.post("promoteAdmin", &promoting).await;
+    // There is another: nobody is made one.
+    let gone = Did::parse(carol.did()).unwrap();
+    world.store.delete_account(&gone, Utc::now()).await.unwrap();
+    let told = heard.next_named("#membershipChangeEvent").await;
+    assert_eq!(told.body()["did"], carol.did());
 }
 
 #[tokio::test(flavor = "multi_thread")]
