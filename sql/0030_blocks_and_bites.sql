@@ -302,3 +302,20 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+
+-- As in 0020, but nobody leaves between the question and the answer: what the last one leaves is of
+-- no use.
+CREATE OR REPLACE FUNCTION update_group_info(
+    p_convo text, p_caller text, p_epoch bigint, p_info bytea)
+RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    IF NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_caller
+                       AND m.left_seq IS NULL) THEN
+        RETURN 'absent';
+    END IF;
+    UPDATE conversations c SET group_info = p_info, group_info_epoch = p_epoch
+    WHERE c.convo_id = p_convo AND c.epoch = p_epoch;
+    RETURN CASE WHEN FOUND THEN 'done' ELSE 'stale' END;
+END $$;

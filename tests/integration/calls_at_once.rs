@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::database::Database;
 use crate::phone::Phone;
-use crate::world::World;
+use crate::world::{World, text};
 
 /// Runs two calls about some rows of an account at once: the second begins when the first
 /// waits for the rows, and both go on when both wait.
@@ -136,6 +136,21 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
     let ending = async { world.store.delete_account(&did, Utc::now()).await.unwrap() };
     meeting(&world.database, first, bob.did(), founding, ending).await;
     assert_eq!(seats(&world, bob.did()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
+    let world = World::start().await;
+    let alice = Phone::new(&world).await;
+    let group = alice.found(&[]).await;
+    let info = text(&group.group_info().unwrap());
+    let keep = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
+    let leave = json!({"convoId": group.id()});
+    let leaving = alice.client.post("leaveConvo", &leave);
+    let keeping = alice.client.post_refused("updateGroupInfo", &keep);
+    let conversation = "conversations WHERE creator_did = $1";
+    let keeping = async { assert_eq!(keeping.await.name, "ConvoNotFound") };
+    meeting(&world.database, conversation, alice.did(), leaving, keeping).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
