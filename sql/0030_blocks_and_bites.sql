@@ -319,3 +319,88 @@ BEGIN
     WHERE c.convo_id = p_convo AND c.epoch = p_epoch;
     RETURN CASE WHEN FOUND THEN 'done' ELSE 'stale' END;
 END $$;
+
+-- As in 0003, but it numbers messages in conversations only that it has locked: two that had one
+-- number would be one to who reads on by it.
+CREATE OR REPLACE FUNCTION append_messages(
+    p_convo text[], p_user text[], p_msg text[], p_epoch bigint[], p_ciphertext bytea[],
+    p_nonce bytea[], p_nonce_expires timestamptz[], p_since interval, p_again boolean)
+RETURNS TABLE (outcome text, seq bigint, epoch bigint, received_at timestamptz)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_at       timestamptz := coarse_now();
+    v_fresh    bytea[];
+    v_locked   text[];
+    v_outcome  text[];
+    v_seq      bigint[];
+    v_epoch    bigint[];
+    v_received timestamptz[];
+    v_convo    text[];
+    v_detail   text[];
+BEGIN
+    v_fresh := use_up_nonces(p_nonce, p_nonce_expires);
+    -- In the order of ids, so that two batches cannot wait for each other.
+    v_locked := ARRAY(
+        SELECT c.convo_id FROM conversations c WHERE c.convo_id = ANY (p_convo)
+        ORDER BY c.convo_id FOR NO KEY UPDATE);
+    -- One that is founded meanwhile is there now, and not ours to number messages in.
+    IF cardinality(v_locked) < (SELECT count(DISTINCT u.convo) FROM unnest(p_convo) AS u (convo)) THEN
+        p_convo := ARRAY(
+            SELECT CASE WHEN u.convo = ANY (v_locked) THEN u.convo END
+            FROM unnest(p_convo) WITH ORDINALITY AS u (convo, ord) ORDER BY u.ord);
+    END IF;
+    WITH judged AS (
+        SELECT i.ord, i.convo, i.msg, i.ciphertext, c.last_seq, c.epoch AS current,
+               d.seq AS old_seq, d.epoch AS old_epoch, d.received_at AS old_received,
+               CASE
+                   WHEN i.nonce IS NOT NULL AND i.nonce <> ALL (v_fresh)
+                        AND NOT (p_again AND d.same IS TRUE) THEN 'replayed'
+                   WHEN c.convo_id IS NULL OR NOT EXISTS (
+                       SELECT FROM members m WHERE m.convo_id = i.convo
+                           AND m.user_did = i.sender AND m.left_seq IS NULL) THEN 'absent'
+                   WHEN d.same THEN 'repeated'
+                   WHEN d.seq IS NOT NULL THEN 'conflict'
+                   WHEN i.epoch <> c.epoch THEN 'epoch'
+                   ELSE 'stored'
+               END AS outcome
+        FROM unnest(p_convo, p_user, p_msg, p_epoch, p_ciphertext, p_nonce)
+             WITH ORDINALITY AS i (convo, sender, msg, epoch, ciphertext, nonce, ord)
+        LEFT JOIN conversations c ON c.convo_id = i.convo
+        LEFT JOIN LATERAL (
+            SELECT m.seq, m.epoch, m.received_at, m.kind = 'app' AND m.epoch = i.epoch
+                   AND m.ciphertext = i.ciphertext AS same
+            FROM messages m
+            WHERE m.convo_id = i.convo AND m.msg_id = i.msg
+              AND m.received_at >= v_at - p_since
+            LIMIT 1) d ON true
+    ), numbered AS MATERIALIZED (
+        SELECT j.*, j.last_seq + count(*) FILTER (WHERE j.outcome = 'stored')
+                    OVER (PARTITION BY j.convo ORDER BY j.ord) AS new_seq
+        FROM judged j
+    ), stored AS (
+        INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                              padded_size, received_at)
+        SELECT n.convo, n.new_seq, n.msg, 'app', n.current, n.ciphertext,
+               octet_length(n.ciphertext), octet_length(n.ciphertext), v_at
+        FROM numbered n WHERE n.outcome = 'stored'
+    ), bumped AS (
+        UPDATE conversations c SET last_seq = n.most, last_message_at = v_at
+        FROM (SELECT n.convo, max(n.new_seq) AS most FROM numbered n
+              WHERE n.outcome = 'stored' GROUP BY n.convo) n
+        WHERE c.convo_id = n.convo
+    )
+    SELECT array_agg(n.outcome),
+           array_agg(coalesce(n.old_seq, n.new_seq)),
+           array_agg(CASE WHEN n.outcome = 'repeated' THEN n.old_epoch ELSE n.current END),
+           array_agg(coalesce(n.old_received, v_at)),
+           array_agg(n.convo) FILTER (WHERE n.outcome = 'stored'),
+           array_agg(',"messageId":"' || n.msg || '"') FILTER (WHERE n.outcome = 'stored')
+        INTO v_outcome, v_seq, v_epoch, v_received, v_convo, v_detail
+        FROM (SELECT * FROM numbered ORDER BY ord) n;
+    IF v_convo IS NOT NULL THEN
+        PERFORM emit_events(v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
+                            array_fill('message'::text, ARRAY[cardinality(v_convo)]), v_detail);
+    END IF;
+    RETURN QUERY SELECT * FROM unnest(v_outcome, v_seq, v_epoch, v_received);
+END $$;

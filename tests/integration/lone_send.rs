@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, Row};
 
+use crate::calls_at_once::waiting;
 use crate::database::Database;
 
 /// One send, as Postgres is asked for it.
@@ -190,4 +191,41 @@ fn a_lone_send_and_a_batch_of_one_get_the_same_answer_and_leave_the_same_behind(
         "absent", "conflict", "epoch", "repeated", "replayed", "stored",
     ];
     assert_eq!(outcomes.into_inner().into_iter().collect::<Vec<_>>(), all);
+}
+
+/// Sends to one conversation that is there, and to one that is founded while the first is waited
+/// for.
+const BOTH: &str = "SELECT outcome FROM append_messages(
+    ARRAY['ab01', 'ab02'], ARRAY['did:plc:alice', 'did:plc:alice'],
+    ARRAY['01ARZ3NDEKTSV4RRFFQ69G5FA1', '01ARZ3NDEKTSV4RRFFQ69G5FA2'], ARRAY[0, 0]::bigint[],
+    array_fill(decode(repeat('00', 512), 'hex'), ARRAY[2]), ARRAY[NULL, NULL]::bytea[],
+    ARRAY[NULL, NULL]::timestamptz[], '1 day', false)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_numbers_no_message_in_what_is_founded_while_it_waits() {
+    let database = Database::start().await;
+    let (_store, _shutdown) = database.store().await;
+    let client = database.client().await;
+    let found = async |convo: &str| {
+        let founding = format!(
+            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                 VALUES ('{convo}', 'did:plc:alice', 1, 0);
+             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                 VALUES ('{convo}', 'did:plc:alice', 0, 0)"
+        );
+        client.batch_execute(&founding).await.unwrap();
+    };
+    found("ab01").await;
+    let mut holder = database.client().await;
+    let held = holder.transaction().await.unwrap();
+    let hold = "SELECT FROM conversations FOR UPDATE";
+    assert_eq!(held.execute(hold, &[]).await.unwrap(), 1);
+    let sender = database.client().await;
+    let sending = tokio::spawn(async move { sender.query(BOTH, &[]).await });
+    waiting(&database, 1).await;
+    found("ab02").await;
+    held.commit().await.unwrap();
+    let answers = sending.await.unwrap().unwrap();
+    let outcomes: Vec<&str> = answers.iter().map(|row| row.get("outcome")).collect();
+    assert_eq!(outcomes, ["stored", "absent"]);
 }
