@@ -27,6 +27,7 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) struct Pool {
     connections: bb8::Pool<Connector>,
     failure: LastFailure,
+    days_ahead: i32,
     disk: Disk,
     shutdown: Shutdown,
 }
@@ -57,6 +58,7 @@ pub(crate) struct Connector {
     /// Where the database is looked for.
     hosts: String,
     plans: &'static str,
+    days_ahead: i32,
     failure: LastFailure,
 }
 
@@ -83,6 +85,7 @@ impl Connector {
             postgres: PostgresConnectionManager::new(config, tls(settings)?),
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
+            days_ahead: settings.partition_days_ahead.into(),
             failure: LastFailure::default(),
         })
     }
@@ -107,7 +110,7 @@ impl Connector {
         disk: &Disk,
         shutdown: &Shutdown,
     ) -> Pool {
-        let failure = Arc::clone(&self.failure);
+        let (failure, days_ahead) = (Arc::clone(&self.failure), self.days_ahead);
         let connections = bb8::Pool::builder()
             .max_size(size)
             .queue_strategy(bb8::QueueStrategy::Lifo)
@@ -117,6 +120,7 @@ impl Connector {
         Pool {
             connections,
             failure,
+            days_ahead,
             disk: disk.clone(),
             shutdown: shutdown.clone(),
         }
@@ -150,12 +154,25 @@ impl Connector {
 }
 
 impl Pool {
-    /// Runs one statement on a connection of its own for as long.
+    /// Runs one statement. Where it finds no table for the day, it makes those of the coming
+    /// days first: a machine that slept for a week has a clock that leaps, and its next
+    /// maintenance may be an hour away. Nothing of the first attempt is left.
     pub(super) async fn query(
         &self,
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
+        match self.attempt(sql, params).await {
+            Err(StoreError::NoDay) => {
+                self.attempt(ENSURE_PARTITIONS, &[&self.days_ahead]).await?;
+                self.attempt(sql, params).await
+            }
+            first => first,
+        }
+    }
+
+    /// Runs one statement on a connection of its own for as long.
+    async fn attempt(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
         let connection = self.get().await?;
         let answer = Call::new(connection, sql, &self.shutdown).run(params).await;
         if let Err(error) = answer.as_ref()
@@ -290,6 +307,9 @@ impl Connection {
         Ok(statement)
     }
 }
+
+/// Makes the tables of the coming days, which begin yesterday.
+pub(super) const ENSURE_PARTITIONS: &str = "SELECT ensure_partitions($1)";
 
 /// What `SHOW transaction_read_only` has answered, after everything else.
 fn is_read_only(said: &[SimpleQueryMessage]) -> bool {

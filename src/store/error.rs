@@ -24,6 +24,9 @@ pub enum StoreError {
     /// Postgres ended it for a reason that passes: a stop, a lack of resources.
     #[error("Postgres cannot serve this now (SQLSTATE {0})")]
     Interrupted(String),
+    /// There is no table for the day that it is.
+    #[error("the day has no table yet (SQLSTATE 23514)")]
+    NoDay,
     /// A standby, a primary that became one, or one that was told to take no writes.
     #[error(
         "the database takes no writes (SQLSTATE 25006): it is a standby, or \
@@ -60,7 +63,7 @@ impl StoreError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Contention(_) => "contention",
-            Self::Denied(_) | Self::Refused(_) => "refused",
+            Self::Denied(_) | Self::NoDay | Self::Refused(_) => "refused",
             Self::DiskFull => "disk_full",
             Self::ReadOnly => "read_only",
             Self::Shape => "shape",
@@ -144,6 +147,8 @@ impl From<tokio_postgres::Error> for StoreError {
             Self::Contention(code.to_owned())
         } else if *state == SqlState::QUERY_CANCELED || *state == SqlState::LOCK_NOT_AVAILABLE {
             Self::Timeout
+        } else if *state == SqlState::CHECK_VIOLATION && is_unnamed(&error) {
+            Self::NoDay
         } else if *state == SqlState::DISK_FULL {
             Self::DiskFull
         } else if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
@@ -154,6 +159,12 @@ impl From<tokio_postgres::Error> for StoreError {
             Self::Refused(code.to_owned())
         }
     }
+}
+
+/// Whether no constraint was violated that has a name, but the bounds of all partitions together.
+fn is_unnamed(error: &tokio_postgres::Error) -> bool {
+    let said = error.as_db_error();
+    said.is_some_and(|said| said.constraint().is_none())
 }
 
 /// Class 08 is the connection, 53 resources, 57P an operator's stop, 58 the disk

@@ -74,7 +74,7 @@ pub use welcomes::WelcomeAnswer;
 
 use announced::AnnouncedMessages;
 use appender::Appender;
-use connect::{Connector, Disk, Params, Pool};
+use connect::{Connector, Disk, ENSURE_PARTITIONS, Params, Pool};
 use events::SharedEnds;
 use loader::Loader;
 use replay_guard::ReplayGuard;
@@ -188,7 +188,7 @@ impl Store {
     /// Makes the partitions of the coming days.
     pub async fn ensure_partitions(&self) -> Result<(), StoreError> {
         let days = i32::from(self.0.settings.partition_days_ahead);
-        self.execute("SELECT ensure_partitions($1)", &[&days]).await
+        self.execute(ENSURE_PARTITIONS, &[&days]).await
     }
 
     async fn query(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
+use futures_util::future::join_all;
 use mls_relay::store::{
     AppendError, ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, Membership,
-    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, PublishOutcome, Run,
+    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, Nonce, PublishOutcome, Run,
     SeatBounds, Store, StoreError, StoredEvent, Topic,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
@@ -126,6 +128,48 @@ async fn a_bad_item_fails_alone() {
         Err(AppendError::Store(StoreError::Refused(_)))
     ));
     assert_eq!(good.unwrap().seq, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database.store().await;
+    let client = database.client().await;
+    let alice = did("alice");
+    let convos = [[1; 16], [2; 16], [3; 16]].map(|id| ConvoId::of_group(&id).unwrap());
+    // As when the clock has leapt over all days that stood ready.
+    let leap = async |parent: &str| {
+        let days = "SELECT inhrelid::regclass::text FROM pg_inherits \
+             WHERE inhparent = to_regclass($1)";
+        for day in client.query(days, &[&parent]).await.unwrap() {
+            let drop = format!("DROP TABLE {}", day.get::<_, String>(0));
+            client.batch_execute(&drop).await.unwrap();
+        }
+    };
+    leap("event_stream").await;
+    for convo in &convos {
+        found(&store, convo, &alice).await;
+    }
+    leap("messages").await;
+    // Both committers at once, one with a batch.
+    let sends = (0..12).zip(convos.iter().cycle()).map(|(index, convo)| {
+        let nonce = Nonce {
+            key: [index; 32],
+            until: Utc::now() + TimeDelta::minutes(5),
+        };
+        store.append(NewMessage {
+            nonce: Some(nonce),
+            ..message(convo, &alice, fresh_id())
+        })
+    });
+    for sent in join_all(sends).await {
+        sent.unwrap();
+    }
+    for parent in ["event_stream", "messages"] {
+        let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass($1)";
+        let days: i64 = client.query_one(days, &[&parent]).await.unwrap().get(0);
+        assert_eq!(days, 5, "of {parent}: yesterday to in three days");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
