@@ -1,6 +1,7 @@
 //! Keyed hashes in place of addresses and accounts. The key is random, lives in
-//! memory only and is replaced daily, so a dump of the tables names nobody, and
-//! nobody can choose an address whose hash falls where another's does.
+//! memory only and is replaced daily (but for what is open, whose names go with it), so
+//! a dump of the tables names nobody, and nobody can choose an address whose hash falls
+//! where another's does.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;

@@ -112,11 +112,8 @@ impl Inner {
     /// at once when their network is back, and again while they are turned away unheard:
     /// that alone must not shut them out. A flood is boxed a little later for it.
     fn is_offence_to_hurry(&self, settings: &Settings, client: ClientIp) -> bool {
-        let keys = self.keys.load().keys;
-        let name = |key: &super::BlindKey| key.address(Rule::ConnectionsIp as u8, client);
-        let names = [Some(&keys.current), keys.previous.as_ref()];
-        let mut names = names.into_iter().flatten().map(name);
-        let shared = names.find_map(|name| self.connections_ip.shared(name));
+        let name = self.holders.address(Rule::ConnectionsIp as u8, client);
+        let shared = self.connections_ip.shared(name);
         shared.is_none_or(|arrivals| {
             let before = arrivals.turned_away.fetch_add(1, Ordering::Relaxed);
             let each = u32::from(settings.connections.per_ip_per_second);
@@ -130,13 +127,8 @@ impl Inner {
         client: ClientIp,
     ) -> Result<Option<Held<Arrivals>>, LimitError> {
         let rule = Rule::ConnectionsIp;
-        let keys = self.keys.load().keys;
-        let name = |key: &super::BlindKey| key.address(rule as u8, client);
-        let enter = |most| {
-            let previous = keys.previous.as_ref().map(name);
-            self.connections_ip
-                .enter(name(&keys.current), previous, most, Arrivals::default)
-        };
+        let name = self.holders.address(rule as u8, client);
+        let enter = |most| self.connections_ip.enter(name, most, Arrivals::default);
         if let Some(held) = enter(settings.connections.per_ip) {
             return Ok(Some(held));
         }

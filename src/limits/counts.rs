@@ -1,5 +1,6 @@
 //! How many things each subject holds open at once. A count lives as long as the
-//! permits that make it up, so the map is as large as what is open and no larger.
+//! permits that make it up, so the map is as large as what is open and no larger; and
+//! its key is never replaced, so that what stays open for weeks still counts.
 
 use std::sync::Arc;
 
@@ -27,24 +28,21 @@ impl<V> Counts<V> {
         Arc::new(Self(Shards::new()))
     }
 
-    /// Counts one more, unless the subject then holds more than `most`. What it holds
-    /// under the blind key before this one counts as well.
+    /// Counts one more, unless the subject then holds more than `most`.
     pub(super) fn enter(
         self: &Arc<Self>,
         key: Blind,
-        previous: Option<Blind>,
         most: u32,
         fresh: impl FnOnce() -> V,
     ) -> Option<Held<V>> {
-        let before = previous.map_or(0, |previous| self.open(previous));
         let mut shard = self.0.of(key);
         let shared = match shard.find_mut(key.low(), |count| count.key == key) {
-            Some(count) if count.open.saturating_add(before) >= most => return None,
+            Some(count) if count.open >= most => return None,
             Some(count) => {
                 count.open += 1;
                 Arc::clone(&count.shared)
             }
-            None if before >= most => return None,
+            None if most == 0 => return None,
             None => {
                 let shared = Arc::new(fresh());
                 let count = Count {
@@ -66,16 +64,9 @@ impl<V> Counts<V> {
 
     /// What a subject's holders share, if there are any.
     pub(super) fn shared(&self, key: Blind) -> Option<Arc<V>> {
-        self.look(key, |count| Arc::clone(&count.shared))
-    }
-
-    fn open(&self, key: Blind) -> u32 {
-        self.look(key, |count| count.open).unwrap_or(0)
-    }
-
-    fn look<T>(&self, key: Blind, at: impl FnOnce(&Count<V>) -> T) -> Option<T> {
         let shard = self.0.of(key);
-        shard.find(key.low(), |count| count.key == key).map(at)
+        let found = shard.find(key.low(), |count| count.key == key);
+        found.map(|count| Arc::clone(&count.shared))
     }
 }
 
@@ -106,25 +97,22 @@ mod tests {
         counts.0.each().map(|shard| shard.len()).sum()
     }
 
-    #[test]
-    fn the_most_may_be_open_and_closing_one_lets_the_next_in() {
-        let (counts, key) = (Counts::<()>::new(), subject());
-        let first = counts.enter(key, None, 2, || ()).unwrap();
-        let second = counts.enter(key, None, 2, || ()).unwrap();
-        assert!(counts.enter(key, None, 2, || ()).is_none());
-        drop(first);
-        let third = counts.enter(key, None, 2, || ()).unwrap();
-        drop((second, third));
-        assert_eq!(entries(&counts), 0, "nothing open, nothing kept");
+    fn open(counts: &Counts<()>, key: Blind) -> u32 {
+        let shard = counts.0.of(key);
+        let found = shard.find(key.low(), |count| count.key == key);
+        found.map_or(0, |count| count.open)
     }
 
     #[test]
-    fn what_was_opened_under_the_key_before_still_counts() {
-        let counts = Counts::<()>::new();
-        let (yesterday, today) = (subject(), subject());
-        let _held = counts.enter(yesterday, None, 1, || ()).unwrap();
-        assert!(counts.enter(today, Some(yesterday), 1, || ()).is_none());
-        assert!(counts.enter(today, None, 1, || ()).is_some());
+    fn the_most_may_be_open_and_closing_one_lets_the_next_in() {
+        let (counts, key) = (Counts::<()>::new(), subject());
+        let first = counts.enter(key, 2, || ()).unwrap();
+        let second = counts.enter(key, 2, || ()).unwrap();
+        assert!(counts.enter(key, 2, || ()).is_none());
+        drop(first);
+        let third = counts.enter(key, 2, || ()).unwrap();
+        drop((second, third));
+        assert_eq!(entries(&counts), 0, "nothing open, nothing kept");
     }
 
     #[test]
@@ -134,8 +122,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..2_000 {
-                        let held = counts.enter(key, None, 3, || ());
-                        assert!(counts.open(key) <= 3);
+                        let held = counts.enter(key, 3, || ());
+                        assert!(open(&counts, key) <= 3);
                         drop(held);
                     }
                 });

@@ -58,14 +58,14 @@ impl MemoryPermit {
         did: &Did,
         most: usize,
     ) -> Self {
-        let keys = limits.inner.keys.load().keys;
+        let name = limits.inner.holders.account(rule as u8, did);
         Self {
             inner: Arc::clone(&limits.inner),
             pool,
             rule,
             most,
             held: 0,
-            name: keys.current.account(rule as u8, did),
+            name,
             account: None,
         }
     }
@@ -77,7 +77,7 @@ impl MemoryPermit {
         if self.account.is_none() && self.held + bytes > UNCHARGED_MAX {
             let accounts = &self.pool().accounts;
             // `None` never happens: there is no most.
-            self.account = accounts.enter(self.name, None, u32::MAX, AtomicUsize::default);
+            self.account = accounts.enter(self.name, u32::MAX, AtomicUsize::default);
             self.charge_account(self.held);
         }
         let before = self.charge_account(bytes);
@@ -230,10 +230,10 @@ mod tests {
                 });
             }
         });
-        let (pool, keys) = (&limits.inner.bodies, limits.inner.keys.load().keys);
+        let (pool, holders) = (&limits.inner.bodies, &limits.inner.holders);
         assert_eq!(pool.all.load(Ordering::Relaxed), 0);
         for name in names {
-            let name = keys.current.account(Rule::Bodies as u8, &did(name));
+            let name = holders.account(Rule::Bodies as u8, &did(name));
             assert!(
                 pool.accounts.shared(name).is_none(),
                 "nothing held, nothing kept"

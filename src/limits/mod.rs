@@ -81,6 +81,9 @@ struct Inner {
     settings: Live<Settings>,
     clock: Clock,
     keys: RotatingKeys,
+    /// Names who holds something open, for as long as the process lives: a count is gone
+    /// with what it counts.
+    holders: BlindKey,
     addresses: Table,
     accounts: Table,
     /// Which accounts proved themselves lately, and where.
@@ -114,6 +117,7 @@ impl Limits {
                 settings,
                 clock,
                 keys,
+                holders: BlindKey::random(),
                 addresses: Table::new(tables.ip_keys, 0, now),
                 accounts: Table::new(tables.did_keys, 0, now),
                 familiar: Table::new(tables.ip_keys, familiar_ms, now),
@@ -245,15 +249,9 @@ impl Inner {
     /// Where requests of this address that bear tokens wait for each other. `None`
     /// never happens: there is no most.
     fn queue(&self, client: ClientIp) -> Option<counts::Held<waiting::Queue>> {
-        let name = self
-            .keys
-            .load()
-            .keys
-            .current
-            .address(VERIFYING_DOMAIN, client);
+        let name = self.holders.address(VERIFYING_DOMAIN, client);
         let most = u32::MAX;
-        self.verifying
-            .enter(name, None, most, waiting::Queue::default)
+        self.verifying.enter(name, most, waiting::Queue::default)
     }
 
     /// Counts a refusal, and turns it into an admission where the rule only counts.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::counts::{Counts, Held};
 use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
 use super::penalty_box::Subject;
-use super::{Blind, BlindKey, Inner, LimitError, Limits, Rule, Settings, count_refusal};
+use super::{Blind, Inner, LimitError, Limits, Rule, Settings, count_refusal};
 use crate::types::{ClientIp, Did};
 
 /// What the sockets of one account, or of one address, share.
@@ -52,7 +52,7 @@ impl Limits {
             &settings,
             (Rule::SocketsDid, settings.sockets.per_did),
             &inner.sockets_did,
-            |key| key.account(Rule::SocketsDid as u8, did),
+            inner.holders.account(Rule::SocketsDid as u8, did),
         )?;
         let address = if exempt {
             None
@@ -61,7 +61,7 @@ impl Limits {
                 &settings,
                 (Rule::SocketsIp, settings.sockets.per_ip),
                 &inner.sockets_ip,
-                |key| key.address(Rule::SocketsIp as u8, client),
+                inner.holders.address(Rule::SocketsIp as u8, client),
             )?
         };
         Ok(SocketPermit {
@@ -158,24 +158,21 @@ impl Inner {
         settings: &Settings,
         (rule, most): (Rule, u32),
         counts: &Arc<Counts<Shared>>,
-        name: impl Fn(&BlindKey) -> Blind,
+        name: Blind,
     ) -> Result<Option<Held<Shared>>, LimitError> {
-        let keys = self.keys.load().keys;
-        let (current, previous) = (name(&keys.current), keys.previous.as_ref().map(&name));
         let fresh = || Shared {
             meter: Mutex::new(Meter::new(Moment::at(self.clock.elapsed()))),
             place_wanted: Notify::new(),
         };
-        if let Some(held) = counts.enter(current, previous, most, fresh) {
+        if let Some(held) = counts.enter(name, most, fresh) {
             return Ok(Some(held));
         }
         if !settings.enforces(rule) {
-            return Ok(counts.enter(current, previous, u32::MAX, fresh));
+            return Ok(counts.enter(name, u32::MAX, fresh));
         }
         if rule == Rule::SocketsDid {
             // A phone that lost its network left sockets behind: let them be found out.
-            let names = [Some(current), previous].into_iter().flatten();
-            for shared in names.filter_map(|name| counts.shared(name)) {
+            if let Some(shared) = counts.shared(name) {
                 shared.place_wanted.notify_waiters();
             }
         }

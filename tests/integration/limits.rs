@@ -568,6 +568,34 @@ fn a_new_blind_key_forgets_nothing_that_counts() {
 }
 
 #[test]
+fn what_stays_open_for_weeks_counts_as_long_as_it_is_open() {
+    let limits = limits(|settings| {
+        settings.connections.per_ip = 3;
+        settings.sockets.per_ip = 10;
+    });
+    let mut connections: Vec<_> = (0..3)
+        .map(|_| limits.admit_connection(ip("192.0.2.1")).unwrap())
+        .collect();
+    let mut sockets: Vec<_> = (0..10)
+        .map(|nth| limits.admit_socket(ip("192.0.2.1"), &did(nth / 5)).unwrap())
+        .collect();
+    for day in 1..=60 {
+        wait(&limits, Duration::from_secs(86_400));
+        limits.sweep();
+        let one_more = limits.admit_connection(ip("192.0.2.1"));
+        assert!(one_more.is_err(), "a connection on day {day}");
+        let one_more = limits.admit_socket(ip("192.0.2.2"), &did(0));
+        assert!(one_more.is_err(), "a socket of the account on day {day}");
+        let one_more = limits.admit_socket(ip("192.0.2.1"), &did(9));
+        assert!(one_more.is_err(), "a socket of the address on day {day}");
+    }
+    connections.pop();
+    sockets.remove(0);
+    assert!(limits.admit_connection(ip("192.0.2.1")).is_ok());
+    assert!(limits.admit_socket(ip("192.0.2.1"), &did(0)).is_ok());
+}
+
+#[test]
 fn a_changed_limit_counts_from_the_next_request() {
     let settings = Live::new(Settings::default());
     let limits = Limits::new(settings.clone(), Clock::manual());
