@@ -1,16 +1,21 @@
 //! What becomes of clients that break the rules: of the protocol, of sizes, of how much they
 //! may say.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
+use super::line::Line;
+use super::socket::Socket;
 use super::tests::{World, close_code, text};
-use crate::wire::Framing;
+use crate::runtime::Transport;
+use crate::wire::{CloseReason, Framing};
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_that_is_too_large_ends_the_session() {
@@ -132,4 +137,54 @@ async fn a_flood_is_told_what_was_too_much_and_then_cut_off() {
         assert!(refusal.contains(words), "{refusal}");
         assert_eq!(code, Some(1008));
     }
+}
+
+const FRAMES: usize = 60_000;
+
+/// A socket whose client has sent so many frames already, and the client's end.
+async fn flooded(world: &World) -> (Socket, DuplexStream) {
+    // Empty texts, masked by nothing.
+    let bytes = [0x81, 0x80, 0, 0, 0, 0].repeat(FRAMES);
+    let (near, mut far) = tokio::io::duplex(bytes.len());
+    far.write_all(&bytes).await.unwrap();
+    let settings = world.shared.settings.clone();
+    let stream = Transport::new(near);
+    let socket = Socket::new(stream, Vec::new(), Framing::Json, settings);
+    (socket, far)
+}
+
+/// How often another task has its turn until this one is done.
+async fn turns_beside(task: impl Future<Output = ()> + Send + 'static) -> usize {
+    let task = tokio::spawn(task);
+    let mut turns = 0;
+    while !task.is_finished() {
+        tokio::task::yield_now().await;
+        turns += 1;
+    }
+    turns
+}
+
+#[tokio::test]
+async fn whoever_floods_its_own_socket_lets_others_have_their_turn() {
+    let (mut socket, _client) = flooded(&World::new()).await;
+    let turns = turns_beside(async move {
+        for _ in 0..FRAMES {
+            let heard = poll_fn(|context| socket.poll_read(context)).await;
+            heard.unwrap();
+        }
+    });
+    let turns = turns.await;
+    assert!(turns >= FRAMES / 1_000, "{turns} turns of another task");
+}
+
+#[tokio::test]
+async fn of_a_flood_that_goes_on_after_the_goodbye_the_rest_is_let_go_unread() {
+    let (mut socket, mut client) = flooded(&World::new()).await;
+    client.shutdown().await.unwrap();
+    let turns = turns_beside(async move { socket.close(CloseReason::RateLimited).await });
+    let turns = turns.await;
+    assert!(turns < FRAMES / 1_000, "{turns} turns of another task");
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.ends_with(b"RateLimited"), "{heard:?}");
 }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
+use tokio::task::coop;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -156,6 +157,24 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends a close frame and waits for its answer. Whether the client goes on instead.
+    async fn say_goodbye(&mut self, reason: CloseReason) -> bool {
+        let frame = CloseFrame {
+            code: CloseCode::from(reason.code()),
+            reason: reason.name().into(),
+        };
+        let said = self.put(Message::Close(Some(frame))).await;
+        if said.is_err() || reason.expects_no_answer() {
+            return false;
+        }
+        for _ in 0..LAST_WORDS_MAX {
+            if poll_fn(|context| self.poll_read(context)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// What tungstenite has to say goes out, and then TLS ends in order. The other end may
     /// be gone already.
     async fn finish(&mut self) {
@@ -236,8 +255,11 @@ impl Line for Socket {
 
     /// Control frames included.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>> {
+        // One read of a connection brings thousands of the smallest frames: each takes of the
+        // task's turn, so that whoever floods its own socket holds nobody else up.
+        let turn = ready!(coop::poll_proceed(context));
         let mut bridge = Bridge::new(&mut self.stream, context);
-        Poll::Ready(match self.protocol.read(&mut bridge) {
+        let read = match self.protocol.read(&mut bridge) {
             Ok(message) => {
                 // These have an answer, which leaves with the next read or write.
                 self.owes |= matches!(message, Message::Ping(_) | Message::Close(_));
@@ -255,7 +277,9 @@ impl Line for Socket {
             Err(Error::Utf8(_)) => Err(CloseReason::InvalidPayload),
             Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
             Err(_) => Err(CloseReason::ClientGone),
-        })
+        };
+        turn.made_progress();
+        Poll::Ready(read)
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
@@ -273,20 +297,10 @@ impl Line for Socket {
             // The connection breaks, and the client resumes from its cursor.
             return;
         }
-        let frame = CloseFrame {
-            code: CloseCode::from(reason.code()),
-            reason: reason.name().into(),
-        };
         let limit = self.settings.load().close_timeout;
-        let farewell = async {
-            let said = self.put(Message::Close(Some(frame))).await;
-            if said.is_ok() && !reason.expects_no_answer() {
-                while poll_fn(|context| self.poll_read(context)).await.is_ok() {}
-            }
-        };
-        let _ = timeout(limit, farewell).await;
+        let goes_on = timeout(limit, self.say_goodbye(reason)).await;
         self.finish().await;
-        if reason.fails_the_protocol() {
+        if reason.fails_the_protocol() || goes_on == Ok(true) {
             // A connection that is closed with something unread is reset, and what was
             // said is lost on its way (RFC 6455 section 7.1.1).
             let _ = timeout(limit, self.stream.discard()).await;
@@ -309,5 +323,8 @@ fn frame_of(event: &Event, framing: Framing) -> &[u8] {
 /// Every socket holds this for ever. Client frames are small, a longer one makes the
 /// buffer grow for a moment, and no read of it is a system call.
 const READ_BUFFER_LEN: usize = 128;
+/// More than an honest client has on its way when it is sent away. Of one that goes on instead
+/// of answering, the rest is let go unread.
+const LAST_WORDS_MAX: usize = 1_000;
 /// Pongs, pings and one close frame.
 const WRITE_BUFFER_LEN_MAX: usize = 4096;
