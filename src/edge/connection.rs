@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::{Activity, Patience, RequestId, Verdict};
@@ -24,6 +26,9 @@ pub(super) struct Connection {
     pub(super) offender: Option<ClientIp>,
     pub(super) held: Held,
     pub(super) proved: ProvedHere,
+    refused: AtomicU32,
+    /// It has asked for so long in spite of refusals that it must end.
+    unwelcome: Notify,
     activity: Activity,
     since: Instant,
 }
@@ -36,9 +41,22 @@ impl Connection {
             offender,
             held,
             proved: ProvedHere::default(),
+            refused: AtomicU32::new(0),
+            unwelcome: Notify::new(),
             activity: Activity::default(),
             since: Instant::now(),
         }
+    }
+
+    /// A request was refused; with as many as `most`, nobody wants to hear more.
+    pub(super) fn note_refusal(&self, most: u32) {
+        if self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= most {
+            self.unwelcome.notify_one();
+        }
+    }
+
+    pub(super) async fn is_unwelcome(&self) {
+        self.unwelcome.notified().await;
     }
 
     pub(super) fn verdict(&self, patience: Patience) -> Verdict {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -255,6 +255,17 @@ impl Server {
                 return;
             }
             () = self.shutdown.draining() => {}
+            () = state.is_unwelcome() => {
+                metrics::counter!("relay_edge_refused_closed_total").increment(1);
+                wind_down(connection.as_mut());
+                tokio::select! {
+                    biased;
+                    _ = timeout(GOODBYE, connection) => {}
+                    // Over HTTP/2, the goodbye lets it ask on until it has answered.
+                    () = state.is_unwelcome() => {}
+                }
+                return;
+            }
         }
         // Draining: what is under way may finish; the drain's grace bounds it. Closing an
         // idle connection at once would cross with the request that is on its way.
@@ -339,6 +350,9 @@ impl Server {
         // Who waits for a word before it sends its body will not send it after another one.
         let is_sent = !request.headers.contains_key(EXPECT);
         let mut response = self.routes.respond(request, &mut body, client).await;
+        if response.status() == StatusCode::TOO_MANY_REQUESTS && connection.offender.is_some() {
+            connection.note_refusal(self.limits.refusals_max());
+        }
         if is_sent && !body.is_end_stream() {
             self.shutdown.spawn(unread::discard(body, owed));
         }

@@ -37,6 +37,7 @@ mod edge;
 mod event_frames;
 mod event_streams;
 mod exhaustion;
+mod floods;
 mod full_disk;
 mod health;
 mod hydration;

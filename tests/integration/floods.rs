@@ -1,0 +1,69 @@
+//! Those who go on in spite of refusals: how much of it the relay listens to.
+
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
+
+use crate::relay::{Home, Relay, eventually};
+use crate::tls::{Client, read_to_end};
+
+/// Far more than a client is refused before its connection ends.
+const REQUESTS: usize = 2_000;
+
+/// A relay that soon has heard enough.
+fn strict() -> Home {
+    Home::lived_in()
+        .with("RATE_LIMIT_IP_PER_MINUTE", "3")
+        .with("IP_RATE_BURST", "0")
+        .with("PENALTY_STRIKES", "5")
+}
+
+async fn closed_for_it(relay: &Relay) {
+    eventually("it is counted", || async {
+        let (_, metrics) = relay.ask_admin("/metrics").await;
+        metrics.contains("relay_edge_refused_closed_total 1\n")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_on_and_on_in_spite_of_refusals_is_closed() {
+    let relay = strict().start();
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    // All at once: none of them waits for what the one before it was told.
+    let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(REQUESTS);
+    // It may be closed in the middle of it.
+    let _ = stream.write_all(requests.as_bytes()).await;
+    let answers = read_to_end(&mut stream).await;
+    let answered = answers.matches("HTTP/1.1 429").count();
+    assert!((5..REQUESTS / 2).contains(&answered), "{answered} answers");
+    closed_for_it(&relay).await;
+}
+
+#[tokio::test]
+async fn over_http_2_too_it_ends_and_the_last_refusal_is_heard() {
+    let relay = strict().start();
+    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut refused = 0;
+    while refused < REQUESTS && sender.ready().await.is_ok() {
+        let request = Request::builder().uri("https://localhost/");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        match sender.send_request(request).await {
+            Ok(response) => refused += usize::from(response.status() == 429),
+            // It crossed with the goodbye.
+            Err(_) => break,
+        }
+    }
+    assert!((5..REQUESTS / 2).contains(&refused), "{refused} refusals");
+    drop(sender);
+    let _ = connection.await.unwrap();
+    closed_for_it(&relay).await;
+}
