@@ -56,30 +56,21 @@ impl<'a> Commit<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
         let mut proposals = Vec::new();
         let mut references = 0;
-        // The items outlive the closure's reader only through the input bytes.
-        let mut inner = Reader::new(reader.opaque()?);
-        while !inner.rest().is_empty() {
-            if proposals.len() + references >= PROPOSALS_MAX {
-                return Err(MlsError::TooMany(PROPOSALS_MAX));
-            }
-            match inner.u8()? {
-                1 => proposals.push(ProposalKind::read(&mut inner)?),
+        reader.vector(PROPOSALS_MAX, |reader| {
+            match reader.u8()? {
+                1 => proposals.push(ProposalKind::read(reader)?),
                 2 => {
-                    inner.opaque()?;
+                    reader.opaque()?;
                     references += 1;
                 }
                 _ => return Err(MlsError::Unknown("a proposal or reference")),
             }
-        }
-        let mut path = None;
-        reader.optional(|reader| {
-            path = Some(read_update_path(reader)?);
             Ok(())
         })?;
         Ok(Self {
             proposals,
             references,
-            path,
+            path: reader.optional(read_update_path)?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Pure. GroupInfo (RFC 9420 section 12.4.3): what a stranger needs to join by an
 //! external commit.
 
-use super::reader::{MlsError, Reader, VERSION_MLS10};
+use super::reader::{MlsError, Reader};
 
 /// The clear part of a GroupInfo.
 #[derive(Clone, Copy, Debug)]
@@ -37,17 +37,6 @@ impl<'a> GroupInfo<'a> {
             has_external_pub,
         })
     }
-}
-
-/// Whether the bytes open like a GroupInfo or a KeyPackage *inside* an MLSMessage
-/// of that wire format, and not like a bare one. Both begin with a version and a
-/// number; only the wrapped one has a second version after it, where the bare one
-/// has the length of a group id or key, which is never 0.
-pub(super) fn is_wrapped(bytes: &[u8], wire_format: u16) -> bool {
-    let mut reader = Reader::new(bytes);
-    reader.u16() == Ok(VERSION_MLS10)
-        && reader.u16() == Ok(wire_format)
-        && reader.u16() == Ok(VERSION_MLS10)
 }
 
 const EXTERNAL_PUB: u16 = 4;

@@ -1,9 +1,9 @@
 //! Pure. MLSMessage (RFC 9420 section 6): the outermost frame, and its kinds.
 
 use super::framing::{ContentType, PrivateMessage, PublicMessage, Sender};
-use super::group_info::{GroupInfo, is_wrapped};
+use super::group_info::GroupInfo;
 use super::key_package::KeyPackage;
-use super::reader::{MlsError, Reader};
+use super::reader::{MlsError, Reader, VERSION_MLS10};
 use super::welcome::Welcome;
 
 /// Whatever MLS sends to a delivery service.
@@ -19,10 +19,7 @@ pub enum Message<'a> {
 impl<'a> Message<'a> {
     /// Parses exactly one message.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
-        let mut reader = Reader::new(bytes);
-        let message = Self::read(&mut reader)?;
-        reader.end()?;
-        Ok(message)
+        whole(Reader::new(bytes), Self::read)
     }
 
     /// Parses one message that zero bytes may follow. MLS pads inside the
@@ -82,26 +79,14 @@ pub struct Framing<'a> {
 impl<'a> KeyPackage<'a> {
     /// Parses a key package, bare or inside an MLSMessage.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
-        let mut reader = Reader::new(bytes);
-        if is_wrapped(bytes, WIRE_KEY_PACKAGE) {
-            reader.u32()?;
-        }
-        let package = Self::read(&mut reader)?;
-        reader.end()?;
-        Ok(package)
+        whole(unwrapped(bytes, WIRE_KEY_PACKAGE), Self::read)
     }
 }
 
 impl<'a> GroupInfo<'a> {
     /// Parses a GroupInfo, bare or inside an MLSMessage.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MlsError> {
-        let mut reader = Reader::new(bytes);
-        if is_wrapped(bytes, WIRE_GROUP_INFO) {
-            reader.u32()?;
-        }
-        let info = Self::read(&mut reader)?;
-        reader.end()?;
-        Ok(info)
+        whole(unwrapped(bytes, WIRE_GROUP_INFO), Self::read)
     }
 }
 
@@ -112,6 +97,30 @@ impl<'a> Welcome<'a> {
             Message::Welcome(welcome) => Ok(welcome),
             _ => Err(MlsError::WireFormat),
         }
+    }
+}
+
+/// Reads all that there is.
+fn whole<'a, T>(
+    mut reader: Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, MlsError>,
+) -> Result<T, MlsError> {
+    let value = read(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// What the bytes are of, be it bare or inside an MLSMessage of that wire format. Both
+/// begin with a version and a number; only inside one is there a second version, where the
+/// bare one has the length of a group id or key, which is never 0.
+fn unwrapped(bytes: &[u8], wire_format: u16) -> Reader<'_> {
+    let bare = Reader::new(bytes);
+    let mut inner = bare;
+    let is_message = inner.u16() == Ok(VERSION_MLS10) && inner.u16() == Ok(wire_format);
+    let mut next = inner;
+    match is_message && next.u16() == Ok(VERSION_MLS10) {
+        true => inner,
+        false => bare,
     }
 }
 

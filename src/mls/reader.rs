@@ -115,13 +115,13 @@ impl<'a> Reader<'a> {
     }
 
     /// `optional<T>`: an octet 0 or 1, then the value.
-    pub(super) fn optional(
+    pub(super) fn optional<T>(
         &mut self,
-        value: impl FnOnce(&mut Self) -> Result<(), MlsError>,
-    ) -> Result<bool, MlsError> {
+        value: impl FnOnce(&mut Self) -> Result<T, MlsError>,
+    ) -> Result<Option<T>, MlsError> {
         match self.u8()? {
-            0 => Ok(false),
-            1 => value(self).map(|()| true),
+            0 => Ok(None),
+            1 => value(self).map(Some),
             _ => Err(MlsError::Unknown("the presence of an optional value")),
         }
     }

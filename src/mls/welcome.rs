@@ -16,14 +16,10 @@ impl<'a> Welcome<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
         let suite_number = reader.u16()?;
         let mut new_members = Vec::new();
-        let mut secrets = Reader::new(reader.opaque()?);
-        while !secrets.rest().is_empty() {
-            if new_members.len() >= NEW_MEMBERS_MAX {
-                return Err(MlsError::TooMany(NEW_MEMBERS_MAX));
-            }
+        reader.vector(NEW_MEMBERS_MAX, |secrets| {
             new_members.push(secrets.opaque()?);
-            read_hpke_ciphertext(&mut secrets)?;
-        }
+            read_hpke_ciphertext(secrets)
+        })?;
         let _encrypted_group_info = reader.opaque()?;
         Ok(Self {
             suite_number,
