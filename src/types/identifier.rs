@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Pseudonym, uuid_of};
+use super::{Pseudonym, hex, uuid_of};
 
 /// Why a text is not the identifier it should be. Never echoes the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -120,13 +120,7 @@ impl MessageId {
 impl ConvoId {
     /// The conversation of an MLS group id.
     pub fn of_group(group_id: &[u8]) -> Result<Self, IdentifierError> {
-        use std::fmt::Write;
-        let mut hex = String::with_capacity(group_id.len() * 2);
-        for byte in group_id {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Self::parse(&hex)
+        Self::parse(&hex(group_id))
     }
 }
 

@@ -4,6 +4,7 @@
 mod cipher_suite;
 mod client_ip;
 mod cursor;
+mod hex;
 mod identifier;
 mod nsid;
 mod pseudonym;
@@ -14,6 +15,7 @@ mod uuid_of;
 pub use cipher_suite::CipherSuite;
 pub use client_ip::ClientIp;
 pub use cursor::{Cursor, CursorError, Seq};
+pub(crate) use hex::hex;
 pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, MessageId};
 pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::types::hex;
+
 /// Bytes that a client sent, at least `MIN` and at most `MAX` of them. Read from
 /// `{"$bytes": …}` or a string, in base64 or base64url, padded or not.
 #[derive(Clone, Eq, PartialEq)]
@@ -125,13 +127,7 @@ impl fmt::Debug for Sha256Hex {
 
 impl Serialize for Sha256Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use fmt::Write;
-        let mut hex = String::with_capacity(64);
-        for byte in self.0 {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        serializer.serialize_str(&hex)
+        serializer.serialize_str(&hex(&self.0))
     }
 }
 

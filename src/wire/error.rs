@@ -104,12 +104,12 @@ impl XrpcError {
             error: &'a str,
             message: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
-            current_epoch: Option<u64>,
+            current_epoch: Option<Epoch>,
         }
         let envelope = Envelope {
             error: &self.name,
             message: &self.message,
-            current_epoch: self.current_epoch.map(Epoch::get),
+            current_epoch: self.current_epoch,
         };
         // Two strings and a number always serialize.
         serde_json::to_vec(&envelope).unwrap_or_default()

@@ -121,7 +121,6 @@ pub struct LimitsNotice {
 /// Where conversations stood when the session was at `cursor`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Standings {
-    #[serde(serialize_with = "number")]
     pub seq: Seq,
     pub cursor: Cursor,
     pub conversations: Vec<Standing>,
@@ -249,10 +248,6 @@ fn millis_of_some<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     millis(&time.unwrap_or_default(), serializer)
-}
-
-fn number<S: Serializer>(seq: &Seq, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(seq.get())
 }
 
 /// Two bytes and a 64-bit length (RFC 6455 section 5.2, unmasked).

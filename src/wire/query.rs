@@ -2,9 +2,9 @@
 //! and lists of texts. ATProto repeats a parameter to make a list.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::btree_map::IntoIter;
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -36,8 +36,7 @@ impl Query {
 
     pub(super) fn into_deserializer<'de>(
         self,
-    ) -> MapDeserializer<'de, std::collections::btree_map::IntoIter<String, Values>, QueryError>
-    {
+    ) -> MapDeserializer<'de, IntoIter<String, Values>, Error> {
         MapDeserializer::new(self.0.into_iter())
     }
 }
@@ -47,21 +46,21 @@ impl Query {
 pub(super) struct Values(Vec<String>);
 
 impl Values {
-    fn single(mut self) -> Result<String, QueryError> {
+    fn single(mut self) -> Result<String, Error> {
         match (self.0.pop(), self.0.is_empty()) {
             (Some(value), true) => Ok(value),
             _ => Err(de::Error::custom("must be given once")),
         }
     }
 
-    fn parsed<T: std::str::FromStr>(self, wanted: &str) -> Result<T, QueryError> {
+    fn parsed<T: std::str::FromStr>(self, wanted: &str) -> Result<T, Error> {
         self.single()?
             .parse()
             .map_err(|_| de::Error::custom(format_args!("must be {wanted}")))
     }
 }
 
-impl<'de> IntoDeserializer<'de, QueryError> for Values {
+impl<'de> IntoDeserializer<'de, Error> for Values {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -70,21 +69,21 @@ impl<'de> IntoDeserializer<'de, QueryError> for Values {
 }
 
 impl<'de> Deserializer<'de> for Values {
-    type Error = QueryError;
+    type Error = Error;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_string(self.single()?)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_u64(self.parsed("a whole number of at least 0")?)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_bool(self.parsed("true or false")?)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_some(self)
     }
 
@@ -92,11 +91,11 @@ impl<'de> Deserializer<'de> for Values {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, QueryError> {
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let each = self.0.into_iter().map(|value| Self(vec![value]));
         visitor.visit_seq(SeqDeserializer::new(each))
     }
@@ -106,31 +105,13 @@ impl<'de> Deserializer<'de> for Values {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, QueryError> {
+    ) -> Result<V::Value, Error> {
         visitor.visit_enum(self.single()?.into_deserializer())
     }
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf
         unit unit_struct tuple tuple_struct map struct identifier ignored_any
-    }
-}
-
-/// What is wrong with a parameter.
-#[derive(Debug)]
-pub(super) struct QueryError(String);
-
-impl fmt::Display for QueryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for QueryError {}
-
-impl de::Error for QueryError {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
     }
 }
 
