@@ -3,14 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tokio_postgres::NoTls;
 
 use super::binaries::Binaries;
-use super::error::PostgresError;
+use super::error::{PostgresError, unusable};
 use super::layout::Layout;
 use super::owner::Owner;
 
@@ -30,10 +29,7 @@ pub(super) async fn ensure(
     let beside = layout.dir.join("cluster.new");
     match fs::remove_dir_all(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(PostgresError::Directory {
-                path: beside,
-                source: error,
-            });
+            return Err(unusable(&beside, error));
         }
         _ => {}
     }
@@ -60,14 +56,7 @@ pub(super) async fn ensure(
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(PostgresError::InitDb { said });
     }
-    rename(&beside, &layout.cluster)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), PostgresError> {
-    fs::rename(from, to).map_err(|source| PostgresError::Directory {
-        path: to.to_owned(),
-        source,
-    })
+    fs::rename(&beside, &layout.cluster).map_err(|source| unusable(&layout.cluster, source))
 }
 
 /// Makes the relay's database in a running cluster if there is none.

@@ -1,7 +1,7 @@
 //! Pure. Why the private Postgres does not run, and what an operator can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
@@ -55,5 +55,12 @@ impl PostgresError {
     /// Whether trying again by itself can help.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::StartFailed { .. })
+    }
+}
+
+pub(super) fn unusable(path: &Path, source: io::Error) -> PostgresError {
+    PostgresError::Directory {
+        path: path.to_owned(),
+        source,
     }
 }

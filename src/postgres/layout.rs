@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::PostgresError;
+use super::error::{PostgresError, unusable};
 use super::owner::Owner;
-use crate::types::sha256;
+use crate::types::{hex, sha256};
 
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -164,16 +164,7 @@ fn socket_dir(dir: &Path, owner: Owner) -> Result<PathBuf, PostgresError> {
 
 /// A name that is always the same for the same directory.
 fn short_name(dir: &Path) -> String {
-    let hash = sha256(dir.as_os_str().as_encoded_bytes());
-    let first = hash.iter().take(8);
-    first.map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unusable(path: &Path, source: io::Error) -> PostgresError {
-    PostgresError::Directory {
-        path: path.to_owned(),
-        source,
-    }
+    hex(&sha256(dir.as_os_str().as_encoded_bytes())[..8])
 }
 
 const PRIVATE: u32 = 0o700;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::NoTls;
 
 use super::binaries::Binaries;
-use super::error::PostgresError;
+use super::error::{PostgresError, unusable};
 use super::guard::{self, Guarded, QUIT_GRACE};
 use super::layout::Layout;
 use super::leftover;
@@ -30,10 +30,7 @@ impl Server {
         layout: &Layout,
         binaries: &Binaries,
     ) -> Result<Self, PostgresError> {
-        let log = open_log(layout).map_err(|source| PostgresError::Directory {
-            path: layout.log.clone(),
-            source,
-        })?;
+        let log = open_log(layout).map_err(|source| unusable(&layout.log, source))?;
         let command = command(settings, layout, binaries);
         let guarded =
             guard::spawn(command, layout.owner, &log).map_err(|source| PostgresError::Run {
