@@ -173,6 +173,17 @@ pub(super) struct Maybe<T: 'static> {
     pub(super) show: fn(&T) -> String,
 }
 
+impl Maybe<PathBuf> {
+    pub(super) const fn path(at: At<Option<PathBuf>>) -> Self {
+        Self {
+            at,
+            allowed: A_PATH,
+            parse: |path| Some(path.into()),
+            show: |path| path.display().to_string(),
+        }
+    }
+}
+
 impl<T: Clone + PartialEq> Kind for Maybe<T> {
     type Value = Option<T>;
 
@@ -316,9 +327,11 @@ impl Kind for Path {
     }
 
     fn allowed(&self) -> String {
-        "a path".to_owned()
+        A_PATH.to_owned()
     }
 }
+
+const A_PATH: &str = "a path";
 
 fn in_range(number: u64, least: u64, most: u64) -> Result<u64, NotAllowed> {
     match (least..=most).contains(&number) {

@@ -43,12 +43,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "DATABASE_CA_FILE",
         effect: Effect::Restart,
         doc: "The trust anchor, PEM, for TLS to Postgres. Not set: the public ones.",
-        setting: &Maybe {
-            at: |c| &mut c.store.ca_file,
-            allowed: "a path",
-            parse: |path| Some(path.into()),
-            show: |path| path.display().to_string(),
-        },
+        setting: &Maybe::path(|c| &mut c.store.ca_file),
     },
     Key {
         name: "database.connections_max",
@@ -189,12 +184,7 @@ pub(super) const KEYS: &[Key] = &[
         effect: Effect::Restart,
         doc: "The directory with initdb and postgres. Not set: PATH, then the usual places, newest \
               first.",
-        setting: &Maybe {
-            at: |c| &mut c.database.private.bin_dir,
-            allowed: "a path",
-            parse: |path| Some(path.into()),
-            show: |path| path.display().to_string(),
-        },
+        setting: &Maybe::path(|c| &mut c.database.private.bin_dir),
     },
     Key {
         name: "database.start_timeout_seconds",

@@ -47,24 +47,14 @@ pub(super) const KEYS: &[Key] = &[
         effect: Effect::NewConnections,
         doc: "The certificate chain, PEM, leaf first. Not set: the relay makes a development \
               certificate.",
-        setting: &Maybe {
-            at: |c| &mut c.edge.tls_cert,
-            allowed: "a path",
-            parse: |path| Some(path.into()),
-            show: |path| path.display().to_string(),
-        },
+        setting: &Maybe::path(|c| &mut c.edge.tls_cert),
     },
     Key {
         name: "edge.tls_key",
         env: "TLS_KEY",
         effect: Effect::NewConnections,
         doc: "The private key of the certificate, PEM (PKCS#8, SEC1 or PKCS#1).",
-        setting: &Maybe {
-            at: |c| &mut c.edge.tls_key,
-            allowed: "a path",
-            parse: |path| Some(path.into()),
-            show: |path| path.display().to_string(),
-        },
+        setting: &Maybe::path(|c| &mut c.edge.tls_key),
     },
     Key {
         name: "edge.certs_dir",

@@ -43,12 +43,7 @@ pub(super) const KEYS: &[Key] = &[
         effect: Effect::Restart,
         doc: "Mutual TLS toward a proxy: authorities, PEM. Set: whoever shows no certificate of \
               theirs on edge.listen is refused in the handshake. Sessions are not resumed then.",
-        setting: &Maybe {
-            at: |c| &mut c.tls.client_ca,
-            allowed: "a path",
-            parse: |path| Some(path.into()),
-            show: |path| path.display().to_string(),
-        },
+        setting: &Maybe::path(|c| &mut c.tls.client_ca),
     },
     Key {
         name: "tls.ticket_rotation_hours",
@@ -108,12 +103,7 @@ pub(super) const KEYS: &[Key] = &[
         env: "ACME_CA_FILE",
         effect: Effect::Restart,
         doc: "An authority, PEM, beside the public ones, for a directory of your own.",
-        setting: &Maybe {
-            at: |c| &mut c.acme.ca_file,
-            allowed: "a path",
-            parse: |path| Some(path.into()),
-            show: |path| path.display().to_string(),
-        },
+        setting: &Maybe::path(|c| &mut c.acme.ca_file),
     },
     Key {
         name: "acme.retry_seconds",
