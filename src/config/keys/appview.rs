@@ -1,6 +1,6 @@
 //! Pure. `[appview]`: who is asked about blocks, and how much.
 
-use super::{Effect, Key, Maybe, Number, Span, Unit};
+use super::{Effect, Key, Maybe, Number, SERVICE, Span, Unit, is_service};
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -11,8 +11,7 @@ pub(super) const KEYS: &[Key] = &[
               learns who may be about to meet. Not set: no block is known, and none is checked.",
         setting: &Maybe {
             at: |c| &mut c.blocks.url,
-            allowed: "an https URL; or http, unprotected, for one on this machine or a network \
-                      that you trust",
+            allowed: SERVICE,
             parse: |url| is_service(url).then(|| url.to_owned()),
             show: String::clone,
         },
@@ -114,8 +113,3 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
 ];
-
-fn is_service(url: &str) -> bool {
-    let has_scheme = url.starts_with("https://") || url.starts_with("http://");
-    has_scheme && url.parse::<http::Uri>().is_ok()
-}

@@ -1,6 +1,6 @@
 //! Pure. `[auth]`: whose tokens are believed, and for how long.
 
-use super::{Effect, Flag, Key, Maybe, Number, Parsed, Span, Unit};
+use super::{Effect, Flag, Key, Maybe, Number, Parsed, SERVICE, Span, Unit, is_service};
 use crate::auth::TicketSecret;
 use crate::types::Did;
 
@@ -24,9 +24,8 @@ pub(super) const KEYS: &[Key] = &[
         doc: "The directory of did:plc identities.",
         setting: &Parsed {
             at: |c| &mut c.auth.plc_url,
-            allowed: "an https URL; or http, unprotected, for one on this machine or a network \
-                      that you trust",
-            check: |url: &String| is_directory(url),
+            allowed: SERVICE,
+            check: |url: &String| is_service(url),
         },
     },
     Key {
@@ -298,9 +297,3 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
 ];
-
-/// The authenticator says more when it starts; this catches a forgotten scheme.
-fn is_directory(url: &str) -> bool {
-    let has_scheme = url.starts_with("https://") || url.starts_with("http://");
-    has_scheme && url.parse::<http::Uri>().is_ok()
-}

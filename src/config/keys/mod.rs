@@ -18,6 +18,7 @@ use super::certificates_setting::CertificatesSetting;
 use super::key::{Effect, Key};
 use super::kinds::{Choice, Explained, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
 use super::rules_setting::Rules;
+use crate::outbound::Endpoint;
 
 /// Every key.
 pub fn all() -> impl Iterator<Item = &'static Key> {
@@ -40,9 +41,19 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     .flatten()
 }
 
+/// What a service that the relay asks may be named by.
+const SERVICE: &str = "an https URL; or http, unprotected, for one on this machine or a network that \
+                       you trust";
+
+/// As whoever asks it reads the URL.
+fn is_service(url: &str) -> bool {
+    Endpoint::parse(url).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Source};
     use std::collections::HashSet;
 
     #[test]
@@ -54,6 +65,22 @@ mod tests {
         for key in all() {
             assert!(key.doc.ends_with('.'), "{key:?}");
             assert!(!key.table().is_empty(), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_could_not_be_asked_is_refused_before_the_start() {
+        for name in ["PLC_URL", "APPVIEW_URL"] {
+            let with = |url: &str| {
+                Config::load(&Source {
+                    environment: [(name.to_owned(), url.to_owned())].into(),
+                    ..Source::default()
+                })
+            };
+            assert!(with("http://127.0.0.1:2582/plc/").is_ok(), "{name}");
+            for url in ["plc.directory", "https://", "https://plc.directory/?did="] {
+                assert!(with(url).is_err(), "{name} {url}");
+            }
         }
     }
 }
