@@ -1,6 +1,5 @@
 //! The operator's listener: health in detail, metrics, the penalty box and the end of
-//! accounts. Plain HTTP, and meant for
-//! loopback or a private network.
+//! accounts. Plain HTTP, and meant for loopback or a private network.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::runtime::Shutdown;
 
-/// What a look at one thing has shown. A `bool` is one without words.
+/// What a look at one thing has shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Finding {
     is_well: bool,
@@ -19,11 +19,14 @@ pub struct Finding {
 
 impl Finding {
     pub fn ill(cause: impl Into<String>) -> Self {
-        Self::from(false).noting(cause)
+        Self::default().noting(cause)
     }
 
     pub fn well() -> Self {
-        Self::from(true)
+        Self {
+            is_well: true,
+            ..Self::default()
+        }
     }
 
     /// With something that an operator should know.
@@ -50,15 +53,6 @@ impl Finding {
     }
 }
 
-impl From<bool> for Finding {
-    fn from(is_well: bool) -> Self {
-        Self {
-            is_well,
-            ..Self::default()
-        }
-    }
-}
-
 /// One thing that serving depends on. Looking must be cheap: anyone may ask.
 #[derive(Clone)]
 pub struct Probe {
@@ -70,21 +64,18 @@ pub struct Probe {
 
 impl Probe {
     /// Something that readiness depends on.
-    pub fn vital<F: Into<Finding>>(
-        name: &'static str,
-        look: impl Fn() -> F + Send + Sync + 'static,
-    ) -> Self {
+    pub fn vital(name: &'static str, look: impl Fn() -> Finding + Send + Sync + 'static) -> Self {
         Self {
             name,
             is_vital: true,
-            look: Arc::new(move || look().into()),
+            look: Arc::new(look),
         }
     }
 
     /// Something that an operator should see, but that no client notices at once.
-    pub fn informative<F: Into<Finding>>(
+    pub fn informative(
         name: &'static str,
-        look: impl Fn() -> F + Send + Sync + 'static,
+        look: impl Fn() -> Finding + Send + Sync + 'static,
     ) -> Self {
         Self {
             is_vital: false,
@@ -170,7 +161,10 @@ mod tests {
         let well = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&well);
         let shutdown = Shutdown::default();
-        let probe = Probe::vital("postgres", move || seen.load(Ordering::Relaxed));
+        let probe = Probe::vital("postgres", move || match seen.load(Ordering::Relaxed) {
+            true => Finding::well(),
+            false => Finding::ill("it starts"),
+        });
         let health = Health::new(shutdown.clone(), vec![probe]);
         assert_eq!(health.ready(), StatusCode::SERVICE_UNAVAILABLE);
         well.store(true, Ordering::Relaxed);

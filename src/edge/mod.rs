@@ -78,11 +78,6 @@ impl Edge {
         self.listener.local_addr().map_err(EdgeError::Listener)
     }
 
-    /// Where proxies that end TLS reach it, if anywhere.
-    pub fn plain_address(&self) -> Option<SocketAddr> {
-        self.plain.as_ref()?.local_addr().ok()
-    }
-
     /// Starts to accept. Returns at once; connections end with `shutdown`.
     pub fn serve(self, tls: Tls, limits: Limits, routes: Routes, shutdown: &Shutdown) {
         let server = Arc::new(Server::new(
@@ -92,20 +87,10 @@ impl Edge {
             routes,
             shutdown.clone(),
         ));
-        let server_of_plain = Arc::clone(&server);
-        shutdown.spawn(accept::run(
-            self.listener,
-            server,
-            Security::Tls,
-            shutdown.clone(),
-        ));
-        if let Some(plain) = self.plain {
-            shutdown.spawn(accept::run(
-                plain,
-                server_of_plain,
-                Security::Plain,
-                shutdown.clone(),
-            ));
+        let plain = self.plain.map(|plain| (plain, Security::Plain));
+        for (listener, security) in [(self.listener, Security::Tls)].into_iter().chain(plain) {
+            let server = Arc::clone(&server);
+            shutdown.spawn(accept::run(listener, server, security, shutdown.clone()));
         }
     }
 }

@@ -373,12 +373,6 @@ enum Attended {
     Idle,
 }
 
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Server")
-    }
-}
-
 /// For a client in the middle of a series of calls to make the next one, and to hear
 /// that it should go on elsewhere. Short beside a drain's grace.
 const LINGER: Duration = Duration::from_secs(2);
