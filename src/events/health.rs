@@ -111,7 +111,7 @@ const RINGING: u8 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::tests::logged;
+    use crate::telemetry::logged;
 
     #[test]
     fn the_end_of_an_alarm_is_told_at_the_level_of_the_alarm_and_a_start_alarms_nobody() {

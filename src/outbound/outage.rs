@@ -56,7 +56,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::tests::logged;
+    use crate::telemetry::logged;
 
     #[test]
     fn an_outage_is_told_once_with_its_cause_and_so_is_its_end() {

@@ -91,28 +91,14 @@ impl<S> Filter<S> for Calm {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-
     use tracing_subscriber::layer::{Layer, SubscriberExt};
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::Log;
 
     #[test]
     fn a_place_that_repeats_itself_is_cut_short_and_no_other() {
-        let (lines, most) = (Lines::default(), Most::new(3));
+        let (lines, most) = (Log::default(), Most::new(3));
         let written = lines.clone();
         let log = tracing_subscriber::fmt::layer()
             .with_writer(move || written.clone())
@@ -129,7 +115,7 @@ mod tests {
                 tracing::warn!("more");
             }
         });
-        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let text = lines.text();
         let count = |word: &str| text.matches(word).count();
         assert!((3..=6).contains(&count("again")), "{text}");
         assert_eq!((count("something else"), count("more")), (1, 50));

@@ -127,11 +127,8 @@ fn is_ours(event: &Metadata<'_>) -> bool {
 }
 
 fn is_ours_by_name(target: &str) -> bool {
-    target == OURS || target.strip_prefix(OURS).is_some_and(is_within)
-}
-
-fn is_within(path: &str) -> bool {
-    path.starts_with("::")
+    let within = target.strip_prefix(OURS);
+    within.is_some_and(|path| path.is_empty() || path.starts_with("::"))
 }
 
 const OURS: &str = "mls_relay";

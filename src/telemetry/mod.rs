@@ -2,12 +2,16 @@
 
 mod calm;
 mod causes;
+#[cfg(test)]
+mod heard;
 mod logs;
 mod metrics;
 mod outlet;
 mod panics;
 
 pub(crate) use causes::with_causes;
+#[cfg(test)]
+pub(crate) use heard::{Log, logged};
 pub use logs::{Format, LogFilter, LogsError, install as install_logs, parse_filter};
 pub use metrics::{Metrics, MetricsError};
 pub use outlet::{Flushed, Outlet};

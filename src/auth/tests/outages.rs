@@ -9,8 +9,8 @@ use super::eventually;
 use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, NETWORK, World};
 use crate::auth::ResolveError;
 use crate::auth::freshness::Lifetimes;
-use crate::events::tests::Log;
 use crate::outbound::FetchError;
+use crate::telemetry::Log;
 use crate::types::Did;
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Log;
 use super::memory::{Memory, World, hear, subscribe};
 use crate::events::{Hearing, Hub, Settings, Subscription};
 use crate::runtime::Shutdown;
+use crate::telemetry::Log;
 
 const BOB: &str = "did:plc:bob";
 
