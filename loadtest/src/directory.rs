@@ -198,27 +198,14 @@ fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> 
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt, Empty};
-
     use super::*;
+    use crate::ask;
     use crate::identity::Curve;
 
     async fn fetch(directory: &Directory, did: &str) -> (StatusCode, Bytes) {
         let stream = TcpStream::connect(directory.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let request = Request::get(format!("/{did}"))
-            .header("host", "directory")
-            .body(Empty::<Bytes>::new())
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status();
-        (
-            status,
-            response.into_body().collect().await.unwrap().to_bytes(),
-        )
+        let path = format!("/{did}");
+        ask::get(stream, "directory", &path).await.unwrap()
     }
 
     #[tokio::test]

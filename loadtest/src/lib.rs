@@ -2,7 +2,7 @@
 //! WebSocket. The demo and the load generator are built from them, and the
 //! relay's own tests borrow them. Nothing here depends on the server.
 
-mod admin;
+pub mod ask;
 pub mod demo;
 pub mod directory;
 pub mod frame;

@@ -8,21 +8,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::relay::{ConnectError, Relay};
+use crate::ask::{self, AskError};
+use crate::relay::Relay;
 
 /// What a receipt's signature begins with.
 const CONTEXT: &[u8] = b"mls-relay commit receipt v1\0";
-
-const LONGEST_DOCUMENT: usize = 64 * 1024;
 
 /// `blue.catbird.mls.defs#commitReceipt`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -37,12 +30,8 @@ pub struct Receipt {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
-    #[error("cannot connect")]
-    Connect(#[from] ConnectError),
     #[error("the DID document did not come")]
-    Http(#[from] hyper::Error),
-    #[error("the request cannot be written")]
-    Request(#[from] hyper::http::Error),
+    Document(#[source] AskError),
     #[error("the DID document has no Ed25519 key #mls_receipts")]
     NoKey,
     #[error("the receipt is for another commit")]
@@ -60,18 +49,9 @@ pub struct ReceiptKey(Vec<u8>);
 impl ReceiptKey {
     /// Fetches the document over the relay's public port.
     pub async fn fetch(relay: &Relay) -> Result<Self, ReceiptError> {
-        let stream = TokioIo::new(relay.connect(&[b"http/1.1"]).await?);
-        let (mut sender, driver) = http1::handshake(stream).await?;
-        tokio::spawn(driver);
-        let request = Request::get("/.well-known/did.json")
-            .header(HOST, relay.authority())
-            .body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        let document = Limited::new(response.into_body(), LONGEST_DOCUMENT)
-            .collect()
-            .await
-            .map_err(|_| ReceiptError::NoKey)?;
-        Self::of_document(&document.to_bytes(), relay.service_did())
+        let answer = ask::public(relay, "/.well-known/did.json").await;
+        let (_, document) = answer.map_err(ReceiptError::Document)?;
+        Self::of_document(&document, relay.service_did())
     }
 
     fn of_document(document: &[u8], service_did: &str) -> Result<Self, ReceiptError> {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::admin;
+use crate::ask;
 use crate::relay::{ConnectError, Relay};
 
 /// What the relay gets of our own environment. A setting that an operator has in
@@ -172,7 +172,7 @@ impl RelayProcess {
                 let said = self.said();
                 return Err(RelayProcessError::Ended { status, said });
             }
-            let probe = admin::get(self.admin, "/health/ready");
+            let probe = ask::admin(self.admin, "/health/ready");
             let probe = timeout(Duration::from_secs(1), probe).await;
             if matches!(probe, Ok(Ok((StatusCode::OK, _)))) {
                 return Ok(());

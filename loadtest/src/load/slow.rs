@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::admin;
+use crate::ask;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -22,7 +22,7 @@ pub struct SlowSockets {
 impl SlowSockets {
     /// All that the relay has counted so far. None when it does not say.
     pub(super) async fn counted_at(admin: SocketAddr) -> Option<Self> {
-        let answer = timeout(PATIENCE, admin::get(admin, "/metrics")).await;
+        let answer = timeout(PATIENCE, ask::admin(admin, "/metrics")).await;
         let (_, metrics) = answer.ok()?.ok()?;
         Some(Self::read(std::str::from_utf8(&metrics).ok()?))
     }

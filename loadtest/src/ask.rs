@@ -1,0 +1,49 @@
+//! One GET that needs no token, on a connection of its own.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::relay::Relay;
+
+/// The metrics of a relay are some tens of kilobytes.
+const LONGEST_ANSWER: usize = 4 << 20;
+
+/// No connection, no HTTP, or an answer without end.
+pub type AskError = Box<dyn Error + Send + Sync>;
+
+/// What a relay tells its operators, on the listener that is theirs: status and body. Give it
+/// a deadline.
+pub async fn admin(admin: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), AskError> {
+    let stream = TcpStream::connect(admin).await?;
+    get(stream, "admin", path).await
+}
+
+/// The same of what it tells everyone.
+pub(crate) async fn public(relay: &Relay, path: &str) -> Result<(StatusCode, Bytes), AskError> {
+    let stream = relay.connect(&[b"http/1.1"]).await?;
+    get(stream, &relay.authority(), path).await
+}
+
+/// The same of whoever is at the other end.
+pub async fn get<S>(stream: S, host: &str, path: &str) -> Result<(StatusCode, Bytes), AskError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(driver);
+    let request = Request::get(path).header(HOST, host);
+    let request = request.body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_ANSWER);
+    Ok((status, body.collect().await?.to_bytes()))
+}
