@@ -6,8 +6,8 @@ use super::token::TokenError;
 use crate::outbound::FetchError;
 use crate::store::StoreError;
 
-/// A refusal, or a failure to find out. The first four are about the caller;
-/// the last two are not, and are never told as "unauthorized".
+/// A refusal, or a failure to find out. `Store`, `Signing` and an `Issuer` that nobody
+/// told us of are not about the caller, and are never told as "unauthorized".
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
     #[error("the request has no usable credential")]
