@@ -26,6 +26,7 @@ pub(super) struct Connection {
     pub(super) offender: Option<ClientIp>,
     pub(super) held: Held,
     pub(super) proved: ProvedHere,
+    /// Requests refused since the last one that was not.
     refused: AtomicU32,
     /// It has asked for so long in spite of refusals that it must end.
     unwelcome: Notify,
@@ -48,11 +49,16 @@ impl Connection {
         }
     }
 
-    /// A request was refused; with as many as `most`, nobody wants to hear more.
+    /// A request was refused as one too many; with as many as `most` in a row, nobody wants to
+    /// hear more.
     pub(super) fn note_refusal(&self, most: u32) {
         if self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= most {
             self.unwelcome.notify_one();
         }
+    }
+
+    pub(super) fn note_answer(&self) {
+        self.refused.store(0, Ordering::Relaxed);
     }
 
     pub(super) async fn is_unwelcome(&self) {

@@ -350,8 +350,13 @@ impl Server {
         // Who waits for a word before it sends its body will not send it after another one.
         let is_sent = !request.headers.contains_key(EXPECT);
         let mut response = self.routes.respond(request, &mut body, client).await;
-        if response.status() == StatusCode::TOO_MANY_REQUESTS && connection.offender.is_some() {
-            connection.note_refusal(self.limits.refusals_max());
+        if connection.offender.is_some() {
+            match response.status() {
+                StatusCode::TOO_MANY_REQUESTS => {
+                    connection.note_refusal(self.limits.refusals_max());
+                }
+                _ => connection.note_answer(),
+            }
         }
         if is_sent && !body.is_end_stream() {
             self.shutdown.spawn(unread::discard(body, owed));

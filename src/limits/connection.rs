@@ -63,9 +63,10 @@ impl Limits {
         Ok(permit)
     }
 
-    /// How many requests may be refused on one connection until it is closed. Its address is in
-    /// the penalty box by then, where new connections cost next to nothing: each refusal on an
-    /// open one costs an answer, and a client that sends without reading gets very many.
+    /// How many requests in a row may be refused on one connection until it is closed. Its
+    /// address is in the penalty box by then, where new connections cost next to nothing: each
+    /// refusal on an open one costs an answer, and a client that sends without reading gets
+    /// very many.
     pub fn refusals_max(&self) -> u32 {
         let settings = self.inner.settings.load();
         match settings.dry_run.contains(Rule::PenaltyBox) {
