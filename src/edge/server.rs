@@ -101,7 +101,7 @@ impl Server {
             return;
         };
         let (stream, version) = match entrance.security {
-            Security::Plain => (Transport::new(stream), Version::Http1),
+            Security::Plain => (Transport::new(tcp::Plain(stream)), Version::Http1),
             Security::Tls => {
                 let Some(stream) = self.handshake(stream, &permit).await else {
                     return;

@@ -1,8 +1,14 @@
 //! TCP as this edge uses it: nothing waits longer than it must.
 
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::runtime::wait_for_room;
 
 /// Failing here costs latency only, or a connection that is given up late or early.
 pub(super) fn tune(stream: &TcpStream, stall: Duration) {
@@ -16,23 +22,119 @@ pub(super) fn tune(stream: &TcpStream, stall: Duration) {
     }
 }
 
-/// What the kernel takes that is not on its way yet. It would take megabytes, and whatever
-/// is written next queues behind them: a ping of HTTP/2, whose answer has its time, comes
-/// to a slow client when that time is over.
+/// What the kernel takes that is not on its way yet, and then as much as it sends at once. It
+/// would take megabytes, and whatever is written next queues behind them: a ping of HTTP/2,
+/// whose answer has its time, comes to a slow client when that time is over; and whether the
+/// client takes anything shows once the half of it has left.
 #[cfg(target_os = "linux")]
-const UNSENT_MAX: u32 = 64 * 1024;
+const UNSENT_MAX: u32 = 16 * 1024;
 
-#[cfg(all(test, target_os = "linux"))]
+/// A connection without TLS.
+pub(super) struct Plain(pub(super) TcpStream);
+
+impl Plain {
+    fn note<T>(&self, done: Poll<T>) -> Poll<T> {
+        if done.is_pending() {
+            wait_for_room(&self.0);
+        }
+        done
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(context, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write_vectored(context, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
+    use std::io::Read;
+
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
 
+    /// Ours, and that of a client with a small window.
+    async fn pair() -> (TcpStream, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let client = client.unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        let address = listener.local_addr().unwrap();
+        client.connect(&address.into()).unwrap();
+        (listener.accept().await.unwrap().0, client.into())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_little_by_little_is_not_given_up_by_the_kernel() {
+        let (stream, mut client) = pair().await;
+        tune(&stream, Duration::from_secs(1));
+        let patience = Some(Duration::from_secs(10));
+        client.set_read_timeout(patience).unwrap();
+        let reading = std::thread::spawn(move || {
+            let (mut heard, mut piece) = (0, [0; 1 << 10]);
+            // 10 KiB a second, in several of the kernel's patiences.
+            while heard < 40 << 10 {
+                let len = client.read(&mut piece).unwrap();
+                assert_ne!(len, 0, "given up after {heard} bytes");
+                heard += len;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let writing = async {
+            let mut stream = Plain(stream);
+            while stream.write_all(&[0; 16 << 10]).await.is_ok() {}
+            // The reader says whether that was in order.
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = writing => {}
+            read = tokio::task::spawn_blocking(|| reading.join()) => read.unwrap().unwrap(),
+        }
+    }
+
     #[tokio::test]
     async fn little_queues_in_the_kernel_before_what_is_said_next() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, _client) = pair().await;
         tune(&stream, Duration::from_secs(30));
         let unsent = socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap();
         assert_eq!(unsent, UNSENT_MAX);

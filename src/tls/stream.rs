@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop;
 
 use super::records::{PLAIN_LEN_MAX, RECORD_LEN_MAX, Records};
+use crate::runtime::wait_for_room;
 
 /// See the module.
 pub struct TlsStream {
@@ -103,7 +104,11 @@ impl TlsStream {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let unsent = &mut self.records.unsent;
         while !unsent.is_empty() {
-            match ready!(Pin::new(&mut self.tcp).poll_write(context, unsent))? {
+            let sent = Pin::new(&mut self.tcp).poll_write(context, unsent);
+            if sent.is_pending() {
+                wait_for_room(&self.tcp);
+            }
+            match ready!(sent)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => unsent.advance(sent),
             }

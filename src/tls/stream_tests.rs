@@ -156,3 +156,19 @@ async fn a_stranger_who_sends_half_a_hello_and_then_something_else_is_refused() 
         assert!(accepted.await.is_err());
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_write_that_finds_no_room_ends_the_patience_of_the_kernel() {
+    let (mut stream, _client) = connected().await;
+    let socket = socket2::SockRef::from(&stream.tcp);
+    socket.set_send_buffer_size(4096).unwrap();
+    rustix::net::sockopt::set_tcp_user_timeout(&stream.tcp, 1_000).unwrap();
+    let context = &mut Context::from_waker(std::task::Waker::noop());
+    while Pin::new(&mut stream)
+        .poll_write(context, &[0; 16 << 10])
+        .is_ready()
+    {}
+    let patience = rustix::net::sockopt::tcp_user_timeout(&stream.tcp).unwrap();
+    assert_eq!(patience, 0);
+}
