@@ -29,6 +29,8 @@ struct State {
     begun: u64,
     /// When the last request ended. None: none has come yet.
     quiet_since: Option<Duration>,
+    /// Since when the client takes nothing of what waits to be written. None: nothing waits.
+    blocked: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -66,10 +68,12 @@ pub(super) enum Verdict {
 }
 
 impl UnderWay {
-    /// When its client has taken too long: for a piece, or for the whole, which has the
-    /// connection together with all others.
-    fn late_at(&self, patience: Patience) -> Option<Duration> {
-        let piece = self.offered.map(|offered| offered + patience.stall);
+    /// When its client has taken too long: for a piece, whose time stands still while the
+    /// connection has no room for any, or for the whole, which has the connection together
+    /// with all others.
+    fn late_at(&self, patience: Patience, blocked: Option<Duration>) -> Option<Duration> {
+        let offered = self.offered.filter(|_| blocked.is_none());
+        let piece = offered.map(|offered| offered + patience.stall);
         let whole = self.answered.map(|Answered { at, bytes, .. }| {
             at + patience.stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
         });
@@ -81,7 +85,8 @@ impl Activity {
     pub(super) fn verdict(&self, patience: Patience, age: Duration) -> Verdict {
         let state = self.0.lock();
         let under_way = state.under_way.iter();
-        let late_at = under_way.filter_map(|one| one.late_at(patience));
+        let late_at = under_way.filter_map(|one| one.late_at(patience, state.blocked));
+        let late_at = late_at.chain(state.blocked_until(patience));
         let (deadline, late) = match (late_at.min(), state.quiet_since) {
             (Some(late_at), _) => (late_at, Verdict::Stalled),
             // Not before it could have been quiet, or stalled, for long enough.
@@ -93,15 +98,22 @@ impl Activity {
         };
         match deadline.checked_sub(age) {
             None | Some(Duration::ZERO) => late,
-            Some(left) => Verdict::LookAgainIn(left),
+            Some(left) if late == Verdict::Idle => Verdict::LookAgainIn(left),
+            // Not later than it could be quiet for long enough.
+            Some(left) => Verdict::LookAgainIn(left.min(patience.idle)),
         }
     }
 
     /// Ends those requests whose answers are not taken. False: one of them has the
-    /// connection to itself, which must end with it.
+    /// connection to itself, which must end with it, or nothing at all is taken.
     pub(super) fn cut_stalled(&self, patience: Patience, age: Duration) -> bool {
         let mut state = self.0.lock();
-        let is_late = |one: &&mut UnderWay| one.late_at(patience).is_some_and(|at| at <= age);
+        if state.blocked_until(patience).is_some_and(|at| at <= age) {
+            return false;
+        }
+        let blocked = state.blocked;
+        let is_late =
+            |one: &&mut UnderWay| one.late_at(patience, blocked).is_some_and(|at| at <= age);
         state.under_way.iter_mut().filter(is_late).all(|one| {
             // Until it has ended it is late no more.
             (one.offered, one.answered) = (None, None);
@@ -144,6 +156,19 @@ impl Activity {
         self.0.lock().change(request, |one| one.offered = age);
     }
 
+    /// At this age something was to be written: whether it found no room.
+    pub(super) fn write(&self, is_blocked: bool, age: Duration) {
+        let mut state = self.0.lock();
+        if is_blocked {
+            state.blocked.get_or_insert(age);
+        } else if let Some(blocked) = state.blocked.take() {
+            let offered = state.under_way.iter_mut();
+            for offered in offered.filter_map(|one| one.offered.as_mut()) {
+                *offered += age.saturating_sub(blocked.max(*offered));
+            }
+        }
+    }
+
     /// A request's answer is written or given up, at this age of the connection.
     pub(super) fn end(&self, request: RequestId, age: Duration) {
         let mut state = self.0.lock();
@@ -153,6 +178,11 @@ impl Activity {
 }
 
 impl State {
+    /// When the client will have taken nothing for too long.
+    fn blocked_until(&self, patience: Patience) -> Option<Duration> {
+        self.blocked.map(|since| since + patience.stall)
+    }
+
     fn change(&mut self, request: RequestId, change: impl FnOnce(&mut UnderWay)) {
         let mut under_way = self.under_way.iter_mut();
         if let Some(one) = under_way.find(|one| one.request == request) {
@@ -239,8 +269,45 @@ mod tests {
         }
         activity.offer(*last, Some(secs(1_020)));
         let verdict = |age| activity.verdict(PATIENCE, secs(age));
-        assert_eq!(verdict(901), Verdict::LookAgainIn(secs(129)));
+        assert_eq!(verdict(1_001), Verdict::LookAgainIn(secs(29)));
         assert_eq!(verdict(1_030), Verdict::Stalled);
+    }
+
+    #[test]
+    fn a_piece_waits_for_its_turn_on_a_slow_connection() {
+        let activity = Activity::default();
+        let stalled = CancellationToken::new();
+        let request = activity.begin(Some(stalled.clone()));
+        activity.offer(request, Some(secs(0)));
+        // Others' pieces go out meanwhile, one in twenty seconds.
+        for age in (10..200).step_by(20) {
+            activity.write(true, secs(age));
+            let verdict = activity.verdict(PATIENCE, secs(age));
+            assert_eq!(verdict, Verdict::LookAgainIn(secs(30)));
+            activity.write(false, secs(age + 20));
+        }
+        let verdict = |age| activity.verdict(PATIENCE, secs(age));
+        // There is room since, and was for ten seconds before.
+        assert_eq!(verdict(210), Verdict::LookAgainIn(secs(20)));
+        assert_eq!(verdict(230), Verdict::Stalled);
+        assert!(activity.cut_stalled(PATIENCE, secs(230)) && stalled.is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_with_something_left_to_write_is_not_idle_and_ends_when_nothing_is_taken() {
+        let activity = Activity::default();
+        // HTTP/2 has taken the whole answer.
+        activity.end(activity.begin(None), secs(0));
+        let verdict = |age| activity.verdict(PATIENCE, secs(age));
+        for age in 0..100 {
+            activity.write(false, secs(age));
+            activity.write(true, secs(age));
+            assert_eq!(verdict(age), Verdict::LookAgainIn(secs(30)));
+        }
+        assert_eq!(verdict(129), Verdict::Stalled);
+        assert!(!activity.cut_stalled(PATIENCE, secs(129)));
+        activity.write(false, secs(130));
+        assert_eq!(verdict(130), Verdict::Idle);
     }
 
     #[test]

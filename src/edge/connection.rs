@@ -69,6 +69,11 @@ impl Connection {
         self.activity.verdict(patience, self.since.elapsed())
     }
 
+    /// Something was to be written: whether it found no room.
+    pub(super) fn note_write(&self, is_blocked: bool) {
+        self.activity.write(is_blocked, self.since.elapsed());
+    }
+
     /// Ends those requests whose answers are not taken. False: the connection must end.
     pub(super) fn cut_stalled(&self, patience: Patience) -> bool {
         self.activity.cut_stalled(patience, self.since.elapsed())

@@ -32,6 +32,7 @@ mod server;
 mod settings;
 mod tcp;
 mod unread;
+mod watched;
 
 pub use admin::Admin;
 pub use client_address::AddressHeader;

@@ -21,6 +21,7 @@ use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
 use super::unread::{self, Owed};
+use super::watched::Watched;
 use super::{proxy_header, tcp};
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
@@ -169,9 +170,9 @@ impl Server {
             let (server, connection) = (Arc::clone(&server), Arc::clone(&seen));
             async move { Ok::<_, Infallible>(server.respond(request, &connection).await) }
         });
-        let io = TokioIo::new(stream);
         match version {
             Version::Http2 => {
+                let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
                 let http2 = http2_builder(&self.settings.load(), &self.shutdown);
                 let http2 = http2.serve_connection(io, service);
                 // A GOAWAY tells which streams are still served.
@@ -181,7 +182,8 @@ impl Server {
             }
             Version::Http1 => {
                 let http1 = http1_builder(&self.settings.load());
-                let http1 = http1.serve_connection(io, service).with_upgrades();
+                let http1 = http1.serve_connection(TokioIo::new(stream), service);
+                let http1 = http1.with_upgrades();
                 self.run(http1, |c| c.graceful_shutdown(), &connection, LINGER)
                     .await;
             }
