@@ -74,12 +74,14 @@ impl Default for Settings {
             // The balancer sends it with its first packet.
             proxy_header_timeout: Duration::from_secs(5),
             certs_dir: PathBuf::from("certs"),
-            // A phone on a bad network needs three round trips of a second or two.
-            handshake_timeout: Duration::from_secs(10),
+            // A phone on a bad network needs round trips of a second or two, and of ten where
+            // something else is on its way to it, which a call must not wait for.
+            handshake_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             // Longer than the pauses of someone typing, shorter than a NAT's memory.
             idle_timeout: Duration::from_secs(75),
-            stall_timeout: Duration::from_secs(30),
+            // The kernel may hold what takes a slow network so long, and nobody sees it move meanwhile.
+            stall_timeout: Duration::from_secs(75),
             // More than nearly all calls have.
             unread_bytes_max: 1 << 20,
             // Long enough for that at 2 Mbit/s, and short beside a drain's grace.
@@ -91,9 +93,9 @@ impl Default for Settings {
             // Half of it, at worst, a round trip: 10 MiB over 260 ms take 40 s.
             h2_window_bytes: 128 * 1024,
             h2_ping_interval: Duration::from_secs(30),
-            // What queues before a ping may be on its way for long: with the interval, as
-            // patient as a session is with its client.
-            h2_ping_timeout: Duration::from_secs(45),
+            // What queues before a ping may be on its way for longer than a client may take
+            // nothing.
+            h2_ping_timeout: Duration::from_secs(120),
             // Two years: what the browsers' preload lists ask for.
             hsts_max_age: Duration::from_secs(63_072_000),
         }

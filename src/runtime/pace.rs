@@ -38,8 +38,9 @@ impl Pace {
     }
 }
 
-/// The least that a client must take of what it is sent: a slow mobile network carries more.
-pub(crate) const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
+/// The least that must move, to a client or from it, while memory is held for it: the slowest
+/// mobile networks carry more.
+pub(crate) const BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
 #[cfg(test)]
 mod tests {

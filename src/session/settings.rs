@@ -10,7 +10,7 @@ pub struct Settings {
     /// One that has said nothing for so long, pings or not, is gone.
     pub silence_max: Duration,
     /// How long the other end may take nothing of what is written to it, or be behind
-    /// 4 KiB a second.
+    /// 1 KiB a second.
     pub write_timeout: Duration,
     /// How long it may take to answer a close frame.
     pub close_timeout: Duration,
@@ -32,7 +32,7 @@ impl Default for Settings {
         Self {
             ping_after: Duration::from_secs(30),
             silence_max: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(75),
             close_timeout: Duration::from_secs(2),
             upgrade_timeout: Duration::from_secs(10),
             frame_len_max: 4 << 10,

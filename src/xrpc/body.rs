@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::MemoryPermit;
-use crate::runtime::Pace;
+use crate::runtime::{BYTES_PER_SECOND_MIN, Pace};
 use crate::wire::{Instead, XrpcError, XrpcStatus};
 
 /// A body that was read, with the memory that it takes until the call is answered.
@@ -50,7 +50,7 @@ async fn collect(
     patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();
-    let mut pace = Pace::new(LEAST_PACE, Instant::now());
+    let mut pace = Pace::new(BYTES_PER_SECOND_MIN, Instant::now());
     loop {
         let frame = timeout_at(pace.late_at(patience), body.frame()).await;
         let Some(frame) = frame.map_err(|_| timed_out())? else {
@@ -122,10 +122,6 @@ fn broken(message: &'static str) -> XrpcError {
 
 const SLOW_RETRY: Duration = Duration::from_secs(1);
 
-/// Of a body, in bytes a second: while it arrives it has memory that others wait for. The
-/// largest may take seven minutes.
-const LEAST_PACE: u64 = 32 << 10;
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -170,9 +166,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_has_time_while_it_comes_steadily() {
-        let (read, took) = read(128, 32 << 10, true).await;
-        assert_eq!(read.unwrap(), 4 << 20);
-        assert!(took > PATIENCE.as_secs());
+        // A photograph over EDGE, and what is small over less.
+        for (pieces, len) in [(280, 5 << 10), (90, 1 << 10)] {
+            let (read, took) = read(pieces, len, true).await;
+            assert_eq!(read.unwrap(), pieces * len);
+            assert!(took > PATIENCE.as_secs());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ pub struct Settings {
     pub bodies_bytes_max: usize,
     /// Large answers on their way at once, all together; over it, 503.
     pub answers_bytes_max: usize,
-    /// How long a body may stand still, or be behind 32 KiB a second, as it arrives.
+    /// How long a body may stand still, or be behind 1 KiB a second, as it arrives.
     pub body_timeout: Duration,
     /// Devices of one account, in all and in one conversation.
     pub devices_max: u32,

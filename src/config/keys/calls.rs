@@ -53,7 +53,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "calls.body_timeout_seconds",
         env: "BODY_TIMEOUT_SECONDS",
         effect: Effect::Live,
-        doc: "How long a body may stand still, or be behind 32 KiB a second, as it arrives.",
+        doc: "How long a body may stand still, or be behind 1 KiB a second, as it arrives.",
         setting: &Span {
             at: |c| &mut c.xrpc.body_timeout,
             unit: Unit::Seconds,

@@ -169,9 +169,9 @@ pub(super) const KEYS: &[Key] = &[
         env: "RELAY_STALL_TIMEOUT_SECONDS",
         effect: Effect::NewConnections,
         doc: "How long written bytes may stay unacknowledged, or the peer's window closed, before \
-              the kernel gives the connection up (Linux); and, at once, how long a client may leave \
-              a piece of an answer untaken, and how long it has for a whole one beside 1 s for \
-              each 4 KiB.",
+              the kernel gives the connection up (Linux), if nothing more is to be written; and, at \
+              once, how long a client may leave a piece of an answer untaken when its turn has \
+              come, and how long it has for a whole one beside 1 s for each KiB.",
         setting: &Span {
             at: |c| &mut c.edge.stall_timeout,
             unit: Unit::Seconds,
@@ -270,7 +270,7 @@ pub(super) const KEYS: &[Key] = &[
             at: |c| &mut c.edge.h2_ping_timeout,
             unit: Unit::Seconds,
             least: 1,
-            most: 120,
+            most: 600,
         },
     },
     Key {

@@ -32,7 +32,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "session.write_timeout_seconds",
         env: "WRITE_TIMEOUT_SECONDS",
         effect: Effect::Live,
-        doc: "How long a client may take nothing of what is written to it, or be behind 4 KiB a \
+        doc: "How long a client may take nothing of what is written to it, or be behind 1 KiB a \
               second.",
         setting: &Span {
             at: |c| &mut c.session.write_timeout,
