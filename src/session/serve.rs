@@ -106,12 +106,29 @@ impl<L: Line> Session<L> {
                 };
                 self.poll_happening(&mut bell, waits, context)
             });
-            let done = match happening.await {
-                Happening::News(news) => self.tell(news).await,
-                Happening::HalfWritten => match self.line() {
-                    Ok(line) => line.mend().await,
-                    Err(lost) => Err(lost),
-                },
+            let happening = happening.await;
+            let done = match happening {
+                Happening::News(_) | Happening::HalfWritten => {
+                    let patience = self.doubt_patience();
+                    let mut writing = pin!(self.write_on(happening));
+                    let mut is_doubted = false;
+                    poll_fn(|context| {
+                        if let Poll::Ready(done) = writing.as_mut().poll(context) {
+                            return Poll::Ready(done);
+                        }
+                        if !is_doubted && place_wanted.as_mut().poll(context).is_ready() {
+                            place_wanted.set(place.wait());
+                            is_doubted = true;
+                            alarm.as_mut().reset(Instant::now() + patience);
+                        }
+                        // It takes nothing, and somebody else would.
+                        match is_doubted && alarm.as_mut().poll(context).is_ready() {
+                            true => Poll::Ready(Err(CloseReason::PeerSilent)),
+                            false => Poll::Pending,
+                        }
+                    })
+                    .await
+                }
                 Happening::Lost => Err(CloseReason::Internal),
                 Happening::Heard(message) => {
                     heard = Instant::now();
@@ -185,12 +202,17 @@ impl<L: Line> Session<L> {
     async fn doubt(&mut self, heard: &mut Instant) -> (Instant, Result<(), CloseReason>) {
         // What it took before proves nothing now.
         let _ = self.line.as_deref_mut().is_some_and(L::has_taken);
-        let patience = (self.permit.full_retry_after() / 2).max(ANSWER_MIN);
+        let patience = self.doubt_patience();
         let silence = self.shared.settings.load().silence_max;
         let now = Instant::now();
         let latest = now.checked_sub(silence.saturating_sub(patience));
         *heard = (*heard).min(latest.unwrap_or(*heard));
         (now + patience, self.ping(heard).await)
+    }
+
+    /// How long a client may take to show that it is there, when somebody waits for its place.
+    fn doubt_patience(&self) -> Duration {
+        (self.permit.full_retry_after() / 2).max(ANSWER_MIN)
     }
 
     async fn ping(&mut self, heard: &mut Instant) -> Result<(), CloseReason> {
@@ -229,6 +251,14 @@ impl<L: Line> Session<L> {
             departure.map_or(next, |departure| departure.at.min(next)),
             done,
         )
+    }
+
+    /// Writes news, or the rest of what the hub wrote.
+    async fn write_on(&mut self, happening: Happening) -> Result<(), CloseReason> {
+        match happening {
+            Happening::News(news) => self.tell(news).await,
+            _ => self.line()?.mend().await,
+        }
     }
 
     async fn tell(&mut self, news: Result<News, SubscriptionError>) -> Result<(), CloseReason> {
