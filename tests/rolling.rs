@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chaos::{Crowd, LIMITS, SERVICE_DID, populate, send_message_input, stored_messages};
 use database::Database;
-use front::{Front, free_address};
+use front::Front;
 use mls_relay::runtime::raise_descriptor_limit;
 use mls_relay::types::{CoarseTime, MessageId};
 use mls_relay_loadtest::directory::Directory;
@@ -36,7 +36,7 @@ use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription};
 use mls_relay_loadtest::xrpc_client::{CallError, HttpVersion, XrpcClient};
 use parking_lot::Mutex;
-use relay::{Home, eventually};
+use relay::{Home, eventually, free_address};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;

@@ -2,7 +2,6 @@
 //! ts-mls beside OpenMLS, and a page in Chromium. They live in `tests/clients`; this
 //! starts what they need and reports what they say.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::openmls_phone;
+use crate::relay::free_address;
 
 const SERVICE_DID: &str = "did:web:localhost";
 
@@ -28,6 +28,7 @@ const INSTALL_PATIENCE: Duration = Duration::from_secs(900);
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_nobody_here_wrote_are_at_home() {
     let node = install().await;
+    // Where the clients will serve the directory.
     let plc_url = format!("http://{}", free_address());
     let relay = RelayProcess::start(&RelayOptions {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
@@ -137,10 +138,4 @@ async fn finish(mut command: Command, patience: Duration) -> Output {
 fn said(output: &Output) -> String {
     let both = [&output.stdout, &output.stderr];
     both.map(|stream| String::from_utf8_lossy(stream)).concat()
-}
-
-/// Where the clients will serve the directory. Free now, and not given out again soon.
-fn free_address() -> std::net::SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap()
 }

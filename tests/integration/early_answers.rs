@@ -83,7 +83,7 @@ async fn who_waits_for_a_word_is_not_asked_for_a_body_that_is_refused() {
 #[tokio::test]
 async fn over_http_2_a_refused_body_is_taken_and_no_reset_follows_the_answer() {
     let relay = Relay::start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let mut stream = client.connect(&relay).await.unwrap();
     let fields = [
         (":method", "POST"),

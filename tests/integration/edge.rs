@@ -19,13 +19,13 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::extended_connect::extended_connect;
 use crate::frames::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, frame,
 };
 use crate::relay::{Home, Relay, eventually};
 use crate::tls;
-use crate::tls::{Client, PATIENCE, read_to_end};
+use crate::tls::{Client, PATIENCE, read_head, read_to_end};
+use crate::websocket::{extended_connect, opened, upgrade};
 
 const SERVICE_DID: &str = "did:web:relay.example";
 
@@ -70,7 +70,7 @@ async fn the_protocol_is_the_one_that_both_want_most() {
 #[tokio::test]
 async fn http_2_answers_many_requests_on_one_connection() {
     let relay = Relay::start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let stream = TokioIo::new(client.connect(&relay).await.unwrap());
     let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
         .await
@@ -96,7 +96,7 @@ async fn http_2_answers_many_requests_on_one_connection() {
 #[tokio::test]
 async fn over_http_2_too_an_answer_to_head_has_a_length_and_no_body() {
     let relay = Relay::start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let stream = TokioIo::new(client.connect(&relay).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
         .await
@@ -165,7 +165,7 @@ async fn whoever_does_not_shake_hands_or_ask_in_time_is_cut_off() {
         .unwrap();
     assert_eq!(read_to_end(&mut slow).await, "");
     // HTTP/2 without a request: settings and a goodbye may come, then the end.
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let mut quiet = client.connect(&relay).await.unwrap();
     quiet
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
@@ -173,12 +173,10 @@ async fn whoever_does_not_shake_hands_or_ask_in_time_is_cut_off() {
         .unwrap();
     read_to_end(&mut quiet).await;
     // The deadlines are the relay's, and it lives on.
-    let (_, metrics) = relay.ask_admin("/metrics").await;
-    assert!(metrics.contains("relay_edge_handshakes_failed_total{reason=\"timeout\"} 1"));
-    assert!(
-        metrics.contains("relay_edge_idle_closed_total 2"),
-        "{metrics}"
-    );
+    let failed = "relay_edge_handshakes_failed_total{reason=\"timeout\"}";
+    assert_eq!(relay.figure(failed).await, Some(1));
+    let closed = relay.figure("relay_edge_idle_closed_total").await;
+    assert_eq!(closed, Some(2));
 }
 
 #[tokio::test]
@@ -218,7 +216,7 @@ async fn an_idle_connection_is_closed_but_not_before_its_time() {
             .write_all(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
             .await
             .unwrap();
-        let head = read_head(&mut stream).await;
+        let head = read_head(&mut stream).await.unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     }
     read_to_end(&mut stream).await;
@@ -231,7 +229,7 @@ async fn an_answer_that_nobody_takes_is_given_up_and_those_beside_it_are_not() {
         .with("RELAY_STALL_TIMEOUT_SECONDS", "5")
         .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
         .start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let stream = TokioIo::new(client.connect(&relay).await.unwrap());
     let mut handshake = http2::Builder::new(TokioExecutor::new());
     handshake.initial_stream_window_size(1);
@@ -248,8 +246,7 @@ async fn an_answer_that_nobody_takes_is_given_up_and_those_beside_it_are_not() {
     // Until it is read, nobody opens the window again.
     let body = ask("GET").await;
     eventually("it is given up", || async {
-        let (_, metrics) = relay.ask_admin("/metrics").await;
-        metrics.contains("relay_edge_answers_stalled_total 1")
+        relay.figure("relay_edge_answers_stalled_total").await == Some(1)
     })
     .await;
     assert!(body.collect().await.is_err());
@@ -267,7 +264,7 @@ async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
         .with("PLC_URL", &directory.url())
         .with("SERVICE_DID", SERVICE_DID)
         .start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let stream = TokioIo::new(client.connect(&relay).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
         .await
@@ -301,7 +298,7 @@ async fn a_request_that_crosses_with_the_goodbye_of_an_idle_connection_is_answer
     let relay = Home::lived_in()
         .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
         .start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let mut stream = client.connect(&relay).await.unwrap();
     // The client has room for one byte of an answer.
     let room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
@@ -347,26 +344,14 @@ async fn a_socket_is_an_open_connection_until_it_closes() {
         .service_token(SERVICE_DID, call, TOKEN_LIFE)
         .unwrap();
     let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
-    let request = format!(
-        "GET /xrpc/{call} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
-         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         sec-websocket-protocol: mls-relay.json.v1\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let head = read_head(&mut stream).await;
-    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let request = upgrade(&format!("/xrpc/{call}"), &token, "");
+    opened(&mut stream, &request).await;
     // What the session says first: HTTP has let go of the connection.
     timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap();
-    let open = async || {
-        let (_, metrics) = relay.ask_admin("/metrics").await;
-        let mut lines = metrics.lines();
-        let open = lines.find_map(|line| line.strip_prefix("relay_edge_connections "));
-        open.unwrap().to_owned()
-    };
-    assert_eq!(open().await, "1");
+    let open = || relay.figure("relay_edge_connections");
+    assert_eq!(open().await, Some(1));
     drop(stream);
-    eventually("it is closed", || async { open().await == "0" }).await;
+    eventually("it is closed", || async { open().await == Some(0) }).await;
 }
 
 #[tokio::test]
@@ -421,11 +406,8 @@ async fn heads_that_cannot_be_read_count_as_refusals_do() {
         client.connect(&relay).await.is_err()
     })
     .await;
-    let (_, metrics) = relay.ask_admin("/metrics").await;
-    assert!(
-        metrics.contains("relay_edge_heads_refused_total 5"),
-        "{metrics}"
-    );
+    let refused = relay.figure("relay_edge_heads_refused_total").await;
+    assert_eq!(refused, Some(5));
 }
 
 #[tokio::test]
@@ -472,13 +454,4 @@ async fn behind_a_trusted_proxy_the_client_is_counted_not_the_proxy() {
         refused += usize::from(answer.starts_with("HTTP/1.1 429"));
     }
     assert_eq!(refused, 3);
-}
-
-/// An answer without a body, up to its empty line.
-async fn read_head(stream: &mut tls::Stream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
-    }
-    String::from_utf8(head).unwrap()
 }

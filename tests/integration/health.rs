@@ -140,8 +140,8 @@ async fn a_listener_that_is_cut_off_is_told_while_events_are_polled() {
     })
     .await;
     // Nobody sings where nobody listens: no canary was late.
-    let (_, metrics) = relay.ask_admin("/metrics").await;
-    assert!(!metrics.contains("relay_events_canaries_late_total"));
+    let late = relay.figure("relay_events_canaries_late_total").await;
+    assert_eq!(late, None);
 }
 
 /// A way to Postgres, and what makes it lose whoever came by it: nothing is passed on then, and
@@ -176,10 +176,7 @@ async fn a_listener_that_something_on_the_way_has_lost_is_replaced() {
         .with("DATABASE_URL", &database.url())
         .with("DATABASE_LISTEN_URL", &listen)
         .start();
-    let hears = async |how: u8| {
-        let (_, metrics) = relay.ask_admin("/metrics").await;
-        metrics.contains(&format!("relay_events_hearing {how}\n"))
-    };
+    let hears = async |how| relay.figure("relay_events_hearing").await == Some(how);
     eventually("by notification", || hears(2)).await;
     lost.notify_waiters();
     eventually("by polling", || hears(1)).await;

@@ -3,8 +3,8 @@
 //! neighbours are not, and subscriptions pass.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Full};
@@ -14,16 +14,14 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use crate::front::{Front, free_address};
-use crate::relay::{Home, Relay};
+use crate::front::Front;
+use crate::relay::{Home, Relay, free_address};
+use crate::tls::{Client, Stream};
+use crate::websocket::{opened, upgrade};
 
 const SERVICE_DID: &str = "did:web:relay.test";
 const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
@@ -287,15 +285,9 @@ impl Stage {
             .service_token(SERVICE_DID, SUBSCRIBE, Duration::from_secs(60))
             .unwrap();
         let mut stream = self.connect(front, client(5)).await.unwrap();
-        let request = format!(
-            "GET /xrpc/{SUBSCRIBE} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
-             connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let request = upgrade(&format!("/xrpc/{SUBSCRIBE}"), &token, "");
+        opened(&mut stream, &request).await;
         let pings = timeout(PATIENCE, async {
-            let head = read_head(&mut stream).await;
-            assert!(head.starts_with("HTTP/1.1 101"), "{head}");
             let mut pings = 0;
             while pings < 2 {
                 let opcode = read_frame(&mut stream).await;
@@ -310,29 +302,12 @@ impl Stage {
         assert_eq!(pings.await.unwrap(), 2);
     }
 
-    async fn connect(
-        &self,
-        server: SocketAddr,
-        from: Ipv4Addr,
-    ) -> std::io::Result<TlsStream<TcpStream>> {
+    async fn connect(&self, server: SocketAddr, from: Ipv4Addr) -> io::Result<Stream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
         let stream = socket.connect(server).await?;
-        let pem = fs::read(self.home.path().join("certs/localhost.pem"))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-            roots.add(certificate?).unwrap();
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
+        let client = Client::new(&self.home.certificate(), rustls::ALL_VERSIONS, &[]);
+        client.over(stream, "localhost").await
     }
 }
 
@@ -350,16 +325,8 @@ fn certificate(relay: &Relay) -> (String, String) {
 
 const PING: u8 = 9;
 
-async fn read_head(stream: &mut TlsStream<TcpStream>) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
-
 /// Reads one frame of a server; its opcode (RFC 6455 section 5.2).
-async fn read_frame(stream: &mut TlsStream<TcpStream>) -> u8 {
+async fn read_frame(stream: &mut Stream) -> u8 {
     let opcode = stream.read_u8().await.unwrap() & 0x0f;
     let len = match stream.read_u8().await.unwrap() {
         126 => u64::from(stream.read_u16().await.unwrap()),

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use mls_relay_loadtest::ask;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::relay::Relay;
@@ -396,15 +397,7 @@ async fn tokens_that_prove_nothing_are_not_checked_more_often_for_waiting() {
 }
 
 async fn metrics(process: &RelayProcess) -> String {
-    let stream = tokio::net::TcpStream::connect(process.admin())
-        .await
-        .unwrap();
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(driver);
-    let request = Request::get("/metrics").header("host", "admin");
-    let request = request.body(Full::<Bytes>::default()).unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let (_, body) = ask::admin(process.admin(), "/metrics").await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()
 }
 

@@ -81,8 +81,6 @@ mod authority;
 mod database;
 #[path = "../support/event_stream.rs"]
 mod event_stream;
-#[path = "../support/extended_connect.rs"]
-mod extended_connect;
 #[path = "../support/fault.rs"]
 mod fault;
 #[path = "../support/frames.rs"]
@@ -105,5 +103,7 @@ mod secrets;
 mod sources;
 #[path = "../support/tls.rs"]
 mod tls;
+#[path = "../support/websocket.rs"]
+mod websocket;
 #[path = "../support/world.rs"]
 mod world;

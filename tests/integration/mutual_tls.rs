@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::authority::Authority;
-use crate::front::{Front, free_address};
-use crate::relay::{Home, Relay};
+use crate::front::Front;
+use crate::relay::{Home, Relay, free_address};
 
 /// A relay that lets in whoever shows a certificate of one authority, and that has a
 /// certificate of the same for `relay.example.com`.

@@ -16,7 +16,7 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, Stream, read_to_end};
+use crate::websocket::{opened, upgrade};
 
 const SERVICE_DID: &str = "did:web:relay.test";
 const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
@@ -56,18 +57,8 @@ async fn reloaded(relay: &Relay, outcome: &str, before: u64) {
 
 /// How many reloads ended so.
 async fn reloads(relay: &Relay, outcome: &str) -> u64 {
-    figure(
-        relay,
-        &format!("relay_config_reloads_total{{outcome=\"{outcome}\"}}"),
-    )
-    .await
-}
-
-/// A figure of `/metrics`; nothing yet is zero.
-async fn figure(relay: &Relay, name: &str) -> u64 {
-    let (_, metrics) = relay.ask_admin("/metrics").await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-    line.map_or(0, |figure| figure.trim().parse().unwrap())
+    let name = format!("relay_config_reloads_total{{outcome=\"{outcome}\"}}");
+    relay.figure(&name).await.unwrap_or(0)
 }
 
 /// What health says of the configuration.
@@ -97,7 +88,7 @@ async fn an_open_connection_is_limited_believed_and_closed_by_a_changed_file() {
     };
     let believed = "relay_edge_client_address_total{from=\"header\"}";
     assert_eq!(ask().await, StatusCode::OK);
-    assert_eq!(figure(&relay, believed).await, 0);
+    assert_eq!(relay.figure(believed).await, None);
 
     change(
         &relay,
@@ -111,7 +102,7 @@ async fn an_open_connection_is_limited_believed_and_closed_by_a_changed_file() {
                     [edge]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
     change(&relay, trusting, "applied").await;
     assert_eq!(ask().await, StatusCode::OK, "another client by the header");
-    assert_eq!(figure(&relay, believed).await, 1);
+    assert_eq!(relay.figure(believed).await, Some(1));
 
     // It was to be idle for 75 s at most.
     let begun = Instant::now();
@@ -177,18 +168,8 @@ async fn subscribe(relay: &Relay, directory: &Directory) -> WebSocketStream<Stre
         .service_token(SERVICE_DID, SUBSCRIBE, minute)
         .unwrap();
     let mut stream = Client::http1(relay).connect(relay).await.unwrap();
-    let request = format!(
-        "GET /xrpc/{SUBSCRIBE} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
-         connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-protocol: mls-relay.json.v1\r\n\
-         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"));
+    let request = upgrade(&format!("/xrpc/{SUBSCRIBE}"), &token, "");
+    opened(&mut stream, &request).await;
     WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
 
@@ -217,7 +198,7 @@ async fn a_file_that_breaks_rules_changes_nothing_and_every_fault_shows() {
         assert!(cause.contains(fault), "{fault} is not in {cause}");
         relay.says(fault);
     }
-    assert_eq!(figure(&relay, "relay_config_faults").await, 2);
+    assert_eq!(relay.figure("relay_config_faults").await, Some(2));
     assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
     // The sound line of it did not apply either.
     for _ in 0..5 {
@@ -233,7 +214,7 @@ async fn a_file_that_breaks_rules_changes_nothing_and_every_fault_shows() {
 
     change(&relay, good, "unchanged").await;
     assert_eq!(config_check(&relay).await["ok"], true);
-    assert_eq!(figure(&relay, "relay_config_faults").await, 0);
+    assert_eq!(relay.figure("relay_config_faults").await, Some(0));
 }
 
 #[tokio::test]
@@ -292,7 +273,7 @@ async fn what_needs_a_restart_is_listed_and_secrets_are_not_shown() {
         cause.ends_with("auth.ticket_secret, database.committers"),
         "{cause}"
     );
-    assert_eq!(figure(&relay, "relay_config_waiting").await, 2);
+    assert_eq!(relay.figure("relay_config_waiting").await, Some(2));
     let (_, report) = relay.ask_admin("/health").await;
     assert!(!relay.log().contains(secret) && !report.contains(secret));
     change(&relay, "[retention]\nmessage_ttl_days = 9\n", "unchanged").await;

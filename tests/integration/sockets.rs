@@ -27,8 +27,8 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::extended_connect::extended_connect;
 use crate::phone::Phone;
+use crate::websocket::extended_connect;
 use crate::world::{Client, SERVICE_DID, World};
 
 const CALL: &str = "blue.catbird.mls.subscribeConvoEvents";

@@ -33,10 +33,8 @@ fn talkative() -> Home {
 
 /// Lines that were lost for this reason.
 async fn lost(relay: &Relay, reason: &str) -> u64 {
-    let (_, metrics) = relay.ask_admin("/metrics").await;
-    let name = format!("relay_log_lines_dropped_total{{reason=\"{reason}\"}} ");
-    let lines = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    lines.unwrap().parse().unwrap()
+    let name = format!("relay_log_lines_dropped_total{{reason=\"{reason}\"}}");
+    relay.figure(&name).await.unwrap()
 }
 
 /// Calls, each of which is a line in the log, until lines are lost for this reason.

@@ -22,8 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::database::Database;
-use crate::extended_connect::extended_connect;
 use crate::relay::{Home, Relay, eventually};
+use crate::websocket::extended_connect;
 
 const SERVICE_DID: &str = "did:web:relay.test";
 

@@ -2,19 +2,16 @@
 //! leads every name to this machine. Both end with the test.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use mls_relay_loadtest::ask;
 use tempfile::TempDir;
 
 use crate::authority::Authority;
+use crate::relay::free_address;
 use crate::tls::Client;
 
 /// Where an ACME directory is, running or not. It validates at one port of this machine.
@@ -124,13 +121,9 @@ impl Pebble {
     pub(crate) async fn customer(&self) -> Client {
         let client = Client::trusting(&self.authority.pem(), None);
         let stream = client.connect_to(self.management, "localhost").await;
-        let stream = TokioIo::new(stream.unwrap());
-        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        let request = Request::get("/roots/0").header("host", "localhost");
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let root = response.into_body().collect().await.unwrap().to_bytes();
+        let (_, root) = ask::get(stream.unwrap(), "localhost", "/roots/0")
+            .await
+            .unwrap();
         Client::trusting(std::str::from_utf8(&root).unwrap(), None)
     }
 }
@@ -139,12 +132,6 @@ impl Drop for Pebble {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// An address that was free a moment ago.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

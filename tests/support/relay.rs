@@ -10,14 +10,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
+use mls_relay_loadtest::ask;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
 use crate::database::PostgresTools;
 
@@ -150,8 +146,8 @@ impl Home {
             admin,
         };
         eventually("it is ready", async || {
-            TcpStream::connect(admin).await.is_ok()
-                && relay.ask_admin("/health/ready").await.0 == StatusCode::OK
+            let answer = ask::admin(admin, "/health/ready").await;
+            answer.is_ok_and(|(status, _)| status == StatusCode::OK)
         })
         .await;
         relay
@@ -176,7 +172,7 @@ impl Home {
 }
 
 /// Free a moment ago, which is the best that one can say of a port.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
@@ -243,17 +239,16 @@ impl Relay {
 
     /// A GET on the admin listener: the status and the body.
     pub(crate) async fn ask_admin(&self, path: &str) -> (StatusCode, String) {
-        let stream = TcpStream::connect(self.admin).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let request = Request::get(path)
-            .header("host", "admin")
-            .body(Empty::<Bytes>::new())
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let (status, body) = ask::admin(self.admin, path).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// What a metric stands at, by its name and all its labels. None until it is there.
+    pub(crate) async fn figure(&self, metric: &str) -> Option<u64> {
+        let (_, metrics) = self.ask_admin("/metrics").await;
+        let mut lines = metrics.lines();
+        let figure = lines.find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
+        Some(figure.parse().unwrap())
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -28,46 +28,39 @@ impl Client {
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&str],
     ) -> Self {
-        let pem = std::fs::read(certificate).unwrap();
-        let mut roots = RootCertStore::empty();
-        for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-            roots.add(certificate.unwrap()).unwrap();
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self {
-            config: Arc::new(config),
-        }
+        let authority = std::fs::read_to_string(certificate).unwrap();
+        Self::with(&authority, None, versions, alpn)
     }
 
     /// Trusts an authority, shows a certificate with its key if it has one; HTTP/1.1.
     pub(crate) fn trusting(authority: &str, own: Option<&(String, String)>) -> Self {
+        Self::with(authority, own, rustls::ALL_VERSIONS, &["http/1.1"])
+    }
+
+    fn with(
+        authority: &str,
+        own: Option<&(String, String)>,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> Self {
         let mut roots = RootCertStore::empty();
-        for certificate in rustls_pemfile::certs(&mut authority.as_bytes()) {
-            roots.add(certificate.unwrap()).unwrap();
+        for certificate in certificates(authority) {
+            roots.add(certificate).unwrap();
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match own {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
-                let chain = rustls_pemfile::certs(&mut chain.as_bytes())
-                    .map(Result::unwrap)
-                    .collect();
                 let key = rustls_pemfile::private_key(&mut key.as_bytes());
-                let key = key.unwrap().unwrap();
+                let (chain, key) = (certificates(chain), key.unwrap().unwrap());
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Self {
             config: Arc::new(config),
         }
@@ -75,11 +68,17 @@ impl Client {
 
     /// Any version, HTTP/1.1.
     pub(crate) fn http1(relay: &Relay) -> Self {
-        Self::new(
-            &relay.home().certificate(),
-            rustls::ALL_VERSIONS,
-            &["http/1.1"],
-        )
+        Self::speaking("http/1.1", relay)
+    }
+
+    /// Any version, HTTP/2.
+    pub(crate) fn http2(relay: &Relay) -> Self {
+        Self::speaking("h2", relay)
+    }
+
+    fn speaking(protocol: &str, relay: &Relay) -> Self {
+        let certificate = relay.home().certificate();
+        Self::new(&certificate, rustls::ALL_VERSIONS, &[protocol])
     }
 
     pub(crate) async fn connect(&self, relay: &Relay) -> std::io::Result<Stream> {
@@ -92,7 +91,11 @@ impl Client {
         address: SocketAddr,
         name: &str,
     ) -> std::io::Result<Stream> {
-        let stream = TcpStream::connect(address).await?;
+        self.over(TcpStream::connect(address).await?, name).await
+    }
+
+    /// Whoever is at the other end.
+    pub(crate) async fn over(&self, stream: TcpStream, name: &str) -> std::io::Result<Stream> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         TlsConnector::from(Arc::clone(&self.config))
             .connect(name, stream)
@@ -109,6 +112,11 @@ impl Client {
     }
 }
 
+fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
+    let read = rustls_pemfile::certs(&mut pem.as_bytes()).collect::<Result<_, _>>();
+    read.unwrap()
+}
+
 /// The certificate that the other end has shown.
 pub(crate) fn leaf(stream: &Stream) -> Vec<u8> {
     let chain = stream.get_ref().1.peer_certificates().unwrap();
@@ -119,6 +127,11 @@ pub(crate) fn leaf(stream: &Stream) -> Vec<u8> {
 pub(crate) async fn ask(stream: &mut Stream) -> std::io::Result<String> {
     let request = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await?;
+    read_head(stream).await
+}
+
+/// The head of an answer, up to its empty line and no further.
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;

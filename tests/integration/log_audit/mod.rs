@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::appview::AppView;
 use crate::database::Database;
-use crate::front::free_address;
+use crate::relay::free_address;
 use crate::secrets::Secrets;
 
 const SERVICE_DID: &str = "did:web:relay.test";

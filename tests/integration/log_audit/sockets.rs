@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::{CLIENTS, Cast, PATIENCE, PROXY, Stage, frames};
-use crate::extended_connect::extended_connect;
+use crate::websocket::{extended_connect, opened, upgrade};
 
 impl Stage {
     pub(super) async fn sockets_are_used_and_misused(&mut self, cast: &Cast) {
@@ -40,12 +40,10 @@ impl Stage {
     fn upgrade(&mut self, cast: &Cast, headers: &str) -> String {
         let call = Nsid::SubscribeConvoEvents.as_str();
         let token = self.token(&cast.accounts[1], call);
-        format!(
-            "GET /xrpc/{call}?convoId={} HTTP/1.1\r\nhost: localhost\r\n\
-             authorization: Bearer {token}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-protocol: mls-relay.json.v1\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n",
-            cast.convo
+        upgrade(
+            &format!("/xrpc/{call}?convoId={}", cast.convo),
+            &token,
+            headers,
         )
     }
 
@@ -109,18 +107,6 @@ impl Stage {
         });
         TokioIo::new(upgraded)
     }
-}
-
-/// Asks for the upgrade, and waits until it is granted.
-async fn opened(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), upgrade: &str) {
-    stream.write_all(upgrade.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let byte = timeout(PATIENCE, stream.read_u8()).await;
-        head.push(byte.expect("an answer comes").unwrap());
-    }
-    let head = String::from_utf8_lossy(&head);
-    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
 }
 
 /// Reads until this has come.
