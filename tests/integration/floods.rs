@@ -23,8 +23,7 @@ fn strict() -> Home {
 
 async fn closed_for_it(relay: &Relay) {
     eventually("it is counted", || async {
-        let (_, metrics) = relay.ask_admin("/metrics").await;
-        metrics.contains("relay_edge_refused_closed_total 1\n")
+        relay.figure("relay_edge_refused_closed_total").await == Some(1)
     })
     .await;
 }
@@ -46,7 +45,7 @@ async fn a_connection_that_asks_on_and_on_in_spite_of_refusals_is_closed() {
 #[tokio::test]
 async fn over_http_2_too_it_ends_and_the_last_refusal_is_heard() {
     let relay = strict().start();
-    let client = Client::new(&relay.home().certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let client = Client::http2(&relay);
     let stream = TokioIo::new(client.connect(&relay).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
         .await
