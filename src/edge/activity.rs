@@ -6,8 +6,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::BYTES_PER_SECOND_MIN;
-
 /// How long a connection may go on without anything happening.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -17,6 +15,8 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
     /// With a piece of an answer that the client does not take.
     pub(super) stall: Duration,
+    /// The least that must be taken of whole answers, in bytes a second.
+    pub(super) pace: u64,
 }
 
 /// What one connection is doing. Times are counted from its handshake.
@@ -75,7 +75,7 @@ impl UnderWay {
         let offered = self.offered.filter(|_| blocked.is_none());
         let piece = offered.map(|offered| offered + patience.stall);
         let whole = self.answered.map(|Answered { at, bytes, .. }| {
-            at + patience.stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
+            at + patience.stall + Duration::from_secs(bytes / patience.pace)
         });
         piece.into_iter().chain(whole).min()
     }
@@ -199,6 +199,7 @@ mod tests {
         first: Duration::from_secs(10),
         idle: Duration::from_secs(60),
         stall: Duration::from_secs(30),
+        pace: 1 << 10,
     };
 
     fn secs(seconds: u64) -> Duration {
@@ -247,7 +248,7 @@ mod tests {
     fn a_whole_answer_must_be_taken_in_its_time() {
         let activity = Activity::default();
         let request = activity.begin(None);
-        activity.answer(request, secs(0), 100 * BYTES_PER_SECOND_MIN);
+        activity.answer(request, secs(0), 100 * PATIENCE.pace);
         for age in 0..130 {
             activity.offer(request, Some(secs(age)));
             let verdict = activity.verdict(PATIENCE, secs(age));
@@ -261,7 +262,7 @@ mod tests {
         let activity = Activity::default();
         let requests: Vec<_> = (0..10).map(|_| activity.begin(None)).collect();
         for request in &requests {
-            activity.answer(*request, secs(0), 100 * BYTES_PER_SECOND_MIN);
+            activity.answer(*request, secs(0), 100 * PATIENCE.pace);
         }
         let (last, others) = requests.split_last().unwrap();
         for request in others {

@@ -224,6 +224,7 @@ impl Server {
             first: settings.header_timeout,
             idle: settings.idle_timeout,
             stall: settings.stall_timeout,
+            pace: self.limits.least_pace_of_answers(),
         }
     }
 

@@ -8,11 +8,14 @@ use std::time::Duration;
 use super::blind::Blind;
 use super::counts::{Counts, Held};
 use super::{Inner, LimitError, Limits, Rule};
+use crate::runtime::BYTES_PER_SECOND_MIN;
 use crate::types::Did;
 
 /// How many bytes of one kind all calls of this node hold, and those of each account.
 pub(super) struct Pool {
     all: AtomicUsize,
+    /// How many it may be, as the last call was told.
+    most: AtomicUsize,
     accounts: Arc<Counts<AtomicUsize>>,
 }
 
@@ -20,7 +23,19 @@ impl Pool {
     pub(super) fn new() -> Self {
         Self {
             all: AtomicUsize::new(0),
+            most: AtomicUsize::new(usize::MAX),
             accounts: Counts::new(),
+        }
+    }
+
+    /// The least that must move of what holds such memory, in bytes a second. While half of it
+    /// is held, whoever is slow makes way: with a few accounts, all of it could be held by
+    /// trickles otherwise.
+    fn least_pace(&self) -> u64 {
+        let half = self.most.load(Ordering::Relaxed) / 2;
+        match self.all.load(Ordering::Relaxed) > half {
+            true => SCARCE_BYTES_PER_SECOND_MIN,
+            false => BYTES_PER_SECOND_MIN,
         }
     }
 }
@@ -49,6 +64,11 @@ impl Limits {
     pub fn memory_for_answer(&self, did: &Did, most: usize) -> MemoryPermit {
         MemoryPermit::new(self, (|inner| &inner.answers, Rule::Answers), did, most)
     }
+
+    /// The least that clients must take of answers that hold memory, in bytes a second.
+    pub fn least_pace_of_answers(&self) -> u64 {
+        self.inner.answers.least_pace()
+    }
 }
 
 impl MemoryPermit {
@@ -59,6 +79,7 @@ impl MemoryPermit {
         most: usize,
     ) -> Self {
         let name = limits.inner.holders.account(rule as u8, did);
+        pool(&limits.inner).most.store(most, Ordering::Relaxed);
         Self {
             inner: Arc::clone(&limits.inner),
             pool,
@@ -99,6 +120,11 @@ impl MemoryPermit {
         }
     }
 
+    /// The least that must arrive of what it is held for, in bytes a second.
+    pub fn least_pace(&self) -> u64 {
+        self.pool().least_pace()
+    }
+
     /// What the account held before.
     fn charge_account(&self, bytes: usize) -> usize {
         self.account.as_ref().map_or(0, |account| {
@@ -135,6 +161,9 @@ fn exact(bytes: usize) -> f64 {
 
 /// Most calls hold less, and nobody counts whose they are.
 const UNCHARGED_MAX: usize = 16 << 10;
+
+/// The least that must move, in bytes a second, while half of the memory is held.
+const SCARCE_BYTES_PER_SECOND_MIN: u64 = 32 << 10;
 
 /// One account may hold this part of the memory.
 const ACCOUNT_SHARE: usize = 8;
@@ -200,6 +229,21 @@ mod tests {
         ));
         drop(body);
         assert_eq!(limits.inner.bodies.all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn while_half_of_it_is_held_the_slow_make_way() {
+        let (limits, alice) = (limits(), did("alice"));
+        assert_eq!(limits.least_pace_of_answers(), BYTES_PER_SECOND_MIN);
+        let mut answer = limits.memory_for_answer(&alice, MOST);
+        answer.take(MOST / 2).unwrap();
+        assert_eq!(limits.least_pace_of_answers(), BYTES_PER_SECOND_MIN);
+        answer.take(1).unwrap();
+        assert_eq!(limits.least_pace_of_answers(), SCARCE_BYTES_PER_SECOND_MIN);
+        let body = limits.memory_for_body(&alice, MOST);
+        assert_eq!(body.least_pace(), BYTES_PER_SECOND_MIN);
+        drop(answer);
+        assert_eq!(limits.least_pace_of_answers(), BYTES_PER_SECOND_MIN);
     }
 
     #[test]

@@ -24,6 +24,11 @@ impl Pace {
         }
     }
 
+    /// From now on this is the least pace, in bytes a second.
+    pub(crate) fn require(&mut self, per_second: u64) {
+        self.per_second = per_second;
+    }
+
     /// So many bytes have moved in all.
     pub(crate) fn reach(&mut self, bytes: u64, now: Instant) {
         let more = bytes.saturating_sub(self.bytes);
@@ -38,8 +43,7 @@ impl Pace {
     }
 }
 
-/// The least that must move, to a client or from it, while memory is held for it: the slowest
-/// mobile networks carry more.
+/// The least that must move, to a client or from it: the slowest mobile networks carry more.
 pub(crate) const BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
 #[cfg(test)]

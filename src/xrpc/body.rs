@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::MemoryPermit;
-use crate::runtime::{BYTES_PER_SECOND_MIN, Pace};
+use crate::runtime::Pace;
 use crate::wire::{Instead, XrpcError, XrpcStatus};
 
 /// A body that was read, with the memory that it takes until the call is answered.
@@ -50,7 +50,7 @@ async fn collect(
     patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();
-    let mut pace = Pace::new(BYTES_PER_SECOND_MIN, Instant::now());
+    let mut pace = Pace::new(memory.least_pace(), Instant::now());
     loop {
         let frame = timeout_at(pace.late_at(patience), body.frame()).await;
         let Some(frame) = frame.map_err(|_| timed_out())? else {
@@ -66,6 +66,7 @@ async fn collect(
         }
         memory.take(data.len())?;
         bytes.extend_from_slice(&data);
+        pace.require(memory.least_pace());
         pace.reach(bytes.len() as u64, Instant::now());
     }
     Ok(ReadBody {
@@ -139,13 +140,28 @@ mod tests {
     use crate::types::Did;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+    const ALL: usize = 128 << 20;
+
+    fn limits() -> Limits {
+        Limits::new(Live::new(limits::Settings::default()), Clock::manual())
+    }
+
+    fn memory(limits: &Limits, name: &str) -> MemoryPermit {
+        limits.memory_for_body(&Did::parse(name).unwrap(), ALL)
+    }
 
     /// Reads so many pieces of this length, which come one a second, and then the end or
     /// nothing more: how many bytes came, and after how many seconds.
     async fn read(pieces: usize, len: usize, ends: bool) -> (Result<usize, XrpcStatus>, u64) {
-        let limits = Limits::new(Live::new(limits::Settings::default()), Clock::manual());
-        let did = Did::parse("did:plc:bob").unwrap();
-        let memory = limits.memory_for_body(&did, 128 << 20);
+        read_within(memory(&limits(), "did:plc:bob"), pieces, len, ends).await
+    }
+
+    async fn read_within(
+        memory: MemoryPermit,
+        pieces: usize,
+        len: usize,
+        ends: bool,
+    ) -> (Result<usize, XrpcStatus>, u64) {
         let come = stream::iter(0..pieces).then(move |_| async move {
             sleep(Duration::from_secs(1)).await;
             Ok::<_, io::Error>(Frame::data(Bytes::from(vec![b' '; len])))
@@ -172,6 +188,20 @@ mod tests {
             assert_eq!(read.unwrap(), pieces * len);
             assert!(took > PATIENCE.as_secs());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_memory_is_scarce_a_body_must_come_faster() {
+        let limits = limits();
+        let mut much = memory(&limits, "did:plc:mallory");
+        much.take(ALL / 2 + 1).unwrap();
+        let bob = || memory(&limits, "did:plc:bob");
+        let (read, took) = read_within(bob(), 280, 5 << 10, true).await;
+        assert_eq!(read, Err(XrpcStatus::RequestTimeout));
+        // As far behind as patience reaches, at 5 of 32 KiB a second.
+        assert!((PATIENCE.as_secs()..90).contains(&took), "{took}");
+        let (read, _) = read_within(bob(), 90, 32 << 10, true).await;
+        assert_eq!(read.unwrap(), 90 * (32 << 10));
     }
 
     #[tokio::test(start_paused = true)]
