@@ -193,7 +193,9 @@ fn covers(certificate: &Certificate, domains: &[Domain]) -> bool {
     domains.all(|domain| certificate.is_for(domain.as_str()))
 }
 
-/// Whether all nodes should have a certificate in place of the one that is saved for them.
+/// Whether all nodes should have a certificate in place of the one that is saved for them. What
+/// the saved one is for does not count, as it does in `adopt`: nodes with other domains would
+/// save theirs in turn, for ever.
 fn outlives(held: &Certificate, saved: Option<&Certificate>, domains: &[Domain]) -> bool {
     covers(held, domains) && saved.is_none_or(|saved| held.ends > saved.ends)
 }
