@@ -1,6 +1,6 @@
 //! Pure. `[edge]`: where strangers arrive, and how long they may take.
 
-use super::{Effect, Flag, Key, List, Maybe, Number, Parsed, Path, Span, Unit};
+use super::{Effect, Flag, Key, List, Maybe, NETWORKS, Number, Parsed, Path, Span, Unit};
 
 const ADDRESS: &str = "an address and a port, such as \"127.0.0.1:8443\" or \"[::]:443\"";
 
@@ -72,7 +72,7 @@ pub(super) const KEYS: &[Key] = &[
               socket.",
         setting: &List {
             at: |c| &mut c.edge.trusted_proxies,
-            allowed: "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]; a single host is /32, or /128",
+            allowed: NETWORKS,
         },
     },
     Key {

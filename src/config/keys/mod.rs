@@ -45,6 +45,9 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
 const SERVICE: &str = "an https URL; or http, unprotected, for one on this machine or a network that \
                        you trust";
 
+const NETWORKS: &str = "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]; a single host is \
+                        /32, or /128";
+
 /// As whoever asks it reads the URL.
 fn is_service(url: &str) -> bool {
     Endpoint::parse(url).is_ok()

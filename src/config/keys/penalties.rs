@@ -1,6 +1,6 @@
 //! Pure. `[limits]`, continued: penalties, good standing, and the limiter itself.
 
-use super::{Effect, Flag, Key, List, Number, Rules, Span, Unit};
+use super::{Effect, Flag, Key, List, NETWORKS, Number, Rules, Span, Unit};
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -213,7 +213,7 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Networks that no rule by address applies to, such as a monitor's.",
         setting: &List {
             at: |c| &mut c.limits.exempt,
-            allowed: "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]; a single host is /32, or /128",
+            allowed: NETWORKS,
         },
     },
 ];
