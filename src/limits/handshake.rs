@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::connection::{ConnectionPermit, FULL_RETRY_AFTER, NodePermit};
+use super::counts::Held;
 use super::{Inner, LimitError, Limits, Rule, Settings};
 use crate::types::ClientIp;
 
@@ -21,23 +22,26 @@ pub(super) struct Arrivals {
 pub struct HandshakePermit {
     _node: NodePermit,
     _address: Option<AddressShare>,
+    _network: Option<Held<()>>,
 }
 
 impl Limits {
     /// Whether one more handshake may start, on this connection. Hold the permit until it
-    /// has ended. One address has a share of the node's, and an offender a small one: whoever
-    /// begins handshakes and says nothing more waits for itself, and nobody else does.
+    /// has ended. One address has a share of the node's, an offender a small one, and all
+    /// addresses of one owner have one together: whoever begins handshakes and says nothing more
+    /// waits for itself, and nobody else does.
     pub fn admit_handshake(
         &self,
         connection: &ConnectionPermit,
     ) -> Result<HandshakePermit, LimitError> {
         let settings = self.inner.settings.load();
-        let address = match &connection.address {
+        let (address, network) = match &connection.address {
             Some((client, held)) => {
                 let part = self.inner.handshakes_part(&settings, *client);
-                Some(AddressShare::enter(&held.shared, part, &settings)?)
+                let address = AddressShare::enter(&held.shared, part, &settings)?;
+                (Some(address), self.inner.network_share(&settings, *client)?)
             }
-            None => None,
+            None => (None, None),
         };
         let node = NodePermit::enter(
             &self.inner,
@@ -49,6 +53,7 @@ impl Limits {
         Ok(HandshakePermit {
             _node: node,
             _address: address,
+            _network: network,
         })
     }
 
@@ -75,6 +80,30 @@ impl Inner {
             true => OFFENDER_SHARE,
             false => ADDRESS_SHARE,
         }
+    }
+
+    /// A place among those of an IPv6 network. IPv4 addresses are few enough for each to be
+    /// known by itself.
+    fn network_share(
+        &self,
+        settings: &Settings,
+        client: ClientIp,
+    ) -> Result<Option<Held<()>>, LimitError> {
+        if client.expose().is_ipv4() {
+            return Ok(None);
+        }
+        let rule = Rule::Handshakes;
+        let name = self.holders.wide_network(rule as u8, client);
+        let enter = |most| self.handshakes_network.enter(name, most, || ());
+        let most = (settings.connections.handshakes / NETWORK_SHARE).max(1);
+        if let Some(held) = enter(most) {
+            return Ok(Some(held));
+        }
+        if !settings.enforces(rule) {
+            return Ok(enter(u32::MAX));
+        }
+        let retry_after = FULL_RETRY_AFTER;
+        Err(LimitError::Reached { rule, retry_after })
     }
 }
 
@@ -108,6 +137,10 @@ const ADDRESS_SHARE: u32 = 4;
 
 /// And this, if it is in the penalty box and let in for the sake of known accounts.
 const OFFENDER_SHARE: u32 = 16;
+
+/// A /32 of IPv6 may have this one: whoever is given a network has more addresses than there are
+/// places, and could hold all of them with a few packets a second.
+const NETWORK_SHARE: u32 = 2;
 
 /// With the defaults, a full share of handshakes that run out together is half of what leads
 /// into the penalty box.
@@ -176,6 +209,23 @@ mod tests {
         assert_eq!(places(), 8);
         let_handshakes_run_out(&limits, client);
         assert_eq!(places(), 2);
+    }
+
+    #[test]
+    fn whoever_owns_a_network_leaves_places_for_others() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let most = Settings::default().connections.handshakes;
+        let begin = |network: u16, host| {
+            let address = [0x2001, 0xdb8 + network, 1, host, 0, 0, 0, 1];
+            let connection = limits.admit_connection(ClientIp::new(address.into()));
+            limits.admit_handshake(&connection.unwrap())
+        };
+        let begun: Vec<_> = (0..2 * most as u16).map(|host| begin(0, host)).collect();
+        let places = begun.iter().filter(|permit| permit.is_ok()).count();
+        assert_eq!(places, most as usize / 2);
+        assert!(begin(1, 0).is_ok());
+        drop(begun);
+        assert!(begin(0, 0).is_ok());
     }
 
     #[test]

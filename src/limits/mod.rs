@@ -97,6 +97,8 @@ struct Inner {
     answers: memory::Pool,
     /// Shared by an address's connections: how they arrive.
     connections_ip: Arc<Counts<handshake::Arrivals>>,
+    /// Handshakes under way of IPv6 networks.
+    handshakes_network: Arc<Counts<()>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
     penalties: PenaltyBox,
@@ -128,6 +130,7 @@ impl Limits {
                 bodies: memory::Pool::new(),
                 answers: memory::Pool::new(),
                 connections_ip: Counts::new(),
+                handshakes_network: Counts::new(),
                 sockets_ip: Counts::new(),
                 sockets_did: Counts::new(),
                 penalties: PenaltyBox::new(),
