@@ -183,27 +183,44 @@ fn member(row: &Row) -> Result<Member, StoreError> {
 }
 
 /// The account's active conversations with the first event of the stay that goes on, those of
-/// the page, and of them as many as the seats allow. A stay goes on while its account has a seat
-/// and none has begun after it. Seats are looked at from the latest on, no more of them than fill
-/// the page, and counted in order, no more of them than are allowed.
+/// the page, and of them as many as the seats allow. A stay begins with a seat that begins after
+/// all seats before it had ended; it goes on while one has a seat and none has begun after it.
+/// The walk goes from seat to seat, from the latest on, and stops where each conversation takes
+/// its turn: at its latest seat before the page's beginning. It ends when the page is full of
+/// stays that began later than whatever is still to come. So no more conversations are looked at
+/// than fill the page, and each once, however often one came and went there. Seats are counted in
+/// order, no more of them than are allowed.
 const CONVERSATIONS: &str = "
-    WITH page AS MATERIALIZED (
-        SELECT DISTINCT ON (s.place) s.place, s.convo_id
-        FROM (SELECT m.joined_seq AS place, m.convo_id, m.left_seq, m.begins FROM stays m
-              WHERE m.user_did = $1 AND m.joined_seq < coalesce($2::bigint, 9223372036854775807)
-              ORDER BY m.joined_seq DESC OFFSET 0) s
-        WHERE CASE
-            WHEN NOT s.begins THEN false
-            WHEN s.left_seq IS NULL THEN true
-            ELSE EXISTS (
-                SELECT FROM stays n
-                WHERE n.user_did = $1 AND n.convo_id = s.convo_id AND n.joined_seq >= s.place
-                  AND n.left_seq IS NULL)
-            AND NOT EXISTS (
-                SELECT FROM stays n
-                WHERE n.user_did = $1 AND n.convo_id = s.convo_id AND n.joined_seq > s.place
-                  AND n.begins) END
-        ORDER BY s.place DESC LIMIT $3::bigint + 1
+    WITH RECURSIVE walk (convo_id, place, position, places) AS (
+        SELECT NULL::text, NULL::bigint, coalesce($2::bigint, 9223372036854775807), '{}'::bigint[]
+        UNION ALL
+        SELECT s.convo_id, stay.place, s.joined_seq,
+               CASE WHEN stay.place < coalesce($2::bigint, 9223372036854775807)
+                    THEN w.places || stay.place ELSE w.places END
+        FROM walk w CROSS JOIN LATERAL (
+            SELECT m.convo_id, m.joined_seq FROM members m
+            WHERE m.user_did = $1 AND m.joined_seq < w.position
+              AND EXISTS (SELECT FROM members a WHERE a.convo_id = m.convo_id
+                              AND a.user_did = $1 AND a.left_seq IS NULL OFFSET 0)
+              AND m.joined_seq = (
+                SELECT l.joined_seq FROM members l
+                WHERE l.user_did = $1 AND l.convo_id = m.convo_id
+                  AND l.joined_seq < coalesce($2::bigint, 9223372036854775807)
+                ORDER BY l.joined_seq DESC LIMIT 1)
+            ORDER BY m.joined_seq DESC LIMIT 1) s
+        CROSS JOIN LATERAL (
+            SELECT max(n.joined_seq) AS place FROM (
+                SELECT o.joined_seq, max(max(coalesce(o.left_seq, 9223372036854775807))) OVER (
+                    ORDER BY o.joined_seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS until
+                FROM members o WHERE o.user_did = $1 AND o.convo_id = s.convo_id
+                GROUP BY o.joined_seq) n
+            WHERE n.until IS NULL OR n.until < n.joined_seq) stay
+        WHERE (SELECT count(*) FROM unnest(w.places) AS p (place)
+               WHERE p.place >= w.position) <= $3::bigint
+    ), page AS MATERIALIZED (
+        SELECT w.place, w.convo_id FROM walk w
+        WHERE w.place < coalesce($2::bigint, 9223372036854775807)
+        ORDER BY w.place DESC LIMIT $3::bigint + 1
     ), sized AS (
         SELECT s.place, sum(count(*)) OVER (ORDER BY s.place DESC) AS through FROM (
             SELECT p.place FROM (SELECT * FROM page ORDER BY place DESC OFFSET 0) p

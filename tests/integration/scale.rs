@@ -69,6 +69,29 @@ async fn a_page_of_conversations_costs_what_it_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_looks_at_each_seat_a_few_times_however_often_one_came_and_went() {
+    // A thousand times in each of two, and once more in one of them.
+    let database = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             VALUES ('aa', 'did:plc:bob', 1, 0), ('bb', 'did:plc:bob', 1, 0);
+         INSERT INTO members (convo_id, user_did, joined_seq, left_seq, joined_message_seq)
+             SELECT c.convo_id, 'did:plc:alice', 10 * n + ascii(c.convo_id),
+                    10 * n + 5 + ascii(c.convo_id), 0
+             FROM conversations c, generate_series(1, 1000) n
+             UNION ALL VALUES ('aa', 'did:plc:alice', 20000, NULL::integer, 0)",
+    )
+    .await;
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let page = store.conversations(&did("alice"), None, 20).await;
+        let (page, has_more) = page.unwrap();
+        let places: Vec<_> = page.iter().map(|convo| convo.place).collect();
+        assert_eq!((places, has_more), (vec![20_000], false));
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 30_000, "{looked_at} rows for 2001 seats");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claim_reads_the_packages_of_an_account_once() {
     let database = seeded(
         "INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
