@@ -14,8 +14,10 @@ mod fuzz_targets {
     pub(super) mod fetched;
     pub(super) mod mls;
     pub(super) mod proxy_header;
+    pub(super) mod relationships;
     pub(super) mod requests;
     pub(super) mod signature;
+    pub(super) mod ticket;
     pub(super) mod tls_handshake;
     pub(super) mod tls_records;
     pub(super) mod token;
@@ -47,8 +49,10 @@ replay!(
     fetched,
     mls,
     proxy_header,
+    relationships,
     requests,
     signature,
+    ticket,
     tls_handshake,
     tls_records,
     token,

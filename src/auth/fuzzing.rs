@@ -1,10 +1,11 @@
-//! The ways in for `fuzz/`: tokens, and the documents that their keys come from.
+//! The ways in for `fuzz/`: tokens, the documents that their keys come from, and tickets.
 
 use super::claims::Expected;
 use super::did_document::signing_key;
 use super::signature::{Curve, PublicKey};
+use super::ticket::TicketOffice;
 use super::token::Token;
-use super::{DocumentError, Settings, TokenError};
+use super::{Caller, DocumentError, Settings, TicketSecret, TokenError};
 use crate::types::{Did, Jti};
 
 /// Whose token this claims to be and its nonce, if it says all that it must at `now`, in
@@ -50,3 +51,29 @@ impl Key {
         Curve::of_alg(alg).is_some_and(|alg| self.0.verifies(alg, message, signature))
     }
 }
+
+/// What issues tickets and opens streams with them.
+pub struct Tickets(TicketOffice);
+
+impl Default for Tickets {
+    fn default() -> Self {
+        let service = Did::parse("did:web:relay.test").expect("it is a DID");
+        Self(TicketOffice::new(service, &TicketSecret::new([7; 32])))
+    }
+}
+
+impl Tickets {
+    /// A ticket that is good now.
+    pub fn issue(&self) -> String {
+        let caller = Caller::assumed("did:plc:ewvi7nxzyoun6zhxrhs64oiz");
+        let nonce = Jti::parse("nonce").expect("it is one");
+        let issued = self.0.issue(&caller, None, nonce, (NOW, NOW + 30));
+        issued.expect("it can be signed").token
+    }
+
+    pub fn open_with(&self, ticket: &str) -> bool {
+        self.0.check(ticket, NOW).is_ok()
+    }
+}
+
+const NOW: i64 = 1_800_000_000;

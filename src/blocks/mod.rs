@@ -10,6 +10,8 @@
 
 mod appview;
 mod budget;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod relationships;
 mod settings;
 

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::types::Did;
+use crate::wire::Object;
 
 /// The most that one question may be about (its lexicon: `others`).
 pub(super) const OTHERS_MAX: usize = 30;
@@ -49,13 +50,14 @@ pub(super) fn question(one: &Did, others: &[&Did]) -> String {
 /// What the answer says of each of `others`, in their order. An answer that leaves
 /// one out is none: silence must not be taken for "no block".
 pub(super) fn read(one: &Did, others: &[&Did], answer: &[u8]) -> Result<Vec<Between>, BadAnswer> {
-    let answer: Answer = serde_json::from_slice(answer).map_err(|_| BadAnswer)?;
+    let Object::<Answer>(answer) = serde_json::from_slice(answer).map_err(|_| BadAnswer)?;
     if answer.actor.is_some_and(|actor| actor != one.expose()) {
         return Err(BadAnswer);
     }
     let of = |other: &&Did| {
-        let found = answer.relationships.iter().find(|r| r.is_of(other));
-        found.map(Relationship::between).ok_or(BadAnswer)
+        let mut relationships = answer.relationships.iter();
+        let found = relationships.find(|Object(found)| found.is_of(other));
+        found.map(|Object(found)| found.between()).ok_or(BadAnswer)
     };
     others.iter().map(of).collect()
 }
@@ -63,7 +65,7 @@ pub(super) fn read(one: &Did, others: &[&Did], answer: &[u8]) -> Result<Vec<Betw
 #[derive(Deserialize)]
 struct Answer {
     actor: Option<String>,
-    relationships: Vec<Relationship>,
+    relationships: Vec<Object<Relationship>>,
 }
 
 /// `app.bsky.graph.defs#relationship`, or `#notFoundActor`, which blocks nobody.
