@@ -6,14 +6,6 @@
 DROP FUNCTION group_verdict(conversations, boolean, text, bigint, bytea, text[], bytea[], text,
                             text, boolean, integer, boolean, text, integer, bigint, integer, bigint);
 
--- Seats, and whether a stay of the account begins with it: whether all its seats before had ended.
-CREATE VIEW stays AS
-    SELECT m.user_did, m.convo_id, m.joined_seq, m.left_seq, NOT EXISTS (
-        SELECT FROM members o
-        WHERE o.user_did = m.user_did AND o.convo_id = m.convo_id AND o.joined_seq < m.joined_seq
-          AND coalesce(o.left_seq, 9223372036854775807) >= m.joined_seq) AS begins
-    FROM members m;
-
 -- As in 0012, one pair after the other: of what is deleted and what is kept at once nobody would
 -- know the order.
 CREATE OR REPLACE FUNCTION record_blocks(
