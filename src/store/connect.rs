@@ -17,6 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::{client_config, hosts, open_timeout, tls};
 use super::call::Call;
+use super::era::{Era, Eras};
 use super::{DatabaseUrl, Settings, StoreError};
 use crate::runtime::Shutdown;
 
@@ -60,6 +61,7 @@ pub(crate) struct Connector {
     plans: &'static str,
     days_ahead: i32,
     failure: LastFailure,
+    eras: Eras,
 }
 
 /// Why the last attempt to connect failed, if it did: whoever waits for a connection is
@@ -71,13 +73,15 @@ pub(crate) struct Connection {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
     /// A statement is under way, or its call ran out of time or went away: its answer may
-    /// still come, and nobody may use it before. Or nothing can be written in it.
+    /// still come, and nobody may use it before.
     spoiled: AtomicBool,
+    era: Era,
+    eras: Eras,
     deadline: Duration,
 }
 
 impl Connector {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, StoreError> {
+    pub(super) fn new(settings: &Settings, eras: &Eras) -> Result<Self, StoreError> {
         let config = client_config(&settings.database_url)?;
         Ok(Self {
             open_timeout: open_timeout(&config, settings),
@@ -87,6 +91,7 @@ impl Connector {
             plans: PLANNED_EACH_TIME,
             days_ahead: settings.partition_days_ahead.into(),
             failure: LastFailure::default(),
+            eras: eras.clone(),
         })
     }
 
@@ -229,6 +234,7 @@ impl ManageConnection for Connector {
     type Error = StoreError;
 
     async fn connect(&self) -> Result<Connection, StoreError> {
+        let era = self.eras.now();
         let opened = self.open().await;
         *self.failure.lock() = opened.as_ref().err().cloned();
         let client = opened?;
@@ -236,6 +242,8 @@ impl ManageConnection for Connector {
             client,
             statements: Mutex::default(),
             spoiled: AtomicBool::new(false),
+            era,
+            eras: self.eras.clone(),
             // Postgres cancels first; this is for a network that swallows.
             deadline: self.statement_timeout + Duration::from_secs(1),
         })
@@ -252,10 +260,12 @@ impl ManageConnection for Connector {
 }
 
 impl Connection {
-    /// Whether it was lost, or an answer may still come that nobody waits for, or nothing
-    /// can be written.
+    /// Whether it was lost, or an answer may still come that nobody waits for, or it may be
+    /// with a server that takes no writes.
     pub(crate) fn is_broken(&self) -> bool {
-        self.client.is_closed() || self.spoiled.load(Ordering::Relaxed)
+        self.client.is_closed()
+            || self.spoiled.load(Ordering::Relaxed)
+            || self.era != self.eras.now()
     }
 
     /// Runs one statement, prepared once per connection.
@@ -271,9 +281,11 @@ impl Connection {
         self.spoiled.store(true, Ordering::Relaxed);
         let answer = tokio::time::timeout(self.deadline, run).await;
         let answer = answer.map_err(|_| StoreError::Timeout)?;
+        self.spoiled.store(false, Ordering::Relaxed);
         // The next session may be given to a server that takes writes, or be allowed to.
-        let is_useless = matches!(answer, Err(StoreError::ReadOnly));
-        self.spoiled.store(is_useless, Ordering::Relaxed);
+        if let Err(StoreError::ReadOnly) = answer {
+            self.eras.end(self.era);
+        }
         answer
     }
 

@@ -91,6 +91,43 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
     .await;
 }
 
+/// As a failover that leaves the old primary running, and fenced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_demoted_is_left_for_the_one_that_takes_writes() {
+    let (old, new) = (Database::start().await, Database::start().await);
+    drop(new.store().await);
+    let directory = |database: &Database| database.socket().parent().unwrap().to_owned();
+    let url = format!(
+        "host={},{} user=relay dbname=postgres target_session_attrs=read-write",
+        directory(&old).display(),
+        directory(&new).display()
+    );
+    let relay = Home::new().with("DATABASE_URL", &url).start();
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mls-relay'";
+    let on = async |database: &Database| -> i64 {
+        let client = database.client().await;
+        client.query_one(sessions, &[]).await.unwrap().get(0)
+    };
+    assert_ne!(on(&old).await, 0);
+    let fence = "ALTER SYSTEM SET default_transaction_read_only = on";
+    let client = old.client().await;
+    client.batch_execute(fence).await.unwrap();
+    client
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
+    eventually("nothing is left on the old one", || async {
+        on(&old).await == 0
+    })
+    .await;
+    eventually("it hears what commits on the new one", || async {
+        let (status, report) = health(&relay).await;
+        status == StatusCode::OK && report["checks"]["events"].get("cause").is_none()
+    })
+    .await;
+    assert_ne!(on(&new).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_names_the_statement_that_postgres_refuses() {
     let database = Database::start().await;
