@@ -1,6 +1,7 @@
 //! Group commit: the sends that wait on a node go to Postgres together, in one
 //! round trip and one transaction with one notification. Each is judged by
-//! itself, and a batch that Postgres refuses is tried again one by one.
+//! itself, and a batch that Postgres refuses is tried again one by one; one that did not end in
+//! time, without the conversations that somebody holds.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -11,6 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::connect::Pool;
+use super::held_up::{Watch, held};
 use super::replay_guard::Nonce;
 use super::{Settings, Store, StoreError, query, rows};
 use crate::runtime::{Batcher, Bounds, NotServed, Shutdown};
@@ -78,12 +80,16 @@ impl Appender {
         };
         let window = settings.repeat_window;
         let committer = |_| {
-            let pool = pool.clone();
+            let committer = Committer {
+                pool: pool.clone(),
+                window,
+                watch: Watch::default(),
+            };
             Batcher::start(
                 shutdown,
                 bounds,
                 |m: &NewMessage| m.ciphertext.len(),
-                move |batch| commit(pool.clone(), window, batch),
+                move |batch| commit(committer.clone(), batch),
             )
         };
         Self {
@@ -127,8 +133,16 @@ impl Store {
     }
 }
 
+#[derive(Clone)]
+struct Committer {
+    pool: Pool,
+    /// How far back a repeated message id is recognised.
+    window: Duration,
+    watch: Watch,
+}
+
 /// Serves one batch; the answers are in the order of the items.
-async fn commit(pool: Pool, window: Duration, batch: Vec<NewMessage>) -> Vec<Answer> {
+async fn commit(committer: Committer, batch: Vec<NewMessage>) -> Vec<Answer> {
     metrics::histogram!("relay_append_batch_items").record(as_f64(batch.len()));
     let mut answers: Vec<Option<Answer>> = vec![None; batch.len()];
     let mut open: Vec<usize> = (0..batch.len()).collect();
@@ -145,7 +159,7 @@ async fn commit(pool: Pool, window: Duration, batch: Vec<NewMessage>) -> Vec<Ans
         let items: Vec<&NewMessage> = now.iter().filter_map(|i| batch.get(*i)).collect();
         for (index, answer) in now
             .into_iter()
-            .zip(commit_distinct(&pool, window, &items).await)
+            .zip(commit_distinct(&committer, &items).await)
         {
             if let Some(slot) = answers.get_mut(index) {
                 *slot = Some(answer);
@@ -159,14 +173,67 @@ async fn commit(pool: Pool, window: Duration, batch: Vec<NewMessage>) -> Vec<Ans
         .collect()
 }
 
-async fn commit_distinct(pool: &Pool, window: Duration, items: &[&NewMessage]) -> Vec<Answer> {
-    match commit_once(pool, window, items).await {
+async fn commit_distinct(committer: &Committer, items: &[&NewMessage]) -> Vec<Answer> {
+    if committer.watch.is_on() {
+        return commit_free(committer, items, false).await;
+    }
+    match commit_once(committer, items, false).await {
+        Err(StoreError::Timeout) => {
+            committer.watch.begin();
+            commit_free(committer, items, true).await
+        }
+        outcome => answers_of(committer, items, outcome, false).await,
+    }
+}
+
+/// Those that nobody holds up. Of the others it is known that they would have to wait.
+async fn commit_free(committer: &Committer, items: &[&NewMessage], again: bool) -> Vec<Answer> {
+    let held = match held(&committer.pool, items).await {
+        // Postgres itself is slow: nothing is asked of it twice.
+        Ok(held) if held.is_empty() && again => Err(StoreError::Timeout),
+        held => held,
+    };
+    let held = match held {
+        Ok(held) => held,
+        Err(error) => return items.iter().map(|_| Err(error.clone().into())).collect(),
+    };
+    if !held.is_empty() {
+        committer.watch.begin();
+    }
+    let is_held = |item: &&NewMessage| held.contains(item.convo.expose());
+    let free: Vec<&NewMessage> = items
+        .iter()
+        .copied()
+        .filter(|item| !is_held(item))
+        .collect();
+    let mut answers = match free.is_empty() {
+        true => Vec::new(),
+        false => {
+            let outcome = commit_once(committer, &free, again).await;
+            answers_of(committer, &free, outcome, again).await
+        }
+    }
+    .into_iter();
+    let answer = |item| match is_held(item) {
+        true => Err(StoreError::Timeout.into()),
+        false => answers.next().unwrap_or(Err(StoreError::Shape.into())),
+    };
+    items.iter().map(answer).collect()
+}
+
+async fn answers_of(
+    committer: &Committer,
+    items: &[&NewMessage],
+    outcome: Result<Vec<Answer>, StoreError>,
+    again: bool,
+) -> Vec<Answer> {
+    match outcome {
         Ok(answers) => answers,
         // One of them is at fault: the others must not suffer for it.
         Err(StoreError::Refused(_) | StoreError::Shape) if items.len() > 1 => {
             let mut answers = Vec::with_capacity(items.len());
             for item in items {
-                let alone = commit_once(pool, window, &[*item]).await;
+                let alone = commit_once(committer, &[*item], again).await;
                 answers.push(alone.map_or_else(
                     |error| Err(error.into()),
                     |mut one| one.pop().unwrap_or(Err(StoreError::Shape.into())),
@@ -180,12 +247,12 @@ async fn commit_distinct(pool: &Pool, window: Duration, items: &[&NewMessage]) -
 
 /// One attempt, and a second one where the first was cut off: ids make it safe.
 async fn commit_once(
-    pool: &Pool,
-    window: Duration,
+    Committer { pool, window, .. }: &Committer,
     items: &[&NewMessage],
+    again: bool,
 ) -> Result<Vec<Answer>, StoreError> {
-    let stored = match ask(pool, window, items, false).await {
-        Err(error) if error.is_worth_a_second() => ask(pool, window, items, true).await,
+    let stored = match ask(pool, *window, items, again).await {
+        Err(error) if error.is_worth_a_second() => ask(pool, *window, items, true).await,
         first => first,
     }?;
     if stored.len() != items.len() {

@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod forgetting;
 mod group_change;
+mod held_up;
 mod idempotency;
 mod key_packages;
 mod listen;

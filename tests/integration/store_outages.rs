@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{DatabaseUrl, Reservation, Settings, SharedStay, Store, StoreError};
-use mls_relay::types::{ConvoId, Did};
+use bytes::Bytes;
+use mls_relay::store::{
+    DatabaseUrl, NewMessage, Reservation, Settings, SharedStay, Store, StoreError,
+};
+use mls_relay::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
@@ -89,6 +92,62 @@ async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
     assert!(gone.is_err(), "it waits for the lock");
     let asked = timeout(Duration::from_secs(3), store.ping()).await;
     assert_eq!(asked, Ok(Ok(())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_somebody_holds_holds_up_no_other() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database
+        .store_with(|settings| {
+            settings.committers = 1;
+            settings.statement_timeout = Duration::from_secs(2);
+        })
+        .await;
+    let rows = "
+        INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+            VALUES ('aa', 'did:plc:a', 1, 0), ('bb', 'did:plc:a', 1, 0);
+        INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+            VALUES ('aa', 'did:plc:a', 1, 0), ('bb', 'did:plc:a', 1, 0)";
+    let holder = database.client().await;
+    holder.batch_execute(rows).await.unwrap();
+    let send = |convo: &str| {
+        let message = NewMessage {
+            convo: ConvoId::parse(convo).unwrap(),
+            sender: Did::parse("did:plc:a").unwrap(),
+            message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
+            epoch: Epoch::try_from(0).unwrap(),
+            ciphertext: Bytes::from(vec![7; 512]),
+            nonce: None,
+        };
+        let store = store.clone();
+        tokio::spawn(async move { store.append(message).await })
+    };
+    let hold = "BEGIN; SELECT FROM conversations WHERE convo_id = 'aa' FOR UPDATE";
+    holder.batch_execute(hold).await.unwrap();
+    // The first is alone in its batch; those that come meanwhile are together in the next.
+    let mut sends = vec![send("aa")];
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let watching = database.client().await;
+    while watching
+        .query_one(waits, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
+        assert!(Instant::now() < deadline, "nobody waits for the holder");
+    }
+    for convo in ["bb", "aa", "bb", "aa"] {
+        sends.push(send(convo));
+    }
+    let mut stored = Vec::new();
+    for sent in sends {
+        stored.push(sent.await.unwrap().is_ok());
+    }
+    assert_eq!(stored, [false, true, false, true, false]);
+    holder.batch_execute("COMMIT").await.unwrap();
+    send("aa").await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
