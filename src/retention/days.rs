@@ -1,4 +1,6 @@
-//! Pure. Which daily tables may go.
+//! Pure. Which daily tables may go, and when none may.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
@@ -24,6 +26,28 @@ pub(super) fn expired(partitions: &[String], ttl_days: u16, now: DateTime<Utc>) 
         .filter(|name| day_of(name).is_some_and(|day| day < oldest_kept))
         .collect()
 }
+
+/// Whether the days behind `now` say that time made a leap a short while ago: each has a table
+/// that stood ready days before, for as long as relays run and clocks go. Where some have none,
+/// nobody ran, or all clocks were set ahead, as one machine's are with its own. What is older
+/// waits for a few days of which the clocks can be told apart from the truth.
+pub(super) fn is_after_leap(partitions: &[String], now: DateTime<Utc>) -> bool {
+    let today = now.date_naive();
+    let days = partitions.iter().filter_map(|name| day_of(name));
+    let past: BTreeSet<NaiveDate> = days.filter(|day| *day < today).collect();
+    // Yesterday's table is made beside today's, whether or not there was such a day.
+    let made_at_once = 1;
+    let lately = today
+        .iter_days()
+        .rev()
+        .skip(1)
+        .take(made_at_once + LEAP_DOUBTED_DAYS);
+    let unbroken = lately.take_while(|day| past.contains(day)).count();
+    unbroken < past.len() && unbroken < made_at_once + LEAP_DOUBTED_DAYS
+}
+
+/// Long enough for whoever set the clock to hear that nobody's token is good any more.
+const LEAP_DOUBTED_DAYS: usize = 3;
 
 /// The first moment of the oldest day that is kept.
 pub(super) fn kept_since(ttl_days: u16, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -61,6 +85,32 @@ mod tests {
             kept_since(7, at("2026-11-24T12:00:00Z")),
             at("2026-11-17T00:00:00Z")
         );
+    }
+
+    #[test]
+    fn a_leap_is_doubted_for_three_days_and_a_young_or_steady_relay_never() {
+        let noon = "2026-11-24T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
+        let day = |offset: i64| {
+            let day = noon + chrono::TimeDelta::days(offset);
+            format!("messages_{}", day.format("%Y%m%d"))
+        };
+        let is_doubted = |offsets: &mut dyn Iterator<Item = i64>, today: i64| {
+            let partitions: Vec<String> = offsets.map(day).collect();
+            is_after_leap(&partitions, noon + chrono::TimeDelta::days(today))
+        };
+        // Made at noon today, and on each day after.
+        for today in 0..9 {
+            assert!(!is_doubted(&mut (-1..today + 4), today), "{today}");
+        }
+        assert!(!is_doubted(&mut (-31..4), 0));
+        // The clocks leap by forty days.
+        let leapt = |today: i64| is_doubted(&mut (-31..4).chain(39..today + 4), today);
+        assert!([40, 41, 42].into_iter().all(leapt));
+        assert!(!leapt(43));
+        // And are set right again.
+        assert!(!is_doubted(&mut (-31..5).chain(39..44), 1));
+        // They go back by as much.
+        assert!(!is_doubted(&mut (-41..-36).chain(-31..4), -40));
     }
 
     #[test]

@@ -62,6 +62,11 @@ enum Failure {
     Store(#[from] StoreError),
     #[error("Postgres' clock is ahead of this node's, so nothing is forgotten by it")]
     Clocks,
+    #[error(
+        "the last days have no tables before them, so no relay ran or all clocks were set ahead; \
+         nothing old is forgotten before the third day after"
+    )]
+    Leap,
     #[error("it has panicked")]
     Panicked,
 }
@@ -177,6 +182,13 @@ impl<'a> Turn<'a> {
             return Ok(None);
         };
         let clocks = self.clocks(&forgetting).await?;
+        // Of a nonce nothing is lost: where the clocks are wrong no token is good.
+        if !matches!(task, Task::Nonces) {
+            let partitions = forgetting.partitions("messages").await?;
+            if days::is_after_leap(&partitions, clocks.earlier()) {
+                return Err(Failure::Leap);
+            }
+        }
         let settings = self.settings;
         let forgotten = match task {
             // Postgres looks at when their time is over, and nobody else.

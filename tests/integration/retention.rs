@@ -43,9 +43,11 @@ pub(crate) async fn first_run(retention: &Retention) {
     }
 }
 
+/// As a relay leaves them that has run all the time.
 pub(crate) const OLD_DAYS: &str = "
     SELECT ensure_partition('messages', (now() - '40 days'::interval)::date);
-    SELECT ensure_partition('messages', (now() - '20 days'::interval)::date);
+    SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
+        FROM generate_series(2, 20) n;
     SELECT ensure_partition('event_stream', (now() - '9 days'::interval)::date);
     SELECT ensure_partition('event_stream', (now() - '3 days'::interval)::date);
     INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size, received_at)

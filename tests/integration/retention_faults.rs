@@ -168,6 +168,44 @@ async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_for
     assert_eq!(counts().await, before);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_the_third_day() {
+    let database = Database::start().await;
+    let shutdown = Shutdown::default();
+    // It makes the days around the new time.
+    let store = open(&database, &shutdown).await;
+    let client = database.client().await;
+    let before = "SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
+            FROM generate_series(37, 60) n;
+        INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size, received_at)
+        SELECT 'ab', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'app', 0, decode(repeat('00', 512), 'hex'), 512, 512,
+               date_bin('2 seconds', now() - '41 days'::interval, 'epoch');
+        INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort, expires_at)
+        VALUES ('did:plc:a', 'd', 1, 'x', 'h', 'r', false, now() - '9 days'::interval)";
+    client.batch_execute(before).await.unwrap();
+    let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
+    eventually("each task has run", || async {
+        let status = retention.status();
+        status.days.runs > 0 && status.key_packages.runs > 0 && status.nonces.runs > 0
+    })
+    .await;
+    let (messages, packages) = (
+        "SELECT count(*) FROM messages",
+        "SELECT count(*) FROM key_packages",
+    );
+    assert_eq!(count(&client, messages).await, 1);
+    assert_eq!(count(&client, packages).await, 1);
+    let status = retention.status();
+    assert_ne!(status.days.failures_in_a_row, 0, "it shows");
+    assert_eq!(status.nonces.failures_in_a_row, 0);
+
+    let third_day = "SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
+        FROM generate_series(2, 4) n";
+    client.batch_execute(third_day).await.unwrap();
+    until("the message is forgotten", &client, messages, 0).await;
+    until("the key package is forgotten", &client, packages, 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_another_node_is_at_does_not_count_as_done() {
     let database = Database::start().await;
