@@ -211,7 +211,7 @@ impl Lookup {
         if let Some(outcome) = self.cache.content(&self.did, self.renew) {
             return outcome;
         }
-        let found = resolver.signing_key(&self.did, &location, &turn).await;
+        let found = resolver.signing_key(&self.did, &location, turn).await;
         let outcome = found.map(Arc::new);
         let lifetimes = self.cache.lifetimes();
         self.cache.0.remembered.note(&self.did, &outcome, lifetimes);

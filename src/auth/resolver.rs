@@ -3,6 +3,8 @@
 //! set up, take nothing from the accounts of the PLC directory; and among the
 //! former everyone has a share (`turns`).
 
+use std::sync::Arc;
+
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -20,7 +22,7 @@ pub(crate) struct Resolver {
     plc: Endpoint,
     plc_outage: Outage,
     settings: Live<Settings>,
-    plc_permits: Semaphore,
+    plc_permits: Arc<Semaphore>,
     web_turns: WebTurns,
     web_reach: Reach,
 }
@@ -33,7 +35,7 @@ impl Resolver {
             plc,
             plc_outage: Outage::of("auth.plc_url"),
             settings,
-            plc_permits: Semaphore::new(now.plc_lookups_max),
+            plc_permits: Arc::new(Semaphore::new(now.plc_lookups_max)),
             web_turns: WebTurns::new(now.web_lookups_max),
             web_reach: Reach::PublicOnly,
         }
@@ -51,7 +53,7 @@ impl Resolver {
         &self,
         location: &DidLocation<'_>,
         asker: Asker,
-    ) -> Result<Turn<'_>, ResolveError> {
+    ) -> Result<Turn, ResolveError> {
         let (patience, pending_max) = {
             let settings = self.settings.load();
             (settings.resolve_timeout, settings.lookups_max)
@@ -69,15 +71,15 @@ impl Resolver {
         turn.ok_or(ResolveError::Busy)
     }
 
-    /// Looks the key up in its turn, no longer than the timeout.
+    /// Looks the key up in its turn, no longer than the timeout. The turn may last longer.
     pub(crate) async fn signing_key(
         &self,
         did: &Did,
         location: &DidLocation<'_>,
-        _turn: &Turn<'_>,
+        turn: Turn,
     ) -> Result<PublicKey, ResolveError> {
         let patience = self.settings.load().resolve_timeout;
-        let fetched = timeout(patience, self.fetch(did, location)).await;
+        let fetched = timeout(patience, self.fetch(did, location, Arc::new(turn))).await;
         let fetched = match fetched {
             Ok(fetched) => fetched.map_err(ResolveError::from),
             Err(_) => Err(ResolveError::TimedOut),
@@ -96,11 +98,16 @@ impl Resolver {
         }
     }
 
-    async fn fetch(&self, did: &Did, location: &DidLocation<'_>) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        did: &Did,
+        location: &DidLocation<'_>,
+        turn: Arc<Turn>,
+    ) -> Result<Fetched, FetchError> {
         match location {
             DidLocation::Plc => {
                 let path = self.plc.path(did.expose());
-                self.fetcher.get(&self.plc.page(&path)).await
+                self.fetcher.get(&self.plc.page(&path), turn).await
             }
             DidLocation::Web { host } => {
                 let page = Page {
@@ -110,7 +117,7 @@ impl Resolver {
                     tls: true,
                     reach: self.web_reach,
                 };
-                self.fetcher.get(&page).await
+                self.fetcher.get(&page, turn).await
             }
         }
     }

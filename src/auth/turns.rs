@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// For whom a key is looked up.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -29,9 +29,9 @@ pub(crate) enum Asker {
 }
 
 pub(crate) struct WebTurns {
-    all: Semaphore,
+    all: Arc<Semaphore>,
     /// All but the reserve of known accounts.
-    first_lookups: Semaphore,
+    first_lookups: Arc<Semaphore>,
     networks: Shares<IpAddr>,
     domains: Shares<Box<str>>,
     /// Apart, so that nobody who asks for new hosts of a domain keeps the known ones from
@@ -40,9 +40,8 @@ pub(crate) struct WebTurns {
 }
 
 /// A lookup's turn, until dropped.
-pub(crate) struct Turn<'a> {
-    _shares: [Option<OwnedSemaphorePermit>; 2],
-    _permits: [Option<SemaphorePermit<'a>>; 2],
+pub(crate) struct Turn {
+    _permits: [Option<OwnedSemaphorePermit>; 4],
 }
 
 impl WebTurns {
@@ -50,8 +49,8 @@ impl WebTurns {
     pub(crate) fn new(lookups_max: usize) -> Self {
         let reserve = lookups_max / RESERVE;
         Self {
-            all: Semaphore::new(lookups_max),
-            first_lookups: Semaphore::new(lookups_max - reserve),
+            all: Arc::new(Semaphore::new(lookups_max)),
+            first_lookups: Arc::new(Semaphore::new(lookups_max - reserve)),
             networks: Shares::of(lookups_max / SHARE),
             domains: Shares::of(lookups_max / SHARE),
             known_domains: Shares::of(reserve / 2),
@@ -65,36 +64,34 @@ impl WebTurns {
         asker: Asker,
         domain: &str,
         pending_max: usize,
-    ) -> Option<Turn<'_>> {
+    ) -> Option<Turn> {
         let pending_max = pending_max / SHARE;
         let domain = domain.into();
-        let (shares, first) = match asker {
+        let (network, domain, first) = match asker {
             Asker::Known => {
                 let domain = self.known_domains.take(domain, pending_max).await?;
-                ([None, Some(domain)], None)
+                (None, domain, None)
             }
             Asker::Network(network) => {
                 let network = self.networks.take(network, pending_max).await?;
                 let domain = self.domains.take(domain, pending_max).await?;
-                let first = self.first_lookups.acquire().await.ok()?;
-                ([Some(network), Some(domain)], Some(first))
+                let first = Arc::clone(&self.first_lookups).acquire_owned().await.ok()?;
+                (Some(network), domain, Some(first))
             }
         };
-        let any = self.all.acquire().await.ok()?;
+        let any = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(Turn {
-            _shares: shares,
-            _permits: [first, Some(any)],
+            _permits: [network, Some(domain), first, Some(any)],
         })
     }
 }
 
-impl<'a> Turn<'a> {
+impl Turn {
     /// A turn that is shared out to nobody in particular.
-    pub(crate) async fn of_all(permits: &'a Semaphore) -> Option<Self> {
-        let permit = permits.acquire().await.ok()?;
+    pub(crate) async fn of_all(permits: &Arc<Semaphore>) -> Option<Self> {
+        let permit = Arc::clone(permits).acquire_owned().await.ok()?;
         Some(Self {
-            _shares: [None, None],
-            _permits: [Some(permit), None],
+            _permits: [Some(permit), None, None, None],
         })
     }
 }
@@ -148,10 +145,10 @@ mod tests {
     use super::*;
 
     /// Those that have a turn at once.
-    async fn served<'a>(
-        turns: &'a WebTurns,
+    async fn served(
+        turns: &WebTurns,
         askers: impl IntoIterator<Item = (Asker, String)>,
-    ) -> Vec<Turn<'a>> {
+    ) -> Vec<Turn> {
         let mut served = Vec::new();
         for (asker, domain) in askers {
             let now = std::time::Duration::ZERO;

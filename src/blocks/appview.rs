@@ -1,10 +1,11 @@
 //! Questions to the AppView: so many at once, none while it is down, and when it says that
 //! it is asked too often, none of those that can wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::StartError;
@@ -26,9 +27,9 @@ pub(super) struct AppView {
     endpoint: Endpoint,
     fetcher: Fetcher,
     outage: Outage,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Half of the turns: whoever only wants to know takes no more of them.
-    turns_to_know: Semaphore,
+    turns_to_know: Arc<Semaphore>,
     rests: Mutex<Rests>,
 }
 
@@ -56,8 +57,8 @@ impl AppView {
             endpoint: Endpoint::parse(url)?,
             fetcher: Fetcher::new(ANSWER_LEN_MAX)?,
             outage: Outage::of("appview.url"),
-            turns: Semaphore::new(questions_max),
-            turns_to_know: Semaphore::new((questions_max / 2).max(1)),
+            turns: Arc::new(Semaphore::new(questions_max)),
+            turns_to_know: Arc::new(Semaphore::new((questions_max / 2).max(1))),
             rests: Mutex::default(),
         })
     }
@@ -94,14 +95,14 @@ impl AppView {
             return Err(NoAnswer::Failed);
         }
         let turns = timeout(limit, self.turns(purpose)).await.ok().flatten();
-        let _turns = turns.ok_or(NoAnswer::Failed)?;
+        let turns = Arc::new(turns.ok_or(NoAnswer::Failed)?);
         // It may have been too much for it meanwhile.
         if self.rests(purpose) {
             return Err(NoAnswer::Failed);
         }
         let path = self.endpoint.path(&question(one, others));
         let page = self.endpoint.page(&path);
-        let fetched = timeout(limit, self.fetcher.get(&page)).await;
+        let fetched = timeout(limit, self.fetcher.get(&page, turns)).await;
         let now = Instant::now();
         match &fetched {
             Ok(Ok(_)) => self.outage.answered(),
@@ -142,12 +143,13 @@ impl AppView {
         rests.all.max(to_know).is_some_and(|until| now < until)
     }
 
-    async fn turns(&self, purpose: Purpose<'_>) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+    async fn turns(&self, purpose: Purpose<'_>) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
+        let one_of = |turns: &Arc<Semaphore>| Arc::clone(turns).acquire_owned();
         let to_know = match purpose.is_pressing() {
             true => None,
-            false => Some(self.turns_to_know.acquire().await.ok()?),
+            false => Some(one_of(&self.turns_to_know).await.ok()?),
         };
-        Some([to_know, Some(self.turns.acquire().await.ok()?)])
+        Some([to_know, Some(one_of(&self.turns).await.ok()?)])
     }
 }
 

@@ -1,7 +1,6 @@
 //! Fetches one document over HTTP/1.1: one connection, one GET, no redirects, a
 //! body of bounded length. The caller sets the deadline over all of it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,11 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::FetchError;
+use super::dial::dial;
 use super::page::Page;
-#[cfg(test)]
-use super::page::Reach;
 
 /// What a host said about a document.
 #[derive(Debug)]
@@ -59,8 +56,14 @@ impl Fetcher {
         })
     }
 
-    pub(crate) async fn get(&self, page: &Page<'_>) -> Result<Fetched, FetchError> {
-        let stream = connect(page).await?;
+    /// Keeps the `turn` until nothing is under way any more, which may be later than the
+    /// caller waits.
+    pub(crate) async fn get<T: Send + Sync + 'static>(
+        &self,
+        page: &Page<'_>,
+        turn: Arc<T>,
+    ) -> Result<Fetched, FetchError> {
+        let stream = dial(page, &turn).await?;
         if page.tls {
             let name = ServerName::try_from(page.host.to_owned())
                 .map_err(|_| FetchError::AddressRefused)?;
@@ -121,33 +124,6 @@ impl Fetcher {
     }
 }
 
-/// Dials the name's addresses in turn, those that may be reached.
-async fn connect(page: &Page<'_>) -> Result<TcpStream, FetchError> {
-    #[cfg(test)]
-    if let Reach::Exactly(address) = page.reach {
-        let stream = TcpStream::connect(address).await;
-        return stream.map_err(|error| FetchError::Connect(error.kind()));
-    }
-    let addresses = lookup_host((page.host, page.port))
-        .await
-        // Of which kind of error that is, the system does not say.
-        .map_err(|_| FetchError::Lookup)?;
-    // The very address that was checked is dialled, so a name server that gives
-    // another answer at the next question gains nothing.
-    let allowed: Vec<SocketAddr> = addresses
-        .filter(|address| page.reach.allows(address.ip()))
-        .take(ADDRESSES_TRIED_MAX)
-        .collect();
-    let mut failure = FetchError::AddressRefused;
-    for address in allowed {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = FetchError::Connect(error.kind()),
-        }
-    }
-    Err(failure)
-}
-
 /// In seconds; of a date nothing is known here (RFC 9110 section 10.2.3 has both).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
@@ -157,6 +133,3 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Status line and headers of a well-behaved host are below 2 KiB; the least
 /// that the HTTP library works with is 8 KiB.
 const HEAD_LEN_MAX: usize = 16 * 1024;
-
-/// One of each family and a spare.
-const ADDRESSES_TRIED_MAX: usize = 3;

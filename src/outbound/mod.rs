@@ -2,6 +2,7 @@
 //! Hosts that strangers name are dialled on public addresses only.
 
 mod address_policy;
+mod dial;
 mod endpoint;
 mod error;
 mod fetch;

@@ -78,7 +78,11 @@ async fn a_document_comes_over_tls_from_the_host_of_the_did() {
     let document = account.document().to_string();
     let (address, roots) = serve_once(ok(&document)).await;
     let fetcher = Fetcher::trusting(roots, 4096).unwrap();
-    match fetcher.get(&page(HOST, address)).await.unwrap() {
+    match fetcher
+        .get(&page(HOST, address), Arc::new(()))
+        .await
+        .unwrap()
+    {
         Fetched::Document(bytes) => assert_eq!(bytes, document.as_bytes()),
         Fetched::Absent => panic!("no document"),
     }
@@ -88,12 +92,14 @@ async fn a_document_comes_over_tls_from_the_host_of_the_did() {
 async fn a_host_that_cannot_prove_its_name_is_not_asked() {
     let (address, roots) = serve_once(ok("{}")).await;
     let fetcher = Fetcher::trusting(roots, 4096).unwrap();
-    let refused = fetcher.get(&page("other.someone.net", address)).await;
+    let refused = fetcher
+        .get(&page("other.someone.net", address), Arc::new(()))
+        .await;
     assert!(matches!(refused, Err(FetchError::Tls(_))));
 
     let (address, _) = serve_once(ok("{}")).await;
     let fetcher = Fetcher::new(4096).unwrap();
-    let refused = fetcher.get(&page(HOST, address)).await;
+    let refused = fetcher.get(&page(HOST, address), Arc::new(())).await;
     assert!(matches!(refused, Err(FetchError::Tls(_))));
 }
 
@@ -127,7 +133,7 @@ async fn a_host_that_says_gone_redirects_or_babbles_gives_no_document() {
     ] {
         let (address, roots) = serve_once(answer.to_owned()).await;
         let fetcher = Fetcher::trusting(roots, 4096).unwrap();
-        let outcome = match fetcher.get(&page(HOST, address)).await {
+        let outcome = match fetcher.get(&page(HOST, address), Arc::new(())).await {
             Ok(Fetched::Document(_)) => "document",
             Ok(Fetched::Absent) => "absent",
             Err(FetchError::Limited {
@@ -159,7 +165,7 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
             ..page(host, listener.local_addr().unwrap())
         };
         // Whoever is dialled never answers.
-        let refused = timeout(Duration::from_secs(5), fetcher.get(&page)).await;
+        let refused = timeout(Duration::from_secs(5), fetcher.get(&page, Arc::new(()))).await;
         let refused = refused.map(|fetched| fetched.map(|_| ()));
         assert!(
             matches!(refused, Ok(Err(FetchError::AddressRefused))),
@@ -182,6 +188,6 @@ async fn a_name_that_no_name_server_knows_is_told_as_such() {
         tls: true,
         reach: Reach::Anywhere,
     };
-    let refused = fetcher.get(&page).await;
+    let refused = fetcher.get(&page, Arc::new(())).await;
     assert!(matches!(refused, Err(FetchError::Lookup)), "{refused:?}");
 }
