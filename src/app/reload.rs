@@ -118,15 +118,7 @@ impl Reloads {
     }
 
     async fn reload(&self, reloader: &mut Reloader, cause: Cause) {
-        let outcome = match reloader.read().await.and_then(|loaded| {
-            let doubts = loaded.doubts.clone();
-            reloader.apply(loaded).inspect(|_| {
-                // The start has told them.
-                if cause != Cause::Started {
-                    config::tell(&doubts);
-                }
-            })
-        }) {
+        let outcome = match reloader.read_and_apply(cause).await {
             Ok((applied, waiting)) => {
                 if self.is_refused() {
                     tracing::warn!("the configuration holds again, and is in force");
@@ -196,6 +188,18 @@ impl Reloader {
         }
     }
 
+    /// Whether anything is new, and what waits.
+    async fn read_and_apply(&mut self, cause: Cause) -> Result<(bool, Vec<&'static str>), Faults> {
+        let loaded = self.read().await?;
+        let doubts = loaded.doubts.clone();
+        let applied = self.apply(loaded).await?;
+        // The start has told them.
+        if cause != Cause::Started {
+            config::tell(&doubts);
+        }
+        Ok(applied)
+    }
+
     async fn read(&self) -> Result<Loaded, Faults> {
         let file = self.file.clone();
         let read = move || Config::load(&Source::process(file.as_deref())?);
@@ -215,11 +219,12 @@ impl Reloader {
     }
 
     /// Puts it in force, as a whole. Whether anything is new, and what waits.
-    fn apply(&mut self, loaded: Loaded) -> Result<(bool, Vec<&'static str>), Faults> {
-        let change = Change::between(&self.in_force, &loaded.config)
-            // The only step that can still fail comes before the first that cannot.
-            .and_then(|change| self.load_certificates(&change).map(|()| change))
-            .map_err(|faults| placed(faults, &loaded))?;
+    async fn apply(&mut self, loaded: Loaded) -> Result<(bool, Vec<&'static str>), Faults> {
+        let change = Change::between(&self.in_force, &loaded.config);
+        let change = change.map_err(|faults| placed(faults, &loaded))?;
+        // The only step that can still fail comes before the first that cannot.
+        let certificates = self.load_certificates(&change).await;
+        certificates.map_err(|faults| placed(faults, &loaded))?;
         let swapped = self.live.adopt(&change.config);
         if swapped.contains(&"log") {
             // The filter was read once already: only the log itself may be gone.
@@ -246,7 +251,7 @@ impl Reloader {
         Ok((!change.applied.is_empty(), waiting))
     }
 
-    fn load_certificates(&self, change: &Change) -> Result<(), Faults> {
+    async fn load_certificates(&self, change: &Change) -> Result<(), Faults> {
         let names_others = change
             .applied
             .iter()
@@ -259,8 +264,16 @@ impl Reloader {
             let problem = "cannot be taken away while the relay runs".to_owned();
             return Err(fault("edge.tls_cert", problem));
         }
-        let loaded = self.certificates.replace_files(&files);
-        loaded.map_err(|error| fault("edge.tls_cert", with_causes(&error)))
+        let certificates = self.certificates.clone();
+        // They may lie on a file system that does not answer.
+        let replace = move || {
+            certificates
+                .replace_files(&files)
+                .map_err(|e| with_causes(&e))
+        };
+        let replaced = tokio::task::spawn_blocking(replace).await;
+        let replaced = replaced.unwrap_or_else(|_| Err("could not be read".to_owned()));
+        replaced.map_err(|problem| fault("edge.tls_cert", problem))
     }
 
     fn path(&self) -> String {
