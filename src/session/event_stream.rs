@@ -32,6 +32,8 @@ pub(super) struct EventStream {
     /// Nobody takes chunks any more.
     closed: BoxFuture<'static, ()>,
     settings: Live<Settings>,
+    /// What had to wait.
+    has_taken: bool,
 }
 
 impl EventStream {
@@ -54,6 +56,7 @@ impl EventStream {
             chunks,
             closed: Box::pin(async move { watched.closed().await }),
             settings,
+            has_taken: false,
         };
         (stream, response)
     }
@@ -63,8 +66,9 @@ impl EventStream {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(CHUNK_LEN_MAX));
             let limit = self.settings.load().write_timeout;
+            let waits = self.chunks.capacity() == 0;
             match timeout(limit, self.chunks.send(chunk)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.has_taken |= waits,
                 Ok(Err(_)) => return Err(CloseReason::ClientGone),
                 Err(_) => return Err(CloseReason::ConsumerTooSlow),
             }
@@ -113,6 +117,10 @@ impl Line for EventStream {
         // Such a client says nothing; that it is gone is seen by nobody taking.
         let closed = self.closed.as_mut().poll(context);
         closed.map(|()| Err(CloseReason::ClientGone))
+    }
+
+    fn has_taken(&mut self) -> bool {
+        std::mem::take(&mut self.has_taken)
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
@@ -165,7 +173,7 @@ fn push(into: &mut Vec<u8>, id: Option<Cursor>, retry: Option<Duration>, data: &
     into.extend_from_slice(b"\n\n");
 }
 
-/// At the least pace, four seconds.
+/// At the least pace, sixteen seconds.
 const CHUNK_LEN_MAX: usize = 16 << 10;
 
 /// A comment: clients pass over it.
