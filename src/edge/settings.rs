@@ -80,8 +80,9 @@ impl Default for Settings {
             header_timeout: Duration::from_secs(10),
             // Longer than the pauses of someone typing, shorter than a NAT's memory.
             idle_timeout: Duration::from_secs(75),
-            // The kernel may hold what takes a slow network so long, and nobody sees it move meanwhile.
-            stall_timeout: Duration::from_secs(75),
+            // The kernel may hold what takes a slow network so long, and nobody sees it move
+            // meanwhile.
+            stall_timeout: Duration::from_secs(120),
             // More than nearly all calls have.
             unread_bytes_max: 1 << 20,
             // Long enough for that at 2 Mbit/s, and short beside a drain's grace.
@@ -93,8 +94,7 @@ impl Default for Settings {
             // Half of it, at worst, a round trip: 10 MiB over 260 ms take 40 s.
             h2_window_bytes: 128 * 1024,
             h2_ping_interval: Duration::from_secs(30),
-            // What queues before a ping may be on its way for longer than a client may take
-            // nothing.
+            // What queues before a ping may be on its way for as long.
             h2_ping_timeout: Duration::from_secs(120),
             // Two years: what the browsers' preload lists ask for.
             hsts_max_age: Duration::from_secs(63_072_000),

@@ -32,7 +32,7 @@ impl Default for Settings {
         Self {
             ping_after: Duration::from_secs(30),
             silence_max: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(120),
             close_timeout: Duration::from_secs(2),
             upgrade_timeout: Duration::from_secs(10),
             frame_len_max: 4 << 10,
