@@ -7,7 +7,7 @@ use super::bucket::Bucket;
 use super::rule::{Rule, RuleSet};
 use super::settings::Settings;
 use super::tick::millis;
-use super::window::{Admissions, Log};
+use super::window::{Admissions, Log, Quota, Verdict};
 
 /// A frame as the budgets see it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,9 +68,17 @@ type Lefts = [Option<Left>; 2];
 /// that sockets of an account or an address share.
 #[derive(Debug)]
 pub(super) struct Meter {
-    frames: Log,
-    control: Log,
+    frames: LastMinute,
+    control: LastMinute,
     bytes: Bucket,
+}
+
+/// Admissions of the last minute, and when the last of all was: a socket may stay for longer
+/// than ticks can tell apart, and be silent.
+#[derive(Debug)]
+struct LastMinute {
+    admissions: Log,
+    newest_us: u64,
 }
 
 /// A moment on both of the meter's clocks.
@@ -89,11 +97,32 @@ impl Moment {
     }
 }
 
+impl LastMinute {
+    fn new(now: Moment) -> Self {
+        Self {
+            admissions: Log::new(now.tick),
+            newest_us: now.micros,
+        }
+    }
+
+    /// Takes a place of a quota for a minute.
+    fn take(&mut self, now: Moment, quota: Quota) -> Verdict {
+        if now.micros.saturating_sub(self.newest_us) >= MINUTE_US {
+            *self = Self::new(now);
+        }
+        let verdict = self.admissions.take(now.tick, quota);
+        if verdict.admitted() {
+            self.newest_us = now.micros;
+        }
+        verdict
+    }
+}
+
 impl Meter {
     pub(super) fn new(now: Moment) -> Self {
         Self {
-            frames: Log::new(now.tick),
-            control: Log::new(now.tick),
+            frames: LastMinute::new(now),
+            control: LastMinute::new(now),
             bytes: Bucket::default(),
         }
     }
@@ -115,9 +144,9 @@ impl Meter {
             FrameKind::Ping | FrameKind::Pong => Some((Rule::ControlFrames, &mut self.control)),
         };
         let mut left = None;
-        if let Some((rule, log)) = &mut counted {
+        if let Some((rule, minute)) = &mut counted {
             let quota = settings.quota(*rule).times(share);
-            let verdict = log.take(now.tick, quota);
+            let verdict = minute.take(now, quota);
             if let Some(wait) = verdict.wait_ms {
                 return Err((*rule, millis(wait)));
             }
@@ -130,8 +159,8 @@ impl Meter {
         }
         let per_minute = u64::from(settings.sockets.bytes) * u64::from(share);
         if let Err(wait_us) = self.bytes.spend(now.micros, len as u64, per_minute) {
-            if let Some((_, log)) = counted {
-                log.give_back(now.tick);
+            if let Some((_, minute)) = counted {
+                minute.admissions.give_back(now.tick);
             }
             return Err((Rule::FrameBytes, Duration::from_micros(wait_us)));
         }
@@ -158,7 +187,7 @@ impl Left {
 #[derive(Debug)]
 pub(super) struct FrameBudget {
     meter: Meter,
-    strikes: Log,
+    strikes: LastMinute,
     /// Of which budgets the other end knows that they are scarce.
     warned: RuleSet,
 }
@@ -167,7 +196,7 @@ impl FrameBudget {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             meter: Meter::new(now),
-            strikes: Log::new(now.tick),
+            strikes: LastMinute::new(now),
             warned: RuleSet::default(),
         }
     }
@@ -212,8 +241,8 @@ impl FrameBudget {
         if settings.dry_run.contains(policy) {
             return FrameVerdict::Tolerate { policy };
         }
-        let strikes = super::Quota::per_minute(settings.sockets.strikes);
-        if !self.strikes.take(now.tick, strikes).admitted() {
+        let strikes = Quota::per_minute(settings.sockets.strikes);
+        if !self.strikes.take(now, strikes).admitted() {
             return FrameVerdict::Close { policy };
         }
         match kind {
@@ -241,6 +270,8 @@ impl FrameBudget {
         verdict
     }
 }
+
+const MINUTE_US: u64 = 60_000_000;
 
 #[cfg(test)]
 #[path = "frames_tests.rs"]

@@ -340,6 +340,25 @@ fn sockets_of_one_account_share_frames() {
 }
 
 #[test]
+fn a_socket_that_was_silent_for_weeks_has_its_whole_budget_and_goes_on_having_it() {
+    for days in [24, 25, 40, 49, 50, 75] {
+        let limits = limits(|settings| settings.sockets.frames = 10);
+        let mut socket = limits.admit_socket(ip("192.0.2.1"), &did(1)).unwrap();
+        // It answers pings, as sockets do that are there.
+        for _ in 0..days * 24 {
+            wait(&limits, Duration::from_secs(3_600));
+            assert_eq!(socket.frame(FrameKind::Pong, 0), FrameVerdict::Pass);
+        }
+        for nth in 0..30 {
+            let verdict = socket.frame(FrameKind::Content, 10);
+            let passed = matches!(verdict, FrameVerdict::Pass | FrameVerdict::Warn(_));
+            assert!(passed, "frame {nth} after {days} days: {verdict:?}");
+            wait(&limits, Duration::from_secs(7));
+        }
+    }
+}
+
+#[test]
 fn whoever_keeps_knocking_goes_to_the_box_and_comes_out_again() {
     let limits = limits(|settings| settings.penalties.strikes = 50);
     let stranger = ip("192.0.2.1");
