@@ -88,7 +88,6 @@ impl App {
     /// Binds, builds and begins to serve.
     pub async fn start(beginnings: Beginnings) -> Result<Self, AppError> {
         let config = &beginnings.loaded.config;
-        check_descriptors(&config.limits);
         let live = LiveSettings::of(config);
         // 1. Bind first: a taken port should fail before anything is started.
         let edge = Edge::bind(live.edge.clone())?;
@@ -224,6 +223,7 @@ async fn serve(
     let live = parts.live;
     let store = database::open(database::store_settings(config, postgres)?, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
+    limits.bound_connections(connections_room(&config.limits));
     limits.start_upkeep(shutdown);
     limits.start_sharing(store.clone(), shutdown);
     let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
@@ -277,17 +277,20 @@ async fn serve(
     Ok(health)
 }
 
-/// A limit that the system ends before we do is no limit.
-fn check_descriptors(limits: &limits::Settings) {
+/// For how many connections the system has room, beside all else that must go on while there
+/// are so many. A limit that the system ends before we do is no limit.
+fn connections_room(limits: &limits::Settings) -> u32 {
     let most = raise_descriptor_limit();
-    let wanted = u64::from(limits.connections.total) + DESCRIPTORS_BESIDE;
-    if most < wanted {
+    let beside = DESCRIPTORS_BESIDE.min(most / 2);
+    let room = u32::try_from(most - beside).unwrap_or(u32::MAX);
+    if room < limits.connections.total {
         tracing::warn!(
             most,
-            wanted,
-            "the open-files limit is below limits.connections_total"
+            room,
+            "the open-files limit has room for fewer connections than limits.connections_total"
         );
     }
+    room
 }
 
 /// The default service is this machine, whose DID cannot tell the port.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::certificates::configured;
-use super::check_descriptors;
+use super::connections_room;
 use super::live::LiveSettings;
 use crate::config::{self, Change, Config, Fault, Faults, Key, Loaded, Place, Source};
 use crate::edge::Finding;
@@ -233,7 +233,7 @@ impl Reloader {
             }
         }
         if swapped.contains(&"limits") {
-            check_descriptors(&change.config.limits);
+            connections_room(&change.config.limits);
         }
         // At warn, since release builds log no less: whoever looks into the log later
         // must find when a value began to apply.

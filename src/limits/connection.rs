@@ -24,6 +24,11 @@ impl ConnectionPermit {
 }
 
 impl Limits {
+    /// The system has room for so many connections, whatever the settings allow.
+    pub fn bound_connections(&self, room: u32) {
+        self.inner.connections_room.store(room, Ordering::Relaxed);
+    }
+
     /// Whether a stranger's connection may stay. Ask before TLS, and hold the permit
     /// as long as the socket.
     pub fn admit_connection(&self, client: ClientIp) -> Result<ConnectionPermit, LimitError> {
@@ -33,11 +38,12 @@ impl Limits {
     /// A connection of a trusted proxy, which is not itself limited by address.
     pub fn admit_proxy_connection(&self) -> Result<ConnectionPermit, LimitError> {
         let settings = self.inner.settings.load();
+        let room = self.inner.connections_room.load(Ordering::Relaxed);
         let node = NodePermit::enter(
             &self.inner,
             |inner| &inner.connections,
             Rule::ConnectionsTotal,
-            settings.connections.total,
+            settings.connections.total.min(room),
             &settings,
         )?;
         Ok(ConnectionPermit {
@@ -227,6 +233,16 @@ mod tests {
         // Nobody's phones are here.
         come(2, 400);
         assert_eq!(limits.penalties().len(), 2);
+    }
+
+    #[test]
+    fn no_more_connections_are_let_in_than_the_system_has_room_for() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        limits.bound_connections(1);
+        let held = limits.admit_proxy_connection().unwrap();
+        assert!(limits.admit_proxy_connection().is_err());
+        drop(held);
+        assert!(limits.admit_proxy_connection().is_ok());
     }
 
     #[test]

@@ -89,6 +89,7 @@ struct Inner {
     /// Which accounts proved themselves lately, and where.
     familiar: Table,
     connections: AtomicU32,
+    connections_room: AtomicU32,
     handshakes: AtomicU32,
     /// Requests that wait while tokens of their addresses are checked.
     waiting: AtomicU32,
@@ -124,6 +125,7 @@ impl Limits {
                 accounts: Table::new(tables.did_keys, 0, now),
                 familiar: Table::new(tables.ip_keys, familiar_ms, now),
                 connections: AtomicU32::new(0),
+                connections_room: AtomicU32::new(u32::MAX),
                 handshakes: AtomicU32::new(0),
                 waiting: AtomicU32::new(0),
                 verifying: Counts::new(),

@@ -1,11 +1,12 @@
 //! What the system has no more of for a while: the relay says so, and goes on by itself.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tokio::net::TcpStream;
 
-use crate::relay::{Relay, eventually};
+use crate::relay::{Home, Relay, eventually};
 use crate::tls::Client;
 
 /// Allows a process so many more descriptors than it has.
@@ -17,6 +18,27 @@ fn allow_descriptors(process: Pid, more: u64) {
         maximum: getrlimit(Resource::Nofile).maximum,
     };
     prlimit(Some(process), Resource::Nofile, most).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_few_descriptors_clients_leave_some_for_its_operator_and_its_database() {
+    let home = Home::lived_in();
+    let script = home.path().join("with-few-descriptors");
+    let relay = env!("CARGO_BIN_EXE_mls-relay");
+    let text = format!("#!/bin/sh\nulimit -n 200\nexec {relay} \"$@\"\n");
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let relay = home.of(script).start();
+    let mut held = Vec::new();
+    for _ in 0..400 {
+        held.push(TcpStream::connect(relay.public).await.unwrap());
+    }
+    eventually("as many as there is room for are open", async || {
+        relay.figure("relay_edge_connections").await == Some(100)
+    })
+    .await;
+    assert!(!relay.log().contains("cannot accept"), "{}", relay.log());
+    assert_eq!(relay.ask_admin("/health/ready").await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -76,7 +76,7 @@ impl Home {
     }
 
     /// The same home, for relays of another build.
-    #[allow(dead_code, reason = "one test needs it")]
+    #[allow(dead_code, reason = "few tests need it")]
     pub(crate) fn of(self, binary: PathBuf) -> Self {
         Self { binary, ..self }
     }

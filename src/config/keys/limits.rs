@@ -7,7 +7,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.connections_total",
         env: "CONNECTIONS_TOTAL",
         effect: Effect::Live,
-        doc: "Connections open at once on this node; over it, new ones are closed before TLS.",
+        doc: "Connections open at once on this node; over it, new ones are closed before TLS. Fewer, \
+              where the open-files limit has no room for so many and 500 other files.",
         setting: &Number {
             at: |c| &mut c.limits.connections.total,
             least: 1,
