@@ -102,7 +102,7 @@ impl Server {
             return;
         };
         let (stream, version) = match entrance.security {
-            Security::Plain => (Transport::new(tcp::Plain(stream)), Version::Http1),
+            Security::Plain => (Transport::new(tcp::plain(stream)), Version::Http1),
             Security::Tls => {
                 let Some(stream) = self.handshake(stream, &permit).await else {
                     return;
@@ -172,7 +172,12 @@ impl Server {
         });
         match version {
             Version::Http2 => {
-                let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+                // hyper lets go of an answer when the last of it is in HTTP/2's buffers. A
+                // client on a slow network may take minutes for what many streams have there,
+                // and all that shows it is that its connection has no room.
+                let writing = Arc::clone(&connection);
+                let watch = move |_: &_, is_blocked| writing.note_write(is_blocked);
+                let io = TokioIo::new(Watched::new(stream, watch));
                 let http2 = http2_builder(&self.settings.load(), &self.shutdown);
                 let http2 = http2.serve_connection(io, service);
                 // A GOAWAY tells which streams are still served.

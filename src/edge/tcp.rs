@@ -1,13 +1,11 @@
 //! TCP as this edge uses it: nothing waits longer than it must.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::watched::Watched;
 use crate::runtime::wait_for_room;
 
 /// Failing here costs latency only, or a connection that is given up late or early.
@@ -30,57 +28,12 @@ pub(super) fn tune(stream: &TcpStream, stall: Duration) {
 const UNSENT_MAX: u32 = 16 * 1024;
 
 /// A connection without TLS.
-pub(super) struct Plain(pub(super) TcpStream);
-
-impl Plain {
-    fn note<T>(&self, done: Poll<T>) -> Poll<T> {
-        if done.is_pending() {
-            wait_for_room(&self.0);
+pub(super) fn plain(stream: TcpStream) -> impl AsyncRead + AsyncWrite + Send + Unpin {
+    Watched::new(stream, |stream: &TcpStream, is_blocked| {
+        if is_blocked {
+            wait_for_room(stream);
         }
-        done
-    }
-}
-
-impl AsyncRead for Plain {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
-    }
-}
-
-impl AsyncWrite for Plain {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write(context, bytes);
-        self.note(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write_vectored(context, slices);
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
+    })
 }
 
 #[cfg(test)]
@@ -121,7 +74,7 @@ mod tests {
             }
         });
         let writing = async {
-            let mut stream = Plain(stream);
+            let mut stream = plain(stream);
             while stream.write_all(&[0; 16 << 10]).await.is_ok() {}
             // The reader says whether that was in order.
             std::future::pending().await

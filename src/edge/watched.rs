@@ -1,37 +1,29 @@
-//! What an HTTP/2 connection has still to write.
-//!
-//! hyper lets go of an answer's body when the last of it is in HTTP/2's buffers. A client on a
-//! slow network may take minutes for what many streams have there, and all that shows it is
-//! that its connection has no room.
+//! A stream of which is seen, whenever it is written to, whether it has room.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Connection;
-use crate::runtime::Transport;
-
-/// A stream that tells its connection whether there is room.
-pub(super) struct Watched {
-    stream: Transport,
-    connection: Arc<Connection>,
+pub(super) struct Watched<S, W> {
+    stream: S,
+    watch: W,
 }
 
-impl Watched {
-    pub(super) fn new(stream: Transport, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+impl<S, W: Fn(&S, bool)> Watched<S, W> {
+    /// Tells `watch`, each time that something was to be written, whether it found no room.
+    pub(super) fn new(stream: S, watch: W) -> Self {
+        Self { stream, watch }
     }
 
     fn note<T>(&self, done: Poll<T>) -> Poll<T> {
-        self.connection.note_write(done.is_pending());
+        (self.watch)(&self.stream, done.is_pending());
         done
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin, W: Unpin> AsyncRead for Watched<S, W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -41,7 +33,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin, W: Fn(&S, bool) + Unpin> AsyncWrite for Watched<S, W> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
