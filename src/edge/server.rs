@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,8 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::activity::{Patience, Verdict};
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
 use super::listeners::{Entrance, Security};
@@ -30,11 +28,11 @@ use crate::types::ClientIp;
 
 /// What all connections share.
 pub(super) struct Server {
-    settings: Live<Settings>,
+    pub(super) settings: Live<Settings>,
     tls: Tls,
-    limits: Limits,
+    pub(super) limits: Limits,
     routes: Routes,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
 }
 
 /// Which HTTP a connection speaks.
@@ -223,110 +221,6 @@ impl Server {
         None
     }
 
-    fn patience(&self) -> Patience {
-        let settings = self.settings.load();
-        Patience {
-            first: settings.header_timeout,
-            idle: settings.idle_timeout,
-            stall: settings.stall_timeout,
-            pace: self.limits.least_pace_of_answers(),
-        }
-    }
-
-    /// With a client that has been told to go, and may be gone without a word.
-    fn last_patience(&self) -> Patience {
-        Patience {
-            first: GOODBYE,
-            idle: GOODBYE,
-            ..self.patience()
-        }
-    }
-
-    /// Drives a connection: to its own end, or until it idles, or until the drain;
-    /// then it has `linger` to ask once more and be told that the connection closes.
-    async fn run<C: Future<Output = hyper::Result<()>>>(
-        &self,
-        connection: C,
-        wind_down: fn(Pin<&mut C>),
-        state: &Connection,
-        linger: Duration,
-    ) {
-        let mut connection = pin!(connection);
-        tokio::select! {
-            attended = self.attend(connection.as_mut(), state, Self::patience) => {
-                if attended == Attended::Idle {
-                    metrics::counter!("relay_edge_idle_closed_total").increment(1);
-                    wind_down(connection.as_mut());
-                    // A request may have crossed with the goodbye: it is served.
-                    self.attend(connection, state, Self::last_patience).await;
-                }
-                return;
-            }
-            () = self.shutdown.draining() => {}
-            () = state.is_unwelcome() => {
-                metrics::counter!("relay_edge_refused_closed_total").increment(1);
-                wind_down(connection.as_mut());
-                tokio::select! {
-                    biased;
-                    _ = timeout(GOODBYE, connection) => {}
-                    // Over HTTP/2, the goodbye lets it ask on until it has answered.
-                    () = state.is_unwelcome() => {}
-                }
-                return;
-            }
-        }
-        // Draining: what is under way may finish; the drain's grace bounds it. Closing an
-        // idle connection at once would cross with the request that is on its way.
-        if timeout(linger, connection.as_mut()).await.is_err() {
-            wind_down(connection.as_mut());
-            self.attend(connection, state, Self::last_patience).await;
-        }
-    }
-
-    /// Drives a connection to its own end, or to that of patience with its client.
-    async fn attend<C: Future<Output = hyper::Result<()>>>(
-        &self,
-        mut connection: Pin<&mut C>,
-        state: &Connection,
-        patience: fn(&Self) -> Patience,
-    ) -> Attended {
-        let mut changed = pin!(self.settings.changed());
-        let mut wait = patience(self).first;
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    self.note_end(&ended, state);
-                    return Attended::Ended;
-                }
-                () = changed.as_mut() => {
-                    changed.set(self.settings.changed());
-                    wait = Duration::ZERO;
-                }
-                () = sleep(wait) => match state.verdict(patience(self)) {
-                    Verdict::LookAgainIn(next) => wait = next,
-                    Verdict::Stalled => {
-                        metrics::counter!("relay_edge_answers_stalled_total").increment(1);
-                        if !state.cut_stalled(patience(self)) {
-                            return Attended::Ended;
-                        }
-                        wait = Duration::ZERO;
-                    }
-                    Verdict::Idle => return Attended::Idle,
-                },
-            }
-        }
-    }
-
-    /// A head that cannot be read is refused by hyper, before any rule has seen it.
-    fn note_end(&self, ended: &hyper::Result<()>, state: &Connection) {
-        if ended.as_ref().is_err_and(hyper::Error::is_parse) {
-            metrics::counter!("relay_edge_heads_refused_total").increment(1);
-            if let Some(offender) = state.offender {
-                self.limits.misspoke(offender);
-            }
-        }
-    }
-
     async fn respond(
         &self,
         request: Request<Incoming>,
@@ -377,18 +271,6 @@ impl Server {
     }
 }
 
-/// What became of a connection.
-#[derive(Debug, Eq, PartialEq)]
-enum Attended {
-    /// It has ended, or must.
-    Ended,
-    /// Nothing happens on it.
-    Idle,
-}
-
 /// For a client in the middle of a series of calls to make the next one, and to hear
 /// that it should go on elsewhere. Short beside a drain's grace.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// For a connection on which nothing happens to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
