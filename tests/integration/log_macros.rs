@@ -14,6 +14,7 @@ use crate::sources::rust_files;
 /// outside? Then it may not be logged.
 const FIELDS: &[(&str, &str)] = &[
     ("account", "a pseudonym"),
+    ("before", "a schema's version"),
     ("call", "the name of a call, of a closed list"),
     (
         "certificate",
@@ -35,6 +36,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("file", "a source file"),
     ("forgotten", "a count"),
+    ("found", "a schema's version"),
     ("is_well", "yes or no"),
     ("key", "the name of a setting"),
     ("key_packages", "a count"),
@@ -52,12 +54,12 @@ const FIELDS: &[(&str, &str)] = &[
         "statement",
         "the first words of a statement in the sources, whose values are parameters",
     ),
+    ("room", "a limit"),
     ("service", "the name of a setting"),
     ("status", "an HTTP status"),
     ("task", "the name of a background task"),
     ("thread", "the name of a thread"),
     ("value", "a setting of the operator's; secrets show as ***"),
-    ("wanted", "a limit"),
     ("welcomes", "a count"),
     ("why", "an error of ours, which holds no identity"),
 ];

@@ -2,12 +2,14 @@
 //! leads every name to this machine. Both end with the test.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mls_relay_loadtest::ask;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
@@ -22,6 +24,8 @@ pub(crate) struct Pebble {
     management: SocketAddr,
     names: SocketAddr,
     processes: Vec<Child>,
+    /// Its ports while it is away, lest somebody else is given one.
+    held: Vec<Socket>,
 }
 
 impl Pebble {
@@ -48,12 +52,14 @@ impl Pebble {
             listen,
             management,
             processes: Vec::new(),
+            held: Vec::new(),
         };
         pebble.begin().await;
         pebble
     }
 
     pub(crate) async fn begin(&mut self) {
+        self.held.clear();
         let names = self.names.to_string();
         let management = free_address().to_string();
         let mut arguments = vec![
@@ -101,6 +107,8 @@ impl Pebble {
             let _ = process.kill();
             let _ = process.wait();
         }
+        let ports = [self.listen, self.management, self.names];
+        self.held = ports.into_iter().flat_map(bound).collect();
     }
 
     pub(crate) fn log(&self) -> String {
@@ -126,6 +134,14 @@ impl Pebble {
             .unwrap();
         Client::trusting(std::str::from_utf8(&root).unwrap(), None)
     }
+}
+
+/// Nobody's port any more, at which nobody answers.
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 impl Drop for Pebble {
