@@ -17,8 +17,10 @@ mod front;
 mod relay;
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::fs;
 use std::io::{Read, Write};
+use std::iter::successors;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -380,10 +382,9 @@ impl Stage {
     fn count(&self, version: HttpVersion, outcome: Result<serde_json::Value, CallError>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = outcome {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            self.fault(format!(
-                "a call over {version:?} failed: {error}: {cause:?}"
-            ));
+            let causes = successors(Some(&error as &dyn Error), |&cause| cause.source());
+            let causes: Vec<_> = causes.map(ToString::to_string).collect();
+            self.fault(format!("a call over {version:?} failed: {causes:?}"));
         }
     }
 }
