@@ -7,7 +7,7 @@ use super::bucket::Bucket;
 use super::rule::{Rule, RuleSet};
 use super::settings::Settings;
 use super::tick::millis;
-use super::window::{Admissions, Log, Quota, Verdict};
+use super::window::{Admissions, Log};
 
 /// A frame as the budgets see it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,17 +68,9 @@ type Lefts = [Option<Left>; 2];
 /// that sockets of an account or an address share.
 #[derive(Debug)]
 pub(super) struct Meter {
-    frames: LastMinute,
-    control: LastMinute,
+    frames: Log,
+    control: Log,
     bytes: Bucket,
-}
-
-/// Admissions of the last minute, and when the last of all was: a socket may stay for longer
-/// than ticks can tell apart, and be silent.
-#[derive(Debug)]
-struct LastMinute {
-    admissions: Log,
-    newest_us: u64,
 }
 
 /// A moment on both of the meter's clocks.
@@ -97,32 +89,11 @@ impl Moment {
     }
 }
 
-impl LastMinute {
-    fn new(now: Moment) -> Self {
-        Self {
-            admissions: Log::new(now.tick),
-            newest_us: now.micros,
-        }
-    }
-
-    /// Takes a place of a quota for a minute.
-    fn take(&mut self, now: Moment, quota: Quota) -> Verdict {
-        if now.micros.saturating_sub(self.newest_us) >= MINUTE_US {
-            *self = Self::new(now);
-        }
-        let verdict = self.admissions.take(now.tick, quota);
-        if verdict.admitted() {
-            self.newest_us = now.micros;
-        }
-        verdict
-    }
-}
-
 impl Meter {
     pub(super) fn new(now: Moment) -> Self {
         Self {
-            frames: LastMinute::new(now),
-            control: LastMinute::new(now),
+            frames: Log::new(now.tick),
+            control: Log::new(now.tick),
             bytes: Bucket::default(),
         }
     }
@@ -137,6 +108,9 @@ impl Meter {
         now: Moment,
     ) -> Result<Lefts, (Rule, Duration)> {
         let (kind, len) = frame;
+        // Also that of the other kind: a socket may stay for months, and only answer pings.
+        self.frames.settle(now.tick);
+        self.control.settle(now.tick);
         let mut counted = match kind {
             // Only their bytes count: a client may confirm whatever it was sent.
             FrameKind::Ack | FrameKind::Close => None,
@@ -144,9 +118,9 @@ impl Meter {
             FrameKind::Ping | FrameKind::Pong => Some((Rule::ControlFrames, &mut self.control)),
         };
         let mut left = None;
-        if let Some((rule, minute)) = &mut counted {
+        if let Some((rule, log)) = &mut counted {
             let quota = settings.quota(*rule).times(share);
-            let verdict = minute.take(now, quota);
+            let verdict = log.take(now.tick, quota);
             if let Some(wait) = verdict.wait_ms {
                 return Err((*rule, millis(wait)));
             }
@@ -159,8 +133,8 @@ impl Meter {
         }
         let per_minute = u64::from(settings.sockets.bytes) * u64::from(share);
         if let Err(wait_us) = self.bytes.spend(now.micros, len as u64, per_minute) {
-            if let Some((_, minute)) = counted {
-                minute.admissions.give_back(now.tick);
+            if let Some((_, log)) = counted {
+                log.give_back(now.tick);
             }
             return Err((Rule::FrameBytes, Duration::from_micros(wait_us)));
         }
@@ -187,7 +161,7 @@ impl Left {
 #[derive(Debug)]
 pub(super) struct FrameBudget {
     meter: Meter,
-    strikes: LastMinute,
+    strikes: Log,
     /// Of which budgets the other end knows that they are scarce.
     warned: RuleSet,
 }
@@ -196,7 +170,7 @@ impl FrameBudget {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             meter: Meter::new(now),
-            strikes: LastMinute::new(now),
+            strikes: Log::new(now.tick),
             warned: RuleSet::default(),
         }
     }
@@ -212,6 +186,7 @@ impl FrameBudget {
         if frame.0 == FrameKind::Close {
             return FrameVerdict::Pass;
         }
+        self.strikes.settle(now.tick);
         let mut lefts = match self.meter.count(frame, 1, settings, now) {
             Ok(lefts) => lefts,
             Err((rule, wait)) => return self.strike(frame.0, rule, wait, settings, now),
@@ -241,8 +216,8 @@ impl FrameBudget {
         if settings.dry_run.contains(policy) {
             return FrameVerdict::Tolerate { policy };
         }
-        let strikes = Quota::per_minute(settings.sockets.strikes);
-        if !self.strikes.take(now, strikes).admitted() {
+        let strikes = super::Quota::per_minute(settings.sockets.strikes);
+        if !self.strikes.take(now.tick, strikes).admitted() {
             return FrameVerdict::Close { policy };
         }
         match kind {
@@ -270,8 +245,6 @@ impl FrameBudget {
         verdict
     }
 }
-
-const MINUTE_US: u64 = 60_000_000;
 
 #[cfg(test)]
 #[path = "frames_tests.rs"]

@@ -209,6 +209,14 @@ impl Log {
         }
     }
 
+    /// Forgets what is over. A log that is not asked for longer than ticks tell apart (24 days)
+    /// takes the past for the future, so whoever keeps one for so long does this meanwhile.
+    pub(super) fn settle(&mut self, now: Tick) {
+        if now.since(self.newest) >= u32::from(SPAN_MS_MAX) {
+            *self = Self::new(now);
+        }
+    }
+
     /// A log of what another form held.
     pub(super) fn of(newest: Tick, times: impl Iterator<Item = u16>) -> Self {
         Self {
