@@ -2,13 +2,13 @@
 //! is heard, silence is noticed, and a drain sends it away in its turn.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Shared;
 use super::bell::Bell;
@@ -106,28 +106,26 @@ impl<L: Line> Session<L> {
                 };
                 self.poll_happening(&mut bell, waits, context)
             });
-            let happening = happening.await;
-            let done = match happening {
-                Happening::News(_) | Happening::HalfWritten => {
+            let done = match happening.await {
+                Happening::News(news) => {
                     let patience = self.doubt_patience();
-                    let mut writing = pin!(self.write_on(happening));
-                    let mut is_doubted = false;
-                    poll_fn(|context| {
-                        if let Poll::Ready(done) = writing.as_mut().poll(context) {
-                            return Poll::Ready(done);
-                        }
-                        if !is_doubted && place_wanted.as_mut().poll(context).is_ready() {
-                            place_wanted.set(place.wait());
-                            is_doubted = true;
-                            alarm.as_mut().reset(Instant::now() + patience);
-                        }
-                        // It takes nothing, and somebody else would.
-                        match is_doubted && alarm.as_mut().poll(context).is_ready() {
-                            true => Poll::Ready(Err(CloseReason::PeerSilent)),
-                            false => Poll::Pending,
-                        }
-                    })
-                    .await
+                    let writing = pin!(self.tell(news));
+                    let (wanted, alarm) = (place_wanted.as_mut(), alarm.as_mut());
+                    let (done, is_wanted) = make_way(writing, wanted, alarm, patience).await;
+                    if is_wanted {
+                        place_wanted.set(place.wait());
+                    }
+                    done
+                }
+                Happening::HalfWritten => {
+                    let patience = self.doubt_patience();
+                    let writing = pin!(self.mend());
+                    let (wanted, alarm) = (place_wanted.as_mut(), alarm.as_mut());
+                    let (done, is_wanted) = make_way(writing, wanted, alarm, patience).await;
+                    if is_wanted {
+                        place_wanted.set(place.wait());
+                    }
+                    done
                 }
                 Happening::Lost => Err(CloseReason::Internal),
                 Happening::Heard(message) => {
@@ -253,11 +251,11 @@ impl<L: Line> Session<L> {
         )
     }
 
-    /// Writes news, or the rest of what the hub wrote.
-    async fn write_on(&mut self, happening: Happening) -> Result<(), CloseReason> {
-        match happening {
-            Happening::News(news) => self.tell(news).await,
-            _ => self.line()?.mend().await,
+    /// Writes the rest of what the hub wrote.
+    fn mend(&mut self) -> BoxFuture<'_, Result<(), CloseReason>> {
+        match self.line() {
+            Ok(line) => line.mend(),
+            Err(lost) => Box::pin(async move { Err(lost) }),
         }
     }
 
@@ -355,6 +353,31 @@ impl<L: Line> Session<L> {
         }
         Ok(())
     }
+}
+
+/// Writes, and whether the place was wanted meanwhile: then what does not end in time takes
+/// nothing where somebody else would, and makes way. No async function: its state would hold
+/// the writing's twice, in every session.
+fn make_way<'a>(
+    mut writing: Pin<&'a mut impl Future<Output = Result<(), CloseReason>>>,
+    mut wanted: Pin<&'a mut impl Future>,
+    mut alarm: Pin<&'a mut Sleep>,
+    patience: Duration,
+) -> impl Future<Output = (Result<(), CloseReason>, bool)> {
+    let mut is_wanted = false;
+    poll_fn(move |context| {
+        if let Poll::Ready(done) = writing.as_mut().poll(context) {
+            return Poll::Ready((done, is_wanted));
+        }
+        if !is_wanted && wanted.as_mut().poll(context).is_ready() {
+            is_wanted = true;
+            alarm.as_mut().reset(Instant::now() + patience);
+        }
+        match is_wanted && alarm.as_mut().poll(context).is_ready() {
+            true => Poll::Ready((Err(CloseReason::PeerSilent), is_wanted)),
+            false => Poll::Pending,
+        }
+    })
 }
 
 /// What a phone that is there may need at least to say so, on a bad network.
