@@ -1,6 +1,7 @@
 //! XRPC calls of one account: keep-alive connections over HTTP/1.1 or HTTP/2, a
 //! fresh service token a call, and the relay's error envelope as a typed error.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -218,16 +219,18 @@ impl XrpcClient {
     /// as a relay's does that goes away, leaves it to the next (RFC 9110 section 9.2.2).
     async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
     ) -> Result<(Connection, Response<Incoming>), CallError> {
         loop {
             let mut connection = self.connection().await?;
-            match connection.send(request).await {
+            match connection.send(request.clone()).await {
                 Ok(response) => return Ok((connection, response)),
-                Err(mut unsent) => match unsent.take_message() {
-                    Some(back) => request = back,
-                    None => return Err(unsent.into_error().into()),
-                },
+                Err(mut failed) => {
+                    let is_unsent = failed.take_message().is_some();
+                    if !is_unsent && !crossed_with_goaway(failed.error()) {
+                        return Err(failed.into_error().into());
+                    }
+                }
             }
         }
     }
@@ -293,6 +296,15 @@ impl Connection {
     }
 }
 
+/// Whether the relay says that it has not begun with the request, since it goes away (RFC 9113
+/// section 6.8).
+fn crossed_with_goaway(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &h2::Error| {
+        cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
 fn retry_after<T>(response: &Response<T>) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)
@@ -314,7 +326,39 @@ pub(crate) fn percent_encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
     use super::*;
+
+    /// How a request over HTTP/2 fails whose other end answers with these bytes.
+    async fn failure(answer: &[u8]) -> hyper::Error {
+        let (ours, mut theirs) = duplex(1 << 10);
+        let client = http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await;
+        let (mut sender, driver) = client.unwrap();
+        tokio::spawn(driver);
+        let request = Request::new(Full::new(Bytes::new()));
+        let exchange = tokio::spawn(async move { sender.send_request(request).await });
+        // The preface and the settings, which the request follows.
+        theirs.read_exact(&mut [0; 64]).await.unwrap();
+        theirs.write_all(answer).await.unwrap();
+        drop(theirs);
+        exchange.await.unwrap().unwrap_err()
+    }
+
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+    #[tokio::test]
+    async fn a_request_is_sent_again_only_if_the_relay_goes_away_without_having_begun() {
+        let goaway = |last, reason| {
+            let head = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+            [SETTINGS, &head, &[0, 0, 0, last], &[0, 0, 0, reason]].concat()
+        };
+        assert!(crossed_with_goaway(&failure(&goaway(0, 0)).await));
+        // The request may have been the reason.
+        assert!(!crossed_with_goaway(&failure(&goaway(0, 2)).await));
+        // The first stream was begun, and the connection broke.
+        assert!(!crossed_with_goaway(&failure(&goaway(1, 0)).await));
+    }
 
     #[test]
     fn a_did_survives_a_query_string() {
