@@ -50,8 +50,8 @@ pub struct Board {
 pub struct Attached {
     /// Everything after this place comes through the queue.
     pub through: Cursor,
-    /// How many conversations it is subscribed to.
-    pub convos: usize,
+    /// It is about one conversation, which is over for it.
+    pub is_over: bool,
     pub backlog: Backlog,
 }
 
@@ -112,11 +112,11 @@ impl Board {
         after: Option<Seq>,
     ) -> Option<Attached> {
         let seat = self.seats.get_mut(&id)?;
-        let (circle, convos) = seat.attach(reading, &mut self.topics)?;
+        let (circle, is_over) = seat.attach(reading, self.head.seq(), &mut self.topics)?;
         let backlog_max = self.backlog_max;
         Some(Attached {
             through: self.head,
-            convos,
+            is_over,
             backlog: (self.recent).backlog(seat.owner(), &circle, after, backlog_max),
         })
     }
@@ -125,11 +125,11 @@ impl Board {
     /// again: it must read the database up to the answer.
     pub fn resume(&mut self, id: SeatId) -> Option<Attached> {
         let seat = self.seats.get(&id)?;
-        let convos = seat.convos()?.len();
+        let is_over = seat.has_lost_its_convo()?;
         seat.outbox.open();
         Some(Attached {
             through: self.head,
-            convos,
+            is_over,
             backlog: Backlog::InDatabase,
         })
     }

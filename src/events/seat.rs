@@ -63,19 +63,29 @@ impl Seat {
         }
     }
 
-    // Registered → Attached. `None` if it is not waiting for that, or if too much
-    // has changed meanwhile.
+    /// It is about one conversation, in which its account is not at this place of the stream.
+    pub(super) fn has_lost_its_convo(&self) -> Option<bool> {
+        Some(self.filter.is_some() && self.convos()?.is_empty())
+    }
+
+    // Registered → Attached, with the hub at `through`, and whether its one conversation is
+    // over for it. `None` if it is not waiting for that, or if too much has changed meanwhile.
     pub(super) fn attach(
         &mut self,
         reading: Vec<Membership>,
+        through: Seq,
         topics: &mut Topics,
-    ) -> Option<(Circle, usize)> {
+    ) -> Option<(Circle, bool)> {
         let Phase::Registered { since, changes } = &mut self.phase else {
             return None;
         };
         if changes.len() >= CHANGES_MAX {
             return None;
         }
+        // Its account was put into it beyond this place: the stream will bring it there.
+        let is_to_come =
+            |stay: &Membership| stay.joined > through && self.filter.as_ref() == Some(&stay.convo);
+        let is_to_come = reading.iter().any(is_to_come);
         let mut circle = Circle::as_of(*since, reading);
         for (at, convo, change) in changes.drain(..) {
             circle.step(at, &convo, change);
@@ -86,10 +96,9 @@ impl Seat {
             .present()
             .map(|convo| topics.join(convo, listener.clone()))
             .collect();
-        let count = convos.len();
         self.outbox.open();
         self.phase = Phase::Attached { convos };
-        Some((circle, count))
+        Some((circle, self.has_lost_its_convo()? && !is_to_come))
     }
 
     /// Its account joins or leaves a conversation at this place of the stream.

@@ -233,8 +233,7 @@ impl Subscription {
     /// Everything up to where the queue begins has been heard.
     fn arrived(&mut self, at: &Attached) {
         self.advance(at.through);
-        let over = self.subscriber.filter.is_some() && at.convos == 0;
-        self.step = if over { Step::Ended } else { Step::Live };
+        self.step = if at.is_over { Step::Ended } else { Step::Live };
     }
 
     // Live → Telling | Hydrating | Resuming | Ended

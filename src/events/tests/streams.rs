@@ -1,6 +1,6 @@
 //! What one subscriber hears, from joining to leaving.
 
-use super::memory::{Memory, hear, now, subscribe};
+use super::memory::{Memory, World, hear, now, subscribe};
 use crate::events::Settings;
 use crate::types::{Cursor, Seq};
 
@@ -104,6 +104,29 @@ async fn a_replay_of_one_conversation_goes_on_over_a_return_and_ends_with_the_la
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_conversation_that_a_node_has_yet_to_hear_of_is_not_over() {
+    for (after, expected) in [
+        (None, ["synced 1", "+2", "+3", "+4", "ended"]),
+        // It was told of two by another node.
+        (Some(2), ["synced 2", "+3", "+4", "ended", "ended"]),
+    ] {
+        let memory = Memory::default();
+        memory.join(ALICE, "aa");
+        let (hub, _shutdown) = memory.hub(Settings::default());
+        let mut alice = subscribe(&hub, ALICE, None, None);
+        assert_eq!(hear(&mut alice, 1).await, ["synced 1"]);
+        memory.set(World::DeafToEvents);
+        memory.join(BOB, "aa");
+        memory.send("aa");
+        let mut bob = subscribe(&hub, BOB, Some("aa"), after);
+        let mut heard = hear(&mut bob, 1).await;
+        memory.remove(BOB, "aa");
+        heard.extend(hear(&mut bob, 4).await);
+        assert_eq!(heard, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_no_event_is_left_a_cursor_still_has_its_time() {
     let memory = Memory::default();
     memory.join(BOB, "aa");
@@ -137,7 +160,7 @@ async fn a_cursor_from_a_node_that_is_ahead_of_this_one_hears_nothing_twice() {
         ["synced 1"]
     );
     // This node has yet to hear of 2 and 3; the client knows 2 from elsewhere.
-    memory.set(super::memory::World::DeafToEvents);
+    memory.set(World::DeafToEvents);
     memory.send("aa");
     memory.send("aa");
     let mut bob = subscribe(&hub, BOB, None, Some(2));
