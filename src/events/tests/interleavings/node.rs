@@ -13,13 +13,15 @@ pub(super) struct Node {
     pub(super) sequence: Sequence,
     pub(super) board: Board,
     pub(super) notified: VecDeque<Arc<Event>>,
+    /// A notification was lost, and the table was not looked at since.
+    has_missed: bool,
     due: Due,
 }
 
 impl Node {
     /// A fresh node remembers the last events that it reads from the table.
     pub(super) fn start(table: &Table, remembered: u64) -> Self {
-        let floor = Seq::new(table.last.saturating_sub(remembered));
+        let floor = Seq::new(table.last.saturating_sub(remembered).max(table.floor));
         let mut board = Board::new(cursor(floor), RECENT_BYTES, BACKLOG);
         for event in table.events.iter().filter(|e| e.seq() > floor) {
             board.pass_on(event, &mut Vec::new());
@@ -29,6 +31,7 @@ impl Node {
             sequence: Sequence::starting_at(Seq::new(table.last)),
             board,
             notified: VecDeque::new(),
+            has_missed: false,
             due: Due::new(),
         }
     }
@@ -45,6 +48,13 @@ impl Node {
         let Some(event) = self.notified.pop_front() else {
             return;
         };
+        if !event.is_stored() {
+            // It is not known who was removed meanwhile.
+            if !self.has_missed {
+                self.board.mention(&event, &mut self.due);
+            }
+            return;
+        }
         if let Announced::Missed { through, .. } = self.sequence.announced(event.seq()) {
             self.read(table, through);
             assert_eq!(self.sequence.announced(event.seq()), Announced::Next);
@@ -54,12 +64,22 @@ impl Node {
         self.board.pass_on(&event, &mut self.due);
     }
 
+    pub(super) fn lose(&mut self) {
+        self.has_missed |= self.notified.pop_front().is_some();
+    }
+
+    pub(super) fn look(&mut self, table: &Table) {
+        self.has_missed = false;
+        self.read(table, Seq::new(table.last));
+    }
+
     pub(super) fn read(&mut self, table: &Table, through: Seq) {
         let after = self.sequence.head();
         let range = table
             .events
             .iter()
-            .filter(|e| e.seq() > after && e.seq() <= through);
+            .filter(|e| e.seq() > after && e.seq() <= through)
+            .filter(|e| e.seq().get() > table.floor);
         for event in range {
             if let Read::AfterHole { .. } = self.sequence.read(event.seq()) {
                 let before = Seq::new(event.seq().get() - 1);

@@ -6,13 +6,17 @@ use super::{ACCOUNTS, convo_id, did};
 use crate::events::*;
 use crate::store::Membership;
 use crate::types::{ConvoId, Seq};
-use crate::wire::Route;
+use crate::wire::{Passing, Route, Typing};
 
 /// What Postgres knows.
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) last: u64,
+    /// What is older has been forgotten.
+    pub(super) floor: u64,
     pub(super) events: Vec<Arc<Event>>,
+    /// What was said in passing, and what was the last event then.
+    pub(super) mentions: Vec<(Arc<Event>, Seq)>,
     /// Of each account.
     pub(super) stays: [Vec<Membership>; ACCOUNTS],
 }
@@ -52,6 +56,42 @@ impl Table {
         self.commit(&format!(
             r#""convoId":"{convo}","type":"membershipChange","did":"{did}","action":"{action}""#
         ))
+    }
+
+    pub(super) fn mention(&mut self, convo: usize) -> Arc<Event> {
+        let event = Arc::new(Event::passing(Passing::Typing(Typing {
+            convo_id: convo_id(convo),
+            did: did(0),
+            is_typing: true,
+        })));
+        let last = Seq::new(self.last);
+        self.mentions.push((Arc::clone(&event), last));
+        event
+    }
+
+    /// When this was said in passing.
+    pub(super) fn mentioned_at(&self, event: &Arc<Event>) -> Seq {
+        let mut all = self.mentions.iter();
+        all.find(|(known, _)| Arc::ptr_eq(known, event)).unwrap().1
+    }
+
+    /// Whether an account stays in a conversation when this has happened.
+    pub(super) fn is_in(&self, account: usize, convo: &ConvoId, at: Seq) -> bool {
+        self.stays[account].iter().any(|stay| {
+            let is_over = stay.left.is_some_and(|left| left <= at);
+            stay.convo == *convo && stay.joined <= at && !is_over
+        })
+    }
+
+    /// The door: whether there is anything to hear for a subscriber.
+    pub(super) fn has_news_for(
+        &self,
+        account: usize,
+        filter: Option<&ConvoId>,
+        after: Option<Seq>,
+    ) -> bool {
+        let circle = Circle::as_of(Seq::LAST, self.stays[account].clone());
+        filter.is_none_or(|convo| circle.hears_after(convo, after))
     }
 
     /// The events an account may see: the oracle, and what a replay reads.
