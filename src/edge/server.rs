@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
@@ -201,24 +201,36 @@ impl Server {
     ) -> Option<TlsStream> {
         let _permit = self.limits.admit_handshake(connection).ok()?;
         let patience = self.settings.load().handshake_timeout;
-        let accept = self.tls.accept(stream);
+        let accept = timeout(patience, self.tls.accept(stream));
         let began = Instant::now();
-        let outcome = match timeout(patience, accept).await {
-            Ok(Ok(None)) => return None,
-            Ok(Ok(Some(stream))) => {
+        let accepted = tokio::select! {
+            accepted = accept => Some(accepted),
+            () = self.handshakes_are_over() => None,
+        };
+        let outcome = match accepted {
+            Some(Ok(Ok(None))) => return None,
+            Some(Ok(Ok(Some(stream)))) => {
                 let kind = stream.handshake_name();
                 metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
                     .record(began.elapsed());
                 return Some(stream);
             }
-            Ok(Err(_)) => "failed",
-            Err(_) => {
+            Some(Ok(Err(_))) => "failed",
+            Some(Err(_)) => {
                 self.limits.handshake_ran_out(connection);
                 "timeout"
             }
+            None => "drain",
         };
         metrics::counter!("relay_edge_handshakes_failed_total", "reason" => outcome).increment(1);
         None
+    }
+
+    /// Whoever has not shaken hands some time after a drain has begun would keep the node from
+    /// ending, and has asked for nothing.
+    async fn handshakes_are_over(&self) {
+        self.shutdown.draining().await;
+        sleep(LAST_HANDSHAKE).await;
     }
 
     async fn respond(
@@ -274,3 +286,7 @@ impl Server {
 /// For a client in the middle of a series of calls to make the next one, and to hear
 /// that it should go on elsewhere. Short beside a drain's grace.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// For a handshake that a drain has found under way: more than a client needs that says
+/// something, and short beside the grace.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(5);

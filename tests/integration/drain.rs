@@ -12,6 +12,7 @@ use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionErro
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::database::Database;
@@ -194,6 +195,13 @@ async fn clients_that_are_gone_without_a_word_keep_no_node_from_ending() {
         let mut stream = reach(&node).connect(&[protocol]).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();
         silent.push(stream);
+    }
+    // Nor has everybody shaken hands who has connected: scanners say nothing at all.
+    let mut mute = Vec::new();
+    for begun in [&b""[..], b"\x16\x03\x01\x02\0\x01"] {
+        let mut stream = TcpStream::connect(node.public).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        mute.push(stream);
     }
     let begun = Instant::now();
     node.signal(Signal::TERM);
