@@ -12,8 +12,7 @@ use crate::store::Store;
 use crate::types::Did;
 use crate::wire::{Body, XrpcError};
 
-/// Answers a request for `/accounts` with how much was deleted. A page on the web
-/// cannot send DELETE to an operator's machine unasked.
+/// Answers a request for `/accounts` with how much was deleted.
 pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<Body> {
     if *request.method() != Method::DELETE {
         return wrong_method("DELETE");

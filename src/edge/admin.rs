@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response};
+use http::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -76,12 +76,18 @@ struct Answers {
 
 impl Answers {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        // A browser says for which page it asks, whatever name has led the page here: none has
+        // anything to change (Fetch standard, "append a request `Origin` header").
+        if !is_read && request.headers().contains_key(ORIGIN) {
+            return bare(StatusCode::FORBIDDEN);
+        }
         match request.uri().path() {
             "/accounts" => return accounts::answer(request, &self.store).await,
             "/penalties" => return penalties::answer(request, &self.limits),
             _ => {}
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !is_read {
             return not_found();
         }
         match request.uri().path() {

@@ -15,8 +15,7 @@ use crate::limits::{Limits, Offender};
 use crate::types::{ClientIp, Did};
 use crate::wire::{Body, XrpcError, XrpcStatus};
 
-/// Answers a request for `/penalties`. A page on the web cannot send PUT or DELETE to
-/// an operator's machine unasked, as it could a POST.
+/// Answers a request for `/penalties`.
 pub(super) fn answer<B>(request: &Request<B>, limits: &Limits) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default();
     match *request.method() {

@@ -352,6 +352,31 @@ async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest(
     assert_eq!(of(&after, "opt_ins"), 1, "the account lives");
 }
 
+/// Its name may have come to lead to this machine (DNS rebinding): then it asks for nothing that
+/// is not its own, and its browser lets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_on_the_web_changes_nothing_on_the_operators_listener() {
+    let story = Story::begin().await;
+    let admin = Operator::of(&story.world);
+    let before = stored(&story.world, story.bob.did()).await;
+    let account = format!("/accounts?did={}", story.bob.did());
+    let penalty = "/penalties?address=192.0.2.1";
+    for (method, target) in [
+        (Method::DELETE, account.as_str()),
+        (Method::PUT, penalty),
+        (Method::DELETE, penalty),
+    ] {
+        for origin in ["http://page.example:9090", "null"] {
+            let page = [("host", "page.example:9090"), ("origin", origin)];
+            let (status, _) = admin.ask_with(method.clone(), target, &page).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {target}");
+        }
+    }
+    assert_eq!(stored(&story.world, story.bob.did()).await, before);
+    let (_, penalties) = admin.ask(Method::GET, "/penalties").await;
+    assert_eq!(penalties["penalties"], json!([]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_that_fails_deletes_nothing() {
     let story = Story::begin().await;
@@ -396,16 +421,24 @@ impl Operator {
     }
 
     async fn ask(&self, method: Method, target: &str) -> (StatusCode, Value) {
+        self.ask_with(method, target, &[]).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> (StatusCode, Value) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let io = TokioIo::new(stream);
         let (mut sender, driver) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::spawn(driver);
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", "admin")
-            .body(Empty::<Bytes>::new())
-            .unwrap();
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in [("host", "admin")].iter().chain(headers) {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
         let response = sender.send_request(request).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
