@@ -27,19 +27,30 @@ pub(super) async fn read_body(
     bytes_max: usize,
     patience: Duration,
 ) -> Result<ReadBody, XrpcError> {
-    // No body at all, as a procedure without input may be asked (RFC 9112 section 6.3).
-    let is_absent = body.is_end_stream();
-    if body.size_hint().lower() > bytes_max as u64 {
+    let announced = body.size_hint().lower();
+    if announced > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
-    if !is_absent && !is_json(headers) {
+    check_form(headers, announced == 0)?;
+    let read = collect(body, memory, bytes_max, patience).await?;
+    check_form(headers, read.bytes.is_empty())?;
+    Ok(read)
+}
+
+/// Of no body at all, as a procedure without input may be asked, nothing is to be said (RFC 9110
+/// section 8.3). Where its length is not told, that shows at its end.
+fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), XrpcError> {
+    if is_absent {
+        return Ok(());
+    }
+    if !is_json(headers) {
         return Err(unsupported("The body must be application/json."));
     }
-    if !is_absent && !is_plain(headers) {
+    if !is_plain(headers) {
         let error = unsupported("Content-Encoding: the body must come as it is.");
         return Err(error.instead(Instead::Codings("identity")));
     }
-    collect(body, memory, bytes_max, patience).await
+    Ok(())
 }
 
 /// Takes memory as the bytes arrive: what is only announced costs nobody anything.

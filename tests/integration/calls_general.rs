@@ -296,6 +296,31 @@ async fn a_ticket_is_for_members_and_short_lived() {
     }
 }
 
+/// As clients send it that do not know yet how much will come, or say over HTTP/2 that nothing
+/// does in a frame of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_turns_out_empty_is_none() {
+    let world = World::start().await;
+    let client = world.account();
+    for (body, status) in [("0\r\n\r\n", "200"), ("2\r\n{}\r\n0\r\n\r\n", "415")] {
+        let request = client.request("optIn").body(()).unwrap();
+        let token = request.headers()["authorization"].to_str().unwrap();
+        let request = format!(
+            "POST {} HTTP/1.1\r\nhost: relay.test\r\nauthorization: {token}\r\n\
+             transfer-encoding: chunked\r\nconnection: close\r\n\r\n{body}",
+            request.uri(),
+        );
+        let mut stream = world.relay.connect(&[b"http/1.1"]).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_taken_in_every_form_and_given_in_one() {
     use base64::Engine;
