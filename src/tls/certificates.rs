@@ -112,7 +112,9 @@ impl Certificates {
     fn settle(&self, now: SystemTime) {
         let mut sources = self.0.sources.lock();
         let named = sources.named();
-        let certificates = named.iter().map(|(_, certificate)| *certificate);
+        let mut certificates: Vec<_> = named.iter().map(|(_, certificate)| *certificate).collect();
+        // One that clients refuse is served where there is no other.
+        certificates.sort_by_key(|certificate| certificate.check_time(now).is_err());
         self.0
             .selection
             .store(Arc::new(Selection::of(certificates)));
@@ -195,9 +197,10 @@ mod tests {
     use std::path::Path;
 
     use metrics_exporter_prometheus::PrometheusBuilder;
+    use rustls::SignatureScheme;
 
     use super::*;
-    use crate::tls::certificate::tests::pem;
+    use crate::tls::certificate::tests::{certificate, pem};
 
     const FORTNIGHT: Duration = Duration::from_secs(14 * 86_400);
 
@@ -316,13 +319,21 @@ mod tests {
         let certificates = Certificates::load(&[pair.files()], FORTNIGHT, false).unwrap();
         assert!(!certificates.is_well());
         assert_eq!(names(&certificates), ["old.example"]);
+        // As when ACME has taken over, and the files were left.
+        let other = certificate(&["old.example"]);
+        certificates.issue(other.clone());
+        for name in [Some("old.example"), None] {
+            let selection = certificates.0.selection.load();
+            let chosen = selection.choose(name, &[SignatureScheme::ECDSA_NISTP256_SHA256]);
+            assert!(Arc::ptr_eq(&chosen.unwrap(), &other.key), "{name:?}");
+        }
     }
 
     #[test]
     fn a_certificate_that_acme_has_yet_to_bring_is_missed() {
         let certificates = Certificates::load(&[], FORTNIGHT, true).unwrap();
         assert!(!certificates.is_well());
-        certificates.issue(crate::tls::certificate::tests::certificate(&["a.example"]));
+        certificates.issue(certificate(&["a.example"]));
         assert!(certificates.is_well());
     }
 }
