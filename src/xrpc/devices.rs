@@ -1,15 +1,17 @@
 //! registerDevice, listDevices, deleteDevice.
 
+use futures_util::{StreamExt, TryStreamExt};
+
 use super::context::Context;
-use super::key_packages::at_index;
+use super::key_packages::{at_index, judged};
 use super::packages::Intake;
 use crate::refusal::{Refusal, published};
 use crate::store::{DeleteOutcome, NewDevice};
 use crate::types::DeviceId;
+use crate::wire::XrpcError;
 use crate::wire::calls::{
     DeleteDevice, Deleted, DeviceView, Devices, ListDevices, RegisterDevice, Registered, device_did,
 };
-use crate::wire::{Object, XrpcError};
 
 /// Registers a device with its first key packages, or registers it anew.
 pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Registered, XrpcError> {
@@ -24,13 +26,12 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
         now_unix: cx.now_unix(),
         life_max: cx.settings.key_package_life_max,
     };
-    let mut packages = Vec::new();
-    for (index, Object(package)) in input.key_packages.as_slice().iter().enumerate() {
-        let accepted = intake
-            .accept(package)
-            .map_err(|error| at_index(index, error))?;
-        packages.push(accepted.package);
-    }
+    let judged = judged(&intake, input.key_packages.as_slice()).enumerate();
+    let packages = judged.map(|(index, judged)| match judged {
+        Ok(accepted) => Ok(accepted.package),
+        Err(error) => Err(at_index(index, error)),
+    });
+    let packages = packages.try_collect().await?;
     let new = NewDevice {
         user: cx.did().clone(),
         device: device.clone(),

@@ -1,6 +1,11 @@
 //! publishKeyPackage, publishKeyPackages, getKeyPackages, getKeyPackageStats,
 //! syncKeyPackages.
 
+use std::pin::pin;
+
+use futures_util::stream::{Stream, StreamExt, iter};
+use tokio::task::yield_now;
+
 use super::context::Context;
 use super::packages::{Accepted, Intake};
 use crate::refusal::{Refusal, claimed_too_often, published};
@@ -30,11 +35,12 @@ pub(super) async fn publish_many(
 ) -> Result<Published, XrpcError> {
     let intake = intake(cx, input.device_id.as_ref());
     let (mut accepted, mut errors) = (Vec::new(), Vec::new());
-    for (index, Object(package)) in (0_u64..).zip(input.key_packages.as_slice()) {
-        match intake.accept(package) {
+    let mut judged = pin!(judged(&intake, input.key_packages.as_slice()).enumerate());
+    while let Some((index, judged)) = judged.next().await {
+        match judged {
             Ok(package) => accepted.push(package),
             Err(error) => errors.push(PublishError {
-                index,
+                index: count(index),
                 error: format!("{}: {}", error.name, error.message),
             }),
         }
@@ -63,6 +69,18 @@ fn intake<'a>(cx: &'a Context, device: Option<&'a crate::types::DeviceId>) -> In
         now_unix: cx.now_unix(),
         life_max: cx.settings.key_package_life_max,
     }
+}
+
+/// Accepts packages one after the other, or says why not. In between others have their turn: a
+/// long list has hundreds of signatures to check.
+pub(super) fn judged<'a>(
+    intake: &'a Intake<'a>,
+    packages: &'a [Object<KeyPackageInput>],
+) -> impl Stream<Item = Result<Accepted, XrpcError>> + 'a {
+    iter(packages).then(async |Object(package)| {
+        yield_now().await;
+        intake.accept(package)
+    })
 }
 
 async fn store(cx: &Context, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
@@ -208,12 +226,39 @@ const SUITE_DEFAULT: CipherSuite = CipherSuite::X25519Aes128Ed25519;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::poll;
+
     use super::*;
+    use crate::types::Did;
+    use crate::wire::calls::KeyPackageBytes;
 
     #[test]
     fn the_time_left_is_told_in_days_and_hours() {
         let at = CoarseTime::from_unix_seconds;
         assert_eq!(in_words(at(100_000), at(0)), "1d 3h");
         assert_eq!(in_words(at(0), at(100)), "0d 0h");
+    }
+
+    #[tokio::test]
+    async fn between_two_packages_others_have_their_turn() {
+        let caller = Did::parse("did:plc:alice").unwrap();
+        let intake = Intake {
+            caller: &caller,
+            device: None,
+            signature_key: None,
+            now_unix: 0,
+            life_max: Duration::ZERO,
+        };
+        let package: KeyPackageBytes = serde_json::from_str("\"AAAA\"").unwrap();
+        let package = Object(KeyPackageInput::bare(package, SUITE_DEFAULT));
+        let packages = [package.clone(), package];
+        let mut judged = pin!(judged(&intake, &packages));
+        for _ in &packages {
+            assert!(poll!(judged.next()).is_pending());
+            assert!(judged.next().await.unwrap().is_err());
+        }
+        assert!(judged.next().await.is_none());
     }
 }
