@@ -12,6 +12,7 @@ mod fuzz_targets {
     pub(super) mod did_document;
     pub(super) mod envelope;
     pub(super) mod fetched;
+    pub(super) mod http1;
     pub(super) mod mls;
     pub(super) mod proxy_header;
     pub(super) mod relationships;
@@ -47,6 +48,7 @@ replay!(
     did_document,
     envelope,
     fetched,
+    http1,
     mls,
     proxy_header,
     relationships,
