@@ -56,24 +56,14 @@ async fn main() {
     }
     let ceiling = pgbench(database).await;
     println!("# pgbench, batches of {BATCH} on 2 connections: {ceiling:.0} sends/s");
-    Figure {
-        name: "append_vs_notify_per_transaction",
-        value: ours,
-        unit: "sends/s",
-        baseline: Some(usual),
-        ratio: Some(ours / usual),
-        goal: "ratio at least 5, aim 8",
-    }
-    .record();
-    Figure {
-        name: "append_vs_pgbench_batched",
-        value: ours,
-        unit: "sends/s",
-        baseline: Some(ceiling),
-        ratio: Some(ours / ceiling),
-        goal: "ratio at least 0.8",
-    }
-    .record();
+    Figure::new("append_vs_notify_per_transaction", ours, "sends/s")
+        .over(usual)
+        .goal("ratio at least 5, aim 8")
+        .record();
+    Figure::new("append_vs_pgbench_batched", ours, "sends/s")
+        .over(ceiling)
+        .goal("ratio at least 0.8")
+        .record();
     node.stop().await;
 }
 

@@ -89,15 +89,10 @@ async fn fresh(node: &Authenticator, account: &Account, curve: Curve) {
         Curve::P256 => ("auth_fresh_token_es256_vs_p256_crate", bare_p256()),
         Curve::Secp256k1 => ("auth_fresh_token_es256k_vs_k256_crate", bare_k256()),
     };
-    Figure {
-        name,
-        value: ours,
-        unit: "us",
-        baseline: Some(baseline),
-        ratio: Some(baseline / ours),
-        goal: "60 us for ES256, 200 us for ES256K",
-    }
-    .record();
+    Figure::new(name, ours, "us")
+        .under(baseline)
+        .goal("60 us for ES256, 200 us for ES256K")
+        .record();
 }
 
 async fn repeated(node: &Authenticator, account: &Account) {
@@ -107,14 +102,12 @@ async fn repeated(node: &Authenticator, account: &Account) {
     for _ in 0..REPEATED {
         prove(node, &headers).await;
     }
-    Figure {
-        name: "repeated_token_ns",
-        value: micros_each(start, REPEATED) * 1e3,
-        unit: "ns",
-        baseline: None,
-        ratio: None,
-        goal: "below 1000",
-    }
+    Figure::new(
+        "repeated_token_ns",
+        micros_each(start, REPEATED) * 1e3,
+        "ns",
+    )
+    .goal("below 1000")
     .record();
 }
 
@@ -125,14 +118,12 @@ async fn single_use(node: &Authenticator, account: &Account) {
     for batch in tokens.chunks(AT_ONCE) {
         futures_util::future::join_all(batch.iter().map(|headers| prove(node, headers))).await;
     }
-    Figure {
-        name: "auth_single_use_tokens_64_at_once",
-        value: FRESH as f64 / start.elapsed().as_secs_f64(),
-        unit: "tokens/s",
-        baseline: None,
-        ratio: None,
-        goal: "as the signatures allow",
-    }
+    Figure::new(
+        "auth_single_use_tokens_64_at_once",
+        FRESH as f64 / start.elapsed().as_secs_f64(),
+        "tokens/s",
+    )
+    .goal("as the signatures allow")
     .record();
 }
 
@@ -146,15 +137,10 @@ fn library_of_es256k() {
         key.verify_sig(MESSAGE, &signature).unwrap();
     }
     let (ours, baseline) = (bare_k256(), micros_each(start, FRESH));
-    Figure {
-        name: "es256k_signature_k256_vs_aws_lc",
-        value: ours,
-        unit: "us",
-        baseline: Some(baseline),
-        ratio: Some(baseline / ours),
-        goal: "ratio at least 1.5",
-    }
-    .record();
+    Figure::new("es256k_signature_k256_vs_aws_lc", ours, "us")
+        .under(baseline)
+        .goal("ratio at least 1.5")
+        .record();
 }
 
 fn bare_p256() -> f64 {

@@ -66,22 +66,11 @@ async fn main() {
     }
     let (peak, shares) = peak(&pair, &relay).await;
     let (pool, naive_peak) = best_pool(&pair).await;
-    let better = peak / naive_peak;
-    record(
-        "sends_through_the_edge",
-        (peak, "sends/s"),
-        Some(naive_peak),
-        Some(better),
-        "",
-    );
+    Figure::new("sends_through_the_edge", peak, "sends/s")
+        .over(naive_peak)
+        .record();
     let edge = shares.server / (shares.server + shares.postgres + shares.generator);
-    record(
-        "edge_share_of_cpu_at_peak",
-        (edge, "of all used"),
-        None,
-        None,
-        "",
-    );
+    Figure::new("edge_share_of_cpu_at_peak", edge, "of all used").record();
 
     let (_process, naive) = pair.naive(pool).await;
     for percent in [10, 50, 80] {
@@ -180,17 +169,13 @@ async fn idle(pair: &Pair, relay: &Server) {
     let since_commit = since_commit(pair, relay, ours[0]..ours[LONE_SENDS - 1] + 1).await;
     println!("# the relay, idle: from the commit to a delivery {since_commit}");
     let (ours, usual) = (of(relay, &ours), of(&naive, &usual));
-    let name = "send_to_delivery_idle_p50_ms";
-    record(name, (ours, "ms"), Some(usual), Some(usual / ours), "");
-    let name = "send_to_delivery_idle_vs_commit_and_hop";
-    let both = commit.p50 + hop.p50;
-    record(
-        name,
-        (ours, "ms"),
-        Some(both),
-        Some(ours / both),
-        "ratio at most 1.3",
-    );
+    Figure::new("send_to_delivery_idle_p50_ms", ours, "ms")
+        .under(usual)
+        .record();
+    Figure::new("send_to_delivery_idle_vs_commit_and_hop", ours, "ms")
+        .over(commit.p50 + hop.p50)
+        .goal("ratio at most 1.3")
+        .record();
 }
 
 /// Deliveries at this rate; none if the server does not keep up.
@@ -227,18 +212,16 @@ fn latencies(percent: u32, ours: &Quantiles, usual: Option<&Quantiles>) {
     ];
     for (name, of) in measures {
         let name = format!("send_to_delivery_{percent}_{name}_ms");
-        let better = usual.map(|usual| of(usual) / of(ours));
-        record(&name, (of(ours), "ms"), usual.map(of), better, "");
+        Figure::new(&name, of(ours), "ms")
+            .under(usual.map(of))
+            .record();
     }
     let name = format!("send_to_delivery_{percent}_p99_vs_p50");
     let goal = if percent == 80 { "ratio under 5" } else { "" };
-    record(
-        &name,
-        (ours.p99, "ms"),
-        Some(ours.p50),
-        Some(ours.p99 / ours.p50),
-        goal,
-    );
+    Figure::new(&name, ours.p99, "ms")
+        .over(ours.p50)
+        .goal(goal)
+        .record();
 }
 
 /// From when Postgres began to commit, by its own clock and before it waits for the
@@ -258,39 +241,12 @@ async fn since_commit(pair: &Pair, relay: &Server, numbers: Range<usize>) -> Qua
 
 async fn commit_to_delivery(pair: &Pair, relay: &Server, numbers: Range<usize>) {
     let deliveries = since_commit(pair, relay, numbers).await;
-    let Quantiles { p50, p99, .. } = deliveries;
-    record(
-        "commit_to_delivery_50_p50_ms",
-        (p50, "ms"),
-        None,
-        None,
-        "under 1.5",
-    );
-    record(
-        "commit_to_delivery_50_p99_ms",
-        (p99, "ms"),
-        None,
-        None,
-        "under 10",
-    );
-}
-
-fn record(
-    name: &str,
-    (value, unit): (f64, &str),
-    baseline: Option<f64>,
-    ratio: Option<f64>,
-    goal: &str,
-) {
-    Figure {
-        name,
-        value,
-        unit,
-        baseline,
-        ratio,
-        goal,
-    }
-    .record();
+    Figure::new("commit_to_delivery_50_p50_ms", deliveries.p50, "ms")
+        .goal("under 1.5")
+        .record();
+    Figure::new("commit_to_delivery_50_p99_ms", deliveries.p99, "ms")
+        .goal("under 10")
+        .record();
 }
 
 /// Answered within the run and its grace, of what was due.

@@ -27,23 +27,16 @@ const SERVICE_DID: &str = "did:web:localhost";
 async fn main() {
     let idle = play("idle", include_str!("../loadtest/scenarios/idle.toml")).await;
     let relay = idle.relay.unwrap();
-    Figure {
-        name: "idle_kib_per_socket",
-        value: relay.kib_per_socket,
-        unit: "KiB",
-        baseline: None,
-        ratio: None,
-        goal: "at most 6, above 8 is not done",
-    }
-    .record();
-    Figure {
-        name: "memory_after_mass_disconnect",
-        value: relay.left_over,
-        unit: "of the start",
-        baseline: None,
-        ratio: Some(relay.left_over),
-        goal: "at most 1.1",
-    }
+    Figure::new("idle_kib_per_socket", relay.kib_per_socket, "KiB")
+        .goal("at most 6, above 8 is not done")
+        .record();
+    Figure::new(
+        "memory_after_mass_disconnect",
+        relay.left_over,
+        "of the start",
+    )
+    .ratio(relay.left_over)
+    .goal("at most 1.1")
     .record();
 }
 

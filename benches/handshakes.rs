@@ -83,15 +83,10 @@ async fn main() {
             }
         }
         let [ours, baseline] = rates.map(median);
-        Figure {
-            name,
-            value: ours,
-            unit: "1/s",
-            baseline: Some(baseline),
-            ratio: Some(ours / baseline),
-            goal: "ratio at least 0.9",
-        }
-        .record();
+        Figure::new(name, ours, "1/s")
+            .over(baseline)
+            .goal("ratio at least 0.9")
+            .record();
     }
 }
 

@@ -44,15 +44,10 @@ fn measure(name: &str, keys: u32) {
     let (ours, at_once) = ours(keys);
     let governor = governor(keys);
     println!("# {name}, named and checked at once: {at_once:.2} ns");
-    Figure {
-        name,
-        value: ours,
-        unit: "ns",
-        baseline: Some(governor),
-        ratio: Some(ours / governor),
-        goal: "at most 100 ns, ratio below 1",
-    }
-    .record();
+    Figure::new(name, ours, "ns")
+        .over(governor)
+        .goal("at most 100 ns, ratio below 1")
+        .record();
 }
 
 /// With the place named ahead, and with nothing in between.

@@ -40,25 +40,14 @@ async fn main() {
 
     // Away for a moment: what was missed is in the node's memory.
     let recent = resume(database, store, head - 2_000).await;
-    Figure {
-        name: "resume_5000_ms",
-        value: recent.as_secs_f64() * 1e3,
-        unit: "ms",
-        baseline: None,
-        ratio: None,
-        goal: "",
-    }
-    .record();
+    Figure::new("resume_5000_ms", recent.as_secs_f64() * 1e3, "ms").record();
     // Away for longer: it is read from the database.
     let old = resume(database, store, 0).await;
-    Figure {
-        name: "resume_5000_from_database_ms",
-        value: old.as_secs_f64() * 1e3,
-        unit: "ms",
-        baseline: None,
-        ratio: None,
-        goal: "",
-    }
+    Figure::new(
+        "resume_5000_from_database_ms",
+        old.as_secs_f64() * 1e3,
+        "ms",
+    )
     .record();
     node.stop().await;
 }

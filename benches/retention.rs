@@ -89,15 +89,10 @@ async fn drop_versus_delete(node: &mut Node) {
     println!("# deleted by one statement and vacuumed in {in_bulk:.1?}");
     clear(node, KEPT).await;
     let (dropped, deleted) = (millis(median(drops)), millis(median(deletes)));
-    Figure {
-        name: "retention_partition_drop_vs_delete",
-        value: dropped,
-        unit: "ms",
-        baseline: Some(deleted),
-        ratio: Some(dropped / deleted),
-        goal: "ratio below 0.01, no dead rows",
-    }
-    .record();
+    Figure::new("retention_partition_drop_vs_delete", dropped, "ms")
+        .over(deleted)
+        .goal("ratio below 0.01, no dead rows")
+        .record();
 }
 
 /// The 99th percentile of a send through the append path while retention runs as it does
@@ -149,14 +144,14 @@ async fn shift_of_p99(node: &mut Node) {
         Percentiles(&calm),
         Percentiles(&expiring)
     );
-    Figure {
-        name: "retention_p99_shift",
-        value: millis(percentile(&expiring, 0.99)),
-        unit: "ms",
-        baseline: Some(millis(percentile(&calm, 0.99))),
-        ratio: Some(shifts[shifts.len() / 2]),
-        goal: "median ratio of the rounds below 1.2",
-    }
+    Figure::new(
+        "retention_p99_shift",
+        millis(percentile(&expiring, 0.99)),
+        "ms",
+    )
+    .over(millis(percentile(&calm, 0.99)))
+    .ratio(shifts[shifts.len() / 2])
+    .goal("median ratio of the rounds below 1.2")
     .record();
 }
 

@@ -83,24 +83,16 @@ fn report(name: &str, storms: Vec<Storm>) {
     let again: usize = storms.iter().map(|storm| storm.again).sum();
     assert!(again < PHONES / 10, "{again} had to come again");
     let lasted = storms.iter().map(|storm| storm.lasted.as_secs_f64() * 1e3);
-    Figure {
-        name: &format!("{name}_ms"),
-        value: median(lasted.collect()),
-        unit: "ms",
-        baseline: None,
-        ratio: None,
-        goal: "as the handshakes allow",
-    }
-    .record();
+    Figure::new(&format!("{name}_ms"), median(lasted.collect()), "ms")
+        .goal("as the handshakes allow")
+        .record();
     let cpu = storms.iter().map(|storm| storm.cpu.as_secs_f64() * 1e6);
-    Figure {
-        name: &format!("{name}_cpu_us_each"),
-        value: median(cpu.map(|micros| micros / PHONES as f64).collect()),
-        unit: "us",
-        baseline: None,
-        ratio: None,
-        goal: "as the handshakes allow",
-    }
+    Figure::new(
+        &format!("{name}_cpu_us_each"),
+        median(cpu.map(|micros| micros / PHONES as f64).collect()),
+        "us",
+    )
+    .goal("as the handshakes allow")
     .record();
 }
 

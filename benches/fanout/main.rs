@@ -231,13 +231,8 @@ fn floor(others: &[Score]) -> Option<&Score> {
 
 /// One figure, beside the same of another server.
 fn figure(name: &str, value: f64, unit: &str, baseline: Option<f64>, goal: &str) {
-    Figure {
-        name,
-        value,
-        unit,
-        baseline,
-        ratio: baseline.map(|baseline| value / baseline),
-        goal,
-    }
-    .record();
+    Figure::new(name, value, unit)
+        .over(baseline)
+        .goal(goal)
+        .record();
 }

@@ -62,15 +62,10 @@ fn main() -> ExitCode {
 fn judge(kept: &Counts, counted: &Counts) -> ExitCode {
     for (name, now) in &counted.instructions {
         let before = kept.instructions.get(name).map(|before| *before as f64);
-        Figure {
-            name: &format!("instructions_{name}"),
-            value: *now as f64,
-            unit: "instructions",
-            baseline: before,
-            ratio: before.map(|before| *now as f64 / before),
-            goal: "ratio at most 1.05",
-        }
-        .record();
+        Figure::new(&format!("instructions_{name}"), *now as f64, "instructions")
+            .over(before)
+            .goal("ratio at most 1.05")
+            .record();
     }
     if kept.build != counted.build {
         println!(

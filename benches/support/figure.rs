@@ -1,22 +1,66 @@
 //! One measured figure: a line for people, and the same as JSON for machines.
 
+#![allow(dead_code, reason = "each bench takes its part")]
+
 use std::io::Write;
 
 /// What was measured, beside what it is compared with in the same run.
 #[derive(serde::Serialize)]
 pub(crate) struct Figure<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) value: f64,
-    pub(crate) unit: &'a str,
+    name: &'a str,
+    value: f64,
+    unit: &'a str,
     /// The same measure of the thing it is compared with, if there is one.
-    pub(crate) baseline: Option<f64>,
+    baseline: Option<f64>,
     /// How many times better than the baseline, or the value over it: see the name.
-    pub(crate) ratio: Option<f64>,
+    ratio: Option<f64>,
     /// What the figure should be, in words.
-    pub(crate) goal: &'a str,
+    goal: &'a str,
 }
 
-impl Figure<'_> {
+impl<'a> Figure<'a> {
+    pub(crate) fn new(name: &'a str, value: f64, unit: &'a str) -> Self {
+        Self {
+            name,
+            value,
+            unit,
+            baseline: None,
+            ratio: None,
+            goal: "",
+        }
+    }
+
+    /// Over this baseline.
+    pub(crate) fn over(self, baseline: impl Into<Option<f64>>) -> Self {
+        let baseline = baseline.into();
+        Self {
+            baseline,
+            ratio: baseline.map(|baseline| self.value / baseline),
+            ..self
+        }
+    }
+
+    /// How many times less than this baseline.
+    pub(crate) fn under(self, baseline: impl Into<Option<f64>>) -> Self {
+        let baseline = baseline.into();
+        Self {
+            baseline,
+            ratio: baseline.map(|baseline| baseline / self.value),
+            ..self
+        }
+    }
+
+    pub(crate) fn ratio(self, ratio: f64) -> Self {
+        Self {
+            ratio: Some(ratio),
+            ..self
+        }
+    }
+
+    pub(crate) fn goal(self, goal: &'a str) -> Self {
+        Self { goal, ..self }
+    }
+
     /// Prints the figure and appends it to `target/bench.jsonl`.
     pub(crate) fn record(&self) {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
