@@ -52,8 +52,7 @@ async fn main() {
     let many = many.await.unwrap();
 
     for curve in [Curve::P256, Curve::Secp256k1] {
-        let account = Account::generate(curve).unwrap();
-        directory.publish(&account);
+        let account = directory.account(curve).unwrap();
         fresh(&many, &account, curve).await;
         if curve == Curve::Secp256k1 {
             repeated(&many, &account).await;

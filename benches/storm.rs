@@ -115,11 +115,8 @@ impl World {
         let database = Database::start().await;
         let directory = Directory::start().await.unwrap();
         let accounts: Vec<_> = (0..PHONES)
-            .map(|_| Arc::new(Account::generate(Curve::P256).unwrap()))
+            .map(|_| Arc::new(directory.account(Curve::P256).unwrap()))
             .collect();
-        for account in &accounts {
-            directory.publish(account);
-        }
         let mut environment = raised_limits();
         environment.extend([
             ("DATABASE_URL".to_owned(), database.url()),
@@ -206,11 +203,7 @@ async fn subscribe(
     relay: &Arc<Relay>,
     account: &Account,
 ) -> Result<Subscription, SubscriptionError> {
-    let subscribe = Subscribe {
-        framing: Framing::DagCbor,
-        cursor: None,
-        convo: None,
-    };
+    let subscribe = Subscribe::to_all(Framing::DagCbor);
     let mut subscription = Subscription::open(relay, account, subscribe).await?;
     while let Some(event) = subscription.next().await? {
         if event.is_synced() {

@@ -157,9 +157,8 @@ async fn subscribe(
     while listening.load(Ordering::Relaxed) {
         turn += 1;
         let wanted = Subscribe {
-            framing,
             cursor: cursor.clone(),
-            convo: None,
+            ..Subscribe::to_all(framing)
         };
         let node = cluster.node(turn);
         let Ok(mut subscription) = Subscription::open(&node, &account, wanted).await else {

@@ -279,11 +279,8 @@ impl Stage {
     /// One phone: listens, and when it is sent away comes back when and how it was told.
     async fn listen(&self, index: usize, history: &Mutex<History>) {
         let account = self.crowd.account(index % ACCOUNTS);
-        let mut wanted = Subscribe {
-            framing: Framing::DagCbor,
-            cursor: Some("0".to_owned()),
-            convo: None,
-        };
+        let mut wanted = Subscribe::to_all(Framing::DagCbor);
+        wanted.cursor = Some("0".to_owned());
         let mut ticket: Option<String> = None;
         loop {
             let arriving = self.doors.acquire().await.unwrap();

@@ -17,7 +17,7 @@ use mls_relay::store::Membership;
 use mls_relay::types::{ClientIp, CoarseTime, ConvoId, Cursor, Did, MessageId, Nsid, Seq};
 use mls_relay::wire::{Envelope, Framing, event_frame};
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::identity::Curve;
 use tokio::runtime::Runtime;
 
 use crate::node::Node;
@@ -146,8 +146,7 @@ impl Known {
             let authenticator = Authenticator::start(Live::new(settings), store, shutdown);
             (node, directory, authenticator.await.unwrap())
         });
-        let account = Account::generate(Curve::P256).unwrap();
-        directory.publish(&account);
+        let account = directory.account(Curve::P256).unwrap();
         let token = account.service_token(SERVICE, CALL.as_str(), Duration::from_secs(240));
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.unwrap()));
         Self {

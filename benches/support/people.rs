@@ -40,8 +40,7 @@ pub(crate) async fn found(
     let mut conversations = Vec::new();
     for _ in 0..count {
         let phone = || {
-            let account = Arc::new(Account::generate(Curve::P256).unwrap());
-            directory.publish(&account);
+            let account = Arc::new(directory.account(Curve::P256).unwrap());
             let client = XrpcClient::new(Arc::clone(relay), account, HttpVersion::One);
             Phone::new("phone", client).unwrap()
         };

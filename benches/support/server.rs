@@ -200,11 +200,7 @@ impl Server {
 
 /// Subscribes, and notes what arrives from then on.
 async fn listen(relay: &Arc<Relay>, account: &Account, socket: usize, timeline: &Arc<Timeline>) {
-    let subscribe = Subscribe {
-        framing: Framing::Json,
-        cursor: None,
-        convo: None,
-    };
+    let subscribe = Subscribe::to_all(Framing::Json);
     let mut subscription = Subscription::open(relay, account, subscribe).await.unwrap();
     while !subscription.next().await.unwrap().unwrap().is_synced() {}
     let timeline = Arc::clone(timeline);

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::identity::Account;
+use crate::identity::{Account, Curve, IdentityError};
 
 /// What the directory does instead of its work.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -79,6 +79,13 @@ impl Directory {
     /// What `PLC_URL` should say.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// A new account, whose document is served.
+    pub fn account(&self, curve: Curve) -> Result<Account, IdentityError> {
+        let account = Account::generate(curve)?;
+        self.publish(&account);
+        Ok(account)
     }
 
     /// Serves this account's document from now on, in place of an older one.
@@ -200,7 +207,6 @@ fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> 
 mod tests {
     use super::*;
     use crate::ask;
-    use crate::identity::Curve;
 
     async fn fetch(directory: &Directory, did: &str) -> (StatusCode, Bytes) {
         let stream = TcpStream::connect(directory.address).await.unwrap();

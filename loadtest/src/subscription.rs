@@ -41,6 +41,17 @@ pub struct Subscribe {
     pub convo: Option<String>,
 }
 
+impl Subscribe {
+    /// To all that is new.
+    pub fn to_all(framing: Framing) -> Self {
+        Self {
+            framing,
+            cursor: None,
+            convo: None,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SubscriptionError {
     #[error("cannot connect")]

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world::{SERVICE_DID, World, text};
+use crate::phone::{Phone, phones};
+use crate::relay::SERVICE_DID;
+use crate::world::{World, text};
 
 /// What is stored of an account, table by table.
 async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {

@@ -48,8 +48,7 @@ async fn until_trusted(client: &Client, relay: &Relay, pebble: &Pebble) -> tls::
 }
 
 async fn certificates_are_well(relay: &Relay) -> bool {
-    let (_, health) = relay.ask_admin("/health").await;
-    health.contains(r#""certificates":{"ok":true"#)
+    relay.health().await.1["checks"]["certificates"]["ok"] == true
 }
 
 #[tokio::test(flavor = "multi_thread")]

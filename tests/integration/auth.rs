@@ -13,14 +13,14 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 
 use crate::database::Database;
+use crate::relay::{SERVICE_DID, eventually};
 
-const SERVICE: &str = "did:web:relay.test";
 const CALL: Nsid = Nsid::GetConvos;
 
 async fn node(database: &Database, directory: &Directory) -> Authenticator {
     let (store, shutdown) = database.store().await;
     let settings = Settings {
-        service_did: SERVICE.to_owned(),
+        service_did: SERVICE_DID.to_owned(),
         plc_url: directory.url(),
         ..Settings::default()
     };
@@ -32,7 +32,7 @@ async fn node(database: &Database, directory: &Directory) -> Authenticator {
 fn token(account: &Account) -> String {
     let minute = Duration::from_secs(60);
     account
-        .service_token(SERVICE, CALL.as_str(), minute)
+        .service_token(SERVICE_DID, CALL.as_str(), minute)
         .unwrap()
 }
 
@@ -52,8 +52,7 @@ async fn redeem(node: &Authenticator, token: &str) -> Result<TicketGrant, AuthEr
 async fn a_token_passes_once_and_a_ticket_opens_once_on_two_nodes() {
     let database = Database::start().await;
     let directory = Directory::start().await.unwrap();
-    let account = Account::generate(Curve::Secp256k1).unwrap();
-    directory.publish(&account);
+    let account = directory.account(Curve::Secp256k1).unwrap();
     let here = node(&database, &directory).await;
     let there = node(&database, &directory).await;
 
@@ -80,8 +79,7 @@ async fn a_token_passes_once_and_a_ticket_opens_once_on_two_nodes() {
 async fn while_postgres_is_down_callers_are_told_to_come_back() {
     let mut database = Database::start().await;
     let directory = Directory::start().await.unwrap();
-    let account = Account::generate(Curve::P256).unwrap();
-    directory.publish(&account);
+    let account = directory.account(Curve::P256).unwrap();
     let node = node(&database, &directory).await;
     caller(&node, &token(&account)).await.unwrap();
 
@@ -91,11 +89,8 @@ async fn while_postgres_is_down_callers_are_told_to_come_back() {
     assert!(refusal.retry_after.is_some());
 
     database.up().await;
-    let recovered = async {
-        while caller(&node, &token(&account)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let patience = Duration::from_secs(30);
-    tokio::time::timeout(patience, recovered).await.unwrap();
+    eventually("they are let in again", async || {
+        caller(&node, &token(&account)).await.is_ok()
+    })
+    .await;
 }

@@ -14,19 +14,13 @@ use tokio::time::{sleep, timeout};
 use crate::database::Database;
 use crate::relay::Home;
 
-const SERVICE_DID: &str = "did:web:relay.test";
-
 /// More than may come in a second, by more than the strikes that lead into the penalty box.
 const PHONES: usize = 350;
 
 /// Comes again until it is let in, as phones do that were closed without a word.
 async fn subscribed(relay: Arc<Relay>, account: Account) -> Subscription {
     loop {
-        let everything = Subscribe {
-            framing: Framing::Json,
-            cursor: None,
-            convo: None,
-        };
+        let everything = Subscribe::to_all(Framing::Json);
         if let Ok(mut socket) = Subscription::open(&relay, &account, everything).await
             && let Ok(Some(_)) = socket.next().await
         {
@@ -42,16 +36,12 @@ async fn phones_that_come_at_once_are_let_in_and_none_of_them_is_an_offender() {
     let (database, directory) = (Database::start().await, Directory::start().await.unwrap());
     let node = Home::new()
         .with("DATABASE_URL", &database.url())
-        .with("SERVICE_DID", SERVICE_DID)
-        .with("PLC_URL", &directory.url())
+        .knowing(&directory)
         .start();
-    let address = format!("localhost:{}", node.public.port());
-    let certificate = node.home().certificate();
-    let relay = Arc::new(Relay::new(&address, SERVICE_DID, &certificate).unwrap());
+    let relay = node.reach();
     let mut phones = JoinSet::new();
     for _ in 0..PHONES {
-        let account = Account::generate(Curve::P256).unwrap();
-        directory.publish(&account);
+        let account = directory.account(Curve::P256).unwrap();
         phones.spawn(subscribed(Arc::clone(&relay), account));
     }
     let open = timeout(Duration::from_secs(60), phones.join_all()).await;

@@ -42,8 +42,7 @@ async fn served(client: &Client, relay: &Relay) -> Vec<u8> {
 }
 
 async fn is_well(relay: &Relay) -> bool {
-    let (_, health) = relay.ask_admin("/health").await;
-    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
+    let (_, health) = relay.health().await;
     assert_eq!(health["ready"], true, "a certificate is no cause to stop");
     health["checks"]["certificates"]["ok"].as_bool().unwrap()
 }

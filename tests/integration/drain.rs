@@ -1,16 +1,13 @@
 //! The way down: who is told what, what it is worth elsewhere, and how the process ends.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::{Event, Framing};
 use mls_relay_loadtest::identity::{Account, Curve};
-use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
 use rustix::process::Signal;
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,7 +15,6 @@ use tokio::time::timeout;
 use crate::database::Database;
 use crate::relay::{Home, Relay, eventually};
 
-const SERVICE_DID: &str = "did:web:relay.test";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
@@ -30,8 +26,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let directory = Directory::start().await.unwrap();
-        let account = Account::generate(Curve::P256).unwrap();
-        directory.publish(&account);
+        let account = directory.account(Curve::P256).unwrap();
         Self {
             database: Database::start().await,
             directory,
@@ -46,30 +41,19 @@ impl World {
     fn home(&self, window: &str) -> Home {
         Home::new()
             .with("DATABASE_URL", &self.database.url())
-            .with("SERVICE_DID", SERVICE_DID)
-            .with("PLC_URL", &self.directory.url())
+            .knowing(&self.directory)
             .with("DRAIN_WINDOW_SECONDS", window)
     }
 
     /// A live stream of the account.
     async fn listen(&self, relay: &Relay) -> Subscription {
-        let opened = Subscription::open(&reach(relay), &self.account, everything()).await;
+        let opened = Subscription::open(&relay.reach(), &self.account, everything()).await;
         synced(opened.unwrap()).await
     }
 }
 
-fn reach(relay: &Relay) -> Arc<remote::Relay> {
-    let address = format!("localhost:{}", relay.public.port());
-    let certificate = relay.home().certificate();
-    Arc::new(remote::Relay::new(&address, SERVICE_DID, &certificate).unwrap())
-}
-
 fn everything() -> Subscribe {
-    Subscribe {
-        framing: Framing::Json,
-        cursor: None,
-        convo: None,
-    }
+    Subscribe::to_all(Framing::Json)
 }
 
 async fn next(socket: &mut Subscription) -> Option<Event> {
@@ -89,7 +73,7 @@ async fn where_strangers_have_spent_the_window_a_ticket_lets_in_whom_a_token_wou
     let there = there.with("IP_RATE_BURST", "0").start();
     let mut socket = world.listen(&here).await;
     drop(world.listen(&there).await);
-    let resume = async |ticket| Subscription::resume(&reach(&there), ticket, everything()).await;
+    let resume = async |ticket| Subscription::resume(&there.reach(), ticket, everything()).await;
     let refusal = async |ticket| match resume(ticket).await.unwrap_err() {
         SubscriptionError::Refused(status) => status,
         other => panic!("{other}"),
@@ -116,7 +100,7 @@ async fn a_drained_socket_is_let_in_elsewhere_by_its_ticket_alone_and_once() {
 
     let asked = world.directory.requests();
     let ticket = info.body.resume_ticket.unwrap();
-    let resume = || async { Subscription::resume(&reach(&there), &ticket, everything()).await };
+    let resume = || async { Subscription::resume(&there.reach(), &ticket, everything()).await };
     let resumed = synced(resume().await.unwrap()).await;
     assert_eq!(world.directory.requests(), asked, "nobody asked who it is");
     let again = resume().await.unwrap_err();
@@ -138,9 +122,8 @@ async fn a_draining_node_says_why_it_is_not_ready_and_a_second_sigterm_ends_it()
         node.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
     })
     .await;
-    let (status, report) = node.ask_admin("/health").await;
+    let (status, report) = node.health().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["checks"]["drain"]["ok"], false);
     assert!(report["checks"]["drain"]["cause"].is_string());
     assert_eq!(report["checks"]["database"]["ok"], true);
@@ -192,7 +175,7 @@ async fn clients_that_are_gone_without_a_word_keep_no_node_from_ending() {
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         ),
     ] {
-        let mut stream = reach(&node).connect(&[protocol]).await.unwrap();
+        let mut stream = node.reach().connect(&[protocol]).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();
         silent.push(stream);
     }

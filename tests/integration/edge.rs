@@ -9,12 +9,13 @@ use hyper::body::{Body, Bytes};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::identity::Curve;
 use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -22,12 +23,10 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::frames::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, frame,
 };
-use crate::relay::{Home, Relay, eventually};
+use crate::relay::{Home, Relay, SERVICE_DID, eventually};
 use crate::tls;
 use crate::tls::{Client, PATIENCE, read_head, read_to_end};
 use crate::websocket::{extended_connect, opened, upgrade};
-
-const SERVICE_DID: &str = "did:web:relay.example";
 
 #[tokio::test]
 async fn tls_1_2_and_1_3_are_spoken_and_resumed() {
@@ -67,15 +66,23 @@ async fn the_protocol_is_the_one_that_both_want_most() {
     }
 }
 
+/// A connection, and what ends with it.
+async fn http2(
+    relay: &Relay,
+) -> (
+    http2::SendRequest<Empty<Bytes>>,
+    JoinHandle<hyper::Result<()>>,
+) {
+    let stream = Client::http2(relay).connect(relay).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = handshake.await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
 #[tokio::test]
 async fn http_2_answers_many_requests_on_one_connection() {
     let relay = Relay::start();
-    let client = Client::http2(&relay);
-    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
+    let (sender, _connection) = http2(&relay).await;
     let requests = (0..20).map(|_| {
         let mut sender = sender.clone();
         async move {
@@ -96,12 +103,7 @@ async fn http_2_answers_many_requests_on_one_connection() {
 #[tokio::test]
 async fn over_http_2_too_an_answer_to_head_has_a_length_and_no_body() {
     let relay = Relay::start();
-    let client = Client::http2(&relay);
-    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = http2(&relay).await;
     let request = Request::head("https://localhost/xrpc/_health")
         .body(Empty::<Bytes>::new())
         .unwrap();
@@ -256,20 +258,13 @@ async fn an_answer_that_nobody_takes_is_given_up_and_those_beside_it_are_not() {
 #[tokio::test]
 async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
     let directory = Directory::start().await.unwrap();
-    let account = Account::generate(Curve::P256).unwrap();
-    directory.publish(&account);
+    let account = directory.account(Curve::P256).unwrap();
     let relay = Home::lived_in()
         .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
         .with("RELAY_IDLE_TIMEOUT_SECONDS", "1")
-        .with("PLC_URL", &directory.url())
-        .with("SERVICE_DID", SERVICE_DID)
+        .knowing(&directory)
         .start();
-    let client = Client::http2(&relay);
-    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-        .await
-        .unwrap();
-    let mut connection = tokio::spawn(connection);
+    let (mut sender, mut connection) = http2(&relay).await;
     let call = "blue.catbird.mls.subscribeConvoEvents";
     let token = account
         .service_token(SERVICE_DID, call, TOKEN_LIFE)
@@ -333,12 +328,8 @@ async fn until_answered(stream: &mut tls::Stream) {
 #[tokio::test]
 async fn a_socket_is_an_open_connection_until_it_closes() {
     let directory = Directory::start().await.unwrap();
-    let account = Account::generate(Curve::P256).unwrap();
-    directory.publish(&account);
-    let relay = Home::lived_in()
-        .with("PLC_URL", &directory.url())
-        .with("SERVICE_DID", SERVICE_DID)
-        .start();
+    let account = directory.account(Curve::P256).unwrap();
+    let relay = Home::lived_in().knowing(&directory).start();
     let call = "blue.catbird.mls.subscribeConvoEvents";
     let token = account
         .service_token(SERVICE_DID, call, TOKEN_LIFE)

@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::identity::Curve;
 use mls_relay_loadtest::mls::Group;
-use mls_relay_loadtest::relay as remote;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::database::Database;
 use crate::lexicon::Lexicons;
 use crate::phone::Phone;
 use crate::relay::{Home, Relay, eventually};
-use crate::world::{Client, SERVICE_DID};
+use crate::world::Client;
 
 /// A disk of its own, which goes with the test.
 struct Disk(TempDir);
@@ -67,14 +65,9 @@ struct Writer {
 
 impl Writer {
     async fn new(relay: &Relay, directory: &Directory) -> Self {
-        let account = Account::generate(Curve::Secp256k1).unwrap();
-        directory.publish(&account);
-        let address = format!("localhost:{}", relay.public.port());
-        let certificate = relay.home().certificate();
-        let remote = remote::Relay::new(&address, SERVICE_DID, &certificate).unwrap();
         let client = Client {
-            account: Arc::new(account),
-            relay: Arc::new(remote),
+            account: Arc::new(directory.account(Curve::Secp256k1).unwrap()),
+            relay: relay.reach(),
             lexicons: Arc::new(Lexicons::load()),
         };
         let phone = Phone::of(&client).await;
@@ -119,11 +112,6 @@ impl Writer {
     }
 }
 
-async fn health(relay: &Relay) -> (StatusCode, Value) {
-    let (status, report) = relay.ask_admin("/health").await;
-    (status, serde_json::from_str(&report).unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed() {
     let Some(disk) = Disk::new() else {
@@ -135,8 +123,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
     let directory = Directory::start().await.unwrap();
     let relay = Home::new()
         .with("DATABASE_URL", &database.url())
-        .with("SERVICE_DID", SERVICE_DID)
-        .with("PLC_URL", &directory.url())
+        .knowing(&directory)
         .with("LIMITS_EXEMPT", "127.0.0.0/8")
         .with("RATE_LIMIT_SEND_MESSAGE", "60000")
         .start();
@@ -152,7 +139,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
         writer.send().await;
     }
     eventually("it is told, and the node stays in service", async || {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         let database = &report["checks"]["database"];
         let told = database["cause"].as_str().unwrap_or_default();
         status == StatusCode::OK && database["ok"] == true && told.contains("no room")
@@ -185,7 +172,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
     }
     writer.send_until(true).await;
     eventually("it is well again", async || {
-        health(&relay).await.0 == StatusCode::OK
+        relay.health().await.0 == StatusCode::OK
     })
     .await;
     writer.finds_all(&database).await;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::pending;
 use hyper::StatusCode;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -15,19 +14,14 @@ use crate::database::Database;
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::Client;
 
-async fn health(relay: &Relay) -> (StatusCode, Value) {
-    let (status, report) = relay.ask_admin("/health").await;
-    (status, serde_json::from_str(&report).unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_postgres_is_told_with_its_cause_and_ends_by_itself() {
     let mut database = Database::start().await;
     let relay = Home::new().with("DATABASE_URL", &database.url()).start();
-    assert_eq!(health(&relay).await.0, StatusCode::OK);
+    assert_eq!(relay.health().await.0, StatusCode::OK);
     database.down("fast");
     eventually("it is told", || async {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         let checks = &report["checks"];
         let told = |name: &str| checks[name]["ok"] == false && checks[name]["cause"].is_string();
         status == StatusCode::SERVICE_UNAVAILABLE
@@ -44,7 +38,7 @@ async fn an_outage_of_postgres_is_told_with_its_cause_and_ends_by_itself() {
     assert_eq!(relay.ask_admin("/health/live").await.0, StatusCode::OK);
     database.up().await;
     eventually("it is well again", || async {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         status == StatusCode::OK && report["checks"]["database"].get("cause").is_none()
     })
     .await;
@@ -71,7 +65,7 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
         admin.batch_execute(statement).await.unwrap();
     }
     eventually("it is told", || async {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         let cause = report["checks"]["database"]["cause"].as_str();
         let (_, metrics) = relay.ask_admin("/metrics").await;
         status == StatusCode::SERVICE_UNAVAILABLE
@@ -86,7 +80,7 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
         .await
         .unwrap();
     eventually("it is well again", || async {
-        health(&relay).await.0 == StatusCode::OK
+        relay.health().await.0 == StatusCode::OK
     })
     .await;
 }
@@ -121,7 +115,7 @@ async fn a_primary_that_was_demoted_is_left_for_the_one_that_takes_writes() {
     })
     .await;
     eventually("it hears what commits on the new one", || async {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         status == StatusCode::OK && report["checks"]["events"].get("cause").is_none()
     })
     .await;
@@ -168,7 +162,7 @@ async fn a_listener_that_is_cut_off_is_told_while_events_are_polled() {
         )
         .start();
     eventually("polling, with its cause", || async {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         let events = &report["checks"]["events"];
         let cause = events["cause"].as_str().unwrap_or_default();
         status == StatusCode::OK
@@ -255,13 +249,13 @@ async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
         });
     }
     eventually("the pool is short", || async {
-        health(&relay).await.1["checks"]["pool"]["ok"] == false
+        relay.health().await.1["checks"]["pool"]["ok"] == false
     })
     .await;
     // Longer than the database is asked once, and given up.
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         assert_eq!(status, StatusCode::OK, "{report}");
         assert_eq!(report["checks"]["database"]["ok"], true, "{report}");
         assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
@@ -269,7 +263,7 @@ async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
     calls.shutdown().await;
     holding.rollback().await.unwrap();
     eventually("the pool is well again", || async {
-        health(&relay).await.1["checks"]["pool"]["ok"] == true
+        relay.health().await.1["checks"]["pool"]["ok"] == true
     })
     .await;
 }
@@ -283,7 +277,7 @@ async fn forgetting_that_keeps_failing_is_told_and_keeps_no_node_out_of_service(
     database.client().await.batch_execute(lost).await.unwrap();
     let relay = home.start();
     eventually("it is told", || async {
-        let (status, report) = health(&relay).await;
+        let (status, report) = relay.health().await;
         let check = &report["checks"]["retention"];
         status == StatusCode::OK
             && check["ok"] == false

@@ -13,17 +13,16 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::identity::Curve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::front::Front;
-use crate::relay::{Home, Relay, free_address};
+use crate::relay::{Home, Relay, SERVICE_DID, free_address};
 use crate::tls::{Client, Stream};
 use crate::websocket::{opened, upgrade};
 
-const SERVICE_DID: &str = "did:web:relay.test";
 const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
 
 /// The allowance of an address: `RATE_LIMIT_IP_PER_MINUTE` and `IP_RATE_BURST`.
@@ -98,8 +97,7 @@ impl Stage {
     async fn new() -> Self {
         let directory = Directory::start().await.unwrap();
         let home = Home::lived_in()
-            .with("SERVICE_DID", SERVICE_DID)
-            .with("PLC_URL", &directory.url())
+            .knowing(&directory)
             .with("TRUSTED_PROXIES", "127.0.0.1/32")
             .with("PING_SECONDS", "5");
         Self {
@@ -235,8 +233,7 @@ impl Stage {
     /// A call is answered, and a body of the size of the largest message is read by the
     /// relay and not refused on its way.
     async fn a_call_and_a_large_body_pass(&self, front: SocketAddr) {
-        let account = Account::generate(Curve::P256).unwrap();
-        self.directory.publish(&account);
+        let account = self.directory.account(Curve::P256).unwrap();
         let stream = self.connect(front, client(6)).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -279,8 +276,7 @@ impl Stage {
 
     /// A subscription upgrades through the proxy, and pings keep it open.
     async fn a_quiet_subscription_stays_open(&self, front: SocketAddr) {
-        let account = Account::generate(Curve::P256).unwrap();
-        self.directory.publish(&account);
+        let account = self.directory.account(Curve::P256).unwrap();
         let token = account
             .service_token(SERVICE_DID, SUBSCRIBE, Duration::from_secs(60))
             .unwrap();

@@ -26,7 +26,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-const SERVICE_DID: &str = "did:web:relay.test";
+use crate::relay::SERVICE_DID;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A relay, and the directory of the accounts that speak to it.
@@ -59,9 +60,7 @@ impl Stage {
     }
 
     fn account(&self) -> Account {
-        let account = Account::generate(Curve::P256).unwrap();
-        self.directory.publish(&account);
-        account
+        self.directory.account(Curve::P256).unwrap()
     }
 
     async fn line(&self) -> Line {

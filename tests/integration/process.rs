@@ -229,11 +229,8 @@ fn migrate_prepares_the_database_and_ends() {
 #[tokio::test]
 async fn health_tells_each_cause_and_the_lag_of_notifications() {
     let relay = Relay::start();
-    let report = async || -> serde_json::Value {
-        serde_json::from_str(&relay.ask_admin("/health").await.1).unwrap()
-    };
     eventually("notifications come", || async {
-        let report = report().await;
+        let (_, report) = relay.health().await;
         let checks = report["checks"].as_object().unwrap();
         checks.values().all(|check| check["ok"] == true)
             && checks["events"]["lagMs"].is_u64()
@@ -244,7 +241,7 @@ async fn health_tells_each_cause_and_the_lag_of_notifications() {
                 .is_some_and(|version| version > 0)
     })
     .await;
-    let report = report().await;
+    let (_, report) = relay.health().await;
     let checks = report["checks"].as_object().unwrap();
     for name in [
         "clock",

@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::identity::Curve;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -22,11 +22,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::relay::{Home, Relay, eventually};
+use crate::relay::{Home, Relay, SERVICE_DID, eventually};
 use crate::tls::{Client, Stream, read_to_end};
 use crate::websocket::{opened, upgrade};
 
-const SERVICE_DID: &str = "did:web:relay.test";
 const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -63,9 +62,8 @@ async fn reloads(relay: &Relay, outcome: &str) -> u64 {
 
 /// What health says of the configuration.
 async fn config_check(relay: &Relay) -> Value {
-    let (status, report) = relay.ask_admin("/health").await;
+    let (status, report) = relay.health().await;
     assert_eq!(status, StatusCode::OK, "{report}");
-    let report: Value = serde_json::from_str(&report).unwrap();
     report["checks"]["config"].clone()
 }
 
@@ -130,9 +128,7 @@ async fn an_open_connection_is_limited_believed_and_closed_by_a_changed_file() {
 #[tokio::test]
 async fn an_open_socket_stays_open_and_goes_by_the_new_pings_and_budgets() {
     let directory = Directory::start().await.unwrap();
-    let home = Home::lived_in()
-        .with("SERVICE_DID", SERVICE_DID)
-        .with("PLC_URL", &directory.url());
+    let home = Home::lived_in().knowing(&directory);
     let relay = start_in(
         home,
         "[session]\nping_seconds = 1000\nsilence_seconds = 2000\n",
@@ -161,8 +157,7 @@ async fn an_open_socket_stays_open_and_goes_by_the_new_pings_and_budgets() {
 }
 
 async fn subscribe(relay: &Relay, directory: &Directory) -> WebSocketStream<Stream> {
-    let account = Account::generate(Curve::P256).unwrap();
-    directory.publish(&account);
+    let account = directory.account(Curve::P256).unwrap();
     let minute = Duration::from_secs(60);
     let token = account
         .service_token(SERVICE_DID, SUBSCRIBE, minute)

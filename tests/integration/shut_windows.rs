@@ -15,7 +15,8 @@ use crate::frames::{
     field, frame, next,
 };
 use crate::phone::Phone;
-use crate::world::{SERVICE_DID, World};
+use crate::relay::SERVICE_DID;
+use crate::world::World;
 
 const CALL: &str = "blue.catbird.mls.subscribeConvoEvents";
 

@@ -28,8 +28,9 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::phone::Phone;
+use crate::relay::SERVICE_DID;
 use crate::websocket::extended_connect;
-use crate::world::{Client, SERVICE_DID, World};
+use crate::world::{Client, World};
 
 const CALL: &str = "blue.catbird.mls.subscribeConvoEvents";
 

@@ -22,10 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::database::Database;
-use crate::relay::{Home, Relay, eventually};
+use crate::relay::{Home, Relay, SERVICE_DID, eventually};
 use crate::websocket::extended_connect;
-
-const SERVICE_DID: &str = "did:web:relay.test";
 
 /// What a crowd at one address must have more of.
 const LIMITS: [&str; 8] = [
@@ -99,11 +97,7 @@ async fn act(doing: Doing, relay: Arc<remote::Relay>, account: Arc<Account>) -> 
         Doing::CallOverHttp2 => get_over_http_2(&relay, &account, "getConvos").await,
         Doing::StreamOverHttp2 => get_over_http_2(&relay, &account, "streamConvoEvents").await,
         Doing::Socket => {
-            let everything = Subscribe {
-                framing: Framing::Json,
-                cursor: None,
-                convo: None,
-            };
+            let everything = Subscribe::to_all(Framing::Json);
             let mut socket = Subscription::open(&relay, &account, everything).await?;
             while socket.next().await?.is_some() {}
             Ok(())
@@ -227,11 +221,8 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (database, directory) = (Database::start().await, Directory::start().await.unwrap());
-        let account = |_| Arc::new(Account::generate(Curve::P256).unwrap());
-        let accounts: Vec<_> = (0..8).map(account).collect();
-        for account in &accounts {
-            directory.publish(account);
-        }
+        let account = |_| Arc::new(directory.account(Curve::P256).unwrap());
+        let accounts = (0..8).map(account).collect();
         Self {
             database,
             directory,
@@ -242,18 +233,15 @@ impl World {
     fn node(&self) -> (Relay, Arc<remote::Relay>) {
         let home = Home::new()
             .with("DATABASE_URL", &self.database.url())
-            .with("SERVICE_DID", SERVICE_DID)
-            .with("PLC_URL", &self.directory.url())
+            .knowing(&self.directory)
             .with("DRAIN_WINDOW_SECONDS", "1");
         let home = LIMITS
             .iter()
             .fold(home, |home, limit| home.with(limit, "10000"));
         std::fs::write(home.path().join("relay.toml"), "").unwrap();
         let node = home.start();
-        let address = format!("localhost:{}", node.public.port());
-        let certificate = node.home().certificate();
-        let relay = remote::Relay::new(&address, SERVICE_DID, &certificate).unwrap();
-        (node, Arc::new(relay))
+        let relay = node.reach();
+        (node, relay)
     }
 
     /// Clients that come and vanish for this long.

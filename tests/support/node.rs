@@ -26,8 +26,9 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::relay::Relay;
 use tempfile::TempDir;
 
-use super::{Client, SERVICE_DID};
+use super::{Client, Settings};
 use crate::database::Database;
+use crate::relay::SERVICE_DID;
 
 /// One running relay. Ends with the test.
 pub struct Node {

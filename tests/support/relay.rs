@@ -12,10 +12,16 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use mls_relay_loadtest::ask;
+use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::relay as remote;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::database::PostgresTools;
+
+/// Who relays of tests are.
+pub(crate) const SERVICE_DID: &str = "did:web:relay.test";
 
 /// Where a relay lives. Several may live there, one after the other.
 #[derive(Clone)]
@@ -67,6 +73,13 @@ impl Home {
         tools.hand_over(&postgres);
         tools.lay_down(&postgres.join("cluster"));
         home
+    }
+
+    /// A home whose relays know of the accounts of this directory.
+    #[allow(dead_code, reason = "not all programs need it")]
+    pub(crate) fn knowing(self, directory: &Directory) -> Self {
+        self.with("SERVICE_DID", SERVICE_DID)
+            .with("PLC_URL", &directory.url())
     }
 
     /// Sets a variable for the relays to come.
@@ -235,6 +248,21 @@ impl Relay {
             );
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// The way there for clients that trust its development certificate.
+    #[allow(dead_code, reason = "not all programs need it")]
+    pub(crate) fn reach(&self) -> Arc<remote::Relay> {
+        let address = format!("localhost:{}", self.public.port());
+        let certificate = self.home.certificate();
+        Arc::new(remote::Relay::new(&address, SERVICE_DID, &certificate).unwrap())
+    }
+
+    /// What its operator is told of its health.
+    #[allow(dead_code, reason = "not all programs need it")]
+    pub(crate) async fn health(&self) -> (StatusCode, Value) {
+        let (status, report) = self.ask_admin("/health").await;
+        (status, serde_json::from_str(&report).unwrap())
     }
 
     /// A GET on the admin listener: the status and the body.

@@ -31,10 +31,9 @@ use serde_json::{Map, Value, json};
 
 use crate::database::Database;
 use crate::lexicon::Lexicons;
+use crate::relay::SERVICE_DID;
 use node::Node;
 
-/// Who the relay is in these tests.
-pub const SERVICE_DID: &str = "did:web:relay.test";
 const NAMESPACE: &str = "blue.catbird.mls";
 
 /// Everything that one test needs. Ends with the test.
@@ -99,8 +98,7 @@ impl World {
 
     /// A new account, known to the directory.
     pub fn account(&self) -> Client {
-        let account = Account::generate(Curve::Secp256k1).unwrap();
-        self.directory.publish(&account);
+        let account = self.directory.account(Curve::Secp256k1).unwrap();
         Client {
             account: Arc::new(account),
             relay: Arc::clone(&self.relay),

@@ -56,11 +56,7 @@ pub(super) async fn set(
     let relay = relay.relay()?;
     let relay = Arc::new(relay);
     let receipt_key = ReceiptKey::fetch(&relay).await?;
-    let account = |curve| -> Result<Arc<Account>, DemoError> {
-        let account = Account::generate(curve)?;
-        directory.publish(&account);
-        Ok(Arc::new(account))
-    };
+    let account = |curve| directory.account(curve).map(Arc::new);
     let (alice, bob) = (account(Curve::P256)?, account(Curve::Secp256k1)?);
     let carol = account(Curve::P256)?;
     screen.done("Alice, Bob and Carol have DIDs and keys (P-256, secp256k1, P-256)");

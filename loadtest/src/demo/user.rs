@@ -164,9 +164,8 @@ impl User {
 
     pub(super) async fn connect(&mut self) -> Outcome<()> {
         let subscribe = Subscribe {
-            framing: self.framing,
             cursor: self.cursor.clone(),
-            convo: None,
+            ..Subscribe::to_all(self.framing)
         };
         self.replaying = self.cursor.is_some();
         let opened = self.phone.subscribe(subscribe).await;

@@ -163,9 +163,8 @@ impl Listener {
     /// Subscribes and waits until the replay is over.
     pub(super) async fn subscribe(&mut self) -> Result<Subscription, SubscriptionError> {
         let subscribe = Subscribe {
-            framing: Framing::DagCbor,
             cursor: self.cursor.clone(),
-            convo: None,
+            ..Subscribe::to_all(Framing::DagCbor)
         };
         let mut subscription =
             Subscription::open(&self.member.relay, &self.member.account, subscribe).await?;

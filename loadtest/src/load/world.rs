@@ -102,8 +102,7 @@ impl Member {
         directory: &Directory,
         source: Ipv4Addr,
     ) -> Result<Self, LoadError> {
-        let account = Account::generate(Curve::P256)?;
-        directory.publish(&account);
+        let account = directory.account(Curve::P256)?;
         let relay = match relay.is_local() {
             true => Arc::new(relay.from_source(IpAddr::V4(source))),
             false => Arc::clone(relay),

@@ -23,10 +23,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::appview::AppView;
 use crate::database::Database;
-use crate::relay::free_address;
+use crate::relay::{SERVICE_DID, free_address};
 use crate::secrets::Secrets;
 
-const SERVICE_DID: &str = "did:web:relay.test";
 /// Stands wherever a stranger can put text of its own choice.
 const MARK: &str = "planted0mark0of0a0stranger";
 /// Whose word on clients is believed.
@@ -110,8 +109,7 @@ impl Stage {
     }
 
     async fn person(&mut self, curve: Curve) -> (Arc<Account>, Phone) {
-        let account = Arc::new(Account::generate(curve).unwrap());
-        self.directory.publish(&account);
+        let account = Arc::new(self.directory.account(curve).unwrap());
         self.secrets.add("an account", account.did());
         let client = XrpcClient::new(self.relay.clone(), account.clone(), HttpVersion::One);
         let phone = Phone::new(MARK, client).unwrap();

@@ -175,11 +175,7 @@ pub(super) async fn sockets(member: Member, rate: f64, phase: watch::Receiver<Ph
 }
 
 async fn subscribe(member: &Member) -> Result<Subscription, SubscriptionError> {
-    let subscribe = Subscribe {
-        framing: Framing::Json,
-        cursor: None,
-        convo: None,
-    };
+    let subscribe = Subscribe::to_all(Framing::Json);
     Subscription::open(&member.relay, &member.account, subscribe).await
 }
 
