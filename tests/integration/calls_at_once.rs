@@ -1,8 +1,6 @@
 //! Calls that meet in the middle of each other: whichever comes first, nobody is left where it
 //! should not be.
 
-use std::time::Duration;
-
 use chrono::Utc;
 use mls_relay::types::Did;
 use serde_json::json;
@@ -25,28 +23,14 @@ pub(crate) async fn meeting<A, B>(
     let hold = format!("SELECT FROM {rows} FOR UPDATE");
     assert!(holder.execute(&hold, &[&did]).await.unwrap() > 0);
     let second = async {
-        waiting(database, 1).await;
+        database.waiting(1).await;
         second.await
     };
     let release = async {
-        waiting(database, 2).await;
+        database.waiting(2).await;
         holder.commit().await.unwrap();
     };
     tokio::join!(first, second, release);
-}
-
-/// Waits until so many calls wait for a lock.
-pub(crate) async fn waiting(database: &Database, calls: i64) {
-    let client = database.client().await;
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    for _ in 0..400 {
-        let found = client.query_one(sql, &[]).await.unwrap();
-        if found.get::<_, i64>(0) >= calls {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{calls} calls should wait for each other");
 }
 
 /// The account's seats that go on.
@@ -165,7 +149,7 @@ async fn a_welcome_that_takes_the_place_of_another_while_that_is_fetched_is_give
         INSERT INTO welcomes (convo_id, user_did, device_id, welcome, epoch) SELECT * FROM old";
     assert_eq!(commit.execute(anew, &[]).await.unwrap(), 1);
     let committing = async {
-        waiting(&world.database, 1).await;
+        world.database.waiting(1).await;
         commit.commit().await.unwrap();
     };
     let (joined, ()) = tokio::join!(bob.join(&group), committing);

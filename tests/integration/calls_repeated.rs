@@ -121,13 +121,7 @@ async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
     lock.batch_execute(all).await.unwrap();
     let (client, asked) = (alice.client.clone(), input.clone());
     let asking = tokio::spawn(async move { client.post("createConvo", &asked).await });
-    let watcher = world.database.client().await;
-    let blocked = "SELECT 1 FROM pg_locks WHERE NOT granted";
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while watcher.query(blocked, &[]).await.unwrap().is_empty() {
-        assert!(Instant::now() < deadline, "the call never came to the lock");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    world.database.waiting(1).await;
     asking.abort();
     // For the relay to see the connection end, which nothing tells us.
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -5,14 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use mls_relay::store::{Joining, NewConversation, SeatBounds, Store};
-use mls_relay::types::{CipherSuite, ConvoId, Did, Epoch};
+use mls_relay::store::Store;
+use mls_relay::types::ConvoId;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, Row};
 
-use crate::calls_at_once::waiting;
 use crate::database::Database;
+use crate::store_values::{conversation, did};
 
 /// One send, as Postgres is asked for it.
 #[derive(Clone, Debug)]
@@ -88,18 +88,7 @@ impl Twins {
     async fn found(&self) -> ConvoId {
         self.founded.set(self.founded.get() + 1);
         let convo = ConvoId::of_group(&self.founded.get().to_be_bytes()).unwrap();
-        let new = NewConversation {
-            convo: convo.clone(),
-            creator: Did::parse("did:plc:alice").unwrap(),
-            device: None,
-            cipher_suite: CipherSuite::X25519Aes128Ed25519,
-            epoch: Epoch::default(),
-            name: None,
-            description: None,
-            joining: Joining::default(),
-            group_info: None,
-            bounds: SeatBounds::default(),
-        };
+        let new = conversation(&convo, &did("alice"));
         self.store.create_conversation(&new).await.unwrap();
         convo
     }
@@ -222,7 +211,7 @@ async fn a_batch_numbers_no_message_in_what_is_founded_while_it_waits() {
     assert_eq!(held.execute(hold, &[]).await.unwrap(), 1);
     let sender = database.client().await;
     let sending = tokio::spawn(async move { sender.query(BOTH, &[]).await });
-    waiting(&database, 1).await;
+    database.waiting(1).await;
     found("ab02").await;
     held.commit().await.unwrap();
     let answers = sending.await.unwrap().unwrap();

@@ -101,6 +101,8 @@ mod relay;
 mod secrets;
 #[path = "../support/sources.rs"]
 mod sources;
+#[path = "../support/store_values.rs"]
+mod store_values;
 #[path = "../support/tls.rs"]
 mod tls;
 #[path = "../support/websocket.rs"]

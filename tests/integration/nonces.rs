@@ -1,14 +1,13 @@
 //! A nonce is used once, whether by a question of its own or by the send it came with,
 //! against a real Postgres.
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use mls_relay::store::{
-    AppendError, Joining, NewConversation, NewMessage, Nonce, SeatBounds, Store,
-};
-use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
+use mls_relay::store::{AppendError, NewMessage, Nonce, Store};
+use mls_relay::types::ConvoId;
 
 use crate::database::Database;
+use crate::store_values;
+use crate::store_values::{conversation, did};
 
 const LATER: DateTime<Utc> = DateTime::from_timestamp(4_000_000_000, 0).unwrap();
 
@@ -19,36 +18,17 @@ fn nonce(number: u8) -> Nonce {
     }
 }
 
-fn alice() -> Did {
-    Did::parse("did:plc:alice").unwrap()
-}
-
 async fn found(store: &Store, number: u8) -> ConvoId {
     let convo = ConvoId::of_group(&[number; 16]).unwrap();
-    let new = NewConversation {
-        convo: convo.clone(),
-        creator: alice(),
-        device: None,
-        cipher_suite: CipherSuite::X25519Aes128Ed25519,
-        epoch: Epoch::default(),
-        name: None,
-        description: None,
-        joining: Joining::default(),
-        group_info: None,
-        bounds: SeatBounds::default(),
-    };
+    let new = conversation(&convo, &did("alice"));
     store.create_conversation(&new).await.unwrap();
     convo
 }
 
 fn message(convo: &ConvoId, nonce: Nonce) -> NewMessage {
     NewMessage {
-        convo: convo.clone(),
-        sender: alice(),
-        message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
-        epoch: Epoch::default(),
-        ciphertext: Bytes::from(vec![7; 512]),
         nonce: Some(nonce),
+        ..store_values::message(convo, &did("alice"))
     }
 }
 
@@ -121,7 +101,7 @@ async fn a_send_that_is_refused_has_used_its_nonce() {
     let (store, _shutdown) = database.store().await;
     let convo = found(&store, 1).await;
     let stranger = NewMessage {
-        sender: Did::parse("did:plc:mallory").unwrap(),
+        sender: did("mallory"),
         ..message(&convo, nonce(9))
     };
     assert_eq!(store.append(stranger).await, Err(AppendError::NotMember));

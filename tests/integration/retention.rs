@@ -4,19 +4,43 @@ use std::time::{Duration, Instant};
 
 use mls_relay::retention::{Retention, Settings};
 use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::store::Store;
 use mls_relay::types::Seq;
+use tokio_postgres::Client;
 
 use crate::database::Database;
+use crate::relay::eventually;
 
-pub(crate) async fn open(database: &Database, shutdown: &Shutdown) -> Store {
-    let settings = store::Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    Store::open(settings, shutdown).await.unwrap()
+/// A store on the database, and a client that has put these rows into it.
+pub(crate) async fn seeded(database: &Database, rows: &str) -> (Store, Shutdown, Client) {
+    let (store, shutdown) = database.store().await;
+    let client = database.client().await;
+    client.batch_execute(rows).await.unwrap();
+    (store, shutdown, client)
 }
 
-pub(crate) async fn count(client: &tokio_postgres::Client, sql: &str) -> i64 {
+pub(crate) async fn count(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
+
+/// Polls until the count is this.
+pub(crate) async fn until(what: &str, client: &Client, sql: &str, wanted: i64) {
+    eventually(what, async || count(client, sql).await == wanted).await;
+}
+
+/// The first column, which is text.
+async fn texts(client: &Client, sql: &str) -> Vec<String> {
+    let rows = client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+pub(crate) const MESSAGES: &str = "SELECT count(*) FROM messages";
+pub(crate) const EVENTS: &str = "SELECT count(*) FROM event_stream";
+/// Days that have files, and those that belong to the table.
+pub(crate) const DAYS: &str =
+    "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^event_stream_'";
+pub(crate) const ATTACHED: &str =
+    "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
 
 /// No test waits between two steps, but the one that is about it.
 pub(crate) fn without_pause() -> Settings {
@@ -28,19 +52,13 @@ pub(crate) fn without_pause() -> Settings {
 
 /// Waits until every task has run once.
 pub(crate) async fn first_run(retention: &Retention) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
+    eventually("each task has run", async || {
         let status = retention.status();
-        if [status.days, status.key_packages, status.nonces]
-            .iter()
-            .all(|task| task.runs > 0)
-        {
-            assert!(status.failing().is_empty());
-            return;
-        }
-        assert!(Instant::now() < deadline, "retention did not run");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        let tasks = [status.days, status.key_packages, status.nonces];
+        tasks.iter().all(|task| task.runs > 0)
+    })
+    .await;
+    assert!(retention.status().failing().is_empty());
 }
 
 /// As a relay leaves them that has run all the time.
@@ -92,22 +110,17 @@ pub(crate) const OLD_WELCOMES: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_and_nothing_else() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let settings = Settings {
         key_packages_per_device_max: 2,
         ..without_pause()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
 
-    assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
+    assert_eq!(count(&client, MESSAGES).await, 2);
     assert_eq!(count(&client, "SELECT min(seq) FROM messages").await, 2);
-    assert_eq!(
-        count(&client, "SELECT min(seq) FROM event_stream").await,
-        20
-    );
+    let first = "SELECT min(seq) FROM event_stream";
+    assert_eq!(count(&client, first).await, 20);
     assert_eq!(store.ends().await.unwrap().floor, Seq::new(10));
     assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
     for (table, key) in [
@@ -120,39 +133,20 @@ async fn what_is_too_old_goes_and_nothing_else() {
         let kept = format!("{kept} WHERE {key}");
         assert_eq!(count(&client, &kept).await, 1, "{table}");
     }
-    let kept = client
-        .query(
-            "SELECT convert_from(hash, 'UTF8') FROM key_packages ORDER BY id",
-            &[],
-        )
-        .await
-        .unwrap();
-    let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
+    let kept = "SELECT convert_from(hash, 'UTF8') FROM key_packages ORDER BY id";
+    let kept = texts(&client, kept).await;
     assert_eq!(kept, ["lately", "resort", "older", "newest"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_WELCOMES).await.unwrap();
-    first_run(&Retention::start(
-        &store,
-        &Live::new(without_pause()),
-        &shutdown,
-    ))
-    .await;
+    let (store, shutdown, client) = seeded(&database, OLD_WELCOMES).await;
+    let settings = Live::new(without_pause());
+    first_run(&Retention::start(&store, &settings, &shutdown)).await;
 
-    let kept = client
-        .query(
-            "SELECT convert_from(welcome, 'UTF8') FROM welcomes ORDER BY id",
-            &[],
-        )
-        .await
-        .unwrap();
-    let kept: Vec<String> = kept.iter().map(|row| row.get(0)).collect();
+    let kept = "SELECT convert_from(welcome, 'UTF8') FROM welcomes ORDER BY id";
+    let kept = texts(&client, kept).await;
     let useful = ["next commit kept", "no commit since", "young"];
     assert_eq!(kept, [&["confirmed lately"], &useful[..]].concat());
 }
@@ -160,16 +154,13 @@ async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let settings = Settings {
         event_ttl_days: 1,
         ..without_pause()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
-    assert_eq!(count(&client, "SELECT count(*) FROM event_stream").await, 0);
+    assert_eq!(count(&client, EVENTS).await, 0);
     assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
     assert_eq!(store.ends().await.unwrap().floor, Seq::new(20));
 }
@@ -177,99 +168,64 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
-    assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
+    assert_eq!(count(&client, MESSAGES).await, 2);
     settings.replace(Settings {
         message_ttl_days: 10,
         ..without_pause()
     });
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while count(&client, "SELECT count(*) FROM messages").await > 1 {
-        assert!(Instant::now() < deadline, "the new lifetime does not count");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("the new lifetime counts", &client, MESSAGES, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_run() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let patient = Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
     };
-    let days = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^event_stream_'";
-    let attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
-    let before = count(&client, days).await;
-    assert_eq!(count(&client, attached).await, before);
+    let before = count(&client, DAYS).await;
+    assert_eq!(count(&client, ATTACHED).await, before);
     let cut_off = Shutdown::default();
     let retention = Retention::start(&store, &Live::new(patient), &cut_off);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while count(&client, attached).await == before {
-        assert!(Instant::now() < deadline, "the day was not taken out");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the day is taken out", &client, ATTACHED, before - 1).await;
     assert_eq!(retention.status().days.runs, 0, "it pauses");
-    assert_eq!(
-        count(&client, days).await,
-        before,
-        "the day is not dropped yet"
-    );
-    assert_eq!(count(&client, "SELECT count(*) FROM event_stream").await, 1);
+    let days = count(&client, DAYS).await;
+    assert_eq!(days, before, "the day is not dropped yet");
+    assert_eq!(count(&client, EVENTS).await, 1);
     cut_off.drain(Duration::ZERO).await;
 
-    let deadline = Instant::now() + Duration::from_secs(30);
     // The next run comes when Postgres has noticed that nobody is at it any more.
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
-    while count(&client, locks).await > 0 {
-        assert!(Instant::now() < deadline, "the lock is held for ever");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the lock is free", &client, locks, 0).await;
     let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
-    while count(&client, days).await == before {
-        assert!(Instant::now() < deadline, "nobody finished the day");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the day is finished", &client, DAYS, before - 1).await;
     assert!(retention.status().failing().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_pause_counts_in_the_middle_of_one() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let settings = Live::new(Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
     });
-    let attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
-    let before = count(&client, attached).await;
+    let before = count(&client, ATTACHED).await;
     let retention = Retention::start(&store, &settings, &shutdown);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while count(&client, attached).await == before {
-        assert!(Instant::now() < deadline, "the day was not taken out");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the day is taken out", &client, ATTACHED, before - 1).await;
     settings.replace(without_pause());
     first_run(&retention).await;
-    assert_eq!(count(&client, "SELECT count(*) FROM messages").await, 2);
+    assert_eq!(count(&client, MESSAGES).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_another_node_is_at_is_left_to_it() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
+    let (store, _shutdown) = database.store().await;
     let held = store.forgetting("days").await.unwrap();
     assert!(held.is_some());
     assert!(store.forgetting("days").await.unwrap().is_none());
@@ -285,18 +241,11 @@ async fn a_task_that_another_node_is_at_is_left_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_fails_shows_and_recovers() {
     let mut database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
+    let (store, shutdown) = database.store().await;
     database.down("immediate");
     let retention = Retention::start(&store, &Live::new(Settings::default()), &shutdown);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while retention.status().nonces.failures_in_a_row == 0 {
-        assert!(Instant::now() < deadline, "the failure does not show");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let failures = || retention.status().nonces.failures_in_a_row;
+    eventually("the failure shows", async || failures() > 0).await;
     database.up().await;
-    while retention.status().nonces.failures_in_a_row > 0 {
-        assert!(Instant::now() < deadline, "the task did not recover");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the task recovers", async || failures() == 0).await;
 }

@@ -13,25 +13,14 @@ use tokio_postgres::Client;
 
 use crate::database::Database;
 use crate::relay::{Home, eventually};
-use crate::retention::{OLD_DAYS, OLD_WELCOMES, count, open, without_pause};
-
-const DAYS: &str =
-    "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^event_stream_'";
-const ATTACHED: &str =
-    "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_stream'::regclass";
-
-/// Polls until the count is this.
-async fn until(what: &str, client: &Client, sql: &str, wanted: i64) {
-    eventually(what, || async { count(client, sql).await == wanted }).await;
-}
+use crate::retention::{
+    ATTACHED, DAYS, EVENTS, MESSAGES, OLD_DAYS, OLD_WELCOMES, count, seeded, until, without_pause,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_has_ended() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let before = count(&client, DAYS).await;
     let reader = database.client().await;
     let read = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM event_stream";
@@ -46,19 +35,12 @@ async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_h
     .await;
     assert_eq!(count(&client, DAYS).await, before);
     // The reader sees what it saw.
-    let read = "SELECT count(*) FROM event_stream";
-    assert_eq!(count(&reader, read).await, 2);
+    assert_eq!(count(&reader, EVENTS).await, 2);
     reader.batch_execute("COMMIT").await.unwrap();
     until("the day is gone", &client, DAYS, before - 1).await;
     until("nothing is half done", &client, pending, 0).await;
-    until(
-        "and the messages' day",
-        &client,
-        "SELECT count(*) FROM messages",
-        2,
-    )
-    .await;
-    assert_eq!(count(&client, read).await, 1);
+    until("and the messages' day", &client, MESSAGES, 2).await;
+    assert_eq!(count(&client, EVENTS).await, 1);
 }
 
 /// Panics for the first who asks, and for nobody else.
@@ -72,8 +54,7 @@ fn clock_with_a_fault() -> DateTime<Utc> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_panics_has_failed_and_the_next_one_is_well() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
+    let (store, shutdown) = database.store().await;
     let settings = Live::new(without_pause());
     let retention = Retention::start_by(clock_with_a_fault, &store, &settings, &shutdown);
     let tasks = || {
@@ -94,10 +75,7 @@ async fn a_run_that_panics_has_failed_and_the_next_one_is_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_time() {
     let mut database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(OLD_DAYS).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
     let (before, attached) = (count(&client, DAYS).await, count(&client, ATTACHED).await);
     let settings = Live::new(Settings {
         pause: Duration::from_secs(600),
@@ -114,13 +92,7 @@ async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_t
     database.up().await;
     let client = database.client().await;
     until("the day is dropped", &client, DAYS, before - 1).await;
-    until(
-        "and the messages' day",
-        &client,
-        "SELECT count(*) FROM messages",
-        2,
-    )
-    .await;
+    until("and the messages' day", &client, MESSAGES, 2).await;
     eventually("all is well", || async {
         retention.status().failing().is_empty() && retention.status().days.failures_in_a_row == 0
     })
@@ -130,11 +102,8 @@ async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_forgotten() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
     let rows = [OLD_DAYS, OLD_WELCOMES].concat();
-    client.batch_execute(&rows).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, &rows).await;
     let tables = [
         "messages",
         "event_stream",
@@ -170,11 +139,7 @@ async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_for
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_the_third_day() {
-    let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    // It makes the days around the new time.
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
+    // After the store has made the days around the new time.
     let before = "SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
             FROM generate_series(37, 60) n;
         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size, padded_size, received_at)
@@ -182,18 +147,16 @@ async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_th
                date_bin('2 seconds', now() - '41 days'::interval, 'epoch');
         INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort, expires_at)
         VALUES ('did:plc:a', 'd', 1, 'x', 'h', 'r', false, now() - '9 days'::interval)";
-    client.batch_execute(before).await.unwrap();
+    let database = Database::start().await;
+    let (store, shutdown, client) = seeded(&database, before).await;
     let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
     eventually("each task has run", || async {
         let status = retention.status();
         status.days.runs > 0 && status.key_packages.runs > 0 && status.nonces.runs > 0
     })
     .await;
-    let (messages, packages) = (
-        "SELECT count(*) FROM messages",
-        "SELECT count(*) FROM key_packages",
-    );
-    assert_eq!(count(&client, messages).await, 1);
+    let packages = "SELECT count(*) FROM key_packages";
+    assert_eq!(count(&client, MESSAGES).await, 1);
     assert_eq!(count(&client, packages).await, 1);
     let status = retention.status();
     assert_ne!(status.days.failures_in_a_row, 0, "it shows");
@@ -202,7 +165,7 @@ async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_th
     let third_day = "SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
         FROM generate_series(2, 4) n";
     client.batch_execute(third_day).await.unwrap();
-    until("the message is forgotten", &client, messages, 0).await;
+    until("the message is forgotten", &client, MESSAGES, 0).await;
     until("the key package is forgotten", &client, packages, 0).await;
 }
 

@@ -1,12 +1,13 @@
 //! A large database: what a call looks at grows with what it answers, not with all there is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mls_relay::store::{Claim, ClaimOutcome, DeleteOutcome, DeletedDevice, Run, Store, Topic};
-use mls_relay::types::{CipherSuite, ConvoId, DeviceId, Did, MessageId, Seq};
+use mls_relay::types::{CipherSuite, ConvoId, DeviceId, MessageId, Seq};
 
 use crate::database::Database;
-use crate::retention::count;
+use crate::retention::{count, until};
+use crate::store_values::did;
 
 /// A database with the relay's tables and these rows, of which Postgres knows how many they are.
 async fn seeded(rows: &str) -> Database {
@@ -36,15 +37,7 @@ async fn grown(database: &Database, counted: &str, call: impl AsyncFnOnce(&Store
 async fn alone(client: &tokio_postgres::Client) {
     let others = "SELECT count(*) FROM pg_stat_activity
         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    let deadline = Instant::now() + PATIENCE;
-    while count(client, others).await > 0 {
-        assert!(Instant::now() < deadline, "a session stays");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn did(name: &str) -> Did {
-    Did::parse(&format!("did:plc:{name}")).unwrap()
+    until("no session stays", client, others, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

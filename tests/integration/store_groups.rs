@@ -1,17 +1,16 @@
 //! Who fits into a conversation, and what two who change things at once leave behind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    ChangeOutcome, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage, PublishOutcome,
-    RejoinOutcome, RejoinRequest, SeatBounds, Settings, Store,
+    ChangeOutcome, GroupChange, Joining, NewConversation, NewDevice, PublishOutcome, RejoinOutcome,
+    RejoinRequest, Settings, Store,
 };
-use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
+use mls_relay::types::{ConvoId, DeviceId, Did};
 
 use crate::database::Database;
-
-const SUITE: CipherSuite = CipherSuite::X25519Aes128Ed25519;
+use crate::store_values::{change, conversation, did, key_package};
 
 /// A store that lets so many devices into a conversation.
 async fn open(database: &Database, members_max: u32) -> (Store, Shutdown) {
@@ -19,23 +18,8 @@ async fn open(database: &Database, members_max: u32) -> (Store, Shutdown) {
     database.store_with(members).await
 }
 
-fn did(name: &str) -> Did {
-    Did::parse(&format!("did:plc:{name}")).unwrap()
-}
-
 fn convo() -> ConvoId {
     ConvoId::of_group(&[1; 16]).unwrap()
-}
-
-fn package(name: u8) -> NewKeyPackage {
-    NewKeyPackage {
-        cipher_suite: SUITE,
-        bytes: vec![name; 100],
-        hash: [name; 32],
-        reference: vec![name; 32],
-        last_resort: false,
-        expires_at: CoarseTime::from_unix_seconds(4_000_000_000),
-    }
 }
 
 fn joining(users: &[&Did], packages: &[u8]) -> Joining {
@@ -48,50 +32,21 @@ fn joining(users: &[&Did], packages: &[u8]) -> Joining {
 
 async fn found(store: &Store, creator: &Did, joining: Joining) -> ChangeOutcome {
     let new = NewConversation {
-        convo: convo(),
-        creator: creator.clone(),
-        device: None,
-        cipher_suite: SUITE,
-        epoch: Epoch::try_from(0).unwrap(),
-        name: None,
-        description: None,
         joining,
-        group_info: None,
-        bounds: SeatBounds::default(),
+        ..conversation(&convo(), creator)
     };
     store.create_conversation(&new).await.unwrap()
 }
 
 fn adding(caller: &Did, joining: Joining) -> GroupChange {
     GroupChange {
-        convo: convo(),
-        caller: caller.clone(),
-        commit: None,
         joining,
-        leaving: None,
-        rejoining: None,
-        admin_only: false,
-        group_info: None,
-        bounds: SeatBounds::default(),
+        ..change(&convo(), caller)
     }
 }
 
 fn is_done(outcome: &ChangeOutcome) -> bool {
     matches!(outcome, ChangeOutcome::Done { .. })
-}
-
-/// Waits until somebody waits for a lock.
-async fn blocked(client: &tokio_postgres::Client) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-    loop {
-        let row = client.query_one(waiting, &[]).await.unwrap();
-        if row.get::<_, i64>(0) > 0 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "nobody waits");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +55,7 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
     let (store, _shutdown) = open(&database, 2).await;
     let (alice, bob, carol) = (did("alice"), did("bob"), did("carol"));
     for (owner, names) in [(&bob, [1, 2]), (&carol, [3, 4])] {
-        let packages = names.map(package);
+        let packages = names.map(|name| key_package([name; 32]));
         let outcome = store
             .publish_key_packages(owner, None, &packages, 10, 32)
             .await;
@@ -117,7 +72,7 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
         convo: convo(),
         user: bob.clone(),
         device: None,
-        package: package(2),
+        package: key_package([2; 32]),
         open_max: 10,
         devices_max: 32,
         quiet: Duration::from_secs(60),
@@ -137,12 +92,12 @@ async fn a_key_package_that_goes_while_a_welcome_is_judged_lets_nobody_in() {
     let (store, _shutdown) = open(&database, 10).await;
     let (alice, bob) = (did("alice"), did("bob"));
     assert!(is_done(&found(&store, &alice, Joining::default()).await));
-    let (other, watcher) = (database.client().await, database.client().await);
+    let other = database.client().await;
     for (name, what) in [
         (1, "UPDATE key_packages SET consumed_at = now()"),
         (2, "DELETE FROM key_packages"),
     ] {
-        let packages = [package(name)];
+        let packages = [key_package([name; 32])];
         let published = store
             .publish_key_packages(&bob, None, &packages, 10, 32)
             .await;
@@ -153,7 +108,7 @@ async fn a_key_package_that_goes_while_a_welcome_is_judged_lets_nobody_in() {
             .unwrap();
         let (store, change) = (store.clone(), adding(&alice, joining(&[&bob], &[name])));
         let change = tokio::spawn(async move { store.change_group(&change).await });
-        blocked(&watcher).await;
+        database.waiting(1).await;
         other.batch_execute("COMMIT").await.unwrap();
         let outcome = change.await.unwrap().unwrap();
         let whom = vec![bob.clone()];
@@ -171,19 +126,19 @@ async fn a_device_that_registers_anew_waits_for_nobody_who_waits_for_it() {
         device: DeviceId::parse("9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e5f").unwrap(),
         name: "phone".to_owned(),
         signature_key: vec![7; 32],
-        packages: vec![package(name)],
+        packages: vec![key_package([name; 32])],
     };
     let first = store.register_device(&new(1), 10, 10, 10).await;
     assert_eq!(first.unwrap(), PublishOutcome::Done);
 
     // As syncKeyPackages does: first the lock of those who publish, then the rows.
-    let (other, watcher) = (database.client().await, database.client().await);
+    let other = database.client().await;
     let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), \
                                                     hashtext('did:plc:bob'))";
     other.batch_execute(lock).await.unwrap();
     let again = new(2);
     let registering = tokio::spawn(async move { store.register_device(&again, 10, 10, 10).await });
-    blocked(&watcher).await;
+    database.waiting(1).await;
     let rows = "DELETE FROM key_packages; COMMIT";
     other.batch_execute(rows).await.unwrap();
     let registered = registering.await.unwrap();

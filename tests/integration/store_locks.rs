@@ -1,18 +1,18 @@
 //! Whoever waits for a lock waits in one order, so that no two calls wait for each other.
 
+use std::time::Duration;
+
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
     ChangeOutcome, Claim, GroupChange, Joining, NewConversation, NewDevice, NewKeyPackage,
-    PublishOutcome, RejoinRequest, Said, SeatBounds, Store, StoreError,
+    PublishOutcome, RejoinRequest, Said, Store, StoreError,
 };
-use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
-use std::time::Duration;
+use mls_relay::types::{ConvoId, DeviceId, Did};
 use tokio::task::JoinSet;
 
 use crate::calls_at_once::meeting;
 use crate::database::Database;
-
-const SUITE: CipherSuite = CipherSuite::X25519Aes128Ed25519;
+use crate::store_values::{SUITE, change, conversation, did, key_package};
 
 /// A device, of the first or second of its account.
 #[derive(Clone)]
@@ -25,10 +25,14 @@ struct Owner {
 
 fn owner(name: &str, nth: u8) -> Owner {
     Owner {
-        user: Did::parse(&format!("did:plc:{name}")).unwrap(),
+        user: did(name),
         device: DeviceId::parse(&format!("9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e0{nth}")).unwrap(),
         key: name.as_bytes()[0].wrapping_mul(4) + nth,
     }
+}
+
+fn numbered(convo: u32) -> ConvoId {
+    ConvoId::of_group(&convo.to_be_bytes()).unwrap()
 }
 
 /// The reference of the package of this number: in no order.
@@ -41,12 +45,8 @@ fn package(number: u32) -> NewKeyPackage {
     let mut hash = [0; 32];
     hash[..4].copy_from_slice(&number.to_be_bytes());
     NewKeyPackage {
-        cipher_suite: SUITE,
-        bytes: hash.to_vec(),
-        hash,
         reference: reference(number),
-        last_resort: false,
-        expires_at: CoarseTime::from_unix_seconds(4_000_000_000),
+        ..key_package(hash)
     }
 }
 
@@ -91,16 +91,9 @@ async fn found(
     joining: Joining,
 ) -> Result<ChangeOutcome, StoreError> {
     let new = NewConversation {
-        convo: ConvoId::of_group(&convo.to_be_bytes()).unwrap(),
-        creator: owner.user.clone(),
         device: is_named.then(|| owner.device.clone()),
-        cipher_suite: SUITE,
-        epoch: Epoch::try_from(0).unwrap(),
-        name: None,
-        description: None,
         joining,
-        group_info: None,
-        bounds: SeatBounds::default(),
+        ..conversation(&numbered(convo), &owner.user)
     };
     store.create_conversation(&new).await
 }
@@ -112,15 +105,8 @@ async fn add(
     joining: Joining,
 ) -> Result<ChangeOutcome, StoreError> {
     let change = GroupChange {
-        convo: ConvoId::of_group(&convo.to_be_bytes()).unwrap(),
-        caller: owner.user.clone(),
-        commit: None,
         joining,
-        leaving: None,
-        rejoining: None,
-        admin_only: false,
-        group_info: None,
-        bounds: SeatBounds::default(),
+        ..change(&numbered(convo), &owner.user)
     };
     store.change_group(&change).await
 }
@@ -161,7 +147,7 @@ impl Ending {
             Self::Device => store.delete_device(user, device, now).await.map(drop),
             Self::Rejoin => {
                 let request = RejoinRequest {
-                    convo: ConvoId::of_group(&convo.to_be_bytes()).unwrap(),
+                    convo: numbered(convo),
                     user: user.clone(),
                     device: Some(device.clone()),
                     package: package(number),
@@ -247,7 +233,7 @@ async fn of_two_accounts_that_register_one_signature_key_at_once_one_is_told_so(
     held.execute(other, &[&vec![alice.key; 32]]).await.unwrap();
     let registering = register(&store, &alice, &[1]);
     let committing = async {
-        crate::calls_at_once::waiting(&database, 1).await;
+        database.waiting(1).await;
         held.commit().await.unwrap();
     };
     let (registered, ()) = tokio::join!(registering, committing);
@@ -261,7 +247,7 @@ async fn quarrel(
     convo: u32,
     exists: bool,
 ) -> Result<(), StoreError> {
-    let convo = ConvoId::of_group(&convo.to_be_bytes()).unwrap();
+    let convo = numbered(convo);
     let both = [said(one, other, exists), said(other, one, !exists)];
     store.record_blocks(&both).await?;
     store.change_block(&one.user, &other.user, exists).await?;
@@ -271,7 +257,7 @@ async fn quarrel(
 
 /// One account claims of the other, and looks for what it is itself welcomed with.
 async fn meet(store: &Store, (one, other): &(Owner, Owner), convo: u32) -> Result<(), StoreError> {
-    let convo = ConvoId::of_group(&convo.to_be_bytes()).unwrap();
+    let convo = numbered(convo);
     let claim = Claim {
         users: vec![one.user.clone(), other.user.clone()],
         suite: SUITE,

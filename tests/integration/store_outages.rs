@@ -5,17 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use mls_relay::store::{
-    DatabaseUrl, NewMessage, Reservation, Settings, SharedStay, Store, StoreError,
-};
-use mls_relay::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
+use mls_relay::store::{DatabaseUrl, Reservation, Settings, SharedStay, Store, StoreError};
+use mls_relay::types::ConvoId;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::database::Database;
+use crate::store_values::{did, message};
 
 /// A way to Postgres that can fall silent: then it takes connections and passes nothing on.
 struct Way {
@@ -111,14 +109,7 @@ async fn a_conversation_that_somebody_holds_holds_up_no_other() {
     let holder = database.client().await;
     holder.batch_execute(rows).await.unwrap();
     let send = |convo: &str| {
-        let message = NewMessage {
-            convo: ConvoId::parse(convo).unwrap(),
-            sender: Did::parse("did:plc:a").unwrap(),
-            message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
-            epoch: Epoch::try_from(0).unwrap(),
-            ciphertext: Bytes::from(vec![7; 512]),
-            nonce: None,
-        };
+        let message = message(&ConvoId::parse(convo).unwrap(), &did("a"));
         let store = store.clone();
         tokio::spawn(async move { store.append(message).await })
     };
@@ -126,18 +117,7 @@ async fn a_conversation_that_somebody_holds_holds_up_no_other() {
     holder.batch_execute(hold).await.unwrap();
     // The first is alone in its batch; those that come meanwhile are together in the next.
     let mut sends = vec![send("aa")];
-    let deadline = Instant::now() + Duration::from_secs(15);
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    let watching = database.client().await;
-    while watching
-        .query_one(waits, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        == 0
-    {
-        assert!(Instant::now() < deadline, "nobody waits for the holder");
-    }
+    database.waiting(1).await;
     for convo in ["bb", "aa", "bb", "aa"] {
         sends.push(send(convo));
     }
@@ -226,7 +206,7 @@ async fn stays_of_long_ago_are_not_read_by_every_session() {
         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
             VALUES ('ab', 'did:plc:bob', 3000, 0)";
     database.client().await.batch_execute(rows).await.unwrap();
-    let bob = Did::parse("did:plc:bob").unwrap();
+    let bob = did("bob");
     assert_eq!(store.memberships(&bob).await.unwrap().len(), 1001);
     let forgotten = "UPDATE stream_floor SET forgotten = 1000000";
     database

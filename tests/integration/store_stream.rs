@@ -8,52 +8,23 @@ use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use mls_relay::store::{
     AppendError, ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, Membership,
-    NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt, Nonce, PublishOutcome, Run,
-    SeatBounds, Store, StoreError, StoredEvent, Topic,
+    NewCommit, NewKeyPackage, NewMessage, NewReceipt, Nonce, PublishOutcome, Run, Store,
+    StoreError, StoredEvent, Topic,
 };
-use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
+use mls_relay::types::{ConvoId, Did, Epoch, MessageId, Seq};
 
 use crate::database::Database;
-
-fn did(name: &str) -> Did {
-    Did::parse(&format!("did:plc:{name}")).unwrap()
-}
+use crate::store_values::{SUITE, change, conversation, did, fresh_id, key_package, message};
 
 fn epoch(value: u64) -> Epoch {
     Epoch::try_from(value).unwrap()
 }
 
-fn fresh_id() -> MessageId {
-    MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000))
-}
-
 /// Founds a conversation of one.
 async fn found(store: &Store, convo: &ConvoId, creator: &Did) {
-    let new = NewConversation {
-        convo: convo.clone(),
-        creator: creator.clone(),
-        device: None,
-        cipher_suite: CipherSuite::X25519Aes128Ed25519,
-        epoch: epoch(0),
-        name: None,
-        description: None,
-        joining: Joining::default(),
-        group_info: None,
-        bounds: SeatBounds::default(),
-    };
+    let new = conversation(convo, creator);
     let outcome = store.create_conversation(&new).await.unwrap();
     assert!(matches!(outcome, ChangeOutcome::Done { .. }));
-}
-
-fn message(convo: &ConvoId, sender: &Did, id: MessageId) -> NewMessage {
-    NewMessage {
-        convo: convo.clone(),
-        sender: sender.clone(),
-        message_id: id,
-        epoch: epoch(0),
-        ciphertext: Bytes::from(vec![7; 512]),
-        nonce: None,
-    }
 }
 
 async fn all_events(store: &Store) -> Vec<u64> {
@@ -78,7 +49,7 @@ async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
     }
     let sends = (0..400).map(|i| {
         let (store, alice, convo) = (store.clone(), alice.clone(), convos[i % 8].clone());
-        tokio::spawn(async move { store.append(message(&convo, &alice, fresh_id())).await })
+        tokio::spawn(async move { store.append(message(&convo, &alice)).await })
     });
     for send in sends.collect::<Vec<_>>() {
         send.await.unwrap().unwrap();
@@ -104,17 +75,17 @@ async fn a_bad_item_fails_alone() {
     let (alice, mallory) = (did("alice"), did("mallory"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
-    let stranger = message(&convo, &mallory, fresh_id());
+    let stranger = message(&convo, &mallory);
     let stale = NewMessage {
         epoch: epoch(9),
-        ..message(&convo, &alice, fresh_id())
+        ..message(&convo, &alice)
     };
     // Not a bucket's size: Postgres itself refuses the whole statement.
     let odd = NewMessage {
         ciphertext: Bytes::from_static(b"odd"),
-        ..message(&convo, &alice, fresh_id())
+        ..message(&convo, &alice)
     };
-    let good = message(&convo, &alice, fresh_id());
+    let good = message(&convo, &alice);
     let (stranger, stale, odd, good) = tokio::join!(
         store.append(stranger),
         store.append(stale),
@@ -159,7 +130,7 @@ async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
         };
         store.append(NewMessage {
             nonce: Some(nonce),
-            ..message(convo, &alice, fresh_id())
+            ..message(convo, &alice)
         })
     });
     for sent in join_all(sends).await {
@@ -179,7 +150,7 @@ async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
-    let one = message(&convo, &alice, fresh_id());
+    let one = message(&convo, &alice);
     let twice = tokio::join!(store.append(one.clone()), store.append(one.clone()));
     let first = twice.0.unwrap();
     assert_eq!(twice.1.unwrap(), first);
@@ -200,7 +171,7 @@ async fn a_message_id_is_spent_for_as_long_as_repetitions_are_recognised() {
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
-    let one = message(&convo, &alice, fresh_id());
+    let one = message(&convo, &alice);
     let client = database.client().await;
     let age = async |minutes: i32| {
         let sql = "UPDATE messages SET received_at = received_at - make_interval(mins => $1)";
@@ -241,29 +212,11 @@ async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
         .unwrap();
     let later = {
         let store = store.clone();
-        let message = message(&fast, &alice, fresh_id());
+        let message = message(&fast, &alice);
         tokio::spawn(async move { store.append(message).await })
     };
     // The later one must wait: a reader may never see it first.
-    let waiting = database.client().await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    loop {
-        let row = waiting
-            .query_one(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
-                &[],
-            )
-            .await
-            .unwrap();
-        if row.get::<_, i64>(0) == 1 {
-            break;
-        }
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the later send did not wait"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    database.waiting(1).await;
     assert_eq!(all_events(&store).await, vec![1, 2]);
     transaction.commit().await.unwrap();
     later.await.unwrap().unwrap();
@@ -285,10 +238,7 @@ async fn cursors_grow_when_the_stream_is_ahead_of_the_clock() {
         .await
         .unwrap();
     found(&store, &convo, &alice).await;
-    store
-        .append(message(&convo, &alice, fresh_id()))
-        .await
-        .unwrap();
+    store.append(message(&convo, &alice)).await.unwrap();
     let events = store
         .events_between(Seq::ZERO, Seq::new(10), 10)
         .await
@@ -318,10 +268,7 @@ async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
         .await
         .unwrap();
     let (store, _shutdown) = database.store().await;
-    store
-        .append(message(&convo, &alice, fresh_id()))
-        .await
-        .unwrap();
+    store.append(message(&convo, &alice)).await.unwrap();
     assert_eq!(all_events(&store).await, vec![1, 1_000_002]);
 }
 
@@ -334,15 +281,12 @@ async fn a_crash_of_postgres_keeps_every_answered_send() {
     found(&store, &convo, &alice).await;
     let mut answered = HashSet::new();
     for _ in 0..50 {
-        let id = fresh_id();
-        store
-            .append(message(&convo, &alice, id.clone()))
-            .await
-            .unwrap();
-        answered.insert(id);
+        let message = message(&convo, &alice);
+        answered.insert(message.message_id.clone());
+        store.append(message).await.unwrap();
     }
     database.down("immediate");
-    let during = store.append(message(&convo, &alice, fresh_id())).await;
+    let during = store.append(message(&convo, &alice)).await;
     assert!(matches!(during, Err(AppendError::Store(error)) if error.is_transient()));
     database.up().await;
     let kept: HashSet<MessageId> = store
@@ -353,24 +297,13 @@ async fn a_crash_of_postgres_keeps_every_answered_send() {
         .map(|m| m.message_id)
         .collect();
     assert_eq!(kept, answered);
-    assert_eq!(
-        store
-            .append(message(&convo, &alice, fresh_id()))
-            .await
-            .unwrap()
-            .seq,
-        51
-    );
+    assert_eq!(store.append(message(&convo, &alice)).await.unwrap().seq, 51);
 }
 
 fn package(name: u8, last_resort: bool) -> NewKeyPackage {
     NewKeyPackage {
-        cipher_suite: CipherSuite::X25519Aes128Ed25519,
-        bytes: vec![name; 100],
-        hash: [name; 32],
-        reference: vec![name; 32],
         last_resort,
-        expires_at: CoarseTime::from_unix_seconds(4_000_000_000),
+        ..key_package([name; 32])
     }
 }
 
@@ -387,10 +320,9 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
     assert_eq!(outcome, PublishOutcome::Done);
     let claims = (0..6).map(|_| {
         let (store, bob) = (store.clone(), bob.clone());
-        let suite = CipherSuite::X25519Aes128Ed25519;
         let claim = Claim {
             users: vec![bob],
-            suite,
+            suite: SUITE,
             keys: vec![[7; 32]],
             claims_max: 100,
             window: Duration::from_secs(60),
@@ -419,8 +351,6 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
 /// A commit that changes nobody's membership.
 fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> GroupChange {
     GroupChange {
-        convo: convo.clone(),
-        caller: caller.clone(),
         commit: Some(NewCommit {
             epoch: made_in,
             message_id: fresh_id(),
@@ -431,12 +361,7 @@ fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> Grou
             },
             bytes,
         }),
-        joining: Joining::default(),
-        leaving: None,
-        rejoining: None,
-        admin_only: false,
-        group_info: None,
-        bounds: SeatBounds::default(),
+        ..change(convo, caller)
     }
 }
 
@@ -517,32 +442,21 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
         .await
         .unwrap();
     found(&store, &convo, &alice).await; // 1: alice joined
-    store
-        .append(message(&convo, &alice, fresh_id()))
-        .await
-        .unwrap(); // 2
+    store.append(message(&convo, &alice)).await.unwrap(); // 2
     let joining = Joining {
         users: vec![bob.clone()],
         references: vec![vec![1; 32]],
         welcome: vec![9],
     };
     let change = |joining, leaving| GroupChange {
-        convo: convo.clone(),
-        caller: alice.clone(),
-        commit: None,
         joining,
         leaving,
-        rejoining: None,
         admin_only: true,
-        group_info: None,
-        bounds: SeatBounds::default(),
+        ..change(&convo, &alice)
     };
     let joined = store.change_group(&change(joining, None)).await.unwrap(); // 3: bob joined
     assert!(matches!(joined, ChangeOutcome::Done { .. }));
-    store
-        .append(message(&convo, &bob, fresh_id()))
-        .await
-        .unwrap(); // 4
+    store.append(message(&convo, &bob)).await.unwrap(); // 4
     let leaving = Leaving {
         user: bob.clone(),
         device: None,
@@ -552,10 +466,7 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
         .change_group(&change(Joining::default(), Some(leaving)))
         .await
         .unwrap(); // 5: bob removed
-    store
-        .append(message(&convo, &alice, fresh_id()))
-        .await
-        .unwrap(); // 6
+    store.append(message(&convo, &alice)).await.unwrap(); // 6
 
     let stays = async |did| store.memberships(did).await.unwrap();
     let stay = Membership {
@@ -582,6 +493,6 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
     let read: Vec<_> = read.iter().map(numbers).collect();
     assert_eq!(read, [vec![3, 4], vec![], vec![1, 2], vec![6]]);
     assert_eq!(store.standing(&convo, &bob).await.unwrap(), None);
-    let refused = store.append(message(&convo, &bob, fresh_id())).await;
+    let refused = store.append(message(&convo, &bob)).await;
     assert_eq!(refused, Err(AppendError::NotMember));
 }

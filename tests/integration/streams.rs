@@ -6,17 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use mls_relay::events::{self, Hearing, Hub, News, Subscriber};
 use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{
-    AppendError, ChangeOutcome, DatabaseUrl, Joining, NewConversation, NewMessage, SeatBounds,
-    Settings, Store,
-};
-use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
+use mls_relay::store::{AppendError, ChangeOutcome, Store};
+use mls_relay::types::{ConvoId, Cursor, Seq};
 use tokio::time::{sleep, timeout};
 
 use crate::database::Database;
+use crate::relay::eventually;
+use crate::store_values::{conversation, did, message};
 
 const NODES: usize = 2;
 const CONVOS: u8 = 4;
@@ -29,9 +27,7 @@ struct Node {
 }
 
 async fn node(database: &Database) -> Node {
-    let shutdown = Shutdown::default();
-    let settings = Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap());
-    let store = Store::open(settings, &shutdown).await.unwrap();
+    let (store, shutdown) = database.store().await;
     let journal = Arc::new(store.clone());
     Node {
         hub: Hub::start(journal, Live::new(events::Settings::default()), &shutdown),
@@ -40,27 +36,12 @@ async fn node(database: &Database) -> Node {
     }
 }
 
-fn alice() -> Did {
-    Did::parse("did:plc:alice").unwrap()
-}
-
 fn convo(index: u8) -> ConvoId {
     ConvoId::of_group(&[index; 16]).unwrap()
 }
 
 async fn found(store: &Store, index: u8) {
-    let new = NewConversation {
-        convo: convo(index),
-        creator: alice(),
-        device: None,
-        cipher_suite: CipherSuite::X25519Aes128Ed25519,
-        epoch: Epoch::default(),
-        name: None,
-        description: None,
-        joining: Joining::default(),
-        group_info: None,
-        bounds: SeatBounds::default(),
-    };
+    let new = conversation(&convo(index), &did("alice"));
     let outcome = store.create_conversation(&new).await.unwrap();
     assert!(matches!(outcome, ChangeOutcome::Done { .. }));
 }
@@ -69,17 +50,9 @@ async fn found(store: &Store, index: u8) {
 async fn send(store: Store, index: u8, on: Arc<AtomicBool>) -> u64 {
     let mut answered = 0;
     while on.load(Ordering::Relaxed) {
-        let message_id = MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000));
-        let message = || NewMessage {
-            convo: convo(index),
-            sender: alice(),
-            message_id: message_id.clone(),
-            epoch: Epoch::default(),
-            ciphertext: Bytes::from(vec![7; 512]),
-            nonce: None,
-        };
+        let message = message(&convo(index), &did("alice"));
         loop {
-            match store.append(message()).await {
+            match store.append(message.clone()).await {
                 Ok(_) => break,
                 Err(AppendError::Store(_) | AppendError::Full { .. }) => {
                     sleep(Duration::from_millis(20)).await;
@@ -99,7 +72,7 @@ async fn listen(hubs: Vec<Hub>, filter: Option<ConvoId>, done: Arc<AtomicBool>) 
     let mut round = 0;
     loop {
         let subscriber = Subscriber {
-            did: alice(),
+            did: did("alice"),
             filter: filter.clone(),
             hydrate: false,
         };
@@ -128,14 +101,8 @@ async fn listen(hubs: Vec<Hub>, filter: Option<ConvoId>, done: Arc<AtomicBool>) 
 }
 
 async fn all_hear(nodes: &[Node]) {
-    let deadline = Instant::now() + PATIENCE;
-    while nodes
-        .iter()
-        .any(|node| node.hub.health().hearing() != Hearing::Ringing)
-    {
-        assert!(Instant::now() < deadline, "a node stays deaf");
-        sleep(Duration::from_millis(20)).await;
-    }
+    let hears = |node: &Node| node.hub.health().hearing() == Hearing::Ringing;
+    eventually("all nodes hear", async || nodes.iter().all(hears)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,11 +144,10 @@ async fn every_history_is_the_table_whatever_happens_to_postgres() {
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                        WHERE query LIKE 'LISTEN%' AND pid <> pg_backend_pid()";
             // After a restart of Postgres the listeners may still be on their way back.
-            let deadline = Instant::now() + PATIENCE;
-            while client.query(sql, &[]).await.unwrap().is_empty() {
-                assert!(Instant::now() < deadline, "nobody listens");
-                sleep(Duration::from_millis(20)).await;
-            }
+            eventually("somebody listens", async || {
+                !client.query(sql, &[]).await.unwrap().is_empty()
+            })
+            .await;
         } else {
             database.down(mode);
             database.up().await;
@@ -224,7 +190,7 @@ async fn an_event_is_heard_within_milliseconds_of_its_commit() {
     found(&node.store, 0).await;
     all_hear(std::slice::from_ref(&node)).await;
     let subscriber = Subscriber {
-        did: alice(),
+        did: did("alice"),
         filter: None,
         hydrate: false,
     };
@@ -239,14 +205,7 @@ async fn an_event_is_heard_within_milliseconds_of_its_commit() {
     assert_eq!(standings.conversations.len(), 1);
     let mut best = Duration::MAX;
     for _ in 0..50 {
-        let message = NewMessage {
-            convo: convo(0),
-            sender: alice(),
-            message_id: MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000)),
-            epoch: Epoch::default(),
-            ciphertext: Bytes::from(vec![7; 512]),
-            nonce: None,
-        };
+        let message = message(&convo(0), &did("alice"));
         node.store.append(message).await.unwrap();
         let committed = Instant::now();
         let news = timeout(PATIENCE, subscription.next())

@@ -2,7 +2,6 @@
 //! date, on connections that they had before, with calls under way.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use mls_relay::store::{DatabaseUrl, SCHEMA_BEFORE, Settings, Store};
 use tokio_postgres::Client;
@@ -76,18 +75,7 @@ async fn a_call_of_the_version_before_that_is_under_way_meanwhile_ends_well() {
             answered.map(|row| row.get::<_, Option<String>>("outcome"))
         }));
     }
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while client
-        .query_one(waiting, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        < 4
-    {
-        assert!(Instant::now() < deadline, "the calls do not wait");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    database.waiting(4).await;
 
     // They go on when the schema is the new one, which waits for none of them.
     Store::migrate(&settings(&database)).await.unwrap();

@@ -124,6 +124,18 @@ impl Database {
         }
     }
 
+    /// Waits until so many calls wait for a lock.
+    #[allow(dead_code, reason = "not all programs need it")]
+    pub(crate) async fn waiting(&self, calls: i64) {
+        let client = self.client().await;
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < calls {
+            assert!(Instant::now() < deadline, "{calls} calls do not wait");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Takes what lies in the data directory out of the system's cache, as if it had not
     /// been touched for long.
     #[allow(dead_code, reason = "a bench needs it")]

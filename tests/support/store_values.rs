@@ -1,0 +1,72 @@
+//! What the store is given in tests: as little as it takes.
+
+use bytes::Bytes;
+use mls_relay::store::{
+    GroupChange, Joining, NewConversation, NewKeyPackage, NewMessage, SeatBounds,
+};
+use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
+
+pub(crate) const SUITE: CipherSuite = CipherSuite::X25519Aes128Ed25519;
+
+pub(crate) fn did(name: &str) -> Did {
+    Did::parse(&format!("did:plc:{name}")).unwrap()
+}
+
+pub(crate) fn fresh_id() -> MessageId {
+    MessageId::random(CoarseTime::from_unix_seconds(1_800_000_000))
+}
+
+/// A conversation of one, who names no device.
+pub(crate) fn conversation(convo: &ConvoId, creator: &Did) -> NewConversation {
+    NewConversation {
+        convo: convo.clone(),
+        creator: creator.clone(),
+        device: None,
+        cipher_suite: SUITE,
+        epoch: Epoch::default(),
+        name: None,
+        description: None,
+        joining: Joining::default(),
+        group_info: None,
+        bounds: SeatBounds::default(),
+    }
+}
+
+/// A message in the first epoch.
+pub(crate) fn message(convo: &ConvoId, sender: &Did) -> NewMessage {
+    NewMessage {
+        convo: convo.clone(),
+        sender: sender.clone(),
+        message_id: fresh_id(),
+        epoch: Epoch::default(),
+        ciphertext: Bytes::from(vec![7; 512]),
+        nonce: None,
+    }
+}
+
+/// A change that changes nothing yet, and that any member may make.
+pub(crate) fn change(convo: &ConvoId, caller: &Did) -> GroupChange {
+    GroupChange {
+        convo: convo.clone(),
+        caller: caller.clone(),
+        commit: None,
+        joining: Joining::default(),
+        leaving: None,
+        rejoining: None,
+        admin_only: false,
+        group_info: None,
+        bounds: SeatBounds::default(),
+    }
+}
+
+/// A key package that is known by this hash and by the same as its reference.
+pub(crate) fn key_package(hash: [u8; 32]) -> NewKeyPackage {
+    NewKeyPackage {
+        cipher_suite: SUITE,
+        bytes: hash.to_vec(),
+        hash,
+        reference: hash.to_vec(),
+        last_resort: false,
+        expires_at: CoarseTime::from_unix_seconds(4_000_000_000),
+    }
+}
