@@ -12,7 +12,6 @@ use mls_relay::limits::{Clock, Limits, Settings};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::telemetry::Metrics;
 use mls_relay::types::Did;
-use mls_relay::xrpc;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -60,17 +59,15 @@ struct Story {
 impl Story {
     async fn begin() -> Self {
         let world = World::start().await;
-        let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-        let tablet = Phone::of(&bob.client).await;
-        bob.client
-            .post("publishKeyPackage", &bob.key_package())
-            .await;
+        let [alice, bob] = phones(&world).await;
+        let tablet = Phone::of(&bob).await;
+        bob.post("publishKeyPackage", &bob.key_package()).await;
         let group = alice.found(&[bob.did()]).await;
         tablet.join(&group).await;
         let convo = group.id();
         let cursor = json!({"convoId": convo, "cursor": "00000000000000000000000001"});
-        bob.client.post("updateCursor", &cursor).await;
-        bob.client.post("optIn", &json!({})).await;
+        bob.post("updateCursor", &cursor).await;
+        bob.post("optIn", &json!({})).await;
         let client = world.database.client().await;
         for (blocker, blocked) in [("did:plc:x", bob.did()), (bob.did(), alice.did())] {
             let block = "INSERT INTO blocks (blocker_did, blocked_did) VALUES ($1, $2)";
@@ -100,11 +97,7 @@ impl Story {
             Shutdown::default(),
         );
         let node = node.await.unwrap();
-        let given = self
-            .bob
-            .client
-            .post("getSubscriptionTicket", &json!({}))
-            .await;
+        let given = self.bob.post("getSubscriptionTicket", &json!({})).await;
         deletion().await;
         let ticket = given["ticket"].as_str().unwrap();
         let ticket = node.check_ticket(ticket).unwrap();
@@ -160,11 +153,10 @@ async fn an_account_that_is_deleted_takes_everything_along_at_once() {
     let left = format!(r#""did":"{}","action":"left""#, story.bob.did());
     let told = story.events().await;
     assert_eq!(told.iter().filter(|event| event.contains(&left)).count(), 1);
-    let convos = story.alice.client.get("getConvos", &[]).await;
-    let members = convos["conversations"][0]["members"].as_array().unwrap();
+    let members = story.alice.seats().await;
     assert_eq!(members.len(), 1);
     let named = [("convoId", story.convo.as_str())];
-    let refused = story.bob.client.get_refused("getEpoch", &named).await;
+    let refused = story.bob.get_refused("getEpoch", &named).await;
     assert_eq!(refused.name, "ConvoNotFound");
 
     // There is nothing left to delete; and nobody is deleted by mistake.
@@ -185,10 +177,10 @@ async fn an_account_that_is_deleted_takes_everything_along_at_once() {
 async fn news_of_the_past_name_nobodys_devices_when_the_account_is_gone() {
     let story = Story::begin().await;
     // A claim has told Bob that few packages are left; now the members hear of his devices.
-    let watch = Phone::of(&story.bob.client).await;
+    let watch = Phone::of(&story.bob).await;
     let package = text(&story.bob.device.key_package().unwrap());
     let request = json!({"convoId": story.convo, "keyPackage": package});
-    story.bob.client.post("requestRejoin", &request).await;
+    story.bob.post("requestRejoin", &request).await;
     let client = story.world.database.client().await;
     let naming = async || {
         let sql = "SELECT kind FROM event_stream WHERE user_did = $1 \
@@ -218,8 +210,8 @@ async fn news_of_the_past_name_nobodys_devices_when_the_account_is_gone() {
     // One event more, that he left, and no number is missing: Alice reads it all, of a node
     // that remembers nothing.
     assert_eq!(story.events().await.len(), count + 1);
-    let node = story.world.another_node(xrpc::Settings::default()).await;
-    let alice = node.client(&story.alice.client);
+    let node = story.world.another_node().await;
+    let alice = node.client(&story.alice);
     let mut alices = EventStream::open(&alice, &[("cursor", "0")]).await;
     let mut names = Vec::new();
     loop {
@@ -282,7 +274,7 @@ async fn who_leaves_or_is_removed_leaves_nothing_of_how_far_it_had_read() {
         if target {
             going["targetDid"] = json!(story.bob.did());
         }
-        caller.client.post(call, &going).await;
+        caller.post(call, &going).await;
         let after = stored(&story.world, story.bob.did()).await;
         assert_eq!(of(&after, "read_cursors"), 0, "{call}");
     }
@@ -296,13 +288,13 @@ async fn a_conversation_that_all_have_left_keeps_no_group_info() {
         let group = alice.found(&[]).await;
         let info = text(&group.group_info().unwrap());
         let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
-        alice.client.post("updateGroupInfo", &kept).await;
+        alice.post("updateGroupInfo", &kept).await;
         if ends_by_deletion {
             let delete = json!({"deviceId": alice.device.device_id()});
-            alice.client.post("deleteDevice", &delete).await;
+            alice.post("deleteDevice", &delete).await;
         } else {
             let leaving = json!({"convoId": group.id()});
-            alice.client.post("leaveConvo", &leaving).await;
+            alice.post("leaveConvo", &leaving).await;
         }
         let client = world.database.client().await;
         let sql = "SELECT count(*) FROM conversations WHERE group_info IS NOT NULL";
@@ -318,11 +310,7 @@ async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest(
     let before = stored(&story.world, story.bob.did()).await;
     let is_good = story
         .ticket_after(async || {
-            story
-                .bob
-                .client
-                .post("deleteDevice", &delete(&story.bob))
-                .await;
+            story.bob.post("deleteDevice", &delete(&story.bob)).await;
         })
         .await;
     assert!(!is_good, "a ticket from before opens nothing");
@@ -335,11 +323,7 @@ async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest(
     );
     assert_eq!(of(&after, "read_cursors"), 1, "the tablet reads on");
 
-    story
-        .bob
-        .client
-        .post("deleteDevice", &delete(&story.tablet))
-        .await;
+    story.bob.post("deleteDevice", &delete(&story.tablet)).await;
     let after = stored(&story.world, story.bob.did()).await;
     for table in [
         "devices",
@@ -389,7 +373,7 @@ async fn a_deletion_that_fails_deletes_nothing() {
             let deleted = story.world.store.delete_account(&did, Utc::now()).await;
             assert!(deleted.is_err());
             let input = json!({"deviceId": story.bob.device.device_id()});
-            let refused = story.bob.client.post_refused("deleteDevice", &input).await;
+            let refused = story.bob.post_refused("deleteDevice", &input).await;
             assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
         })
         .await;

@@ -6,7 +6,7 @@ use mls_relay::types::Did;
 use serde_json::json;
 
 use crate::database::Database;
-use crate::phone::Phone;
+use crate::phone::{Phone, phones};
 use crate::world::{World, text};
 
 /// Runs two calls about some rows of an account at once: the second begins when the first
@@ -45,7 +45,7 @@ async fn seats(world: &World, did: &str) -> i64 {
 async fn added_while(world: &World, bob: &Phone, ending: impl Future<Output = ()>) {
     let alice = Phone::new(world).await;
     let (_, founding) = alice.founding(&[bob.did()]).await;
-    let founding = alice.client.post("createConvo", &founding);
+    let founding = alice.post("createConvo", &founding);
     let packages = "key_packages WHERE user_did = $1";
     meeting(&world.database, packages, bob.did(), founding, ending).await;
 }
@@ -69,7 +69,7 @@ async fn a_device_that_is_added_while_it_is_deleted_is_in_no_conversation_after_
     let bob = Phone::new(&world).await;
     let ending = async {
         let delete = json!({"deviceId": bob.device.device_id()});
-        let gone = bob.client.post("deleteDevice", &delete).await;
+        let gone = bob.post("deleteDevice", &delete).await;
         assert_eq!(gone["conversationsLeft"], 1);
     };
     added_while(&world, &bob, ending).await;
@@ -79,20 +79,20 @@ async fn a_device_that_is_added_while_it_is_deleted_is_in_no_conversation_after_
 #[tokio::test(flavor = "multi_thread")]
 async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waiting() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
     let ask = [("convoId", id.as_str())];
     for phone in [&bob, &tablet] {
-        phone.client.get("getWelcome", &ask).await;
+        phone.get("getWelcome", &ask).await;
     }
     let done = json!({"convoId": id, "success": true});
-    let first = bob.client.post("confirmWelcome", &done);
-    let second = tablet.client.post("confirmWelcome", &done);
+    let first = bob.post("confirmWelcome", &done);
+    let second = tablet.post("confirmWelcome", &done);
     let welcomes = "welcomes WHERE user_did = $1";
     meeting(&world.database, welcomes, bob.did(), first, second).await;
-    let refused = bob.client.get_refused("getWelcome", &ask).await;
+    let refused = bob.get_refused("getWelcome", &ask).await;
     assert_eq!(refused.name, "WelcomeNotFound");
 }
 
@@ -104,7 +104,7 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
     // Its packages were published in another order than that of their references.
     let bob = loop {
         let bob = Phone::new(&world).await;
-        Phone::of(&bob.client).await;
+        Phone::of(&bob).await;
         let sql = "SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY id";
         let found = client.query(sql, &[&bob.did()]).await.unwrap();
         let reference = |nth: usize| found[nth].get::<_, Vec<u8>>(0);
@@ -116,7 +116,7 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
     let did = Did::parse(bob.did()).unwrap();
     let first = "key_packages WHERE reference = (
         SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY reference LIMIT 1)";
-    let founding = alice.client.post("createConvo", &founding);
+    let founding = alice.post("createConvo", &founding);
     let ending = async { world.store.delete_account(&did, Utc::now()).await.unwrap() };
     meeting(&world.database, first, bob.did(), founding, ending).await;
     assert_eq!(seats(&world, bob.did()).await, 0);
@@ -130,8 +130,8 @@ async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
     let info = text(&group.group_info().unwrap());
     let keep = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
     let leave = json!({"convoId": group.id()});
-    let leaving = alice.client.post("leaveConvo", &leave);
-    let keeping = alice.client.post_refused("updateGroupInfo", &keep);
+    let leaving = alice.post("leaveConvo", &leave);
+    let keeping = alice.post_refused("updateGroupInfo", &keep);
     let conversation = "conversations WHERE creator_did = $1";
     let keeping = async { assert_eq!(keeping.await.name, "ConvoNotFound") };
     meeting(&world.database, conversation, alice.did(), leaving, keeping).await;
@@ -140,7 +140,7 @@ async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_that_takes_the_place_of_another_while_that_is_fetched_is_given() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let mut client = world.database.client().await;
     let commit = client.transaction().await.unwrap();

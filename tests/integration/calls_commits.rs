@@ -1,13 +1,12 @@
 //! Commits that change nobody's seat: leaves whose seats are gone already, and fresh keys,
 //! with real MLS state on every side.
 
-use http::StatusCode;
 use mls_relay_loadtest::mls::{Commit, Group, Received};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world::{World, decoded, text, with};
+use crate::phone::{Phone, phones};
+use crate::world::{World, assert_says, decoded, text, with};
 
 /// What updateGroupInfo takes with a commit that this member staged.
 fn committing(group: &Group, commit: &Commit) -> Value {
@@ -22,7 +21,7 @@ fn committing(group: &Group, commit: &Commit) -> Value {
 /// Reads the conversation's one commit, as a member that did not make it.
 async fn read_commit(phone: &Phone, group: &mut Group) -> Received {
     let id = group.id();
-    let page = phone.client.get("getMessages", &[("convoId", &id)]).await;
+    let page = phone.get("getMessages", &[("convoId", &id)]).await;
     let messages = page["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 1);
     group.receive(&decoded(&messages[0]["ciphertext"])).unwrap()
@@ -31,14 +30,12 @@ async fn read_commit(phone: &Phone, group: &mut Group) -> Received {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let carol = Phone::new(&world).await;
+    let [alice, bob, carol] = phones(&world).await;
     let mut group = alice.found(&[bob.did(), carol.did()]).await;
     let mut carols = carol.join(&group).await;
-    let mut heard = EventStream::open(&carol.client, &[]).await;
-    heard.next_named("#synced").await;
+    let mut heard = EventStream::live(&carol).await;
     let id = group.id();
-    bob.client.post("leaveConvo", &json!({"convoId": id})).await;
+    bob.post("leaveConvo", &json!({"convoId": id})).await;
     heard.next_named("#membershipChangeEvent").await;
 
     let removal = group.remove(bob.did()).unwrap();
@@ -46,16 +43,13 @@ async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
         &committing(&group, &removal),
         json!({"idempotencyKey": "out"}),
     );
-    let answer = alice.client.post("updateGroupInfo", &input).await;
-    assert_eq!(
-        (&answer["updated"], &answer["newEpoch"]),
-        (&json!(true), &json!(2))
-    );
+    let answer = alice.post("updateGroupInfo", &input).await;
+    assert_says(&answer, json!({"updated": true, "newEpoch": 2}));
     assert_eq!(answer["receipt"]["epoch"], 2);
     // A retry that did not hear the answer hears it now, with its key or without.
-    assert_eq!(alice.client.post("updateGroupInfo", &input).await, answer);
+    assert_eq!(alice.post("updateGroupInfo", &input).await, answer);
     let again = committing(&group, &removal);
-    assert_eq!(alice.client.post("updateGroupInfo", &again).await, answer);
+    assert_eq!(alice.post("updateGroupInfo", &again).await, answer);
     group.merge_commit().unwrap();
 
     // Carol hears of the epoch and reads the commit as any other.
@@ -65,29 +59,26 @@ async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
     assert_eq!(received, Received::Epoch(2));
     assert_eq!(carols.members().len(), 2);
     assert_eq!(carols.authenticator(), group.authenticator());
-    let kept = carol.client.get("getGroupInfo", &[("convoId", &id)]).await;
-    assert_eq!(
-        (&kept["groupInfo"], &kept["epoch"]),
-        (&input["groupInfo"], &json!(2))
-    );
+    let kept = carol.get("getGroupInfo", &[("convoId", &id)]).await;
+    assert_says(&kept, json!({"groupInfo": input["groupInfo"], "epoch": 2}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_tablet_is_taken_out_of_the_tree_and_the_phone_stays() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let mut group = alice.found(&[bob.did()]).await;
     let (mut bobs, mut tablets) = (bob.join(&group).await, tablet.join(&group).await);
     assert_eq!(group.members().len(), 3);
     let gone = json!({"deviceId": tablet.device.device_id()});
-    bob.client.post("deleteDevice", &gone).await;
+    bob.post("deleteDevice", &gone).await;
 
     // Its owner does it: no admin is needed for what nobody has a seat for.
     let leaf = format!("{}#{}", bob.did(), tablet.device.device_id());
     let removal = bobs.remove(&leaf).unwrap();
     let input = committing(&bobs, &removal);
-    let answer = bob.client.post("updateGroupInfo", &input).await;
+    let answer = bob.post("updateGroupInfo", &input).await;
     assert_eq!(answer["newEpoch"], 2);
     bobs.merge_commit().unwrap();
     let received = read_commit(&alice, &mut group).await;
@@ -100,26 +91,26 @@ async fn a_stolen_tablet_is_taken_out_of_the_tree_and_the_phone_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_gives_its_own_leaf_fresh_keys() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let update = bobs.update().unwrap();
     let input = committing(&bobs, &update);
-    let answer = bob.client.post("updateGroupInfo", &input).await;
+    let answer = bob.post("updateGroupInfo", &input).await;
     assert_eq!(answer["newEpoch"], 2);
     bobs.merge_commit().unwrap();
     let received = read_commit(&alice, &mut group).await;
     assert_eq!(received, Received::Epoch(2));
     assert_eq!(group.authenticator(), bobs.authenticator());
     let message = alice.message(&mut group, b"fresh");
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     bobs.receive(&decoded(&message["ciphertext"])).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_member_commits_and_only_in_the_current_epoch() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let (hers, his) = (group.update().unwrap(), bobs.update().unwrap());
@@ -132,31 +123,27 @@ async fn only_a_member_commits_and_only_in_the_current_epoch() {
         ("commit:", json!({"commit": "AAAA"})),
     ] {
         let bad = with(&first, change);
-        let refused = alice.client.post_refused("updateGroupInfo", &bad).await;
+        let refused = alice.post_refused("updateGroupInfo", &bad).await;
         assert_eq!(refused.name, "InvalidRequest");
         assert!(refused.message.starts_with(field), "{}", refused.message);
     }
     let past = text(&group.group_info().unwrap());
     let bad = with(&first, json!({"groupInfo": past}));
-    let refused = alice.client.post_refused("updateGroupInfo", &bad).await;
+    let refused = alice.post_refused("updateGroupInfo", &bad).await;
     assert_eq!(refused.name, "InvalidGroupInfo");
 
-    alice.client.post("updateGroupInfo", &first).await;
-    let refused = bob.client.post_refused("updateGroupInfo", &late).await;
-    assert_eq!(
-        (refused.name.as_str(), refused.status),
-        ("EpochMismatch", StatusCode::CONFLICT)
-    );
+    alice.post("updateGroupInfo", &first).await;
+    let refused = bob.post_refused("updateGroupInfo", &late).await;
+    assert_eq!(refused.told(), (409, "EpochMismatch"));
     assert_eq!(refused.body["currentEpoch"], 2, "{}", refused.body);
-    bob.client
-        .post("leaveConvo", &json!({"convoId": group.id()}))
+    bob.post("leaveConvo", &json!({"convoId": group.id()}))
         .await;
-    let refused = bob.client.post_refused("updateGroupInfo", &late).await;
+    let refused = bob.post_refused("updateGroupInfo", &late).await;
     assert_eq!(refused.name, "ConvoNotFound");
     // What was refused has changed nothing.
     let id = group.id();
-    let standing = alice.client.get("getEpoch", &[("convoId", &id)]).await;
+    let standing = alice.get("getEpoch", &[("convoId", &id)]).await;
     assert_eq!(standing["currentEpoch"], 2);
-    let kept = alice.client.get("getGroupInfo", &[("convoId", &id)]).await;
+    let kept = alice.get("getGroupInfo", &[("convoId", &id)]).await;
     assert_eq!(kept["groupInfo"], first["groupInfo"]);
 }

@@ -6,8 +6,8 @@ use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 
-use crate::phone::Phone;
-use crate::world::{World, text};
+use crate::phone::{Phone, phones};
+use crate::world::{World, assert_says, text};
 
 /// Puts an account's device into so many conversations of somebody else's, of which the
 /// latest was active last; in each a Welcome waits for it, or none.
@@ -44,7 +44,7 @@ async fn together(world: &World, did: &str) -> Option<i64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     crowd(&world, &bob, 20_000, "").await;
 
@@ -52,12 +52,12 @@ async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it
     let sending = async {
         for _ in 0..500 {
             let message = alice.message(&mut group, b"on and on");
-            alice.client.post("sendMessage", &message).await;
+            alice.post("sendMessage", &message).await;
         }
         std::future::pending::<()>().await;
     };
     let gone = tokio::select! {
-        gone = bob.client.post("deleteDevice", &delete) => gone,
+        gone = bob.post("deleteDevice", &delete) => gone,
         () = sending => unreachable!("it only ends with the deletion"),
     };
     assert_eq!(gone["conversationsLeft"], 20_000);
@@ -73,10 +73,7 @@ async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it
         .unwrap()
         .get(0);
     assert!(sent > 0, "no send got in between");
-    assert_eq!(
-        bob.client.get("listDevices", &[]).await["devices"],
-        json!([])
-    );
+    assert_eq!(bob.get("listDevices", &[]).await["devices"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,11 +87,8 @@ async fn a_deletion_that_was_cut_off_goes_on_with_the_next_call() {
     let row = client.query_one(one_bite, &[&bob.did(), &device]).await;
     assert_eq!(row.unwrap().get::<_, &str>(0), "more");
     let delete = json!({"deviceId": device});
-    let gone = bob.client.post("deleteDevice", &delete).await;
-    assert_eq!(
-        (&gone["deleted"], &gone["conversationsLeft"]),
-        (&json!(true), &json!(200))
-    );
+    let gone = bob.post("deleteDevice", &delete).await;
+    assert_says(&gone, json!({"deleted": true, "conversationsLeft": 200}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +100,7 @@ async fn the_last_admin_of_any_conversation_keeps_its_device_in_all() {
     let last = "UPDATE members m SET is_admin = m.user_did = $1 WHERE m.convo_id = 'f000000258'";
     assert_eq!(client.execute(last, &[&bob.did()]).await.unwrap(), 2);
     let delete = json!({"deviceId": bob.device.device_id()});
-    let refused = bob.client.post_refused("deleteDevice", &delete).await;
+    let refused = bob.post_refused("deleteDevice", &delete).await;
     assert_eq!(refused.name, "LastAdmin");
     let left = "SELECT count(*) FROM members WHERE left_seq IS NOT NULL";
     let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
@@ -137,48 +131,44 @@ async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
         let row = client.query_one(sql, &[]).await.unwrap();
         (row.get::<_, i64>(0), row.get::<_, String>(1))
     };
-    let tablet = Phone::of(&bob.client).await;
+    let tablet = Phone::of(&bob).await;
     let oldest = "f000000065".to_owned(); // the 101st of 600
     assert_eq!(told().await, (500, oldest.clone()));
     let delete = json!({"deviceId": tablet.device.device_id()});
-    bob.client.post("deleteDevice", &delete).await;
-    Phone::of(&bob.client).await;
+    bob.post("deleteDevice", &delete).await;
+    Phone::of(&bob).await;
     assert_eq!(told().await, (500, oldest), "it is told anew");
     let an_hour_later = "UPDATE key_package_claims SET expires_at = expires_at - interval '1 hour'";
     client.batch_execute(an_hour_later).await.unwrap();
-    Phone::of(&bob.client).await;
+    Phone::of(&bob).await;
     assert_eq!(told().await.0, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     crowd(&world, &bob, 500, "hello").await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
-    let refused = alice.client.post_refused("createConvo", &founding).await;
+    let refused = alice.post_refused("createConvo", &founding).await;
     assert_eq!(refused.name, "TooManyWelcomes");
     // One that it leaves makes room for another.
     let leaving = json!({"convoId": "f000000001"});
-    bob.client.post("leaveConvo", &leaving).await;
-    alice.client.post("createConvo", &founding).await;
+    bob.post("leaveConvo", &leaving).await;
+    alice.post("createConvo", &founding).await;
     bob.join(&group).await;
 }
 
 /// Strangers have left an account as many bytes as they may, until it makes room.
 async fn strangers_leave_so_many_bytes(make_room: impl AsyncFnOnce(&Phone)) {
-    let settings = mls_relay::xrpc::Settings {
-        account_welcome_bytes_max: 20_000,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let world = World::with(|settings| settings.xrpc.account_welcome_bytes_max = 20_000).await;
+    let [alice, bob] = phones(&world).await;
     crowd(&world, &bob, 1, &"x".repeat(19_999)).await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
-    let refused = alice.client.post_refused("createConvo", &founding).await;
+    let refused = alice.post_refused("createConvo", &founding).await;
     assert_eq!(refused.name, "TooManyWelcomes");
     make_room(&bob).await;
-    alice.client.post("createConvo", &founding).await;
+    alice.post("createConvo", &founding).await;
     bob.join(&group).await;
 }
 
@@ -186,7 +176,7 @@ async fn strangers_leave_so_many_bytes(make_room: impl AsyncFnOnce(&Phone)) {
 async fn a_conversation_that_is_left_makes_room_for_bytes() {
     strangers_leave_so_many_bytes(async |bob| {
         let leaving = json!({"convoId": "f000000001"});
-        bob.client.post("leaveConvo", &leaving).await;
+        bob.post("leaveConvo", &leaving).await;
     })
     .await;
 }
@@ -196,9 +186,9 @@ async fn a_welcome_that_is_confirmed_takes_no_room() {
     strangers_leave_so_many_bytes(async |bob| {
         let (convo, device) = ("f000000001", bob.device.device_id());
         let which = [("convoId", convo), ("deviceId", device)];
-        bob.client.get("getWelcome", &which).await;
+        bob.get("getWelcome", &which).await;
         let done = json!({"convoId": convo, "deviceId": device, "success": true});
-        bob.client.post("confirmWelcome", &done).await;
+        bob.post("confirmWelcome", &done).await;
     })
     .await;
 }
@@ -206,8 +196,7 @@ async fn a_welcome_that_is_confirmed_takes_no_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let (carol, dave) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob, carol, dave] = phones(&world).await;
     crowd(&world, &bob, 500, "hello").await;
     let client = world.database.client().await;
     let too = "INSERT INTO welcomes (convo_id, user_did, welcome, epoch)
@@ -235,19 +224,19 @@ async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
     let id = "ab".repeat(16);
     let both = welcome(&[carols.clone(), others.clone()].concat());
     let all = founding(&id, &dids, &both);
-    let refused = alice.client.post_refused("createConvo", &all).await;
+    let refused = alice.post_refused("createConvo", &all).await;
     assert_eq!(refused.name, "TooManyWelcomes");
     let places = "initialMembers[1], initialMembers[2]: ";
     assert!(refused.message.starts_with(places), "{}", refused.message);
     // Their packages are as they were: who is left is added with what was claimed.
     let rest = founding(&id, &[carol.did()], &welcome(&carols));
-    alice.client.post("createConvo", &rest).await;
+    alice.post("createConvo", &rest).await;
     let adding = json!({
         "convoId": id,
         "didList": [dave.did(), bob.did()],
         "welcomeMessage": welcome(&others),
     });
-    let refused = alice.client.post_refused("addMembers", &adding).await;
+    let refused = alice.post_refused("addMembers", &adding).await;
     let places = "didList[0], didList[1]: ";
     assert!(refused.message.starts_with(places), "{}", refused.message);
 
@@ -259,7 +248,7 @@ async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
         &[dave.did(), bob.did()],
         &welcome(&others),
     );
-    let refused = alice.client.post_refused("createConvo", &gone).await;
+    let refused = alice.post_refused("createConvo", &gone).await;
     assert_eq!(refused.name, "KeyPackageNotFound");
     let places = "initialMembers[1]: ";
     assert!(refused.message.starts_with(places), "{}", refused.message);

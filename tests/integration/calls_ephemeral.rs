@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use mls_relay::limits;
-use mls_relay::xrpc;
 use mls_relay_loadtest::mls::{Group, Received};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world;
+use crate::phone::{Phone, adding, phones};
 use crate::world::{World, decoded, with};
 
 /// What sendEphemeral takes for this plaintext.
@@ -19,19 +16,12 @@ fn ephemeral(phone: &Phone, group: &mut Group, plaintext: &[u8]) -> Value {
     with(&phone.message(group, plaintext), json!({"msgId": null}))
 }
 
-/// A stream of a client that is live.
-async fn live(client: &world::Client) -> EventStream {
-    let mut stream = EventStream::open(client, &[]).await;
-    assert_eq!(stream.next().await.unwrap().name(), "#synced");
-    stream
-}
-
 /// Sends until everybody has heard it: who has only just begun to listen misses the first.
 async fn tell_all(phone: &Phone, input: &Value, streams: &mut [EventStream]) -> Vec<Value> {
     let mut heard = Vec::new();
     for stream in streams {
         heard.push(loop {
-            phone.client.post("sendEphemeral", input).await;
+            phone.post("sendEphemeral", input).await;
             let told = stream.next_named("#ephemeralEvent");
             if let Ok(told) = timeout(Duration::from_secs(2), told).await {
                 break told.frame;
@@ -44,14 +34,14 @@ async fn tell_all(phone: &Phone, input: &Value, streams: &mut [EventStream]) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
     let world = World::start().await;
-    let other = world.another_node(xrpc::Settings::default()).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let other = world.another_node().await;
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let mut streams = [
-        live(&alice.client).await,
-        live(&bob.client).await,
-        live(&other.client(&bob.client)).await,
+        EventStream::live(&alice).await,
+        EventStream::live(&bob).await,
+        EventStream::live(&other.client(&bob)).await,
     ];
     let client = world.database.client().await;
     let rows = async || -> i64 {
@@ -61,7 +51,7 @@ async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
     };
     let before = rows().await;
     let input = ephemeral(&alice, &mut group, b"typing");
-    let answer = alice.client.post("sendEphemeral", &input).await;
+    let answer = alice.post("sendEphemeral", &input).await;
     assert_eq!(answer["epoch"], group.epoch());
     for frame in tell_all(&alice, &input, &mut streams).await {
         let body = json!({
@@ -78,8 +68,8 @@ async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
 
     // Who comes later finds what is stored, and no trace of it.
     let message = alice.message(&mut group, b"tea?");
-    alice.client.post("sendMessage", &message).await;
-    let mut late = EventStream::open(&bob.client, &[("cursor", "0")]).await;
+    alice.post("sendMessage", &message).await;
+    let mut late = EventStream::open(&bob, &[("cursor", "0")]).await;
     // The node may hear of the message only when it is live.
     let mut awaited = vec!["#messageEvent", "#synced"];
     while !awaited.is_empty() {
@@ -92,31 +82,30 @@ async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let (carol, eve) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob, carol, eve] = phones(&world).await;
     let mut group = alice.found(&[bob.did(), carol.did()]).await;
     let package = carol.key_package();
-    carol.client.post("publishKeyPackage", &package).await;
+    carol.post("publishKeyPackage", &package).await;
     let mut other = alice.found(&[carol.did(), eve.did()]).await;
-    let mut carols = [live(&carol.client).await];
-    let mut eves = live(&eve.client).await;
-    let mut bobs = [live(&bob.client).await];
+    let mut carols = [EventStream::live(&carol).await];
+    let mut eves = EventStream::live(&eve).await;
+    let mut bobs = [EventStream::live(&bob).await];
     let first = ephemeral(&alice, &mut group, b"all");
     tell_all(&alice, &first, &mut carols).await;
 
     let removal = json!({"convoId": group.id(), "targetDid": carol.did()});
-    alice.client.post("removeMember", &removal).await;
+    alice.post("removeMember", &removal).await;
     let removed = carols[0].next_named("#membershipChangeEvent").await;
     assert_eq!(removed.body()["action"], "removed");
     let input = ephemeral(&alice, &mut group, b"without her");
     tell_all(&alice, &input, &mut bobs).await;
     for phone in [&carol, &eve] {
-        let refused = phone.client.post_refused("sendEphemeral", &input).await;
+        let refused = phone.post_refused("sendEphemeral", &input).await;
         assert_eq!(refused.name, "ConvoNotFound");
     }
     // What comes to both is of the other conversation.
     let message = alice.message(&mut other, b"to you");
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     for stream in [&mut carols[0], &mut eves] {
         loop {
             let told = stream.next().await.unwrap();
@@ -132,7 +121,7 @@ async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let good = ephemeral(&alice, &mut group, b"hi");
     let mut elsewhere = alice.found(&[]).await;
@@ -163,49 +152,37 @@ async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
         ),
         ("with an id", with(&good, json!({"msgId": "x"})), "msgId"),
     ] {
-        let refused = alice.client.post_refused("sendEphemeral", &input).await;
+        let refused = alice.post_refused("sendEphemeral", &input).await;
         assert_eq!(refused.name, "InvalidRequest", "{what}");
-        assert!(
-            refused.message.contains(field),
-            "{what}: {}",
-            refused.message
-        );
+        let message = &refused.message;
+        assert!(message.contains(field), "{what}: {message}");
     }
     let largest = ephemeral(&alice, &mut group, &[7; 3000]);
     assert_eq!(largest["paddedSize"], 4096);
-    let mut stream = [live(&alice.client).await];
+    let mut stream = [EventStream::live(&alice).await];
     let heard = tell_all(&alice, &largest, &mut stream).await;
     assert_eq!(heard[0]["body"]["ciphertext"], largest["ciphertext"]);
 
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": world::text(&commit.commit),
-        "welcomeMessage": world::text(&commit.welcome.unwrap()),
-    });
-    alice.client.post("addMembers", &input).await;
-    let refused = alice.client.post_refused("sendEphemeral", &good).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    alice.post("addMembers", &input).await;
+    let refused = alice.post_refused("sendEphemeral", &good).await;
     assert_eq!(refused.name, "EpochMismatch");
     assert!(refused.message.contains("epoch 1"), "{}", refused.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_quota_is_its_own() {
-    let quotas = limits::Calls {
-        send_ephemeral: 2,
-        ..limits::Settings::default().calls
-    };
-    let world = World::with_quotas(xrpc::Settings::default(), quotas).await;
+    let world = World::with(|settings| settings.quotas.send_ephemeral = 2).await;
     let alice = Phone::new(&world).await;
     let mut group = alice.found(&[]).await;
     let input = ephemeral(&alice, &mut group, b"hi");
     for _ in 0..2 {
-        alice.client.post("sendEphemeral", &input).await;
+        alice.post("sendEphemeral", &input).await;
     }
-    let refused = alice.client.post_refused("sendEphemeral", &input).await;
+    let refused = alice.post_refused("sendEphemeral", &input).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers.contains_key("retry-after"));
     let message = alice.message(&mut group, b"still");
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
 }

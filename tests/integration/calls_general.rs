@@ -74,10 +74,7 @@ async fn without_a_good_token_there_is_no_answer() {
     let mut bare = client.get_request("getConvos", &[]);
     bare.headers_mut().remove("authorization");
     let refused = client.refused("getConvos", bare).await;
-    assert_eq!(
-        (refused.status, refused.name.as_str()),
-        (StatusCode::UNAUTHORIZED, "AuthenticationRequired")
-    );
+    assert_eq!(refused.told(), (401, "AuthenticationRequired"));
     assert_eq!(refused.headers["www-authenticate"], "Bearer");
 
     let mut other = client.get_request("getConvos", &[]);
@@ -91,12 +88,11 @@ async fn without_a_good_token_there_is_no_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_json_within_its_bounds() {
-    let settings = mls_relay::xrpc::Settings {
-        body_bytes_max: 2048,
-        message_body_bytes_max: 4096,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
+    let world = World::with(|settings| {
+        settings.xrpc.body_bytes_max = 2048;
+        settings.xrpc.message_body_bytes_max = 4096;
+    })
+    .await;
     let client = world.account();
     let with_body = |kind: &str, body: &[u8]| {
         let request = client
@@ -141,11 +137,8 @@ async fn a_compressed_body_is_refused_as_such() {
     let refused = client.refused("optIn", with_coding("gzip")).await;
     assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(refused.headers["accept-encoding"], "identity");
-    assert!(
-        refused.message.contains("Content-Encoding"),
-        "{}",
-        refused.message
-    );
+    let message = &refused.message;
+    assert!(message.contains("Content-Encoding"), "{message}");
     let (status, _, _) = client.exchange(with_coding("identity")).await;
     assert_eq!(status, StatusCode::OK);
 }
@@ -153,14 +146,13 @@ async fn a_compressed_body_is_refused_as_such() {
 /// Announcing is free, so it takes no memory from those who send.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_keeps_nobody_waiting() {
-    let settings = mls_relay::xrpc::Settings {
-        body_bytes_max: 2048,
-        message_body_bytes_max: 4096,
-        bodies_bytes_max: 8192,
-        body_timeout: Duration::from_secs(2),
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
+    let world = World::with(|settings| {
+        settings.xrpc.body_bytes_max = 2048;
+        settings.xrpc.message_body_bytes_max = 4096;
+        settings.xrpc.bodies_bytes_max = 8192;
+        settings.xrpc.body_timeout = Duration::from_secs(2);
+    })
+    .await;
     let client = world.account();
     let mut announced = Vec::new();
     for _ in 0..4 {
@@ -214,13 +206,10 @@ async fn a_refused_input_names_the_field_at_any_depth() {
         ),
         ("confirmWelcome", json!({"convoId": "abcd"}), "success"),
     ] {
-        let refused = phone.client.post_refused(call, &input).await;
+        let refused = phone.post_refused(call, &input).await;
         assert_eq!(refused.name, "InvalidRequest", "{call}");
-        assert!(
-            refused.message.contains(field),
-            "{call}: {}",
-            refused.message
-        );
+        let message = &refused.message;
+        assert!(message.contains(field), "{call}: {message}");
     }
 }
 
@@ -237,7 +226,7 @@ async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
         ("publishKeyPackage", package.clone()),
         ("publishKeyPackages", json!({"keyPackages": [package]})),
     ] {
-        let refused = phone.client.post_refused(call, &input).await;
+        let refused = phone.post_refused(call, &input).await;
         assert_eq!(refused.name, "InvalidCipherSuite", "{call}");
     }
 }
@@ -245,7 +234,7 @@ async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_hears_of_its_quota_and_when_to_come_back() {
     let quotas = mls_relay::limits::Settings::default().calls;
-    let world = World::with_quotas(mls_relay::xrpc::Settings::default(), quotas).await;
+    let world = World::with(|settings| settings.quotas = quotas).await;
     let client = world.account();
     let input = json!({"groupId": "ABCD"});
     let mut left = Vec::new();
@@ -280,18 +269,18 @@ async fn a_ticket_is_for_members_and_short_lived() {
     let world = World::start().await;
     let alice = Phone::new(&world).await;
     let group = alice.found(&[]).await;
-    let for_all = alice.client.post("getSubscriptionTicket", &json!({})).await;
+    let for_all = alice.post("getSubscriptionTicket", &json!({})).await;
     let for_one = json!({"convoId": group.id()});
-    let for_one = alice.client.post("getSubscriptionTicket", &for_one).await;
+    let for_one = alice.post("getSubscriptionTicket", &for_one).await;
     assert_ne!(for_all["ticket"], for_one["ticket"]);
     // No body at all is no input, whether or not its length is given.
     for length in [Some("0"), None] {
-        let mut request = alice.client.request("getSubscriptionTicket").method("POST");
+        let mut request = alice.request("getSubscriptionTicket").method("POST");
         if let Some(length) = length {
             request = request.header("content-length", length);
         }
         let request = request.body(Full::default()).unwrap();
-        let (status, ..) = alice.client.exchange(request).await;
+        let (status, ..) = alice.exchange(request).await;
         assert_eq!(status, StatusCode::OK);
     }
 }
@@ -337,12 +326,12 @@ async fn bytes_are_taken_in_every_form_and_given_in_one() {
             _ => json!({"$bytes": STANDARD.encode(&raw)}),
         };
         // Outside the lexicon, for old clients: so not through `post`.
-        let request = alice.client.post_request("sendMessage", &message);
-        let (status, _, answer) = alice.client.exchange(request).await;
+        let request = alice.post_request("sendMessage", &message);
+        let (status, _, answer) = alice.exchange(request).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         let id = group.id();
         let page = [("convoId", id.as_str()), ("sinceSeq", &form.to_string())];
-        let page = alice.client.get("getMessages", &page).await;
+        let page = alice.get("getMessages", &page).await;
         assert_eq!(decoded(&page["messages"][0]["ciphertext"]), raw);
     }
 }

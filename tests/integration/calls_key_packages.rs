@@ -1,19 +1,18 @@
 //! Devices and key packages: what is taken in, and to whom it is given.
 
-use http::StatusCode;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use mls_relay_loadtest::mls::Device;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world::{World, decoded, text, with};
+use crate::phone::{Phone, phones};
+use crate::world::{World, assert_says, decoded, text, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_registered_listed_and_registered_anew() {
     let world = World::start().await;
     let phone = Phone::unregistered(&world.account());
-    let client = &phone.client;
+    let client = &phone;
     let registered = client.post("registerDevice", &phone.registration()).await;
     let device = phone.device.device_id();
     assert_eq!(registered["deviceId"], device);
@@ -37,52 +36,43 @@ async fn a_device_without_a_name_is_registered_once_however_often_it_asks() {
     let world = World::start().await;
     let phone = Phone::of_account(&world.account());
     let input = with(&phone.registration(), json!({"deviceUUID": null}));
-    let first = phone.client.post("registerDevice", &input).await;
+    let first = phone.post("registerDevice", &input).await;
     // The answer was lost on its way: the same bytes again bring it.
-    let again = phone.client.post("registerDevice", &input).await;
+    let again = phone.post("registerDevice", &input).await;
     assert_eq!(again, first);
-    let listed = phone.client.get("listDevices", &[]).await;
+    let listed = phone.get("listDevices", &[]).await;
     let devices = listed["devices"].as_array().unwrap();
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0]["deviceId"], first["deviceId"]);
     assert_eq!(devices[0]["keyPackageCount"], 1);
     // Another phone of the account is another device.
-    let other = Phone::of_account(&phone.client);
+    let other = Phone::of_account(&phone);
     let input = with(&other.registration(), json!({"deviceUUID": null}));
-    let other = other.client.post("registerDevice", &input).await;
+    let other = other.post("registerDevice", &input).await;
     assert_ne!(other["deviceId"], first["deviceId"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_have_bounded_numbers_of_devices_and_packages() {
-    let settings = mls_relay::xrpc::Settings {
-        devices_max: 1,
-        key_packages_max: 2,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
+    let world = World::with(|settings| {
+        settings.xrpc.devices_max = 1;
+        settings.xrpc.key_packages_max = 2;
+    })
+    .await;
     let phone = Phone::new(&world).await;
-    let second = Phone::unregistered(&phone.client);
+    let second = Phone::unregistered(&phone);
     let refused = phone
-        .client
         .post_refused("registerDevice", &second.registration())
         .await;
     assert_eq!(refused.name, "TooManyDevices");
 
-    phone
-        .client
-        .post("publishKeyPackage", &phone.key_package())
-        .await;
+    phone.post("publishKeyPackage", &phone.key_package()).await;
     let refused = phone
-        .client
         .post_refused("publishKeyPackage", &phone.key_package())
         .await;
     assert_eq!(refused.name, "TooManyKeyPackages");
     let batch = json!({"keyPackages": [phone.key_package()]});
-    let refused = phone
-        .client
-        .post_refused("publishKeyPackages", &batch)
-        .await;
+    let refused = phone.post_refused("publishKeyPackages", &batch).await;
     assert_eq!(refused.name, "TooManyKeyPackages");
 }
 
@@ -134,45 +124,35 @@ async fn a_key_package_of_no_use_is_refused_everywhere_it_could_enter() {
     let world = World::start().await;
     let phone = Phone::new(&world).await;
     for (what, bad) in bad_packages(&phone) {
-        let refused = phone.client.post_refused("publishKeyPackage", &bad).await;
+        let refused = phone.post_refused("publishKeyPackage", &bad).await;
         assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
-        assert!(
-            refused.message.contains(what),
-            "{what}: {}",
-            refused.message
-        );
+        let message = &refused.message;
+        assert!(message.contains(what), "{what}: {message}");
 
         let batch = json!({"keyPackages": [phone.key_package(), bad]});
-        let answer = phone.client.post("publishKeyPackages", &batch).await;
+        let answer = phone.post("publishKeyPackages", &batch).await;
         assert_eq!(answer["succeeded"], 0, "{what}");
         assert_eq!(answer["errors"][0]["index"], 1, "{what}");
 
-        let device = Phone::unregistered(&phone.client);
+        let device = Phone::unregistered(&phone);
         let registration = with(&device.registration(), json!({"keyPackages": [bad]}));
-        let refused = phone
-            .client
-            .post_refused("registerDevice", &registration)
-            .await;
+        let refused = phone.post_refused("registerDevice", &registration).await;
         assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
     }
     let far = with(
         &phone.key_package(),
         json!({"expires": "2099-01-01T00:00:00Z"}),
     );
-    let refused = phone.client.post_refused("publishKeyPackage", &far).await;
+    let refused = phone.post_refused("publishKeyPackage", &far).await;
     assert_eq!(refused.name, "ExpirationTooFar");
     // Nothing of all that was kept.
-    let stats = phone.client.get("getKeyPackageStats", &[]).await;
+    let stats = phone.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_is_published_twice_is_published_once() {
-    let settings = mls_relay::xrpc::Settings {
-        key_packages_max: 2,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
+    let world = World::with(|settings| settings.xrpc.key_packages_max = 2).await;
     let phone = Phone::new(&world).await;
     let bare = phone.key_package();
     // RFC 9420 section 6: version mls10, wire format mls_key_package.
@@ -180,31 +160,28 @@ async fn a_package_that_is_published_twice_is_published_once() {
     let wrapped = with(&bare, json!({"keyPackage": text(&wrapped)}));
     let batch = json!({"keyPackages": [bare, bare, wrapped]});
     for _ in 0..2 {
-        let answer = phone.client.post("publishKeyPackages", &batch).await;
+        let answer = phone.post("publishKeyPackages", &batch).await;
         assert_eq!(answer["succeeded"], 3);
     }
-    phone.client.post("publishKeyPackage", &wrapped).await;
+    phone.post("publishKeyPackage", &wrapped).await;
     let anew = with(&phone.registration(), batch);
-    phone.client.post("registerDevice", &anew).await;
-    let stats = phone.client.get("getKeyPackageStats", &[]).await;
+    phone.post("registerDevice", &anew).await;
+    let stats = phone.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_goes_to_one_claimer_and_the_last_resort_stays() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let last = text(&bob.device.last_resort_key_package().unwrap());
     let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
-    bob.client.post("publishKeyPackage", &last).await;
+    bob.post("publishKeyPackage", &last).await;
     let batch = json!({"keyPackages": [bob.key_package(), bob.key_package()]});
-    let answer = bob.client.post("publishKeyPackages", &batch).await;
-    assert_eq!(
-        (&answer["succeeded"], &answer["failed"]),
-        (&json!(2), &json!(0))
-    );
+    let answer = bob.post("publishKeyPackages", &batch).await;
+    assert_says(&answer, json!({"succeeded": 2, "failed": 0}));
 
-    let stats = bob.client.get("getKeyPackageStats", &[]).await;
+    let stats = bob.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 3);
     assert_eq!(stats["needsReplenish"], true);
     assert_eq!(stats["byCipherSuite"][0]["cipherSuite"], CIPHER_SUITE_NAME);
@@ -228,41 +205,34 @@ async fn a_package_goes_to_one_claimer_and_the_last_resort_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_package_of_each_device_is_given_and_who_has_none_is_missing() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let nobody = world.account();
     let parameters = [("dids", bob.did()), ("dids", nobody.did())];
-    let answer = alice.client.get("getKeyPackages", &parameters).await;
+    let answer = alice.get("getKeyPackages", &parameters).await;
     assert_eq!(answer["keyPackages"].as_array().unwrap().len(), 2);
     assert_eq!(answer["missing"], json!([nobody.did()]));
     drop(tablet);
 
     let refused = alice
-        .client
         .get_refused("getKeyPackageStats", &[("did", bob.did())])
         .await;
     assert_eq!(refused.name, "InvalidDid");
-    let refused = alice.client.get_refused("getKeyPackages", &[]).await;
+    let refused = alice.get_refused("getKeyPackages", &[]).await;
     assert_eq!(refused.name, "InvalidRequest");
     assert!(refused.message.contains("dids"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
-    let settings = mls_relay::xrpc::Settings {
-        key_packages_low: 2,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let world = World::with(|settings| settings.xrpc.key_packages_low = 2).await;
+    let [alice, bob] = phones(&world).await;
     let last = text(&bob.device.last_resort_key_package().unwrap());
     let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
     let batch = json!({"keyPackages": [bob.key_package(), bob.key_package(), last]});
-    bob.client.post("publishKeyPackages", &batch).await;
-    let mut bobs = EventStream::open(&bob.client, &[]).await;
-    bobs.next_named("#synced").await;
-    let mut alices = EventStream::open(&alice.client, &[]).await;
-    alices.next_named("#synced").await;
+    bob.post("publishKeyPackages", &batch).await;
+    let mut bobs = EventStream::live(&bob).await;
+    let mut alices = EventStream::live(&alice).await;
 
     // Three ordinary packages: the first claim leaves two, which is enough.
     for _ in 0..5 {
@@ -271,13 +241,13 @@ async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
     for (remaining, last_resort_used) in [(1, false), (0, false), (0, true)] {
         let told = bobs.next_named("#keyPackages").await;
         assert_eq!(told.body()["deviceId"], bob.device.device_id());
-        assert_eq!(
-            (&told.body()["remaining"], &told.body()["lastResortUsed"]),
-            (&json!(remaining), &json!(last_resort_used))
+        assert_says(
+            told.body(),
+            json!({"remaining": remaining, "lastResortUsed": last_resort_used}),
         );
     }
     // Who was away is told when it comes back.
-    let mut again = EventStream::open(&bob.client, &[("cursor", "0")]).await;
+    let mut again = EventStream::open(&bob, &[("cursor", "0")]).await;
     for remaining in [1, 0, 0] {
         let told = again.next_named("#keyPackages").await;
         assert_eq!(told.body()["remaining"], remaining);
@@ -293,17 +263,10 @@ async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_empties_somebody_elses_stock() {
-    let settings = mls_relay::xrpc::Settings {
-        claims_per_target: 2,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let carol = Phone::new(&world).await;
+    let world = World::with(|settings| settings.xrpc.claims_per_target = 2).await;
+    let [alice, bob, carol] = phones(&world).await;
     for _ in 0..4 {
-        bob.client
-            .post("publishKeyPackage", &bob.key_package())
-            .await;
+        bob.post("publishKeyPackage", &bob.key_package()).await;
     }
     for _ in 0..2 {
         assert_eq!(alice.claim(&[bob.did()]).await.len(), 1);
@@ -315,11 +278,8 @@ async fn nobody_empties_somebody_elses_stock() {
         (&[bobs, carols], "dids[0]: "),
         (&[carols, bobs], "dids[1]: "),
     ] {
-        let refused = alice.client.get_refused("getKeyPackages", dids).await;
-        assert_eq!(
-            (refused.name.as_str(), refused.status),
-            ("RateLimitExceeded", StatusCode::TOO_MANY_REQUESTS)
-        );
+        let refused = alice.get_refused("getKeyPackages", dids).await;
+        assert_eq!(refused.told(), (429, "RateLimitExceeded"));
         let wait = refused.headers["retry-after"].to_str().unwrap();
         assert!((1..=3600).contains(&wait.parse::<u64>().unwrap()), "{wait}");
         let message = refused.message;
@@ -328,7 +288,7 @@ async fn nobody_empties_somebody_elses_stock() {
         let quota = refused.headers.get("ratelimit-remaining");
         assert!(quota.is_none(), "{quota:?}");
     }
-    let stats = bob.client.get("getKeyPackageStats", &[]).await;
+    let stats = bob.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 3);
     // Who wants to write to whom is not kept so that anybody could find it out by trying.
     let database = world.database.client().await;
@@ -345,12 +305,12 @@ async fn nobody_empties_somebody_elses_stock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_tells_which_device_each_package_is_for() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let second = Phone::unregistered(&bob.client);
+    let [alice, bob] = phones(&world).await;
+    let second = Phone::unregistered(&bob);
     let registration = second.registration();
-    bob.client.post("registerDevice", &registration).await;
+    bob.post("registerDevice", &registration).await;
     let dids = [("dids", bob.did())];
-    let claimed = alice.client.get("getKeyPackages", &dids).await;
+    let claimed = alice.get("getKeyPackages", &dids).await;
     let claimed = claimed["keyPackages"].as_array().unwrap();
     let mut devices: Vec<_> = claimed.iter().map(|c| c["deviceId"].as_str()).collect();
     devices.sort_unstable();

@@ -4,27 +4,26 @@ use http::StatusCode;
 use mls_relay_loadtest::mls::{Group, Received};
 use serde_json::{Value, json};
 
-use crate::phone::Phone;
-use crate::world;
-use crate::world::{World, bytes, decoded, with};
+use crate::phone::{Phone, adding, phones};
+use crate::world::{World, assert_says, bytes, decoded, with};
 
 async fn page(phone: &Phone, group: &Group, more: &[(&str, &str)]) -> Value {
     let id = group.id();
     let mut parameters = vec![("convoId", id.as_str())];
     parameters.extend(more);
-    phone.client.get("getMessages", &parameters).await
+    phone.get("getMessages", &parameters).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let message = alice.message(&mut group, b"tea?");
-    let sent = alice.client.post("sendMessage", &message).await;
+    let sent = alice.post("sendMessage", &message).await;
     assert_eq!(sent["messageId"], message["msgId"]);
-    assert_eq!((&sent["seq"], &sent["epoch"]), (&json!(1), &json!(1)));
+    assert_says(&sent, json!({"seq": 1, "epoch": 1}));
 
     let page = page(&bob, &bobs, &[]).await;
     let view = &page["messages"][0];
@@ -46,15 +45,12 @@ async fn a_repeated_message_gets_its_first_answer_and_its_id_is_spent() {
     let alice = Phone::new(&world).await;
     let mut group = alice.found(&[]).await;
     let message = alice.message(&mut group, b"once");
-    let first = alice.client.post("sendMessage", &message).await;
-    assert_eq!(alice.client.post("sendMessage", &message).await, first);
+    let first = alice.post("sendMessage", &message).await;
+    assert_eq!(alice.post("sendMessage", &message).await, first);
     let other = alice.message(&mut group, b"other");
     let taken = with(&other, json!({"msgId": message["msgId"]}));
-    let refused = alice.client.post_refused("sendMessage", &taken).await;
-    assert_eq!(
-        (refused.name.as_str(), refused.status),
-        ("Conflict", StatusCode::CONFLICT)
-    );
+    let refused = alice.post_refused("sendMessage", &taken).await;
+    assert_eq!(refused.told(), (409, "Conflict"));
     assert_eq!(page(&alice, &group, &[]).await["lastSeq"], 1);
 }
 
@@ -66,12 +62,12 @@ async fn a_send_uses_its_token_up_also_when_it_is_refused() {
     let good = alice.message(&mut group, b"once");
     let late = with(&good, json!({"epoch": 9}));
     for (input, first) in [(good, StatusCode::OK), (late, StatusCode::BAD_REQUEST)] {
-        let request = alice.client.post_request("sendMessage", &input);
-        assert_eq!(alice.client.exchange(request.clone()).await.0, first);
+        let request = alice.post_request("sendMessage", &input);
+        assert_eq!(alice.exchange(request.clone()).await.0, first);
         // Another message, so that nothing but the token is repeated.
         let next = alice.message(&mut group, b"again").to_string();
         let replay = request.map(|_| next.into());
-        let (status, _, answer) = alice.client.exchange(replay).await;
+        let (status, _, answer) = alice.exchange(replay).await;
         assert_eq!(
             (status, &answer["error"]),
             (StatusCode::UNAUTHORIZED, &json!("JwtReplayed"))
@@ -83,24 +79,19 @@ async fn a_send_uses_its_token_up_also_when_it_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_current_epoch_is_taken() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let late = alice.message(&mut group, b"late");
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": world::text(&commit.commit),
-        "welcomeMessage": world::text(&commit.welcome.unwrap()),
-    });
-    alice.client.post("addMembers", &input).await;
-    let refused = alice.client.post_refused("sendMessage", &late).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    alice.post("addMembers", &input).await;
+    let refused = alice.post_refused("sendMessage", &late).await;
     assert_eq!(refused.name, "EpochMismatch");
     assert!(refused.message.contains("epoch 1"), "{}", refused.message);
     assert_eq!(refused.body["currentEpoch"], 1, "{}", refused.body);
     // The field beside the ciphertext is no second truth.
     let lie = with(&late, json!({"epoch": 1}));
-    let refused = alice.client.post_refused("sendMessage", &lie).await;
+    let refused = alice.post_refused("sendMessage", &lie).await;
     assert_eq!(refused.name, "InvalidRequest");
     assert!(refused.message.starts_with("epoch:"), "{}", refused.message);
     assert_eq!(refused.body.get("currentEpoch"), None);
@@ -109,7 +100,7 @@ async fn only_the_current_epoch_is_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_an_application_message_of_the_group_in_a_bucket_is_refused() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let mut other = alice.found(&[]).await;
     let good = alice.message(&mut group, b"hi");
@@ -158,15 +149,11 @@ async fn what_is_not_an_application_message_of_the_group_in_a_bucket_is_refused(
         ("a stray field", json!({"sender": alice.did()}), "sender"),
     ] {
         let refused = alice
-            .client
             .post_refused("sendMessage", &with(&good, change))
             .await;
         assert_eq!(refused.name, "InvalidRequest", "{what}");
-        assert!(
-            refused.message.contains(field),
-            "{what}: {}",
-            refused.message
-        );
+        let message = &refused.message;
+        assert!(message.contains(field), "{what}: {message}");
         assert!(
             !refused.message.contains(alice.did()),
             "{what}: the text shows an identity"
@@ -183,7 +170,7 @@ async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
     let mut ids = Vec::new();
     for number in 0..5_u8 {
         let message = alice.message(&mut group, &[number]);
-        alice.client.post("sendMessage", &message).await;
+        alice.post("sendMessage", &message).await;
         ids.push(message["msgId"].clone());
     }
     let shown = |page: &Value| -> Vec<Value> {
@@ -215,24 +202,24 @@ async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
         ("convoId", id.as_str()),
         ("sinceMessage", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
     ];
-    let refused = alice.client.get_refused("getMessages", &unknown).await;
+    let refused = alice.get_refused("getMessages", &unknown).await;
     assert_eq!(refused.name, "InvalidCursor");
     let both = [("convoId", id.as_str()), ("cursor", "1"), ("sinceSeq", "1")];
-    let refused = alice.client.get_refused("getMessages", &both).await;
+    let refused = alice.get_refused("getMessages", &both).await;
     assert_eq!(refused.name, "InvalidRequest");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let (mut sent, mut seen) = (Vec::new(), Vec::new());
     let mut cursor = None::<String>;
     for _ in 0..3 {
         for number in 0..3_u8 {
             let message = alice.message(&mut group, &[number]);
-            alice.client.post("sendMessage", &message).await;
+            alice.post("sendMessage", &message).await;
             sent.push(message["msgId"].clone());
         }
         let mut ask = vec![("limit", "2")];
@@ -264,21 +251,16 @@ async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_reads_its_own_stay_and_nothing_else() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let before = alice.message(&mut group, b"before");
-    alice.client.post("sendMessage", &before).await;
+    alice.post("sendMessage", &before).await;
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": world::text(&commit.commit),
-        "welcomeMessage": world::text(&commit.welcome.unwrap()),
-    });
-    alice.client.post("addMembers", &input).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    alice.post("addMembers", &input).await;
     group.merge_commit().unwrap();
     let within = alice.message(&mut group, b"within");
-    alice.client.post("sendMessage", &within).await;
+    alice.post("sendMessage", &within).await;
 
     let bobs = page(&bob, &group, &[("sinceSeq", "0")]).await;
     let shown = bobs["messages"].as_array().unwrap();
@@ -301,7 +283,7 @@ async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
     let mut group = alice.found(&[]).await;
     for text in [b"one", b"two"] {
         let message = alice.message(&mut group, text);
-        alice.client.post("sendMessage", &message).await;
+        alice.post("sendMessage", &message).await;
     }
     let database = world.database.client().await;
     let events = "SELECT payload ->> 'cursor' FROM event_stream ORDER BY seq";
@@ -321,10 +303,7 @@ async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
     };
     // Ahead of everything: a stranger's, and the next one.
     for unheard_of in ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "4"] {
-        let refused = alice
-            .client
-            .post_refused("updateCursor", &says(unheard_of))
-            .await;
+        let refused = alice.post_refused("updateCursor", &says(unheard_of)).await;
         assert_eq!(refused.name, "InvalidCursor");
     }
     assert_eq!(stored().await, None);
@@ -338,7 +317,7 @@ async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
         ("2", 3),
         ("3", 3),
     ] {
-        let answer = alice.client.post("updateCursor", &says(cursor)).await;
+        let answer = alice.post("updateCursor", &says(cursor)).await;
         assert_eq!(answer, json!({"success": true}));
         assert_eq!(stored().await, Some(read), "{cursor}");
     }
@@ -351,7 +330,7 @@ async fn a_message_of_the_largest_size_passes() {
     let mut group = alice.found(&[]).await;
     let message = alice.message(&mut group, &vec![7; 10_484_000]);
     assert_eq!(message["paddedSize"], 10_485_760);
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     let page = page(&alice, &group, &[]).await;
     assert_eq!(page["messages"][0]["ciphertext"], message["ciphertext"]);
 }

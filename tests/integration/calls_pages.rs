@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
+use serde_json::{Value, json};
 
 use crate::world::{Client, World};
 
@@ -31,6 +32,23 @@ fn seats(page: &[Value]) -> usize {
 fn names(pages: &[Vec<Value>]) -> Vec<&str> {
     let views = pages.iter().flatten();
     views.map(|view| view["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_are_paged_without_loss_or_repetition() {
+    let world = World::start().await;
+    let alice = world.account();
+    let mut expected = Vec::new();
+    for number in 0..5_u8 {
+        let id = format!("{number:02x}aa");
+        let input = json!({"groupId": id, "cipherSuite": CIPHER_SUITE_NAME});
+        alice.post("createConvo", &input).await;
+        expected.insert(0, id);
+    }
+    let pages = pages(&alice, "2", async || {}).await;
+    assert_eq!(names(&pages), expected);
+    let refused = alice.get_refused("getConvos", &[("cursor", "x")]).await;
+    assert_eq!(refused.name, "InvalidCursor");
 }
 
 #[tokio::test(flavor = "multi_thread")]

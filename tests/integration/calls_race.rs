@@ -83,7 +83,7 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
     for _ in 0..DEVICES {
         phones.push(Phone::new(&world).await);
     }
-    let others: Vec<&str> = phones[1..].iter().map(Phone::did).collect();
+    let others: Vec<&str> = phones[1..].iter().map(|phone| phone.did()).collect();
     let founders = phones[0].found(&others).await;
     let id = founders.id();
     let mut newcomers = Vec::new();

@@ -3,27 +3,16 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use mls_relay_loadtest::mls::{Device, Group, Received};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
+use crate::phone::{Phone, adding, phones};
 use crate::world::{World, bytes, decoded, text, with};
 
 /// What processExternalCommit takes.
 fn coming_back(group: &Group, commit: &[u8]) -> Value {
     json!({"convoId": group.id(), "externalCommit": text(commit)})
-}
-
-/// Leaves the GroupInfo of this member's epoch with the relay.
-async fn leave_group_info(phone: &Phone, group: &Group) -> Vec<u8> {
-    let info = group.group_info().unwrap();
-    let input = json!({"convoId": group.id(), "groupInfo": text(&info), "epoch": group.epoch()});
-    phone.client.post("updateGroupInfo", &input).await;
-    let id = group.id();
-    let kept = phone.client.get("getGroupInfo", &[("convoId", &id)]).await;
-    decoded(&kept["groupInfo"])
 }
 
 /// The same phone after it was dropped into the sea: the same keys, no state.
@@ -37,13 +26,12 @@ fn reinstalled(phone: &Phone) -> Phone {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_lost_its_state_comes_back_by_itself() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     bob.join(&group).await;
-    let mut alices = EventStream::open(&alice.client, &[]).await;
-    alices.next_named("#synced").await;
+    let mut alices = EventStream::live(&alice).await;
 
-    let info = leave_group_info(&alice, &group).await;
+    let info = alice.leave_group_info(&group).await;
     let bob = reinstalled(&bob);
     let (mut bobs, commit) = bob.device.join_by_external_commit(&info).unwrap();
     let next_info = bobs.group_info().unwrap();
@@ -51,51 +39,47 @@ async fn a_device_that_lost_its_state_comes_back_by_itself() {
         &coming_back(&group, &commit),
         json!({"groupInfo": text(&next_info), "idempotencyKey": "back"}),
     );
-    let answer = bob.client.post("processExternalCommit", &input).await;
+    let answer = bob.post("processExternalCommit", &input).await;
     assert_eq!(
         (&answer["epoch"], &answer["receipt"]["epoch"]),
         (&json!(2), &json!(2))
     );
     // A retry that did not hear the answer hears it now, with its key or without.
-    assert_eq!(
-        bob.client.post("processExternalCommit", &input).await,
-        answer
-    );
+    assert_eq!(bob.post("processExternalCommit", &input).await, answer);
     let again = coming_back(&group, &commit);
-    let again = bob.client.post("processExternalCommit", &again).await;
+    let again = bob.post("processExternalCommit", &again).await;
     assert_eq!(again["receipt"], answer["receipt"]);
 
     // Alice hears of the epoch, reads the commit as any other, and both are one again.
     let advanced = alices.next_named("#epochAdvanced").await;
     assert_eq!(advanced.body()["receipt"], answer["receipt"]);
     let id = group.id();
-    let page = alice.client.get("getMessages", &[("convoId", &id)]).await;
+    let page = alice.get("getMessages", &[("convoId", &id)]).await;
     assert_eq!(page["messages"][0]["messageType"], "commit");
     let commit = decoded(&page["messages"][0]["ciphertext"]);
     assert_eq!(group.receive(&commit).unwrap(), Received::Epoch(2));
     assert_eq!(group.authenticator(), bobs.authenticator());
     assert_eq!(group.members().len(), 2, "the old leaf is gone");
     let message = bob.message(&mut bobs, b"I am back");
-    bob.client.post("sendMessage", &message).await;
+    bob.post("sendMessage", &message).await;
     let received = group.receive(&decoded(&message["ciphertext"])).unwrap();
     assert!(
         matches!(received, Received::Application { plaintext, .. } if plaintext == b"I am back")
     );
 
     // It has the seat that it had, and the GroupInfo is there for the next one.
-    let listed = bob.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let members = bob.seats().await;
     assert_eq!(members.len(), 2);
-    let kept = alice.client.get("getGroupInfo", &[("convoId", &id)]).await;
+    let kept = alice.get("getGroupInfo", &[("convoId", &id)]).await;
     assert_eq!(kept["epoch"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_comes_back_either_way_and_has_one_seat() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let seats = async |group: &Group| {
-        let listed = bob.client.get("getConvos", &[]).await;
+        let listed = bob.get("getConvos", &[]).await;
         let views = listed["conversations"].as_array().unwrap();
         let view = views.iter().find(|view| view["id"] == group.id()).unwrap();
         let members = view["members"].as_array().unwrap().clone();
@@ -109,31 +93,24 @@ async fn a_founder_comes_back_either_way_and_has_one_seat() {
 
     let group = alice.found(&[bob.did()]).await;
     bob.join(&group).await;
-    let info = leave_group_info(&alice, &group).await;
+    let info = alice.leave_group_info(&group).await;
     let back = reinstalled(&alice);
     let (_, commit) = back.device.join_by_external_commit(&info).unwrap();
     let input = coming_back(&group, &commit);
-    alice.client.post("processExternalCommit", &input).await;
+    alice.post("processExternalCommit", &input).await;
     assert_eq!(seats(&group).await, [(device.clone(), json!(true))]);
 
-    bob.client
-        .post("publishKeyPackage", &bob.key_package())
-        .await;
+    bob.post("publishKeyPackage", &bob.key_package()).await;
     let group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let package = back.device.key_package().unwrap();
     let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
-    alice.client.post("requestRejoin", &request).await;
+    alice.post("requestRejoin", &request).await;
     let identity = format!("{}#{}", alice.did(), alice.device.device_id());
     let claimed = bob.claim(&[alice.did()]).await;
     let commit = bobs.replace(&identity, &claimed[0]).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [alice.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    bob.client.post("addMembers", &input).await;
+    let input = adding(&group, &[alice.did()], &commit);
+    bob.post("addMembers", &input).await;
     bobs.merge_commit().unwrap();
     let joined = back.join(&group).await;
     assert_eq!(joined.authenticator(), bobs.authenticator());
@@ -143,26 +120,24 @@ async fn a_founder_comes_back_either_way_and_has_one_seat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
-    let info = leave_group_info(&alice, &group).await;
-    let mut alices = EventStream::open(&alice.client, &[]).await;
-    alices.next_named("#synced").await;
-    let tablet = Phone::of(&bob.client).await;
+    let info = alice.leave_group_info(&group).await;
+    let mut alices = EventStream::live(&alice).await;
+    let tablet = Phone::of(&bob).await;
     let told = alices.next_named("#newDeviceEvent").await;
     assert_eq!(told.body()["deviceId"], tablet.device.device_id());
 
     let (tablets, commit) = tablet.device.join_by_external_commit(&info).unwrap();
     let input = coming_back(&group, &commit);
-    tablet.client.post("processExternalCommit", &input).await;
+    tablet.post("processExternalCommit", &input).await;
     alices.next_named("#conversationUpdated").await;
     group.receive(&commit).unwrap();
     bobs.receive(&commit).unwrap();
     assert_eq!(tablets.authenticator(), group.authenticator());
     assert_eq!(bobs.authenticator(), group.authenticator());
-    let listed = alice.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let members = alice.seats().await;
     let devices: Vec<_> = members
         .iter()
         .filter(|seat| seat["userDid"] == bob.did())
@@ -174,17 +149,13 @@ async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_takes_no_more_seats_than_it_may_have_devices() {
-    let settings = mls_relay::xrpc::Settings {
-        devices_max: 2,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let world = World::with(|settings| settings.xrpc.devices_max = 2).await;
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
-    let mut info = leave_group_info(&alice, &group).await;
+    let mut info = alice.leave_group_info(&group).await;
     let mut tablets = Vec::new();
     for _ in 0..2 {
-        let tablet = Phone::unregistered(&bob.client);
+        let tablet = Phone::unregistered(&bob);
         let (joined, commit) = tablet.device.join_by_external_commit(&info).unwrap();
         info = joined.group_info().unwrap();
         let input = with(
@@ -194,58 +165,40 @@ async fn an_account_takes_no_more_seats_than_it_may_have_devices() {
         tablets.push((tablet, commit, input));
     }
     let (_, first, input) = &tablets[0];
-    bob.client.post("processExternalCommit", input).await;
+    bob.post("processExternalCommit", input).await;
     group.receive(first).unwrap();
     let (third, _, input) = &tablets[1];
-    let refused = bob
-        .client
-        .post_refused("processExternalCommit", input)
-        .await;
+    let refused = bob.post_refused("processExternalCommit", input).await;
     assert_eq!(refused.name, "TooManyDevices");
     // Nor does another member give it one.
     let package = third.key_package();
-    bob.client.post("publishKeyPackage", &package).await;
+    bob.post("publishKeyPackage", &package).await;
     let commit = group.add(&[decoded(&package["keyPackage"])]).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    let refused = alice.client.post_refused("addMembers", &input).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    let refused = alice.post_refused("addMembers", &input).await;
     assert_eq!(refused.name, "TooManyDevices");
     assert!(refused.message.starts_with("didList[0]: "));
     // Those that it has come back as ever, and one that goes makes room, registered or not.
     let gone = json!({"deviceId": tablets[0].0.device.device_id()});
-    let gone = bob.client.post("deleteDevice", &gone).await;
+    let gone = bob.post("deleteDevice", &gone).await;
     assert_eq!(gone["conversationsLeft"], 1);
-    alice.client.post("addMembers", &input).await;
+    alice.post("addMembers", &input).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_members_come_back_by_themselves_and_only_as_themselves() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let mallory = Phone::new(&world).await;
+    let [alice, bob, mallory] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let info = group.group_info().unwrap();
 
     // Somebody who got hold of a GroupInfo is no member for that.
     let (_, commit) = mallory.device.join_by_external_commit(&info).unwrap();
     let input = coming_back(&group, &commit);
-    let refused = mallory
-        .client
-        .post_refused("processExternalCommit", &input)
-        .await;
-    assert_eq!(
-        (refused.name.as_str(), refused.status),
-        ("ConvoNotFound", StatusCode::NOT_FOUND)
-    );
+    let refused = mallory.post_refused("processExternalCommit", &input).await;
+    assert_eq!(refused.told(), (404, "ConvoNotFound"));
     let other = with(&input, json!({"convoId": "abcdef"}));
-    let refused = mallory
-        .client
-        .post_refused("processExternalCommit", &other)
-        .await;
+    let refused = mallory.post_refused("processExternalCommit", &other).await;
     assert_eq!(refused.name, "ConvoNotFound");
 
     // A member cannot bring a leaf of another account in, nor pass off anything else.
@@ -265,10 +218,7 @@ async fn only_members_come_back_by_themselves_and_only_as_themselves() {
         ("noise", vec![1, 2, 3]),
     ] {
         let input = coming_back(&group, &bad);
-        let refused = bob
-            .client
-            .post_refused("processExternalCommit", &input)
-            .await;
+        let refused = bob.post_refused("processExternalCommit", &input).await;
         assert_eq!(refused.name, "InvalidCommit", "{what}");
         assert!(refused.message.starts_with("externalCommit:"), "{what}");
     }
@@ -279,42 +229,28 @@ async fn only_members_come_back_by_themselves_and_only_as_themselves() {
         .device
         .join_by_external_commit(&info)
         .unwrap();
-    bob.client
-        .post("processExternalCommit", &coming_back(&group, &first))
+    bob.post("processExternalCommit", &coming_back(&group, &first))
         .await;
     let late = coming_back(&group, &late);
-    let refused = bob
-        .client
-        .post_refused("processExternalCommit", &late)
-        .await;
-    assert_eq!(
-        (refused.name.as_str(), refused.status),
-        ("EpochMismatch", StatusCode::CONFLICT)
-    );
+    let refused = bob.post_refused("processExternalCommit", &late).await;
+    assert_eq!(refused.told(), (409, "EpochMismatch"));
     assert!(refused.message.contains('2'), "{}", refused.message);
-    bob.client
-        .post("leaveConvo", &json!({"convoId": group.id()}))
+    bob.post("leaveConvo", &json!({"convoId": group.id()}))
         .await;
-    let refused = bob
-        .client
-        .post_refused("processExternalCommit", &late)
-        .await;
+    let refused = bob.post_refused("processExternalCommit", &late).await;
     assert_eq!(refused.name, "ConvoNotFound");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_asks_and_a_member_adds_it_anew() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     bob.join(&group).await;
-    let mut alices = EventStream::open(&alice.client, &[]).await;
-    alices.next_named("#synced").await;
+    let mut alices = EventStream::live(&alice).await;
 
     // Packages whose keys are lost must not be what Alice gets.
-    bob.client
-        .post("publishKeyPackage", &bob.key_package())
-        .await;
+    bob.post("publishKeyPackage", &bob.key_package()).await;
     let bob = reinstalled(&bob);
     let package = bob.device.key_package().unwrap();
     let request = json!({
@@ -322,50 +258,42 @@ async fn a_device_asks_and_a_member_adds_it_anew() {
         "keyPackage": text(&package),
         "reason": "state_loss",
     });
-    let answer = bob.client.post("requestRejoin", &request).await;
+    let answer = bob.post("requestRejoin", &request).await;
     assert_eq!(answer["pending"], true);
     let told = alices.next_named("#readditionRequestedEvent").await;
     assert_eq!(told.body()["userDid"], bob.did());
     assert_eq!(told.body()["deviceId"], bob.device.device_id());
     // However often it asks, the members are told once in a while.
-    assert_eq!(bob.client.post("requestRejoin", &request).await, answer);
+    assert_eq!(bob.post("requestRejoin", &request).await, answer);
 
     // One commit takes the old leaf out and puts the new one in; the seat stays.
     let identity = format!("{}#{}", bob.did(), bob.device.device_id());
     let claimed = alice.claim(&[bob.did()]).await;
     assert_eq!(claimed, [package]);
     let commit = group.replace(&identity, &claimed[0]).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    alice.client.post("addMembers", &input).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    alice.post("addMembers", &input).await;
     group.merge_commit().unwrap();
     let told = alices.next().await.unwrap();
     assert_eq!(told.name(), "#epochAdvanced", "nothing was told twice");
     let bobs = bob.join(&group).await;
     assert_eq!(bobs.authenticator(), group.authenticator());
-    let listed = alice.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let members = alice.seats().await;
     assert_eq!(members.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let (carol, back) = (Phone::new(&world).await, reinstalled(&bob));
     let first = alice.found(&[bob.did()]).await;
-    bob.client
-        .post("publishKeyPackage", &bob.key_package())
-        .await;
+    bob.post("publishKeyPackage", &bob.key_package()).await;
     let second = carol.found(&[bob.did()]).await;
     let packages = [&first, &second].map(|group| (group.id(), back.device.key_package().unwrap()));
     for (convo, package) in &packages {
         let request = json!({"convoId": convo, "keyPackage": text(package)});
-        back.client.post("requestRejoin", &request).await;
+        back.post("requestRejoin", &request).await;
     }
     let mut claimed = alice.claim(&[bob.did()]).await;
     claimed.extend(carol.claim(&[bob.did()]).await);
@@ -378,13 +306,11 @@ async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_registered_anew_keeps_what_it_published_since() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut groups = Vec::new();
     for _ in 0..2 {
         groups.push(alice.found(&[bob.did()]).await);
-        bob.client
-            .post("publishKeyPackage", &bob.key_package())
-            .await;
+        bob.post("publishKeyPackage", &bob.key_package()).await;
     }
     // Times are kept in steps of two seconds: each thing here is an hour after the other.
     let database = world.database.client().await;
@@ -401,13 +327,13 @@ async fn a_device_that_registered_anew_keeps_what_it_published_since() {
     };
     an_hour_passes().await;
     let bob = reinstalled(&bob);
-    bob.client.post("registerDevice", &bob.registration()).await;
+    bob.post("registerDevice", &bob.registration()).await;
     for (group, available) in groups.iter().zip(2..) {
         an_hour_passes().await;
         let package = bob.device.key_package().unwrap();
         let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
-        bob.client.post("requestRejoin", &request).await;
-        let stats = bob.client.get("getKeyPackageStats", &[]).await;
+        bob.post("requestRejoin", &request).await;
+        let stats = bob.get("getKeyPackageStats", &[]).await;
         assert_eq!(stats["available"], available, "{stats}");
     }
 }
@@ -415,32 +341,24 @@ async fn a_device_that_registered_anew_keeps_what_it_published_since() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_left_may_ask_to_come_back_and_who_was_removed_may_not() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let (carol, mallory) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob, carol, mallory] = phones(&world).await;
     let group = alice.found(&[bob.did(), carol.did()]).await;
     let ask = |phone: &Phone| {
         let package = phone.device.key_package().unwrap();
         json!({"convoId": group.id(), "keyPackage": text(&package)})
     };
-    bob.client
-        .post("leaveConvo", &json!({"convoId": group.id()}))
+    bob.post("leaveConvo", &json!({"convoId": group.id()}))
         .await;
-    bob.client.post("requestRejoin", &ask(&bob)).await;
+    bob.post("requestRejoin", &ask(&bob)).await;
     let removal = json!({"convoId": group.id(), "targetDid": carol.did()});
-    alice.client.post("removeMember", &removal).await;
+    alice.post("removeMember", &removal).await;
     for stranger in [&carol, &mallory] {
-        let refused = stranger
-            .client
-            .post_refused("requestRejoin", &ask(stranger))
-            .await;
+        let refused = stranger.post_refused("requestRejoin", &ask(stranger)).await;
         assert_eq!(refused.name, "ConvoNotFound");
     }
     // Asking is not being in.
     let id = group.id();
-    let refused = bob
-        .client
-        .get_refused("getMessages", &[("convoId", &id)])
-        .await;
+    let refused = bob.get_refused("getMessages", &[("convoId", &id)]).await;
     assert_eq!(refused.name, "ConvoNotFound");
 
     for (what, package) in [
@@ -448,7 +366,7 @@ async fn who_left_may_ask_to_come_back_and_who_was_removed_may_not() {
         ("another account's", ask(&carol)["keyPackage"].clone()),
     ] {
         let bad = with(&ask(&bob), json!({"keyPackage": package}));
-        let refused = bob.client.post_refused("requestRejoin", &bad).await;
+        let refused = bob.post_refused("requestRejoin", &bad).await;
         assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
         assert!(refused.message.starts_with("keyPackage:"), "{what}");
     }

@@ -26,7 +26,7 @@ async fn a_call_repeated_under_its_key_runs_once() {
     let input = founding();
     // Refusals are not kept: the same key may be tried again.
     let bad = with(&input, json!({"initialMembers": ["did:plc:somebody"]}));
-    let refused = alice.client.post_refused("createConvo", &bad).await;
+    let refused = alice.post_refused("createConvo", &bad).await;
     assert_eq!(refused.name, "InvalidRequest");
 
     let parallel = (0..5).map(|_| {
@@ -39,21 +39,15 @@ async fn a_call_repeated_under_its_key_runs_once() {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     // What happened since does not change the answer.
-    alice
-        .client
-        .post("leaveConvo", &json!({"convoId": "abcd"}))
-        .await;
-    assert_eq!(alice.client.post("createConvo", &input).await, answers[0]);
+    alice.post("leaveConvo", &json!({"convoId": "abcd"})).await;
+    assert_eq!(alice.post("createConvo", &input).await, answers[0]);
 
     let other = with(&input, json!({"groupId": "abce"}));
-    let refused = alice.client.post_refused("createConvo", &other).await;
-    assert_eq!(
-        (refused.name.as_str(), refused.status),
-        ("Conflict", StatusCode::CONFLICT)
-    );
+    let refused = alice.post_refused("createConvo", &other).await;
+    assert_eq!(refused.told(), (409, "Conflict"));
     // Somebody else's key is another key.
     let bob = Phone::new(&world).await;
-    bob.client.post("createConvo", &other).await;
+    bob.post("createConvo", &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,15 +57,15 @@ async fn a_message_is_known_by_its_id_and_no_key_tells_who_sent_it() {
     let mut group = alice.found(&[]).await;
     let named = |message: &Value| with(message, json!({"idempotencyKey": message["msgId"]}));
     let message = named(&alice.message(&mut group, b"once"));
-    let sent = alice.client.post("sendMessage", &message).await;
-    assert_eq!(alice.client.post("sendMessage", &message).await, sent);
+    let sent = alice.post("sendMessage", &message).await;
+    assert_eq!(alice.post("sendMessage", &message).await, sent);
     let other = alice.message(&mut group, b"other");
     let taken = with(&message, json!({"ciphertext": other["ciphertext"]}));
-    let refused = alice.client.post_refused("sendMessage", &taken).await;
+    let refused = alice.post_refused("sendMessage", &taken).await;
     assert_eq!(refused.name, "Conflict");
     // Another message under that key is another message.
     let other = with(&other, json!({"idempotencyKey": message["msgId"]}));
-    assert_eq!(alice.client.post("sendMessage", &other).await["seq"], 2);
+    assert_eq!(alice.post("sendMessage", &other).await["seq"], 2);
 
     let database = world.database.client().await;
     let kept = "SELECT count(*) FROM idempotency_keys";
@@ -81,16 +75,13 @@ async fn a_message_is_known_by_its_id_and_no_key_tells_who_sent_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
-    let settings = mls_relay::xrpc::Settings {
-        idempotency_keep: Duration::from_secs(2),
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings.clone()).await;
+    let keep = Duration::from_secs(2);
+    let world = World::with(|settings| settings.xrpc.idempotency_keep = keep).await;
     let alice = Phone::new(&world).await;
     let input = founding();
-    let first = alice.client.post("createConvo", &input).await;
-    let elsewhere = world.another_node(settings).await;
-    let there = elsewhere.client(&alice.client);
+    let first = alice.post("createConvo", &input).await;
+    let elsewhere = world.another_node().await;
+    let there = elsewhere.client(&alice);
     assert_eq!(there.post("createConvo", &input).await, first);
     let other = with(&input, json!({"groupId": "abce"}));
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -126,6 +117,6 @@ async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
     // For the relay to see the connection end, which nothing tells us.
     tokio::time::sleep(Duration::from_millis(200)).await;
     lock.rollback().await.unwrap();
-    let answer = alice.client.post("createConvo", &input).await;
+    let answer = alice.post("createConvo", &input).await;
     assert_eq!(answer["id"], "abcd");
 }

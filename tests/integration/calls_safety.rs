@@ -1,71 +1,49 @@
 //! Admins, reports, consent, the end of a device.
 
 use chrono::Utc;
-use http::StatusCode;
 use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world::{World, bytes, text, unhex, with};
+use crate::phone::{Phone, adding, phones};
+use crate::world::{World, assert_says, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn admins_make_and_unmake_admins_and_one_always_stays() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let stranger = world.account();
     let group = alice.found(&[bob.did()]).await;
     let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
-    let refused = bob
-        .client
-        .post_refused("promoteAdmin", &role(bob.did()))
-        .await;
-    assert_eq!(
-        (refused.name.as_str(), refused.status),
-        ("NotAdmin", StatusCode::FORBIDDEN)
-    );
+    let refused = bob.post_refused("promoteAdmin", &role(bob.did())).await;
+    assert_eq!(refused.told(), (403, "NotAdmin"));
     let refused = stranger
         .post_refused("promoteAdmin", &role(bob.did()))
         .await;
     assert_eq!(refused.name, "ConvoNotFound");
     let refused = alice
-        .client
         .post_refused("promoteAdmin", &role(stranger.did()))
         .await;
     assert_eq!(refused.name, "NotMember");
-    let refused = alice
-        .client
-        .post_refused("demoteAdmin", &role(alice.did()))
-        .await;
+    let refused = alice.post_refused("demoteAdmin", &role(alice.did())).await;
     assert_eq!(refused.name, "LastAdmin");
-    let refused = alice
-        .client
-        .post_refused("demoteAdmin", &role(bob.did()))
-        .await;
+    let refused = alice.post_refused("demoteAdmin", &role(bob.did())).await;
     assert_eq!(refused.name, "NotAdminTarget");
 
-    alice.client.post("promoteAdmin", &role(bob.did())).await;
-    let refused = alice
-        .client
-        .post_refused("promoteAdmin", &role(bob.did()))
-        .await;
+    alice.post("promoteAdmin", &role(bob.did())).await;
+    let refused = alice.post_refused("promoteAdmin", &role(bob.did())).await;
     assert_eq!(refused.name, "AlreadyAdmin");
-    let listed = bob.client.get("getConvos", &[]).await;
-    let seats = listed["conversations"][0]["members"].as_array().unwrap();
+    let seats = bob.seats().await;
     let seat = seats
         .iter()
         .find(|seat| seat["userDid"] == bob.did())
         .unwrap();
-    assert_eq!(
-        (&seat["isAdmin"], &seat["promotedBy"]),
-        (&json!(true), &json!(alice.did()))
-    );
+    assert_says(seat, json!({"isAdmin": true, "promotedBy": alice.did()}));
 
     // The role may be given up, and then the founder may go.
-    alice.client.post("demoteAdmin", &role(alice.did())).await;
+    alice.post("demoteAdmin", &role(alice.did())).await;
     alice
-        .client
         .post("leaveConvo", &json!({"convoId": group.id()}))
         .await;
 }
@@ -73,34 +51,26 @@ async fn admins_make_and_unmake_admins_and_one_always_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let carol = Phone::new(&world).await;
+    let [alice, bob, carol] = phones(&world).await;
     let mut group = alice.found(&[carol.did()]).await;
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
     group.merge_commit().unwrap();
-    let adding = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    alice.client.post("addMembers", &adding).await;
+    let adding = adding(&group, &[bob.did()], &commit);
+    alice.post("addMembers", &adding).await;
     alice.found(&[]).await;
-    let mut heard = EventStream::open(&bob.client, &[]).await;
-    heard.next_named("#synced").await;
+    let mut heard = EventStream::live(&bob).await;
     let gone = Did::parse(alice.did()).unwrap();
     world.store.delete_account(&gone, Utc::now()).await.unwrap();
 
     let told = heard.next_named("#membershipChangeEvent").await;
     assert_eq!(told.body()["action"], "left");
     heard.next_named("#conversationUpdated").await;
-    let convos = bob.client.get("getConvos", &[]).await;
-    let members = convos["conversations"][0]["members"].as_array().unwrap();
+    let members = bob.seats().await;
     let admins: Vec<_> = members.iter().filter(|m| m["isAdmin"] == true).collect();
     assert_eq!((members.len(), admins.len()), (2, 1));
     assert_eq!(admins[0]["userDid"], carol.did());
     let promoting = json!({"convoId": group.id(), "targetDid": bob.did()});
-    carol.client.post("promoteAdmin", &promoting).await;
+    carol.post("promoteAdmin", &promoting).await;
     // There is another: nobody is made one.
     let gone = Did::parse(carol.did()).unwrap();
     world.store.delete_account(&gone, Utc::now()).await.unwrap();
@@ -111,7 +81,7 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let stranger = world.account();
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
@@ -123,21 +93,21 @@ async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
         "messageIds": ["01ARZ3NDEKTSV4RRFFQ69G5FAV"],
     });
     let oneself = with(&report, json!({"reportedDid": bob.did()}));
-    let refused = bob.client.post_refused("reportMember", &oneself).await;
+    let refused = bob.post_refused("reportMember", &oneself).await;
     assert_eq!(refused.name, "CannotReportSelf");
     let absent = with(&report, json!({"reportedDid": stranger.did()}));
-    let refused = bob.client.post_refused("reportMember", &absent).await;
+    let refused = bob.post_refused("reportMember", &absent).await;
     assert_eq!(refused.name, "NotMember");
     let refused = stranger.post_refused("reportMember", &report).await;
     assert_eq!(refused.name, "ConvoNotFound");
-    let sent = bob.client.post("reportMember", &report).await;
+    let sent = bob.post("reportMember", &report).await;
     // A retry that did not hear the answer hears it now, and the admins see one report.
-    assert_eq!(bob.client.post("reportMember", &report).await, sent);
+    assert_eq!(bob.post("reportMember", &report).await, sent);
 
     let ask = [("convoId", id.as_str()), ("status", "pending")];
-    let refused = bob.client.get_refused("getReports", &ask).await;
+    let refused = bob.get_refused("getReports", &ask).await;
     assert_eq!(refused.name, "NotAdmin");
-    let seen = alice.client.get("getReports", &ask).await;
+    let seen = alice.get("getReports", &ask).await;
     assert_eq!(seen["reports"].as_array().unwrap().len(), 1);
     assert_eq!(seen["reports"][0]["id"], sent["reportId"]);
     assert_eq!(
@@ -146,34 +116,28 @@ async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
     );
 
     let end = json!({"reportId": sent["reportId"], "action": "dismissed", "notes": "no"});
-    let refused = bob.client.post_refused("resolveReport", &end).await;
+    let refused = bob.post_refused("resolveReport", &end).await;
     assert_eq!(refused.name, "NotAdmin");
     let refused = stranger.post_refused("resolveReport", &end).await;
     assert_eq!(refused.name, "ReportNotFound");
-    alice.client.post("resolveReport", &end).await;
-    let refused = alice.client.post_refused("resolveReport", &end).await;
+    alice.post("resolveReport", &end).await;
+    let refused = alice.post_refused("resolveReport", &end).await;
     assert_eq!(refused.name, "AlreadyResolved");
-    assert_eq!(
-        alice.client.get("getReports", &ask).await["reports"],
-        json!([])
-    );
+    assert_eq!(alice.get("getReports", &ask).await["reports"], json!([]));
 
-    let stats = alice.client.get("getAdminStats", &[("convoId", &id)]).await;
+    let stats = alice.get("getAdminStats", &[("convoId", &id)]).await;
     assert_eq!(stats["stats"]["totalReports"], 1);
     assert_eq!(stats["stats"]["reportsByCategory"]["hateSpeech"], 1);
-    let refused = bob
-        .client
-        .get_refused("getAdminStats", &[("convoId", &id)])
-        .await;
+    let refused = bob.get_refused("getAdminStats", &[("convoId", &id)]).await;
     assert_eq!(refused.name, "NotAdmin");
-    let refused = alice.client.get_refused("getAdminStats", &[]).await;
+    let refused = alice.get_refused("getAdminStats", &[]).await;
     assert_eq!(refused.name, "NotAuthorized");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_are_paged_without_loss_or_repetition() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let id = alice.found(&[bob.did()]).await.id();
     let report = async || {
         let report = json!({
@@ -182,7 +146,7 @@ async fn reports_are_paged_without_loss_or_repetition() {
             "category": "spam",
             "encryptedContent": bytes(uuid::Uuid::new_v4().as_bytes()),
         });
-        bob.client.post("reportMember", &report).await["reportId"].clone()
+        bob.post("reportMember", &report).await["reportId"].clone()
     };
     let (mut sent, mut late) = (Vec::new(), Vec::new());
     for _ in 0..5 {
@@ -192,7 +156,7 @@ async fn reports_are_paged_without_loss_or_repetition() {
     loop {
         let mut ask = vec![("convoId", id.as_str()), ("limit", "2")];
         ask.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page = alice.client.get("getReports", &ask).await;
+        let page = alice.get("getReports", &ask).await;
         let ids = page["reports"].as_array().unwrap().iter();
         seen.extend(ids.map(|report| report["id"].clone()));
         // What comes in meanwhile moves nobody off a page.
@@ -213,7 +177,7 @@ async fn reports_are_paged_without_loss_or_repetition() {
     let other = alice.found(&[]).await.id();
     for (convo, cursor) in [(&other, late[0].as_str().unwrap()), (&id, "x")] {
         let ask = [("convoId", convo.as_str()), ("cursor", cursor)];
-        let refused = alice.client.get_refused("getReports", &ask).await;
+        let refused = alice.get_refused("getReports", &ask).await;
         assert_eq!(refused.name, "InvalidCursor", "{cursor}");
     }
 }
@@ -244,52 +208,43 @@ async fn consent_is_given_taken_back_and_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_device_is_out_of_everything_and_its_sibling_stays() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});
-    let refused = alice.client.post("deleteDevice", &delete(&tablet)).await;
+    let refused = alice.post("deleteDevice", &delete(&tablet)).await;
     assert_eq!(refused["deleted"], false, "it is not Alice's");
-    let gone = bob.client.post("deleteDevice", &delete(&tablet)).await;
-    assert_eq!(
-        (&gone["deleted"], &gone["conversationsLeft"]),
-        (&json!(true), &json!(1))
-    );
-    bob.client
-        .get("getEpoch", &[("convoId", &group.id())])
-        .await;
-    bob.client.post("deleteDevice", &delete(&bob)).await;
+    let gone = bob.post("deleteDevice", &delete(&tablet)).await;
+    assert_says(&gone, json!({"deleted": true, "conversationsLeft": 1}));
+    bob.get("getEpoch", &[("convoId", &group.id())]).await;
+    bob.post("deleteDevice", &delete(&bob)).await;
     let refused = bob
-        .client
         .get_refused("getEpoch", &[("convoId", &group.id())])
         .await;
     assert_eq!(refused.name, "ConvoNotFound");
-    assert_eq!(
-        bob.client.get("listDevices", &[]).await["devices"],
-        json!([])
-    );
+    assert_eq!(bob.get("listDevices", &[]).await["devices"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_admin_does_not_go_with_its_device_either() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
-    alice.client.post("promoteAdmin", &role(bob.did())).await;
-    alice.client.post("demoteAdmin", &role(alice.did())).await;
+    alice.post("promoteAdmin", &role(bob.did())).await;
+    alice.post("demoteAdmin", &role(alice.did())).await;
     let delete = json!({"deviceId": bob.device.device_id()});
-    let refused = bob.client.post_refused("deleteDevice", &delete).await;
+    let refused = bob.post_refused("deleteDevice", &delete).await;
     assert_eq!(refused.name, "LastAdmin");
     assert_eq!(
-        bob.client.get("listDevices", &[]).await["devices"]
+        bob.get("listDevices", &[]).await["devices"]
             .as_array()
             .unwrap()
             .len(),
         1
     );
-    bob.client.post("promoteAdmin", &role(alice.did())).await;
-    let gone = bob.client.post("deleteDevice", &delete).await;
+    bob.post("promoteAdmin", &role(alice.did())).await;
+    let gone = bob.post("deleteDevice", &delete).await;
     assert_eq!(gone["conversationsLeft"], 1);
 }
 
@@ -299,16 +254,13 @@ async fn packages_whose_keys_are_lost_are_dropped() {
     let bob = Phone::new(&world).await;
     let kept = bob.device.key_package().unwrap();
     let package = json!({"keyPackage": text(&kept), "cipherSuite": CIPHER_SUITE_NAME});
-    bob.client.post("publishKeyPackage", &package).await;
+    bob.post("publishKeyPackage", &package).await;
     let hash = mls_relay_loadtest::mls::key_package_hash(&kept);
     let input = json!({"deviceId": bob.device.device_id(), "localHashes": [hash]});
-    let synced = bob.client.post("syncKeyPackages", &input).await;
+    let synced = bob.post("syncKeyPackages", &input).await;
     assert_eq!(synced["serverHashes"], json!([hash]));
-    assert_eq!(
-        (&synced["deletedCount"], &synced["remainingAvailable"]),
-        (&json!(1), &json!(1))
-    );
-    let again = bob.client.post("syncKeyPackages", &input).await;
+    assert_says(&synced, json!({"deletedCount": 1, "remainingAvailable": 1}));
+    let again = bob.post("syncKeyPackages", &input).await;
     assert_eq!(again["deletedCount"], 0);
 }
 
@@ -318,15 +270,10 @@ async fn an_account_without_devices_withdraws_its_packages() {
     let (alice, bob) = (Phone::new(&world).await, world.account());
     let tablet = Phone::of(&bob).await;
     let bob = Phone::of_account(&bob);
-    bob.client
-        .post("publishKeyPackage", &bob.key_package())
-        .await;
+    bob.post("publishKeyPackage", &bob.key_package()).await;
     let input = json!({"localHashes": []});
-    let synced = bob.client.post("syncKeyPackages", &input).await;
-    assert_eq!(
-        (&synced["deletedCount"], &synced["serverHashes"]),
-        (&json!(1), &json!([]))
-    );
+    let synced = bob.post("syncKeyPackages", &input).await;
+    assert_says(&synced, json!({"deletedCount": 1, "serverHashes": []}));
     assert_eq!(synced.get("deviceId"), None);
     // What a device has published is that device's to withdraw.
     let claimed = alice.claim(&[bob.did()]).await;
@@ -339,10 +286,7 @@ async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
     let (alice, stranger) = (Phone::new(&world).await, world.account());
     let group = alice.found(&[]).await;
     let id = group.id();
-    let refused = alice
-        .client
-        .get_refused("getGroupInfo", &[("convoId", &id)])
-        .await;
+    let refused = alice.get_refused("getGroupInfo", &[("convoId", &id)]).await;
     assert_eq!(refused.name, "GroupInfoUnavailable");
     let refused = stranger
         .get_refused("getGroupInfo", &[("convoId", &id)])
@@ -352,10 +296,10 @@ async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
     let info = group.group_info().unwrap();
     let input = json!({"convoId": id, "groupInfo": text(&info), "epoch": 0});
     assert_eq!(
-        alice.client.post("updateGroupInfo", &input).await,
+        alice.post("updateGroupInfo", &input).await,
         json!({"updated": true})
     );
-    let kept = alice.client.get("getGroupInfo", &[("convoId", &id)]).await;
+    let kept = alice.get("getGroupInfo", &[("convoId", &id)]).await;
     assert_eq!(kept, json!({"groupInfo": text(&info), "epoch": 0}));
 
     let foreign = text(&alice.found(&[]).await.group_info().unwrap());
@@ -370,12 +314,11 @@ async fn a_group_info_is_kept_for_members_and_only_of_this_group() {
         ("another epoch", json!({"epoch": 3})),
     ] {
         let refused = alice
-            .client
             .post_refused("updateGroupInfo", &with(&input, change))
             .await;
         assert_eq!(refused.name, "InvalidGroupInfo", "{what}");
     }
-    let still = alice.client.get("getGroupInfo", &[("convoId", &id)]).await;
+    let still = alice.get("getGroupInfo", &[("convoId", &id)]).await;
     assert_eq!(still, kept);
 }
 

@@ -5,19 +5,14 @@ use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world::{World, decoded, text, with};
+use crate::phone::{Phone, adding, phones};
+use crate::world::{World, assert_says, decoded, text, with};
 
-/// What addMembers takes for one key package of this account.
-fn adding(group: &mut Group, did: &str, package: Vec<u8>) -> Value {
+/// What addMembers takes for one key package of this account, which is then in the group.
+fn added(group: &mut Group, did: &str, package: Vec<u8>) -> Value {
     let commit = group.add(&[package]).unwrap();
     group.merge_commit().unwrap();
-    json!({
-        "convoId": group.id(),
-        "didList": [did],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    })
+    adding(group, &[did], &commit)
 }
 
 /// What requestRejoin takes, with a package of this device, and the package.
@@ -31,40 +26,27 @@ fn asking(phone: &Phone, group: &Group) -> (Value, Vec<u8>) {
 async fn no_welcome(phone: &Phone, group: &Group) -> String {
     let (id, device) = (group.id(), phone.device.device_id());
     let parameters = [("convoId", id.as_str()), ("deviceId", device)];
-    phone
-        .client
-        .get_refused("getWelcome", &parameters)
-        .await
-        .name
-}
-
-/// Leaves a GroupInfo of this member's epoch with the relay.
-async fn leave_group_info(phone: &Phone, group: &Group) -> Vec<u8> {
-    let info = group.group_info().unwrap();
-    let input = json!({"convoId": group.id(), "groupInfo": text(&info), "epoch": group.epoch()});
-    phone.client.post("updateGroupInfo", &input).await;
-    info
+    phone.get_refused("getWelcome", &parameters).await.name
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_device_leaves_the_founder_its_seat() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
-    let tablet = Phone::of(&alice.client).await;
+    let tablet = Phone::of(&alice).await;
     let (request, package) = asking(&tablet, &group);
-    tablet.client.post("requestRejoin", &request).await;
-    let input = adding(&mut bobs, alice.did(), package);
-    bob.client.post("addMembers", &input).await;
+    tablet.post("requestRejoin", &request).await;
+    let input = added(&mut bobs, alice.did(), package);
+    bob.post("addMembers", &input).await;
     tablet.join(&group).await;
 
     // The tablet goes: the phone that founded stays.
     let gone = json!({"deviceId": tablet.device.device_id()});
-    let gone = alice.client.post("deleteDevice", &gone).await;
+    let gone = alice.post("deleteDevice", &gone).await;
     assert_eq!(gone["conversationsLeft"], 1);
-    let listed = alice.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let members = alice.seats().await;
     let seats = members.iter().filter(|seat| seat["userDid"] == alice.did());
     let seats: Vec<_> = seats.map(|seat| &seat["isAdmin"]).collect();
     assert_eq!(seats, [true]);
@@ -73,38 +55,38 @@ async fn a_second_device_leaves_the_founder_its_seat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_names_no_device_ends_no_welcome_of_its_sibling() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
     let ask = [("convoId", id.as_str())];
     for _ in [&bob, &tablet] {
-        bob.client.get("getWelcome", &ask).await;
+        bob.get("getWelcome", &ask).await;
     }
     let done = json!({"convoId": id, "success": true});
-    bob.client.post("confirmWelcome", &done).await;
+    bob.post("confirmWelcome", &done).await;
     // The tablet was killed before it stored its own.
-    let again = bob.client.get("getWelcome", &ask).await;
+    let again = bob.get("getWelcome", &ask).await;
     let joined = tablet.device.join(&decoded(&again["welcome"])).unwrap();
     assert_eq!(joined.authenticator(), group.authenticator());
-    tablet.client.post("confirmWelcome", &done).await;
-    let refused = bob.client.get_refused("getWelcome", &ask).await;
+    tablet.post("confirmWelcome", &done).await;
+    let refused = bob.get_refused("getWelcome", &ask).await;
     assert_eq!(refused.name, "WelcomeNotFound");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let gone = json!({"deviceId": tablet.device.device_id()});
-    bob.client.post("deleteDevice", &gone).await;
+    bob.post("deleteDevice", &gone).await;
     let removal = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.client.post("removeMember", &removal).await;
+    alice.post("removeMember", &removal).await;
     for device in [&bob, &tablet] {
         let (request, _) = asking(device, &group);
-        let refused = device.client.post_refused("requestRejoin", &request).await;
+        let refused = device.post_refused("requestRejoin", &request).await;
         assert_eq!(refused.name, "ConvoNotFound");
     }
 }
@@ -112,8 +94,8 @@ async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_leaves_no_welcome_behind() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-    let tablet = Phone::of(&bob.client).await;
+    let [alice, bob] = phones(&world).await;
+    let tablet = Phone::of(&bob).await;
     let mut group = alice.found(&[bob.did()]).await;
     let removal = group.remove(bob.did()).unwrap();
     group.merge_commit().unwrap();
@@ -122,14 +104,14 @@ async fn who_goes_leaves_no_welcome_behind() {
         "targetDid": bob.did(),
         "commit": text(&removal.commit),
     });
-    alice.client.post("removeMember", &input).await;
+    alice.post("removeMember", &input).await;
 
     // Only the phone is added again: the tablet must not be let into an epoch of the past.
     let published = bob.key_package();
-    bob.client.post("publishKeyPackage", &published).await;
+    bob.post("publishKeyPackage", &published).await;
     let package = decoded(&published["keyPackage"]);
-    let input = adding(&mut group, bob.did(), package);
-    alice.client.post("addMembers", &input).await;
+    let input = added(&mut group, bob.did(), package);
+    alice.post("addMembers", &input).await;
     assert_eq!(no_welcome(&tablet, &group).await, "WelcomeNotFound");
     let joined = bob.join(&group).await;
     assert_eq!(joined.authenticator(), group.authenticator());
@@ -138,49 +120,44 @@ async fn who_goes_leaves_no_welcome_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
-    let info = leave_group_info(&alice, &group).await;
+    let info = alice.leave_group_info(&group).await;
     let (_, commit) = bob.device.join_by_external_commit(&info).unwrap();
     let input = json!({"convoId": group.id(), "externalCommit": text(&commit)});
-    bob.client.post("processExternalCommit", &input).await;
+    bob.post("processExternalCommit", &input).await;
     assert_eq!(no_welcome(&bob, &group).await, "WelcomeNotFound");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_device_that_comes_does_not_answer_for_one_that_asked() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let (request, asked) = asking(&bob, &group);
-    bob.client.post("requestRejoin", &request).await;
-    let tablet = Phone::of(&bob.client).await;
+    bob.post("requestRejoin", &request).await;
+    let tablet = Phone::of(&bob).await;
     let package = tablet.device.key_package().unwrap();
     let published = json!({"keyPackage": text(&package), "cipherSuite": CIPHER_SUITE_NAME});
-    let input = adding(&mut group, bob.did(), package);
-    bob.client.post("publishKeyPackage", &published).await;
-    alice.client.post("addMembers", &input).await;
+    let input = added(&mut group, bob.did(), package);
+    bob.post("publishKeyPackage", &published).await;
+    alice.post("addMembers", &input).await;
     let identity = format!("{}#{}", bob.did(), bob.device.device_id());
     let commit = group.replace(&identity, &asked).unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [bob.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    let added = alice.client.post("addMembers", &input).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    let added = alice.post("addMembers", &input).await;
     assert_eq!(added["newEpoch"], 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
-    let tablet = Phone::of(&bob.client).await;
+    let tablet = Phone::of(&bob).await;
     for phone in [&tablet, &tablet, &bob, &bob] {
         let (request, _) = asking(phone, &group);
-        phone.client.post("requestRejoin", &request).await;
+        phone.post("requestRejoin", &request).await;
     }
     let sql = "SELECT e.payload ->> 'deviceId' FROM event_stream e \
                WHERE e.kind = 'readditionRequested' ORDER BY e.seq";
@@ -193,46 +170,45 @@ async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_info_of_the_past_is_given_to_nobody() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
-    leave_group_info(&alice, &group).await;
+    alice.leave_group_info(&group).await;
     let id = group.id();
     let past = group.group_info().unwrap();
     let past = json!({"convoId": id, "groupInfo": text(&past), "epoch": 0});
-    let input = adding(
+    let input = added(
         &mut group,
         bob.did(),
         alice.claim(&[bob.did()]).await.remove(0),
     );
-    alice.client.post("addMembers", &input).await;
+    alice.post("addMembers", &input).await;
 
     // Nobody comes in by it any more: who asks shall not try for ever, but be added anew.
     let asked = [("convoId", id.as_str())];
-    let refused = bob.client.get_refused("getGroupInfo", &asked).await;
+    let refused = bob.get_refused("getGroupInfo", &asked).await;
     assert_eq!(refused.name, "GroupInfoUnavailable");
-    let answer = alice.client.post("updateGroupInfo", &past).await;
+    let answer = alice.post("updateGroupInfo", &past).await;
     assert_eq!(answer, json!({"updated": false}));
-    let refused = bob.client.get_refused("getGroupInfo", &asked).await;
+    let refused = bob.get_refused("getGroupInfo", &asked).await;
     assert_eq!(refused.name, "GroupInfoUnavailable");
-    leave_group_info(&alice, &group).await;
-    let kept = bob.client.get("getGroupInfo", &asked).await;
+    alice.leave_group_info(&group).await;
+    let kept = bob.get("getGroupInfo", &asked).await;
     assert_eq!(kept["epoch"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_phone_that_founded_goes_with_its_device() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
-    let mut bobs = EventStream::open(&bob.client, &[]).await;
-    bobs.next_named("#synced").await;
+    let mut bobs = EventStream::live(&bob).await;
     // The phone is stolen; what is called from elsewhere must end it.
     let stolen = json!({"deviceId": alice.device.device_id()});
-    let refused = alice.client.post_refused("deleteDevice", &stolen).await;
+    let refused = alice.post_refused("deleteDevice", &stolen).await;
     assert_eq!(refused.name, "LastAdmin");
     let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.client.post("promoteAdmin", &heir).await;
-    let gone = alice.client.post("deleteDevice", &stolen).await;
+    alice.post("promoteAdmin", &heir).await;
+    let gone = alice.post("deleteDevice", &stolen).await;
     assert_eq!(gone["conversationsLeft"], 1);
     // The node may tell of the founding, which it has heard of just now.
     let told = loop {
@@ -241,68 +217,63 @@ async fn the_phone_that_founded_goes_with_its_device() {
             break told;
         }
     };
-    assert_eq!(
-        (&told.body()["did"], &told.body()["action"]),
-        (&json!(alice.did()), &json!("left"))
-    );
+    assert_says(told.body(), json!({"did": alice.did(), "action": "left"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_founders_device_can_be_removed_alone() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.client.post("promoteAdmin", &heir).await;
+    alice.post("promoteAdmin", &heir).await;
     let removal = json!({
         "convoId": group.id(),
         "targetDid": alice.did(),
         "deviceId": alice.device.device_id(),
     });
-    bob.client.post("removeMember", &removal).await;
-    let listed = bob.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    bob.post("removeMember", &removal).await;
+    let members = bob.seats().await;
     assert_eq!(members.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_that_names_its_device_has_that_ones_seat() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     // It could be either.
-    let tablet = Phone::of(&alice.client).await;
+    let tablet = Phone::of(&alice).await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
     let on = |phone: &Phone| with(&founding, json!({"deviceId": phone.device.device_id()}));
-    for foreign in [&bob, &Phone::unregistered(&alice.client)] {
-        let refused = alice.client.post_refused("createConvo", &on(foreign)).await;
+    for foreign in [&bob, &Phone::unregistered(&alice)] {
+        let refused = alice.post_refused("createConvo", &on(foreign)).await;
         assert_eq!(refused.name, "InvalidRequest");
         assert!(refused.message.starts_with("deviceId"));
     }
-    let founded = alice.client.post("createConvo", &on(&alice)).await;
-    let again = alice.client.post("createConvo", &on(&alice)).await;
+    let founded = alice.post("createConvo", &on(&alice)).await;
+    let again = alice.post("createConvo", &on(&alice)).await;
     assert_eq!(again, founded);
 
     let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.client.post("promoteAdmin", &heir).await;
+    alice.post("promoteAdmin", &heir).await;
     for (device, seats) in [(&tablet, 0), (&alice, 1)] {
         let gone = json!({"deviceId": device.device.device_id()});
-        let gone = alice.client.post("deleteDevice", &gone).await;
+        let gone = alice.post("deleteDevice", &gone).await;
         assert_eq!(gone["conversationsLeft"], seats);
     }
 }
 
 /// A phone of this account that names no device, with a key package, and the package.
 async fn nameless(of: &Phone) -> (Phone, Vec<u8>) {
-    let phone = Phone::of_account(&of.client);
+    let phone = Phone::of_account(of);
     let package = phone.key_package();
-    phone.client.post("publishKeyPackage", &package).await;
+    phone.post("publishKeyPackage", &package).await;
     (phone, decoded(&package["keyPackage"]))
 }
 
 /// The devices that have this account's seats; `None` is nobody's.
 async fn seated(phone: &Phone, did: &str) -> Vec<Option<String>> {
-    let listed = phone.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let members = phone.seats().await;
     let seats = members.iter().filter(|seat| seat["userDid"] == did);
     seats
         .map(|seat| seat["deviceId"].as_str().map(str::to_owned))
@@ -314,16 +285,16 @@ async fn a_phone_that_names_no_device_is_not_taken_for_the_founders() {
     let world = World::start().await;
     let alice = Phone::new(&world).await;
     // In nothing, but there when the conversation was founded.
-    let tablet = Phone::of(&alice.client).await;
+    let tablet = Phone::of(&alice).await;
     let (mut group, founding) = alice.founding(&[]).await;
     let founding = with(&founding, json!({"deviceId": alice.device.device_id()}));
-    alice.client.post("createConvo", &founding).await;
+    alice.post("createConvo", &founding).await;
     let (_, package) = nameless(&alice).await;
-    let input = adding(&mut group, alice.did(), package);
-    alice.client.post("addMembers", &input).await;
+    let input = added(&mut group, alice.did(), package);
+    alice.post("addMembers", &input).await;
 
     let delete = json!({"deviceId": tablet.device.device_id()});
-    let gone = alice.client.post("deleteDevice", &delete).await;
+    let gone = alice.post("deleteDevice", &delete).await;
     assert_eq!(gone["conversationsLeft"], 0);
     let own = Some(alice.device.device_id().to_owned());
     assert_eq!(seated(&alice, alice.did()).await, [own, None]);
@@ -332,63 +303,61 @@ async fn a_phone_that_names_no_device_is_not_taken_for_the_founders() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let (old, package) = nameless(&bob).await;
     let mut group = alice.found(&[]).await;
-    let input = adding(&mut group, bob.did(), package);
-    alice.client.post("addMembers", &input).await;
+    let input = added(&mut group, bob.did(), package);
+    alice.post("addMembers", &input).await;
     let (request, package) = asking(&bob, &group);
-    bob.client.post("requestRejoin", &request).await;
+    bob.post("requestRejoin", &request).await;
     assert_eq!(seated(&alice, bob.did()).await, [None]);
-    let input = adding(&mut group, bob.did(), package);
-    alice.client.post("addMembers", &input).await;
+    let input = added(&mut group, bob.did(), package);
+    alice.post("addMembers", &input).await;
     assert_eq!(seated(&alice, bob.did()).await.len(), 2);
     // The phone goes on when the device is gone.
     let delete = json!({"deviceId": bob.device.device_id()});
-    bob.client.post("deleteDevice", &delete).await;
-    old.client
-        .get("getMessages", &[("convoId", &group.id())])
-        .await;
+    bob.post("deleteDevice", &delete).await;
+    old.get("getMessages", &[("convoId", &group.id())]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_comes_back_does_not_take_the_seat_of_a_phone_that_names_none() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let (_, package) = nameless(&bob).await;
     for package in [package, bob.device.key_package().unwrap()] {
         let published = json!({"keyPackage": text(&package), "cipherSuite": CIPHER_SUITE_NAME});
-        bob.client.post("publishKeyPackage", &published).await;
-        let input = adding(&mut group, bob.did(), package);
-        alice.client.post("addMembers", &input).await;
+        bob.post("publishKeyPackage", &published).await;
+        let input = added(&mut group, bob.did(), package);
+        alice.post("addMembers", &input).await;
     }
     let own = Some(bob.device.device_id().to_owned());
     assert_eq!(seated(&alice, bob.did()).await, [None, own.clone()]);
     // Its seat ends; its leaf is still there when it comes back.
     let delete = json!({"deviceId": bob.device.device_id()});
-    bob.client.post("deleteDevice", &delete).await;
-    let info = leave_group_info(&alice, &group).await;
+    bob.post("deleteDevice", &delete).await;
+    let info = alice.leave_group_info(&group).await;
     let back = bob.device.without_state().unwrap();
     let (_, commit) = std::sync::Arc::new(back)
         .join_by_external_commit(&info)
         .unwrap();
     let input = json!({"convoId": group.id(), "externalCommit": text(&commit)});
-    bob.client.post("processExternalCommit", &input).await;
+    bob.post("processExternalCommit", &input).await;
     assert_eq!(seated(&alice, bob.did()).await, [None, own]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_names_no_seat() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let removal = json!({
         "convoId": group.id(),
         "targetDid": alice.did(),
         "deviceId": alice.device.device_id(),
     });
-    let refused = alice.client.post_refused("removeMember", &removal).await;
+    let refused = alice.post_refused("removeMember", &removal).await;
     assert_eq!(refused.name, "LastAdmin");
     assert_eq!(seated(&alice, alice.did()).await, [None]);
 
@@ -396,7 +365,7 @@ async fn what_is_refused_names_no_seat() {
     let other = "UPDATE conversations SET cipher_suite = 2";
     client.batch_execute(other).await.unwrap();
     let (request, _) = asking(&alice, &group);
-    let refused = alice.client.post_refused("requestRejoin", &request).await;
+    let refused = alice.post_refused("requestRejoin", &request).await;
     assert_eq!(refused.name, "InvalidKeyPackage");
     assert_eq!(seated(&alice, alice.did()).await, [None]);
 }
@@ -404,19 +373,19 @@ async fn what_is_refused_names_no_seat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_gets_and_ends_no_welcome_of_a_phone_that_names_none() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let (old, _) = nameless(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
     let ask = [("convoId", id.as_str())];
-    old.client.get("getWelcome", &ask).await;
+    old.get("getWelcome", &ask).await;
     bob.join(&group).await;
     // Its answer may have been lost, so the device confirms once more.
     let done = json!({"convoId": id, "deviceId": bob.device.device_id(), "success": true});
-    bob.client.post("confirmWelcome", &done).await;
+    bob.post("confirmWelcome", &done).await;
     assert_eq!(no_welcome(&bob, &group).await, "WelcomeNotFound");
     // The phone was killed before it stored its own.
-    let again = old.client.get("getWelcome", &ask).await;
+    let again = old.get("getWelcome", &ask).await;
     let joined = old.device.join(&decoded(&again["welcome"])).unwrap();
     assert_eq!(joined.authenticator(), group.authenticator());
 }

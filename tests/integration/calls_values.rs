@@ -1,35 +1,28 @@
 //! What answers say in their less common fields, and what travels together with a change.
 
-use mls_relay::xrpc;
 use mls_relay_loadtest::mls::Group;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
-use crate::world::{World, bytes, decoded, text, with};
+use crate::phone::{Phone, adding, phones};
+use crate::world::{World, assert_says, bytes, decoded, text, with};
 
 /// One more device of an account that is in this group, with its seat.
 async fn seated(phone: &Phone, by: &Phone, group: &mut Group) -> Phone {
-    let device = Phone::of(&phone.client).await;
+    let device = Phone::of(phone).await;
     let published = device.key_package();
-    device.client.post("publishKeyPackage", &published).await;
+    device.post("publishKeyPackage", &published).await;
     let commit = group.add(&[decoded(&published["keyPackage"])]).unwrap();
     group.merge_commit().unwrap();
-    let input = json!({
-        "convoId": group.id(),
-        "didList": [phone.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    by.client.post("addMembers", &input).await;
+    let input = adding(group, &[phone.did()], &commit);
+    by.post("addMembers", &input).await;
     device
 }
 
 /// The devices of an account that have a seat in its one conversation, and whether each is
 /// an admin's.
 async fn seats(phone: &Phone) -> Vec<Value> {
-    let listed = phone.client.get("getConvos", &[]).await;
-    let members = listed["conversations"][0]["members"].as_array().unwrap();
+    let members = phone.seats().await;
     let own = members.iter().filter(|seat| seat["userDid"] == phone.did());
     own.map(|seat| seat["isAdmin"].clone()).collect()
 }
@@ -37,7 +30,7 @@ async fn seats(phone: &Phone) -> Vec<Value> {
 /// The GroupInfo that the relay keeps, with its epoch.
 async fn kept(phone: &Phone, group: &Group) -> Value {
     let id = group.id();
-    phone.client.get("getGroupInfo", &[("convoId", &id)]).await
+    phone.get("getGroupInfo", &[("convoId", &id)]).await
 }
 
 fn info(group: &Group) -> Value {
@@ -47,17 +40,16 @@ fn info(group: &Group) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_device_is_removed_and_its_account_stays_until_the_last() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let bobs = seated(&bob, &alice, &mut group).await;
     let alices = seated(&alice, &alice, &mut group).await;
-    let mut heard = EventStream::open(&bob.client, &[]).await;
-    heard.next_named("#synced").await;
+    let mut heard = EventStream::live(&bob).await;
     let id = group.id();
     let remove = async |owner: &Phone, device: &Phone| {
         let device = device.device.device_id();
         let input = json!({"convoId": id, "targetDid": owner.did(), "deviceId": device});
-        let answer = alice.client.post("removeMember", &input).await;
+        let answer = alice.post("removeMember", &input).await;
         assert_eq!(answer["ok"], true);
     };
 
@@ -77,14 +69,14 @@ async fn one_device_is_removed_and_its_account_stays_until_the_last() {
         ("#membershipChangeEvent", &json!("removed"))
     );
     let asked = [("convoId", id.as_str())];
-    let refused = bob.client.get_refused("getEpoch", &asked).await;
+    let refused = bob.get_refused("getEpoch", &asked).await;
     assert_eq!(refused.name, "ConvoNotFound");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_info_travels_with_the_change_that_it_is_of() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.device.create_group().unwrap();
     let founding = json!({
         "groupId": group.id(),
@@ -92,7 +84,7 @@ async fn a_group_info_travels_with_the_change_that_it_is_of() {
         "currentEpoch": 0,
         "groupInfo": info(&group)["groupInfo"],
     });
-    alice.client.post("createConvo", &founding).await;
+    alice.post("createConvo", &founding).await;
     assert_eq!(kept(&alice, &group).await, info_of(&founding, 0));
 
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
@@ -106,9 +98,9 @@ async fn a_group_info_travels_with_the_change_that_it_is_of() {
     });
     // Of another epoch it is refused, and the change with it.
     let past = with(&adding, json!({"groupInfo": founding["groupInfo"]}));
-    let refused = alice.client.post_refused("addMembers", &past).await;
+    let refused = alice.post_refused("addMembers", &past).await;
     assert_eq!(refused.name, "InvalidGroupInfo");
-    alice.client.post("addMembers", &adding).await;
+    alice.post("addMembers", &adding).await;
     assert_eq!(kept(&alice, &group).await, info_of(&adding, 1));
 
     let commit = group.remove(bob.did()).unwrap();
@@ -119,18 +111,18 @@ async fn a_group_info_travels_with_the_change_that_it_is_of() {
         "commit": text(&commit.commit),
         "groupInfo": info(&group)["groupInfo"],
     });
-    alice.client.post("removeMember", &removing).await;
+    alice.post("removeMember", &removing).await;
     assert_eq!(kept(&alice, &group).await, info_of(&removing, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_leaves_may_leave_a_group_info_of_the_epoch_it_leaves() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let bobs = bob.join(&group).await;
     let leaving = json!({"convoId": group.id(), "groupInfo": info(&bobs)["groupInfo"]});
-    bob.client.post("leaveConvo", &leaving).await;
+    bob.post("leaveConvo", &leaving).await;
     assert_eq!(kept(&alice, &group).await, info_of(&leaving, 1));
 }
 
@@ -141,7 +133,7 @@ fn info_of(input: &Value, epoch: u64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let id = group.id();
     for _ in 0..101 {
@@ -152,7 +144,7 @@ async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
             "groupInfo": text(update.group_info.as_ref().unwrap()),
             "epoch": group.epoch() + 1,
         });
-        alice.client.post("updateGroupInfo", &input).await;
+        alice.post("updateGroupInfo", &input).await;
         group.merge_commit().unwrap();
     }
     let ask = async |phone: &Phone, from: &str, to: &str| {
@@ -161,7 +153,7 @@ async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
             ("fromEpoch", from),
             ("toEpoch", to),
         ];
-        let page = phone.client.get("getCommits", &asked).await;
+        let page = phone.get("getCommits", &asked).await;
         let commits = page["commits"].as_array().unwrap().iter();
         let epochs: Vec<_> = commits.map(|one| one["epoch"].as_u64().unwrap()).collect();
         (epochs, page["nextEpoch"].as_u64())
@@ -173,13 +165,8 @@ async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
     assert_eq!(ask(&alice, "101", "101").await, (vec![101], None));
 
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = json!({
-        "convoId": id,
-        "didList": [bob.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    alice.client.post("addMembers", &input).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    alice.post("addMembers", &input).await;
     // Page by page as for all others, with nothing in them.
     assert_eq!(ask(&bob, "1", "101").await, (vec![], Some(101)));
     assert_eq!(ask(&bob, "101", "101").await, (vec![], None));
@@ -189,7 +176,7 @@ async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let id = alice.found(&[bob.did()]).await.id();
     let report = async |category: &str| {
         let report = json!({
@@ -198,7 +185,7 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
             "category": category,
             "encryptedContent": bytes(uuid::Uuid::new_v4().as_bytes()),
         });
-        bob.client.post("reportMember", &report).await["reportId"].clone()
+        bob.post("reportMember", &report).await["reportId"].clone()
     };
     let (removed, none) = (report("spam").await, report("violence").await);
     let (dismissed, open) = (report("spam").await, report("harassment").await);
@@ -216,7 +203,7 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
         (&dismissed, "dismissed"),
     ] {
         let end = json!({"reportId": report, "action": action});
-        alice.client.post("resolveReport", &end).await;
+        alice.post("resolveReport", &end).await;
     }
     for (status, wanted) in [
         ("pending", vec![&open]),
@@ -224,7 +211,7 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
         ("dismissed", vec![&dismissed]),
     ] {
         let ask = [("convoId", id.as_str()), ("status", status)];
-        let page = alice.client.get("getReports", &ask).await;
+        let page = alice.get("getReports", &ask).await;
         let reports = page["reports"].as_array().unwrap();
         let ids: Vec<_> = reports.iter().map(|report| &report["id"]).collect();
         assert_eq!(ids, wanted, "{status}");
@@ -239,7 +226,7 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
     let count = async |since: Option<&str>| {
         let mut ask = vec![("convoId", id.as_str())];
         ask.extend(since.map(|since| ("since", since)));
-        alice.client.get("getAdminStats", &ask).await["stats"].clone()
+        alice.get("getAdminStats", &ask).await["stats"].clone()
     };
     let all = count(None).await;
     let told = |name: &str| all[name].as_u64();
@@ -255,17 +242,14 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
         &since.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
     ))
     .await;
-    assert_eq!(
-        (&lately["totalReports"], &lately["totalRemovals"]),
-        (&json!(2), &json!(0))
-    );
+    assert_says(&lately, json!({"totalReports": 2, "totalRemovals": 0}));
     assert_eq!(lately["averageResolutionTimeHours"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_with_all_the_devices_that_it_may_have_takes_no_more() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let full = "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
                 SELECT $1, 'did:plc:member' || n, 1, 0 FROM generate_series(1, $2 - 1) n";
@@ -273,45 +257,39 @@ async fn a_conversation_with_all_the_devices_that_it_may_have_takes_no_more() {
     let most = i32::try_from(world.store.settings().members_max).unwrap();
     database.execute(full, &[&id, &most]).await.unwrap();
     let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = json!({
-        "convoId": id,
-        "didList": [bob.did()],
-        "commit": text(&commit.commit),
-        "welcomeMessage": text(&commit.welcome.unwrap()),
-    });
-    let refused = alice.client.post_refused("addMembers", &input).await;
+    let input = adding(&group, &[bob.did()], &commit);
+    let refused = alice.post_refused("addMembers", &input).await;
     assert_eq!(refused.name, "TooManyMembers");
     let gone = "DELETE FROM members WHERE user_did = 'did:plc:member1'";
     database.execute(gone, &[]).await.unwrap();
-    alice.client.post("addMembers", &input).await;
+    alice.post("addMembers", &input).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn times_and_places_are_told_as_they_are() {
-    let world = World::with(xrpc::Settings {
-        stream_endpoint: Some("wss://events.relay.test".to_owned()),
-        ..xrpc::Settings::default()
+    let world = World::with(|settings| {
+        settings.xrpc.stream_endpoint = Some("wss://events.relay.test".to_owned());
     })
     .await;
     let alice = Phone::new(&world).await;
     let mut group = alice.found(&[]).await;
-    let listed = alice.client.get("getConvos", &[]).await;
+    let listed = alice.get("getConvos", &[]).await;
     assert_eq!(listed["conversations"][0].get("lastMessageAt"), None);
     let message = alice.message(&mut group, b"hello");
-    let sent = alice.client.post("sendMessage", &message).await;
-    let listed = alice.client.get("getConvos", &[]).await;
+    let sent = alice.post("sendMessage", &message).await;
+    let listed = alice.get("getConvos", &[]).await;
     let last = &listed["conversations"][0]["lastMessageAt"];
     assert_eq!(last, &sent["receivedAt"]);
 
-    let ticket = alice.client.post("getSubscriptionTicket", &json!({})).await;
+    let ticket = alice.post("getSubscriptionTicket", &json!({})).await;
     assert_eq!(ticket["endpoint"], "wss://events.relay.test");
 
     // The one package that is left is of the registration.
-    let stock = alice.client.get("getKeyPackageStats", &[]).await;
+    let stock = alice.get("getKeyPackageStats", &[]).await;
     assert_eq!(stock["available"], 1);
     let ends = "UPDATE key_packages SET expires_at = coarse_now() + interval '49 h 30 min'";
     let database = world.database.client().await;
     database.execute(ends, &[]).await.unwrap();
-    let stock = alice.client.get("getKeyPackageStats", &[]).await;
+    let stock = alice.get("getKeyPackageStats", &[]).await;
     assert_eq!(stock["oldestExpiresIn"], "2d 1h");
 }

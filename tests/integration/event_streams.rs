@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http_body_util::Full;
-use mls_relay::xrpc::Settings;
 use serde_json::json;
 
 use crate::event_stream::{EventStream, Told};
-use crate::phone::Phone;
+use crate::phone::{Phone, phones};
 use crate::world::World;
 
 /// Alice has founded a conversation with Bob.
 async fn pair(world: &World) -> (Phone, Phone, mls_relay_loadtest::mls::Group) {
-    let (alice, bob) = (Phone::new(world).await, Phone::new(world).await);
+    let [alice, bob] = phones(world).await;
     let group = alice.found(&[bob.did()]).await;
     (alice, bob, group)
 }
@@ -28,8 +27,8 @@ async fn everything_is_told_in_order_over_either_http() {
     let world = World::start().await;
     let (alice, bob, mut group) = pair(&world).await;
     let mut streams = [
-        EventStream::open(&bob.client, &[]).await,
-        EventStream::open_over_http_2(&bob.client, &[]).await,
+        EventStream::open(&bob, &[]).await,
+        EventStream::open_over_http_2(&bob, &[]).await,
     ];
     for stream in &mut streams {
         let synced = stream.next().await.unwrap();
@@ -39,7 +38,7 @@ async fn everything_is_told_in_order_over_either_http() {
     let mut sent = Vec::new();
     for number in 0..5_u8 {
         let message = alice.message(&mut group, &[number]);
-        alice.client.post("sendMessage", &message).await;
+        alice.post("sendMessage", &message).await;
         sent.push(message["msgId"].as_str().unwrap().to_owned());
     }
     for stream in &mut streams {
@@ -60,16 +59,16 @@ async fn everything_is_told_in_order_over_either_http() {
 async fn a_client_resumes_where_it_was_by_cursor_or_as_browsers_do() {
     let world = World::start().await;
     let (alice, bob, mut group) = pair(&world).await;
-    let mut stream = EventStream::open(&bob.client, &[]).await;
+    let mut stream = EventStream::open(&bob, &[]).await;
     let synced = stream.next().await.unwrap().id.unwrap();
     drop(stream);
     let mut sent = Vec::new();
     for number in 0..3_u8 {
         let message = alice.message(&mut group, &[number]);
-        alice.client.post("sendMessage", &message).await;
+        alice.post("sendMessage", &message).await;
         sent.push(message["msgId"].as_str().unwrap().to_owned());
     }
-    let mut stream = EventStream::open(&bob.client, &[("cursor", &synced)]).await;
+    let mut stream = EventStream::open(&bob, &[("cursor", &synced)]).await;
     // The node may not have heard of the founding yet when the stream began.
     let first = stream.next_named("#messageEvent").await;
     assert_eq!(message_id(&first), sent[0]);
@@ -77,15 +76,13 @@ async fn a_client_resumes_where_it_was_by_cursor_or_as_browsers_do() {
     // A browser asks the same address again, and says what it was told last.
     let again = [("cursor", synced.as_str())];
     let last = first.id.as_deref();
-    let mut stream = EventStream::resume(&bob.client, &again, last)
-        .await
-        .unwrap();
+    let mut stream = EventStream::resume(&bob, &again, last).await.unwrap();
     for expected in &sent[1..] {
         assert_eq!(message_id(&stream.next().await.unwrap()), *expected);
     }
     assert_eq!(stream.next().await.unwrap().name(), "#synced");
 
-    let mut future = EventStream::open(&bob.client, &[("cursor", "9007199254740991")]).await;
+    let mut future = EventStream::open(&bob, &[("cursor", "9007199254740991")]).await;
     let error = future.next().await.unwrap();
     assert_eq!(
         (&error.frame["op"], &error.body()["error"]),
@@ -98,10 +95,10 @@ async fn a_client_resumes_where_it_was_by_cursor_or_as_browsers_do() {
 async fn an_outdated_cursor_can_be_had_as_the_docs_say() {
     let world = World::start().await;
     let (alice, bob, mut group) = pair(&world).await;
-    let mut stream = EventStream::open(&bob.client, &[]).await;
+    let mut stream = EventStream::open(&bob, &[]).await;
     let cursor = stream.next().await.unwrap().id.unwrap();
     let message = alice.message(&mut group, &[0]);
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     let page = include_str!("../../docs/clients.md");
     let (_, recipe) = page.split_once("psql \"host=").unwrap();
     let (recipe, _) = recipe.split_once("```").unwrap();
@@ -113,8 +110,8 @@ async fn an_outdated_cursor_can_be_had_as_the_docs_say() {
         client.batch_execute(statement).await.unwrap();
     }
     // The relay that is started then.
-    let node = world.another_node(Settings::default()).await;
-    let bob = node.client(&bob.client);
+    let node = world.another_node().await;
+    let bob = node.client(&bob);
     let mut stream = EventStream::open(&bob, &[("cursor", &cursor)]).await;
     let info = stream.next().await.unwrap();
     assert_eq!(
@@ -134,14 +131,13 @@ async fn a_stream_of_one_conversation_ends_with_it_and_a_ticket_opens_it() {
     let (alice, bob, group) = pair(&world).await;
     let id = group.id();
     let ticket = bob
-        .client
         .post("getSubscriptionTicket", &json!({"convoId": id}))
         .await;
     let query = [("ticket", ticket["ticket"].as_str().unwrap())];
-    let mut stream = EventStream::open(&bob.client, &query).await;
+    let mut stream = EventStream::open(&bob, &query).await;
     assert_eq!(stream.next().await.unwrap().name(), "#synced");
     let removal = json!({"convoId": id, "targetDid": bob.did()});
-    alice.client.post("removeMember", &removal).await;
+    alice.post("removeMember", &removal).await;
     // The node may not have heard of the founding yet when the stream began.
     while stream.next_named("#membershipChangeEvent").await.body()["action"] != "removed" {}
     let over = stream.next().await.unwrap();
@@ -151,13 +147,13 @@ async fn a_stream_of_one_conversation_ends_with_it_and_a_ticket_opens_it() {
     );
     assert!(stream.next().await.is_none());
 
-    let used = EventStream::resume(&bob.client, &query, None).await;
+    let used = EventStream::resume(&bob, &query, None).await;
     let refused = used.err().unwrap();
     assert_eq!(
         (refused.status, refused.error.as_str()),
         (StatusCode::UNAUTHORIZED, "JwtReplayed")
     );
-    let gone = EventStream::resume(&bob.client, &[("convoId", &id)], None).await;
+    let gone = EventStream::resume(&bob, &[("convoId", &id)], None).await;
     assert_eq!(gone.err().unwrap().error, "ConvoNotFound");
 }
 
@@ -165,21 +161,19 @@ async fn a_stream_of_one_conversation_ends_with_it_and_a_ticket_opens_it() {
 async fn who_may_not_have_a_stream_is_told_so_in_http() {
     let world = World::start().await;
     let (alice, ..) = pair(&world).await;
-    let mut anonymous = alice.client.get_request("streamConvoEvents", &[]);
+    let mut anonymous = alice.get_request("streamConvoEvents", &[]);
     anonymous.headers_mut().remove("authorization");
-    let refused = alice.client.refused("streamConvoEvents", anonymous).await;
+    let refused = alice.refused("streamConvoEvents", anonymous).await;
     assert_eq!(refused.name, "AuthenticationRequired");
     let unknown = alice
-        .client
         .get_refused("streamConvoEvents", &[("since", "1")])
         .await;
     assert_eq!(unknown.name, "InvalidRequest");
     assert!(unknown.message.contains("since"));
-    let nonsense = EventStream::resume(&alice.client, &[], Some("never")).await;
+    let nonsense = EventStream::resume(&alice, &[], Some("never")).await;
     assert_eq!(nonsense.err().unwrap().error, "InvalidRequest");
-    let post = alice.client.request("streamConvoEvents").method("POST");
+    let post = alice.request("streamConvoEvents").method("POST");
     let refused = alice
-        .client
         .refused("streamConvoEvents", post.body(Full::default()).unwrap())
         .await;
     assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
@@ -192,9 +186,7 @@ async fn streams_count_as_sockets_do() {
     let bob = world.account();
     let mut streams = Vec::new();
     for _ in 0..5 {
-        let mut stream = EventStream::open(&bob, &[]).await;
-        assert_eq!(stream.next().await.unwrap().name(), "#synced");
-        streams.push(stream);
+        streams.push(EventStream::live(&bob).await);
     }
     let refused = EventStream::resume(&bob, &[], None).await.err().unwrap();
     assert_eq!(

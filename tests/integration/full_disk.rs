@@ -82,8 +82,8 @@ impl Writer {
     /// Sends one message. Whether it was taken; else it must have been asked to come back.
     async fn send(&mut self) -> bool {
         let message = self.phone.message(&mut self.group, &[7; 6000]);
-        let request = self.phone.client.post_request("sendMessage", &message);
-        let (status, headers, answer) = self.phone.client.exchange(request).await;
+        let request = self.phone.post_request("sendMessage", &message);
+        let (status, headers, answer) = self.phone.exchange(request).await;
         if status == StatusCode::OK {
             self.taken
                 .push(message["msgId"].as_str().unwrap().to_owned());

@@ -1,23 +1,22 @@
 //! `hydrate=true`: messages come with their events, exactly as getMessages gives them and
 //! to nobody else.
 
-use mls_relay::xrpc;
 use mls_relay_loadtest::mls::Group;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::Phone;
+use crate::phone::{Phone, phones};
 use crate::world::World;
 
 async fn views(phone: &Phone, group: &Group) -> Vec<Value> {
     let id = group.id();
-    let page = phone.client.get("getMessages", &[("convoId", &id)]).await;
+    let page = phone.get("getMessages", &[("convoId", &id)]).await;
     page["messages"].as_array().unwrap().clone()
 }
 
 async fn send(phone: &Phone, group: &mut Group, plaintext: &[u8]) -> Value {
     let message = phone.message(group, plaintext);
-    phone.client.post("sendMessage", &message).await;
+    phone.post("sendMessage", &message).await;
     message
 }
 
@@ -38,13 +37,13 @@ async fn brought(stream: &mut EventStream, count: usize) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn live_and_in_a_replay_on_every_node_it_is_what_get_messages_gives() {
     let world = World::start().await;
-    let other = world.another_node(xrpc::Settings::default()).await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let other = world.another_node().await;
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
-    let elsewhere = other.client(&bob.client);
+    let elsewhere = other.client(&bob);
     let mut live = EventStream::open(&elsewhere, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
-    let mut plain = EventStream::open(&bob.client, &[("hydrate", "false")]).await;
+    let mut plain = EventStream::open(&bob, &[("hydrate", "false")]).await;
     plain.next_named("#synced").await;
     for number in 0..5_usize {
         send(&alice, &mut group, &vec![7; number * 700]).await;
@@ -54,12 +53,12 @@ async fn live_and_in_a_replay_on_every_node_it_is_what_get_messages_gives() {
     assert_eq!(brought(&mut live, 5).await, views);
     assert_eq!(brought(&mut plain, 5).await, vec![Value::Null; 5]);
     // From the node's memory of events, and from the table by a node that has just begun.
-    let newest = world.another_node(xrpc::Settings::default()).await;
-    let ticket = bob.client.post("getSubscriptionTicket", &json!({})).await;
+    let newest = world.another_node().await;
+    let ticket = bob.post("getSubscriptionTicket", &json!({})).await;
     let ticket = ticket["ticket"].as_str().unwrap();
     for (client, mut query) in [
-        (&bob.client, vec![]),
-        (&newest.client(&bob.client), vec![("ticket", ticket)]),
+        (&*bob, vec![]),
+        (&newest.client(&bob), vec![("ticket", ticket)]),
     ] {
         query.extend([("hydrate", "true"), ("cursor", "0")]);
         let mut replayed = EventStream::open(client, &query).await;
@@ -70,12 +69,12 @@ async fn live_and_in_a_replay_on_every_node_it_is_what_get_messages_gives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_replay_brings_all_in_order() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     for number in 0..90_u8 {
         send(&alice, &mut group, &[number]).await;
     }
-    let mut stream = EventStream::open(&bob.client, &[("hydrate", "true"), ("cursor", "0")]).await;
+    let mut stream = EventStream::open(&bob, &[("hydrate", "true"), ("cursor", "0")]).await;
     let seqs: Vec<_> = brought(&mut stream, 90).await;
     let seqs: Vec<_> = seqs.iter().map(|view| view["seq"].as_u64()).collect();
     assert!(seqs.into_iter().eq((1..=90).map(Some)));
@@ -84,9 +83,9 @@ async fn a_long_replay_brings_all_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_large_or_gone_is_announced_without() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
-    let mut live = EventStream::open(&bob.client, &[("hydrate", "true")]).await;
+    let mut live = EventStream::open(&bob, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
     send(&alice, &mut group, &vec![7; 70_000]).await;
     send(&alice, &mut group, b"small").await;
@@ -96,9 +95,9 @@ async fn what_is_large_or_gone_is_announced_without() {
 
     let client = world.database.client().await;
     client.execute("DELETE FROM messages", &[]).await.unwrap();
-    let newest = world.another_node(xrpc::Settings::default()).await;
+    let newest = world.another_node().await;
     let query = [("hydrate", "true"), ("cursor", "0")];
-    let mut late = EventStream::open(&newest.client(&bob.client), &query).await;
+    let mut late = EventStream::open(&newest.client(&bob), &query).await;
     assert_eq!(brought(&mut late, 2).await, [Value::Null, Value::Null]);
     assert_eq!(late.next().await.unwrap().name(), "#synced");
 }
@@ -106,18 +105,16 @@ async fn what_is_large_or_gone_is_announced_without() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_gets_no_message_after_it_not_even_an_old_one() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
-    let mut live = EventStream::open(&bob.client, &[("hydrate", "true")]).await;
+    let mut live = EventStream::open(&bob, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
     send(&alice, &mut group, b"with him").await;
     assert_eq!(brought(&mut live, 1).await, views(&bob, &group).await);
     let removal = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.client.post("removeMember", &removal).await;
+    alice.post("removeMember", &removal).await;
     send(&alice, &mut group, b"without him").await;
-    bob.client
-        .post("publishKeyPackage", &bob.key_package())
-        .await;
+    bob.post("publishKeyPackage", &bob.key_package()).await;
     let other = alice.found(&[bob.did()]).await;
     loop {
         let told = live.next().await.unwrap();
@@ -128,7 +125,7 @@ async fn who_was_removed_gets_no_message_after_it_not_even_an_old_one() {
     }
     // Nor by coming again: getMessages gives none of it any more.
     let query = [("hydrate", "true"), ("cursor", "0")];
-    let mut again = EventStream::open(&bob.client, &query).await;
+    let mut again = EventStream::open(&bob, &query).await;
     assert_eq!(brought(&mut again, 1).await, [Value::Null]);
     loop {
         let told = again.next().await.unwrap();

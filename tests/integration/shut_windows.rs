@@ -33,12 +33,12 @@ const SOON: Duration = Duration::from_secs(12);
 async fn story(world: &World) -> (Phone, String) {
     let alice = Phone::new(world).await;
     let mut group = alice.found(&[]).await;
-    let mut live = EventStream::open(&alice.client, &[]).await;
+    let mut live = EventStream::open(&alice, &[]).await;
     let synced = live.next_named("#synced").await;
     let cursor = synced.body()["cursor"].as_str().unwrap().to_owned();
     for _ in 0..2 {
         let message = alice.message(&mut group, &[7; 40_000]);
-        let sent: Value = alice.client.post("sendMessage", &message).await;
+        let sent: Value = alice.post("sendMessage", &message).await;
         assert!(sent["messageId"].is_string(), "{sent}");
     }
     (alice, cursor)

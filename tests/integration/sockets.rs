@@ -164,13 +164,13 @@ async fn a_token_opens_a_stream_and_events_flow() {
     let door = Door::open().await;
     let alice = Phone::new(&door.world).await;
     let mut group = alice.found(&[]).await;
-    let mut socket = door.ask("", Some(&token(&alice.client))).await.unwrap();
+    let mut socket = door.ask("", Some(&token(&alice))).await.unwrap();
     let synced = socket.next().await;
     assert_eq!(synced["t"], "#synced");
     let standing = &synced["body"]["conversations"][0];
     assert_eq!(standing["convoId"], group.id());
     let message = alice.message(&mut group, b"hello");
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     let event = socket.next().await;
     assert_eq!(event["t"], "#messageEvent");
     assert_eq!(event["body"]["messageId"], message["msgId"]);
@@ -195,16 +195,10 @@ async fn who_proves_nothing_or_asks_wrongly_is_told_so_by_status() {
     same(door.ask("", None).await, unauthorized);
     let query = format!("convoId={}", group.id());
     let absent = refused(StatusCode::NOT_FOUND, "ConvoNotFound");
-    same(
-        door.ask(&query, Some(&token(&stranger.client))).await,
-        absent,
-    );
+    same(door.ask(&query, Some(&token(&stranger))).await, absent);
     let invalid = refused(StatusCode::BAD_REQUEST, "InvalidRequest");
-    same(
-        door.ask("cursor=x", Some(&token(&alice.client))).await,
-        invalid,
-    );
-    assert!(door.ask(&query, Some(&token(&alice.client))).await.is_ok());
+    same(door.ask("cursor=x", Some(&token(&alice))).await, invalid);
+    assert!(door.ask(&query, Some(&token(&alice))).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +208,7 @@ async fn a_ticket_opens_one_stream_of_what_it_names() {
     let (group, other) = (alice.found(&[]).await, alice.found(&[]).await);
     let input = json!({ "convoId": group.id() });
     let ticket = async || {
-        let answer = alice.client.post("getSubscriptionTicket", &input).await;
+        let answer = alice.post("getSubscriptionTicket", &input).await;
         answer["ticket"].as_str().unwrap().to_owned()
     };
     let query = format!("ticket={}", ticket().await);
@@ -236,9 +230,9 @@ async fn a_sixth_stream_of_one_account_has_to_wait_for_a_place() {
     let alice = Phone::new(&door.world).await;
     let mut open = Vec::new();
     for _ in 0..5 {
-        open.push(door.ask("", Some(&token(&alice.client))).await.unwrap());
+        open.push(door.ask("", Some(&token(&alice))).await.unwrap());
     }
-    let ticket = alice.client.post("getSubscriptionTicket", &json!({})).await;
+    let ticket = alice.post("getSubscriptionTicket", &json!({})).await;
     let query = format!("ticket={}", ticket["ticket"].as_str().unwrap());
     let (status, name) = door.ask(&query, None).await.unwrap_err();
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
@@ -258,7 +252,7 @@ async fn a_sixth_stream_of_one_account_has_to_wait_for_a_place() {
 async fn a_ticket_that_was_used_costs_its_account_nothing() {
     let door = Door::open().await;
     let alice = Phone::new(&door.world).await;
-    let ticket = alice.client.post("getSubscriptionTicket", &json!({})).await;
+    let ticket = alice.post("getSubscriptionTicket", &json!({})).await;
     let ticket = ticket["ticket"].as_str().unwrap();
     let _opened = door.ask(&format!("ticket={ticket}"), None).await.unwrap();
     // Another node does not know that it was used; what it asks for is refused before that.
@@ -268,7 +262,7 @@ async fn a_ticket_that_was_used_costs_its_account_nothing() {
         let (_, name) = elsewhere.ask(&query, None).await.unwrap_err();
         assert_eq!(name, "ConvoNotFound");
     }
-    let opened = elsewhere.ask("", Some(&token(&alice.client))).await;
+    let opened = elsewhere.ask("", Some(&token(&alice))).await;
     assert!(opened.is_ok(), "{opened:?}");
 }
 
@@ -279,13 +273,13 @@ async fn a_socket_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_sta
     let mut group = alice.found(&[]).await;
     let mut live = Vec::new();
     for _ in 0..4 {
-        let mut socket = door.ask("", Some(&token(&alice.client))).await.unwrap();
+        let mut socket = door.ask("", Some(&token(&alice))).await.unwrap();
         assert_eq!(socket.next().await["t"], "#synced");
         // Whoever reads answers pings.
         live.push(tokio::spawn(async move { socket.next().await }));
     }
-    let _lost = door.ask("", Some(&token(&alice.client))).await.unwrap();
-    let query = async || door.ask("", Some(&token(&alice.client))).await;
+    let _lost = door.ask("", Some(&token(&alice))).await.unwrap();
+    let query = async || door.ask("", Some(&token(&alice))).await;
     let begun = std::time::Instant::now();
     while let Err((status, _)) = query().await {
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
@@ -293,7 +287,7 @@ async fn a_socket_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_sta
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let message = alice.message(&mut group, b"hello");
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     for socket in live {
         assert_eq!(socket.await.unwrap()["t"], "#messageEvent");
     }
@@ -314,7 +308,7 @@ async fn over_http_2_a_stream_is_one_of_many_on_its_connection() {
     for _ in 0..3 {
         let request = extended_connect(
             format!("http://{}/xrpc/{CALL}", door.address),
-            &token(&alice.client),
+            &token(&alice),
         );
         sender.ready().await.unwrap();
         // The server's settings, which allow this, may arrive a moment later.
@@ -338,7 +332,7 @@ async fn over_http_2_a_stream_is_one_of_many_on_its_connection() {
         assert!(text(socket).await.contains("#synced"));
     }
     let message = alice.message(&mut group, b"hello");
-    alice.client.post("sendMessage", &message).await;
+    alice.post("sendMessage", &message).await;
     for socket in &mut sockets {
         assert!(text(socket).await.contains("#messageEvent"));
     }

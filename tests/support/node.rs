@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mls_relay::auth::{self, Authenticator};
-use mls_relay::blocks::{self, Blocks};
+use mls_relay::blocks::Blocks;
 use mls_relay::edge::{self, Edge, Gate, Health, Routes};
 use mls_relay::events::{self, Hub};
 use mls_relay::limits::{self, Clock, Limits};
@@ -42,9 +42,7 @@ impl Node {
     pub(super) async fn start(
         database: &Database,
         directory: &Directory,
-        settings: xrpc::Settings,
-        quotas: limits::Calls,
-        blocks: blocks::Settings,
+        settings: Settings,
     ) -> Self {
         let shutdown = Shutdown::default();
         let url = DatabaseUrl::parse(&database.url()).unwrap();
@@ -66,7 +64,7 @@ impl Node {
                 per_ip_per_second: 5000,
                 ..usual.connections
             },
-            calls: quotas,
+            calls: settings.quotas,
             ..usual
         };
         let limits = Limits::new(Live::new(limits), Clock::system());
@@ -79,11 +77,11 @@ impl Node {
         let parts = xrpc::Parts {
             store: store.clone(),
             auth: auth.clone(),
-            blocks: Blocks::start(blocks, store.clone()).unwrap(),
+            blocks: Blocks::start(settings.blocks, store.clone()).unwrap(),
             hub: hub.clone(),
             receipts,
         };
-        let settings = Live::new(settings);
+        let settings = Live::new(settings.xrpc);
         let calls = Calls::new(parts, limits.clone(), settings, shutdown.clone());
         let sessions = Sessions::new(
             hub,

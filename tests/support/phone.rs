@@ -7,17 +7,33 @@
     reason = "a test stops at what it did not expect; each program uses its part of this"
 )]
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Device, Group};
+use futures_util::future::join_all;
+use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Commit, Device, Group};
 use serde_json::{Value, json};
 
 use crate::world::{Client, World, bytes, decoded, text};
 
-/// One device of an account.
+/// One device of an account, which calls as the account does.
 pub struct Phone {
     pub client: Client,
     pub device: Arc<Device>,
+}
+
+impl Deref for Phone {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// A phone for each of so many people.
+pub async fn phones<const N: usize>(world: &World) -> [Phone; N] {
+    let phones = join_all((0..N).map(|_| Phone::new(world))).await;
+    phones.try_into().ok().unwrap()
 }
 
 impl Phone {
@@ -29,10 +45,7 @@ impl Phone {
     /// One more device of an account, registered with one key package.
     pub async fn of(client: &Client) -> Self {
         let phone = Self::unregistered(client);
-        phone
-            .client
-            .post("registerDevice", &phone.registration())
-            .await;
+        phone.post("registerDevice", &phone.registration()).await;
         phone
     }
 
@@ -51,10 +64,6 @@ impl Phone {
             client: client.clone(),
             device: Arc::new(Device::of_account(client.did()).unwrap()),
         }
-    }
-
-    pub fn did(&self) -> &str {
-        self.client.did()
     }
 
     /// Whether a key package names this device.
@@ -85,7 +94,7 @@ impl Phone {
     pub async fn claim(&self, dids: &[&str]) -> Vec<Vec<u8>> {
         let mut parameters = vec![("cipherSuite", CIPHER_SUITE_NAME)];
         parameters.extend(dids.iter().map(|did| ("dids", *did)));
-        let answer = self.client.get("getKeyPackages", &parameters).await;
+        let answer = self.get("getKeyPackages", &parameters).await;
         let packages = answer["keyPackages"].as_array().unwrap();
         packages.iter().map(|p| decoded(&p["keyPackage"])).collect()
     }
@@ -93,7 +102,7 @@ impl Phone {
     /// Founds a conversation with these accounts in it.
     pub async fn found(&self, dids: &[&str]) -> Group {
         let (group, input) = self.founding(dids).await;
-        self.client.post("createConvo", &input).await;
+        self.post("createConvo", &input).await;
         group
     }
 
@@ -120,11 +129,20 @@ impl Phone {
     pub async fn join(&self, group: &Group) -> Group {
         let (convo, device) = (group.id(), self.device.device_id());
         let parameters = [("convoId", convo.as_str()), ("deviceId", device)];
-        let answer = self.client.get("getWelcome", &parameters).await;
+        let answer = self.get("getWelcome", &parameters).await;
         let joined = self.device.join(&decoded(&answer["welcome"])).unwrap();
         let input = json!({"convoId": convo, "deviceId": device, "success": true});
-        self.client.post("confirmWelcome", &input).await;
+        self.post("confirmWelcome", &input).await;
         joined
+    }
+
+    /// Leaves the GroupInfo of this member's epoch with the relay, and gets it from there.
+    pub async fn leave_group_info(&self, group: &Group) -> Vec<u8> {
+        let (id, info) = (group.id(), group.group_info().unwrap());
+        let input = json!({"convoId": id, "groupInfo": text(&info), "epoch": group.epoch()});
+        self.post("updateGroupInfo", &input).await;
+        let kept = self.get("getGroupInfo", &[("convoId", &id)]).await;
+        decoded(&kept["groupInfo"])
     }
 
     /// What sendMessage takes for this plaintext.
@@ -140,4 +158,14 @@ impl Phone {
             "paddedSize": ciphertext.len(),
         })
     }
+}
+
+/// What addMembers takes for these accounts, with the commit that adds them.
+pub fn adding(group: &Group, dids: &[&str], commit: &Commit) -> Value {
+    json!({
+        "convoId": group.id(),
+        "didList": dids,
+        "commit": text(&commit.commit),
+        "welcomeMessage": text(commit.welcome.as_ref().unwrap()),
+    })
 }

@@ -36,6 +36,34 @@ use node::Node;
 
 const NAMESPACE: &str = "blue.catbird.mls";
 
+/// What a test may want otherwise than it usually is.
+#[derive(Clone)]
+pub struct Settings {
+    pub xrpc: xrpc::Settings,
+    pub quotas: limits::Calls,
+    pub blocks: blocks::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            xrpc: xrpc::Settings::default(),
+            // No test meets them that is not about them.
+            quotas: limits::Calls {
+                add_members: 1000,
+                create_convo: 1000,
+                publish_key_package: 1000,
+                remove_member: 1000,
+                report_member: 1000,
+                send_ephemeral: 1000,
+                send_message: 1000,
+                ..limits::Settings::default().calls
+            },
+            blocks: blocks::Settings::default(),
+        }
+    }
+}
+
 /// Everything that one test needs. Ends with the test.
 pub struct World {
     pub relay: Arc<Relay>,
@@ -43,57 +71,36 @@ pub struct World {
     pub lexicons: Arc<Lexicons>,
     pub store: Store,
     pub database: Database,
+    settings: Settings,
     _node: Node,
 }
 
 impl World {
     pub async fn start() -> Self {
-        Self::with(xrpc::Settings::default()).await
+        Self::with(|_| {}).await
     }
 
-    /// A world whose calls have other bounds, and generous quotas.
-    pub async fn with(settings: xrpc::Settings) -> Self {
-        Self::with_quotas(settings, generous()).await
-    }
-
-    pub async fn with_quotas(settings: xrpc::Settings, quotas: limits::Calls) -> Self {
-        Self::built(settings, quotas, blocks::Settings::default()).await
-    }
-
-    /// A world whose relay asks an AppView about blocks.
-    pub async fn with_appview(blocks: blocks::Settings) -> Self {
-        Self::built(xrpc::Settings::default(), generous(), blocks).await
-    }
-
-    async fn built(
-        settings: xrpc::Settings,
-        quotas: limits::Calls,
-        blocks: blocks::Settings,
-    ) -> Self {
+    /// A world in which something is otherwise.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
         let database = Database::start().await;
         let directory = Directory::start().await.unwrap();
-        let node = Node::start(&database, &directory, settings, quotas, blocks).await;
+        let node = Node::start(&database, &directory, settings.clone()).await;
         Self {
             relay: Arc::clone(&node.relay),
             directory,
             lexicons: Arc::new(Lexicons::load()),
             store: node.store.clone(),
             database,
+            settings,
             _node: node,
         }
     }
 
     /// One more node on the same database.
-    pub async fn another_node(&self, settings: xrpc::Settings) -> Node {
-        let blocks = blocks::Settings::default();
-        Node::start(
-            &self.database,
-            &self.directory,
-            settings,
-            generous(),
-            blocks,
-        )
-        .await
+    pub async fn another_node(&self) -> Node {
+        Node::start(&self.database, &self.directory, self.settings.clone()).await
     }
 
     /// A new account, known to the directory.
@@ -104,20 +111,6 @@ impl World {
             relay: Arc::clone(&self.relay),
             lexicons: Arc::clone(&self.lexicons),
         }
-    }
-}
-
-/// Quotas that no test meets that is not about them.
-fn generous() -> limits::Calls {
-    limits::Calls {
-        add_members: 1000,
-        create_convo: 1000,
-        publish_key_package: 1000,
-        remove_member: 1000,
-        report_member: 1000,
-        send_ephemeral: 1000,
-        send_message: 1000,
-        ..limits::Settings::default().calls
     }
 }
 
@@ -137,6 +130,12 @@ pub struct Refused {
     pub message: String,
     pub headers: HeaderMap,
     pub body: Value,
+}
+
+impl Refused {
+    pub fn told(&self) -> (u16, &str) {
+        (self.status.as_u16(), &self.name)
+    }
 }
 
 impl Client {
@@ -163,6 +162,13 @@ impl Client {
         let faults = self.lexicons.output_faults(call, &answer);
         assert!(faults.is_empty(), "{call} answered {faults:?}");
         answer
+    }
+
+    /// The seats of the conversation that was founded last.
+    pub async fn seats(&self) -> Vec<Value> {
+        let listed = self.get("getConvos", &[]).await;
+        let seats = listed["conversations"][0]["members"].as_array();
+        seats.unwrap().clone()
     }
 
     /// A procedure that must be refused, by a name that the lexicon knows.
@@ -276,4 +282,10 @@ pub fn with(base: &Value, changes: Value) -> Value {
         }
     }
     Value::Object(object)
+}
+
+/// Fails unless the answer has these fields with these values, whatever else it has.
+#[track_caller]
+pub fn assert_says(answer: &Value, fields: Value) {
+    assert_eq!(*answer, with(answer, fields));
 }
