@@ -23,6 +23,14 @@ fn limits(change: impl FnOnce(&mut Settings)) -> Limits {
     Limits::new(Live::new(settings), Clock::manual())
 }
 
+fn refuses(limits: &Limits, client: ClientIp, account: Option<&Did>) -> bool {
+    limits.check_ip(client, account).refused.is_some()
+}
+
+fn refuses_call(limits: &Limits, account: &Did, call: Nsid) -> bool {
+    limits.check_did(account, call).refused.is_some()
+}
+
 fn wait(limits: &Limits, time: Duration) {
     limits.clock().advance(time);
 }
@@ -40,15 +48,15 @@ fn of_seventy_requests_sixty_and_the_burst_pass_and_whoever_waits_as_told_gets_i
     assert_eq!(passed, 66);
     assert!(decisions[66..].iter().all(|d| d.refused.is_some()));
     assert!(
-        limits.check_ip(ip("192.0.2.2"), None).refused.is_none(),
+        !refuses(&limits, ip("192.0.2.2"), None),
         "others are not affected"
     );
 
     let retry_after = decisions[69].refused.unwrap().retry_after();
     wait(&limits, retry_after - Duration::from_millis(1));
-    assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_some());
+    assert!(refuses(&limits, ip("192.0.2.1"), None));
     wait(&limits, Duration::from_millis(1));
-    assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+    assert!(!refuses(&limits, ip("192.0.2.1"), None));
 }
 
 #[test]
@@ -57,18 +65,8 @@ fn addresses_of_one_site_count_as_one() {
     for host in 0..66 {
         limits.check_ip(ip(&format!("2001:db8::{host:x}")), None);
     }
-    assert!(
-        limits
-            .check_ip(ip("2001:db8::ffff"), None)
-            .refused
-            .is_some()
-    );
-    assert!(
-        limits
-            .check_ip(ip("2001:db8:0:1::1"), None)
-            .refused
-            .is_none()
-    );
+    assert!(refuses(&limits, ip("2001:db8::ffff"), None));
+    assert!(!refuses(&limits, ip("2001:db8:0:1::1"), None));
 }
 
 #[test]
@@ -79,12 +77,7 @@ fn a_thousand_accounts_behind_one_address_are_not_one_user() {
             let decision = limits.check_ip(ip("192.0.2.1"), Some(&did(user)));
             assert!(decision.refused.is_none(), "round {round}, user {user}");
             limits.proved(&decision, ip("192.0.2.1"), &did(user));
-            assert!(
-                limits
-                    .check_did(&did(user), Nsid::GetConvos)
-                    .refused
-                    .is_none()
-            );
+            assert!(!refuses_call(&limits, &did(user), Nsid::GetConvos));
         }
     }
 }
@@ -98,9 +91,9 @@ fn a_neighbour_who_spends_the_window_locks_nobody_out_who_proved_themselves() {
     for _ in 0..200 {
         limits.check_ip(carrier, None);
     }
-    assert!(limits.check_ip(carrier, None).refused.is_some());
+    assert!(refuses(&limits, carrier, None));
     assert!(
-        limits.check_ip(carrier, Some(&did(2))).refused.is_some(),
+        refuses(&limits, carrier, Some(&did(2))),
         "a stranger has no reserve"
     );
     for _ in 0..500 {
@@ -108,12 +101,7 @@ fn a_neighbour_who_spends_the_window_locks_nobody_out_who_proved_themselves() {
         assert!(decision.refused.is_none());
         limits.proved(&decision, carrier, &alice);
     }
-    assert!(
-        limits
-            .check_ip(ip("192.0.2.9"), Some(&alice))
-            .refused
-            .is_none()
-    );
+    assert!(!refuses(&limits, ip("192.0.2.9"), Some(&alice)));
 }
 
 #[test]
@@ -124,7 +112,7 @@ fn bad_tokens_in_the_name_of_a_known_account_are_bounded_and_do_not_shut_it_out(
     let decision = limits.check_ip(carrier, Some(&alice));
     limits.proved(&decision, carrier, &alice);
     limits.proved_here(&hers, &alice);
-    let checked = (0..1_000).filter(|_| limits.check_ip(carrier, Some(&alice)).refused.is_none());
+    let checked = (0..1_000).filter(|_| !refuses(&limits, carrier, Some(&alice)));
     assert_eq!(checked.count(), 66 + 20);
     let decide = |claim: Claim| limits.check(limits.arrival(carrier), Some(claim));
     let claim = Claim::of(&alice);
@@ -181,12 +169,9 @@ fn each_call_has_its_quota_per_account() {
             assert_eq!(decision.remaining, quota - nth - 1);
         }
         let refused = limits.check_did(&did(1), call).refused.unwrap();
-        assert!(limits.check_did(&did(2), call).refused.is_none());
+        assert!(!refuses_call(&limits, &did(2), call));
         wait(&limits, refused.retry_after());
-        assert!(
-            limits.check_did(&did(1), call).refused.is_none(),
-            "{call:?}"
-        );
+        assert!(!refuses_call(&limits, &did(1), call), "{call:?}");
     }
 }
 
@@ -196,26 +181,13 @@ fn one_spent_quota_leaves_the_other_calls_alone() {
     for _ in 0..6 {
         limits.check_did(&did(1), Nsid::CreateConvo);
     }
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::CreateConvo)
-            .refused
-            .is_some()
-    );
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::SendMessage)
-            .refused
-            .is_none()
-    );
+    assert!(refuses_call(&limits, &did(1), Nsid::CreateConvo));
+    assert!(!refuses_call(&limits, &did(1), Nsid::SendMessage));
     for _ in 0..20 {
         limits.check_did(&did(1), Nsid::PublishKeyPackage);
     }
     assert!(
-        limits
-            .check_did(&did(1), Nsid::PublishKeyPackages)
-            .refused
-            .is_some(),
+        refuses_call(&limits, &did(1), Nsid::PublishKeyPackages),
         "both ways are one"
     );
 }
@@ -375,7 +347,7 @@ fn whoever_keeps_knocking_goes_to_the_box_and_comes_out_again() {
     assert!(limits.admit_connection(ip("192.0.2.2")).is_ok());
     wait(&limits, wait_for);
     assert!(limits.admit_connection(stranger).is_ok());
-    assert!(limits.check_ip(stranger, None).refused.is_none());
+    assert!(!refuses(&limits, stranger, None));
 }
 
 #[test]
@@ -389,9 +361,9 @@ fn an_address_in_the_box_that_waits_as_told_gets_in_though_its_window_was_full()
         wait(&limits, asked_again_after);
         let told = limits.check_ip(stranger, None).refused.unwrap();
         wait(&limits, told.retry_after() - Duration::from_millis(1));
-        assert!(limits.check_ip(stranger, None).refused.is_some());
+        assert!(refuses(&limits, stranger, None));
         wait(&limits, Duration::from_millis(1));
-        assert!(limits.check_ip(stranger, None).refused.is_none());
+        assert!(!refuses(&limits, stranger, None));
     }
 }
 
@@ -408,7 +380,7 @@ fn an_account_in_the_box_that_waits_as_told_gets_in_though_its_quota_was_spent()
     let decision = limits.check_did(&alice, Nsid::GetConvos);
     assert!(decision.refused.is_none(), "this call's quota is whole");
     wait(&limits, told.retry_after() - other.retry_after());
-    assert!(limits.check_did(&alice, call).refused.is_none());
+    assert!(!refuses_call(&limits, &alice, call));
 }
 
 #[test]
@@ -464,21 +436,16 @@ fn an_address_in_the_box_does_not_take_its_known_accounts_along() {
         limits.check_ip(carrier, None);
     }
     assert!(limits.admit_connection(carrier).is_ok());
-    assert!(limits.check_ip(carrier, None).refused.is_some());
-    assert!(limits.check_ip(carrier, Some(&alice)).refused.is_none());
+    assert!(refuses(&limits, carrier, None));
+    assert!(!refuses(&limits, carrier, Some(&alice)));
 }
 
 #[test]
 fn a_dry_run_counts_and_lets_pass() {
     let limits = limits(|settings| settings.dry_run = Rule::ALL.iter().copied().collect());
     for _ in 0..300 {
-        assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
-        assert!(
-            limits
-                .check_did(&did(1), Nsid::CreateConvo)
-                .refused
-                .is_none()
-        );
+        assert!(!refuses(&limits, ip("192.0.2.1"), None));
+        assert!(!refuses_call(&limits, &did(1), Nsid::CreateConvo));
     }
     let open: Vec<_> = (0..20)
         .map(|_| limits.admit_socket(ip("192.0.2.1"), &did(1)))
@@ -523,7 +490,7 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         assert!(decision.refused.is_none());
         limits.proved(&decision, address, &did(1));
         for call in Nsid::ALL {
-            assert!(limits.check_did(&did(1), *call).refused.is_none());
+            assert!(!refuses_call(&limits, &did(1), *call));
         }
     }
     let (_, _, socket) = &mut open[0];
@@ -540,7 +507,7 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
 fn exempt_addresses_are_not_counted() {
     let limits = limits(|settings| settings.exempt = vec!["192.0.2.0/24".parse().unwrap()]);
     for _ in 0..500 {
-        assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+        assert!(!refuses(&limits, ip("192.0.2.1"), None));
     }
     assert!((0..500).all(|_| limits.admit_connection(ip("192.0.2.1")).is_ok()));
 }
@@ -556,19 +523,9 @@ fn calls_that_use_something_up_are_closed_while_shared_state_is_away() {
             "{call:?}"
         );
     }
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::SendMessage)
-            .refused
-            .is_none()
-    );
+    assert!(!refuses_call(&limits, &did(1), Nsid::SendMessage));
     limits.set_shared_state_away(false);
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::GetKeyPackages)
-            .refused
-            .is_none()
-    );
+    assert!(!refuses_call(&limits, &did(1), Nsid::GetKeyPackages));
 }
 
 #[test]
@@ -582,7 +539,7 @@ fn a_new_blind_key_forgets_nothing_that_counts() {
         limits.check_ip(ip("192.0.2.1"), None);
     }
     limits.sweep();
-    assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_some());
+    assert!(refuses(&limits, ip("192.0.2.1"), None));
     assert!(limits.admit_socket(ip("192.0.2.2"), &did(1)).is_err());
 }
 
@@ -621,27 +578,12 @@ fn a_changed_limit_counts_from_the_next_request() {
     for _ in 0..5 {
         limits.check_did(&did(1), Nsid::CreateConvo);
     }
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::CreateConvo)
-            .refused
-            .is_some()
-    );
+    assert!(refuses_call(&limits, &did(1), Nsid::CreateConvo));
     let mut raised = Settings::default();
     raised.calls.create_convo = 6;
     settings.replace(raised);
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::CreateConvo)
-            .refused
-            .is_none()
-    );
-    assert!(
-        limits
-            .check_did(&did(1), Nsid::CreateConvo)
-            .refused
-            .is_some()
-    );
+    assert!(!refuses_call(&limits, &did(1), Nsid::CreateConvo));
+    assert!(refuses_call(&limits, &did(1), Nsid::CreateConvo));
 }
 
 #[test]
@@ -661,7 +603,7 @@ fn operators_put_into_the_box_list_and_let_out() {
     other.adopt_stays(&node.take_untold_stays());
     for limits in [&node, &other] {
         assert!(limits.penalties().is_empty());
-        assert!(limits.check_ip(ip("192.0.2.1"), None).refused.is_none());
+        assert!(!refuses(limits, ip("192.0.2.1"), None));
     }
 }
 
@@ -672,7 +614,7 @@ fn what_is_decided_while_the_others_are_asked_is_not_undone_by_their_answer() {
         limits.use_penalty_keys([7; 16], None);
     }
     let (did, hour) = (did(1), Duration::from_secs(3600));
-    let is_refused = || node.check_did(&did, Nsid::SendMessage).refused.is_some();
+    let is_refused = || refuses_call(&node, &did, Nsid::SendMessage);
     other.penalize(Offender::Account(&did), hour);
     let answer = other.take_untold_stays();
     node.adopt_stays(&answer);
@@ -703,18 +645,8 @@ fn what_one_node_decides_the_others_hear_of_once() {
     assert_eq!(stays.len(), 1);
     assert!(node.take_untold_stays().is_empty());
     other.adopt_stays(&stays);
-    assert!(
-        other
-            .check_did(&did(1), Nsid::SendMessage)
-            .refused
-            .is_some()
-    );
+    assert!(refuses_call(&other, &did(1), Nsid::SendMessage));
     // A new day, a new key: the stay under the key before still counts.
     other.use_penalty_keys([8; 16], Some([7; 16]));
-    assert!(
-        other
-            .check_did(&did(1), Nsid::SendMessage)
-            .refused
-            .is_some()
-    );
+    assert!(refuses_call(&other, &did(1), Nsid::SendMessage));
 }
