@@ -1,9 +1,10 @@
 //! Layer 4: subscriptions, and the frames that come in on them.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -92,12 +93,9 @@ impl Limits {
 impl PlaceWanted {
     /// Resolves when the account is refused one more socket after this call.
     pub fn wait(&self) -> impl Future<Output = ()> + use<'_> {
-        let wanted = self.0.as_ref().map(|shared| shared.place_wanted.notified());
-        async move {
-            match wanted {
-                Some(wanted) => wanted.await,
-                None => std::future::pending().await,
-            }
+        match &self.0 {
+            Some(shared) => Either::Left(shared.place_wanted.notified()),
+            None => Either::Right(pending()),
         }
     }
 }

@@ -40,8 +40,8 @@ impl Shutdown {
     }
 
     /// Resolves once, when the process starts to drain.
-    pub async fn draining(&self) {
-        self.draining.cancelled().await;
+    pub fn draining(&self) -> impl Future<Output = ()> {
+        self.draining.cancelled()
     }
 
     pub fn is_draining(&self) -> bool {

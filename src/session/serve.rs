@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Shared;
 use super::bell::Bell;
 use super::keepalive::{Silence, judge};
 use super::line::Line;
-use super::waits::{Happening, Waits};
+use super::waits::{Due, Happening, Waits};
 use crate::auth::Caller;
 use crate::events::{News, Subscription, SubscriptionError};
 use crate::limits::SocketPermit;
@@ -107,19 +107,9 @@ impl<L: Line> Session<L> {
                 self.poll_happening(&mut bell, waits, context)
             });
             let done = match happening.await {
-                Happening::News(news) => {
+                Happening::Due(due) => {
                     let patience = self.doubt_patience();
-                    let writing = pin!(self.tell(news));
-                    let (wanted, alarm) = (place_wanted.as_mut(), alarm.as_mut());
-                    let (done, is_wanted) = make_way(writing, wanted, alarm, patience).await;
-                    if is_wanted {
-                        place_wanted.set(place.wait());
-                    }
-                    done
-                }
-                Happening::HalfWritten => {
-                    let patience = self.doubt_patience();
-                    let writing = pin!(self.mend());
+                    let writing = pin!(self.tell(due));
                     let (wanted, alarm) = (place_wanted.as_mut(), alarm.as_mut());
                     let (done, is_wanted) = make_way(writing, wanted, alarm, patience).await;
                     if is_wanted {
@@ -181,14 +171,14 @@ impl<L: Line> Session<L> {
             return Poll::Ready(Happening::Lost);
         };
         if line.is_torn() {
-            return Poll::Ready(Happening::HalfWritten);
+            return Poll::Ready(Happening::Due(Due::Rest));
         }
         let other = bell.poll(context, |context| waits.poll(line, context));
         if other.is_ready() {
             return other;
         }
         if let Poll::Ready(news) = self.subscription.poll_next(context) {
-            return Poll::Ready(Happening::News(news));
+            return Poll::Ready(Happening::Due(Due::News(news)));
         }
         self.lend(context);
         Poll::Pending
@@ -251,33 +241,40 @@ impl<L: Line> Session<L> {
         )
     }
 
+    /// Writes what is due. Events lie in the session meanwhile; all else is rare, and in a box.
+    fn tell(&mut self, due: Due) -> impl Future<Output = Result<(), CloseReason>> {
+        let news = match due {
+            Due::Rest => return Either::Right(self.mend()),
+            Due::News(Ok(news)) => news,
+            Due::News(Err(error)) => return Either::Right(Box::pin(self.write_error(error))),
+        };
+        Either::Right(match news {
+            News::Events(events) => {
+                let shared = Arc::clone(&self.shared);
+                // No function of its own: its state would hold the events twice.
+                return Either::Left(async move {
+                    self.line()?.write_events(&events, &shared.meters).await
+                });
+            }
+            News::Gap(standings) => self.write(Notice::Gap(standings)),
+            News::Synced(standings) => self.write(Notice::Synced(standings)),
+            News::Outdated => {
+                let message = "the cursor is older than the oldest event; this is all there is";
+                self.write_info("OutdatedCursor", message)
+            }
+            News::Ended => {
+                let message = "this conversation is over for you";
+                let writing = self.write_info("ConvoEnded", message);
+                Box::pin(async move { writing.await.and(Err(CloseReason::ConvoEnded)) })
+            }
+        })
+    }
+
     /// Writes the rest of what the hub wrote.
     fn mend(&mut self) -> BoxFuture<'_, Result<(), CloseReason>> {
         match self.line() {
             Ok(line) => line.mend(),
             Err(lost) => Box::pin(async move { Err(lost) }),
-        }
-    }
-
-    async fn tell(&mut self, news: Result<News, SubscriptionError>) -> Result<(), CloseReason> {
-        match news {
-            Ok(News::Events(events)) => {
-                let shared = Arc::clone(&self.shared);
-                self.line()?.write_events(&events, &shared.meters).await
-            }
-            Ok(News::Gap(standings)) => self.write(Notice::Gap(standings)).await,
-            Ok(News::Synced(standings)) => self.write(Notice::Synced(standings)).await,
-            Ok(News::Outdated) => {
-                let message = "the cursor is older than the oldest event; this is all there is";
-                self.write_info("OutdatedCursor", message).await
-            }
-            Ok(News::Ended) => {
-                let message = "this conversation is over for you";
-                self.write_info("ConvoEnded", message).await?;
-                Err(CloseReason::ConvoEnded)
-            }
-            // Boxed, like all that is rare: its state would lie in every session.
-            Err(error) => Box::pin(self.write_error(error)).await,
         }
     }
 

@@ -19,10 +19,15 @@ pub(super) enum Happening {
     PlaceWanted,
     Draining,
     Heard(Result<Message, CloseReason>),
-    /// The hub could not write all.
-    HalfWritten,
     /// The hub has not given the line back, which cannot be.
     Lost,
+    Due(Due),
+}
+
+/// What is to be written.
+pub(super) enum Due {
+    /// What the hub could not.
+    Rest,
     News(Result<News, SubscriptionError>),
 }
 
