@@ -13,7 +13,7 @@ use super::certificate::Certificate;
 use super::error::CertError;
 use super::files::{CertificateFiles, FromFiles};
 use super::selection::Selection;
-use super::watched::Watched;
+use super::watched::{Watched, read};
 
 /// Hands every handshake the newest certificate for the name it asks for. Clones share it.
 #[derive(Clone, Debug)]
@@ -85,11 +85,29 @@ impl Certificates {
         Ok(())
     }
 
-    /// Looks whether files have changed, and whether an end is near. Reads files.
+    /// Looks whether files have changed, and whether an end is near. Reads files, and holds
+    /// nothing meanwhile that others wait for.
     pub(super) fn look(&self, now: SystemTime) {
-        for file in &mut self.0.sources.lock().files {
-            file.look(now);
+        let paths = |file: &Watched<Certificate>| file.paths.clone();
+        let all: Vec<_> = self.0.sources.lock().files.iter().map(paths).collect();
+        let all: Vec<_> = all.into_iter().map(|paths| (read(&paths), paths)).collect();
+        for (file, (contents, paths)) in self.0.sources.lock().files.iter_mut().zip(all) {
+            // Another list of files may have come meanwhile.
+            if file.paths == paths {
+                file.take(contents, now);
+            }
         }
+        self.settle(now);
+    }
+
+    /// A look takes too long: whatever it finds, the ends of what is in force come nearer.
+    pub(super) fn miss(&self, now: SystemTime) {
+        self.0
+            .sources
+            .lock()
+            .files
+            .iter_mut()
+            .for_each(Watched::miss);
         self.settle(now);
     }
 
@@ -189,15 +207,20 @@ fn expires(label: &str) -> metrics::Gauge {
     metrics::gauge!("relay_tls_certificate_expires_seconds", "certificate" => label.to_owned())
 }
 
+/// Metrics tell it all the time.
 const WARN_EVERY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+    use std::io::Write;
     use std::path::Path;
+    use std::sync::mpsc::channel;
+    use std::thread;
 
     use metrics_exporter_prometheus::PrometheusBuilder;
     use rustls::SignatureScheme;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
     use crate::tls::certificate::tests::{certificate, pem};
@@ -256,6 +279,35 @@ mod tests {
         certificates.look(now);
         assert_eq!(names(&certificates), ["new.example"]);
         assert!(certificates.is_well());
+    }
+
+    #[test]
+    fn what_acme_brings_is_served_while_a_file_does_not_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = Pair(dir.path());
+        let (chain, key) = pem(&["file.example"], (2020, 2090));
+        pair.write(&(chain.clone(), key));
+        let certificates = Certificates::load(&[pair.files()], FORTNIGHT, true).unwrap();
+        let cert = pair.files().cert;
+        fs::remove_file(&cert).unwrap();
+        // Whoever opens a pipe to read from it waits for somebody who writes.
+        mknodat(CWD, &cert, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let looking = certificates.clone();
+        let look = thread::spawn(move || looking.look(SystemTime::now()));
+        // Open for writing only once the look has come so far.
+        let mut file = File::options().write(true).open(&cert).unwrap();
+        let (told, heard) = channel();
+        let issuing = certificates.clone();
+        thread::spawn(move || {
+            issuing.issue(crate::tls::certificate::tests::certificate(&["a.example"]));
+            told.send(()).unwrap();
+        });
+        heard.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(certificates.is_well());
+        file.write_all(chain.as_bytes()).unwrap();
+        drop(file);
+        look.join().unwrap();
+        assert_eq!(names(&certificates), ["file.example"]);
     }
 
     #[test]

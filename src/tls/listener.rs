@@ -12,7 +12,7 @@ use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::acme::{ACME_TLS_ALPN, Challenges};
 use super::certificates::Certificates;
@@ -22,7 +22,7 @@ use super::error::TlsError;
 use super::settings::Settings;
 use super::stream::TlsStream;
 use super::ticket_keys::TicketKeys;
-use super::watched::Watched;
+use super::watched::{Watched, read};
 use crate::runtime::Shutdown;
 use crate::telemetry::with_causes;
 
@@ -73,9 +73,15 @@ impl Tls {
         shutdown.spawn_background(async move {
             loop {
                 sleep(every).await;
-                let tls = tls.clone();
-                // Files may lie on a network. A look that fails is followed by another.
-                let _ = tokio::task::spawn_blocking(move || tls.look(SystemTime::now())).await;
+                let looking = tls.clone();
+                // A look that fails is followed by another.
+                let look = move || looking.look(SystemTime::now());
+                let mut look = tokio::task::spawn_blocking(look);
+                // Files may lie on a network that does not answer: one look waits for it, and
+                // whoever wants to know meanwhile is told.
+                while timeout(every * 3, &mut look).await.is_err() {
+                    tls.miss(SystemTime::now());
+                }
             }
         });
     }
@@ -83,8 +89,7 @@ impl Tls {
     /// Whether everything that it serves by is as it should be.
     pub fn is_well(&self) -> bool {
         let roots = self.0.client_roots.as_ref();
-        // Held for the length of a look only, which reads a file.
-        let is_faulty = roots.is_some_and(|roots| roots.try_lock().is_some_and(|r| r.is_faulty));
+        let is_faulty = roots.is_some_and(|roots| roots.lock().is_faulty);
         self.0.certificates.is_well() && !is_faulty
     }
 
@@ -93,8 +98,10 @@ impl Tls {
         let Some(roots) = &self.0.client_roots else {
             return;
         };
+        let paths = roots.lock().paths.clone();
+        let contents = read(&paths);
         let mut roots = roots.lock();
-        if !roots.look(now) {
+        if !roots.take(contents, now) {
             return;
         }
         match server_config(&self.0.certificates, &self.0.tickets, Some(&roots.current)) {
@@ -104,6 +111,14 @@ impl Tls {
                 let error = with_causes(&error);
                 tracing::warn!(error, "the new authorities of clients cannot be used");
             }
+        }
+    }
+
+    /// A look takes too long.
+    fn miss(&self, now: SystemTime) {
+        self.0.certificates.miss(now);
+        if let Some(roots) = &self.0.client_roots {
+            roots.lock().miss();
         }
     }
 

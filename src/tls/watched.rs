@@ -17,7 +17,7 @@ use crate::types::sha256_of;
 pub(super) struct Watched<T> {
     /// Its name in metrics and logs.
     pub(super) label: String,
-    paths: Vec<PathBuf>,
+    pub(super) paths: Vec<PathBuf>,
     pub(super) current: T,
     seen: Option<[u8; 32]>,
     /// The files cannot be served as they are now.
@@ -49,9 +49,9 @@ impl<T: FromFiles> Watched<T> {
         Ok(watched)
     }
 
-    /// Looks at the files; true if what is in force was replaced.
-    pub(super) fn look(&mut self, now: SystemTime) -> bool {
-        let contents = read(&self.paths);
+    /// Judges what its files hold now; true if what is in force was replaced. Reading them is
+    /// the caller's, who should hold no lock for as long as a disk may take.
+    pub(super) fn take(&mut self, contents: Contents, now: SystemTime) -> bool {
         let seen = contents.as_ref().ok().map(|contents| sha256_of(contents));
         let is_news = seen != self.seen;
         if !is_news && !self.is_faulty {
@@ -89,6 +89,14 @@ impl<T: FromFiles> Watched<T> {
         is_replaced
     }
 
+    /// Its files are being read for so long that nobody knows what they hold.
+    pub(super) fn miss(&mut self) {
+        if !std::mem::replace(&mut self.is_faulty, true) {
+            tracing::warn!(certificate = %self.label, "its files do not come; what was in force stays");
+        }
+        self.show();
+    }
+
     fn warn(&self, error: &CertError) {
         let why = with_causes(error);
         tracing::warn!(certificate = %self.label, why, "its files cannot be served; what was in force stays");
@@ -108,7 +116,11 @@ impl<T: FromFiles> Watched<T> {
     }
 }
 
-fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, CertError> {
+/// What files hold, or why they cannot be read.
+pub(super) type Contents = Result<Vec<Vec<u8>>, CertError>;
+
+/// Reads files, which may lie on a network, and take as long as that does.
+pub(super) fn read(paths: &[PathBuf]) -> Contents {
     let contents = paths.iter().map(|path| {
         fs::read(path).map_err(|source| CertError::Read {
             path: path.clone(),

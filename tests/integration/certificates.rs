@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::authority::{Authority, DAY};
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, ask, leaf};
@@ -115,6 +117,38 @@ async fn what_cannot_be_served_leaves_the_last_good_one_and_alarms() {
     assert_ne!(served(&client, &relay).await, first);
     let refused = "relay_tls_certificate_reloads_total{outcome=\"refused\"}";
     assert!(relay.figure(refused).await >= Some(3));
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_answer_is_told_and_holds_up_no_handshake() {
+    let authority = Authority::new();
+    let home = home("live");
+    let live = home.path().join("live");
+    let pair = authority.issue(&["localhost"]);
+    put(&live, &pair);
+    let relay = home.start();
+    let client = Client::trusting(&authority.pem(), None);
+    let first = served(&client, &relay).await;
+    assert!(is_well(&relay).await);
+    // Whoever opens a pipe to read from it waits for somebody who writes.
+    let pipe = live.join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    fs::hard_link(&pipe, live.join("beside")).unwrap();
+    fs::rename(live.join("beside"), live.join("tls.crt")).unwrap();
+    eventually("it is told", || async { !is_well(&relay).await }).await;
+    relay.says("its files do not come");
+    let faulty = "relay_tls_certificate_faulty{certificate=\"0\"}";
+    assert_eq!(relay.figure(faulty).await, Some(1));
+    assert_eq!(served(&client, &relay).await, first);
+    // It answers again, and what was renewed meanwhile is served.
+    put(&live, &authority.issue(&["localhost"]));
+    fs::write(&pipe, &pair.0).unwrap();
+    eventually("it is well", || async { is_well(&relay).await }).await;
+    eventually("the new one is served", || async {
+        served(&client, &relay).await != first
+    })
+    .await;
+    assert_eq!(relay.figure(faulty).await, Some(0));
 }
 
 #[tokio::test]
