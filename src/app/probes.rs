@@ -17,11 +17,12 @@ pub(super) fn all(
     reloads: Reloads,
     tls: Tls,
 ) -> Vec<Probe> {
-    let (pool, schema, time) = (pulse.clone(), pulse.clone(), pulse.clone());
+    let [pool, sends, schema, time] = [(); 4].map(|()| pulse.clone());
     vec![
         Probe::vital("database", move || database(&pulse)),
         Probe::vital("events", move || events(&hub)),
         Probe::informative("pool", move || usage(pool.pool())),
+        Probe::informative("sends", move || storing(&sends)),
         Probe::informative("clock", move || clock::finding(time.clock_ahead())),
         Probe::informative("schema", move || versions(schema.schema())),
         Probe::informative("retention", move || forgetting(&retention)),
@@ -40,6 +41,18 @@ fn database(pulse: &Pulse) -> Finding {
              refused until there is",
         ),
         (None, false) => Finding::well(),
+    }
+}
+
+/// Nor does this keep a node out of service: it is the same on all of them.
+fn storing(pulse: &Pulse) -> Finding {
+    match pulse.sends_fail() {
+        Some(lasts) => Finding::ill(
+            "no message could be stored, though some were sent; where the database is well, \
+             somebody holds what every send must lock",
+        )
+        .with("failingSeconds", lasts.as_secs()),
+        None => Finding::well(),
     }
 }
 

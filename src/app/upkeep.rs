@@ -25,6 +25,7 @@ struct Beat {
     /// The schema's version, and the newest that we know.
     schema: (i32, i32),
     is_disk_full: bool,
+    sends_fail: Option<Duration>,
     clock_ahead: TimeDelta,
 }
 
@@ -47,6 +48,11 @@ impl Pulse {
         self.0.lock().is_disk_full
     }
 
+    /// For how long no send could be stored.
+    pub(super) fn sends_fail(&self) -> Option<Duration> {
+        self.0.lock().sends_fail
+    }
+
     /// How far this node's clock is ahead of the database's.
     pub(super) fn clock_ahead(&self) -> TimeDelta {
         self.0.lock().clock_ahead
@@ -62,7 +68,11 @@ impl Pulse {
         metrics::gauge!("relay_store_connections").set(f64::from(usage.open));
         metrics::gauge!("relay_store_connections_idle").set(f64::from(usage.idle));
         metrics::gauge!("relay_append_queue_items").set(store.appends_waiting() as f64);
+        let sends_fail = store.appends_failing();
+        let seconds = sends_fail.unwrap_or_default().as_secs_f64();
+        metrics::gauge!("relay_append_failing_seconds").set(seconds);
         let mut beat = self.0.lock();
+        beat.sends_fail = sends_fail;
         if answer.is_ok() == beat.failure.is_some() {
             let (is_well, error) = (answer.is_ok(), answer.as_ref().err());
             let error = error.map(tracing::field::display);

@@ -14,6 +14,7 @@ use tokio_postgres::Row;
 use super::connect::Pool;
 use super::held_up::{Watch, held};
 use super::replay_guard::Nonce;
+use super::standstill::Standstill;
 use super::{Settings, Store, StoreError, query, rows};
 use crate::runtime::{Batcher, Bounds, NotServed, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
@@ -66,6 +67,7 @@ type Answer = Result<Appended, AppendError>;
 pub(super) struct Appender {
     committers: Vec<Batcher<NewMessage, Answer>>,
     hasher: std::hash::RandomState,
+    standstill: Standstill,
     /// For both attempts at a batch.
     patience: Duration,
 }
@@ -79,11 +81,13 @@ impl Appender {
             weight_max: settings.append_batch_bytes_max,
         };
         let window = settings.repeat_window;
+        let standstill = Standstill::default();
         let committer = |_| {
             let committer = Committer {
                 pool: pool.clone(),
                 window,
                 watch: Watch::default(),
+                standstill: standstill.clone(),
             };
             Batcher::start(
                 shutdown,
@@ -95,6 +99,7 @@ impl Appender {
         Self {
             committers: (0..settings.committers.max(1)).map(committer).collect(),
             hasher: std::hash::RandomState::new(),
+            standstill,
             patience: settings.batch_patience(),
         }
     }
@@ -126,6 +131,11 @@ impl Store {
         committers.map(Batcher::waiting).sum()
     }
 
+    /// For how long no message could be stored, though some were to be.
+    pub fn appends_failing(&self) -> Option<Duration> {
+        self.0.appender.standstill.lasts()
+    }
+
     /// Appends a message together with all others that wait. On an outage the
     /// outcome may be unknown: the same message sent again gets its first answer.
     pub async fn append(&self, message: NewMessage) -> Answer {
@@ -139,6 +149,7 @@ struct Committer {
     /// How far back a repeated message id is recognised.
     window: Duration,
     watch: Watch,
+    standstill: Standstill,
 }
 
 /// Serves one batch; the answers are in the order of the items.
@@ -167,10 +178,14 @@ async fn commit(committer: Committer, batch: Vec<NewMessage>) -> Vec<Answer> {
         }
         open = later;
     }
-    answers
+    let unanswered = || Err(StoreError::Unavailable.into());
+    let answers = answers
         .into_iter()
-        .map(|answer| answer.unwrap_or(Err(StoreError::Unavailable.into())))
-        .collect()
+        .map(|answer| answer.unwrap_or_else(unanswered));
+    let answers: Vec<Answer> = answers.collect();
+    let is_judged = |answer: &Answer| !matches!(answer, Err(AppendError::Store(_)));
+    committer.standstill.note(answers.iter().any(is_judged));
+    answers
 }
 
 async fn commit_distinct(committer: &Committer, items: &[&NewMessage]) -> Vec<Answer> {

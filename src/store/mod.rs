@@ -33,6 +33,7 @@ mod reports;
 mod rows;
 mod secrets;
 mod settings;
+mod standstill;
 mod tls;
 mod welcomes;
 

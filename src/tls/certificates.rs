@@ -219,8 +219,8 @@ mod tests {
     use std::thread;
 
     use metrics_exporter_prometheus::PrometheusBuilder;
-    use rustls::SignatureScheme;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustls::SignatureScheme;
 
     use super::*;
     use crate::tls::certificate::tests::{certificate, pem};

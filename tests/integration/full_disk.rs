@@ -57,14 +57,14 @@ impl Drop for Disk {
 }
 
 /// Somebody who writes into a conversation, and knows what was acknowledged.
-struct Writer {
+pub(crate) struct Writer {
     phone: Phone,
     group: Group,
     taken: Vec<String>,
 }
 
 impl Writer {
-    async fn new(relay: &Relay, directory: &Directory) -> Self {
+    pub(crate) async fn new(relay: &Relay, directory: &Directory) -> Self {
         let client = Client {
             account: Arc::new(directory.account(Curve::Secp256k1).unwrap()),
             relay: relay.reach(),
@@ -80,7 +80,7 @@ impl Writer {
     }
 
     /// Sends one message. Whether it was taken; else it must have been asked to come back.
-    async fn send(&mut self) -> bool {
+    pub(crate) async fn send(&mut self) -> bool {
         let message = self.phone.message(&mut self.group, &[7; 6000]);
         let request = self.phone.post_request("sendMessage", &message);
         let (status, headers, answer) = self.phone.exchange(request).await;
@@ -94,7 +94,7 @@ impl Writer {
         false
     }
 
-    async fn send_until(&mut self, is_taken: bool) {
+    pub(crate) async fn send_until(&mut self, is_taken: bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.send().await != is_taken {
             assert!(Instant::now() < deadline, "still not: taken {is_taken}");

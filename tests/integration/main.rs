@@ -62,6 +62,7 @@ mod retention_faults;
 mod scale;
 mod shut_windows;
 mod sockets;
+mod standstill;
 mod store_groups;
 mod store_locks;
 mod store_outages;

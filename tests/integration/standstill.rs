@@ -1,0 +1,60 @@
+//! Postgres that answers and stores nothing is told as such: by health in detail, and by the
+//! figure that deploy/alerts.yml watches.
+
+use http::StatusCode;
+use mls_relay_loadtest::directory::Directory;
+
+use crate::database::Database;
+use crate::full_disk::Writer;
+use crate::relay::{Home, eventually};
+use crate::world::SERVICE_DID;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is_stored() {
+    let database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let relay = Home::new()
+        .with("DATABASE_URL", &database.url())
+        .with("DATABASE_STATEMENT_TIMEOUT_MS", "300")
+        .with("SERVICE_DID", SERVICE_DID)
+        .with("PLC_URL", &directory.url())
+        .with("LIMITS_EXEMPT", "127.0.0.0/8")
+        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
+        .start();
+    let mut writer = Writer::new(&relay, &directory).await;
+    writer.send_until(true).await;
+    let failing = "relay_append_failing_seconds";
+    eventually("nothing fails", async || {
+        let (_, report) = relay.health().await;
+        report["checks"]["sends"]["ok"] == true && relay.figure(failing).await == Some(0)
+    })
+    .await;
+
+    let operator = database.client().await;
+    let hold = "SELECT pg_advisory_lock(hashtext('mls-relay.stream'))";
+    operator.batch_execute(hold).await.unwrap();
+    writer.send_until(false).await;
+    eventually("it is told, and the node stays in service", async || {
+        let (status, report) = relay.health().await;
+        let (checks, metrics) = (&report["checks"], relay.ask_admin("/metrics").await.1);
+        status == StatusCode::OK
+            && checks["database"]["ok"] == true
+            && checks["sends"]["ok"] == false
+            && checks["sends"]["failingSeconds"].as_u64() > Some(0)
+            && metrics.contains("\nrelay_append_failing_seconds ")
+            && !metrics.contains("\nrelay_append_failing_seconds 0\n")
+    })
+    .await;
+    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+
+    operator
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .await
+        .unwrap();
+    writer.send_until(true).await;
+    eventually("it is well again", async || {
+        relay.health().await.1["checks"]["sends"]["ok"] == true
+            && relay.figure(failing).await == Some(0)
+    })
+    .await;
+}
