@@ -22,7 +22,8 @@ use crate::blocks::{self, Blocks};
 use crate::config::{Config, Loaded};
 use crate::edge::{self, Admin, DidDocument, Edge, Gate, Health, Routes};
 use crate::events::Hub;
-use crate::limits::{self, Clock, Limits};
+use crate::limits::{Clock, Limits};
+use crate::outbound;
 use crate::postgres::{PostgresError, Private};
 use crate::receipt::ReceiptSigner;
 use crate::retention::Retention;
@@ -223,7 +224,7 @@ async fn serve(
     let live = parts.live;
     let store = database::open(database::store_settings(config, postgres)?, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
-    limits.bound_connections(connections_room(&config.limits));
+    limits.bound_connections(connections_room(config));
     limits.start_upkeep(shutdown);
     limits.start_sharing(store.clone(), shutdown);
     let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
@@ -271,6 +272,7 @@ async fn serve(
         parts.metrics,
         limits.clone(),
         store,
+        live.edge,
         shutdown,
     );
     parts.edge.serve(tls, limits, routes, shutdown);
@@ -279,11 +281,11 @@ async fn serve(
 
 /// For how many connections the system has room, beside all else that must go on while there
 /// are so many. A limit that the system ends before we do is no limit.
-fn connections_room(limits: &limits::Settings) -> u32 {
+fn connections_room(config: &Config) -> u32 {
     let most = raise_descriptor_limit();
-    let beside = DESCRIPTORS_BESIDE.min(most / 2);
+    let beside = descriptors_beside(config).min(most / 2);
     let room = u32::try_from(most - beside).unwrap_or(u32::MAX);
-    if room < limits.connections.total {
+    if room < config.limits.connections.total {
         tracing::warn!(
             most,
             room,
@@ -291,6 +293,13 @@ fn connections_room(limits: &limits::Settings) -> u32 {
         );
     }
     room
+}
+
+/// What else may be open at once, as far as settings bound it, and some.
+fn descriptors_beside(config: &Config) -> u64 {
+    let lookups = config.auth.lookups_at_once() + config.blocks.questions_max;
+    let bounded = lookups * outbound::ADDRESSES_TRIED_MAX + config.edge.admin_connections_max;
+    OTHER_FILES + u64::from(config.store.connections_in_all()) + bounded as u64
 }
 
 /// The default service is this machine, whose DID cannot tell the port.
@@ -304,8 +313,24 @@ const READY_PATIENCE: Duration = Duration::from_secs(10);
 
 const READY_LOOK: Duration = Duration::from_millis(10);
 
-/// Postgres, listeners, lookups, files.
-const DESCRIPTORS_BESIDE: u64 = 500;
+/// Listeners, the runtime's, files and names that are looked at, ACME, the log, and a connection
+/// on its way out for each that comes in.
+const OTHER_FILES: u64 = 128;
 
 /// The name of the receipts' key in the store.
 const RECEIPT_SECRET_NAME: &str = "receipt";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_open_beside_connections_follows_the_settings_that_bound_it() {
+        let mut config = Config::default();
+        let usual = descriptors_beside(&config);
+        assert_eq!(usual, 128 + 17 + 64 + 3 * (64 + 16 + 16));
+        config.auth.web_lookups_max += 1_000;
+        config.store.connections_max += 100;
+        assert_eq!(descriptors_beside(&config), usual + 3 * 1_000 + 100);
+    }
+}

@@ -233,7 +233,7 @@ impl Reloader {
             }
         }
         if swapped.contains(&"limits") {
-            connections_room(&change.config.limits);
+            connections_room(&change.config);
         }
         // At warn, since release builds log no less: whoever looks into the log later
         // must find when a value began to apply.

@@ -73,6 +73,13 @@ pub struct Settings {
     pub verified_max: usize,
 }
 
+impl Settings {
+    /// Lookups of documents under way at once.
+    pub fn lookups_at_once(&self) -> usize {
+        self.plc_lookups_max + self.web_lookups_max
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

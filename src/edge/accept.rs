@@ -43,22 +43,12 @@ pub(super) async fn run(
     };
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
-        let accepted = tokio::select! {
+        let arrived = tokio::select! {
             biased;
             () = shutdown.draining() => break,
-            accepted = listener.accept() => accepted,
+            arrived = next(&listener) => arrived,
         };
-        match accepted {
-            Ok(arrived) => drop(take(arrived).await),
-            Err(error) => {
-                metrics::counter!("relay_edge_accept_errors_total").increment(1);
-                tracing::warn!(kind = ?error.kind(), code = error.raw_os_error(), "cannot accept");
-                if !is_of_one_connection(&error) {
-                    // Out of descriptors or memory: only time gives some back.
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                }
-            }
-        }
+        take(arrived).await;
     }
     match waiting(listener) {
         Ok(found) => {
@@ -67,6 +57,22 @@ pub(super) async fn run(
             }
         }
         Err(error) => tracing::warn!(kind = ?error.kind(), "cannot accept the last arrivals"),
+    }
+}
+
+/// The next connection, whatever becomes of others.
+pub(super) async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        let error = match listener.accept().await {
+            Ok(arrived) => return arrived,
+            Err(error) => error,
+        };
+        metrics::counter!("relay_edge_accept_errors_total").increment(1);
+        tracing::warn!(kind = ?error.kind(), code = error.raw_os_error(), "cannot accept");
+        if !is_of_one_connection(&error) {
+            // Out of descriptors or memory: only time gives some back.
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
     }
 }
 
@@ -111,7 +117,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The kernel caps it at `net.core.somaxconn` (4096 on current Linux).
-const BACKLOG: u32 = 4096;
+/// The kernel's own bound, `net.core.somaxconn`, is the lower one.
+const BACKLOG: u32 = i32::MAX.cast_unsigned();
 
+/// Soon enough to go on, and no flood in the log.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
@@ -21,8 +20,9 @@ use super::error::EdgeError;
 use super::health::Health;
 use super::penalties;
 use super::route::{bare, json, not_found};
+use super::settings::Settings;
 use crate::limits::Limits;
-use crate::runtime::Shutdown;
+use crate::runtime::{Live, Shutdown};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::wire::{Body, full};
@@ -51,6 +51,7 @@ impl Admin {
         metrics: Metrics,
         limits: Limits,
         store: Store,
+        settings: Live<Settings>,
         shutdown: &Shutdown,
     ) {
         let answers = Answers {
@@ -58,6 +59,7 @@ impl Admin {
             metrics,
             limits,
             store,
+            settings,
         };
         let state = (self.listener, answers, shutdown.clone());
         shutdown.spawn_lasting("admin", state, |(listener, answers, shutdown)| {
@@ -72,6 +74,7 @@ struct Answers {
     metrics: Metrics,
     limits: Limits,
     store: Store,
+    settings: Live<Settings>,
 }
 
 impl Answers {
@@ -110,14 +113,14 @@ fn exposition(text: String) -> Response<Body> {
 }
 
 async fn run(listener: &TcpListener, answers: &Answers, shutdown: &Shutdown) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(
+        answers.settings.load().admin_connections_max,
+    ));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        // Over the bound a connection is closed at once: nobody needs so many.
+        let (stream, _) = accept::next(listener).await;
+        // Over the bound a connection is closed at once.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            metrics::counter!("relay_edge_admin_refused_total").increment(1);
             continue;
         };
         let answers = answers.clone();
@@ -129,21 +132,15 @@ async fn run(listener: &TcpListener, answers: &Answers, shutdown: &Shutdown) {
 }
 
 async fn serve(stream: TcpStream, answers: Answers) {
+    let idle = answers.settings.load().idle_timeout;
     let service = service_fn(move |request| {
         let answers = answers.clone();
         async move { Ok::<_, Infallible>(answers.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), service);
     // How it ended is of interest to the other end only.
     let _ = connection.await;
 }
-
-/// A scraper, a probe, a few people.
-const CONNECTIONS_MAX: usize = 64;
-
-const IDLE: Duration = Duration::from_secs(60);
-
-const PAUSE: Duration = Duration::from_millis(100);

@@ -12,6 +12,7 @@ use super::client_address::{AddressHeader, Trust};
 pub struct Settings {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub admin_connections_max: usize,
     /// Where clients reach us. None: the host of the service DID.
     pub public_url: Option<String>,
     pub tls_cert: Option<PathBuf>,
@@ -63,6 +64,8 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)),
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            // A scraper, a probe, a few people.
+            admin_connections_max: 64,
             public_url: None,
             tls_cert: None,
             tls_key: None,

@@ -77,7 +77,7 @@ async fn first_of(
 }
 
 /// One of each family and a spare.
-const ADDRESSES_TRIED_MAX: usize = 3;
+pub(crate) const ADDRESSES_TRIED_MAX: usize = 3;
 
 /// As RFC 8305 section 5 recommends.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(250);

@@ -16,6 +16,7 @@ pub(crate) mod tests;
 pub use endpoint::EndpointError;
 pub use error::FetchError;
 
+pub(crate) use dial::ADDRESSES_TRIED_MAX;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use fetch::{Fetched, Fetcher};
 pub(crate) use outage::Outage;

@@ -82,6 +82,7 @@ use era::Eras;
 use events::SharedEnds;
 use loader::Loader;
 use replay_guard::ReplayGuard;
+use settings::STREAM_CONNECTIONS;
 
 /// The handle that everyone shares.
 #[derive(Clone, Debug)]
@@ -225,10 +226,6 @@ pub struct PoolUsage {
     /// Statements that found no free connection in time, since the start.
     pub given_up: u64,
 }
-
-/// One reads where the stream ends, and one rings or reads what was missed. Once a second
-/// health asks between two of those, which are short.
-const STREAM_CONNECTIONS: u32 = 2;
 
 /// Runs one statement on a connection of the pool.
 async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {

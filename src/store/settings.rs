@@ -88,12 +88,26 @@ impl Settings {
         }
     }
 
+    /// Connections to Postgres that there may be at once: calls', committers', the queue of
+    /// nonces' and the listener's, those that follow the stream, and one for each task of
+    /// retention.
+    pub fn connections_in_all(&self) -> u32 {
+        self.connections_max + self.committers + 2 + STREAM_CONNECTIONS + RETENTION_TASKS
+    }
+
     /// For two statements one after the other, such as the batch under way and one's own:
     /// whoever waits longer is behind an outage.
     pub(super) fn batch_patience(&self) -> Duration {
         (self.acquire_timeout + self.statement_timeout) * 2
     }
 }
+
+/// One reads where the stream ends, and one rings or reads what was missed. Once a second
+/// health asks between two of those, which are short.
+pub(super) const STREAM_CONNECTIONS: u32 = 2;
+
+/// Of `retention::task`.
+const RETENTION_TASKS: u32 = 3;
 
 impl Default for Settings {
     fn default() -> Self {

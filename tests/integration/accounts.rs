@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use mls_relay::auth::{self, Authenticator};
-use mls_relay::edge::{Admin, Health};
+use mls_relay::edge::{self, Admin, Health};
 use mls_relay::limits::{Clock, Limits, Settings};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::telemetry::Metrics;
@@ -397,6 +397,7 @@ impl Operator {
             Metrics::install().unwrap(),
             Limits::new(Live::new(Settings::default()), Clock::system()),
             world.store.clone(),
+            Live::new(edge::Settings::default()),
             &shutdown,
         );
         Self {

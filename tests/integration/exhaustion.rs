@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
+use mls_relay_loadtest::ask;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::Client;
@@ -39,6 +43,55 @@ async fn with_few_descriptors_clients_leave_some_for_its_operator_and_its_databa
     .await;
     assert!(!relay.log().contains("cannot accept"), "{}", relay.log());
     assert_eq!(relay.ask_admin("/health/ready").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_have_so_many_connections_and_whoever_finds_none_is_counted() {
+    let relay = Home::lived_in()
+        .with("RELAY_ADMIN_CONNECTIONS_MAX", "2")
+        .start();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(TcpStream::connect(relay.admin).await.unwrap());
+    }
+    let mut turned_away = held.pop().unwrap();
+    let mut answer = [0];
+    let read = turned_away.read(&mut answer);
+    let read = timeout(Duration::from_secs(30), read).await.unwrap();
+    assert!(!matches!(read, Ok(1..)), "{read:?}");
+    drop(held);
+    eventually("there are places again", async || {
+        ask::admin(relay.admin, "/health/live").await.is_ok()
+    })
+    .await;
+    assert!(relay.figure("relay_edge_admin_refused_total").await > Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_who_come_while_there_are_no_descriptors_are_answered_when_there_are() {
+    let relay = Relay::start();
+    assert_eq!(relay.ask_admin("/health/ready").await.0, 200);
+    allow_descriptors(relay.process(), 0);
+    // One may get what something else has just given back.
+    let mut operators = Vec::new();
+    for _ in 0..4 {
+        let mut operator = TcpStream::connect(relay.admin).await.unwrap();
+        let request = "GET /health/live HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+        operator.write_all(request.as_bytes()).await.unwrap();
+        operators.push(operator);
+    }
+    relay.says("cannot accept");
+    allow_descriptors(relay.process(), 1000);
+    for mut operator in operators {
+        let mut answer = String::new();
+        let read = operator.read_to_string(&mut answer);
+        timeout(Duration::from_secs(30), read)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert!(relay.figure("relay_edge_accept_errors_total").await > Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

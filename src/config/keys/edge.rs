@@ -29,6 +29,17 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "edge.admin_connections_max",
+        env: "RELAY_ADMIN_CONNECTIONS_MAX",
+        effect: Effect::Restart,
+        doc: "Connections open at once on edge.admin_listen; over it, new ones are closed.",
+        setting: &Number {
+            at: |c| &mut c.edge.admin_connections_max,
+            least: 1,
+            most: 10000,
+        },
+    },
+    Key {
         name: "edge.public_url",
         env: "PUBLIC_URL",
         effect: Effect::Restart,
@@ -155,8 +166,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "edge.idle_timeout_seconds",
         env: "RELAY_IDLE_TIMEOUT_SECONDS",
         effect: Effect::Live,
-        doc: "How long a kept-alive connection may have no request under way. A new request's head \
-              must be complete within it. Longer than a proxy in front keeps unused connections.",
+        doc: "How long a kept-alive connection may have no request under way, also on \
+              edge.admin_listen. A new request's head must be complete within it. Longer than a \
+              proxy in front keeps unused connections.",
         setting: &Span {
             at: |c| &mut c.edge.idle_timeout,
             unit: Unit::Seconds,

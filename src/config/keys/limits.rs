@@ -8,7 +8,10 @@ pub(super) const KEYS: &[Key] = &[
         env: "CONNECTIONS_TOTAL",
         effect: Effect::Live,
         doc: "Connections open at once on this node; over it, new ones are closed before TLS. Fewer, \
-              where the open-files limit has no room for so many and 500 other files.",
+              where the open-files limit has no room for so many and for all else: connections to \
+              Postgres and of operators (edge.admin_connections_max), three sockets for each \
+              lookup of auth.plc_lookups_max, auth.web_lookups_max and appview.questions_max, and \
+              128 others.",
         setting: &Number {
             at: |c| &mut c.limits.connections.total,
             least: 1,
