@@ -222,7 +222,9 @@ async fn serve(
     shutdown: &Shutdown,
 ) -> Result<Health, AppError> {
     let live = parts.live;
-    let store = database::open(database::store_settings(config, postgres)?, shutdown).await?;
+    let start_timeout = config.database.private.start_timeout;
+    let store_settings = database::store_settings(config, postgres)?;
+    let store = database::open(store_settings, start_timeout, shutdown).await?;
     let limits = Limits::new(live.limits.clone(), Clock::system());
     limits.bound_connections(connections_room(config));
     limits.start_upkeep(shutdown);
@@ -310,7 +312,6 @@ fn local_url(config: &Config, address: SocketAddr) -> Option<String> {
 
 /// The listener's first connection; readiness says the rest.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
-
 const READY_LOOK: Duration = Duration::from_millis(10);
 
 /// Listeners, the runtime's, files and names that are looked at, ACME, the log, and a connection

@@ -42,10 +42,11 @@ pub(super) fn store_settings(
 /// together, and nothing orders them.
 pub(super) async fn open(
     settings: store::Settings,
+    start_timeout: Duration,
     shutdown: &Shutdown,
 ) -> Result<Store, StoreError> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + start_timeout;
     loop {
         let error = match Store::open(settings.clone(), shutdown).await {
             Ok(store) => return Ok(store),
@@ -58,6 +59,3 @@ pub(super) async fn open(
         sleep(backoff.next(random())).await;
     }
 }
-
-/// Long enough for crash recovery, short enough that a wrong address is noticed.
-const PATIENCE: Duration = Duration::from_secs(30);

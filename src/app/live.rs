@@ -22,7 +22,7 @@ impl LiveSettings {
         Self {
             auth: Live::new(config.auth.clone()),
             edge: Live::new(config.edge.clone()),
-            events: Live::new(config.events.clone()),
+            events: Live::new(events_settings(config)),
             limits: Live::new(config.limits.clone()),
             log: Live::new(config.log.clone()),
             process: Live::new(config.process.clone()),
@@ -37,7 +37,7 @@ impl LiveSettings {
         let swapped = [
             ("auth", self.auth.adopt(config.auth.clone())),
             ("edge", self.edge.adopt(config.edge.clone())),
-            ("events", self.events.adopt(config.events.clone())),
+            ("events", self.events.adopt(events_settings(config))),
             ("limits", self.limits.adopt(config.limits.clone())),
             ("log", self.log.adopt(config.log.clone())),
             ("process", self.process.adopt(config.process.clone())),
@@ -55,6 +55,14 @@ fn xrpc_settings(config: &Config) -> xrpc::Settings {
     xrpc::Settings {
         key_packages_max: config.retention.key_packages_per_device_max,
         ..config.xrpc.clone()
+    }
+}
+
+/// One number for all that sessions wait for together.
+fn events_settings(config: &Config) -> events::Settings {
+    events::Settings {
+        reads_queue_max: config.store.reads_queue_max,
+        ..config.events.clone()
     }
 }
 
@@ -149,6 +157,14 @@ mod tests {
             // The same again is no change.
             assert!(live.adopt(&change.config).is_empty(), "{key:?}");
         }
+    }
+
+    #[test]
+    fn the_sessions_that_wait_are_one_number_for_both_who_read_for_many() {
+        let mut config = Config::default();
+        config.store.reads_queue_max = 77;
+        let live = LiveSettings::of(&config);
+        assert_eq!(live.events.load().reads_queue_max, 77);
     }
 
     #[test]

@@ -301,7 +301,7 @@ fn key_cache(settings: &Live<Settings>, shutdown: Shutdown) -> Result<KeyCache, 
     let budget = RefreshBudget::new(
         now.refresh_every,
         now.refreshes_per_network,
-        REFRESHES_TRACKED_MAX,
+        now.keys_max / REFRESHED_PART,
     );
     let resolver = Resolver::new(fetcher, plc, settings.clone());
     Ok(KeyCache::new(resolver, settings.clone(), budget, shutdown))
@@ -314,6 +314,6 @@ pub(super) fn outcome_counter(credential: &'static str, outcome: &'static str) -
 /// The name of the shared secret in the store.
 const TICKET_SECRET_NAME: &str = "ticket";
 
-/// Accounts and networks whose forced refreshes are counted; the fewest bytes of
-/// all tables here, and more than can be spent within a minute.
-const REFRESHES_TRACKED_MAX: usize = 10_000;
+/// Of so many accounts and networks, as a part of those whose keys are remembered, forced
+/// refreshes are counted: more than can be spent within a minute.
+const REFRESHED_PART: usize = 5;

@@ -27,6 +27,7 @@ pub(super) struct AppView {
     endpoint: Endpoint,
     fetcher: Fetcher,
     outage: Outage,
+    pause: Duration,
     turns: Arc<Semaphore>,
     /// Half of the turns: whoever only wants to know takes no more of them.
     turns_to_know: Arc<Semaphore>,
@@ -51,12 +52,18 @@ enum NoAnswer {
 }
 
 impl AppView {
-    /// At most so many questions are under way at once.
-    pub(super) fn new(url: &str, questions_max: usize) -> Result<Self, StartError> {
+    /// At most so many questions are under way at once. After a failure it is left alone for
+    /// `pause`.
+    pub(super) fn new(
+        url: &str,
+        questions_max: usize,
+        pause: Duration,
+    ) -> Result<Self, StartError> {
         Ok(Self {
             endpoint: Endpoint::parse(url)?,
             fetcher: Fetcher::new(ANSWER_LEN_MAX)?,
             outage: Outage::of("appview.url"),
+            pause,
             turns: Arc::new(Semaphore::new(questions_max)),
             turns_to_know: Arc::new(Semaphore::new((questions_max / 2).max(1))),
             rests: Mutex::default(),
@@ -121,8 +128,9 @@ impl AppView {
                 .ok_or(NoAnswer::Failed)
             }
             Ok(Err(FetchError::Limited { retry_after })) => {
-                let wait = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
-                rests.to_know = Some(now + wait.max(PAUSE));
+                let most = self.pause.max(PAUSE_MAX);
+                let wait = retry_after.unwrap_or(self.pause).min(most);
+                rests.to_know = Some(now + wait.max(self.pause));
                 Err(NoAnswer::Limited(wait))
             }
             // It does not like this question: others it may.
@@ -131,7 +139,7 @@ impl AppView {
                 Err(NoAnswer::Failed)
             }
             Ok(Err(_)) | Err(_) => {
-                rests.all = Some(now + PAUSE);
+                rests.all = Some(now + self.pause);
                 Err(NoAnswer::Failed)
             }
         }
@@ -163,8 +171,6 @@ impl Purpose<'_> {
 /// Thirty relationships, each with its URIs, and room.
 const ANSWER_LEN_MAX: usize = 256 * 1024;
 
-/// After a failure the AppView is left alone for so long.
-const PAUSE: Duration = Duration::from_secs(2);
-
-/// And at most for so long when it asks for it: a slip of its must not end all asking.
+/// How long the AppView is left alone at most when it asks for it: a slip of its must not end
+/// all asking.
 const PAUSE_MAX: Duration = Duration::from_secs(60);

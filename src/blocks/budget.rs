@@ -21,7 +21,9 @@ impl QuestionBudget {
         Self {
             account: Rate::per_minute(per_account),
             node: Rate::per_minute(in_all),
-            accounts: Cache::new(ACCOUNTS_MAX),
+            // No more of them can spend anything of the node's budget within a minute: what it
+            // has saved, and what comes in.
+            accounts: Cache::new(2 * in_all as usize),
             node_paid: None,
         }
     }
@@ -41,9 +43,6 @@ impl QuestionBudget {
         Ok(())
     }
 }
-
-/// More than can spend anything of the node's budget within a minute.
-const ACCOUNTS_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -80,7 +80,7 @@ pub enum BlocksError {
 impl Blocks {
     pub fn start(settings: Settings, store: Store) -> Result<Self, StartError> {
         let appview = match &settings.url {
-            Some(url) => Some(AppView::new(url, settings.questions_max)?),
+            Some(url) => Some(AppView::new(url, settings.questions_max, settings.pause)?),
             None => None,
         };
         let budget = QuestionBudget::new(

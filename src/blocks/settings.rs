@@ -10,6 +10,8 @@ pub struct Settings {
     pub url: Option<String>,
     /// How long one question may take, and how long it may wait for its turn.
     pub timeout: Duration,
+    /// How long after a failed question no other is asked.
+    pub pause: Duration,
     /// Questions under way at once.
     pub questions_max: usize,
     /// Questions for one call; a question is about one account and up to 30 others.
@@ -31,6 +33,7 @@ impl Default for Settings {
         Self {
             url: None,
             timeout: Duration::from_secs(3),
+            pause: Duration::from_secs(2),
             questions_max: 16,
             questions_per_call: 32,
             questions_per_account: 60,

@@ -53,6 +53,13 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
             "is longer than process.drain_seconds; the last sockets would be cut off".to_owned(),
         ));
     }
+    if config.store.held_up_after >= config.store.statement_timeout {
+        broken.push((
+            &["database.held_up_ms", "database.statement_timeout_ms"],
+            "is not shorter than database.statement_timeout_ms, after which nobody waits"
+                .to_owned(),
+        ));
+    }
     if config.session.ping_after >= config.session.silence_max {
         broken.push((
             &["session.silence_seconds", "session.ping_seconds"],
@@ -72,6 +79,18 @@ mod tests {
     #[test]
     fn the_defaults_break_no_rule() {
         assert!(broken(&Config::default()).is_empty());
+    }
+
+    #[test]
+    fn nobody_can_hold_up_others_for_longer_than_they_wait() {
+        let mut config = Config::default();
+        config.store.held_up_after = config.store.statement_timeout;
+        let (keys, why) = broken(&config).remove(0);
+        assert_eq!(
+            keys,
+            ["database.held_up_ms", "database.statement_timeout_ms"]
+        );
+        assert!(why.contains("is not shorter"), "{why}");
     }
 
     #[test]

@@ -99,11 +99,7 @@ impl Hub {
         ));
         Self(Arc::new(Inner {
             replays: Replays::start(Arc::clone(&journal), settings.clone(), shutdown),
-            hydrator: Hydrator::new(
-                Arc::clone(&journal),
-                now.hydrated_bytes_max,
-                shutdown.clone(),
-            ),
+            hydrator: Hydrator::new(Arc::clone(&journal), settings.clone(), shutdown.clone()),
             passing: passing_in,
             journal,
             settings,

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use hashbrown::HashMap;
@@ -15,7 +14,8 @@ use tokio::time::timeout;
 
 use super::event::Event;
 use super::journal::Journal;
-use crate::runtime::{Pending, Shutdown};
+use super::settings::Settings;
+use crate::runtime::{Live, Pending, Shutdown};
 use crate::types::Seq;
 
 /// Puts messages into events. Clones share everything.
@@ -27,6 +27,7 @@ struct Inner {
     /// The messages that a node remembers, each as the event that brings it, so that its
     /// frames too are encoded once for all.
     events: Cache<Seq, Arc<Event>, Cost>,
+    settings: Live<Settings>,
     /// What is being read. Held for moments only, never across an await.
     readings: Mutex<HashMap<Seq, Reading>>,
     shutdown: Shutdown,
@@ -44,11 +45,17 @@ impl Weighter<Seq, Arc<Event>> for Cost {
 }
 
 impl Hydrator {
-    pub(super) fn new(journal: Arc<dyn Journal>, bytes_max: u64, shutdown: Shutdown) -> Self {
+    pub(super) fn new(
+        journal: Arc<dyn Journal>,
+        settings: Live<Settings>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let bytes_max = settings.load().hydrated_bytes_max;
         let about = usize::try_from(bytes_max / COST_USUAL).unwrap_or(usize::MAX);
         Self(Arc::new(Inner {
             journal,
             events: Cache::with_weighter(about, bytes_max, Cost),
+            settings,
             readings: Mutex::default(),
             shutdown,
         }))
@@ -149,7 +156,8 @@ struct Reader {
 impl Reader {
     async fn read(&self) -> Arc<Event> {
         let hydrator = &*self.hydrator.0;
-        let read = timeout(PATIENCE, self.message()).await.unwrap_or(Err(()));
+        let patience = hydrator.settings.load().hydrate_timeout;
+        let read = timeout(patience, self.message()).await.unwrap_or(Err(()));
         count(match &read {
             Ok(Some(_)) => "database",
             Ok(None) => "nowhere",
@@ -198,5 +206,3 @@ impl fmt::Debug for Hydrator {
 
 /// A message of 1 KiB with its frames.
 const COST_USUAL: u64 = 5 << 10;
-/// How long events wait for their messages. Then they go without.
-const PATIENCE: Duration = Duration::from_secs(2);

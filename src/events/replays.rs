@@ -22,11 +22,12 @@ impl Replays {
         settings: Live<Settings>,
         shutdown: &Shutdown,
     ) -> Self {
+        let now = settings.snapshot();
         let bounds = Bounds {
             name: "replays",
-            queue_max: QUEUE_MAX,
-            batch_max: QUEUE_MAX,
-            weight_max: settings.load().replay_rows_max as usize / ROWS_EACH,
+            queue_max: now.reads_queue_max,
+            batch_max: now.reads_queue_max,
+            weight_max: now.replay_rows_max as usize / ROWS_EACH,
         };
         let serve = move |batch: Vec<Arc<[Run]>>| {
             let (journal, settings) = (Arc::clone(&journal), settings.snapshot());
@@ -88,7 +89,5 @@ impl fmt::Debug for Replays {
     }
 }
 
-/// As many sessions as a node may be asked to wake at once.
-const QUEUE_MAX: usize = 65_536;
 /// Runs are read together while there is room for so many events of each.
 const ROWS_EACH: usize = 4;

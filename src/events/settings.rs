@@ -17,6 +17,8 @@ pub struct Settings {
     pub backlog_max: usize,
     /// Events in one page read from the database.
     pub page_max: u32,
+    /// Sessions that wait for a page. The same as for what the store reads for many.
+    pub reads_queue_max: usize,
     /// Events that one reading brings for all sessions that wait for a page.
     pub replay_rows_max: u32,
     /// Notifications between the socket and the task that follows the stream.
@@ -48,6 +50,8 @@ pub struct Settings {
     /// Bytes of messages that a node remembers for subscribers who want them with their
     /// events.
     pub hydrated_bytes_max: u64,
+    /// How long events wait for their messages. Then they go without.
+    pub hydrate_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -58,6 +62,7 @@ impl Default for Settings {
             recent_at_start: 10_000,
             backlog_max: 512,
             page_max: 200,
+            reads_queue_max: 65_536,
             replay_rows_max: 32_768,
             ring_max: 1024,
             reconcile_every: Duration::from_secs(5),
@@ -72,6 +77,7 @@ impl Default for Settings {
             passing_queue_max: 256,
             passing_every: Duration::from_millis(50),
             hydrated_bytes_max: 32 << 20,
+            hydrate_timeout: Duration::from_secs(2),
         }
     }
 }

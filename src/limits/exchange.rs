@@ -62,7 +62,8 @@ impl Exchange {
         let fresh = self.limits.take_untold_stays();
         self.untold.extend(fresh);
         // The newest are worth most when there is no room for all.
-        let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
+        let most = self.limits.inner.settings.load().tables.untold();
+        let surplus = self.untold.len().saturating_sub(most);
         self.untold.drain(..surplus);
         if surplus > 0 {
             queue::full("penalties_untold", surplus as u64);
@@ -97,9 +98,6 @@ fn look_back(unheard: Duration) -> Duration {
 
 /// Well over the time that an exchange itself takes, a late one included.
 const LOOK_BACK: Duration = Duration::from_secs(60);
-
-/// As many as one node decides in an outage of minutes under attack.
-const UNTOLD_MAX: usize = 10_000;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 

@@ -82,8 +82,9 @@ impl Inner {
         }
     }
 
-    /// A place among those of an IPv6 network. IPv4 addresses are few enough for each to be
-    /// known by itself.
+    /// A place among those of an IPv6 /32: whoever is given a network has more addresses than
+    /// there are places, and could hold all of them with a few packets a second. IPv4 addresses
+    /// are few enough for each to be known by itself.
     fn network_share(
         &self,
         settings: &Settings,
@@ -92,10 +93,12 @@ impl Inner {
         if client.expose().is_ipv4() {
             return Ok(None);
         }
-        let rule = Rule::Handshakes;
+        let rule = Rule::HandshakesNetwork;
         let name = self.holders.wide_network(rule as u8, client);
         let enter = |most| self.handshakes_network.enter(name, most, || ());
-        let most = (settings.connections.handshakes / NETWORK_SHARE).max(1);
+        let connections = &settings.connections;
+        let most = connections.handshakes * connections.handshakes_network_percent / 100;
+        let most = most.max(1);
         if let Some(held) = enter(most) {
             return Ok(Some(held));
         }
@@ -137,10 +140,6 @@ const ADDRESS_SHARE: u32 = 4;
 
 /// And this, if it is in the penalty box and let in for the sake of known accounts.
 const OFFENDER_SHARE: u32 = 16;
-
-/// A /32 of IPv6 may have this one: whoever is given a network has more addresses than there are
-/// places, and could hold all of them with a few packets a second.
-const NETWORK_SHARE: u32 = 2;
 
 /// With the defaults, a full share of handshakes that run out together is half of what leads
 /// into the penalty box.
@@ -226,6 +225,22 @@ mod tests {
         assert!(begin(1, 0).is_ok());
         drop(begun);
         assert!(begin(0, 0).is_ok());
+    }
+
+    #[test]
+    fn where_all_come_from_one_network_it_may_have_every_place() {
+        let mut settings = Settings::default();
+        settings.connections.handshakes_network_percent = 100;
+        let most = settings.connections.handshakes;
+        let limits = Limits::new(Live::new(settings), Clock::manual());
+        let begin = |host: u16| {
+            let address = [0x2001, 0xdb8, 1, host, 0, 0, 0, 1];
+            let connection = limits.admit_connection(ClientIp::new(address.into()));
+            limits.admit_handshake(&connection.unwrap())
+        };
+        let begun: Vec<_> = (0..2 * most as u16).map(begin).collect();
+        let places = begun.iter().filter(|permit| permit.is_ok()).count();
+        assert_eq!(places, most as usize);
     }
 
     #[test]

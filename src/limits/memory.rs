@@ -31,10 +31,10 @@ impl Pool {
     /// The least that must move of what holds such memory, in bytes a second. While half of it
     /// is held, whoever is slow makes way: with a few accounts, all of it could be held by
     /// trickles otherwise.
-    fn least_pace(&self) -> u64 {
+    fn least_pace(&self, scarce: u64) -> u64 {
         let half = self.most.load(Ordering::Relaxed) / 2;
         match self.all.load(Ordering::Relaxed) > half {
-            true => SCARCE_BYTES_PER_SECOND_MIN,
+            true => scarce,
             false => BYTES_PER_SECOND_MIN,
         }
     }
@@ -67,7 +67,8 @@ impl Limits {
 
     /// The least that clients must take of answers that hold memory, in bytes a second.
     pub fn least_pace_of_answers(&self) -> u64 {
-        self.inner.answers.least_pace()
+        let scarce = self.inner.settings.load().scarce_bytes_per_second;
+        self.inner.answers.least_pace(scarce)
     }
 }
 
@@ -122,7 +123,8 @@ impl MemoryPermit {
 
     /// The least that must arrive of what it is held for, in bytes a second.
     pub fn least_pace(&self) -> u64 {
-        self.pool().least_pace()
+        let scarce = self.inner.settings.load().scarce_bytes_per_second;
+        self.pool().least_pace(scarce)
     }
 
     /// What the account held before.
@@ -161,9 +163,6 @@ fn exact(bytes: usize) -> f64 {
 
 /// Most calls hold less, and nobody counts whose they are.
 const UNCHARGED_MAX: usize = 16 << 10;
-
-/// The least that must move, in bytes a second, while half of the memory is held.
-const SCARCE_BYTES_PER_SECOND_MIN: u64 = 32 << 10;
 
 /// One account may hold this part of the memory.
 const ACCOUNT_SHARE: usize = 8;
@@ -239,7 +238,13 @@ mod tests {
         answer.take(MOST / 2).unwrap();
         assert_eq!(limits.least_pace_of_answers(), BYTES_PER_SECOND_MIN);
         answer.take(1).unwrap();
-        assert_eq!(limits.least_pace_of_answers(), SCARCE_BYTES_PER_SECOND_MIN);
+        assert_eq!(limits.least_pace_of_answers(), 32 << 10);
+        let settings = Settings {
+            scarce_bytes_per_second: 4 << 10,
+            ..Settings::default()
+        };
+        limits.inner.settings.adopt(settings);
+        assert_eq!(limits.least_pace_of_answers(), 4 << 10);
         let body = limits.memory_for_body(&alice, MOST);
         assert_eq!(body.least_pace(), BYTES_PER_SECOND_MIN);
         drop(answer);

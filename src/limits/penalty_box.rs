@@ -88,7 +88,7 @@ impl PenaltyBox {
         let mut shard = self.offenders.of(subject.current);
         let conduct = conduct_of(&mut shard, subject.current, now, settings)?;
         let stay = conduct.strike(now, &settings.penalties)?;
-        self.tell(subject.current, stay);
+        self.tell(subject.current, stay, settings);
         drop(shard);
         self.latest_until.fetch_max(stay.until, Ordering::Relaxed);
         metrics::counter!("relay_limits_penalties_total").increment(1);
@@ -99,7 +99,7 @@ impl PenaltyBox {
     pub(super) fn decide(&self, key: Blind, stay: Stay, now: i64, settings: &Settings) {
         let mut shard = self.offenders.of(key);
         self.adopt(&mut shard, key, stay, now, settings);
-        self.tell(key, stay);
+        self.tell(key, stay, settings);
     }
 
     /// What another node told. Whatever was decided here and is not told yet is newer: it
@@ -127,9 +127,9 @@ impl PenaltyBox {
 
     /// Tells the other nodes of a stay at the next exchange. Its shard is locked, so that
     /// nothing older is heard in between.
-    fn tell(&self, key: Blind, stay: Stay) {
+    fn tell(&self, key: Blind, stay: Stay, settings: &Settings) {
         let mut untold = self.untold.lock();
-        if untold.len() < UNTOLD_MAX || untold.contains_key(&key) {
+        if untold.len() < settings.tables.untold() || untold.contains_key(&key) {
             untold.insert(key, stay);
         } else {
             queue::full("penalties_untold", 1);
@@ -207,7 +207,3 @@ fn conduct_of<'a>(
 fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
-
-/// More than a node decides between two exchanges unless it is under attack by more
-/// than the box can hold anyway.
-const UNTOLD_MAX: usize = 4_096;

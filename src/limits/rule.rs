@@ -35,6 +35,8 @@ rules! {
     ConnectionRate = "connection_rate",
     /// TLS handshakes under way on this node.
     Handshakes = "handshakes",
+    /// Those of one IPv6 /32.
+    HandshakesNetwork = "handshakes_network",
     // Layer 2: a request, before its token is looked at.
     /// Requests of one address that proved nothing.
     Ip = "ip",

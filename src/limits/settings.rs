@@ -13,6 +13,9 @@ pub struct Settings {
     pub connections: Connections,
     pub requests: Requests,
     pub calls: Calls,
+    /// The least that must move of bodies, or of answers, while half of the memory for them
+    /// is held.
+    pub scarce_bytes_per_second: u64,
     pub sockets: Sockets,
     pub penalties: Penalties,
     pub good_standing: GoodStanding,
@@ -34,6 +37,8 @@ pub struct Connections {
     pub per_ip_per_second: u16,
     /// TLS handshakes under way: each costs about a millisecond of a core.
     pub handshakes: u32,
+    /// The part of those that one IPv6 /32 may have, in percent.
+    pub handshakes_network_percent: u32,
 }
 
 /// Layer 2: requests, before their tokens are looked at.
@@ -162,6 +167,12 @@ impl Tables {
     pub(super) fn idle_ms(&self) -> u32 {
         millis_of(self.idle_after)
     }
+
+    /// Offenders that the other nodes have yet to hear of: as many as a node decides in an
+    /// outage of minutes under attack.
+    pub(super) fn untold(&self) -> usize {
+        (self.penalties as usize / 10).max(1)
+    }
 }
 
 fn millis_of(time: Duration) -> u32 {
@@ -202,6 +213,7 @@ impl Default for Settings {
                 per_ip: 4_096,
                 per_ip_per_second: 200,
                 handshakes: 1_024,
+                handshakes_network_percent: 50,
             },
             requests: Requests {
                 per_ip: 60,
@@ -223,6 +235,7 @@ impl Default for Settings {
                 report_member: 5,
                 default: 200,
             },
+            scarce_bytes_per_second: 32 << 10,
             sockets: Sockets {
                 per_ip: 4_096,
                 per_did: 5,

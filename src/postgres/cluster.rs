@@ -60,7 +60,10 @@ pub(super) async fn ensure(
 }
 
 /// Makes the relay's database in a running cluster if there is none.
-pub(super) async fn ensure_database(layout: &Layout) -> Result<(), PostgresError> {
+pub(super) async fn ensure_database(
+    layout: &Layout,
+    start_timeout: Duration,
+) -> Result<(), PostgresError> {
     let created = async {
         let url = layout.url("postgres");
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
@@ -77,7 +80,7 @@ pub(super) async fn ensure_database(layout: &Layout) -> Result<(), PostgresError
             ended = connection => ended,
         }
     };
-    match tokio::time::timeout(CREATE_TIMEOUT, created).await {
+    match tokio::time::timeout(start_timeout, created).await {
         Ok(outcome) => outcome.map_err(PostgresError::CreateDatabase),
         Err(_) => Err(PostgresError::StartTimeout {
             said: "creating the database takes too long".to_owned(),
@@ -100,5 +103,3 @@ pub(super) fn run_as(command: &mut Command, owner: Owner) {
         command.uid(owner.uid).gid(owner.gid);
     }
 }
-
-const CREATE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -60,7 +60,7 @@ impl Private {
             binaries,
         };
         let server = plan.launch().await?;
-        cluster::ensure_database(&plan.layout).await?;
+        cluster::ensure_database(&plan.layout, settings.start_timeout).await?;
         let shutdown = Shutdown::default();
         let private = Self {
             url: plan.layout.url(cluster::DATABASE),

@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
+use super::Settings;
 use super::line::Line;
 use super::socket::Socket;
 use super::tests::{World, close_code, text};
@@ -177,14 +178,29 @@ async fn whoever_floods_its_own_socket_lets_others_have_their_turn() {
     assert!(turns >= FRAMES / 1_000, "{turns} turns of another task");
 }
 
-#[tokio::test]
-async fn of_a_flood_that_goes_on_after_the_goodbye_the_rest_is_let_go_unread() {
-    let (mut socket, mut client) = flooded(&World::new()).await;
+/// How often another task has its turn while a client is sent away that goes on instead.
+async fn turns_of_a_goodbye(last_messages_max: u32) -> usize {
+    let world = World::new();
+    let settings = Settings {
+        last_messages_max,
+        ..Settings::default()
+    };
+    world.shared.settings.adopt(settings);
+    let (mut socket, mut client) = flooded(&world).await;
     client.shutdown().await.unwrap();
     let turns = turns_beside(async move { socket.close(CloseReason::RateLimited).await });
     let turns = turns.await;
-    assert!(turns < FRAMES / 1_000, "{turns} turns of another task");
     let mut heard = Vec::new();
     client.read_to_end(&mut heard).await.unwrap();
     assert!(heard.ends_with(b"RateLimited"), "{heard:?}");
+    turns
+}
+
+#[tokio::test]
+async fn of_a_flood_that_goes_on_after_the_goodbye_the_rest_is_let_go_unread() {
+    let usual = Settings::default().last_messages_max;
+    let turns = turns_of_a_goodbye(usual).await;
+    assert!(turns < FRAMES / 1_000, "{turns} turns of another task");
+    let turns = turns_of_a_goodbye(u32::MAX).await;
+    assert!(turns >= FRAMES / 1_000, "{turns} turns of another task");
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How long it may take to answer a close frame.
     pub close_timeout: Duration,
+    /// Messages that are read after our close frame, until the client has answered it.
+    pub last_messages_max: u32,
     /// How long the upgrade may take after it was granted.
     pub upgrade_timeout: Duration,
     /// The largest frame and the largest message that a client may send.
@@ -34,6 +36,8 @@ impl Default for Settings {
             silence_max: Duration::from_secs(75),
             write_timeout: Duration::from_secs(120),
             close_timeout: Duration::from_secs(2),
+            // More than an honest client has on its way when it is sent away.
+            last_messages_max: 1_000,
             upgrade_timeout: Duration::from_secs(10),
             frame_len_max: 4 << 10,
             fragments_max: 16,

@@ -167,7 +167,8 @@ impl Socket {
         if said.is_err() || reason.expects_no_answer() {
             return false;
         }
-        for _ in 0..LAST_WORDS_MAX {
+        // Of one that goes on instead of answering, the rest is let go unread.
+        for _ in 0..self.settings.load().last_messages_max {
             if poll_fn(|context| self.poll_read(context)).await.is_err() {
                 return false;
             }
@@ -323,8 +324,5 @@ fn frame_of(event: &Event, framing: Framing) -> &[u8] {
 /// Every socket holds this for ever. Client frames are small, a longer one makes the
 /// buffer grow for a moment, and no read of it is a system call.
 const READ_BUFFER_LEN: usize = 128;
-/// More than an honest client has on its way when it is sent away. Of one that goes on instead
-/// of answering, the rest is let go unread.
-const LAST_WORDS_MAX: usize = 1_000;
 /// Pongs, pings and one close frame.
 const WRITE_BUFFER_LEN_MAX: usize = 4096;

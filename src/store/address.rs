@@ -38,14 +38,22 @@ pub(super) fn client_config(url: &DatabaseUrl) -> Result<Config, StoreError> {
     if config.get_application_name().is_none() {
         config.application_name("mls-relay");
     }
+    // Whoever knows the network says so in the address.
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
     }
-    config
-        .keepalives_idle(KEEPALIVE_IDLE)
-        .keepalives_interval(KEEPALIVE_INTERVAL)
-        .keepalives_retries(3)
-        .tcp_user_timeout(TCP_USER_TIMEOUT);
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
     // "prefer" would fail on the self-signed certificate of a local Postgres
     // instead of going on without; nobody listens on this machine's loopback.
     if !url.expose().contains("sslmode") && config.get_hosts().iter().all(is_local) {
@@ -93,8 +101,39 @@ pub(super) fn tls(settings: &Settings) -> Result<MakeRustlsConnect, StoreError> 
     Ok(MakeRustlsConnect::new(config))
 }
 
+/// For each host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A dead network is noticed within half a minute, also on a silent connection.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_address_says_of_its_network_counts() {
+        let config = |url: &str| client_config(&DatabaseUrl::parse(url).unwrap()).unwrap();
+        let times = |config: &Config| {
+            let times = [
+                config.get_connect_timeout().copied(),
+                Some(config.get_keepalives_idle()),
+                config.get_keepalives_interval(),
+                config.get_tcp_user_timeout().copied(),
+            ];
+            (
+                times.map(|time| time.unwrap().as_secs()),
+                config.get_keepalives_retries(),
+            )
+        };
+        let silent = config("postgres://relay@db/relay");
+        assert_eq!(times(&silent), ([3, 10, 5, 15], Some(3)));
+        let far = config(
+            "postgres://relay@db/relay?connect_timeout=20&keepalives_idle=60\
+             &keepalives_interval=30&tcp_user_timeout=90&keepalives_retries=9",
+        );
+        assert_eq!(times(&far), ([20, 60, 30, 90], Some(9)));
+    }
+}

@@ -25,7 +25,7 @@ impl AnnouncedMessages {
     pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
         let bounds = Bounds {
             name: "hydration",
-            queue_max: QUEUE_MAX,
+            queue_max: settings.reads_queue_max,
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
         };
@@ -91,6 +91,5 @@ impl fmt::Debug for AnnouncedMessages {
 /// The largest message that comes with its event. Larger ones are fetched.
 pub const ANNOUNCED_BYTES_MAX: i32 = 64 << 10;
 
-const QUEUE_MAX: usize = 4096;
 /// At most 2 MiB in one answer.
 const BATCH_MAX: usize = 32;

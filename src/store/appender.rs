@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::connect::Pool;
-use super::held_up::{Watch, held};
+use super::held_up::Watch;
 use super::replay_guard::Nonce;
 use super::standstill::Standstill;
 use super::{Settings, Store, StoreError, query, rows};
@@ -86,7 +86,7 @@ impl Appender {
             let committer = Committer {
                 pool: pool.clone(),
                 window,
-                watch: Watch::default(),
+                watch: Watch::new(settings),
                 standstill: standstill.clone(),
             };
             Batcher::start(
@@ -203,7 +203,7 @@ async fn commit_distinct(committer: &Committer, items: &[&NewMessage]) -> Vec<An
 
 /// Those that nobody holds up. Of the others it is known that they would have to wait.
 async fn commit_free(committer: &Committer, items: &[&NewMessage], again: bool) -> Vec<Answer> {
-    let held = match held(&committer.pool, items).await {
+    let held = match committer.watch.held(&committer.pool, items).await {
         // Postgres itself is slow: nothing is asked of it twice.
         Ok(held) if held.is_empty() && again => Err(StoreError::Timeout),
         held => held,
@@ -216,6 +216,8 @@ async fn commit_free(committer: &Committer, items: &[&NewMessage], again: bool) 
         committer.watch.begin();
     }
     let is_held = |item: &&NewMessage| held.contains(item.convo.expose());
+    let count = items.iter().filter(|item| is_held(item)).count();
+    metrics::counter!("relay_append_held_up_total").increment(count as u64);
     let free: Vec<&NewMessage> = items
         .iter()
         .copied()

@@ -101,8 +101,8 @@ pub(super) type SharedEnds = Queue<(), Ends>;
 pub(super) fn share_ends(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> SharedEnds {
     let bounds = Bounds {
         name: "ends",
-        queue_max: ENDS_QUEUE_MAX,
-        batch_max: ENDS_QUEUE_MAX,
+        queue_max: settings.reads_queue_max,
+        batch_max: settings.reads_queue_max,
         weight_max: usize::MAX,
     };
     let serve = move |waiting: Vec<()>| {
@@ -293,6 +293,3 @@ const RUNS: &str = "
         WHERE e.user_did = run.user_did AND e.seq > run.after AND e.seq <= run.through
           AND e.emitted_at >= (SELECT at FROM since)
         ORDER BY e.seq LIMIT $9) e";
-
-/// As many sessions as a node may be asked to wake at once.
-const ENDS_QUEUE_MAX: usize = 65_536;

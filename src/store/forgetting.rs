@@ -18,6 +18,8 @@ use super::{Store, StoreError};
 pub struct Forgetting {
     client: Client,
     connection: AbortHandle,
+    /// The longest run of one statement.
+    timeout: Duration,
 }
 
 impl Store {
@@ -32,7 +34,11 @@ impl Store {
         let (client, connection) = connect_alone(url, settings).await?;
         // Ends when the client is dropped; errors are seen by its calls.
         let connection = tokio::spawn(connection).abort_handle();
-        let forgetting = Forgetting { client, connection };
+        let forgetting = Forgetting {
+            client,
+            connection,
+            timeout: settings.forget_timeout,
+        };
         let mine = forgetting.lock(task).await?;
         Ok(mine.then_some(forgetting))
     }
@@ -42,7 +48,7 @@ impl Forgetting {
     async fn lock(&self, task: &'static str) -> Result<bool, StoreError> {
         // A detach waits for running queries; sends must not wait for the detach. What is due is
         // found by an index: the beginning of a table, read for it, is what was forgotten before.
-        let timeout = STATEMENT_TIMEOUT.as_millis();
+        let timeout = self.timeout.as_millis();
         let session = format!(
             "SET lock_timeout = '2s'; SET statement_timeout = {timeout}; \
              SET random_page_cost = 1.1; \
@@ -64,7 +70,7 @@ impl Forgetting {
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(DEADLINE, answer).await {
+        match tokio::time::timeout(self.timeout + SILENCE_MAX, answer).await {
             Ok(answer) => Ok(answer?),
             Err(_) => {
                 self.connection.abort();
@@ -186,11 +192,8 @@ impl Forgetting {
     }
 }
 
-/// The longest run of one statement.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-
 /// Postgres cancels first; this is for a server or a network that fell silent.
-const DEADLINE: Duration = STATEMENT_TIMEOUT.saturating_add(Duration::from_secs(10));
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A few milliseconds of work, so that no lock is held long.
 const BITE: i32 = 2000;

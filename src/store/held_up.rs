@@ -9,43 +9,63 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Pool;
-use super::{NewMessage, StoreError, query, rows};
+use super::{NewMessage, Settings, StoreError, query, rows};
 
-/// Until when it is looked before each batch, if it is: only after one did not end in time.
-/// Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Watch(Arc<Mutex<Option<Instant>>>);
+/// Looks before each batch, while it must: only after one did not end in time. Clones are the
+/// same.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    until: Arc<Mutex<Option<Instant>>>,
+    held_up_after: Duration,
+    /// What Postgres may take for the looks themselves. If it takes longer, it holds up
+    /// everybody.
+    looks_max: Duration,
+    lasts: Duration,
+}
 
 impl Watch {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            until: Arc::default(),
+            held_up_after: settings.held_up_after,
+            looks_max: settings.statement_timeout / 5,
+            // Whoever holds one costs the others a wait only now and then.
+            lasts: settings.statement_timeout * 6,
+        }
+    }
+
     pub(super) fn begin(&self) {
-        *self.0.lock() = Some(Instant::now() + WATCHED_FOR);
+        *self.until.lock() = Some(Instant::now() + self.lasts);
     }
 
     pub(super) fn is_on(&self) -> bool {
-        self.0.lock().is_some_and(|until| Instant::now() < until)
+        self.until
+            .lock()
+            .is_some_and(|until| Instant::now() < until)
     }
-}
 
-/// Which of the items' conversations are held, and not just by a call or another batch.
-pub(super) async fn held(
-    pool: &Pool,
-    items: &[&NewMessage],
-) -> Result<HashSet<String>, StoreError> {
-    let wanted: HashSet<&str> = items.iter().map(|item| item.convo.expose()).collect();
-    let mut wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
-    let look = async {
-        for _ in 1..LOOKS {
-            wanted = held_now(pool, &wanted).await?;
-            if wanted.is_empty() {
-                return Ok(HashSet::new());
+    /// Which of the items' conversations are held, and not just by a call or another batch.
+    pub(super) async fn held(
+        &self,
+        pool: &Pool,
+        items: &[&NewMessage],
+    ) -> Result<HashSet<String>, StoreError> {
+        let wanted: HashSet<&str> = items.iter().map(|item| item.convo.expose()).collect();
+        let mut wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
+        let look = async {
+            for _ in 1..LOOKS {
+                wanted = held_now(pool, &wanted).await?;
+                if wanted.is_empty() {
+                    return Ok(HashSet::new());
+                }
+                sleep(self.held_up_after / (LOOKS - 1)).await;
             }
-            sleep(BETWEEN_LOOKS).await;
-        }
-        Ok(held_now(pool, &wanted).await?.into_iter().collect())
-    };
-    timeout(PATIENCE, look)
-        .await
-        .unwrap_or(Err(StoreError::Timeout))
+            Ok(held_now(pool, &wanted).await?.into_iter().collect())
+        };
+        timeout(self.held_up_after + self.looks_max, look)
+            .await
+            .unwrap_or(Err(StoreError::Timeout))
+    }
 }
 
 async fn held_now(pool: &Pool, among: &[String]) -> Result<Vec<String>, StoreError> {
@@ -60,12 +80,6 @@ const HELD: &str = "WITH free AS MATERIALIZED (
     SELECT c.convo_id FROM conversations c
     WHERE c.convo_id = ANY ($1) AND c.convo_id NOT IN (SELECT f.convo_id FROM free f)";
 
-/// Long enough that whoever holds one costs the others a wait only now and then.
-const WATCHED_FOR: Duration = Duration::from_secs(30);
-
-/// Whoever has a conversation at each of them is not just passing.
+/// Spread over the time. Whoever has a conversation at each of them has had it all along, or so
+/// nearly that it is the same for those who wait.
 const LOOKS: u32 = 4;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
-
-/// A Postgres that does not answer this holds up everybody.
-const PATIENCE: Duration = Duration::from_secs(1);

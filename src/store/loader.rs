@@ -31,7 +31,7 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
     ) -> Self {
         let bounds = Bounds {
             name,
-            queue_max: QUEUE_MAX,
+            queue_max: settings.reads_queue_max,
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
         };
@@ -97,6 +97,5 @@ impl<T> fmt::Debug for Loader<T> {
     }
 }
 
-/// As many sessions as a node may be asked to wake at once.
-const QUEUE_MAX: usize = 65_536;
+/// Accounts in one statement, which takes some milliseconds: others wait behind it.
 const BATCH_MAX: usize = 256;

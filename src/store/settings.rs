@@ -52,6 +52,13 @@ pub struct Settings {
     pub acquire_timeout: Duration,
     /// Longest run of one statement, and how long it may wait for a lock.
     pub statement_timeout: Duration,
+    /// Whoever holds a conversation for so long, after sends into it did not end in time, keeps
+    /// nobody waiting who writes into another.
+    pub held_up_after: Duration,
+    /// Longest run of one statement that forgets.
+    pub forget_timeout: Duration,
+    /// Sessions that wait for one kind of what is read for many at once.
+    pub reads_queue_max: usize,
     /// Sends that wait for a committer; over it, 503.
     pub append_queue_max: usize,
     /// Sends in one transaction, and their bytes.
@@ -78,6 +85,10 @@ impl Settings {
             committers: 2,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
+            held_up_after: Duration::from_millis(75),
+            forget_timeout: Duration::from_secs(10 * 60),
+            // As many sessions as a node may be asked to wake at once.
+            reads_queue_max: 65_536,
             append_queue_max: 4096,
             append_batch_max: 64,
             append_batch_bytes_max: 4 << 20,

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
@@ -217,6 +218,23 @@ async fn data_in_a_deep_directory_works_although_sockets_have_short_paths() {
 }
 
 #[test]
+fn a_start_waits_for_postgres_no_longer_than_the_operator_says() {
+    let home = Home::new()
+        .with("DATABASE_URL", "host=/nowhere user=relay dbname=relay")
+        .with("RELAY_PG_START_TIMEOUT_SECONDS", "1");
+    let begun = Instant::now();
+    let Err(refused) = home.try_start() else {
+        panic!("it started");
+    };
+    assert_eq!(refused.code, Some(69));
+    assert!(
+        refused.said.contains("waiting for the database"),
+        "{refused:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
 fn migrate_prepares_the_database_and_ends() {
     let home = Home::new();
     for _ in 0..2 {
@@ -252,6 +270,7 @@ async fn health_tells_each_cause_and_the_lag_of_notifications() {
         "pool",
         "retention",
         "schema",
+        "sends",
     ] {
         assert!(checks.contains_key(name), "{name} is not in {report}");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use mls_relay::retention::{Retention, Settings, TaskStatus};
 use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::store::{self, DatabaseUrl, Store, StoreError};
 use tokio_postgres::Client;
 
 use crate::database::Database;
@@ -225,6 +225,20 @@ async fn over_tcp() -> (Database, Ipv4Addr, store::Settings) {
     let url = format!("postgres://relay@{address}/postgres");
     let settings = store::Settings::for_database(DatabaseUrl::parse(&url).unwrap());
     (database, address, settings)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_has_as_long_for_a_statement_as_the_operator_says() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database
+        .store_with(|settings| settings.forget_timeout = Duration::from_millis(200))
+        .await;
+    let slow = "ALTER FUNCTION forget_jtis(integer) RENAME TO forget_jtis_soon;
+        CREATE FUNCTION forget_jtis(integer) RETURNS bigint LANGUAGE sql
+            AS 'SELECT forget_jtis_soon($1) FROM pg_sleep(60)'";
+    database.client().await.batch_execute(slow).await.unwrap();
+    let forgetting = store.forgetting("nonces").await.unwrap().unwrap();
+    assert_eq!(forgetting.jtis().await, Err(StoreError::Timeout));
 }
 
 const HALF_A_MINUTE: u32 = 30 * 100;

@@ -131,6 +131,40 @@ async fn a_conversation_that_somebody_holds_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_sessions_that_wait_more_than_may_are_asked_to_come_back() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database
+        .store_with(|settings| settings.reads_queue_max = 1)
+        .await;
+    let (locking, watching) = (database.client().await, database.client().await);
+    let lock = "BEGIN; LOCK TABLE members IN ACCESS EXCLUSIVE MODE";
+    locking.batch_execute(lock).await.unwrap();
+    let ask = || {
+        let (store, did) = (store.clone(), Did::parse("did:plc:a").unwrap());
+        tokio::spawn(async move { store.memberships(&did).await.map(drop) })
+    };
+    let first = ask();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while watching
+        .query_one(waits, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
+        assert!(Instant::now() < deadline, "it does not wait for the lock");
+    }
+    // One is asked about, one may wait.
+    let mut others: JoinSet<_> = [ask(), ask()].into_iter().collect();
+    let told = others.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(told, Err(StoreError::Unavailable));
+    locking.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(others.join_next().await.unwrap().unwrap().unwrap(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn callers_that_go_away_cost_no_connection() {
     const CALLS: usize = 4;
     let database = Database::start().await;

@@ -29,6 +29,19 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "appview.pause_seconds",
+        env: "APPVIEW_PAUSE_SECONDS",
+        effect: Effect::Restart,
+        doc: "How long after a failed question no other is asked. Where the AppView asks for a \
+              longer pause, it has that, up to a minute.",
+        setting: &Span {
+            at: |c| &mut c.blocks.pause,
+            unit: Unit::Seconds,
+            least: 0,
+            most: 600,
+        },
+    },
+    Key {
         name: "appview.questions_max",
         env: "APPVIEW_QUESTIONS_MAX",
         effect: Effect::Restart,

@@ -192,8 +192,9 @@ pub(super) const KEYS: &[Key] = &[
         name: "auth.keys_max",
         env: "KEYS_MAX",
         effect: Effect::Restart,
-        doc: "Accounts whose keys are remembered, at about 1 KiB each; and an eighth as many DIDs \
-              of which no key was found.",
+        doc: "Accounts whose keys are remembered, at about 1 KiB each; an eighth as many DIDs of \
+              which no key was found; and a fifth as many of which it is known when \
+              auth.refresh_seconds is over.",
         setting: &Number {
             at: |c| &mut c.auth.keys_max,
             least: 100,

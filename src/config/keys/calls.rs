@@ -30,8 +30,8 @@ pub(super) const KEYS: &[Key] = &[
         env: "BODIES_BYTES_MAX",
         effect: Effect::Live,
         doc: "Bodies being read or worked on at once, all together; over it, 503. One account may \
-              have an eighth of it (429), or one body. While half of it is held, bodies must come \
-              at 32 KiB a second.",
+              have an eighth of it (429), or one body. While half of it is held, they must come at \
+              limits.scarce_bytes_per_second.",
         setting: &Number {
             at: |c| &mut c.xrpc.bodies_bytes_max,
             least: 1048576,
@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
         effect: Effect::Live,
         doc: "Answers of more than 16 KiB on their way at once, all together; over it, 503. One \
               account may have an eighth of it (429), or one answer. While half of it is held, \
-              answers must be taken at 32 KiB a second.",
+              they must be taken at limits.scarce_bytes_per_second.",
         setting: &Number {
             at: |c| &mut c.xrpc.answers_bytes_max,
             least: 67108864,

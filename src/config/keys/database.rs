@@ -92,6 +92,20 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "database.held_up_ms",
+        env: "HELD_UP_MS",
+        effect: Effect::Restart,
+        doc: "When sends did not end in database.statement_timeout_ms, it is looked, for six times \
+              that, which conversations somebody holds for so long: sends into these are answered \
+              503, and keep no others waiting. Longer than Postgres takes to commit.",
+        setting: &Span {
+            at: |c| &mut c.store.held_up_after,
+            unit: Unit::Millis,
+            least: 10,
+            most: 60000,
+        },
+    },
+    Key {
         name: "database.append_queue_max",
         env: "APPEND_QUEUE_MAX",
         effect: Effect::Restart,
@@ -122,6 +136,19 @@ pub(super) const KEYS: &[Key] = &[
             at: |c| &mut c.store.append_batch_bytes_max,
             least: 65_536,
             most: 67_108_864,
+        },
+    },
+    Key {
+        name: "database.reads_queue_max",
+        env: "READS_QUEUE_MAX",
+        effect: Effect::Restart,
+        doc: "Sessions that wait at once for one kind of what is read for many together: their \
+              conversations, where they stand, where the stream ends, pages, messages. Over it \
+              they are asked to come back. As many as sessions that may come at once.",
+        setting: &Number {
+            at: |c| &mut c.store.reads_queue_max,
+            least: 64,
+            most: 2000000,
         },
     },
     Key {
@@ -190,7 +217,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "database.start_timeout_seconds",
         env: "RELAY_PG_START_TIMEOUT_SECONDS",
         effect: Effect::Restart,
-        doc: "How long the private Postgres may take to start, crash recovery included.",
+        doc: "How long a start waits for Postgres: for the private one, crash recovery included, \
+              or for one that cannot be reached yet.",
         setting: &Span {
             at: |c| &mut c.database.private.start_timeout,
             unit: Unit::Seconds,

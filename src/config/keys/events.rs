@@ -231,4 +231,17 @@ pub(super) const KEYS: &[Key] = &[
             most: 17179869184,
         },
     },
+    Key {
+        name: "events.hydrate_timeout_ms",
+        env: "HYDRATE_TIMEOUT_MS",
+        effect: Effect::Live,
+        doc: "How long an event waits for its message, for subscribers who want both; then it goes \
+              without.",
+        setting: &Span {
+            at: |c| &mut c.events.hydrate_timeout,
+            unit: Unit::Millis,
+            least: 10,
+            most: 60000,
+        },
+    },
 ];

@@ -45,11 +45,24 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.handshakes_max",
         env: "HANDSHAKES_MAX",
         effect: Effect::Live,
-        doc: "TLS handshakes under way; each costs about a millisecond of a core.",
+        doc: "TLS handshakes under way; each costs about a millisecond of a core. One address has a \
+              quarter of them, one in the penalty box a sixteenth.",
         setting: &Number {
             at: |c| &mut c.limits.connections.handshakes,
             least: 1,
             most: 100000,
+        },
+    },
+    Key {
+        name: "limits.handshakes_network_percent",
+        env: "HANDSHAKES_NETWORK_PERCENT",
+        effect: Effect::Live,
+        doc: "How many of them one IPv6 /32 may have, in percent. Raise it where nearly all \
+              clients come from one carrier; 100 is no bound.",
+        setting: &Number {
+            at: |c| &mut c.limits.connections.handshakes_network_percent,
+            least: 1,
+            most: 100,
         },
     },
     Key {
@@ -232,6 +245,19 @@ pub(super) const KEYS: &[Key] = &[
             at: |c| &mut c.limits.calls.default,
             least: 1,
             most: 65535,
+        },
+    },
+    Key {
+        name: "limits.scarce_bytes_per_second",
+        env: "SCARCE_BYTES_PER_SECOND",
+        effect: Effect::Live,
+        doc: "The least pace at which bodies must come while half of calls.bodies_bytes_max is \
+              held, and at which answers must be taken while half of calls.answers_bytes_max is. \
+              Otherwise it is 1 KiB a second.",
+        setting: &Number {
+            at: |c| &mut c.limits.scarce_bytes_per_second,
+            least: 1024,
+            most: 16777216,
         },
     },
     Key {

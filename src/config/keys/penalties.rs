@@ -155,7 +155,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.penalties_max",
         env: "LIMIT_PENALTIES_MAX",
         effect: Effect::Live,
-        doc: "Offenders that are remembered.",
+        doc: "Offenders that are remembered; and a tenth as many that the other nodes have yet to \
+              hear of.",
         setting: &Number {
             at: |c| &mut c.limits.tables.penalties,
             least: 100,

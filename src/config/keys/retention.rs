@@ -77,6 +77,18 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "retention.statement_timeout_seconds",
+        env: "RETENTION_STATEMENT_TIMEOUT_SECONDS",
+        effect: Effect::Restart,
+        doc: "The longest run of one statement that forgets.",
+        setting: &Span {
+            at: |c| &mut c.store.forget_timeout,
+            unit: Unit::Seconds,
+            least: 10,
+            most: 86400,
+        },
+    },
+    Key {
         name: "retention.pause_seconds",
         env: "RETENTION_PAUSE_SECONDS",
         effect: Effect::Live,

@@ -54,6 +54,18 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "session.last_messages_max",
+        env: "LAST_MESSAGES_MAX",
+        effect: Effect::Live,
+        doc: "Messages that are read from a client that was told to go and has not answered; what \
+              more it sends is dropped unread.",
+        setting: &Number {
+            at: |c| &mut c.session.last_messages_max,
+            least: 1,
+            most: 1000000,
+        },
+    },
+    Key {
         name: "session.upgrade_timeout_seconds",
         env: "UPGRADE_TIMEOUT_SECONDS",
         effect: Effect::NewConnections,

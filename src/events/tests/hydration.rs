@@ -99,6 +99,27 @@ async fn what_cannot_be_read_comes_without_and_a_failure_is_not_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_waits_for_its_message_as_long_as_the_operator_says() {
+    for seconds in [1, 20] {
+        let memory = Memory::default();
+        memory.join(BOB, "aa");
+        let patience = Duration::from_secs(seconds);
+        let (hub, _shutdown) = memory.hub(Settings {
+            hydrate_timeout: patience,
+            ..Settings::default()
+        });
+        let mut session = hydrated(&hub, BOB, None);
+        synced(&mut session).await;
+        memory.set_messages(Messages::Stuck);
+        let begun = Instant::now();
+        let stuck = memory.send_message("aa");
+        assert_eq!(hear(&mut session, 1).await, [(stuck, 0)]);
+        let waited = begun.elapsed();
+        assert!(waited >= patience && waited < patience * 2, "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_a_message_delays_nobody_and_keeps_the_order() {
     let memory = Memory::default();
     memory.join(BOB, "aa");
