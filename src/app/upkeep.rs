@@ -132,6 +132,7 @@ where
     });
 }
 
+/// As often as balancers look, or more.
 const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// A probe that must wait longer has its answer.
@@ -140,6 +141,7 @@ const PULSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nobody may want to write for a while.
 const DISK_FULL_FOR: Duration = Duration::from_secs(60);
 
+/// As its library recommends.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

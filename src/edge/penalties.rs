@@ -66,6 +66,7 @@ fn too_long(most: u64) -> Response<Body> {
     XrpcError::new(XrpcStatus::BadRequest, "InvalidRequest", message).into_response()
 }
 
+/// As `PUT /penalties` has it where nobody says.
 const DEFAULT_SECONDS: u64 = 600;
 
 #[cfg(test)]

@@ -163,5 +163,6 @@ where
 /// whose messages are looked for at once.
 pub(super) const TAKE_MAX: usize = 64;
 
+/// Of what cannot be read: until `events.read_patience_seconds` are over.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(2);

@@ -118,5 +118,6 @@ fn read_source(reader: &mut Reader<'_>) -> Result<Source, MlsError> {
     }
 }
 
+/// Of one leaf; real ones carry a handful.
 const CERTIFICATES_MAX: usize = 16;
 const CAPABILITIES_MAX: usize = 512;

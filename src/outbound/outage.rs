@@ -51,6 +51,7 @@ impl Outage {
     }
 }
 
+/// Often enough for whoever reads the log, and no flood.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

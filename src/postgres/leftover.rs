@@ -125,6 +125,7 @@ fn holder(pid: Pid, cluster: &Path) -> Holder {
     }
 }
 
+/// Nobody feels it, and a look costs a process or a file.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[cfg(all(test, target_os = "linux"))]

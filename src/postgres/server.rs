@@ -162,8 +162,11 @@ fn last_words(log: &Path) -> String {
 
 const LAST_LINES: usize = 3;
 
+/// Of a private Postgres' log. One that is larger at a start is kept, and another begun.
 const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// Nobody feels it, and a look costs a connection.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Of one look whether it answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -271,6 +271,8 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Arithmetic.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Soon, and then less and less often: data may outlive its time by hours.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(10 * 60);

@@ -37,6 +37,7 @@ pub(crate) async fn endure<S>(name: &'static str, mut state: S, run: impl Fn(&mu
     }
 }
 
+/// Long beside a fault that comes back at once, and short beside what would be missed.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who has run for longer is taken to be well.

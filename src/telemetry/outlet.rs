@@ -167,6 +167,7 @@ impl Drop for Flushed {
 /// process from ending.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Between two looks whether the last lines have gone.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ fn unwritable(path: &Path, source: io::Error) -> CertError {
     }
 }
 
+/// Before now: clocks differ.
 const ONE_DAY: Duration = Duration::from_secs(86_400);
 
 /// Apple's clients refuse leaves that live longer than 825 days.

@@ -66,4 +66,5 @@ impl TicketKeys {
 /// Looks in a rotation.
 const LOOKS: u32 = 8;
 
+/// Of a long rotation, so that the key of a node that was cut off comes soon.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(300);

@@ -132,6 +132,7 @@ fn broken(message: &'static str) -> XrpcError {
     XrpcError::new(XrpcStatus::BadRequest, "InvalidRequest", message)
 }
 
+/// The network may be better at once; the client is told to wait all the same.
 const SLOW_RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

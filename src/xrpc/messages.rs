@@ -222,6 +222,7 @@ pub(super) async fn update_cursor(cx: &Context, input: UpdateCursor) -> Result<S
     Ok(Success { success: true })
 }
 
+/// These are the lexicons'.
 const PAGE_DEFAULT: u64 = 50;
 const COMMITS_MAX: u32 = 100;
 const MISSING_MAX: usize = 1000;

@@ -114,10 +114,36 @@ impl<'a> File<'a> {
         if self.code.lines().count() > LINES_MAX {
             faults.push(format!("has over {LINES_MAX} lines before its tests"));
         }
+        faults.extend(
+            self.bare_bounds().map(|name| {
+                format!("{name} is a bound or a time: say whose, if it is not a setting")
+            }),
+        );
         if self.code.contains("super::super") {
             faults.push("climbs with super::super: name the path from crate".to_owned());
         }
         faults
+    }
+
+    /// Bounds and times that no line explains, be it theirs or that of those just above.
+    fn bare_bounds(&self) -> impl Iterator<Item = &str> {
+        let before_tests = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let mut is_explained = false;
+        before_tests.lines().filter_map(move |line| {
+            let line = line.trim_start();
+            let constant = line
+                .split_once("const ")
+                .filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+            let name = constant.and_then(|(_, rest)| rest.split_once(": "));
+            is_explained = match line {
+                _ if line.starts_with("//") => true,
+                _ if line.starts_with("#[") || name.is_some() => is_explained,
+                _ => false,
+            };
+            let (name, rest) = name?;
+            let is_bound = name.ends_with("_MAX") || rest.starts_with("Duration");
+            (is_bound && !is_explained).then_some(name)
+        })
     }
 
     fn purity(&self) -> Vec<String> {
@@ -203,13 +229,17 @@ fn is_pure(text: &str) -> bool {
 
 #[test]
 fn the_rules_can_fail() {
-    let text = "use crate::app;\nfn f(did: &Did) { did.expose(); }\n";
+    let text = "use crate::app;\nfn f(did: &Did) { did.expose(); }\nconst OPEN_MAX: u32 = 9;\n\
+                // As RFC 1 has it.\nconst SHUT_MAX: u32 = 9;\nconst WAIT: Duration = HOUR;\n\n\
+                const TIME: Duration = HOUR;\n";
     let file = File::new(Path::new("src/refusal.rs"), text);
     let faults: Vec<_> = file.faults().collect();
     assert_eq!(
         faults,
         [
             "does not open by saying what it is for",
+            "OPEN_MAX is a bound or a time: say whose, if it is not a setting",
+            "TIME is a bound or a time: say whose, if it is not a setting",
             "may not use app",
             "turns an identity into text",
         ]

@@ -204,6 +204,7 @@ fn outlives(held: &Certificate, saved: Option<&Certificate>, domains: &[Domain])
 /// an order leaves the others, and itself, to wait for so long.
 const TURN: Duration = Duration::from_secs(240);
 
+/// Two tries a day, which no directory minds.
 const RETRY_MAX: Duration = Duration::from_secs(12 * 3600);
 
 #[cfg(test)]
