@@ -102,17 +102,7 @@ impl Calls {
         if !dispatch::serves(call) {
             return Err(Refusal::MethodNotImplemented.into());
         }
-        let (allowed, is_allowed) = match (call.kind(), &request.method) {
-            (Kind::Procedure, method) => ("POST", *method == Method::POST),
-            (_, &Method::HEAD) if call.is_safe() => ("GET, HEAD", true),
-            (_, method) if call.is_safe() => ("GET, HEAD", *method == Method::GET),
-            (_, method) => ("GET", *method == Method::GET),
-        };
-        if !is_allowed {
-            return Err(
-                XrpcError::from(Refusal::MethodNotAllowed).instead(Instead::Methods(allowed))
-            );
-        }
+        check_verb(call, &request.method)?;
         let proof = self
             .parts
             .auth
@@ -207,6 +197,19 @@ impl Calls {
         });
         let lost = || unavailable("The call was broken off.", Duration::from_secs(1));
         told.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+/// HEAD is for what changes nothing.
+fn check_verb(call: Nsid, verb: &Method) -> Result<(), XrpcError> {
+    let (allowed, is_allowed) = match call.kind() {
+        Kind::Procedure => ("POST", verb == Method::POST),
+        _ if call.is_safe() => ("GET, HEAD", verb == Method::GET || verb == Method::HEAD),
+        _ => ("GET", verb == Method::GET),
+    };
+    match is_allowed {
+        true => Ok(()),
+        false => Err(XrpcError::from(Refusal::MethodNotAllowed).instead(Instead::Methods(allowed))),
     }
 }
 
