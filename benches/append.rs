@@ -7,14 +7,12 @@
     reason = "a measurement that cannot go on should stop"
 )]
 
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "../tests/support/database.rs"]
 mod database;
 #[path = "support/figure.rs"]
 mod figure;
 #[path = "support/node.rs"]
 mod node;
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "support/usual.rs"]
 mod usual;
 

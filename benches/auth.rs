@@ -6,12 +6,10 @@
     reason = "a measurement that cannot go on should stop"
 )]
 
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "../tests/support/database.rs"]
 mod database;
 #[path = "support/figure.rs"]
 mod figure;
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "support/node.rs"]
 mod node;
 

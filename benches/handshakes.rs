@@ -12,8 +12,6 @@
 
 #[path = "support/figure.rs"]
 mod figure;
-#[path = "support/median.rs"]
-mod median;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::Ipv4Addr;
@@ -22,8 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use figure::Figure;
-use median::median;
+use figure::{Figure, median};
 use mls_relay_loadtest::load::Usage;
 use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
 use rustls::client::Resumption;

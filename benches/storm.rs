@@ -11,20 +11,16 @@
     reason = "a measurement that cannot go on should stop"
 )]
 
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "../tests/support/database.rs"]
 mod database;
 #[path = "support/figure.rs"]
 mod figure;
-#[path = "support/median.rs"]
-mod median;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use database::Database;
-use figure::Figure;
-use median::median;
+use figure::{Figure, median};
 use mls_relay::runtime::raise_descriptor_limit;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::Framing;

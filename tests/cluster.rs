@@ -4,10 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/chaos.rs"]
 mod chaos;
-#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/database.rs"]
 mod database;
 

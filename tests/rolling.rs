@@ -4,15 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/chaos.rs"]
 mod chaos;
-#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/database.rs"]
 mod database;
 #[path = "support/front.rs"]
 mod front;
-#[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/relay.rs"]
 mod relay;
 

@@ -18,12 +18,10 @@
 
 mod contest;
 mod crowd;
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "../../tests/support/database.rs"]
 mod database;
 #[path = "../support/figure.rs"]
 mod figure;
-#[allow(dead_code, reason = "each user takes its part")]
 #[path = "../support/node.rs"]
 mod node;
 mod peers;

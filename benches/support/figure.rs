@@ -1,6 +1,6 @@
 //! One measured figure: a line for people, and the same as JSON for machines.
 
-#![allow(dead_code, reason = "each bench takes its part")]
+#![allow(dead_code, reason = "each program uses its part of this")]
 
 use std::io::Write;
 
@@ -84,4 +84,10 @@ impl<'a> Figure<'a> {
             assert!(written.is_ok(), "target/bench.jsonl cannot be written");
         }
     }
+}
+
+/// The median of what several turns came to; of an even number the upper one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -1,6 +1,8 @@
 //! A node's store on a Postgres of its own, with conversations in it: what most
 //! benches stand on.
 
+#![allow(dead_code, reason = "each program uses its part of this")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

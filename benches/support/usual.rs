@@ -1,6 +1,8 @@
 //! The usual design of such a relay: one transaction a send, with NOTIFY inside. The
 //! tables are the relay's own, so that both write the same rows and indexes.
 
+#![allow(dead_code, reason = "each program uses its part of this")]
+
 use tokio_postgres::{Client, NoTls, Statement};
 
 /// One connection with its statements prepared.

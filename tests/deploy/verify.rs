@@ -1,7 +1,6 @@
 //! `deploy/verify.sh` against a running relay: content with an honest one, and not
 //! with one that keeps what it must not.
 
-#[allow(dead_code, reason = "each test uses its part")]
 #[path = "../support/database.rs"]
 mod database;
 

@@ -1,5 +1,7 @@
 //! A cluster of relays on one Postgres, and what can happen to it.
 
+#![allow(dead_code, reason = "each program uses its part of this")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,8 @@
 //! A real Postgres for one test: its own cluster on a unix socket in a temporary
 //! directory, which ends with the test however the test ends.
 
+#![allow(dead_code, reason = "each program uses its part of this")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -66,7 +68,6 @@ impl Database {
     }
 
     /// Where it listens.
-    #[allow(dead_code, reason = "one test needs it")]
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join(".s.PGSQL.5432")
     }
@@ -125,7 +126,6 @@ impl Database {
     }
 
     /// Waits until so many calls wait for a lock.
-    #[allow(dead_code, reason = "not all programs need it")]
     pub(crate) async fn waiting(&self, calls: i64) {
         let client = self.client().await;
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
@@ -138,7 +138,6 @@ impl Database {
 
     /// Takes what lies in the data directory out of the system's cache, as if it had not
     /// been touched for long.
-    #[allow(dead_code, reason = "a bench needs it")]
     pub(crate) fn leave_caches(&self) {
         let mut directories = vec![self.data()];
         while let Some(directory) = directories.pop() {

@@ -1,6 +1,8 @@
 //! The built relay, run as operators run it: a process of its own, on free ports, in a
 //! directory of its own. Dropping it, also in a panic, ends it and its Postgres.
 
+#![allow(dead_code, reason = "each program uses its part of this")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -76,7 +78,6 @@ impl Home {
     }
 
     /// A home whose relays know of the accounts of this directory.
-    #[allow(dead_code, reason = "not all programs need it")]
     pub(crate) fn knowing(self, directory: &Directory) -> Self {
         self.with("SERVICE_DID", SERVICE_DID)
             .with("PLC_URL", &directory.url())
@@ -89,7 +90,6 @@ impl Home {
     }
 
     /// The same home, for relays of another build.
-    #[allow(dead_code, reason = "few tests need it")]
     pub(crate) fn of(self, binary: PathBuf) -> Self {
         Self { binary, ..self }
     }
@@ -146,7 +146,6 @@ impl Home {
 
     /// Starts a relay of which nobody hears when it is ready, and waits until it says so to
     /// whoever asks.
-    #[allow(dead_code, reason = "one program needs it")]
     pub(crate) async fn start_unheard(&self, stdout: Stdio, stderr: Stdio) -> Relay {
         let [public, admin] = [(); 2].map(|()| free_address());
         let mut command = self.command(&["serve"]);
@@ -251,7 +250,6 @@ impl Relay {
     }
 
     /// The way there for clients that trust its development certificate.
-    #[allow(dead_code, reason = "not all programs need it")]
     pub(crate) fn reach(&self) -> Arc<remote::Relay> {
         let address = format!("localhost:{}", self.public.port());
         let certificate = self.home.certificate();
@@ -259,7 +257,6 @@ impl Relay {
     }
 
     /// What its operator is told of its health.
-    #[allow(dead_code, reason = "not all programs need it")]
     pub(crate) async fn health(&self) -> (StatusCode, Value) {
         let (status, report) = self.ask_admin("/health").await;
         (status, serde_json::from_str(&report).unwrap())
