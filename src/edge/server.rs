@@ -261,8 +261,9 @@ impl Server {
             request.extensions.insert(connection.proved.clone());
         }
         metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
-        // Who waits for a word before it sends its body will not send it after another one.
-        let is_sent = !request.headers.contains_key(EXPECT);
+        // Who waits for a word before it sends its body will not send it after another one; but
+        // who has sent some of it has had its word.
+        let (waits, announced) = (request.headers.contains_key(EXPECT), left_of(&body));
         let mut response = self.routes.respond(request, &mut body, client).await;
         if connection.offender.is_some() {
             match response.status() {
@@ -272,6 +273,7 @@ impl Server {
                 _ => connection.note_answer(),
             }
         }
+        let is_sent = !waits || left_of(&body) < announced;
         if is_sent && !body.is_end_stream() {
             self.shutdown.spawn(unread::discard(body, owed));
         }
@@ -281,6 +283,11 @@ impl Server {
         }
         response.map(|body| in_flight.track(body))
     }
+}
+
+/// How much of a body is still to come, if its length was told.
+fn left_of(body: &Incoming) -> u64 {
+    body.size_hint().lower()
 }
 
 /// For a client in the middle of a series of calls to make the next one, and to hear

@@ -285,6 +285,38 @@ async fn a_ticket_is_for_members_and_short_lived() {
     }
 }
 
+/// Who has had its word to go on writes all of its body before it reads, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_was_asked_for_is_taken_though_it_is_refused_midway() {
+    const BODY_LEN: usize = 900_000;
+    let settings = mls_relay::xrpc::Settings {
+        bodies_bytes_max: 100_000,
+        ..mls_relay::xrpc::Settings::default()
+    };
+    let world = World::with(settings).await;
+    let client = world.account();
+    let request = client.request("sendMessage").body(()).unwrap();
+    let token = request.headers()["authorization"].to_str().unwrap();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: relay.test\r\nauthorization: {token}\r\n\
+         content-type: application/json\r\ncontent-length: {BODY_LEN}\r\n\
+         expect: 100-continue\r\n\r\n",
+        request.uri(),
+    );
+    let mut stream = world.relay.connect(&[b"http/1.1"]).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut word = [0; 25];
+    stream.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let next = b"GET /health/live HTTP/1.1\r\nhost: relay.test\r\nconnection: close\r\n\r\n";
+    let rest = [vec![b' '; BODY_LEN], next.to_vec()].concat();
+    stream.write_all(&rest).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert!(answers.starts_with("HTTP/1.1 503"), "{answers}");
+    assert!(answers.contains("HTTP/1.1 200"), "{answers}");
+}
+
 /// As clients send it that do not know yet how much will come, or say over HTTP/2 that nothing
 /// does in a frame of its own.
 #[tokio::test(flavor = "multi_thread")]
