@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, LOCATION};
+use hyper::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -31,6 +31,8 @@ pub enum Fault {
     None,
     /// Answers everything with this status and no document.
     Status(u16),
+    /// Says that it is asked too often, and for how many seconds to leave it alone.
+    Limited(u64),
     /// Sends everyone elsewhere.
     RedirectTo(String),
     /// Answers with this many bytes that are a JSON string.
@@ -177,6 +179,11 @@ async fn answer(
         Fault::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             respond(status, r#"{"message":"told to fail"}"#)
+        }
+        Fault::Limited(seconds) => {
+            let mut response = respond(StatusCode::TOO_MANY_REQUESTS, "");
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            response
         }
         Fault::RedirectTo(location) => {
             let mut response = respond(StatusCode::FOUND, "");

@@ -4,9 +4,11 @@
 //! former everyone has a share (`turns`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::did_document::signing_key;
 use super::did_location::{DidLocation, domain_of};
@@ -21,6 +23,8 @@ pub(crate) struct Resolver {
     fetcher: Fetcher,
     plc: Endpoint,
     plc_outage: Outage,
+    /// Until when the directory is left alone, because it said that it is asked too often.
+    plc_rests_until: Mutex<Option<Instant>>,
     settings: Live<Settings>,
     plc_permits: Arc<Semaphore>,
     web_turns: WebTurns,
@@ -34,6 +38,7 @@ impl Resolver {
             fetcher,
             plc,
             plc_outage: Outage::of("auth.plc_url"),
+            plc_rests_until: Mutex::default(),
             settings,
             plc_permits: Arc::new(Semaphore::new(now.plc_lookups_max)),
             web_turns: WebTurns::new(now.web_lookups_max),
@@ -60,7 +65,10 @@ impl Resolver {
         };
         let turn = async {
             match location {
-                DidLocation::Plc => Turn::of_all(&self.plc_permits).await,
+                DidLocation::Plc => {
+                    let turn = Turn::of_all(&self.plc_permits).await;
+                    turn.filter(|_| !self.is_plc_at_rest())
+                }
                 DidLocation::Web { host } => {
                     let domain = domain_of(host);
                     self.web_turns.take(asker, domain, pending_max).await
@@ -88,7 +96,10 @@ impl Resolver {
         if let DidLocation::Plc = location {
             match &fetched {
                 Ok(_) => self.plc_outage.answered(),
-                Err(ResolveError::Fetch(error)) => self.plc_outage.failed(error),
+                Err(ResolveError::Fetch(error)) => {
+                    self.plc_outage.failed(error);
+                    self.note_rest(*error);
+                }
                 Err(error) => self.plc_outage.failed(error),
             }
         }
@@ -96,6 +107,20 @@ impl Resolver {
             Fetched::Document(bytes) => Ok(signing_key(did, &bytes)?),
             Fetched::Absent => Err(ResolveError::NotFound),
         }
+    }
+
+    fn note_rest(&self, error: FetchError) {
+        if let FetchError::Limited {
+            retry_after: Some(wait),
+        } = error
+        {
+            *self.plc_rests_until.lock() = Some(Instant::now() + wait.min(PLC_REST_MAX));
+        }
+    }
+
+    fn is_plc_at_rest(&self) -> bool {
+        let until = *self.plc_rests_until.lock();
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     async fn fetch(
@@ -122,3 +147,6 @@ impl Resolver {
         }
     }
 }
+
+/// The directory rests for no longer than this: a slip of its must not keep every new account out.
+const PLC_REST_MAX: Duration = Duration::from_secs(60);

@@ -98,6 +98,21 @@ async fn after_a_failure_nobody_asks_again_before_the_pause_is_over() {
 }
 
 #[tokio::test]
+async fn a_directory_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says() {
+    let world = World::new(LIFETIMES).await;
+    world.directory.set_fault(Fault::Limited(3));
+    let limited = world.key().await.unwrap_err();
+    let ResolveError::Fetch(FetchError::Limited { .. }) = limited else {
+        panic!("{limited:?}");
+    };
+    world.directory.set_fault(Fault::None);
+    assert!(matches!(world.key().await, Err(ResolveError::Busy)));
+    assert_eq!(world.requests(), 1);
+    eventually(async || world.key().await.is_ok()).await;
+    assert_eq!(world.requests(), 2);
+}
+
+#[tokio::test]
 async fn operators_hear_once_of_an_outage_and_why_and_once_of_its_end() {
     let (log, _listening) = Log::listen();
     let world = World::new(LIFETIMES).await;
