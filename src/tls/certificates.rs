@@ -299,7 +299,7 @@ mod tests {
         let (told, heard) = channel();
         let issuing = certificates.clone();
         thread::spawn(move || {
-            issuing.issue(crate::tls::certificate::tests::certificate(&["a.example"]));
+            issuing.issue(certificate(&["a.example"]));
             told.send(()).unwrap();
         });
         heard.recv_timeout(Duration::from_secs(30)).unwrap();

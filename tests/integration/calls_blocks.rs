@@ -116,22 +116,20 @@ async fn an_appview_that_is_away_lets_nobody_be_put_anywhere() {
 async fn an_appview_that_failed_is_left_alone_as_long_as_the_operator_says() {
     for seconds in [0, 600] {
         let appview = AppView::start().await;
-        let world = World::with_appview(blocks::Settings {
-            url: Some(appview.url()),
-            pause: Duration::from_secs(seconds),
-            ..blocks::Settings::default()
+        let world = asking(&appview, |blocks| {
+            blocks.pause = Duration::from_secs(seconds)
         })
         .await;
-        let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
-        let input = founding(&alice, &[bob.did()]).await;
+        let [alice, bob] = phones(&world).await;
+        let (_, input) = alice.founding(&[bob.did()]).await;
         appview.set_down(true);
-        let refused = alice.client.post_refused("createConvo", &input).await;
+        let refused = alice.post_refused("createConvo", &input).await;
         assert_eq!(refused.name, "BlueskyServiceUnavailable");
         appview.set_down(false);
         let asked = appview.questions();
         match seconds {
-            0 => drop(alice.client.post("createConvo", &input).await),
-            _ => drop(alice.client.post_refused("createConvo", &input).await),
+            0 => drop(alice.post("createConvo", &input).await),
+            _ => drop(alice.post_refused("createConvo", &input).await),
         }
         assert_eq!(appview.questions() > asked, seconds == 0);
     }

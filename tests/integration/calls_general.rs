@@ -289,11 +289,7 @@ async fn a_ticket_is_for_members_and_short_lived() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_was_asked_for_is_taken_though_it_is_refused_midway() {
     const BODY_LEN: usize = 900_000;
-    let settings = mls_relay::xrpc::Settings {
-        bodies_bytes_max: 100_000,
-        ..mls_relay::xrpc::Settings::default()
-    };
-    let world = World::with(settings).await;
+    let world = World::with(|settings| settings.xrpc.bodies_bytes_max = 100_000).await;
     let client = world.account();
     let request = client.request("sendMessage").body(()).unwrap();
     let token = request.headers()["authorization"].to_str().unwrap();

@@ -7,7 +7,6 @@ use mls_relay_loadtest::directory::Directory;
 use crate::database::Database;
 use crate::full_disk::Writer;
 use crate::relay::{Home, eventually};
-use crate::world::SERVICE_DID;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is_stored() {
@@ -16,8 +15,7 @@ async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is
     let relay = Home::new()
         .with("DATABASE_URL", &database.url())
         .with("DATABASE_STATEMENT_TIMEOUT_MS", "300")
-        .with("SERVICE_DID", SERVICE_DID)
-        .with("PLC_URL", &directory.url())
+        .knowing(&directory)
         .with("LIMITS_EXEMPT", "127.0.0.0/8")
         .with("RATE_LIMIT_SEND_MESSAGE", "60000")
         .start();

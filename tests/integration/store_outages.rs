@@ -136,25 +136,15 @@ async fn of_sessions_that_wait_more_than_may_are_asked_to_come_back() {
     let (store, _shutdown) = database
         .store_with(|settings| settings.reads_queue_max = 1)
         .await;
-    let (locking, watching) = (database.client().await, database.client().await);
+    let locking = database.client().await;
     let lock = "BEGIN; LOCK TABLE members IN ACCESS EXCLUSIVE MODE";
     locking.batch_execute(lock).await.unwrap();
     let ask = || {
-        let (store, did) = (store.clone(), Did::parse("did:plc:a").unwrap());
+        let (store, did) = (store.clone(), did("a"));
         tokio::spawn(async move { store.memberships(&did).await.map(drop) })
     };
     let first = ask();
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while watching
-        .query_one(waits, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        == 0
-    {
-        assert!(Instant::now() < deadline, "it does not wait for the lock");
-    }
+    database.waiting(1).await;
     // One is asked about, one may wait.
     let mut others: JoinSet<_> = [ask(), ask()].into_iter().collect();
     let told = others.join_next().await.unwrap().unwrap().unwrap();

@@ -155,7 +155,7 @@ impl World {
                 nodes[node] = Node::start(table, 5);
             }
             Op::Connect(client, node) => {
-                let _ = self.clients[client].connect(node, nodes, table);
+                self.clients[client].connect(node, nodes, table);
             }
             Op::Step(client) => self.clients[client].step(nodes, table),
             Op::Drop(client) => {
@@ -175,7 +175,7 @@ impl World {
         }
         for client in &mut self.clients {
             for _ in 0..1_000 {
-                let _ = client.connect(0, nodes, table);
+                client.connect(0, nodes, table);
                 client.step(nodes, table);
             }
             client.check(table);
