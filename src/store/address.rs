@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{DatabaseUrl, Settings, StoreError};
 
@@ -74,7 +73,9 @@ fn is_local(host: &Host) -> bool {
     }
 }
 
-pub(super) fn tls(settings: &Settings) -> Result<MakeRustlsConnect, StoreError> {
+/// Who is believed to be Postgres. Reads a file, which may lie on a disk that does not answer: so
+/// only at a start.
+pub(super) fn tls(settings: &Settings) -> Result<ClientConfig, StoreError> {
     let mut roots = RootCertStore::empty();
     match &settings.ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -93,12 +94,12 @@ pub(super) fn tls(settings: &Settings) -> Result<MakeRustlsConnect, StoreError> 
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| StoreError::Unavailable)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    Ok(config)
 }
 
 /// For each host.

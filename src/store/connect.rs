@@ -10,12 +10,13 @@ use std::time::Duration;
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
 use parking_lot::Mutex;
+use rustls::ClientConfig;
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::{client_config, hosts, open_timeout, tls};
+use super::address::{client_config, hosts, open_timeout};
 use super::call::Call;
 use super::era::{Era, Eras};
 use super::{DatabaseUrl, Settings, StoreError};
@@ -81,12 +82,16 @@ pub(crate) struct Connection {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &Settings, eras: &Eras) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        settings: &Settings,
+        tls: &ClientConfig,
+        eras: &Eras,
+    ) -> Result<Self, StoreError> {
         let config = client_config(&settings.database_url)?;
         Ok(Self {
             open_timeout: open_timeout(&config, settings),
             hosts: hosts(&config),
-            postgres: PostgresConnectionManager::new(config, tls(settings)?),
+            postgres: PostgresConnectionManager::new(config, MakeRustlsConnect::new(tls.clone())),
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
             days_ahead: settings.partition_days_ahead.into(),
@@ -345,6 +350,7 @@ const STATEMENT_WORDS: usize = 8;
 pub(crate) async fn connect_alone(
     url: &DatabaseUrl,
     settings: &Settings,
+    tls: &ClientConfig,
 ) -> Result<
     (
         Client,
@@ -357,7 +363,8 @@ pub(crate) async fn connect_alone(
 >{
     let config = client_config(url)?;
     let limit = open_timeout(&config, settings);
-    let connected = tokio::time::timeout(limit, config.connect(tls(settings)?)).await;
+    let connect = config.connect(MakeRustlsConnect::new(tls.clone()));
+    let connected = tokio::time::timeout(limit, connect).await;
     let connected = match connected {
         Ok(connected) => connected.map_err(|error| StoreError::connecting(&error)),
         Err(_) => Err(StoreError::Unreachable(SILENT.to_owned())),

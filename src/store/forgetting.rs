@@ -31,7 +31,7 @@ impl Store {
             .listen_url
             .as_ref()
             .unwrap_or(&settings.database_url);
-        let (client, connection) = connect_alone(url, settings).await?;
+        let (client, connection) = connect_alone(url, settings, self.tls()).await?;
         // Ends when the client is dropped; errors are seen by its calls.
         let connection = tokio::spawn(connection).abort_handle();
         let forgetting = Forgetting {

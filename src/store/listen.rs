@@ -43,7 +43,7 @@ impl Store {
             .map(|name| format!("LISTEN {name};"))
             .collect();
         let connect = async {
-            let (client, connection) = connect_alone(url, settings).await?;
+            let (client, connection) = connect_alone(url, settings, self.tls()).await?;
             let mut notifications = Notifications {
                 client,
                 connection,

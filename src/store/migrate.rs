@@ -1,6 +1,7 @@
 //! Brings the schema up to date: numbered, forward-only files of `sql/`, each in
 //! a transaction, under a lock, so that nodes that start together take turns.
 
+use super::address::tls;
 use super::connect::{
     KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
 };
@@ -70,7 +71,8 @@ pub(super) fn newest() -> i32 {
 }
 
 pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
-    let (mut client, connection) = connect_alone(&settings.database_url, settings).await?;
+    let url = &settings.database_url;
+    let (mut client, connection) = connect_alone(url, settings, &tls(settings)?).await?;
     let driver = async {
         // An error of the connection is seen by the calls below.
         let _ = connection.await;

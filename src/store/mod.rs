@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rustls::ClientConfig;
 use tokio_postgres::Row;
 
 use crate::runtime::Shutdown;
@@ -91,6 +92,8 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
+    /// For connections outside the pools.
+    tls: ClientConfig,
     pool: Pool,
     /// For following the stream, and for health: both must not wait for calls.
     stream: Pool,
@@ -109,13 +112,17 @@ impl Store {
     pub async fn open(settings: Settings, shutdown: &Shutdown) -> Result<Self, StoreError> {
         migrate::migrate(&settings).await?;
         let (disk, eras) = (Disk::default(), Eras::default());
+        let tls = address::tls(&settings)?;
         let pool = |connector: Connector, size| {
             connector.pool(size, settings.acquire_timeout, &disk, shutdown)
         };
-        let stream = pool(Connector::new(&settings, &eras)?, STREAM_CONNECTIONS);
-        let committers = Connector::new(&settings, &eras)?.planning_once();
+        let stream = pool(Connector::new(&settings, &tls, &eras)?, STREAM_CONNECTIONS);
+        let committers = Connector::new(&settings, &tls, &eras)?.planning_once();
         let committers = pool(committers, settings.committers + 1);
-        let pool = pool(Connector::new(&settings, &eras)?, settings.connections_max);
+        let pool = pool(
+            Connector::new(&settings, &tls, &eras)?,
+            settings.connections_max,
+        );
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
             replay_guard: ReplayGuard::start(&settings, committers, shutdown),
@@ -141,6 +148,7 @@ impl Store {
             stream,
             disk,
             settings,
+            tls,
         })))
     }
 
@@ -151,6 +159,10 @@ impl Store {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    fn tls(&self) -> &ClientConfig {
+        &self.0.tls
     }
 
     /// Whether Postgres answers now.

@@ -1,17 +1,20 @@
 //! What the store does where others fall silent: Postgres, its callers, and the first asker
 //! of a call that is repeated.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mls_relay::store::{DatabaseUrl, Reservation, Settings, SharedStay, Store, StoreError};
 use mls_relay::types::ConvoId;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::authority::Authority;
 use crate::database::Database;
 use crate::store_values::{did, message};
 
@@ -128,6 +131,30 @@ async fn a_conversation_that_somebody_holds_holds_up_no_other() {
     assert_eq!(stored, [false, true, false, true, false]);
     holder.batch_execute("COMMIT").await.unwrap();
     send("aa").await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_the_authority_is_not_waited_for_after_the_start() {
+    let database = Database::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    fs::write(&file, Authority::new().pem()).unwrap();
+    let (store, _shutdown) = database
+        .store_with(|settings| settings.ca_file = Some(file.clone()))
+        .await;
+    // Whoever opens a pipe to read from it waits for somebody who writes.
+    fs::remove_file(&file).unwrap();
+    mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let asked =
+        tokio::spawn(async move { store.forgetting("days").await.map(|got| got.is_some()) });
+    let answered = timeout(Duration::from_secs(15), asked).await;
+    // Nobody waits for ever, or the test would.
+    drop(open(
+        &file,
+        OFlags::WRONLY | OFlags::NONBLOCK,
+        Mode::empty(),
+    ));
+    assert_eq!(answered.unwrap().unwrap(), Ok(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
