@@ -47,6 +47,26 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
             broken.push((keys, why.to_owned()));
         }
     }
+    let bodies: [(usize, &'static [&'static str; 2]); 2] = [
+        (
+            config.xrpc.message_body_bytes_max,
+            &[
+                "limits.body_bytes_per_minute",
+                "calls.message_body_bytes_max",
+            ],
+        ),
+        (
+            config.xrpc.body_bytes_max,
+            &["limits.body_bytes_per_minute", "calls.body_bytes_max"],
+        ),
+    ];
+    for (largest, keys) in bodies {
+        let [_, bound] = keys;
+        if largest as u64 > u64::from(config.limits.calls.body_bytes) {
+            let why = format!("is less than {bound}; the largest body would never fit");
+            broken.push((keys, why));
+        }
+    }
     if config.session.drain_window > config.process.drain_grace {
         broken.push((
             &["session.drain_window_seconds", "process.drain_seconds"],
@@ -91,6 +111,17 @@ mod tests {
             ["database.held_up_ms", "database.statement_timeout_ms"]
         );
         assert!(why.contains("is not shorter"), "{why}");
+    }
+
+    #[test]
+    fn the_largest_body_fits_into_the_bytes_of_a_minute() {
+        let mut config = Config::default();
+        config.limits.calls.body_bytes = 14 << 20;
+        assert!(broken(&config).is_empty());
+        config.xrpc.body_bytes_max = (14 << 20) + 1;
+        let (keys, why) = broken(&config).remove(0);
+        assert_eq!(keys[0], "limits.body_bytes_per_minute");
+        assert!(why.contains("calls.body_bytes_max"), "{why}");
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! worth may be spent at once, and on average no more than a minute's worth a
 //! minute (so at most twice that in any one minute).
 
+use super::Tick;
+use super::window::Admissions;
+
 /// When the budget would be full again, on a clock of microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bucket {
@@ -34,13 +37,36 @@ impl Bucket {
         let owed = self.full_at.saturating_sub(now_us).min(FILL_US);
         ((FILL_US - owed).saturating_mul(per_minute) / FILL_US, owed)
     }
+
+    /// The budget that an entry of a table keeps, on a clock that starts at `now`: what was
+    /// owed at the newest spending, in two numbers where a window has its admissions.
+    pub(super) fn kept_in(entry: &impl Admissions, now: Tick) -> Self {
+        let half = |index| u64::from(entry.get(index).unwrap_or(0));
+        let owed = half(0) | half(1) << 16;
+        let since = u64::from(now.since(entry.newest())) * 1_000;
+        Self {
+            full_at: owed.saturating_sub(since),
+        }
+    }
+
+    /// Keeps the budget so. No entry owes more than a minute, after which it may leave.
+    pub(super) fn keep_in(self, entry: &mut impl Admissions, now: Tick) {
+        let owed = self.full_at.min(FILL_US);
+        entry.drop_oldest(entry.len());
+        entry.set_newest(entry.newest().latest(now));
+        entry.push(owed as u16);
+        entry.push((owed >> 16) as u16);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::window::Log;
 
     proptest! {
         #[test]
@@ -62,6 +88,31 @@ mod tests {
                     }
                 }
                 prop_assert!(passed <= per_minute + now * per_minute / FILL_US + 1);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_entry_keeps_is_the_budget_itself(
+            spends in proptest::collection::vec((0u64..20_000, 1u64..1_500), 1..200),
+        ) {
+            let per_minute = 1_000;
+            // Across the wrap of the ticks.
+            let mut elapsed = Duration::from_millis(u64::from(u32::MAX) - 100_000);
+            let (mut bucket, mut entry) = (Bucket::default(), Log::new(Tick::at(elapsed)));
+            for (gap, bytes) in spends {
+                elapsed += Duration::from_millis(gap);
+                let (now, now_us) = (Tick::at(elapsed), elapsed.as_micros() as u64);
+                let bytes = bytes.min(per_minute);
+                let mut kept = Bucket::kept_in(&entry, now);
+                prop_assert_eq!(
+                    kept.spend(0, bytes, per_minute),
+                    bucket.spend(now_us, bytes, per_minute)
+                );
+                kept.keep_in(&mut entry, now);
+                let kept = Bucket::kept_in(&entry, now);
+                prop_assert_eq!(kept.left(0, per_minute), bucket.left(now_us, per_minute));
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{BlindKey, Decision, Inner, LimitError, Limits, Rule, Settings, WhenAway};
-use crate::types::{Did, Nsid};
+use super::{Decision, Inner, LimitError, Limits, Rule, Settings, WhenAway};
+use crate::types::{Did, Kind, Nsid};
 
 impl Limits {
     /// Whether this account may make this call now.
@@ -20,7 +20,10 @@ impl Limits {
         let plain = || Decision::unlimited(rule, settings.quota(rule));
         if let Some(stay) = inner.boxed(&settings, || inner.account_subject(did)) {
             // Whoever leaves the box shall not find the quota still spent.
-            let retry_after = stay.max(inner.quota_wait(&settings, (rule, domain), did));
+            let mut retry_after = stay.max(inner.quota_wait(&settings, (rule, domain), did));
+            if call.kind() == Kind::Procedure {
+                retry_after = retry_after.max(inner.body_wait(&settings, did));
+            }
             let rule = Rule::PenaltyBox;
             return plain().refused_by(LimitError::Reached { rule, retry_after });
         }
@@ -46,13 +49,9 @@ impl Inner {
         if settings.dry_run.contains(rule) {
             return Duration::ZERO;
         }
-        let (keys, now) = (self.keys.load(), self.clock.tick());
-        let name = |key: &BlindKey| key.account(domain, did);
-        let names = [
-            Some(name(&keys.keys.current)),
-            keys.previous_at(now, settings).map(name),
-        ];
-        self.accounts.wait(names, now, settings.quota(rule))
+        let names = self.account_names(settings, domain, did);
+        let (now, quota) = (self.clock.tick(), settings.quota(rule));
+        self.accounts.wait(names, now, quota)
     }
 
     /// The account's good standing starts over.

@@ -4,6 +4,7 @@
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
+use super::bucket::Bucket;
 use super::window::{Admissions, Log, Quota, Verdict};
 
 /// Three slots behind their lock, in 64 bytes.
@@ -208,6 +209,15 @@ impl Found<'_> {
             Some(_) => slot.in_ring(rings, |ring| ring.blocked_for(now, quota)),
             None => slot.blocked_for(now, quota),
         }
+    }
+
+    /// The budget of an entry that keeps one. It never needs a ring.
+    pub(super) fn budget(&self, now: Tick) -> Bucket {
+        Bucket::kept_in(self.slot(), now)
+    }
+
+    pub(super) fn keep_budget(&mut self, budget: Bucket, now: Tick) {
+        budget.keep_in(self.slot_mut(), now);
     }
 
     pub(super) fn give_back(&mut self, taken: Tick) {

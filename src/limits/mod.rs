@@ -12,6 +12,7 @@
 //! tells operators about each rule.
 
 mod blind;
+mod body_bytes;
 mod bucket;
 mod call;
 mod claim;
@@ -65,7 +66,7 @@ pub use socket::{PlaceWanted, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
-use blind::{Blind, BlindKey};
+use blind::{Blind, BlindKey, BlindKeys};
 use counts::Counts;
 use penalty_box::PenaltyBox;
 use rotating_keys::RotatingKeys;
@@ -231,12 +232,24 @@ impl Inner {
             // Accounts have no networks: those without room share by chance.
             wide: || current,
         };
-        let bonus =
-            self.good_standing
-                .bonus(did, &keys.keys, self.clock_seconds(settings), settings);
-        let quota = settings.quota(rule).plus_percent(bonus);
+        let quota = settings.quota(rule);
+        let quota = quota.plus_percent(self.bonus(settings, &keys.keys, did));
         let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
         Decision::of(rule, quota, verdict)
+    }
+
+    /// What an account is called in a domain, and was under the key before.
+    fn account_names(&self, settings: &Settings, domain: u8, did: &Did) -> (Blind, Option<Blind>) {
+        let keys = self.keys.load();
+        let name = |key: &BlindKey| key.account(domain, did);
+        let previous = keys.previous_at(self.clock.tick(), settings).map(name);
+        (name(&keys.keys.current), previous)
+    }
+
+    /// What good standing adds to the account's limits, in percent.
+    fn bonus(&self, settings: &Settings, keys: &BlindKeys, did: &Did) -> u16 {
+        let now = self.clock_seconds(settings);
+        self.good_standing.bonus(did, keys, now, settings)
     }
 
     /// Takes a place by the cheap clock. Where that clock's lag may be all that stands

@@ -184,7 +184,7 @@ impl Inner {
         if settings.dry_run.contains(Rule::Ip) {
             return Duration::ZERO;
         }
-        let names = [Some(arrival.current), arrival.previous];
+        let names = (arrival.current, arrival.previous);
         self.addresses.wait(names, now, settings.quota(Rule::Ip))
     }
 

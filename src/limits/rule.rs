@@ -53,6 +53,8 @@ rules! {
     ReportMember = "report_member",
     SendEphemeral = "send_ephemeral",
     SendMessage = "send_message",
+    /// Bytes in the bodies of an account's calls.
+    BodyBytes = "body_bytes",
     /// Memory for bodies, of the node and of one account.
     Bodies = "bodies",
     /// Memory for answers, of the node and of one account.

@@ -84,6 +84,8 @@ pub struct Calls {
     pub report_member: u16,
     /// `RATE_LIMIT_DID_DEFAULT`: each other call.
     pub default: u16,
+    /// `BODY_BYTES_PER_MINUTE`: bytes of the bodies of all of them in a minute, on average.
+    pub body_bytes: u32,
 }
 
 /// Layer 4: subscriptions and their frames.
@@ -234,6 +236,7 @@ impl Default for Settings {
                 create_convo: 5,
                 report_member: 5,
                 default: 200,
+                body_bytes: 128 << 20,
             },
             scarce_bytes_per_second: 32 << 10,
             sockets: Sockets {

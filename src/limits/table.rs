@@ -1,4 +1,4 @@
-//! Windows by key: one cache line a check, bounded, and never in anyone's way.
+//! Windows and budgets by key: one cache line a check, bounded, and never in anyone's way.
 //!
 //! Each key belongs to one line; an entry that finds its line full lives in one of
 //! the next few, and the line counts those. The table is as large as it will ever be
@@ -16,6 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
 use super::blind::Blind;
+use super::bucket::Bucket;
 use super::line::{Found, Line, Rings, SLOTS, Slots};
 use super::tick::millis;
 use super::window::{Admissions, Log, Quota, SPAN_MS_MAX, Verdict};
@@ -40,6 +41,7 @@ pub(super) struct Table {
     rings: Box<[Mutex<Rings>; RINGS]>,
     /// Shared entries of those who found no room.
     wide: Box<[Mutex<Log>; WIDE]>,
+    wide_budgets: Box<[Mutex<Log>; WIDE]>,
     /// How long an entry must have been idle to make room for another.
     room_after_ms: AtomicU32,
 }
@@ -66,6 +68,7 @@ impl Table {
             lines,
             rings: Box::new(std::array::from_fn(|_| Mutex::default())),
             wide: Box::new(std::array::from_fn(|_| Mutex::new(Log::new(now)))),
+            wide_budgets: Box::new(std::array::from_fn(|_| Mutex::new(Log::new(now)))),
             room_after_ms: AtomicU32::new(room_after_ms.max(u32::from(SPAN_MS_MAX))),
         }
     }
@@ -94,36 +97,65 @@ impl Table {
         W: FnOnce() -> Blind,
     {
         let key = names.current;
-        if let Some(previous) = names.previous {
-            self.rename(previous, key, now);
-        }
-        if let Some(mut entry) = self.find_or_claim(key, now) {
+        if let Some(mut entry) = self.own(&names, now) {
             let verdict = entry.take(now, quota);
             // Where another core's clock was ahead, it was taken at that time.
             let (at, shared) = (entry.newest(), false);
             return (verdict, Place { key, at, shared });
         }
-        metrics::counter!("relay_limits_shared_entry_total").increment(1);
         let (key, shared) = ((names.wide)(), true);
-        let mut log = self.wide_entry(key).lock();
+        let mut log = wide_entry(&self.wide, key).lock();
         let verdict = log.take(now, quota.times(WIDE_SHARE));
         let at = log.newest();
         (verdict, Place { key, at, shared })
     }
 
+    /// Spends so many bytes of the subject's budget, or says how many microseconds until
+    /// there is enough.
+    pub(super) fn spend<W>(
+        &self,
+        names: Names<W>,
+        now: Tick,
+        bytes: u64,
+        per_minute: u64,
+    ) -> Result<(), u64>
+    where
+        W: FnOnce() -> Blind,
+    {
+        if let Some(mut entry) = self.own(&names, now) {
+            let mut budget = entry.budget(now);
+            budget.spend(0, bytes, per_minute)?;
+            entry.keep_budget(budget, now);
+            return Ok(());
+        }
+        let mut log = wide_entry(&self.wide_budgets, (names.wide)()).lock();
+        let mut budget = Bucket::kept_in(&*log, now);
+        budget.spend(0, bytes, per_minute * u64::from(WIDE_SHARE))?;
+        budget.keep_in(&mut *log, now);
+        Ok(())
+    }
+
+    /// The budget of a subject of these names as it stands, on a clock that starts at `now`.
+    /// One that has no entry owes nothing.
+    pub(super) fn budget(&self, names: (Blind, Option<Blind>), now: Tick) -> Bucket {
+        let (current, previous) = names;
+        let entry = self.find(current).or_else(|| self.find(previous?));
+        entry.map_or_else(Bucket::default, |entry| entry.budget(now))
+    }
+
     /// Until a subject of these names would be admitted, if nothing more is; no place is
     /// taken for it.
-    pub(super) fn wait(&self, names: [Option<Blind>; 2], now: Tick, quota: Quota) -> Duration {
-        let waits = names
-            .into_iter()
-            .flatten()
+    pub(super) fn wait(&self, names: (Blind, Option<Blind>), now: Tick, quota: Quota) -> Duration {
+        let (current, previous) = names;
+        let waits = std::iter::once(current)
+            .chain(previous)
             .filter_map(|name| self.find(name)?.blocked_for(now, quota));
         waits.max().map(millis).unwrap_or_default()
     }
 
     pub(super) fn give_back(&self, place: Place) {
         if place.shared {
-            self.wide_entry(place.key).lock().give_back(place.at);
+            wide_entry(&self.wide, place.key).lock().give_back(place.at);
         } else if let Some(mut entry) = self.find(place.key) {
             entry.give_back(place.at);
         }
@@ -153,6 +185,19 @@ impl Table {
         }
         swept.kept = self.lines.iter().map(|line| line.0.lock().count()).sum();
         swept
+    }
+
+    /// The subject's own entry, if there is room for one.
+    #[inline]
+    fn own<W>(&self, names: &Names<W>, now: Tick) -> Option<Found<'_>> {
+        if let Some(previous) = names.previous {
+            self.rename(previous, names.current, now);
+        }
+        let own = self.find_or_claim(names.current, now);
+        if own.is_none() {
+            metrics::counter!("relay_limits_shared_entry_total").increment(1);
+        }
+        own
     }
 
     fn find(&self, key: Blind) -> Option<Found<'_>> {
@@ -289,10 +334,10 @@ impl Table {
     fn rings_of(&self, line: usize) -> &Mutex<Rings> {
         &self.rings[line % RINGS]
     }
+}
 
-    fn wide_entry(&self, key: Blind) -> &Mutex<Log> {
-        &self.wide[key.high() as usize % WIDE]
-    }
+fn wide_entry(wide: &[Mutex<Log>; WIDE], key: Blind) -> &Mutex<Log> {
+    &wide[key.high() as usize % WIDE]
 }
 
 /// How many lines after its own an entry may live in.

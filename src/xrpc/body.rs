@@ -18,28 +18,23 @@ pub(super) struct ReadBody {
     _memory: MemoryPermit,
 }
 
-/// Reads a JSON body of at most `bytes_max`. It may stand still for as long as `patience`,
-/// or be so far behind the least pace.
-pub(super) async fn read_body(
+/// How many bytes of JSON the head announces, at least; at most `bytes_max` may come.
+pub(super) fn announced(
     headers: &HeaderMap,
-    body: &mut Incoming,
-    memory: MemoryPermit,
+    body: &Incoming,
     bytes_max: usize,
-    patience: Duration,
-) -> Result<ReadBody, XrpcError> {
+) -> Result<u64, XrpcError> {
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
     check_form(headers, announced == 0)?;
-    let read = collect(body, memory, bytes_max, patience).await?;
-    check_form(headers, read.bytes.is_empty())?;
-    Ok(read)
+    Ok(announced)
 }
 
 /// Of no body at all, as a procedure without input may be asked, nothing is to be said (RFC 9110
 /// section 8.3). Where its length is not told, that shows at its end.
-fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), XrpcError> {
+pub(super) fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), XrpcError> {
     if is_absent {
         return Ok(());
     }
@@ -53,8 +48,10 @@ fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), XrpcError> {
     Ok(())
 }
 
-/// Takes memory as the bytes arrive: what is only announced costs nobody anything.
-async fn collect(
+/// Reads a body of at most `bytes_max`. It may stand still for as long as `patience`, or be so
+/// far behind the least pace. Takes memory as the bytes arrive: what is only announced costs
+/// nobody anything.
+pub(super) async fn collect(
     mut body: impl Body<Data = Bytes> + Unpin,
     mut memory: MemoryPermit,
     bytes_max: usize,

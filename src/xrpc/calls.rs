@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Settings;
 use super::answer::json_response;
-use super::body::{ReadBody, read_body};
+use super::body::{ReadBody, announced, check_form, collect};
 use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
@@ -172,8 +172,13 @@ impl Calls {
         };
         let patience = cx.settings.body_timeout;
         let all = cx.settings.bodies_bytes_max;
+        let announced = announced(headers, body, bytes_max)?;
+        self.limits.check_body(cx.did(), announced)?;
         let memory = self.limits.memory_for_body(cx.did(), all);
-        let body = read_body(headers, body, memory, bytes_max, patience).await?;
+        let body = collect(body, memory, bytes_max, patience).await?;
+        // In pieces it tells its length with the last one.
+        self.limits.charge_body(cx.did(), body.bytes.len() as u64)?;
+        check_form(headers, body.bytes.is_empty())?;
         match Attempt::of(call, cx.did(), &body.bytes) {
             Some(attempt) => self.run_detached(call, Arc::clone(cx), attempt, body).await,
             None => dispatch::procedure(call, cx, &body.bytes).await,

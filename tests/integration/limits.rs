@@ -465,6 +465,7 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         settings.requests.burst = 0;
         settings.requests.verifications = 1;
         settings.requests.familiar = 1;
+        settings.calls.body_bytes = 1_024;
         settings.sockets.per_ip = 1;
         settings.sockets.per_did = 1;
         settings.sockets.upgrades_per_ip = 1;
@@ -492,6 +493,8 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         for call in Nsid::ALL {
             assert!(!refuses_call(&limits, &did(1), *call));
         }
+        assert_eq!(limits.check_body(&did(1), 1_000), Ok(()));
+        assert_eq!(limits.charge_body(&did(1), 1_000), Ok(()));
     }
     let (_, _, socket) = &mut open[0];
     for kind in [FrameKind::Content, FrameKind::Ping, FrameKind::Ack] {

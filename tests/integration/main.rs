@@ -43,6 +43,7 @@ mod health;
 mod hydration;
 mod lexicons;
 mod limits;
+mod limits_bodies;
 mod limits_proxies;
 mod limits_relay;
 mod limits_sharing;

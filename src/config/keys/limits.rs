@@ -261,6 +261,18 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.body_bytes_per_minute",
+        env: "BODY_BYTES_PER_MINUTE",
+        effect: Effect::Live,
+        doc: "Bytes of the bodies of all calls of an account in a minute, on average: what it can \
+              make the relay store. At least the largest body.",
+        setting: &Number {
+            at: |c| &mut c.limits.calls.body_bytes,
+            least: 1024,
+            most: 4294967295,
+        },
+    },
+    Key {
         name: "limits.sockets_per_ip",
         env: "SOCKETS_PER_IP",
         effect: Effect::Live,
