@@ -6,20 +6,27 @@ use std::time::Duration;
 
 use super::counts::Held;
 use super::handshake::Arrivals;
-use super::{Inner, LimitError, Limits, Rule, Settings};
+use super::threshold::threshold;
+use super::{Blind, Inner, LimitError, Limits, Rule, Settings};
 use crate::types::ClientIp;
 
 /// One open connection; counted until dropped.
 pub struct ConnectionPermit {
     _node: NodePermit,
-    /// Whose it is, and how that address arrives.
-    pub(super) address: Option<(ClientIp, Held<Arrivals>)>,
+    pub(super) origin: Option<Origin>,
+}
+
+/// Whose a connection is, and how that address arrives, and its network if it is of IPv6.
+pub(super) struct Origin {
+    pub(super) client: ClientIp,
+    pub(super) address: Held<Arrivals>,
+    pub(super) network: Option<Held<Arrivals>>,
 }
 
 impl ConnectionPermit {
     /// Whose it is, if that is limited: not a proxy's own, and of no exempt network.
     pub fn client(&self) -> Option<ClientIp> {
-        self.address.as_ref().map(|(client, _)| *client)
+        self.origin.as_ref().map(|origin| origin.client)
     }
 }
 
@@ -38,17 +45,16 @@ impl Limits {
     /// A connection of a trusted proxy, which is not itself limited by address.
     pub fn admit_proxy_connection(&self) -> Result<ConnectionPermit, LimitError> {
         let settings = self.inner.settings.load();
-        let room = self.inner.connections_room.load(Ordering::Relaxed);
         let node = NodePermit::enter(
             &self.inner,
             |inner| &inner.connections,
             Rule::ConnectionsTotal,
-            settings.connections.total.min(room),
+            self.inner.places(&settings),
             &settings,
         )?;
         Ok(ConnectionPermit {
             _node: node,
-            address: None,
+            origin: None,
         })
     }
 
@@ -64,8 +70,7 @@ impl Limits {
         }
         self.inner.refuse_boxed_stranger(&settings, client)?;
         self.inner.limit_connection_rate(&settings, client)?;
-        let held = self.inner.hold_connection(&settings, client)?;
-        permit.address = held.map(|held| (client, held));
+        permit.origin = self.inner.origin(&settings, client)?;
         Ok(permit)
     }
 
@@ -139,22 +144,70 @@ impl Inner {
         })
     }
 
-    fn hold_connection(
+    /// Counts a connection for its address, and for its network where that is of IPv6: whoever
+    /// is given one has more addresses than there are places. IPv4 addresses are few enough for
+    /// each to be known by itself.
+    fn origin(&self, settings: &Settings, client: ClientIp) -> Result<Option<Origin>, LimitError> {
+        let domain = Rule::ConnectionsIp as u8;
+        let per_ip = (Rule::ConnectionsIp, settings.connections.per_ip);
+        let share = |addresses| {
+            let most = self.share_of_free(settings, addresses);
+            (Rule::ConnectionsShare, most)
+        };
+        let network = match client.expose().is_ipv4() {
+            true => None,
+            false => {
+                let name = self.holders.wide_network(domain, client);
+                self.enter(settings, name, [share(NETWORK_ADDRESSES)])?
+            }
+        };
+        let name = self.holders.address(domain, client);
+        let address = self.enter(settings, name, [per_ip, share(1)])?;
+        Ok(address.map(|address| Origin {
+            client,
+            address,
+            network,
+        }))
+    }
+
+    /// Counts a connection under a name, unless there are too many by one of the rules. `None`
+    /// never happens: what no rule refuses is counted without a bound.
+    fn enter<const RULES: usize>(
         &self,
         settings: &Settings,
-        client: ClientIp,
+        name: Blind,
+        mut bounds: [(Rule, u32); RULES],
     ) -> Result<Option<Held<Arrivals>>, LimitError> {
-        let rule = Rule::ConnectionsIp;
-        let name = self.holders.address(rule as u8, client);
+        bounds.sort_unstable_by_key(|(_, most)| *most);
         let enter = |most| self.connections_ip.enter(name, most, Arrivals::default);
-        if let Some(held) = enter(settings.connections.per_ip) {
-            return Ok(Some(held));
+        for (rule, most) in bounds {
+            if let Some(held) = enter(most) {
+                return Ok(Some(held));
+            }
+            if settings.enforces(rule) {
+                let retry_after = FULL_RETRY_AFTER;
+                return Err(LimitError::Reached { rule, retry_after });
+            }
         }
-        if !settings.enforces(rule) {
-            return Ok(enter(u32::MAX));
+        Ok(enter(u32::MAX))
+    }
+
+    /// How many connections so many addresses may have open, by what is free. The place of the
+    /// one that asks is taken already, and may be its own.
+    fn share_of_free(&self, settings: &Settings, addresses: u32) -> u32 {
+        if settings.dry_run.contains(Rule::ConnectionsTotal) {
+            return u32::MAX;
         }
-        let retry_after = FULL_RETRY_AFTER;
-        Err(LimitError::Reached { rule, retry_after })
+        let taken = self.connections.load(Ordering::Relaxed).saturating_sub(1);
+        let places = self.places(settings);
+        let percent = u32::from(settings.connections.share_percent) * addresses;
+        threshold(places.saturating_sub(taken), places, percent)
+    }
+
+    /// How many connections there is room for.
+    fn places(&self, settings: &Settings) -> u32 {
+        let room = self.connections_room.load(Ordering::Relaxed);
+        settings.connections.total.min(room)
     }
 }
 
@@ -196,74 +249,12 @@ impl Drop for NodePermit {
     }
 }
 
+/// A /32 of IPv6 may hold as much as so many addresses: some carriers have all their phones in one.
+const NETWORK_ADDRESSES: u32 = 32;
+
 /// Nobody can know when a connection will close; this only spreads the next tries.
 pub(super) const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
-    use metrics_exporter_prometheus::PrometheusBuilder;
-
-    use super::*;
-    use crate::limits::Clock;
-    use crate::runtime::Live;
-
-    fn ip(host: u8) -> ClientIp {
-        ClientIp::new([192, 0, 2, host].into())
-    }
-
-    #[test]
-    fn phones_that_come_at_once_are_let_in_one_second_after_the_other_and_a_flood_is_boxed() {
-        const PHONES: usize = 2_000;
-        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
-        let mut open = Vec::new();
-        // Whoever was turned away comes again.
-        for _ in 0..10 {
-            let waiting = open.len()..PHONES;
-            open.extend(waiting.filter_map(|_| limits.admit_connection(ip(1)).ok()));
-            limits.clock().advance(Duration::from_secs(1));
-        }
-        assert_eq!((open.len(), limits.penalties().len()), (PHONES, 0));
-        let come = |host, times: u32| {
-            for _ in 0..times {
-                drop(limits.admit_connection(ip(host)));
-            }
-        };
-        come(1, 30_000);
-        assert_eq!(limits.penalties().len(), 1);
-        // Nobody's phones are here.
-        come(2, 400);
-        assert_eq!(limits.penalties().len(), 2);
-    }
-
-    #[test]
-    fn no_more_connections_are_let_in_than_the_system_has_room_for() {
-        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
-        limits.bound_connections(1);
-        let held = limits.admit_proxy_connection().unwrap();
-        assert!(limits.admit_proxy_connection().is_err());
-        drop(held);
-        assert!(limits.admit_proxy_connection().is_ok());
-    }
-
-    #[test]
-    fn what_is_open_is_shown_until_it_closes() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let shown = |expected: &str| {
-            let shown = recorder.handle().render();
-            assert!(shown.contains(expected), "{shown}");
-        };
-        metrics::with_local_recorder(&recorder, || {
-            let mut limits = Settings::default();
-            limits.connections.total = 2;
-            let limits = Limits::new(Live::new(limits), Clock::manual());
-            let [first, second] = [1, 2].map(|host| limits.admit_connection(ip(host)).unwrap());
-            assert!(limits.admit_connection(ip(3)).is_err());
-            shown("relay_limits_open{rule=\"connections_total\"} 2\n");
-            let handshake = limits.admit_handshake(&first).unwrap();
-            shown("relay_limits_open{rule=\"handshakes\"} 1\n");
-            drop((first, second, handshake));
-            shown("relay_limits_open{rule=\"connections_total\"} 0\n");
-            shown("relay_limits_open{rule=\"handshakes\"} 0\n");
-        });
-    }
-}
+#[path = "connection_tests.rs"]
+mod tests;

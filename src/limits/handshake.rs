@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::connection::{ConnectionPermit, FULL_RETRY_AFTER, NodePermit};
-use super::counts::Held;
+use super::connection::{ConnectionPermit, FULL_RETRY_AFTER, NodePermit, Origin};
 use super::{Inner, LimitError, Limits, Rule, Settings};
 use crate::types::ClientIp;
 
-/// How one address arrives, kept for as long as it has connections.
+/// How one address or network arrives, kept for as long as it has connections.
 #[derive(Default)]
 pub(super) struct Arrivals {
     /// Handshakes.
@@ -21,8 +20,8 @@ pub(super) struct Arrivals {
 /// One TLS handshake under way; counted until dropped.
 pub struct HandshakePermit {
     _node: NodePermit,
-    _address: Option<AddressShare>,
-    _network: Option<Held<()>>,
+    _address: Option<Share>,
+    _network: Option<Share>,
 }
 
 impl Limits {
@@ -35,11 +34,17 @@ impl Limits {
         connection: &ConnectionPermit,
     ) -> Result<HandshakePermit, LimitError> {
         let settings = self.inner.settings.load();
-        let (address, network) = match &connection.address {
-            Some((client, held)) => {
-                let part = self.inner.handshakes_part(&settings, *client);
-                let address = AddressShare::enter(&held.shared, part, &settings)?;
-                (Some(address), self.inner.network_share(&settings, *client)?)
+        let connections = &settings.connections;
+        let (address, network) = match &connection.origin {
+            Some(origin) => {
+                let part = self.inner.handshakes_part(&settings, origin.client);
+                let most = (Rule::Handshakes, connections.handshakes / part);
+                let address = Share::enter(&origin.address.shared, most, &settings)?;
+                let most = connections.handshakes * connections.handshakes_network_percent / 100;
+                let most = (Rule::HandshakesNetwork, most);
+                let network = origin.network.as_ref();
+                let network = network.map(|network| Share::enter(&network.shared, most, &settings));
+                (Some(address), network.transpose()?)
             }
             None => (None, None),
         };
@@ -61,11 +66,14 @@ impl Limits {
     /// these are offences: a carrier whose network stands still for a while lets as many
     /// run out as it may have under way, and that alone must not shut its phones out.
     pub fn handshake_ran_out(&self, connection: &ConnectionPermit) {
-        let Some((client, held)) = &connection.address else {
+        let Some(Origin {
+            client, address, ..
+        }) = &connection.origin
+        else {
             return;
         };
         let (inner, settings) = (&*self.inner, self.inner.settings.load());
-        let before = held.shared.ran_out.fetch_add(1, Ordering::Relaxed);
+        let before = address.shared.ran_out.fetch_add(1, Ordering::Relaxed);
         if (before + 1).is_multiple_of(RAN_OUT_PER_STRIKE) {
             inner.blame(&settings, inner.address_subject(*client));
         }
@@ -81,45 +89,21 @@ impl Inner {
             false => ADDRESS_SHARE,
         }
     }
-
-    /// A place among those of an IPv6 /32: whoever is given a network has more addresses than
-    /// there are places, and could hold all of them with a few packets a second. IPv4 addresses
-    /// are few enough for each to be known by itself.
-    fn network_share(
-        &self,
-        settings: &Settings,
-        client: ClientIp,
-    ) -> Result<Option<Held<()>>, LimitError> {
-        if client.expose().is_ipv4() {
-            return Ok(None);
-        }
-        let rule = Rule::HandshakesNetwork;
-        let name = self.holders.wide_network(rule as u8, client);
-        let enter = |most| self.handshakes_network.enter(name, most, || ());
-        let connections = &settings.connections;
-        let most = connections.handshakes * connections.handshakes_network_percent / 100;
-        let most = most.max(1);
-        if let Some(held) = enter(most) {
-            return Ok(Some(held));
-        }
-        if !settings.enforces(rule) {
-            return Ok(enter(u32::MAX));
-        }
-        let retry_after = FULL_RETRY_AFTER;
-        Err(LimitError::Reached { rule, retry_after })
-    }
 }
 
-/// A place among those of one address.
-struct AddressShare(Arc<Arrivals>);
+/// A place among those of one address or network.
+struct Share(Arc<Arrivals>);
 
-impl AddressShare {
-    fn enter(arrivals: &Arc<Arrivals>, part: u32, settings: &Settings) -> Result<Self, LimitError> {
-        let rule = Rule::Handshakes;
-        let most = (settings.connections.handshakes / part).max(1);
+impl Share {
+    /// One more of at most so many, by this rule; one may always come.
+    fn enter(
+        arrivals: &Arc<Arrivals>,
+        (rule, most): (Rule, u32),
+        settings: &Settings,
+    ) -> Result<Self, LimitError> {
         let share = Self(Arc::clone(arrivals));
         let before = arrivals.under_way.fetch_add(1, Ordering::Relaxed);
-        if before < most || !settings.enforces(rule) {
+        if before < most.max(1) || !settings.enforces(rule) {
             return Ok(share);
         }
         // Dropping the share takes back what was counted.
@@ -128,7 +112,7 @@ impl AddressShare {
     }
 }
 
-impl Drop for AddressShare {
+impl Drop for Share {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
@@ -216,15 +200,17 @@ mod tests {
         let most = Settings::default().connections.handshakes;
         let begin = |network: u16, host| {
             let address = [0x2001, 0xdb8 + network, 1, host, 0, 0, 0, 1];
-            let connection = limits.admit_connection(ClientIp::new(address.into()));
-            limits.admit_handshake(&connection.unwrap())
+            let connection = limits
+                .admit_connection(ClientIp::new(address.into()))
+                .unwrap();
+            (limits.admit_handshake(&connection), connection)
         };
         let begun: Vec<_> = (0..2 * most as u16).map(|host| begin(0, host)).collect();
-        let places = begun.iter().filter(|permit| permit.is_ok()).count();
+        let places = begun.iter().filter(|(permit, _)| permit.is_ok()).count();
         assert_eq!(places, most as usize / 2);
-        assert!(begin(1, 0).is_ok());
+        assert!(begin(1, 0).0.is_ok());
         drop(begun);
-        assert!(begin(0, 0).is_ok());
+        assert!(begin(0, 0).0.is_ok());
     }
 
     #[test]

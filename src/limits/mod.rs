@@ -37,6 +37,7 @@ mod shards;
 mod sharing;
 mod socket;
 mod table;
+mod threshold;
 mod tick;
 mod upkeep;
 mod waiting;
@@ -97,10 +98,8 @@ struct Inner {
     verifying: Arc<Counts<waiting::Queue>>,
     bodies: memory::Pool,
     answers: memory::Pool,
-    /// Shared by an address's connections: how they arrive.
+    /// Shared by the connections of an address, and of an IPv6 network: how they arrive.
     connections_ip: Arc<Counts<handshake::Arrivals>>,
-    /// Handshakes under way of IPv6 networks.
-    handshakes_network: Arc<Counts<()>>,
     sockets_ip: Arc<Counts<socket::Shared>>,
     sockets_did: Arc<Counts<socket::Shared>>,
     penalties: PenaltyBox,
@@ -133,7 +132,6 @@ impl Limits {
                 bodies: memory::Pool::new(),
                 answers: memory::Pool::new(),
                 connections_ip: Counts::new(),
-                handshakes_network: Counts::new(),
                 sockets_ip: Counts::new(),
                 sockets_did: Counts::new(),
                 penalties: PenaltyBox::new(),

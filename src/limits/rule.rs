@@ -31,6 +31,8 @@ rules! {
     ConnectionsTotal = "connections_total",
     /// Connections of one address.
     ConnectionsIp = "connections_ip",
+    /// Connections of one address or IPv6 network, by what is still free.
+    ConnectionsShare = "connections_share",
     /// New connections of one address in a second.
     ConnectionRate = "connection_rate",
     /// TLS handshakes under way on this node.

@@ -33,6 +33,9 @@ pub struct Connections {
     pub total: u32,
     /// Open at once from one address. A carrier puts thousands behind one.
     pub per_ip: u32,
+    /// Open at once from one address, in percent of the free places: so many when all are
+    /// free, and a smaller part the fewer there are.
+    pub share_percent: u16,
     /// New in any second from one address.
     pub per_ip_per_second: u16,
     /// TLS handshakes under way: each costs about a millisecond of a core.
@@ -213,6 +216,7 @@ impl Default for Settings {
             connections: Connections {
                 total: 50_000,
                 per_ip: 4_096,
+                share_percent: 50,
                 per_ip_per_second: 200,
                 handshakes: 1_024,
                 handshakes_network_percent: 50,

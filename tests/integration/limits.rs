@@ -196,6 +196,7 @@ fn one_spent_quota_leaves_the_other_calls_alone() {
 fn connections_are_limited_by_number_by_rate_and_on_the_whole() {
     let limits = limits(|settings| {
         settings.connections.per_ip = 3;
+        settings.connections.share_percent = 10_000;
         settings.connections.per_ip_per_second = 5;
         settings.connections.total = 6;
     });
@@ -459,6 +460,7 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
     let limits = limits(|settings| {
         settings.connections.total = 1;
         settings.connections.per_ip = 1;
+        settings.connections.share_percent = 1;
         settings.connections.per_ip_per_second = 1;
         settings.connections.handshakes = 1;
         settings.requests.per_ip = 1;

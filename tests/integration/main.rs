@@ -44,6 +44,7 @@ mod hydration;
 mod lexicons;
 mod limits;
 mod limits_bodies;
+mod limits_places;
 mod limits_proxies;
 mod limits_relay;
 mod limits_sharing;

@@ -31,6 +31,19 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.connections_share_percent",
+        env: "CONNECTIONS_SHARE_PERCENT",
+        effect: Effect::Live,
+        doc: "Connections open at once from one address, in percent of the free places of this node: \
+              this part of them while all are free, half of it when half are, and so on, so that \
+              newcomers find some. One IPv6 /32 may hold 32 times as many.",
+        setting: &Number {
+            at: |c| &mut c.limits.connections.share_percent,
+            least: 1,
+            most: 10000,
+        },
+    },
+    Key {
         name: "limits.connections_per_ip_per_second",
         env: "CONNECTIONS_PER_IP_PER_SECOND",
         effect: Effect::Live,
