@@ -183,6 +183,9 @@ impl Table {
         for home in 0..self.homes() {
             swept.dropped += self.drop_idle_of(home, idle_ms, now);
         }
+        for log in self.wide.iter().chain(self.wide_budgets.iter()) {
+            log.lock().settle(now);
+        }
         swept.kept = self.lines.iter().map(|line| line.0.lock().count()).sum();
         swept
     }

@@ -81,6 +81,24 @@ fn whoever_finds_no_room_shares_with_its_network_and_is_limited_there() {
 }
 
 #[test]
+fn a_shared_entry_that_nobody_needed_for_weeks_has_its_whole_window() {
+    let (fixture, day) = (Fixture::new(0), 24 * 3_600);
+    let fill = |now| {
+        for number in 0..20 {
+            fixture.take(number, now);
+        }
+    };
+    fill(tick(1));
+    while fixture.take(9_999, tick(1)).0.admitted() {}
+    for day in (1..=25).map(|nth| nth * day) {
+        fixture.table.sweep(0, tick(day));
+    }
+    fill(tick(25 * day));
+    let (verdict, place) = fixture.take(9_999, tick(25 * day));
+    assert!(place.shared && verdict.admitted());
+}
+
+#[test]
 fn entries_whose_window_is_empty_make_room() {
     let fixture = Fixture::new(0);
     for number in 0..100 {
