@@ -38,14 +38,21 @@ impl Limits {
             return decision;
         }
         inner.lapse(did);
+        // What good standing had added is gone as well.
+        let decision = decision.for_at_least(inner.quota_wait(&settings, (rule, domain), did));
         inner.strike(&settings, inner.account_subject(did), decision)
     }
 }
 
 impl Inner {
     /// Until the account's quota has a place, if nothing more takes one. Good standing is
-    /// left out: an account in the box has none here, and elsewhere waits no shorter for it.
-    fn quota_wait(&self, settings: &Settings, (rule, domain): (Rule, u8), did: &Did) -> Duration {
+    /// left out: an account that was refused has none here, and elsewhere waits no shorter for it.
+    pub(super) fn quota_wait(
+        &self,
+        settings: &Settings,
+        (rule, domain): (Rule, u8),
+        did: &Did,
+    ) -> Duration {
         if settings.dry_run.contains(rule) {
             return Duration::ZERO;
         }

@@ -99,6 +99,16 @@ impl Decision {
         self
     }
 
+    /// Refused for no less than this.
+    #[must_use]
+    pub(super) fn for_at_least(mut self, wait: Duration) -> Self {
+        if let Some(LimitError::Reached { retry_after, .. }) = &mut self.refused {
+            *retry_after = wait.max(*retry_after);
+            self.reset_after(wait);
+        }
+        self
+    }
+
     /// No place comes back sooner than this.
     pub(super) fn reset_after(&mut self, wait: Duration) {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);

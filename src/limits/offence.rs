@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::penalty_box::Subject;
-use super::{Decision, Inner, LimitError, Rule, Settings};
+use super::{Decision, Inner, Rule, Settings};
 use crate::types::{ClientIp, Did};
 
 impl Inner {
@@ -51,17 +51,14 @@ impl Inner {
         &self,
         settings: &Settings,
         subject: Subject,
-        mut decision: Decision,
+        decision: Decision,
     ) -> Decision {
-        let stay = self.blame(settings, subject);
-        let (Some(stay), false) = (stay, settings.dry_run.contains(Rule::PenaltyBox)) else {
-            return decision;
-        };
-        if let Some(LimitError::Reached { retry_after, .. }) = &mut decision.refused {
-            *retry_after = stay.max(*retry_after);
-            decision.reset_after(stay);
+        match self.blame(settings, subject) {
+            Some(stay) if !settings.dry_run.contains(Rule::PenaltyBox) => {
+                decision.for_at_least(stay)
+            }
+            _ => decision,
         }
-        decision
     }
 }
 

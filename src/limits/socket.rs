@@ -85,6 +85,7 @@ impl Limits {
             return Ok(());
         }
         inner.lapse(did);
+        let decision = decision.for_at_least(inner.quota_wait(&settings, (rule, rule as u8), did));
         let subject = inner.account_subject(did);
         inner.strike(&settings, subject, decision).admit()
     }

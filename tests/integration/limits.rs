@@ -385,6 +385,29 @@ fn an_account_in_the_box_that_waits_as_told_gets_in_though_its_quota_was_spent()
 }
 
 #[test]
+fn an_account_that_loses_its_good_standing_by_a_refusal_is_told_the_wait_without_it() {
+    let limits = limits(|settings| settings.good_standing.enabled = true);
+    let alice = did(1);
+    let spend: [&dyn Fn() -> Option<LimitError>; 2] = [
+        &|| limits.check_did(&alice, Nsid::CreateConvo).refused,
+        &|| limits.admit_upgrade(&alice).err(),
+    ];
+    for take in spend {
+        assert_eq!(take(), None);
+        wait(&limits, Duration::from_secs(50 * 24 * 3_600));
+        let refused = std::iter::repeat_with(|| {
+            wait(&limits, Duration::from_millis(100));
+            take()
+        });
+        let refused = refused.flatten().next().unwrap();
+        wait(&limits, refused.retry_after() - Duration::from_millis(1));
+        assert!(take().is_some());
+        wait(&limits, Duration::from_millis(1));
+        assert_eq!(take(), None);
+    }
+}
+
+#[test]
 fn a_refusal_says_which_limit_it_was() {
     let limits = limits(|settings| {
         settings.requests.verifications = 1;
