@@ -195,38 +195,25 @@ mod tests {
     }
 
     #[test]
-    fn whoever_owns_a_network_leaves_places_for_others() {
-        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
-        let most = Settings::default().connections.handshakes;
-        let begin = |network: u16, host| {
-            let address = [0x2001, 0xdb8 + network, 1, host, 0, 0, 0, 1];
-            let connection = limits
-                .admit_connection(ClientIp::new(address.into()))
-                .unwrap();
-            (limits.admit_handshake(&connection), connection)
-        };
-        let begun: Vec<_> = (0..2 * most as u16).map(|host| begin(0, host)).collect();
-        let places = begun.iter().filter(|(permit, _)| permit.is_ok()).count();
-        assert_eq!(places, most as usize / 2);
-        assert!(begin(1, 0).0.is_ok());
-        drop(begun);
-        assert!(begin(0, 0).0.is_ok());
-    }
-
-    #[test]
-    fn where_all_come_from_one_network_it_may_have_every_place() {
-        let mut settings = Settings::default();
-        settings.connections.handshakes_network_percent = 100;
-        let most = settings.connections.handshakes;
-        let limits = Limits::new(Live::new(settings), Clock::manual());
-        let begin = |host: u16| {
-            let address = [0x2001, 0xdb8, 1, host, 0, 0, 0, 1];
-            let connection = limits.admit_connection(ClientIp::new(address.into()));
-            limits.admit_handshake(&connection.unwrap())
-        };
-        let begun: Vec<_> = (0..2 * most as u16).map(begin).collect();
-        let places = begun.iter().filter(|permit| permit.is_ok()).count();
-        assert_eq!(places, most as usize);
+    fn whoever_owns_a_network_leaves_places_for_others_unless_all_come_from_one() {
+        for (percent, part) in [(50, 2), (100, 1)] {
+            let mut settings = Settings::default();
+            settings.connections.handshakes_network_percent = percent;
+            let most = settings.connections.handshakes;
+            let limits = Limits::new(Live::new(settings), Clock::manual());
+            let begin = |network: u16, host| {
+                let address = [0x2001, 0xdb8 + network, 1, host, 0, 0, 0, 1];
+                let connection = limits.admit_connection(ClientIp::new(address.into()));
+                let connection = connection.unwrap();
+                (limits.admit_handshake(&connection), connection)
+            };
+            let begun: Vec<_> = (0..2 * most as u16).map(|host| begin(0, host)).collect();
+            let places = begun.iter().filter(|(permit, _)| permit.is_ok()).count();
+            assert_eq!(places, (most / part) as usize);
+            assert_eq!(begin(1, 0).0.is_ok(), part > 1);
+            drop(begun);
+            assert!(begin(0, 0).0.is_ok());
+        }
     }
 
     #[test]
