@@ -19,6 +19,7 @@ mod connection;
 mod cors;
 mod did_document;
 mod error;
+mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;

@@ -1,7 +1,8 @@
 //! From a path to the part that answers it.
 
 use http::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    STRICT_TRANSPORT_SECURITY,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -9,6 +10,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::cors;
 use super::did_document::DidDocument;
+use super::framing;
 use super::gate::Gate;
 use super::health::Health;
 use super::host;
@@ -95,6 +97,13 @@ impl Routes {
     ) -> Response<Body> {
         if let Some(fault) = host::fault(&request) {
             return invalid("Host", fault).into_response();
+        }
+        if let Some(fault) = framing::fault(&request.headers) {
+            let mut response = invalid("Transfer-Encoding", fault).into_response();
+            // What follows may be another's.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            return response;
         }
         match Route::of(&request.method, request.uri.path()) {
             Route::Call => self.calls.call(&request, body, client).await,

@@ -206,6 +206,40 @@ async fn a_request_says_once_and_in_good_form_to_whom_it_is() {
 }
 
 #[tokio::test]
+async fn behind_a_body_that_ends_elsewhere_for_others_nothing_is_heard() {
+    let relay = Relay::start();
+    let next = "GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    for (codings, expected) in [
+        ("transfer-encoding: chunked\r\n", ["200", "200"].as_slice()),
+        ("transfer-encoding: gzip, chunked\r\n", &["400"]),
+        (
+            "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+            &["400"],
+        ),
+        (
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            &["400"],
+        ),
+        ("transfer-encoding: chunked, gzip\r\n", &["400"]),
+    ] {
+        let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+        let first = format!("GET /health HTTP/1.1\r\nhost: a\r\n{codings}\r\n0\r\n\r\n");
+        let both = first + next;
+        stream.write_all(both.as_bytes()).await.unwrap();
+        let answers = read_to_end(&mut stream).await;
+        let statuses = answers
+            .split("HTTP/1.1 ")
+            .skip(1)
+            .map(|answer| &answer[..3]);
+        assert_eq!(
+            statuses.collect::<Vec<_>>(),
+            expected,
+            "{codings} {answers}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_but_not_before_its_time() {
     let relay = Home::lived_in()
         .with("RELAY_IDLE_TIMEOUT_SECONDS", "2")
