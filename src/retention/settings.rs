@@ -6,7 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Messages older than this leave with their day; and so do Welcomes that nobody has
-    /// confirmed, when the commits that followed are gone: they lead nowhere.
+    /// confirmed, when the commits that followed are gone: they lead nowhere. A conversation
+    /// that all have left goes when neither these nor events can be left of it.
     pub message_ttl_days: u16,
     /// Events older than this leave with their day.
     pub event_ttl_days: u16,

@@ -147,6 +147,13 @@ impl Forgetting {
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
+    /// Conversations that ended longer ago than this, with all that hangs on them, when no message
+    /// and no event is left of them.
+    pub async fn conversations(&self, older: Duration) -> Result<u64, StoreError> {
+        let sql = "SELECT forget_conversations(make_interval(secs => $1), $2) AS gone";
+        self.in_bites(sql, &[&older.as_secs_f64()]).await
+    }
+
     /// Expired key packages, consumed ones older than this, and those over the bound.
     pub async fn key_packages(
         &self,

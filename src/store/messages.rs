@@ -129,22 +129,29 @@ impl Store {
         Ok((commits, has_more))
     }
 
-    /// Remembers how far this account has read; never goes back. What is compared is the number
-    /// in a cursor (its last sixteen characters): its time may be unknown, and zero.
+    /// Remembers how far this account has read, if it is a member; never goes back. What is
+    /// compared is the number in a cursor (its last sixteen characters): its time may be unknown,
+    /// and zero. Its stay does not end meanwhile.
     pub async fn update_cursor(
         &self,
         convo: &ConvoId,
         did: &Did,
         cursor: Cursor,
-    ) -> Result<(), StoreError> {
-        self.execute(
-            "INSERT INTO read_cursors AS r (user_did, convo_id, cursor) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_did, convo_id) DO UPDATE \
-             SET cursor = excluded.cursor, updated_at = excluded.updated_at \
-             WHERE right(r.cursor, 16) COLLATE \"C\" < right(excluded.cursor, 16)",
-            &[&did.expose(), &convo.expose(), &cursor.expose()],
-        )
-        .await
+    ) -> Result<bool, StoreError> {
+        let row = &self
+            .query_one(
+                "WITH seat AS (SELECT FROM members m WHERE m.user_did = $1 AND m.convo_id = $2 \
+                     AND m.left_seq IS NULL LIMIT 1 FOR SHARE), \
+                 kept AS (INSERT INTO read_cursors AS r (user_did, convo_id, cursor) \
+                     SELECT $1, $2, $3 FROM seat \
+                     ON CONFLICT (user_did, convo_id) DO UPDATE \
+                     SET cursor = excluded.cursor, updated_at = excluded.updated_at \
+                     WHERE right(r.cursor, 16) COLLATE \"C\" < right(excluded.cursor, 16)) \
+                 SELECT EXISTS (SELECT FROM seat) AS is_member",
+                &[&did.expose(), &convo.expose(), &cursor.expose()],
+            )
+            .await?;
+        rows::get(row, "is_member")
     }
 }
 

@@ -41,10 +41,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/0028_names_and_locks.sql"),
     include_str!("../../sql/0029_large.sql"),
     include_str!("../../sql/0030_blocks_and_bites.sql"),
+    include_str!("../../sql/0031_ends.sql"),
 ];
 
 /// The schema of the version before, whose calls go on while this one's is made.
-pub const SCHEMA_BEFORE: i32 = 29;
+pub const SCHEMA_BEFORE: i32 = 30;
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.

@@ -212,14 +212,14 @@ pub(super) async fn commits(cx: &Context, input: GetCommits) -> Result<Commits, 
 }
 
 pub(super) async fn update_cursor(cx: &Context, input: UpdateCursor) -> Result<Success, XrpcError> {
-    cx.standing(&input.convo_id).await?;
     if input.cursor.seq() > cx.store.ends().await?.head {
         return Err(Refusal::InvalidCursor.into());
     }
-    cx.store
-        .update_cursor(&input.convo_id, cx.did(), input.cursor)
-        .await?;
-    Ok(Success { success: true })
+    let (convo, cursor) = (&input.convo_id, input.cursor);
+    match cx.store.update_cursor(convo, cx.did(), cursor).await? {
+        true => Ok(Success { success: true }),
+        false => Err(Refusal::ConvoNotFound.into()),
+    }
 }
 
 /// These are the lexicons'.

@@ -58,6 +58,11 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
     let adding = adding(&group, &[bob.did()], &commit);
     alice.post("addMembers", &adding).await;
     alice.found(&[]).await;
+    // Carol was one before, by Alice's word.
+    for call in ["promoteAdmin", "demoteAdmin"] {
+        let role = json!({"convoId": group.id(), "targetDid": carol.did()});
+        alice.post(call, &role).await;
+    }
     let mut heard = EventStream::live(&bob).await;
     let gone = Did::parse(alice.did()).unwrap();
     world.store.delete_account(&gone, Utc::now()).await.unwrap();
@@ -69,6 +74,7 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
     let admins: Vec<_> = members.iter().filter(|m| m["isAdmin"] == true).collect();
     assert_eq!((members.len(), admins.len()), (2, 1));
     assert_eq!(admins[0]["userDid"], carol.did());
+    assert_eq!(admins[0]["promotedBy"], json!(null));
     let promoting = json!({"convoId": group.id(), "targetDid": bob.did()});
     carol.post("promoteAdmin", &promoting).await;
     // There is another: nobody is made one.

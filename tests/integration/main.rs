@@ -34,6 +34,7 @@ mod demo;
 mod drain;
 mod early_answers;
 mod edge;
+mod ends;
 mod event_frames;
 mod event_streams;
 mod exhaustion;

@@ -137,6 +137,62 @@ async fn what_stays_is_counted_once_however_much_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_that_leads_nowhere_is_found_among_the_old_ones() {
+    let database = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT lpad(to_hex(n), 6, '0'), 'did:plc:bob', 1, 2 FROM generate_series(1, 20000) n;
+         INSERT INTO welcomes (convo_id, user_did, welcome, epoch, created_at)
+             SELECT c.convo_id, 'did:plc:alice', 'x', 1,
+                    coarse_now() - CASE WHEN right(c.convo_id, 2) = '00' THEN 31 ELSE 29 END
+                        * '1 day'::interval
+             FROM conversations c;
+         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                               padded_size, received_at)
+             SELECT c.convo_id, 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'commit', 2, 'x', 1, 1, coarse_now()
+             FROM conversations c WHERE right(c.convo_id, 4) <> '0000'",
+    )
+    .await;
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let forgetting = store.forgetting("days").await.unwrap().unwrap();
+        let gone = forgetting.unconfirmed_welcomes(Duration::from_secs(30 * 24 * 60 * 60));
+        assert_eq!(gone.await, Ok(0));
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 1000, "{looked_at} rows for 78 old Welcomes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_is_found_among_all_that_goes_on_and_all_that_is_forgotten() {
+    let database = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             SELECT lpad(to_hex(n), 6, '0'), 'did:plc:bob', 1, 2 FROM generate_series(1, 20000) n;
+         INSERT INTO members (convo_id, user_did, joined_seq, left_seq, joined_message_seq)
+             SELECT c.convo_id, 'did:plc:alice', 1,
+                    CASE WHEN right(c.convo_id, 2) = '00' THEN 2 END, 0
+             FROM conversations c;
+         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                               padded_size, received_at)
+             SELECT c.convo_id, 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'commit', 2, 'x', 1, 1, coarse_now()
+             FROM conversations c WHERE right(c.convo_id, 2) <> '00';
+         INSERT INTO event_stream (seq, emitted_at, convo_id, kind, payload)
+             SELECT row_number() OVER (), coarse_now(), c.convo_id, 'conversationUpdated', '{}'
+             FROM conversations c WHERE right(c.convo_id, 2) <> '00';
+         INSERT INTO ended_conversations (convo_id, ended_at)
+             SELECT c.convo_id, coarse_now() - '32 days'::interval
+             FROM conversations c WHERE right(c.convo_id, 2) = '00'
+             UNION ALL SELECT 'ff' || lpad(to_hex(n), 6, '0'), NULL FROM generate_series(1, 20000) n",
+    )
+    .await;
+    let looked_at = grown(&database, LOOKED_AT, async |store| {
+        let forgetting = store.forgetting("days").await.unwrap().unwrap();
+        let gone = forgetting.conversations(Duration::from_secs(31 * 24 * 60 * 60));
+        assert_eq!(gone.await, Ok(78 * 2));
+    });
+    let looked_at = looked_at.await;
+    assert!(looked_at < 3000, "{looked_at} rows for 78 conversations");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_of_lately_looks_into_no_earlier_day() {
     let database = seeded(
         "SELECT ensure_partition('event_stream', current_date - n) FROM generate_series(2, 30) n;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    ChangeOutcome, GroupChange, Joining, NewConversation, NewDevice, PublishOutcome, RejoinOutcome,
-    RejoinRequest, Settings, Store,
+    ChangeOutcome, DeleteOutcome, GroupChange, Joining, Leaving, NewConversation, NewDevice,
+    PublishOutcome, RejoinOutcome, RejoinRequest, Rejoining, Settings, Store,
 };
 use mls_relay::types::{ConvoId, DeviceId, Did};
 
 use crate::database::Database;
+use crate::retention::count;
 use crate::store_values::{change, conversation, did, key_package};
 
 /// A store that lets so many devices into a conversation.
@@ -68,17 +69,8 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
         &found(&store, &alice, joining(&[&bob], &[1])).await
     ));
 
-    let request = RejoinRequest {
-        convo: convo(),
-        user: bob.clone(),
-        device: None,
-        package: key_package([2; 32]),
-        open_max: 10,
-        devices_max: 32,
-        quiet: Duration::from_secs(60),
-    };
-    let asked = store.request_rejoin(&request).await.unwrap();
-    assert_eq!(asked, RejoinOutcome::Done);
+    let asked = store.request_rejoin(&asking(&bob, None, 2)).await;
+    assert_eq!(asked, Ok(RejoinOutcome::Done));
     let added = adding(&alice, joining(&[&carol], &[3]));
     let outcome = store.change_group(&added).await.unwrap();
     assert_eq!(outcome, ChangeOutcome::TooManyMembers);
@@ -114,6 +106,98 @@ async fn a_key_package_that_goes_while_a_welcome_is_judged_lets_nobody_in() {
         let whom = vec![bob.clone()];
         let not_found = ChangeOutcome::KeyPackageNotFound { whom };
         assert_eq!(outcome, not_found, "{what}");
+    }
+}
+
+/// Founds a conversation of Alice's on a phone that is a registered device, which nobody told the
+/// relay; welcomes her there on that phone anew, which still does not say what it is; and makes
+/// Bob an admin.
+async fn welcomed_without_a_name(store: &Store, alice: &Did, bob: &Did, phone: &DeviceId) {
+    let new = NewDevice {
+        user: alice.clone(),
+        device: phone.clone(),
+        name: "phone".to_owned(),
+        signature_key: vec![7; 32],
+        packages: vec![key_package([1; 32])],
+    };
+    let registered = store.register_device(&new, 10, 10, 10).await;
+    assert_eq!(registered.unwrap(), PublishOutcome::Done);
+    let bobs = store
+        .publish_key_packages(bob, None, &[key_package([2; 32])], 10, 32)
+        .await;
+    assert_eq!(bobs.unwrap(), PublishOutcome::Done);
+    assert!(is_done(&found(store, alice, joining(&[bob], &[2])).await));
+    let asked = store.request_rejoin(&asking(alice, None, 3)).await;
+    assert_eq!(asked, Ok(RejoinOutcome::Done));
+    let anew = adding(bob, joining(&[alice], &[3]));
+    assert!(is_done(&store.change_group(&anew).await.unwrap()));
+    let role = store.set_admin(&convo(), alice, bob, true).await;
+    assert!(role.is_ok());
+}
+
+fn asking(user: &Did, device: Option<&DeviceId>, name: u8) -> RejoinRequest {
+    RejoinRequest {
+        convo: convo(),
+        user: user.clone(),
+        device: device.cloned(),
+        package: key_package([name; 32]),
+        open_max: 10,
+        devices_max: 32,
+        quiet: Duration::from_secs(60),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_goes_with_the_seat_that_it_was_for_also_when_neither_had_a_name() {
+    let (alice, bob) = (did("alice"), did("bob"));
+    let phone = DeviceId::parse("9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e5f").unwrap();
+    for way in ["added", "comes back", "deleted", "removed"] {
+        let database = Database::start().await;
+        let (store, _shutdown) = open(&database, 10).await;
+        welcomed_without_a_name(&store, &alice, &bob, &phone).await;
+        let client = database.client().await;
+        let waiting = "SELECT count(*) FROM welcomes WHERE user_did = 'did:plc:alice'";
+        assert_eq!(count(&client, waiting).await, 1);
+        let left = match way {
+            "added" => {
+                let asked = store.request_rejoin(&asking(&alice, Some(&phone), 4)).await;
+                assert_eq!(asked, Ok(RejoinOutcome::Done));
+                let anew = adding(&bob, joining(&[&alice], &[4]));
+                assert!(is_done(&store.change_group(&anew).await.unwrap()));
+                1
+            }
+            "comes back" => {
+                let back = GroupChange {
+                    rejoining: Some(Rejoining {
+                        device: Some(phone.clone()),
+                        resync: true,
+                    }),
+                    ..adding(&alice, Joining::default())
+                };
+                assert!(is_done(&store.change_group(&back).await.unwrap()));
+                0
+            }
+            "deleted" => {
+                let gone = store
+                    .delete_device(&alice, &phone, chrono::Utc::now())
+                    .await;
+                assert!(matches!(gone, Ok(DeleteOutcome::Done(_))), "{gone:?}");
+                0
+            }
+            _ => {
+                let removal = GroupChange {
+                    leaving: Some(Leaving {
+                        user: alice.clone(),
+                        device: Some(phone.clone()),
+                        removed: true,
+                    }),
+                    ..adding(&bob, Joining::default())
+                };
+                assert!(is_done(&store.change_group(&removal).await.unwrap()));
+                0
+            }
+        };
+        assert_eq!(count(&client, waiting).await, left, "{way}");
     }
 }
 

@@ -338,13 +338,18 @@ async fn what_is_forgotten_in_bites_waits_for_nobody() {
     let mut client = database.client().await;
     let old = "UPDATE welcomes SET created_at = '2020-01-01', epoch = -1;
         UPDATE key_packages SET expires_at = '2020-01-01';
-        INSERT INTO key_package_claims VALUES ('\\x01', 1, '2020-01-01')";
+        INSERT INTO key_package_claims VALUES ('\\x01', 1, '2020-01-01');
+        INSERT INTO used_jti VALUES ('\\x01', '2020-01-01');
+        INSERT INTO idempotency_keys (key, request_hash, expires_at)
+            VALUES (sha256('a'), sha256('b'), '2020-01-01')";
     client.batch_execute(old).await.unwrap();
     let forgetting = database.client().await;
     let session = "SET lock_timeout = '5s'";
     forgetting.batch_execute(session).await.unwrap();
     for (table, forget) in [
         ("key_package_claims", "forget_claims(10)"),
+        ("used_jti", "forget_jtis(10)"),
+        ("idempotency_keys", "forget_idempotency_keys(10)"),
         ("key_packages", "forget_key_packages('1 hour', 100, 10)"),
         ("welcomes", "forget_unconfirmed_welcomes('1 hour', 10)"),
         ("welcomes", "forget_old_welcomes('1 hour', 10)"),

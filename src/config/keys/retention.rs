@@ -8,7 +8,9 @@ pub(super) const KEYS: &[Key] = &[
         env: "MESSAGE_TTL_DAYS",
         effect: Effect::Live,
         doc: "Messages older than this are deleted, with their whole day; and so are Welcomes \
-              that nobody has confirmed, when the commits after them are gone.",
+              that nobody has confirmed, when the commits after them are gone. A conversation \
+              that all have left goes a day after the last message and the last event that it \
+              can have.",
         setting: &Number {
             at: |c| &mut c.retention.message_ttl_days,
             least: 1,
