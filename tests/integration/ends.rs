@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use chrono::Utc;
 use mls_relay::retention::Retention;
-use mls_relay::runtime::{Live, Shutdown};
+use mls_relay::runtime::Live;
 use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 use tokio_postgres::{Client, Transaction};
 
-use crate::calls_at_once::waiting;
 use crate::database::Database;
-use crate::phone::Phone;
-use crate::retention::{count, first_run, open, without_pause};
+use crate::phone::{Phone, phones};
+use crate::retention::{count, first_run, seeded, without_pause};
 use crate::world::{World, text};
 
 /// What ends a stay of Bob's with Alice.
@@ -47,7 +46,7 @@ impl Ending {
                 (alice, "removeMember", removal)
             }
         };
-        caller.client.post(call, &input).await;
+        caller.post(call, &input).await;
     }
 }
 
@@ -60,11 +59,11 @@ async fn overtaking<A, B>(
     second: impl Future<Output = B>,
 ) -> (A, B) {
     let second = async {
-        waiting(database, 1).await;
+        database.waiting(1).await;
         let mut second = pin!(second);
         let done = tokio::select! {
             done = &mut second => Some(done),
-            () = waiting(database, 2) => None,
+            () = database.waiting(2) => None,
         };
         held.rollback().await.unwrap();
         match done {
@@ -80,7 +79,7 @@ async fn how_far_one_has_read_ends_with_the_stay_whichever_comes_first() {
     for ending in Ending::ALL {
         for is_said_first in [true, false] {
             let world = World::start().await;
-            let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+            let [alice, bob] = phones(&world).await;
             let convo = alice.found(&[bob.did()]).await.id();
             let says = json!({"convoId": convo, "cursor": "1"});
             let mut client = world.database.client().await;
@@ -90,12 +89,12 @@ async fn how_far_one_has_read_ends_with_the_stay_whichever_comes_first() {
                 let hold =
                     "INSERT INTO read_cursors (user_did, convo_id, cursor) VALUES ($1, $2, '')";
                 held.execute(hold, &[&bob.did(), &convo]).await.unwrap();
-                let saying = bob.client.post("updateCursor", &says);
+                let saying = bob.post("updateCursor", &says);
                 overtaking(&world.database, held, saying, end).await;
             } else {
                 let hold = "SELECT pg_advisory_xact_lock(hashtext('mls-relay.stream'))";
                 held.execute(hold, &[]).await.unwrap();
-                let saying = bob.client.post_refused("updateCursor", &says);
+                let saying = bob.post_refused("updateCursor", &says);
                 let ((), refused) = overtaking(&world.database, held, end, saying).await;
                 assert_eq!(refused.name, "ConvoNotFound", "{ending:?}");
             }
@@ -154,10 +153,7 @@ async fn named(client: &Client, table: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_all_have_left_goes_when_nothing_tells_of_it_any_more() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let store = open(&database, &shutdown).await;
-    let client = database.client().await;
-    client.batch_execute(ENDED).await.unwrap();
+    let (store, shutdown, client) = seeded(&database, ENDED).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
     // Somebody is in the first, the second ended a day later; a message and an event are left of
@@ -176,9 +172,7 @@ async fn a_conversation_that_all_have_left_goes_when_nothing_tells_of_it_any_mor
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_conversation_goes_in_bites_and_its_stays_last() {
     let database = Database::start().await;
-    let (_store, _shutdown) = database.store().await;
-    let client = database.client().await;
-    client.batch_execute(ENDED).await.unwrap();
+    let (_store, _shutdown, client) = seeded(&database, ENDED).await;
     let only = "UPDATE ended_conversations SET ended_at = NULL WHERE convo_id <> 'e0'";
     client.batch_execute(only).await.unwrap();
     let forget = "SELECT forget_conversations('31 days', 2)";
@@ -195,9 +189,7 @@ async fn an_ended_conversation_goes_in_bites_and_its_stays_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_holds_of_an_ended_conversation_is_passed_over() {
     let database = Database::start().await;
-    let (_store, _shutdown) = database.store().await;
-    let mut client = database.client().await;
-    client.batch_execute(ENDED).await.unwrap();
+    let (_store, _shutdown, mut client) = seeded(&database, ENDED).await;
     let forgetting = database.client().await;
     let session = "SET lock_timeout = '5s'";
     forgetting.batch_execute(session).await.unwrap();
@@ -225,25 +217,25 @@ async fn what_somebody_holds_of_an_ended_conversation_is_passed_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_id_of_an_ended_conversation_is_never_given_again() {
     let world = World::start().await;
-    let (alice, bob) = (Phone::new(&world).await, Phone::new(&world).await);
+    let [alice, bob] = phones(&world).await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
-    alice.client.post("createConvo", &founding).await;
+    alice.post("createConvo", &founding).await;
     bob.join(&group).await;
     let id = group.id();
     for phone in [&bob, &alice] {
         let leaving = json!({"convoId": id});
-        phone.client.post("leaveConvo", &leaving).await;
+        phone.post("leaveConvo", &leaving).await;
     }
     let found = json!({"groupId": id, "cipherSuite": CIPHER_SUITE_NAME});
     let package = text(&bob.device.key_package().unwrap());
     let ask = json!({"convoId": id, "keyPackage": package});
     let is_over = async || {
         for (phone, input) in [(&alice, &founding), (&alice, &found), (&bob, &found)] {
-            let refused = phone.client.post_refused("createConvo", input).await;
+            let refused = phone.post_refused("createConvo", input).await;
             assert_eq!(refused.name, "Conflict");
         }
         // Nobody is there who could answer.
-        let refused = bob.client.post_refused("requestRejoin", &ask).await;
+        let refused = bob.post_refused("requestRejoin", &ask).await;
         assert_eq!(refused.name, "ConvoNotFound");
     };
     is_over().await;
