@@ -23,6 +23,8 @@ static CONFIGS: LazyLock<(Arc<ServerConfig>, Arc<ClientConfig>)> = LazyLock::new
 
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
+/// More empty records in a row rustls takes for an attack.
+const EMPTY_MAX: u32 = 32;
 /// Of it the version means nothing.
 const HEADER_LEN: usize = 5;
 
@@ -48,7 +50,7 @@ struct Outcome {
 fn play(mut deeds: &[u8], at_once: bool) -> Outcome {
     let (mut relay, mut out, mut back) = connected();
     let (mut wire, mut said_to, mut said_by) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut is_honest, mut has_left) = (true, false);
+    let (mut is_honest, mut has_left, mut empty) = (true, false, 0);
     while let [letter, number, rest @ ..] = deeds {
         let len = usize::from(*number);
         let (content, after) = rest.split_at(len.min(rest.len()));
@@ -58,6 +60,8 @@ fn play(mut deeds: &[u8], at_once: bool) -> Outcome {
         match letter % 8 {
             kind @ 0..3 => {
                 let kind = [DATA, HANDSHAKE, letter >> 3][usize::from(kind)];
+                empty = if content.is_empty() { empty + 1 } else { 0 };
+                is_honest &= empty <= EMPTY_MAX;
                 wire.extend(out.seal(&content, kind));
                 said_to.extend(data_in([&content[..], &[kind]].concat()));
             }
