@@ -15,6 +15,8 @@
 //! 4. It **replays** what it missed up to P2, from the hub's own recent events or
 //!    from the database, while the queue fills.
 //!
+//! A **hole** may have moved its account: it begins anew, at the place that it has reached.
+//!
 //! An **overflow** only shuts the queue: the subscriptions go on following the
 //! stream, so that a session comes back by asking for a new P2 and reading the
 //! database up to there.
@@ -113,11 +115,15 @@ impl Board {
     ) -> Option<Attached> {
         let seat = self.seats.get_mut(&id)?;
         let (circle, is_over) = seat.attach(reading, self.head.seq(), &mut self.topics)?;
-        let backlog_max = self.backlog_max;
+        // What the stream lost since it registered may have been its joining.
+        let backlog = match seat.outbox.has_hole() {
+            true => Backlog::InDatabase,
+            false => (self.recent).backlog(seat.owner(), &circle, after, self.backlog_max),
+        };
         Some(Attached {
             through: self.head,
             is_over,
-            backlog: (self.recent).backlog(seat.owner(), &circle, after, backlog_max),
+            backlog,
         })
     }
 
@@ -194,8 +200,9 @@ impl Board {
         }
     }
 
-    /// Events up to here are gone from the stream, or an event could not be read:
-    /// every session is to tell its client where things stand.
+    /// Events up to here are gone from the stream, or an event could not be read. It may have
+    /// moved an account, so every session is to join anew, and to tell its client where things
+    /// stand.
     pub fn hole(&mut self, through: Seq, due: &mut Due) {
         if through > self.head.seq() {
             self.head = self.head.with_seq(through);

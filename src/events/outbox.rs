@@ -28,7 +28,7 @@ struct Queue {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
     state: State,
-    /// The stream has lost something here: the session must say so.
+    /// The stream has lost something here: what is queued may not be the session's own.
     hole: bool,
     /// The session waits with this.
     waker: Option<Waker>,
@@ -234,6 +234,11 @@ impl Outbox {
                 Poll::Pending
             }
         }
+    }
+
+    /// The hub: whether the session has yet to hear that something is lost.
+    pub(super) fn has_hole(&self) -> bool {
+        self.queue.lock().hole
     }
 
     pub(super) fn is_gone(&self) -> bool {

@@ -63,9 +63,11 @@ impl Seat {
         }
     }
 
-    /// It is about one conversation, in which its account is not at this place of the stream.
+    /// It is about one conversation, in which its account is not at this place of the stream,
+    /// which has lost nothing.
     pub(super) fn has_lost_its_convo(&self) -> Option<bool> {
-        Some(self.filter.is_some() && self.convos()?.is_empty())
+        let is_nowhere = self.convos()?.is_empty();
+        Some(self.filter.is_some() && is_nowhere && !self.outbox.has_hole())
     }
 
     // Registered → Attached, with the hub at `through`, and whether its one conversation is

@@ -193,9 +193,10 @@ impl Subscription {
         self.seat = Some(Arc::new(joined.seat));
         let place = self.place.unwrap_or(Place::new(joined.attached.through));
         self.place = Some(place);
-        if let Some(touched) = joined.gap {
+        if let Some(touched) = joined.gap
+            && self.owe_gap(Some(touched))
+        {
             self.say(News::Outdated);
-            self.owed.push_front(Owed::Gap(Some(touched)));
         }
         let mut attached = joined.attached;
         match std::mem::replace(&mut attached.backlog, Backlog::InDatabase) {
@@ -223,8 +224,8 @@ impl Subscription {
         let Step::Replaying { to, .. } = std::mem::replace(&mut self.step, Step::Ended) else {
             return;
         };
-        if page.gap && !self.owed.iter().any(|owed| matches!(owed, Owed::Gap(_))) {
-            self.owed.push_front(Owed::Gap(None));
+        if page.gap {
+            self.owe_gap(None);
         }
         self.hear(page.events);
         self.replay(to, page.through);
@@ -236,7 +237,7 @@ impl Subscription {
         self.step = if at.is_over { Step::Ended } else { Step::Live };
     }
 
-    // Live → Telling | Hydrating | Resuming | Ended
+    // Live → Telling | Hydrating | Resuming | Joining | Ended
     fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(seat) = &self.seat else {
             self.step = Step::Ended;
@@ -258,10 +259,11 @@ impl Subscription {
             self.catch_up.caught_up();
             return Poll::Pending;
         };
-        let overflowed = taken.overflowed.map(|first| (first, Arc::clone(seat)));
         if taken.hole {
-            self.owed.push_back(Owed::Gap(None));
+            self.join_anew();
+            return Poll::Ready(());
         }
+        let overflowed = taken.overflowed.map(|first| (first, Arc::clone(seat)));
         // What overflowed brings nothing else.
         if self.subscriber.hydrate && taken.events.iter().any(|event| event.is_message()) {
             let work = hydrate(self.hub.clone(), taken.events);
@@ -279,6 +281,28 @@ impl Subscription {
             self.step = Step::Resuming(Box::pin(resume(seat)));
         }
         Poll::Ready(())
+    }
+
+    /// The stream has lost something, maybe a change of where its account is: what waits for it
+    /// may be of others, and it may lack what is its own.
+    fn join_anew(&mut self) {
+        self.owe_gap(None);
+        self.seat = None;
+        let joining = join(
+            self.hub.clone(),
+            Arc::clone(&self.subscriber),
+            self.cursor(),
+        );
+        self.step = Step::Joining(Box::pin(joining));
+    }
+
+    /// Once, however much is lost before it is told. False: it was owed.
+    fn owe_gap(&mut self, touched: Option<Vec<ConvoId>>) -> bool {
+        let is_new = !self.owed.iter().any(|owed| matches!(owed, Owed::Gap(_)));
+        if is_new {
+            self.owed.push_front(Owed::Gap(touched));
+        }
+        is_new
     }
 
     // Resuming → Replaying | Live

@@ -276,3 +276,23 @@ async fn a_hole_in_the_stream_is_told_to_everyone() {
     heard.sort();
     assert_eq!(heard, ["+1000002", "gap aa"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_a_failover_undid_is_undone_for_open_sessions_too() {
+    let memory = Memory::default();
+    let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
+    let mut of_one = subscribe(&hub, BOB, Some("aa"), None);
+    assert_eq!(hear(&mut of_one, 1).await, ["synced 1"]);
+    memory.join(BOB, "bb");
+    memory.remove(BOB, "aa");
+    assert_eq!(hear(&mut bob, 2).await, ["+2", "+3"]);
+    memory.fail_over(1);
+    memory.send("bb");
+    memory.send("aa");
+    // Of what was undone the second has taken nothing yet.
+    for session in [&mut bob, &mut of_one] {
+        let mut heard = hear(session, 2).await;
+        heard.sort();
+        assert_eq!(heard, ["+1000003", "gap aa"]);
+    }
+}

@@ -171,6 +171,20 @@ impl Memory {
         self.0.lock().last += count;
     }
 
+    /// A standby takes over that has nothing after this event.
+    pub(crate) fn fail_over(&self, last: u64) {
+        let mut state = self.0.lock();
+        let last = Seq::new(last);
+        state.rows.retain(|row| row.seq <= last);
+        for stays in state.stays.values_mut() {
+            stays.retain(|stay| stay.joined <= last);
+            for stay in stays {
+                stay.left = stay.left.filter(|left| *left <= last);
+            }
+        }
+        state.last = last.get() + 1_000_000;
+    }
+
     /// Forgets the events up to here.
     pub(crate) fn forget(&self, through: u64) {
         let mut state = self.0.lock();

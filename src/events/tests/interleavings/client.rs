@@ -69,6 +69,8 @@ enum Step {
     Replaying(Attached),
     Live,
     Hydrating(Vec<Arc<Event>>),
+    /// The stream has lost something: it joins anew.
+    Lost,
     Ended,
 }
 
@@ -76,13 +78,16 @@ impl Client {
     pub(super) fn connect(&mut self, node: usize, nodes: &mut [Node], table: &Table) {
         let after = self.cursor.map(Cursor::seq);
         let is_let_in = table.has_news_for(self.account, self.filter.as_ref(), after);
-        if self.session.is_some() || !is_let_in {
-            return;
+        if self.session.is_none() && is_let_in {
+            self.join(node, nodes);
         }
+    }
+
+    fn join(&mut self, node: usize, nodes: &mut [Node]) {
         let outbox = Arc::new(Outbox::new(OUTBOX_BYTES));
         let (did, filter) = (did(self.account), self.filter.clone());
         let seat = nodes[node].board.register(did, filter, Arc::clone(&outbox));
-        self.came_with = after.unwrap_or_default();
+        self.came_with = self.cursor.map(Cursor::seq).unwrap_or_default();
         self.session = Some(Session {
             node,
             seat,
@@ -168,6 +173,7 @@ impl Client {
                     }
                     Step::Live
                 }
+                Poll::Ready(taken) if taken.hole => Step::Lost,
                 Poll::Ready(taken) if self.hydrates && !taken.events.is_empty() => {
                     Step::Hydrating(taken.events)
                 }
@@ -184,12 +190,16 @@ impl Client {
                 }
             },
             Step::Hydrating(events) => self.hear(events, table),
-            Step::Ended => Step::Ended,
+            gone @ (Step::Lost | Step::Ended) => gone,
         };
-        let has_ended = matches!(session.step, Step::Ended);
+        let (at, is_lost) = (session.node, matches!(session.step, Step::Lost));
+        let is_gone = is_lost || matches!(session.step, Step::Ended);
         self.session = Some(session);
-        if has_ended {
+        if is_gone {
             self.drop_session(nodes, table, true);
+        }
+        if is_lost {
+            self.join(at, nodes);
         }
     }
 
@@ -257,7 +267,8 @@ impl Client {
         let at = table.mentioned_at(event);
         let mut since = (at.get()..=table.last).map(Seq::new);
         assert!(
-            since.any(|at| table.is_in(self.account, convo, at)),
+            since.any(|at| table.is_in(self.account, convo, at))
+                || table.has_left_unseen(self.account, convo),
             "whoever was removed hears nothing any more"
         );
         let mut known = self.overheard.iter();

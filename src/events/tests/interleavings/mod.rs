@@ -23,11 +23,12 @@ const NODES: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Commits: a message, news for one account, a membership change, a number
-    /// that no event will ever have.
+    /// Commits: a message, news for one account, a membership change, one whose event is lost,
+    /// a number that no event will ever have.
     Send(usize),
     Tell(usize),
     Move(usize, usize),
+    MoveUnseen(usize, usize),
     Skip,
     /// The oldest events are forgotten.
     Forget,
@@ -51,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..CONVOS).prop_map(Op::Send),
         1 => (0..ACCOUNTS).prop_map(Op::Tell),
         3 => (0..ACCOUNTS, 0..CONVOS).prop_map(|(account, convo)| Op::Move(account, convo)),
+        1 => (0..ACCOUNTS, 0..CONVOS).prop_map(|(account, convo)| Op::MoveUnseen(account, convo)),
         1 => Just(Op::Skip),
         1 => Just(Op::Forget),
         2 => (0..CONVOS).prop_map(Op::Mention),
@@ -119,6 +121,12 @@ impl World {
                 Some(table.commit(&format!(r#""type":"keyPackages","did":"{did}""#)))
             }
             Op::Move(account, convo) => Some(table.move_account(*account, *convo)),
+            Op::MoveUnseen(account, convo) => {
+                let lost = table.move_account(*account, *convo);
+                table.events.pop();
+                table.unseen.push(lost.seq());
+                None
+            }
             Op::Mention(convo) => Some(table.mention(*convo)),
             Op::Skip => {
                 table.last += 1;

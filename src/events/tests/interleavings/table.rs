@@ -15,6 +15,8 @@ pub(super) struct Table {
     /// What is older has been forgotten.
     pub(super) floor: u64,
     pub(super) events: Vec<Arc<Event>>,
+    /// Changes whose events are lost.
+    pub(super) unseen: Vec<Seq>,
     /// What was said in passing, and what was the last event then.
     pub(super) mentions: Vec<(Arc<Event>, Seq)>,
     /// Of each account.
@@ -73,6 +75,14 @@ impl Table {
     pub(super) fn mentioned_at(&self, event: &Arc<Event>) -> Seq {
         let mut all = self.mentions.iter();
         all.find(|(known, _)| Arc::ptr_eq(known, event)).unwrap().1
+    }
+
+    /// Whether nodes can take an account for one that is still in a conversation.
+    pub(super) fn has_left_unseen(&self, account: usize, convo: &ConvoId) -> bool {
+        self.stays[account].iter().any(|stay| {
+            let is_unseen = |left| self.unseen.contains(&left);
+            stay.convo == *convo && stay.left.is_some_and(is_unseen)
+        })
     }
 
     /// Whether an account stays in a conversation when this has happened.
