@@ -4,14 +4,13 @@ use super::connect::{Params, Pool};
 use super::queue::Queue;
 use super::{Settings, Store, StoreError, query, query_one, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
-use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
+use crate::types::{CoarseTime, ConvoId, Did, Seq};
 use crate::wire;
 
 /// An event as it was stored and notified.
 #[derive(Clone, Debug)]
 pub struct StoredEvent {
     pub seq: Seq,
-    pub cursor: Cursor,
     /// The JSON envelope, exactly as notified. Holds identities.
     pub envelope: Envelope,
 }
@@ -239,11 +238,9 @@ impl<'a> Columns<'a> {
 }
 
 fn stored_event(row: &tokio_postgres::Row) -> Result<StoredEvent, StoreError> {
-    let envelope: &str = rows::get(row, "envelope")?;
     Ok(StoredEvent {
         seq: rows::seq(row, "seq")?,
-        cursor: rows::cursor_of(envelope)?,
-        envelope: Envelope::new(envelope),
+        envelope: Envelope::new(rows::get(row, "envelope")?),
     })
 }
 

@@ -5,9 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::StoreError;
-use crate::types::{
-    CipherSuite, CoarseTime, ConvoId, Cursor, DeviceId, Did, Epoch, MessageId, Seq,
-};
+use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId, Seq};
 
 /// One column, of the type that the caller wants.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T, StoreError> {
@@ -68,12 +66,6 @@ pub(super) fn suite(row: &Row, column: &str) -> Result<CipherSuite, StoreError> 
         .ok()
         .and_then(CipherSuite::from_number)
         .ok_or(StoreError::Shape)
-}
-
-/// The cursor that an envelope begins with: `{"cursor":"<26 characters>"…`.
-pub(super) fn cursor_of(envelope: &str) -> Result<Cursor, StoreError> {
-    let text = envelope.get(11..37).ok_or(StoreError::Shape)?;
-    Cursor::parse(text).map_err(|_| StoreError::Shape)
 }
 
 /// A sequence number as Postgres has it. Numbers stay below 2^53.

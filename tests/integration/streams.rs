@@ -27,10 +27,14 @@ struct Node {
 }
 
 async fn node(database: &Database) -> Node {
+    node_with(database, events::Settings::default()).await
+}
+
+async fn node_with(database: &Database, of_events: events::Settings) -> Node {
     let (store, shutdown) = database.store().await;
     let journal = Arc::new(store.clone());
     Node {
-        hub: Hub::start(journal, Live::new(events::Settings::default()), &shutdown),
+        hub: Hub::start(journal, Live::new(of_events), &shutdown),
         store,
         _shutdown: shutdown,
     }
@@ -181,6 +185,41 @@ async fn every_history_is_the_table_whatever_happens_to_postgres() {
         assert!(seen.is_sorted(), "events came out of order");
         assert_eq!(seen, wanted);
     }
+}
+
+/// As after a hand at the table, or by a release that is to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_read_is_told_as_a_gap_and_holds_up_nobody() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database.store().await;
+    found(&store, 0).await;
+    found(&store, 1).await;
+    let spoil = "UPDATE event_stream SET payload = '{\"from\":\"elsewhere\"}' WHERE seq = 1";
+    database.client().await.batch_execute(spoil).await.unwrap();
+    // The node reads it when it starts, and again for whoever comes from before it.
+    let settings = events::Settings {
+        backlog_max: 0,
+        ..events::Settings::default()
+    };
+    let node = node_with(&database, settings).await;
+    all_hear(std::slice::from_ref(&node)).await;
+    let subscriber = Subscriber {
+        did: alice(),
+        filter: None,
+        hydrate: false,
+    };
+    let beginning = Cursor::parse("0").unwrap();
+    let mut subscription = node.hub.subscribe(subscriber, Some(beginning));
+    let (mut heard, mut has_gap) = (Vec::new(), false);
+    loop {
+        match timeout(PATIENCE, subscription.next()).await.unwrap() {
+            Ok(News::Events(events)) => heard.extend(events.iter().map(|event| event.seq().get())),
+            Ok(News::Gap(_)) => has_gap = true,
+            Ok(News::Synced(_)) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((heard, has_gap), (vec![2], true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
