@@ -4,6 +4,7 @@ mod faults;
 mod handover;
 mod hydration;
 mod interleavings;
+mod journeys;
 mod loans;
 pub(crate) mod memory;
 mod replays;
