@@ -204,7 +204,7 @@ async fn an_event_that_cannot_be_read_is_told_as_a_gap_and_holds_up_nobody() {
     let node = node_with(&database, settings).await;
     all_hear(std::slice::from_ref(&node)).await;
     let subscriber = Subscriber {
-        did: alice(),
+        did: did("alice"),
         filter: None,
         hydrate: false,
     };
