@@ -436,29 +436,6 @@ async fn heads_that_cannot_be_read_count_as_refusals_do() {
 }
 
 #[tokio::test]
-async fn an_address_has_its_window_and_is_told_when_to_come_back() {
-    let relay = Home::lived_in()
-        .with("RATE_LIMIT_IP_PER_MINUTE", "3")
-        .with("IP_RATE_BURST", "0")
-        // Whom a stranger names is not believed.
-        .start();
-    let client = Client::http1(&relay);
-    for turn in 0..3 {
-        let forwarded = format!("x-forwarded-for: 203.0.113.{turn}\r\n");
-        let answer = client.get(&relay, "/health", &forwarded).await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(
-            answer.contains(&format!("ratelimit-remaining: {}", 2 - turn)),
-            "{answer}"
-        );
-    }
-    let answer = client.get(&relay, "/health", "").await;
-    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
-    assert!(answer.contains("retry-after: "), "{answer}");
-    assert!(answer.contains("\"RateLimitExceeded\""), "{answer}");
-}
-
-#[tokio::test]
 async fn behind_a_trusted_proxy_the_client_is_counted_not_the_proxy() {
     let relay = Home::lived_in()
         .with("RATE_LIMIT_IP_PER_MINUTE", "3")

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::lexicon::Lexicons;
-use crate::world::Client;
+use crate::world::{Client, Refused, whole};
 
 const CALL: &str = "streamConvoEvents";
 
@@ -49,14 +49,6 @@ impl Told {
     }
 }
 
-/// What a request was answered with, if it was no stream.
-#[derive(Debug)]
-pub struct NotOpened {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub error: String,
-}
-
 impl EventStream {
     pub async fn open(client: &Client, parameters: &[(&str, &str)]) -> Self {
         Self::resume(client, parameters, None).await.unwrap()
@@ -74,19 +66,13 @@ impl EventStream {
         client: &Client,
         parameters: &[(&str, &str)],
         last_event_id: Option<&str>,
-    ) -> Result<Self, NotOpened> {
+    ) -> Result<Self, Refused> {
         let mut request = client.get_request(CALL, parameters);
         if let Some(id) = last_event_id {
             let headers = request.headers_mut();
             headers.insert("last-event-id", id.parse().unwrap());
         }
-        let stream = client.relay.connect(&[b"http/1.1"]).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.unwrap();
-        Self::of(client, response).await
+        Self::of(client, client.send(request).await).await
     }
 
     pub async fn open_over_http_2(client: &Client, parameters: &[(&str, &str)]) -> Self {
@@ -105,21 +91,11 @@ impl EventStream {
         Self::of(client, response).await.unwrap()
     }
 
-    async fn of(client: &Client, response: http::Response<Incoming>) -> Result<Self, NotOpened> {
-        let (parts, body) = response.into_parts();
-        if parts.status != StatusCode::OK {
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let body: Value = serde_json::from_slice(&bytes).unwrap();
-            let error = body["error"].as_str().unwrap().to_owned();
-            let known = client.lexicons.knows_error(CALL, &error);
-            assert!(known, "{CALL} does not name the error {error}");
-            let (status, headers) = (parts.status, parts.headers);
-            return Err(NotOpened {
-                status,
-                headers,
-                error,
-            });
+    async fn of(client: &Client, response: Response<Incoming>) -> Result<Self, Refused> {
+        if response.status() != StatusCode::OK {
+            return Err(client.refusal(CALL, whole(response).await));
         }
+        let (parts, body) = response.into_parts();
         assert_eq!(parts.headers["content-type"], "text/event-stream");
         assert_eq!(parts.headers["cache-control"], "no-store");
         Ok(Self {

@@ -19,6 +19,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mls_relay::blocks;
 use mls_relay::limits;
@@ -183,7 +185,15 @@ impl Client {
 
     /// Any request that must be refused.
     pub async fn refused(&self, call: &str, request: Request<Full<Bytes>>) -> Refused {
-        let (status, headers, answer) = self.exchange(request).await;
+        self.refusal(call, self.exchange(request).await)
+    }
+
+    /// What an answer to a call is that must be a refusal.
+    pub fn refusal(
+        &self,
+        call: &str,
+        (status, headers, answer): (StatusCode, HeaderMap, Value),
+    ) -> Refused {
         assert!(!status.is_success(), "{call} was allowed: {answer}");
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         let refused = Refused {
@@ -230,20 +240,25 @@ impl Client {
 
     /// Sends a request and reads its JSON answer.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Value) {
-        let stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        let driver = tokio::spawn(connection);
-        let response: Response<_> = sender.send_request(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        drop(sender);
-        driver.abort();
-        let answer = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| panic!("{} is no JSON", String::from_utf8_lossy(&bytes)));
-        (parts.status, parts.headers, answer)
+        whole(self.send(request).await).await
     }
+
+    /// Sends a request on a connection of its own; the answer as it begins.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = TokioIo::new(self.relay.connect(&[b"http/1.1"]).await.unwrap());
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    }
+}
+
+/// Reads an answer that is JSON.
+pub async fn whole(response: Response<Incoming>) -> (StatusCode, HeaderMap, Value) {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let answer = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| panic!("{} is no JSON", String::from_utf8_lossy(&bytes)));
+    (parts.status, parts.headers, answer)
 }
 
 /// `{"$bytes": …}`.
