@@ -91,7 +91,10 @@ impl Rule {
         match call {
             Nsid::AddMembers => Self::AddMembers,
             Nsid::CreateConvo => Self::CreateConvo,
-            Nsid::PublishKeyPackage | Nsid::PublishKeyPackages => Self::PublishKeyPackage,
+            // Each has signatures to check.
+            Nsid::PublishKeyPackage | Nsid::PublishKeyPackages | Nsid::RegisterDevice => {
+                Self::PublishKeyPackage
+            }
             Nsid::RemoveMember => Self::RemoveMember,
             Nsid::ReportMember => Self::ReportMember,
             Nsid::SendEphemeral => Self::SendEphemeral,

@@ -153,6 +153,7 @@ fn each_call_has_its_quota_per_account() {
         (Nsid::SendMessage, 100),
         (Nsid::PublishKeyPackage, 20),
         (Nsid::PublishKeyPackages, 20),
+        (Nsid::RegisterDevice, 20),
         (Nsid::AddMembers, 10),
         (Nsid::RemoveMember, 10),
         (Nsid::CreateConvo, 5),
@@ -186,10 +187,9 @@ fn one_spent_quota_leaves_the_other_calls_alone() {
     for _ in 0..20 {
         limits.check_did(&did(1), Nsid::PublishKeyPackage);
     }
-    assert!(
-        refuses_call(&limits, &did(1), Nsid::PublishKeyPackages),
-        "both ways are one"
-    );
+    for call in [Nsid::PublishKeyPackages, Nsid::RegisterDevice] {
+        assert!(refuses_call(&limits, &did(1), call), "all ways are one");
+    }
 }
 
 #[test]

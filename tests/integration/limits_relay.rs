@@ -229,7 +229,7 @@ async fn each_call_has_its_quota_and_says_when_to_come_back() {
         (&["sendMessage"], post.clone(), 100),
         (&["sendEphemeral"], post.clone(), 120),
         (
-            &["publishKeyPackage", "publishKeyPackages"],
+            &["publishKeyPackage", "publishKeyPackages", "registerDevice"],
             post.clone(),
             20,
         ),

@@ -198,7 +198,8 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.publish_key_package",
         env: "RATE_LIMIT_PUBLISH_KEY_PACKAGE",
         effect: Effect::Live,
-        doc: "An account's publishKeyPackage and publishKeyPackages calls in any minute.",
+        doc: "An account's publishKeyPackage, publishKeyPackages and registerDevice calls in any \
+              minute.",
         setting: &Number {
             at: |c| &mut c.limits.calls.publish_key_package,
             least: 1,
