@@ -13,7 +13,7 @@ use crate::events::*;
 use crate::runtime::Shutdown;
 use crate::store::Membership;
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Seq};
-use crate::wire::{Change, Route, Standings};
+use crate::wire::Standings;
 
 const ACCOUNTS: [&str; 2] = ["did:plc:alice", "did:plc:bob"];
 const CONVOS: [&str; 3] = ["aa", "bb", "cc"];
@@ -103,8 +103,12 @@ impl Oracle {
         Circle::as_of(Seq::LAST, stays.unwrap_or_default())
     }
 
-    fn is_in(&self, account: usize, convo: &ConvoId) -> bool {
-        self.circle(account).present().any(|one| one == convo)
+    /// Whether an account was in a conversation at every moment since this event.
+    fn has_stayed(&self, account: usize, convo: &ConvoId, since: u64) -> bool {
+        self.circle(account)
+            .stays()
+            .iter()
+            .any(|stay| stay.convo == *convo && stay.joined.get() <= since && stay.left.is_none())
     }
 }
 
@@ -117,8 +121,8 @@ struct Phone {
     heard: Vec<u64>,
     /// Up to here it knows where everything stands, whatever it has heard.
     knows_through: u64,
-    /// The last that it heard was its own going.
-    has_gone: bool,
+    /// What was the last event when it came.
+    came_at: u64,
     subscription: Option<Subscription>,
 }
 
@@ -134,7 +138,7 @@ impl Phone {
             begun_after: from_the_start.then_some(0),
             heard: Vec::new(),
             knows_through: 0,
-            has_gone: false,
+            came_at: 0,
             subscription: None,
         }
     }
@@ -150,6 +154,7 @@ impl Phone {
                 filter: self.filter.clone(),
                 hydrate: self.hydrate,
             };
+            self.came_at = oracle.last;
             self.subscription = Some(hub.subscribe(subscriber, self.cursor));
         }
     }
@@ -176,8 +181,8 @@ impl Phone {
             Ok(News::Synced(standings)) => self.reach(&standings),
             Ok(News::Ended) => {
                 let convo = self.filter.as_ref().expect("it is about one conversation");
-                let is_over = self.has_gone || !oracle.is_in(self.account, convo);
-                assert!(is_over, "it is over for nobody who stays");
+                let has_stayed = oracle.has_stayed(self.account, convo, self.came_at);
+                assert!(!has_stayed, "it is over for nobody who stays");
                 self.subscription = None;
             }
             Err(SubscriptionError::FutureCursor) => panic!("all cursors were given out"),
@@ -202,9 +207,6 @@ impl Phone {
         self.begun_after.get_or_insert(seq.get() - 1);
         self.cursor = Some(event.cursor());
         self.heard.push(seq.get());
-        let own = did(self.account);
-        self.has_gone = matches!(event.route(),
-            Route::Membership { did, change: Change::Left, .. } if *did == own);
     }
 
     fn check(&self, oracle: &Oracle) {
