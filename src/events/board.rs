@@ -115,15 +115,11 @@ impl Board {
     ) -> Option<Attached> {
         let seat = self.seats.get_mut(&id)?;
         let (circle, is_over) = seat.attach(reading, self.head.seq(), &mut self.topics)?;
-        // What the stream lost since it registered may have been its joining.
-        let backlog = match seat.outbox.has_hole() {
-            true => Backlog::InDatabase,
-            false => (self.recent).backlog(seat.owner(), &circle, after, self.backlog_max),
-        };
+        let backlog_max = self.backlog_max;
         Some(Attached {
             through: self.head,
             is_over,
-            backlog,
+            backlog: (self.recent).backlog(seat.owner(), &circle, after, backlog_max),
         })
     }
 
@@ -202,11 +198,12 @@ impl Board {
 
     /// Events up to here are gone from the stream, or an event could not be read. It may have
     /// moved an account, so every session is to join anew, and to tell its client where things
-    /// stand.
+    /// stand. What is remembered from before may lack it, or be what a failover undid.
     pub fn hole(&mut self, through: Seq, due: &mut Due) {
         if through > self.head.seq() {
             self.head = self.head.with_seq(through);
         }
+        self.recent.begin_anew(self.head.seq());
         for seat in self.seats.values() {
             seat.outbox.mark_hole(due);
         }

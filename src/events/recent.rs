@@ -44,6 +44,11 @@ impl Recent {
         }
     }
 
+    /// Remembers nothing up to here.
+    pub(super) fn begin_anew(&mut self, floor: Seq) {
+        *self = Self::new(floor, self.bytes_max);
+    }
+
     /// Adds the stream's next event.
     pub(super) fn push(&mut self, event: Arc<Event>) {
         let seq = event.seq();

@@ -111,7 +111,8 @@ impl<L: Line> Session<L> {
                     let patience = self.doubt_patience();
                     let writing = pin!(self.tell(due));
                     let (wanted, alarm) = (place_wanted.as_mut(), alarm.as_mut());
-                    let (done, is_wanted) = make_way(writing, wanted, alarm, patience).await;
+                    let way = make_way(writing, wanted, alarm, patience, &mut bell);
+                    let (done, is_wanted) = way.await;
                     if is_wanted {
                         place_wanted.set(place.wait());
                     }
@@ -360,12 +361,15 @@ fn make_way<'a>(
     mut wanted: Pin<&'a mut impl Future>,
     mut alarm: Pin<&'a mut Sleep>,
     patience: Duration,
+    bell: &'a mut Bell,
 ) -> impl Future<Output = (Result<(), CloseReason>, bool)> {
     let mut is_wanted = false;
     poll_fn(move |context| {
         if let Poll::Ready(done) = writing.as_mut().poll(context) {
             return Poll::Ready((done, is_wanted));
         }
+        // These wake the task past its bell, which is to ask for all of them anew.
+        *bell = Bell::default();
         if !is_wanted && wanted.as_mut().poll(context).is_ready() {
             is_wanted = true;
             alarm.as_mut().reset(Instant::now() + patience);

@@ -113,3 +113,31 @@ async fn a_client_that_takes_a_long_frame_for_long_is_not_called_silent_for_it()
     world.memory.send("aa");
     assert!(text(&mut client).await.contains("#messageEvent"));
 }
+
+/// What it waits for beside its write is asked again after it.
+#[tokio::test(start_paused = true)]
+async fn who_took_all_in_time_when_a_place_was_wanted_is_given_up_when_it_falls_silent() {
+    let mut world = World::new();
+    world.pipe_len = 1_000;
+    for _ in 0..100 {
+        world.memory.send("aa");
+    }
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        slow.push(world.connect(Framing::Json, Some(0)).await);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let address = ClientIp::new("192.0.2.1".parse().unwrap());
+    let refused = world
+        .limits
+        .admit_socket(address, &Did::parse(BOB).unwrap());
+    assert!(refused.is_err());
+    for (client, _) in &mut slow {
+        while !text(client).await.contains("#synced") {}
+    }
+    let most = world.settings().silence_max + world.settings().ping_after;
+    for (_client, given_up) in slow {
+        let given_up = tokio::time::timeout(most, given_up).await;
+        given_up.expect("nobody answers").unwrap();
+    }
+}
