@@ -183,6 +183,8 @@ impl Phone {
                 let convo = self.filter.as_ref().expect("it is about one conversation");
                 let has_stayed = oracle.has_stayed(self.account, convo, self.came_at);
                 assert!(!has_stayed, "it is over for nobody who stays");
+                // What it may have lost before is of no use to it any more.
+                self.knows_through = self.knows_through.max(oracle.floor);
                 self.subscription = None;
             }
             Err(SubscriptionError::FutureCursor) => panic!("all cursors were given out"),
