@@ -12,6 +12,7 @@ mod penalties;
 mod process;
 mod retention;
 mod session;
+mod sockets;
 mod tls;
 
 use super::certificates_setting::CertificatesSetting;
@@ -28,6 +29,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         auth::KEYS,
         appview::KEYS,
         limits::KEYS,
+        sockets::KEYS,
         penalties::KEYS,
         calls::KEYS,
         session::KEYS,
