@@ -78,9 +78,12 @@ impl Pebble {
         let pebble = self.spawn("pebble", &["-config", &config, "-dnsserver", &names]);
         self.processes = vec![names_process, pebble];
         let deadline = Instant::now() + PATIENCE;
-        while tokio::net::TcpStream::connect(self.listen).await.is_err() {
-            assert!(Instant::now() < deadline, "{}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        // It opens one after the other.
+        for door in [self.listen, self.management] {
+            while tokio::net::TcpStream::connect(door).await.is_err() {
+                assert!(Instant::now() < deadline, "{}", self.log());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
