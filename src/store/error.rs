@@ -53,8 +53,14 @@ pub enum StoreError {
         "the database schema, version {found}, is newer than this release, which knows {known}"
     )]
     SchemaTooNew { found: i32, known: i32 },
-    /// A migration's text is not what was applied.
-    #[error("migration {0} was changed after it had been applied")]
+    /// The schema was made by a release from before the one before.
+    #[error(
+        "the database schema, version {found}, is older than {base}, with which this release begins: \
+         start a release whose schema is version {base} on it once"
+    )]
+    SchemaTooOld { found: i32, base: i32 },
+    /// A text of `sql/` is not what was applied.
+    #[error("what makes version {0} of the schema was changed after it had been applied")]
     SchemaChanged(i32),
 }
 
@@ -72,7 +78,9 @@ impl StoreError {
             | Self::Interrupted(_)
             | Self::Unavailable
             | Self::Unreachable(_) => "unavailable",
-            Self::SchemaTooNew { .. } | Self::SchemaChanged(_) => "schema",
+            Self::SchemaTooNew { .. } | Self::SchemaTooOld { .. } | Self::SchemaChanged(_) => {
+                "schema"
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Brings the schema up to date: numbered, forward-only files of `sql/`, each in
-//! a transaction, under a lock, so that nodes that start together take turns.
+//! Brings the schema up to date: a new database gets the base, others what came after it; each
+//! step in a transaction, under a lock, so that nodes that start together take turns.
 
 use super::address::tls;
 use super::connect::{
@@ -8,44 +8,35 @@ use super::connect::{
 use super::{Settings, StoreError};
 use crate::types::sha256;
 
-/// Every migration, in order; its version is its place, from 1. Nodes of the version before
-/// serve on beside it: what they call stays, and what the functions that they call do call.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../sql/0001_tables.sql"),
-    include_str!("../../sql/0002_partitions.sql"),
-    include_str!("../../sql/0003_stream.sql"),
-    include_str!("../../sql/0004_groups.sql"),
-    include_str!("../../sql/0005_replay_guard.sql"),
-    include_str!("../../sql/0006_devices.sql"),
-    include_str!("../../sql/0007_retention.sql"),
-    include_str!("../../sql/0008_safety.sql"),
-    include_str!("../../sql/0009_penalties.sql"),
-    include_str!("../../sql/0010_key_package_claims.sql"),
-    include_str!("../../sql/0011_rejoin.sql"),
-    include_str!("../../sql/0012_blocks.sql"),
-    include_str!("../../sql/0013_lone_send.sql"),
-    include_str!("../../sql/0014_indexes.sql"),
-    include_str!("../../sql/0015_rejoin_stock.sql"),
-    include_str!("../../sql/0016_seats_and_packages.sql"),
-    include_str!("../../sql/0017_penalty_keys.sql"),
-    include_str!("../../sql/0018_stays_and_times.sql"),
-    include_str!("../../sql/0019_bounds.sql"),
-    include_str!("../../sql/0020_commits_and_repeats.sql"),
-    include_str!("../../sql/0021_forgotten_times.sql"),
-    include_str!("../../sql/0022_rejoining_devices.sql"),
-    include_str!("../../sql/0023_seats.sql"),
-    include_str!("../../sql/0024_calls.sql"),
-    include_str!("../../sql/0025_answers.sql"),
-    include_str!("../../sql/0026_ends.sql"),
-    include_str!("../../sql/0027_calls_under_way.sql"),
-    include_str!("../../sql/0028_names_and_locks.sql"),
-    include_str!("../../sql/0029_large.sql"),
-    include_str!("../../sql/0030_blocks_and_bites.sql"),
-    include_str!("../../sql/0031_ends.sql"),
+/// The schema of the version before, whose calls go on while this one's is made; that of the base.
+pub const SCHEMA_BEFORE: i32 = 30;
+
+/// The schema of the version before, by topic, in an order that Postgres accepts.
+const BASE: &[&str] = &[
+    include_str!("../../sql/base/01_conversations.sql"),
+    include_str!("../../sql/base/02_stream.sql"),
+    include_str!("../../sql/base/03_messages.sql"),
+    include_str!("../../sql/base/04_partitions.sql"),
+    include_str!("../../sql/base/05_devices.sql"),
+    include_str!("../../sql/base/06_key_packages.sql"),
+    include_str!("../../sql/base/07_members.sql"),
+    include_str!("../../sql/base/08_welcomes.sql"),
+    include_str!("../../sql/base/09_changes.sql"),
+    include_str!("../../sql/base/10_rejoin.sql"),
+    include_str!("../../sql/base/11_accounts.sql"),
+    include_str!("../../sql/base/12_safety.sql"),
+    include_str!("../../sql/base/13_once.sql"),
+    include_str!("../../sql/base/14_penalties.sql"),
+    include_str!("../../sql/base/15_secrets.sql"),
 ];
 
-/// The schema of the version before, whose calls go on while this one's is made.
-pub const SCHEMA_BEFORE: i32 = 30;
+/// What came after the base, forward only, one version each. Nodes of the version before
+/// serve on beside it: what they call stays, and what the functions that they call do call.
+///
+/// With each release the migrations of the one before are folded into the base, whose version is
+/// then `SCHEMA_BEFORE`. That is done when `pg_dump -s` and the rows of a database that they made
+/// are those of one that the new base made.
+const MIGRATIONS: &[&str] = &[include_str!("../../sql/0031_ends.sql")];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.
@@ -66,9 +57,17 @@ const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     checksum   bytea       NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT date_bin('2 seconds', clock_timestamp(), 'epoch'))";
 
-/// The newest migration that this version knows.
+/// What leads to a version of the schema: its texts, in order.
+type Step = (i32, &'static [&'static str]);
+
+/// Each step from nothing to the newest schema.
+fn steps() -> impl Iterator<Item = Step> {
+    (SCHEMA_BEFORE..).zip(std::iter::once(BASE).chain(MIGRATIONS.chunks(1)))
+}
+
+/// The newest schema that this version knows.
 pub(super) fn newest() -> i32 {
-    i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
+    steps().last().map_or(0, |(version, _)| version)
 }
 
 pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
@@ -86,51 +85,56 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
 }
 
 async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
-    let known = newest();
-    let mut is_first = true;
     loop {
         // Settings and lock are the transaction's, so that they also work through a pooler.
         let step = client.transaction().await?;
         step.batch_execute(&turn()).await?;
         let ledger = step.batch_execute(LEDGER).await;
         ledger.map_err(|error| told(error, "CREATE TABLE schema_migrations"))?;
-        let applied = step
+        let rows = step
             .query(
                 "SELECT version, checksum FROM schema_migrations ORDER BY version",
                 &[],
             )
             .await?;
-        for (row, text) in applied.iter().zip(MIGRATIONS) {
-            if row.get::<_, &[u8]>("checksum") != checksum(text) {
-                return Err(StoreError::SchemaChanged(row.get("version")));
-            }
-        }
-        let found = applied.last().map_or(0, |row| row.get::<_, i32>("version"));
-        if found > known {
-            return Err(StoreError::SchemaTooNew { found, known });
-        }
-        let Some(next) = MIGRATIONS.get(applied.len()) else {
+        let applied: Vec<_> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let Some((version, texts)) = due(&applied)? else {
             return Ok(step.commit().await?);
         };
-        if (1..SCHEMA_BEFORE).contains(&found) && is_first {
-            tracing::warn!(
-                found,
-                before = SCHEMA_BEFORE,
-                "the schema is older than that of the version before: nodes that serve by it may fail \
-                 calls until they are replaced"
-            );
-        }
-        is_first = false;
-        let name = format!("migration {}", found + 1);
-        let applied = step.batch_execute(next).await;
-        applied.map_err(|error| told(error, &name))?;
+        let name = format!("schema version {version}");
+        let made = step.batch_execute(&texts.concat()).await;
+        made.map_err(|error| told(error, &name))?;
         step.execute(
             "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
-            &[&(found + 1), &checksum(next)],
+            &[&version, &checksum(texts)],
         )
         .await?;
         step.commit().await?;
     }
+}
+
+/// The step that is due after those that were applied, in their order and with their checksums;
+/// nothing where the schema is the newest.
+fn due(applied: &[(i32, Vec<u8>)]) -> Result<Option<Step>, StoreError> {
+    let first = applied.first().map_or(0, |(version, _)| *version);
+    let found = applied.last().map_or(0, |(version, _)| *version);
+    let (base, known) = (SCHEMA_BEFORE, newest());
+    if (1..base).contains(&found) {
+        return Err(StoreError::SchemaTooOld { found, base });
+    }
+    if found > known {
+        return Err(StoreError::SchemaTooNew { found, known });
+    }
+    // What the database was begun by need not be our base, but the files that became it, or the
+    // base of a later version. Then what came after it is compared.
+    let is_ours = |version| first == base || version > first.max(base);
+    for (version, texts) in steps().filter(|(version, _)| is_ours(*version)) {
+        let row = applied.iter().find(|(applied, _)| *applied == version);
+        if row.is_some_and(|(_, applied)| *applied != checksum(texts)) {
+            return Err(StoreError::SchemaChanged(version));
+        }
+    }
+    Ok(steps().find(|(version, _)| *version > found))
 }
 
 /// What will pass is told by whoever tries again.
@@ -142,6 +146,75 @@ fn told(error: tokio_postgres::Error, statement: &str) -> StoreError {
     error
 }
 
-fn checksum(text: &str) -> Vec<u8> {
-    sha256(text.as_bytes()).to_vec()
+fn checksum(texts: &[&str]) -> Vec<u8> {
+    sha256(texts.concat().as_bytes()).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+
+    use super::*;
+
+    /// The rows of these versions, as we write them, or empty where we do not have the texts.
+    fn rows(versions: RangeInclusive<i32>) -> Vec<(i32, Vec<u8>)> {
+        let row = |version| {
+            let ours = steps().find(|(known, _)| *known == version);
+            (version, ours.map_or(vec![], |(_, texts)| checksum(texts)))
+        };
+        versions.map(row).collect()
+    }
+
+    fn due_after(applied: &[(i32, Vec<u8>)]) -> Result<Option<i32>, StoreError> {
+        Ok(due(applied)?.map(|(version, _)| version))
+    }
+
+    #[test]
+    fn a_database_gets_the_base_and_then_each_migration() {
+        assert_eq!(due_after(&[]), Ok(Some(SCHEMA_BEFORE)));
+        for found in SCHEMA_BEFORE..newest() {
+            let due = due_after(&rows(SCHEMA_BEFORE..=found));
+            assert_eq!(due, Ok(Some(found + 1)));
+        }
+        assert_eq!(due_after(&rows(SCHEMA_BEFORE..=newest())), Ok(None));
+    }
+
+    #[test]
+    fn a_text_that_was_changed_after_it_had_been_applied_is_noticed() {
+        for changed in SCHEMA_BEFORE..=newest() {
+            let mut applied = rows(SCHEMA_BEFORE..=newest());
+            let place = usize::try_from(changed - SCHEMA_BEFORE).unwrap();
+            applied[place].1.clear();
+            let noticed = Err(StoreError::SchemaChanged(changed));
+            assert_eq!(due_after(&applied), noticed);
+        }
+    }
+
+    #[test]
+    fn what_was_begun_by_texts_that_are_not_ours_is_taken_as_it_is() {
+        // By the files that became the base.
+        let mut applied = rows(1..=SCHEMA_BEFORE);
+        applied.iter_mut().for_each(|row| row.1.clear());
+        let due = due_after(&applied);
+        assert_eq!(due, due_after(&rows(SCHEMA_BEFORE..=SCHEMA_BEFORE)));
+        for later in SCHEMA_BEFORE + 1..=newest() {
+            // By the base of a later version.
+            assert_eq!(due_after(&[(newest(), vec![])]), Ok(None));
+            applied.push((later, vec![]));
+            let noticed = Err(StoreError::SchemaChanged(later));
+            assert_eq!(due_after(&applied), noticed);
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_new_is_refused() {
+        let (base, known) = (SCHEMA_BEFORE, newest());
+        for found in [1, base - 1] {
+            let refused = Err(StoreError::SchemaTooOld { found, base });
+            assert_eq!(due_after(&rows(1..=found)), refused);
+        }
+        let found = known + 1;
+        let refused = Err(StoreError::SchemaTooNew { found, known });
+        assert_eq!(due_after(&rows(base..=found)), refused);
+    }
 }

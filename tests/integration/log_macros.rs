@@ -14,7 +14,6 @@ use crate::sources::rust_files;
 /// outside? Then it may not be logged.
 const FIELDS: &[(&str, &str)] = &[
     ("account", "a pseudonym"),
-    ("before", "a schema's version"),
     ("call", "the name of a call, of a closed list"),
     (
         "certificate",
@@ -36,7 +35,6 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("file", "a source file"),
     ("forgotten", "a count"),
-    ("found", "a schema's version"),
     ("is_well", "yes or no"),
     ("key", "the name of a setting"),
     ("key_packages", "a count"),

@@ -107,20 +107,72 @@ async fn what_ended_before_ends_with_the_migration() {
     }
 }
 
+#[tokio::test]
+async fn what_the_files_made_that_became_the_base_is_taken_as_it_is() {
+    let database = version_before().await;
+    let client = database.client().await;
+    let rows = format!(
+        "DELETE FROM schema_migrations;
+        INSERT INTO schema_migrations (version, checksum)
+            SELECT n, 'of a file' FROM generate_series(1, {SCHEMA_BEFORE}) n"
+    );
+    client.batch_execute(&rows).await.unwrap();
+    for _ in 0..2 {
+        Store::migrate(&settings(&database)).await.unwrap();
+    }
+    let rows = "SELECT min(version), max(version) > $1, count(*) = max(version),
+            count(*) FILTER (WHERE checksum = 'of a file')
+        FROM schema_migrations";
+    let row = client.query_one(rows, &[&SCHEMA_BEFORE]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 1);
+    assert!(row.get::<_, bool>(1) && row.get::<_, bool>(2), "{row:?}");
+    assert_eq!(row.get::<_, i64>(3), i64::from(SCHEMA_BEFORE));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_a_version_out_is_told_what_older_nodes_may_meet() {
-    for (version, is_told) in [(SCHEMA_BEFORE, false), (SCHEMA_BEFORE - 1, true)] {
-        let database = version_of(version).await;
-        let migrating = Home::new()
+async fn who_leaves_a_version_out_is_told_which_and_nothing_changes() {
+    for found in [1, SCHEMA_BEFORE - 1] {
+        let database = Database::start().await;
+        let client = database.client().await;
+        client.batch_execute(LEDGER).await.unwrap();
+        let rows = "INSERT INTO schema_migrations (version, checksum)
+            SELECT n, 'of a file' FROM generate_series(1, $1) n";
+        client.execute(rows, &[&found]).await.unwrap();
+        let refused = Home::new()
             .with("DATABASE_URL", &database.url())
             .command(&["migrate"])
             .output()
             .unwrap();
-        assert!(migrating.status.success());
-        let said = String::from_utf8(migrating.stderr).unwrap();
-        let told = said.matches("older than that of the version before");
-        assert_eq!(told.count(), usize::from(is_told), "{said}");
+        assert_eq!(refused.status.code(), Some(69), "{refused:?}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        for wanted in [
+            format!("version {found}, is older than {SCHEMA_BEFORE}"),
+            format!("whose schema is version {SCHEMA_BEFORE}"),
+        ] {
+            assert!(said.contains(&wanted), "{said}");
+        }
+        let left = "SELECT (SELECT count(*) FROM schema_migrations),
+            (SELECT count(*) FROM pg_tables WHERE schemaname = 'public')";
+        let left = client.query_one(left, &[]).await.unwrap();
+        let left: (i64, i64) = (left.get(0), left.get(1));
+        assert_eq!(left, (i64::from(found), 1));
     }
+}
+
+#[tokio::test]
+async fn nodes_that_start_together_on_an_empty_database_make_one_schema() {
+    let database = Database::start().await;
+    let settings = settings(&database);
+    let starts = (0..8).map(|_| Store::migrate(&settings));
+    for started in futures_util::future::join_all(starts).await {
+        started.unwrap();
+    }
+    let versions = "SELECT version FROM schema_migrations ORDER BY version";
+    let versions = database.client().await.query(versions, &[]).await.unwrap();
+    for (row, wanted) in versions.iter().zip(SCHEMA_BEFORE..) {
+        assert_eq!(row.get::<_, i32>(0), wanted);
+    }
+    assert!(versions.len() > 1);
 }
 
 /// What a call comes to: nothing, or its SQLSTATE. It changes nothing.
@@ -133,36 +185,31 @@ async fn outcome(client: &Client, call: &tokio_postgres::Statement) -> Option<St
 
 /// A database as the version before leaves it.
 async fn version_before() -> Database {
-    version_of(SCHEMA_BEFORE).await
-}
-
-/// A database with the first migrations only.
-async fn version_of(schema: i32) -> Database {
     let database = Database::start().await;
     let client = database.client().await;
-    let ledger = "CREATE TABLE schema_migrations (
-        version    integer     NOT NULL PRIMARY KEY,
-        checksum   bytea       NOT NULL,
-        applied_at timestamptz NOT NULL DEFAULT date_bin('2 seconds', clock_timestamp(), 'epoch'))";
-    client.batch_execute(ledger).await.unwrap();
-    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/base")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
-    for (version, file) in (1..=schema).zip(&files) {
-        let text = std::fs::read_to_string(file).unwrap();
-        client.batch_execute(&text).await.unwrap();
-        let applied = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, sha256($2))";
-        let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&version, &text.as_bytes()];
-        client.execute(applied, params).await.unwrap();
-    }
-    let days = "SELECT ensure_partitions(3)";
-    client.batch_execute(days).await.unwrap();
+    let texts = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap());
+    let base = texts.collect::<String>();
+    client.batch_execute(LEDGER).await.unwrap();
+    client.batch_execute(&base).await.unwrap();
+    let applied = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, sha256($2))";
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&SCHEMA_BEFORE, &base.as_bytes()];
+    client.execute(applied, params).await.unwrap();
     database
 }
 
 fn settings(database: &Database) -> Settings {
     Settings::for_database(DatabaseUrl::parse(&database.url()).unwrap())
 }
+
+const LEDGER: &str = "CREATE TABLE schema_migrations (
+    version    integer     NOT NULL PRIMARY KEY,
+    checksum   bytea       NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT date_bin('2 seconds', clock_timestamp(), 'epoch'))";
 
 /// A call of every function there is, with nothing in it, and its columns by name, as the relay
 /// calls them: what `delete_account` says of more was for nodes of the version before that.

@@ -1,4 +1,5 @@
--- Daily partitions of messages and event_stream, made ahead of need.
+-- Daily partitions of messages and event_stream, made ahead of need, so that forgetting a day is
+-- dropping a table.
 
 -- Makes the partition of one day, attached under a lock that lets sends go on
 -- (ATTACH takes SHARE UPDATE EXCLUSIVE; CREATE … PARTITION OF would stop them).

@@ -1,0 +1,273 @@
+-- Key packages, which a device publishes so that others can add it: handed out within bounds, and
+-- not behind their owner's back.
+
+CREATE TABLE key_packages (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_did     text        NOT NULL,
+    -- NULL: of a phone that never names one.
+    device_id    text,
+    cipher_suite smallint    NOT NULL,
+    key_package  bytea       NOT NULL,
+    -- SHA-256 of the bytes, by which clients name a package.
+    hash         bytea       NOT NULL UNIQUE,
+    -- KeyPackageRef (RFC 9420 section 5.2), by which a Welcome names it.
+    reference    bytea       NOT NULL UNIQUE,
+    last_resort  boolean     NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT coarse_now(),
+    expires_at   timestamptz NOT NULL,
+    claimed_at   timestamptz,
+    consumed_at  timestamptz
+);
+CREATE INDEX key_packages_open ON key_packages (user_did, cipher_suite, device_id, id)
+    WHERE claimed_at IS NULL AND consumed_at IS NULL;
+-- A device's stock.
+CREATE INDEX key_packages_of_device ON key_packages (user_did, device_id);
+CREATE INDEX key_packages_consumed ON key_packages (consumed_at) WHERE consumed_at IS NOT NULL;
+CREATE INDEX key_packages_expiry ON key_packages (expires_at);
+
+-- How often one account has claimed from another lately, so that nobody empties somebody's stock.
+-- The two are one hash. Under hashes of their own it is also known here how many conversations have
+-- heard of an account's new devices lately, and whether one has heard that a device asks to be added
+-- anew.
+CREATE TABLE key_package_claims (
+    key        bytea       NOT NULL PRIMARY KEY,
+    claims     integer     NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX key_package_claims_expiry ON key_package_claims (expires_at);
+
+-- Locks key packages, in the order of their references, whoever needs several.
+CREATE FUNCTION lock_packages(p_references bytea[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM key_packages k WHERE k.reference = ANY (p_references)
+        ORDER BY k.reference FOR UPDATE;
+END $$;
+
+-- Publishes packages of a device, or of none. A package is the one that its reference names, bare or
+-- in an MLSMessage: whoever publishes it twice, in one call or in two, has published it once.
+-- Devices that nobody has registered count as devices.
+-- Outcomes: done, foreign (a package of another account or device), too_many_devices,
+-- too_many_key_packages.
+CREATE FUNCTION publish_key_packages(
+    p_user text, p_device text, p_suite smallint[], p_package bytea[], p_hash bytea[],
+    p_reference bytea[], p_last_resort boolean[], p_expires timestamptz[], p_open_max integer,
+    p_devices_max integer DEFAULT 2147483647)
+RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- One publisher of an account at a time, so that the bound holds.
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    IF EXISTS (SELECT FROM key_packages k WHERE k.reference = ANY (p_reference)
+                   AND (k.user_did <> p_user OR k.device_id IS DISTINCT FROM p_device)) THEN
+        RETURN 'foreign';
+    END IF;
+    IF p_device IS NOT NULL
+       AND NOT EXISTS (SELECT FROM devices d WHERE d.user_did = p_user AND d.device_id = p_device)
+       AND (SELECT count(*) FROM (
+                SELECT d.device_id FROM devices d WHERE d.user_did = p_user
+                UNION SELECT k.device_id FROM key_packages k
+                    WHERE k.user_did = p_user AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+                      AND k.device_id IS NOT NULL AND k.device_id <> p_device) other)
+           >= p_devices_max THEN
+        RETURN 'too_many_devices';
+    END IF;
+    IF (SELECT count(*) FROM key_packages k
+        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
+          AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+          AND NOT k.reference = ANY (p_reference))
+       + (SELECT count(DISTINCT r) FROM unnest(p_reference) r) > p_open_max THEN
+        RETURN 'too_many_key_packages';
+    END IF;
+    INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
+                              last_resort, expires_at)
+    SELECT DISTINCT ON (i.reference)
+           p_user, p_device, i.suite, i.package, i.hash, i.reference, i.last_resort, i.expires
+    FROM unnest(p_suite, p_package, p_hash, p_reference, p_last_resort, p_expires)
+         AS i (suite, package, hash, reference, last_resort, expires)
+    ORDER BY i.reference
+    ON CONFLICT (reference) DO UPDATE SET expires_at = excluded.expires_at;
+    RETURN 'done';
+END $$;
+
+-- Drops the unclaimed packages of a device that it no longer has the keys of; without a device it
+-- is about those that belong to none.
+CREATE FUNCTION sync_key_packages(p_user text, p_device text, p_hashes bytea[])
+RETURNS TABLE (dropped bytea[], kept bytea[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_dropped bytea[];
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    PERFORM lock_packages(ARRAY(
+        SELECT k.reference FROM key_packages k
+        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
+          AND k.consumed_at IS NULL AND k.claimed_at IS NULL AND NOT k.hash = ANY (p_hashes)));
+    WITH gone AS (
+        DELETE FROM key_packages k
+        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
+            AND k.consumed_at IS NULL AND k.claimed_at IS NULL AND NOT k.hash = ANY (p_hashes)
+        RETURNING k.hash)
+    SELECT coalesce(array_agg(g.hash), '{}') INTO v_dropped FROM gone g;
+    RETURN QUERY SELECT v_dropped, coalesce(array_agg(k.hash ORDER BY k.id), '{}')
+        FROM key_packages k
+        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
+            AND k.consumed_at IS NULL AND k.claimed_at IS NULL;
+END $$;
+
+-- Hands out one key package per device of each account: an ordinary one, which nobody gets again, or
+-- the device's last-resort one, which stays. Of the devices with a package the last p_devices_max of
+-- each account, and of accounts, in their order, as many as fit p_bytes_max: the others keep what
+-- they have. Owners hear of it when their stock runs low. Nothing at all if one of the targets is
+-- claimed from too often: then the one row has no package, and says of which account, and for how
+-- many seconds; of several the one with the longest wait.
+CREATE FUNCTION claim_key_packages(
+    p_users text[], p_suite smallint, p_keys bytea[], p_claims_max integer, p_window interval,
+    p_low integer, p_devices_max integer DEFAULT 32, p_bytes_max bigint DEFAULT 4194304)
+RETURNS TABLE (
+    user_did text, device_id text, key_package bytea, hash bytea, wait_seconds bigint)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_until  timestamptz;
+    v_key    bytea;
+    v_given  record;
+    v_user   text[] := '{}';
+    v_detail text[] := '{}';
+BEGIN
+    -- In the order of keys, so that two calls cannot wait for each other.
+    WITH counted AS (
+        INSERT INTO key_package_claims AS c (key, claims, expires_at)
+        SELECT k.key, 1, now() + p_window FROM unnest(p_keys) AS k (key) ORDER BY k.key
+        ON CONFLICT (key) DO UPDATE SET
+            claims = CASE WHEN c.expires_at < now() THEN 1 ELSE c.claims + 1 END,
+            expires_at = CASE WHEN c.expires_at < now() THEN excluded.expires_at
+                              ELSE c.expires_at END
+        RETURNING c.key, c.claims, c.expires_at)
+    SELECT c.key, c.expires_at INTO v_key, v_until FROM counted c
+        WHERE c.claims > p_claims_max ORDER BY c.expires_at DESC, c.key LIMIT 1;
+    IF v_until IS NOT NULL THEN
+        UPDATE key_package_claims c SET claims = c.claims - 1 WHERE c.key = ANY (p_keys);
+        RETURN QUERY SELECT p_users[array_position(p_keys, v_key)], NULL::text, NULL::bytea,
+            NULL::bytea,
+            greatest(1, ceil(extract(epoch FROM v_until - now())))::bigint;
+        RETURN;
+    END IF;
+    FOR v_given IN
+        WITH device AS (
+            SELECT d.* FROM (
+                SELECT k.user_did, k.device_id,
+                       array_agg(k.id) FILTER (WHERE NOT k.last_resort) AS stock,
+                       max(k.id) FILTER (WHERE k.last_resort) AS last_resort,
+                       row_number() OVER (PARTITION BY k.user_did ORDER BY max(k.id) DESC) AS place
+                FROM key_packages k
+                WHERE k.user_did = ANY (p_users) AND k.cipher_suite = p_suite
+                  AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
+                GROUP BY k.user_did, k.device_id) d
+            WHERE d.place <= p_devices_max
+        ), ordinary AS (
+            SELECT k.*, cardinality(d.stock) - 1 AS remaining FROM device d CROSS JOIN LATERAL (
+                SELECT p.id, p.user_did, p.device_id, octet_length(p.key_package) AS size
+                FROM key_packages p
+                WHERE p.id = ANY (d.stock) AND p.claimed_at IS NULL AND p.consumed_at IS NULL
+                ORDER BY p.id LIMIT 1 FOR UPDATE SKIP LOCKED) k
+        ), last_resort AS (
+            SELECT k.id, k.user_did, k.device_id, octet_length(k.key_package) AS size,
+                   coalesce(cardinality(d.stock), 0) AS remaining
+            FROM device d JOIN key_packages k ON k.id = d.last_resort
+            WHERE NOT EXISTS (SELECT FROM ordinary o WHERE o.user_did = d.user_did
+                                  AND o.device_id IS NOT DISTINCT FROM d.device_id)
+        ), fitting AS (
+            SELECT s.user_did FROM (
+                SELECT p.user_did, sum(p.size) AS own,
+                       sum(sum(p.size)) OVER (ORDER BY array_position(p_users, p.user_did)) AS through
+                FROM (SELECT * FROM ordinary UNION ALL SELECT * FROM last_resort) p
+                GROUP BY p.user_did) s
+            WHERE s.through <= greatest(p_bytes_max, s.own)
+        ), claimed AS (
+            UPDATE key_packages k SET claimed_at = coarse_now()
+            FROM ordinary o JOIN fitting f ON f.user_did = o.user_did WHERE k.id = o.id
+            RETURNING k.user_did, k.device_id, k.key_package, k.hash, o.remaining
+        )
+        SELECT c.*, false AS last_resort FROM claimed c
+        UNION ALL
+        SELECT k.user_did, k.device_id, k.key_package, k.hash, l.remaining, true
+        FROM last_resort l JOIN fitting f ON f.user_did = l.user_did
+        JOIN key_packages k ON k.id = l.id
+    LOOP
+        RETURN QUERY SELECT v_given.user_did::text, v_given.device_id::text,
+                            v_given.key_package::bytea, v_given.hash::bytea, 0::bigint;
+        -- A last resort is used again and again; its owner hears of it once a minute.
+        IF v_given.remaining < p_low AND NOT (v_given.last_resort AND EXISTS (
+            SELECT FROM event_stream e WHERE e.user_did = v_given.user_did
+                AND e.kind = 'keyPackages' AND e.emitted_at > now() - interval '1 minute'
+                AND e.payload ->> 'lastResortUsed' = 'true'
+                AND e.payload ->> 'deviceId' IS NOT DISTINCT FROM v_given.device_id)) THEN
+            v_user := v_user || v_given.user_did::text;
+            v_detail := v_detail || format(
+                ',"type":"keyPackages","did":"%s"%s,"remaining":%s,"lastResortUsed":%s',
+                v_given.user_did,
+                CASE WHEN v_given.device_id IS NULL THEN ''
+                     ELSE ',"deviceId":"' || v_given.device_id || '"' END,
+                v_given.remaining, v_given.last_resort::text);
+        END IF;
+    END LOOP;
+    IF cardinality(v_user) > 0 THEN
+        PERFORM emit_events(array_fill(NULL::text, ARRAY[cardinality(v_user)]), v_user,
+                            array_fill('keyPackages'::text, ARRAY[cardinality(v_user)]), v_detail);
+    END IF;
+END $$;
+
+-- What follows waits for nobody: rows that somebody holds are forgotten the next time.
+
+-- Those that have expired, those that were consumed so long ago, and what a device has over the
+-- bound. All devices' packages are counted when nothing else is left to forget, and not again for
+-- each bite of it.
+CREATE FUNCTION forget_key_packages(
+    p_consumed interval, p_per_device integer, p_most integer)
+RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_due  tid[];
+    v_gone bigint;
+BEGIN
+    v_due := ARRAY(
+        SELECT k.ctid FROM key_packages k WHERE k.expires_at < now()
+        LIMIT p_most FOR UPDATE SKIP LOCKED);
+    v_due := v_due || ARRAY(
+        SELECT k.ctid FROM key_packages k
+        WHERE k.consumed_at < now() - p_consumed AND k.expires_at >= now()
+        LIMIT p_most FOR UPDATE SKIP LOCKED);
+    IF cardinality(v_due) < p_most THEN
+        -- Over the bound the oldest go first, a last-resort package never.
+        v_due := v_due || ARRAY(
+            SELECT k.ctid FROM key_packages k
+            WHERE k.id = ANY (ARRAY(
+                SELECT o.id FROM (
+                    SELECT k.user_did, k.device_id FROM key_packages k
+                    WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort
+                    GROUP BY k.user_did, k.device_id HAVING count(*) > p_per_device) d
+                CROSS JOIN LATERAL (
+                    SELECT k.id FROM key_packages k
+                    WHERE k.user_did = d.user_did AND k.device_id IS NOT DISTINCT FROM d.device_id
+                      AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort
+                    ORDER BY k.id DESC OFFSET p_per_device) o
+                LIMIT p_most))
+              AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+            FOR UPDATE SKIP LOCKED);
+    END IF;
+    DELETE FROM key_packages k WHERE k.ctid = ANY (v_due);
+    GET DIAGNOSTICS v_gone = ROW_COUNT;
+    RETURN v_gone;
+END $$;
+
+-- Counts that are over.
+CREATE FUNCTION forget_claims(p_most integer) RETURNS bigint
+LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM key_package_claims c WHERE c.ctid = ANY (ARRAY(
+            SELECT c.ctid FROM key_package_claims c WHERE c.expires_at < now()
+            LIMIT p_most FOR UPDATE SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
