@@ -8,10 +8,10 @@ use super::connect::{
 use super::{Settings, StoreError};
 use crate::types::sha256;
 
-/// The schema of the version before, whose calls go on while this one's is made; that of the base.
+/// The schema of the version before, whose calls go on while this one's is made.
 pub const SCHEMA_BEFORE: i32 = 30;
 
-/// The schema of the version before, by topic, in an order that Postgres accepts.
+/// That schema, by topic, in an order that Postgres accepts.
 const BASE: &[&str] = &[
     include_str!("../../sql/base/01_conversations.sql"),
     include_str!("../../sql/base/02_stream.sql"),
