@@ -25,7 +25,7 @@ impl Change {
         let (mut applied, mut waiting) = (Vec::new(), Vec::new());
         for key in keys().filter(|key| !key.is_same(in_force, wanted)) {
             if key.effect == Effect::Restart {
-                key.setting.carry(&mut in_force.clone(), &mut config);
+                key.setting.carry(in_force, &mut config);
                 waiting.push(key);
             } else {
                 applied.push(key);

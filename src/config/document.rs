@@ -6,56 +6,49 @@ use std::fmt::Write;
 use toml::Value;
 
 use super::key::Key;
-use super::keys;
-use super::print::wrapped;
+use super::keys::TABLES;
+use super::print::{comment, ended};
 
 /// Every environment variable with its reason and its default, for a file that
 /// Docker Compose and systemd read alike.
 pub fn env_template() -> String {
     let mut text = String::new();
-    let mut table = "";
-    for key in keys() {
-        if table != key.table() {
-            table = key.table();
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "# === {table} ===\n");
+    for (table, keys) in TABLES {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# === {table} ===\n");
+        for key in *keys {
+            comment(&mut text, key.doc);
+            let takes = format!("Takes {}.{}", key.allowed(), key.effect.note());
+            comment(&mut text, &takes);
+            let value = env_default(key).unwrap_or_default();
+            let _ = writeln!(text, "#{}={value}\n", key.env);
         }
-        let takes = format!("Takes {}.{}", key.allowed(), key.effect.note());
-        for line in [key.doc, &takes].iter().flat_map(|t| wrapped(t, COLUMNS)) {
-            let _ = writeln!(text, "# {line}");
-        }
-        let value = env_default(key).unwrap_or_default();
-        let _ = writeln!(text, "#{}={value}\n", key.env);
     }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
-    text
+    ended(text)
 }
 
 /// Every key as Markdown, a table for each table of `relay.toml`.
 pub fn settings_markdown() -> String {
     let mut text = String::new();
-    let mut table = "";
-    for key in keys() {
-        if table != key.table() {
-            table = key.table();
-            let _ = writeln!(text, "\n### `[{table}]`\n");
-            text.push_str("| key and variable | default | a change applies | what it does |\n");
-            text.push_str("|---|---|---|---|\n");
+    for (table, keys) in TABLES {
+        let _ = writeln!(text, "\n### `[{table}]`\n");
+        text.push_str("| key and variable | default | a change applies | what it does |\n");
+        text.push_str("|---|---|---|---|\n");
+        for key in *keys {
+            let default = match env_default(key) {
+                Some(value) if !value.is_empty() => format!("`{value}`"),
+                _ => "not set".to_owned(),
+            };
+            let _ = writeln!(
+                text,
+                "| `{}`<br>`{}` | {default} | {} | {} Takes {}. |",
+                key.leaf(),
+                key.env,
+                key.effect.label(),
+                cell(key.doc),
+                cell(&key.allowed()),
+            );
         }
-        let default = match env_default(key) {
-            Some(value) if !value.is_empty() => format!("`{value}`"),
-            _ => "not set".to_owned(),
-        };
-        let _ = writeln!(
-            text,
-            "| `{}`<br>`{}` | {default} | {} | {} Takes {}. |",
-            key.leaf(),
-            key.env,
-            key.effect.label(),
-            cell(key.doc),
-            cell(&key.allowed()),
-        );
     }
     text.trim_start().to_owned()
 }
@@ -78,12 +71,10 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-const COLUMNS: usize = 90;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Source};
+    use crate::config::{Config, Source, keys};
 
     #[test]
     fn the_env_file_with_every_line_uncommented_is_the_default_configuration() {

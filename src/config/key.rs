@@ -50,12 +50,7 @@ impl Effect {
 }
 
 impl Key {
-    /// The table of `relay.toml` that it stands in.
-    pub fn table(&self) -> &'static str {
-        self.name.split_once('.').map_or("", |(table, _)| table)
-    }
-
-    /// Its name inside the table.
+    /// Its name inside its table.
     pub fn leaf(&self) -> &'static str {
         self.name
             .split_once('.')
@@ -69,13 +64,12 @@ impl Key {
 
     /// Its value in `config`, as TOML. None: not set.
     pub fn value(&self, config: &Config) -> Option<String> {
-        // Settings reach their field through one `&mut` accessor, for reading too.
-        self.setting.show(&mut config.clone())
+        self.setting.show(config)
     }
 
     /// Whether it has the same value in both: secrets too, which are shown alike.
     pub fn is_same(&self, one: &Config, other: &Config) -> bool {
-        self.setting.is_same(&mut one.clone(), &mut other.clone())
+        self.setting.is_same(one, other)
     }
 
     /// Its value when nobody sets it.

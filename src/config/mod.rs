@@ -10,7 +10,7 @@
 //! A derived reader stops at the first fault, knows no ranges, no environment and no
 //! documentation, and each of those would need a second list to drift from the first.
 
-mod certificates_setting;
+mod certificate_pairs;
 mod change;
 mod document;
 mod doubt;
@@ -28,7 +28,6 @@ mod print;
 mod read;
 mod redact;
 mod rules;
-mod rules_setting;
 mod setting;
 mod source;
 

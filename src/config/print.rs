@@ -2,95 +2,81 @@
 
 use std::fmt::Write;
 
+use super::Loaded;
 use super::fault::Place;
-use super::key::Key;
-use super::{Loaded, keys};
+use super::keys::TABLES;
 
 /// The configuration in force, as TOML, each line with where it came from. Secrets
 /// are hidden.
 pub fn effective(loaded: &Loaded) -> String {
     let mut text = String::new();
-    let mut table = "";
-    for key in keys() {
-        head(&mut text, &mut table, key);
-        let origin = match loaded.origins.get(key.name) {
-            None => Place::Default.to_string(),
-            Some(place) => place.to_string(),
-        };
-        let line = match key.value(&loaded.config) {
-            Some(value) => format!("{} = {value}", key.leaf()),
-            None => format!("# {} is not set", key.leaf()),
-        };
+    for (table, keys) in TABLES {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{line:<56} # {origin}");
+        let _ = writeln!(text, "[{table}]");
+        for key in *keys {
+            let origin = loaded.origins.get(key.name).unwrap_or(&Place::Default);
+            let line = match key.value(&loaded.config) {
+                Some(value) => format!("{} = {value}", key.leaf()),
+                None => format!("# {} is not set", key.leaf()),
+            };
+            let _ = writeln!(text, "{line:<56} # {origin}");
+        }
+        text.push('\n');
     }
-    text
+    ended(text)
 }
 
 /// `relay.toml` as it is shipped: every key with its reason and its default.
 pub fn template() -> String {
     let mut text = String::from(PREAMBLE);
-    let mut table = "";
-    for key in keys() {
-        head(&mut text, &mut table, key);
-        for line in wrapped(key.doc, COMMENT_COLUMNS) {
-            let _ = writeln!(text, "# {line}");
+    for (table, keys) in TABLES {
+        let _ = writeln!(text, "[{table}]");
+        for key in *keys {
+            comment(&mut text, key.doc);
+            let (allowed, env, effect) = (key.allowed(), key.env, key.effect.note());
+            let takes = format!("Takes {allowed}. Environment: {env}.{effect}");
+            comment(&mut text, &takes);
+            let default = key.default();
+            let value = default.as_deref().unwrap_or("\"\"");
+            let _ = writeln!(text, "#{} = {value}\n", key.leaf());
         }
-        let effect = key.effect.note();
-        let takes = format!("Takes {}. Environment: {}.{effect}", key.allowed(), key.env);
-        for line in wrapped(&takes, COMMENT_COLUMNS) {
-            let _ = writeln!(text, "# {line}");
-        }
-        let default = key.default();
-        let value = default.as_deref().unwrap_or("\"\"");
-        let _ = writeln!(text, "#{} = {value}\n", key.leaf());
     }
+    ended(text)
+}
+
+/// Says something in lines of their own.
+pub(super) fn comment(text: &mut String, said: &str) {
+    let mut line = String::from("#");
+    for word in said.split_whitespace() {
+        if line.len() + 1 + word.len() > COMMENT_COLUMNS {
+            let _ = writeln!(text, "{line}");
+            line.truncate(1);
+        }
+        let _ = write!(line, " {word}");
+    }
+    let _ = writeln!(text, "{line}");
+}
+
+/// A file ends with its last line.
+pub(super) fn ended(mut text: String) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
 }
 
-/// Opens the key's table when it is another one than before.
-fn head(text: &mut String, table: &mut &'static str, key: &Key) {
-    if *table != key.table() {
-        *table = key.table();
-        let gap = if text.is_empty() || text.ends_with("\n\n") {
-            ""
-        } else {
-            "\n"
-        };
-        let _ = writeln!(text, "{gap}[{table}]");
-    }
-}
-
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && line.len() + 1 + word.len() > columns {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
-}
-
-const COMMENT_COLUMNS: usize = 90;
+const COMMENT_COLUMNS: usize = 92;
 
 const PREAMBLE: &str = "\
 # mls-relay. Every key is here with its default; uncomment what you want to change.
 # An environment variable overrides the file. `mls-relay check-config` shows what is in
 # force and where it came from. This file is written by `mls-relay check-config --template`.
+
 ";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Source};
+    use crate::config::{Config, Source, keys};
 
     #[test]
     fn the_shipped_file_is_the_one_the_table_writes() {

@@ -78,10 +78,10 @@ impl Reading {
             Ok(()) => {
                 self.origins.insert(key.name, place);
             }
-            Err(_) => self.faults.push(Fault {
+            Err(why) => self.faults.push(Fault {
                 place,
                 key: key.name.to_owned(),
-                problem: match key.setting.why(raw) {
+                problem: match why {
                     Some(why) => format!("not allowed: {why}; it takes {}", key.allowed()),
                     None => format!("not allowed; it takes {}", key.allowed()),
                 },

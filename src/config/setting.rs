@@ -20,86 +20,78 @@ pub(super) enum Raw {
     Foreign,
 }
 
-/// The value is not one that the key takes.
-#[derive(Debug)]
-pub(super) struct NotAllowed;
+/// A value that is allowed; or what is wrong with it, where more can be said than what is. It
+/// shows nothing of a secret.
+pub(super) type Allowed<T> = Result<T, Option<String>>;
 
-/// Reads one value into its place in a [`Config`], shows it again, compares it, and
-/// takes it over from another.
-pub(super) trait Setting: Sync {
-    fn read(&self, raw: &Raw, config: &mut Config) -> Result<(), NotAllowed>;
-    /// As TOML, or None when it is not set.
-    fn show(&self, config: &mut Config) -> Option<String>;
-    fn allowed(&self) -> String;
-    /// What is wrong with a value that is not allowed, where more can be said.
-    fn why(&self, raw: &Raw) -> Option<String>;
-    fn is_same(&self, one: &mut Config, other: &mut Config) -> bool;
-    fn carry(&self, from: &mut Config, to: &mut Config);
-}
-
-/// The place of a value: one accessor, so that reading and showing cannot differ.
-pub(super) type At<T> = fn(&mut Config) -> &mut T;
-
-/// What a kind of value is. Its place makes a [`Setting`] of it.
+/// What a kind of value is.
 pub(super) trait Kind: Sync {
     type Value: Clone + PartialEq + 'static;
 
-    fn at(&self) -> At<Self::Value>;
-    fn parse(&self, raw: &Raw) -> Result<Self::Value, NotAllowed>;
+    fn parse(&self, raw: &Raw) -> Allowed<Self::Value>;
     /// As TOML, or None when it is not set.
     fn show(&self, value: &Self::Value) -> Option<String>;
+    /// As the end of a sentence.
     fn allowed(&self) -> String;
-    /// What is wrong with a value that is not allowed, where more can be said. It shows
-    /// nothing of a secret.
-    fn why(&self, _raw: &Raw) -> Option<String> {
-        None
-    }
 }
 
-impl<K: Kind> Setting for K {
-    fn read(&self, raw: &Raw, config: &mut Config) -> Result<(), NotAllowed> {
-        *self.at()(config) = self.parse(raw)?;
+/// A kind of value, at its place in a [`Config`].
+pub(super) struct Field<K: Kind> {
+    pub(super) kind: K,
+    pub(super) get: fn(&Config) -> &K::Value,
+    pub(super) get_mut: fn(&mut Config) -> &mut K::Value,
+}
+
+/// A field of any kind.
+pub(super) trait Setting: Sync {
+    /// Takes over what was written.
+    fn read(&self, raw: &Raw, config: &mut Config) -> Allowed<()>;
+    fn show(&self, config: &Config) -> Option<String>;
+    fn allowed(&self) -> String;
+    fn is_same(&self, one: &Config, other: &Config) -> bool;
+    fn carry(&self, from: &Config, to: &mut Config);
+}
+
+impl<K: Kind> Setting for Field<K> {
+    fn read(&self, raw: &Raw, config: &mut Config) -> Allowed<()> {
+        *(self.get_mut)(config) = self.kind.parse(raw)?;
         Ok(())
     }
 
-    fn show(&self, config: &mut Config) -> Option<String> {
-        Kind::show(self, self.at()(config))
+    fn show(&self, config: &Config) -> Option<String> {
+        self.kind.show((self.get)(config))
     }
 
     fn allowed(&self) -> String {
-        Kind::allowed(self)
+        self.kind.allowed()
     }
 
-    fn why(&self, raw: &Raw) -> Option<String> {
-        Kind::why(self, raw)
+    fn is_same(&self, one: &Config, other: &Config) -> bool {
+        (self.get)(one) == (self.get)(other)
     }
 
-    fn is_same(&self, one: &mut Config, other: &mut Config) -> bool {
-        self.at()(one) == self.at()(other)
-    }
-
-    fn carry(&self, from: &mut Config, to: &mut Config) {
-        *self.at()(to) = self.at()(from).clone();
+    fn carry(&self, from: &Config, to: &mut Config) {
+        (self.get_mut)(to).clone_from((self.get)(from));
     }
 }
 
 impl Raw {
-    pub(super) fn text(&self) -> Result<&str, NotAllowed> {
+    pub(super) fn text(&self) -> Allowed<&str> {
         match self {
             Self::Environment(text) | Self::Text(text) => Ok(text),
-            _ => Err(NotAllowed),
+            _ => Err(None),
         }
     }
 
-    pub(super) fn integer(&self) -> Result<u64, NotAllowed> {
+    pub(super) fn integer(&self) -> Allowed<u64> {
         match self {
-            Self::Environment(text) => text.trim().parse().map_err(|_| NotAllowed),
-            Self::Integer(number) => u64::try_from(*number).map_err(|_| NotAllowed),
-            _ => Err(NotAllowed),
+            Self::Environment(text) => text.trim().parse().or(Err(None)),
+            Self::Integer(number) => u64::try_from(*number).or(Err(None)),
+            _ => Err(None),
         }
     }
 
-    pub(super) fn list(&self) -> Result<Vec<&str>, NotAllowed> {
+    pub(super) fn list(&self) -> Allowed<Vec<&str>> {
         match self {
             Self::Environment(text) => Ok(text
                 .split(',')
@@ -107,7 +99,7 @@ impl Raw {
                 .filter(|item| !item.is_empty())
                 .collect()),
             Self::List(items) => Ok(items.iter().map(String::as_str).collect()),
-            _ => Err(NotAllowed),
+            _ => Err(None),
         }
     }
 }

@@ -1,5 +1,28 @@
 //! Pure. Every key of the configuration, in the order in which it is shown.
 
+/// A list of keys. Each is declared by its paragraph, its name, its variable and its effect,
+/// and by the kind of value that goes into a field of [`Config`](super::Config).
+macro_rules! keys {
+    ($(
+        $(#[doc = $doc:literal])+
+        $table:ident.$leaf:ident, $env:ident, $effect:ident:
+            $kind:expr => $($field:ident).+;
+    )+) => {
+        &[$(crate::config::Key {
+            name: concat!(stringify!($table), ".", stringify!($leaf)),
+            env: stringify!($env),
+            effect: crate::config::Effect::$effect,
+            doc: concat!($($doc),+).trim_ascii(),
+            setting: &crate::config::setting::Field {
+                kind: $kind,
+                get: |config| &config.$($field).+,
+                get_mut: |config| &mut config.$($field).+,
+            },
+        }),+]
+    };
+}
+
+mod acme;
 mod appview;
 mod auth;
 mod calls;
@@ -8,52 +31,50 @@ mod edge;
 mod events;
 mod limits;
 mod log;
-mod penalties;
 mod process;
 mod retention;
 mod session;
-mod sockets;
 mod tls;
 
-use super::certificates_setting::CertificatesSetting;
-use super::key::{Effect, Key};
-use super::kinds::{Choice, Explained, Flag, List, Maybe, Number, Parsed, Path, Span, Unit};
-use super::rules_setting::Rules;
+use ipnet::IpNet;
+
+use super::key::Key;
+use super::kinds::Text;
 use crate::outbound::Endpoint;
+
+/// Every table of `relay.toml`, with its keys.
+pub(super) const TABLES: &[(&str, &[Key])] = &[
+    ("edge", edge::KEYS),
+    ("tls", tls::KEYS),
+    ("acme", acme::KEYS),
+    ("auth", auth::KEYS),
+    ("appview", appview::KEYS),
+    ("limits", limits::KEYS),
+    ("calls", calls::KEYS),
+    ("session", session::KEYS),
+    ("events", events::KEYS),
+    ("database", database::KEYS),
+    ("retention", retention::KEYS),
+    ("log", log::KEYS),
+    ("process", process::KEYS),
+];
 
 /// Every key.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    [
-        edge::KEYS,
-        tls::KEYS,
-        auth::KEYS,
-        appview::KEYS,
-        limits::KEYS,
-        sockets::KEYS,
-        penalties::KEYS,
-        calls::KEYS,
-        session::KEYS,
-        events::KEYS,
-        database::KEYS,
-        retention::KEYS,
-        log::KEYS,
-        process::KEYS,
-    ]
-    .into_iter()
-    .flatten()
+    TABLES.iter().flat_map(|(_, keys)| *keys)
 }
 
-/// What a service that the relay asks may be named by.
-const SERVICE: &str = "an https URL; or http, unprotected, for one on this machine or a network that \
-                       you trust";
+/// What a service that the relay asks may be named by, as whoever asks it reads that.
+const SERVICE: Text<String> = Text {
+    parse: |url| Endpoint::parse(url).is_ok().then(|| url.to_owned()),
+    ..Text::parsed(
+        "an https URL; or http, unprotected, for one on this machine or a network that you trust",
+    )
+};
 
-const NETWORKS: &str = "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]; a single host is \
-                        /32, or /128";
-
-/// As whoever asks it reads the URL.
-fn is_service(url: &str) -> bool {
-    Endpoint::parse(url).is_ok()
-}
+const NETWORK: Text<IpNet> = Text::parsed(
+    "networks, such as [\"10.0.0.0/8\", \"2001:db8::/32\"]; a single host is /32, or /128",
+);
 
 #[cfg(test)]
 mod tests {
@@ -69,7 +90,11 @@ mod tests {
         assert_eq!(variables.len(), all().count());
         for key in all() {
             assert!(key.doc.ends_with('.'), "{key:?}");
-            assert!(!key.table().is_empty(), "{key:?}");
+        }
+        for (table, keys) in TABLES {
+            for key in *keys {
+                assert_eq!(key.name, format!("{table}.{}", key.leaf()));
+            }
         }
     }
 

@@ -2,20 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::setting::{At, Kind, NotAllowed, Raw};
+use super::kinds::quoted;
+use super::setting::{Allowed, Kind, Raw};
 use crate::tls::CertificateFiles;
 
 /// A table each, or text with commas in the environment.
-pub(super) struct CertificatesSetting(pub(super) At<Vec<CertificateFiles>>);
+pub(super) struct CertificatePairs;
 
-impl Kind for CertificatesSetting {
+impl Kind for CertificatePairs {
     type Value = Vec<CertificateFiles>;
 
-    fn at(&self) -> At<Self::Value> {
-        self.0
-    }
-
-    fn parse(&self, raw: &Raw) -> Result<Self::Value, NotAllowed> {
+    fn parse(&self, raw: &Raw) -> Allowed<Self::Value> {
         match raw {
             Raw::Tables(tables) => tables.iter().map(of_table).collect(),
             raw => raw.list()?.into_iter().map(of_text).collect(),
@@ -24,8 +21,8 @@ impl Kind for CertificatesSetting {
 
     fn show(&self, files: &Self::Value) -> Option<String> {
         let files = files.iter().map(|files| {
-            let quoted = |path: &std::path::Path| toml::Value::from(path.display().to_string());
-            let (cert, key) = (quoted(&files.cert), quoted(&files.key));
+            let [cert, key] =
+                [&files.cert, &files.key].map(|path| quoted(&path.display().to_string()));
             format!("{{ cert = {cert}, key = {key} }}")
         });
         Some(format!("[{}]", files.collect::<Vec<_>>().join(", ")))
@@ -38,21 +35,21 @@ impl Kind for CertificatesSetting {
     }
 }
 
-fn of_table(table: &HashMap<String, String>) -> Result<CertificateFiles, NotAllowed> {
+fn of_table(table: &HashMap<String, String>) -> Allowed<CertificateFiles> {
     match (table.len(), table.get("cert"), table.get("key")) {
         (2, Some(cert), Some(key)) => files(cert, key),
-        _ => Err(NotAllowed),
+        _ => Err(None),
     }
 }
 
-fn of_text(text: &str) -> Result<CertificateFiles, NotAllowed> {
-    let (cert, key) = text.split_once(':').ok_or(NotAllowed)?;
+fn of_text(text: &str) -> Allowed<CertificateFiles> {
+    let (cert, key) = text.split_once(':').ok_or(None)?;
     files(cert, key)
 }
 
-fn files(cert: &str, key: &str) -> Result<CertificateFiles, NotAllowed> {
+fn files(cert: &str, key: &str) -> Allowed<CertificateFiles> {
     match cert.is_empty() || key.is_empty() {
-        true => Err(NotAllowed),
+        true => Err(None),
         false => Ok(CertificateFiles {
             cert: cert.into(),
             key: key.into(),
