@@ -7,86 +7,77 @@ type Broken = (&'static [&'static str], String);
 
 /// Every broken relation.
 pub(super) fn broken(config: &Config) -> Vec<Broken> {
-    let mut broken: Vec<Broken> = Vec::new();
-    let edge = &config.edge;
-    match (&edge.tls_cert, &edge.tls_key) {
-        (Some(_), None) => broken.push((
+    let (edge, session, store, xrpc) = (&config.edge, &config.session, &config.store, &config.xrpc);
+    let body_bytes = u64::from(config.limits.calls.body_bytes);
+    let names_too_many =
+        format!("names more than {ACME_DOMAINS_MAX}, the most that one certificate may");
+    let needs_proxies =
+        "needs edge.trusted_proxies (TRUSTED_PROXIES): nobody else may connect there";
+    let relations: [(bool, &'static [&'static str], &str); 11] = [
+        (
+            edge.tls_cert.is_some() && edge.tls_key.is_none(),
             &["edge.tls_cert", "edge.tls_key"],
-            "needs edge.tls_key (TLS_KEY) beside it".to_owned(),
-        )),
-        (None, Some(_)) => broken.push((
+            "needs edge.tls_key (TLS_KEY) beside it",
+        ),
+        (
+            edge.tls_key.is_some() && edge.tls_cert.is_none(),
             &["edge.tls_key", "edge.tls_cert"],
-            "needs edge.tls_cert (TLS_CERT) beside it".to_owned(),
-        )),
-        _ => {}
-    }
-    if config.acme.domains.len() > ACME_DOMAINS_MAX {
-        let why = format!("names more than {ACME_DOMAINS_MAX}, the most that one certificate may");
-        broken.push((&["acme.domains"], why));
-    }
-    // Port 0 means "any", so two of those never meet.
-    if edge.listen == edge.admin_listen && edge.listen.port() != 0 {
-        broken.push((
+            "needs edge.tls_cert (TLS_CERT) beside it",
+        ),
+        (
+            config.acme.domains.len() > ACME_DOMAINS_MAX,
+            &["acme.domains"],
+            &names_too_many,
+        ),
+        (
+            // Port 0 means "any", so two of those never meet.
+            edge.listen == edge.admin_listen && edge.listen.port() != 0,
             &["edge.admin_listen", "edge.listen"],
-            "is the same as edge.listen; health and metrics need a port of their own".to_owned(),
-        ));
-    }
-    let needs_proxies: [(bool, &'static [&'static str]); 2] = [
+            "is the same as edge.listen; health and metrics need a port of their own",
+        ),
         (
-            edge.proxy_protocol,
+            edge.proxy_protocol && edge.trusted_proxies.is_empty(),
             &["edge.proxy_protocol", "edge.trusted_proxies"],
+            needs_proxies,
         ),
         (
-            edge.plain_listen.is_some(),
+            edge.plain_listen.is_some() && edge.trusted_proxies.is_empty(),
             &["edge.plain_listen", "edge.trusted_proxies"],
+            needs_proxies,
         ),
-    ];
-    for (_, keys) in needs_proxies.into_iter().filter(|(is_set, _)| *is_set) {
-        if edge.trusted_proxies.is_empty() {
-            let why = "needs edge.trusted_proxies (TRUSTED_PROXIES): nobody else may connect there";
-            broken.push((keys, why.to_owned()));
-        }
-    }
-    let bodies: [(usize, &'static [&'static str; 2]); 2] = [
         (
-            config.xrpc.message_body_bytes_max,
+            xrpc.message_body_bytes_max as u64 > body_bytes,
             &[
                 "limits.body_bytes_per_minute",
                 "calls.message_body_bytes_max",
             ],
+            "is less than calls.message_body_bytes_max; the largest body would never fit",
         ),
         (
-            config.xrpc.body_bytes_max,
+            xrpc.body_bytes_max as u64 > body_bytes,
             &["limits.body_bytes_per_minute", "calls.body_bytes_max"],
+            "is less than calls.body_bytes_max; the largest body would never fit",
+        ),
+        (
+            session.drain_window > config.process.drain_grace,
+            &["session.drain_window_seconds", "process.drain_seconds"],
+            "is longer than process.drain_seconds; the last sockets would be cut off",
+        ),
+        (
+            store.held_up_after >= store.statement_timeout,
+            &["database.held_up_ms", "database.statement_timeout_ms"],
+            "is not shorter than database.statement_timeout_ms, after which nobody waits",
+        ),
+        (
+            session.ping_after >= session.silence_max,
+            &["session.silence_seconds", "session.ping_seconds"],
+            "is not longer than session.ping_seconds; nobody would have time to answer",
         ),
     ];
-    for (largest, keys) in bodies {
-        let [_, bound] = keys;
-        if largest as u64 > u64::from(config.limits.calls.body_bytes) {
-            let why = format!("is less than {bound}; the largest body would never fit");
-            broken.push((keys, why));
-        }
-    }
-    if config.session.drain_window > config.process.drain_grace {
-        broken.push((
-            &["session.drain_window_seconds", "process.drain_seconds"],
-            "is longer than process.drain_seconds; the last sockets would be cut off".to_owned(),
-        ));
-    }
-    if config.store.held_up_after >= config.store.statement_timeout {
-        broken.push((
-            &["database.held_up_ms", "database.statement_timeout_ms"],
-            "is not shorter than database.statement_timeout_ms, after which nobody waits"
-                .to_owned(),
-        ));
-    }
-    if config.session.ping_after >= config.session.silence_max {
-        broken.push((
-            &["session.silence_seconds", "session.ping_seconds"],
-            "is not longer than session.ping_seconds; nobody would have time to answer".to_owned(),
-        ));
-    }
+    let broken = relations.into_iter().filter(|(is_broken, ..)| *is_broken);
     broken
+        .map(|(_, keys, why)| (keys, why.to_owned()))
+        .collect()
 }
 
 /// Let's Encrypt's, and nearly everyone's.
