@@ -205,15 +205,12 @@ impl Reloader {
         let read = move || Config::load(&Source::process(file.as_deref())?);
         let loaded = match tokio::task::spawn_blocking(read).await {
             Ok(loaded) => loaded?,
-            Err(_) => return Err(fault(&self.path(), "could not be read".to_owned())),
+            Err(_) => return Err(fault(&self.path(), "could not be read")),
         };
         // Editors that rename leave a moment without a file. The defaults were never
         // asked for then.
         match loaded.file.is_none() && self.had_file {
-            true => Err(fault(
-                &self.path(),
-                "is gone; what it said stays".to_owned(),
-            )),
+            true => Err(fault(&self.path(), "is gone; what it said stays")),
             false => Ok(loaded),
         }
     }
@@ -261,7 +258,7 @@ impl Reloader {
         }
         let files = configured(&change.config);
         if files.is_empty() {
-            let problem = "cannot be taken away while the relay runs".to_owned();
+            let problem = "cannot be taken away while the relay runs";
             return Err(fault("edge.tls_cert", problem));
         }
         let certificates = self.certificates.clone();
@@ -296,12 +293,8 @@ fn shown(key: &Key, config: &Config) -> String {
     key.value(config).unwrap_or_else(|| "not set".to_owned())
 }
 
-fn fault(key: &str, problem: String) -> Faults {
-    Faults(vec![Fault {
-        place: Place::Default,
-        key: key.to_owned(),
-        problem,
-    }])
+fn fault(key: &str, problem: impl Into<String>) -> Faults {
+    Fault::new(Place::Default, key, problem).into()
 }
 
 /// Such a stat costs nothing. The second that sees the same file reads it: within a second of

@@ -31,22 +31,16 @@ impl Change {
                 applied.push(key);
             }
         }
-        let faults: Vec<_> = rules::broken(&config)
-            .into_iter()
-            .map(|(keys, problem)| Fault {
-                place: Place::Default,
-                key: keys.first().copied().unwrap_or_default().to_owned(),
-                problem: format!("until a restart: {problem}"),
-            })
-            .collect();
-        match faults.is_empty() {
-            true => Ok(Self {
-                config,
-                applied,
-                waiting,
-            }),
-            false => Err(Faults(faults)),
-        }
+        let broken = rules::broken(&config).into_iter().map(|(keys, problem)| {
+            let key = keys.first().copied().unwrap_or_default();
+            Fault::new(Place::Default, key, format!("until a restart: {problem}"))
+        });
+        Faults::found(broken.collect())?;
+        Ok(Self {
+            config,
+            applied,
+            waiting,
+        })
     }
 }
 

@@ -16,14 +16,9 @@ pub(super) fn variables(path: &Path, text: &str) -> (Vec<(String, String)>, Vec<
     for (index, line) in text.lines().enumerate() {
         match variable(line) {
             Ok(variable) => found.extend(variable),
-            Err(problem) => faults.push(Fault {
-                place: Place::File {
-                    path: path.to_owned(),
-                    line: index + 1,
-                },
-                key: String::new(),
-                problem: problem.to_owned(),
-            }),
+            Err(problem) => {
+                faults.push(Fault::new(Place::line(path, index + 1), "", problem));
+            }
         }
     }
     (found, faults)

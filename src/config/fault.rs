@@ -1,7 +1,7 @@
 //! Pure. What is wrong with a configuration, said so that it can be put right.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One fault: where, which key, and what is allowed instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +26,39 @@ pub enum Place {
 /// Everything that is wrong. Never empty.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub struct Faults(pub Vec<Fault>);
+
+impl Fault {
+    pub fn new(place: Place, key: &str, problem: impl Into<String>) -> Self {
+        Self {
+            place,
+            key: key.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn line(path: &Path, line: usize) -> Self {
+        let path = path.to_owned();
+        Self::File { path, line }
+    }
+}
+
+impl Faults {
+    /// All of these, if there are any.
+    pub(super) fn found(faults: Vec<Fault>) -> Result<(), Self> {
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(Self(faults)),
+        }
+    }
+}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Self(vec![fault])
+    }
+}
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,17 +19,12 @@ pub(super) struct Entry {
 /// Every entry, and what is wrong with the text as TOML.
 pub(super) fn entries(path: &Path, text: &str) -> (Vec<Entry>, Vec<Fault>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let faults = errors
-        .iter()
-        .map(|error| Fault {
-            place: Place::File {
-                path: path.to_owned(),
-                line: line_of(text, error.span().map_or(0, |span| span.start)),
-            },
-            key: String::new(),
-            problem: format!("not valid TOML: {}", error.message()),
-        })
-        .collect();
+    let faults = errors.iter().map(|error| {
+        let line = line_of(text, error.span().map_or(0, |span| span.start));
+        let problem = format!("not valid TOML: {}", error.message());
+        Fault::new(Place::line(path, line), "", problem)
+    });
+    let faults = faults.collect();
     let mut found = Vec::new();
     flatten(text, "", table.get_ref(), &mut found);
     (found, faults)

@@ -23,21 +23,13 @@ pub fn look_for_files(loaded: &Loaded) -> Result<(), Faults> {
     let pairs = config.tls.certificates.iter();
     let pairs = pairs.flat_map(|files| [files.cert.as_path(), files.key.as_path()]);
     let named = single.chain(pairs.map(|path| ("tls.certificates", path)));
-    let faults: Vec<_> = named
-        .filter_map(|(key, path)| fault(key, path, loaded))
-        .collect();
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(Faults(faults)),
-    }
+    let faults = named.filter_map(|(key, path)| fault(key, path, loaded));
+    Faults::found(faults.collect())
 }
 
 fn fault(key: &'static str, path: &Path, loaded: &Loaded) -> Option<Fault> {
     let error = File::open(path).err()?;
-    let place = loaded.origins.get(key).unwrap_or(&Place::Default);
-    Some(Fault {
-        place: place.clone(),
-        key: key.to_owned(),
-        problem: format!("{} cannot be opened: {error}", path.display()),
-    })
+    let place = loaded.origins.get(key).unwrap_or(&Place::Default).clone();
+    let problem = format!("{} cannot be opened: {error}", path.display());
+    Some(Fault::new(place, key, problem))
 }

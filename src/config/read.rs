@@ -29,15 +29,13 @@ pub(super) fn load(source: &Source) -> Result<Loaded, Faults> {
     let in_file = reading.origins.clone();
     reading.environment(&source.environment);
     reading.rules();
-    match reading.faults.is_empty() {
-        true => Ok(Loaded {
-            doubts: doubts(source, &in_file),
-            config: reading.config,
-            origins: reading.origins,
-            file: source.file.as_ref().map(|(path, _)| path.clone()),
-        }),
-        false => Err(Faults(reading.faults)),
-    }
+    Faults::found(reading.faults)?;
+    Ok(Loaded {
+        doubts: doubts(source, &in_file),
+        config: reading.config,
+        origins: reading.origins,
+        file: source.file.as_ref().map(|(path, _)| path.clone()),
+    })
 }
 
 #[derive(Default)]
@@ -52,10 +50,7 @@ impl Reading {
         let (entries, faults) = file::entries(path, text);
         self.faults.extend(faults);
         for entry in entries {
-            let place = Place::File {
-                path: path.to_owned(),
-                line: entry.line,
-            };
+            let place = Place::line(path, entry.line);
             match keys().find(|key| key.name == entry.name) {
                 Some(key) => self.set(key, &entry.raw, place),
                 None => self.faults.push(unknown(&entry.name, place)),
@@ -78,14 +73,11 @@ impl Reading {
             Ok(()) => {
                 self.origins.insert(key.name, place);
             }
-            Err(why) => self.faults.push(Fault {
-                place,
-                key: key.name.to_owned(),
-                problem: match why {
-                    Some(why) => format!("not allowed: {why}; it takes {}", key.allowed()),
-                    None => format!("not allowed; it takes {}", key.allowed()),
-                },
-            }),
+            Err(why) => {
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                let problem = format!("not allowed{why}; it takes {}", key.allowed());
+                self.faults.push(Fault::new(place, key.name, problem));
+            }
         }
     }
 
@@ -115,14 +107,11 @@ impl Reading {
                 continue;
             }
             let place = self.origins.get(*key).cloned().unwrap_or(Place::Default);
-            self.faults.push(Fault {
-                place,
-                key: (*key).to_owned(),
-                problem: match keys.len() {
-                    1 => problem,
-                    _ => format!("{problem} ({})", self.whereabouts(keys)),
-                },
-            });
+            let problem = match keys.len() {
+                1 => problem,
+                _ => format!("{problem} ({})", self.whereabouts(keys)),
+            };
+            self.faults.push(Fault::new(place, key, problem));
         }
     }
 }
@@ -132,11 +121,7 @@ fn unknown(name: &str, place: Place) -> Fault {
         Some(near) => format!("unknown key; did you mean {near}?"),
         None => "unknown key; `mls-relay check-config` lists them all".to_owned(),
     };
-    Fault {
-        place,
-        key: name.to_owned(),
-        problem,
-    }
+    Fault::new(place, name, problem)
 }
 
 /// A slip of the pen or a forgotten unit, not another word.

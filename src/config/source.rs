@@ -37,9 +37,7 @@ impl Source {
         };
         let text = text.map_err(|error| unreadable(path, &error))?;
         let (variables, faults) = env_file::variables(path, &text);
-        if !faults.is_empty() {
-            return Err(Faults(faults));
-        }
+        Faults::found(faults)?;
         self.environment.extend(variables);
         Ok(self)
     }
@@ -60,11 +58,8 @@ pub fn wished_log_format() -> Format {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Faults {
-    Faults(vec![Fault {
-        place: Place::Default,
-        key: path.display().to_string(),
-        problem: format!("cannot be read: {error}"),
-    }])
+    let problem = format!("cannot be read: {error}");
+    Fault::new(Place::Default, &path.display().to_string(), problem).into()
 }
 
 const DEFAULT_FILE: &str = "relay.toml";
