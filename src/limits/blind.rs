@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
+use super::domain::Domain;
 use crate::types::{ClientIp, Did};
 
 /// A subject under a rule, as the tables know it.
@@ -41,8 +42,13 @@ impl From<Hash128> for Blind {
     }
 }
 
-/// What is counted apart, besides who: a rule's number, or a kind of note.
-pub(super) type Domain = u8;
+/// What a subject is called in a domain: under the key in use, and under the one before it
+/// where that may still matter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    pub(super) current: Blind,
+    pub(super) previous: Option<Blind>,
+}
 
 /// One key of SipHash-1-3 with 128 bits of output.
 #[derive(Clone, Copy)]

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Blind, Decision, Inner, LimitError, Limits, Names, Rule, Settings};
+use super::blind::Names;
+use super::{Decision, Inner, LimitError, Limits, Rule, Settings};
 use crate::types::Did;
 
 impl Limits {
@@ -28,22 +29,15 @@ impl Limits {
     pub fn charge_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        let (current, previous) = inner.body_names(&settings, did);
-        let now = inner.clock.exact_tick();
-        let names = || Names {
-            current,
-            previous,
-            // Accounts have no networks: those without room share by chance.
-            wide: || current,
-        };
-        let spend = |per_minute| inner.accounts.spend(names(), now, bytes, per_minute);
+        let (names, now) = (inner.body_names(&settings, did), inner.clock.exact_tick());
+        let spend = |per_minute| inner.accounts.spend(names, now, bytes, per_minute);
         inner.judge_body(&settings, did, spend)
     }
 }
 
 impl Inner {
     /// What the account's budget is called, and was under the key before.
-    fn body_names(&self, settings: &Settings, did: &Did) -> (Blind, Option<Blind>) {
+    fn body_names(&self, settings: &Settings, did: &Did) -> Names {
         self.account_names(settings, RULE as u8, did)
     }
 

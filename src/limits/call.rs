@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::domain::{CALLS, Domain};
 use super::{Decision, Inner, LimitError, Limits, Rule, Settings, WhenAway};
 use crate::types::{Did, Kind, Nsid};
 
@@ -50,7 +51,7 @@ impl Inner {
     pub(super) fn quota_wait(
         &self,
         settings: &Settings,
-        (rule, domain): (Rule, u8),
+        (rule, domain): (Rule, Domain),
         did: &Did,
     ) -> Duration {
         if settings.dry_run.contains(rule) {
@@ -65,19 +66,5 @@ impl Inner {
     pub(super) fn lapse(&self, did: &Did) {
         let now = self.clock.unix_ms() / 1_000;
         self.good_standing.lapse(did, &self.keys.load().keys, now);
-    }
-}
-
-/// Above every rule's number, below the notes'.
-const CALLS: u8 = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn domains_do_not_overlap() {
-        assert!(Rule::ALL.len() < usize::from(CALLS));
-        assert!(usize::from(CALLS) + Nsid::ALL.len() < 200);
     }
 }

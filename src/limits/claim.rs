@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::Limits;
 use super::blind::{Blind, BlindKey, BlindKeys};
-use super::{Limits, PROVED_HERE};
+use super::domain::PROVED_HERE;
 use crate::types::Did;
 
 /// A claim, and what speaks for it.

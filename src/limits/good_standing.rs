@@ -2,6 +2,7 @@
 //! and in memory only: after a restart everyone starts at the plain limits.
 
 use super::blind::{Blind, BlindKey, BlindKeys};
+use super::domain::GOOD_STANDING;
 use super::settings::{GoodStanding, Settings};
 use super::shards::{Shards, part_of};
 use crate::types::Did;
@@ -26,7 +27,7 @@ impl Record {
         if !settings.good_standing.enabled {
             return 0;
         }
-        let name = |key: &BlindKey| key.account(DOMAIN, did);
+        let name = |key: &BlindKey| key.account(GOOD_STANDING, did);
         let key = name(&keys.current);
         let moved = keys
             .previous
@@ -51,7 +52,7 @@ impl Record {
 
     /// The account was refused: its time starts over.
     pub(super) fn lapse(&self, did: &Did, keys: &BlindKeys, now: i64) {
-        let key = keys.current.account(DOMAIN, did);
+        let key = keys.current.account(GOOD_STANDING, did);
         let mut shard = self.0.of(key);
         if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
             entry.since = now;
@@ -86,9 +87,6 @@ fn seconds(settings: &GoodStanding) -> i64 {
         .unwrap_or(i64::MAX)
         .max(1)
 }
-
-/// Apart from every rule's number.
-const DOMAIN: super::blind::Domain = 210;
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ mod clock;
 mod connection;
 mod counts;
 mod decision;
+mod domain;
 mod exchange;
 mod frames;
 mod good_standing;
@@ -67,11 +68,12 @@ pub use socket::{PlaceWanted, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
-use blind::{Blind, BlindKey, BlindKeys};
+use blind::{Blind, BlindKey, BlindKeys, Names};
 use counts::Counts;
+use domain::{Domain, VERIFYING};
 use penalty_box::PenaltyBox;
 use rotating_keys::RotatingKeys;
-use table::{Names, Place, Table};
+use table::{Place, Table};
 
 /// The limiter of this node. Clones share their state.
 #[derive(Clone)]
@@ -167,7 +169,7 @@ impl Inner {
     fn take_address_as(
         &self,
         settings: &Settings,
-        (rule, domain): (Rule, u8),
+        (rule, domain): (Rule, Domain),
         client: ClientIp,
         now: Tick,
     ) -> (Decision, Place) {
@@ -176,16 +178,16 @@ impl Inner {
 
     /// What an address is called in a domain.
     #[inline(always)]
-    fn name(&self, domain: u8, client: ClientIp) -> Arrival {
+    fn name(&self, domain: Domain, client: ClientIp) -> Arrival {
         let keys = self.keys.load();
-        Arrival {
-            client,
+        let names = Names {
             current: keys.keys.current.address(domain, client),
             previous: keys.keys.previous.as_ref().and_then(|_| {
                 let previous = keys.previous_at(self.clock.tick(), &self.settings.load());
                 previous.map(|key| key.address(domain, client))
             }),
-        }
+        };
+        Arrival { client, names }
     }
 
     /// Takes a place in the window of that name.
@@ -193,20 +195,17 @@ impl Inner {
     fn take_named(
         &self,
         settings: &Settings,
-        (rule, domain): (Rule, u8),
+        (rule, domain): (Rule, Domain),
         arrival: Arrival,
         now: Tick,
     ) -> (Decision, Place) {
-        let names = || Names {
-            current: arrival.current,
-            previous: arrival.previous,
-            wide: || {
-                let keys = self.keys.load().keys;
-                keys.current.wide_network(domain, arrival.client)
-            },
+        let wide = || {
+            let keys = self.keys.load().keys;
+            keys.current.wide_network(domain, arrival.client)
         };
         let quota = settings.quota(rule);
-        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
+        let take = |now| self.addresses.take(arrival.names, wide, now, quota);
+        let (verdict, place) = self.punctually(now, take);
         (Decision::of(rule, quota, verdict), place)
     }
 
@@ -216,32 +215,25 @@ impl Inner {
         &self,
         settings: &Settings,
         rule: Rule,
-        domain: u8,
+        domain: Domain,
         did: &Did,
         now: Tick,
     ) -> Decision {
         let keys = self.keys.load();
-        let current = keys.keys.current.account(domain, did);
-        let names = || Names {
-            current,
-            previous: keys
-                .previous_at(now, settings)
-                .map(|key| key.account(domain, did)),
-            // Accounts have no networks: those without room share by chance.
-            wide: || current,
-        };
+        let names = keys.names(now, settings, |key| key.account(domain, did));
         let quota = settings.quota(rule);
         let quota = quota.plus_percent(self.bonus(settings, &keys.keys, did));
-        let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
+        // Accounts have no networks: those without room share by chance.
+        let wide = || names.current;
+        let take = |now| self.accounts.take(names, wide, now, quota);
+        let (verdict, _) = self.punctually(now, take);
         Decision::of(rule, quota, verdict)
     }
 
     /// What an account is called in a domain, and was under the key before.
-    fn account_names(&self, settings: &Settings, domain: u8, did: &Did) -> (Blind, Option<Blind>) {
-        let keys = self.keys.load();
-        let name = |key: &BlindKey| key.account(domain, did);
-        let previous = keys.previous_at(self.clock.tick(), settings).map(name);
-        (name(&keys.keys.current), previous)
+    fn account_names(&self, settings: &Settings, domain: Domain, did: &Did) -> Names {
+        let (keys, now) = (self.keys.load(), self.clock.tick());
+        keys.names(now, settings, |key| key.account(domain, did))
     }
 
     /// What good standing adds to the account's limits, in percent.
@@ -265,7 +257,7 @@ impl Inner {
     /// Where requests of this address that bear tokens wait for each other. `None`
     /// never happens: there is no most.
     fn queue(&self, client: ClientIp) -> Option<counts::Held<waiting::Queue>> {
-        let name = self.holders.address(VERIFYING_DOMAIN, client);
+        let name = self.holders.address(VERIFYING, client);
         let most = u32::MAX;
         self.verifying.enter(name, most, waiting::Queue::default)
     }
@@ -308,7 +300,3 @@ fn count_refusal(rule: Rule, dry_run: bool) {
     metrics::counter!("relay_limits_refused_total", "rule" => rule.name(), "outcome" => outcome)
         .increment(1);
 }
-
-/// Apart from every rule's number, and from `offence::DOMAIN`.
-const VERIFYING_DOMAIN: u8 = 221;
-const PROVED_HERE: u8 = 222;

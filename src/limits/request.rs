@@ -10,8 +10,11 @@
 
 use std::time::Duration;
 
-use super::blind::{Blind, BlindKey};
-use super::table::Names;
+use super::blind::{Blind, BlindKey, Names};
+use super::domain::{
+    Domain, FAMILIAR_ACCOUNT, FAMILIAR_ADDRESS, PROVED_RESERVE, PROVED_VERIFICATIONS,
+    RESERVED_VERIFICATIONS,
+};
 use super::{Claim, Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
 
@@ -19,8 +22,7 @@ use crate::types::{ClientIp, Did};
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub(super) client: ClientIp,
-    pub(super) current: Blind,
-    pub(super) previous: Option<Blind>,
+    pub(super) names: Names,
 }
 
 impl Limits {
@@ -31,7 +33,7 @@ impl Limits {
     pub fn arrival(&self, client: ClientIp) -> Arrival {
         let inner = &*self.inner;
         let arrival = inner.name(Rule::Ip as u8, client);
-        inner.addresses.send_for(arrival.current);
+        inner.addresses.send_for(arrival.names.current);
         arrival
     }
 
@@ -100,14 +102,14 @@ pub(super) enum Reserve {
 }
 
 impl Reserve {
-    fn domain(self) -> u8 {
+    fn domain(self) -> Domain {
         match self {
             Self::Claimed => Rule::Familiar as u8,
             Self::Proved => PROVED_RESERVE,
         }
     }
 
-    fn verifications(self) -> u8 {
+    fn verifications(self) -> Domain {
         match self {
             Self::Claimed => RESERVED_VERIFICATIONS,
             Self::Proved => PROVED_VERIFICATIONS,
@@ -184,8 +186,8 @@ impl Inner {
         if settings.dry_run.contains(Rule::Ip) {
             return Duration::ZERO;
         }
-        let names = (arrival.current, arrival.previous);
-        self.addresses.wait(names, now, settings.quota(Rule::Ip))
+        let quota = settings.quota(Rule::Ip);
+        self.addresses.wait(arrival.names, now, quota)
     }
 
     /// The reserve of an account that proved itself lately from this address, or of one
@@ -205,16 +207,14 @@ impl Inner {
             false if self.is_familiar(settings, account, now) => Reserve::Claimed,
             false => return None,
         };
-        let previous = keys.previous_at(now, settings);
         let (rule, domain) = (Rule::Familiar, reserve.domain());
-        let name = |key: &BlindKey| key.account_at(domain, client, claim.did);
-        let names = || Names {
-            current: name(&keys.keys.current),
-            previous: previous.map(name),
-            wide: || keys.keys.current.wide_network(domain, client),
-        };
+        let names = keys.names(now, settings, |key| {
+            key.account_at(domain, client, claim.did)
+        });
+        let wide = || keys.keys.current.wide_network(domain, client);
         let quota = settings.quota(rule);
-        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
+        let take = |now| self.addresses.take(names, wide, now, quota);
+        let (verdict, place) = self.punctually(now, take);
         let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {
             (decision.place, decision.reserve) = (Some(place), Some(reserve));
@@ -276,11 +276,4 @@ impl Inner {
 }
 
 /// The window of requests, which has no domain but its rule's.
-const IP: (Rule, u8) = (Rule::Ip, Rule::Ip as u8);
-
-/// Notes and windows that are kept apart from every rule's number.
-const FAMILIAR_ACCOUNT: u8 = 200;
-const FAMILIAR_ADDRESS: u8 = 201;
-const RESERVED_VERIFICATIONS: u8 = 202;
-const PROVED_RESERVE: u8 = 203;
-const PROVED_VERIFICATIONS: u8 = 204;
+const IP: (Rule, Domain) = (Rule::Ip, Rule::Ip as u8);

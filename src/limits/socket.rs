@@ -8,9 +8,9 @@ use futures_util::future::Either;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::blind::Names;
 use super::counts::{Counts, Held};
 use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
-use super::penalty_box::Subject;
 use super::{Blind, Inner, LimitError, Limits, Rule, Settings, count_refusal};
 use crate::types::{ClientIp, Did};
 
@@ -31,7 +31,7 @@ pub struct SocketPermit {
     account: Option<Held<Shared>>,
     address: Option<Held<Shared>>,
     budget: FrameBudget,
-    subject: Subject,
+    subject: Names,
 }
 
 impl Limits {
