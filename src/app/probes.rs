@@ -2,7 +2,7 @@
 
 use super::clock;
 use super::reload::Reloads;
-use super::upkeep::Pulse;
+use super::upkeep::{Beat, Pulse};
 use crate::edge::{Finding, Probe};
 use crate::events::{Hearing, Hub};
 use crate::retention::Retention;
@@ -17,14 +17,17 @@ pub(super) fn all(
     reloads: Reloads,
     tls: Tls,
 ) -> Vec<Probe> {
-    let [pool, sends, schema, time] = [(); 4].map(|()| pulse.clone());
+    let of_pulse = |look: fn(&Beat) -> Finding| {
+        let pulse = pulse.clone();
+        move || look(&pulse.last())
+    };
     vec![
-        Probe::vital("database", move || database(&pulse)),
+        Probe::vital("database", of_pulse(database)),
         Probe::vital("events", move || events(&hub)),
-        Probe::informative("pool", move || usage(pool.pool())),
-        Probe::informative("sends", move || storing(&sends)),
-        Probe::informative("clock", move || clock::finding(time.clock_ahead())),
-        Probe::informative("schema", move || versions(schema.schema())),
+        Probe::informative("pool", of_pulse(usage)),
+        Probe::informative("sends", of_pulse(storing)),
+        Probe::informative("clock", of_pulse(|beat| clock::finding(beat.clock_ahead))),
+        Probe::informative("schema", of_pulse(versions)),
         Probe::informative("retention", move || forgetting(&retention)),
         Probe::informative("config", move || reloads.finding()),
         Probe::informative("certificates", move || certificates(&tls)),
@@ -33,9 +36,9 @@ pub(super) fn all(
 
 /// A full disk keeps no node out of service: it is that of all nodes, and everything else
 /// than writing goes on.
-fn database(pulse: &Pulse) -> Finding {
-    match (pulse.failure(), pulse.is_disk_full()) {
-        (Some(cause), _) => Finding::ill(cause),
+fn database(beat: &Beat) -> Finding {
+    match (&beat.failure, beat.is_disk_full) {
+        (Some(cause), _) => Finding::ill(cause.to_string()),
         (None, true) => Finding::well().noting(
             "Postgres had no room on its disk a minute ago at most; what must be written is \
              refused until there is",
@@ -45,8 +48,8 @@ fn database(pulse: &Pulse) -> Finding {
 }
 
 /// Nor does this keep a node out of service: it is the same on all of them.
-fn storing(pulse: &Pulse) -> Finding {
-    match pulse.sends_fail() {
+fn storing(beat: &Beat) -> Finding {
+    match beat.sends_fail {
         Some(lasts) => Finding::ill(
             "no message could be stored, though some were sent; where the database is well, \
              somebody holds what every send must lock",
@@ -83,12 +86,11 @@ fn events(hub: &Hub) -> Finding {
     finding.with("lagMs", lag)
 }
 
-fn usage(pool: Pool) -> Finding {
-    let Pool { usage, is_short } = pool;
+fn usage(beat: &Beat) -> Finding {
     let PoolUsage {
         open, idle, most, ..
-    } = usage;
-    let finding = match is_short {
+    } = beat.pool;
+    let finding = match beat.is_pool_short {
         true => Finding::ill("calls find no free connection in time"),
         false => Finding::well(),
     };
@@ -98,7 +100,8 @@ fn usage(pool: Pool) -> Finding {
         .with("most", most.into())
 }
 
-fn versions((found, known): (i32, i32)) -> Finding {
+fn versions(beat: &Beat) -> Finding {
+    let (found, known) = beat.schema;
     let finding = match found > known {
         true => Finding::well().noting(format!(
             "the database's schema, version {found}, is newer than this release, which knows \
@@ -120,12 +123,4 @@ fn forgetting(retention: &Retention) -> Finding {
         )),
         (true, true) => Finding::well(),
     }
-}
-
-/// The pool as it was last seen.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pool {
-    pub(super) usage: PoolUsage,
-    /// Whether somebody waited in vain since the look before.
-    pub(super) is_short: bool,
 }

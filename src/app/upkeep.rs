@@ -9,53 +9,35 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::clock;
-use super::probes::Pool;
 use crate::runtime::Shutdown;
-use crate::store::{Store, StoreError};
+use crate::store::{PoolUsage, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// What the database said when last asked, so that health probes need not ask.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse(Arc<Mutex<Beat>>);
 
+/// One answer of it.
 #[derive(Clone, Debug, Default)]
-struct Beat {
-    failure: Option<StoreError>,
-    pool: Pool,
+pub(super) struct Beat {
+    /// Why the database cannot be used, if it cannot.
+    pub(super) failure: Option<StoreError>,
+    pub(super) pool: PoolUsage,
+    /// Whether somebody waited for a connection in vain since the answer before.
+    pub(super) is_pool_short: bool,
     /// The schema's version, and the newest that we know.
-    schema: (i32, i32),
-    is_disk_full: bool,
-    sends_fail: Option<Duration>,
-    clock_ahead: TimeDelta,
+    pub(super) schema: (i32, i32),
+    /// Whether it could not write for want of room, a minute ago at most.
+    pub(super) is_disk_full: bool,
+    /// For how long no send could be stored.
+    pub(super) sends_fail: Option<Duration>,
+    /// How far this node's clock is ahead of the database's.
+    pub(super) clock_ahead: TimeDelta,
 }
 
 impl Pulse {
-    /// Why the database cannot be used, if it cannot.
-    pub(super) fn failure(&self) -> Option<String> {
-        self.0.lock().failure.as_ref().map(ToString::to_string)
-    }
-
-    pub(super) fn pool(&self) -> Pool {
-        self.0.lock().pool
-    }
-
-    pub(super) fn schema(&self) -> (i32, i32) {
-        self.0.lock().schema
-    }
-
-    /// Whether it could not write for want of room, a minute ago at most.
-    pub(super) fn is_disk_full(&self) -> bool {
-        self.0.lock().is_disk_full
-    }
-
-    /// For how long no send could be stored.
-    pub(super) fn sends_fail(&self) -> Option<Duration> {
-        self.0.lock().sends_fail
-    }
-
-    /// How far this node's clock is ahead of the database's.
-    pub(super) fn clock_ahead(&self) -> TimeDelta {
-        self.0.lock().clock_ahead
+    pub(super) fn last(&self) -> Beat {
+        self.0.lock().clone()
     }
 
     async fn take(&self, store: &Store) {
@@ -80,10 +62,8 @@ impl Pulse {
         }
         let last_full = store.disk_last_full();
         beat.is_disk_full = last_full.is_some_and(|ago| ago < DISK_FULL_FOR);
-        beat.pool = Pool {
-            is_short: usage.given_up > beat.pool.usage.given_up,
-            usage,
-        };
+        beat.is_pool_short = usage.given_up > beat.pool.given_up;
+        beat.pool = usage;
         match answer {
             Ok(vitals) => {
                 beat.failure = None;
