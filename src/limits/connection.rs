@@ -70,7 +70,7 @@ impl Limits {
         }
         self.inner.refuse_boxed_stranger(&settings, client)?;
         self.inner.limit_connection_rate(&settings, client)?;
-        permit.origin = self.inner.origin(&settings, client)?;
+        permit.origin = Some(self.inner.origin(&settings, client)?);
         Ok(permit)
     }
 
@@ -147,7 +147,7 @@ impl Inner {
     /// Counts a connection for its address, and for its network where that is of IPv6: whoever
     /// is given one has more addresses than there are places. IPv4 addresses are few enough for
     /// each to be known by itself.
-    fn origin(&self, settings: &Settings, client: ClientIp) -> Result<Option<Origin>, LimitError> {
+    fn origin(&self, settings: &Settings, client: ClientIp) -> Result<Origin, LimitError> {
         let domain = Rule::ConnectionsIp as u8;
         let per_ip = (Rule::ConnectionsIp, settings.connections.per_ip);
         let share = |addresses| {
@@ -158,38 +158,37 @@ impl Inner {
             true => None,
             false => {
                 let name = self.holders.wide_network(domain, client);
-                self.enter(settings, name, [share(NETWORK_ADDRESSES)])?
+                Some(self.enter(settings, name, [share(NETWORK_ADDRESSES)])?)
             }
         };
         let name = self.holders.address(domain, client);
         let address = self.enter(settings, name, [per_ip, share(1)])?;
-        Ok(address.map(|address| Origin {
+        Ok(Origin {
             client,
             address,
             network,
-        }))
+        })
     }
 
-    /// Counts a connection under a name, unless there are too many by one of the rules. `None`
-    /// never happens: what no rule refuses is counted without a bound.
+    /// Counts a connection under a name, unless there are too many by one of the rules.
     fn enter<const RULES: usize>(
         &self,
         settings: &Settings,
         name: Blind,
         mut bounds: [(Rule, u32); RULES],
-    ) -> Result<Option<Held<Arrivals>>, LimitError> {
+    ) -> Result<Held<Arrivals>, LimitError> {
         bounds.sort_unstable_by_key(|(_, most)| *most);
-        let enter = |most| self.connections_ip.enter(name, most, Arrivals::default);
+        let counts = &self.connections_ip;
         for (rule, most) in bounds {
-            if let Some(held) = enter(most) {
-                return Ok(Some(held));
+            if let Some(held) = counts.enter(name, most, Arrivals::default) {
+                return Ok(held);
             }
             if settings.enforces(rule) {
                 let retry_after = FULL_RETRY_AFTER;
                 return Err(LimitError::Reached { rule, retry_after });
             }
         }
-        Ok(enter(u32::MAX))
+        Ok(counts.hold(name, Arrivals::default))
     }
 
     /// How many connections so many addresses may have open, by what is free. The place of the

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+
 use super::blind::Blind;
 use super::shards::Shards;
 
@@ -36,30 +38,35 @@ impl<V> Counts<V> {
         fresh: impl FnOnce() -> V,
     ) -> Option<Held<V>> {
         let mut shard = self.0.of(key);
-        let shared = match shard.find_mut(key.low(), |count| count.key == key) {
-            Some(count) if count.open >= most => return None,
-            Some(count) => {
-                count.open += 1;
-                Arc::clone(&count.shared)
-            }
-            None if most == 0 => return None,
-            None => {
-                let shared = Arc::new(fresh());
-                let count = Count {
-                    key,
-                    open: 1,
-                    shared: Arc::clone(&shared),
-                };
-                shard.insert_unique(key.low(), count, |count| count.key.low());
-                shared
-            }
+        let found = shard.find(key.low(), |count| count.key == key);
+        let open = found.map_or(0, |count| count.open);
+        (open < most).then(|| self.hold_in(&mut shard, key, fresh))
+    }
+
+    /// Counts one more, however many there are.
+    pub(super) fn hold(self: &Arc<Self>, key: Blind, fresh: impl FnOnce() -> V) -> Held<V> {
+        self.hold_in(&mut self.0.of(key), key, fresh)
+    }
+
+    fn hold_in(
+        self: &Arc<Self>,
+        shard: &mut HashTable<Count<V>>,
+        key: Blind,
+        fresh: impl FnOnce() -> V,
+    ) -> Held<V> {
+        let entry = shard.entry(key.low(), |count| count.key == key, |count| count.key.low());
+        let fresh = || Count {
+            key,
+            open: 0,
+            shared: Arc::new(fresh()),
         };
-        drop(shard);
-        Some(Held {
+        let count = entry.or_insert_with(fresh).into_mut();
+        count.open += 1;
+        Held {
             counts: Arc::clone(self),
             key,
-            shared,
-        })
+            shared: Arc::clone(&count.shared),
+        }
     }
 
     /// What a subject's holders share, if there are any.

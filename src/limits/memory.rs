@@ -98,8 +98,7 @@ impl MemoryPermit {
     pub fn take(&mut self, bytes: usize) -> Result<(), LimitError> {
         if self.account.is_none() && self.held + bytes > UNCHARGED_MAX {
             let accounts = &self.pool().accounts;
-            // `None` never happens: there is no most.
-            self.account = accounts.enter(self.name, u32::MAX, AtomicUsize::default);
+            self.account = Some(accounts.hold(self.name, AtomicUsize::default));
             self.charge_account(self.held);
         }
         let before = self.charge_account(bytes);

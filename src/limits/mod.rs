@@ -254,12 +254,10 @@ impl Inner {
         }
     }
 
-    /// Where requests of this address that bear tokens wait for each other. `None`
-    /// never happens: there is no most.
-    fn queue(&self, client: ClientIp) -> Option<counts::Held<waiting::Queue>> {
+    /// Where requests of this address that bear tokens wait for each other.
+    fn queue(&self, client: ClientIp) -> counts::Held<waiting::Queue> {
         let name = self.holders.address(VERIFYING, client);
-        let most = u32::MAX;
-        self.verifying.enter(name, most, waiting::Queue::default)
+        self.verifying.hold(name, waiting::Queue::default)
     }
 
     /// Counts a refusal, and turns it into an admission where the rule only counts.

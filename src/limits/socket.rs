@@ -1,10 +1,9 @@
 //! Layer 4: subscriptions, and the frames that come in on them.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::Either;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -23,12 +22,12 @@ pub(super) struct Shared {
 
 /// Tells a socket that its account wants a place, so that it can see whether its own is
 /// still used.
-pub struct PlaceWanted(Option<Arc<Shared>>);
+pub struct PlaceWanted(Arc<Shared>);
 
 /// One open subscription, with its budget; counted until dropped.
 pub struct SocketPermit {
     limits: Limits,
-    account: Option<Held<Shared>>,
+    account: Held<Shared>,
     address: Option<Held<Shared>>,
     budget: FrameBudget,
     subject: Names,
@@ -55,15 +54,14 @@ impl Limits {
             &inner.sockets_did,
             inner.holders.account(Rule::SocketsDid as u8, did),
         )?;
-        let address = if exempt {
-            None
-        } else {
-            inner.hold(
+        let address = match exempt {
+            true => None,
+            false => Some(inner.hold(
                 &settings,
                 (Rule::SocketsIp, settings.sockets.per_ip),
                 &inner.sockets_ip,
                 inner.holders.address(Rule::SocketsIp as u8, client),
-            )?
+            )?),
         };
         Ok(SocketPermit {
             limits: self.clone(),
@@ -94,17 +92,14 @@ impl Limits {
 impl PlaceWanted {
     /// Resolves when the account is refused one more socket after this call.
     pub fn wait(&self) -> impl Future<Output = ()> + use<'_> {
-        match &self.0 {
-            Some(shared) => Either::Left(shared.place_wanted.notified()),
-            None => Either::Right(pending()),
-        }
+        self.0.place_wanted.notified()
     }
 }
 
 impl SocketPermit {
     /// Whether its account wants one more.
     pub fn place_wanted(&self) -> PlaceWanted {
-        PlaceWanted(self.account.as_ref().map(|held| Arc::clone(&held.shared)))
+        PlaceWanted(Arc::clone(&self.account.shared))
     }
 
     /// When a client that is refused a socket may come back.
@@ -117,15 +112,10 @@ impl SocketPermit {
         let inner = &*self.limits.inner;
         let settings = inner.settings.load();
         let now = Moment::at(inner.clock.elapsed());
-        let account = self
-            .account
-            .as_ref()
-            .map(|held| (&held.shared.meter, settings.sockets.did_share));
-        let address = self
-            .address
-            .as_ref()
-            .map(|held| (&held.shared.meter, settings.sockets.ip_share));
-        let shared = account.into_iter().chain(address);
+        let account = (&self.account.shared.meter, settings.sockets.did_share);
+        let address = self.address.as_ref();
+        let address = address.map(|held| (&held.shared.meter, settings.sockets.ip_share));
+        let shared = [account].into_iter().chain(address);
         let verdict = self.budget.judge((kind, len), shared, &settings, now);
         match verdict {
             FrameVerdict::Tolerate { policy } => {
@@ -158,16 +148,16 @@ impl Inner {
         (rule, most): (Rule, u32),
         counts: &Arc<Counts<Shared>>,
         name: Blind,
-    ) -> Result<Option<Held<Shared>>, LimitError> {
+    ) -> Result<Held<Shared>, LimitError> {
         let fresh = || Shared {
             meter: Mutex::new(Meter::new(Moment::at(self.clock.elapsed()))),
             place_wanted: Notify::new(),
         };
         if let Some(held) = counts.enter(name, most, fresh) {
-            return Ok(Some(held));
+            return Ok(held);
         }
         if !settings.enforces(rule) {
-            return Ok(counts.enter(name, u32::MAX, fresh));
+            return Ok(counts.hold(name, fresh));
         }
         if rule == Rule::SocketsDid {
             // A phone that lost its network left sockets behind: let them be found out.

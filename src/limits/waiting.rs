@@ -63,9 +63,7 @@ impl Limits {
         if claims.is_none() || settings.exempts(arrival.client) {
             return self.check(arrival, claims);
         }
-        let Some(queue) = inner.queue(arrival.client) else {
-            return self.check(arrival, claims);
-        };
+        let queue = inner.queue(arrival.client);
         let asked = Asked {
             inner,
             settings: &settings,

@@ -144,10 +144,10 @@ impl<'a> Scene<'a> {
         assert!(self.waiting.is_empty(), "nobody is left to call those");
         let inner = &self.limits.inner;
         assert_eq!(inner.waiting.load(Ordering::Relaxed), 0);
-        assert!(inner.queue(self.client).is_some_and(|queue| {
-            let state = queue.shared.state.lock();
-            (state.under_way, state.waiting) == (0, 0)
-        }));
+        let queue = inner.queue(self.client);
+        let state = queue.shared.state.lock();
+        assert_eq!((state.under_way, state.waiting), (0, 0));
+        drop(state);
         let next = self.limits.check_ip(self.client, None);
         assert_eq!(next.refused.is_some(), self.spent == PLACES);
     }
