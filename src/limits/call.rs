@@ -33,7 +33,7 @@ impl Limits {
             let retry_after = settings.penalties.shared_every;
             return plain().refused_by(LimitError::SharedStateAway { retry_after });
         }
-        let decision = inner.take_account(&settings, rule, domain, did, inner.clock.tick());
+        let decision = inner.take_account(&settings, (rule, domain), did, inner.clock.tick());
         let decision = inner.settle(&settings, decision);
         if decision.refused.is_none() {
             return decision;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::counts::Held;
+use super::domain::Domain;
 use super::handshake::Arrivals;
 use super::threshold::threshold;
 use super::{Blind, Inner, LimitError, Limits, Rule, Settings};
@@ -48,8 +49,7 @@ impl Limits {
         let node = NodePermit::enter(
             &self.inner,
             |inner| &inner.connections,
-            Rule::ConnectionsTotal,
-            self.inner.places(&settings),
+            (Rule::ConnectionsTotal, self.inner.places(&settings)),
             &settings,
         )?;
         Ok(ConnectionPermit {
@@ -118,8 +118,8 @@ impl Inner {
         settings: &Settings,
         client: ClientIp,
     ) -> Result<(), LimitError> {
-        let now = self.clock.tick();
-        let (decision, _) = self.take_address(settings, Rule::ConnectionRate, client, now);
+        let (rule, now) = (Rule::ConnectionRate, self.clock.tick());
+        let (decision, _) = self.take_address(settings, (rule, rule as Domain), client, now);
         let decision = self.settle(settings, decision);
         match decision.refused.is_some() && self.is_offence_to_hurry(settings, client) {
             true => {
@@ -212,8 +212,7 @@ impl Inner {
 
 /// A place among those of the whole node.
 pub(super) struct NodePermit {
-    inner: Arc<Inner>,
-    count: fn(&Inner) -> &AtomicU32,
+    _counted: Counted<Inner>,
     rule: Rule,
 }
 
@@ -221,30 +220,52 @@ impl NodePermit {
     pub(super) fn enter(
         inner: &Arc<Inner>,
         count: fn(&Inner) -> &AtomicU32,
-        rule: Rule,
-        most: u32,
+        (rule, most): (Rule, u32),
         settings: &Settings,
     ) -> Result<Self, LimitError> {
-        let permit = Self {
-            inner: Arc::clone(inner),
-            count,
-            rule,
-        };
-        let before = count(inner).fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!("relay_limits_open", "rule" => rule.name()).increment(1.0);
-        if before < most || !settings.enforces(rule) {
-            return Ok(permit);
-        }
-        // Dropping the permit takes back what was counted.
         let retry_after = FULL_RETRY_AFTER;
-        Err(LimitError::NodeFull { rule, retry_after })
+        let counted = Counted::enter(inner, count, (rule, most), settings)
+            .ok_or(LimitError::NodeFull { rule, retry_after })?;
+        metrics::gauge!("relay_limits_open", "rule" => rule.name()).increment(1.0);
+        Ok(Self {
+            _counted: counted,
+            rule,
+        })
     }
 }
 
 impl Drop for NodePermit {
     fn drop(&mut self) {
-        (self.count)(&self.inner).fetch_sub(1, Ordering::Relaxed);
         metrics::gauge!("relay_limits_open", "rule" => self.rule.name()).decrement(1.0);
+    }
+}
+
+/// One in a count that others share; taken back when dropped.
+pub(super) struct Counted<T> {
+    shared: Arc<T>,
+    count: fn(&T) -> &AtomicU32,
+}
+
+impl<T> Counted<T> {
+    /// One more of at most so many, by this rule.
+    pub(super) fn enter(
+        shared: &Arc<T>,
+        count: fn(&T) -> &AtomicU32,
+        (rule, most): (Rule, u32),
+        settings: &Settings,
+    ) -> Option<Self> {
+        let before = count(shared).fetch_add(1, Ordering::Relaxed);
+        let counted = Self {
+            shared: Arc::clone(shared),
+            count,
+        };
+        (before < most || !settings.enforces(rule)).then_some(counted)
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        (self.count)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

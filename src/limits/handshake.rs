@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::connection::{ConnectionPermit, FULL_RETRY_AFTER, NodePermit, Origin};
+use super::connection::{ConnectionPermit, Counted, FULL_RETRY_AFTER, NodePermit, Origin};
 use super::{Inner, LimitError, Limits, Rule, Settings};
 use crate::types::ClientIp;
 
@@ -20,8 +20,8 @@ pub(super) struct Arrivals {
 /// One TLS handshake under way; counted until dropped.
 pub struct HandshakePermit {
     _node: NodePermit,
-    _address: Option<Share>,
-    _network: Option<Share>,
+    _address: Option<Counted<Arrivals>>,
+    _network: Option<Counted<Arrivals>>,
 }
 
 impl Limits {
@@ -39,11 +39,11 @@ impl Limits {
             Some(origin) => {
                 let part = self.inner.handshakes_part(&settings, origin.client);
                 let most = (Rule::Handshakes, connections.handshakes / part);
-                let address = Share::enter(&origin.address.shared, most, &settings)?;
+                let address = share(&origin.address.shared, most, &settings)?;
                 let most = connections.handshakes * connections.handshakes_network_percent / 100;
                 let most = (Rule::HandshakesNetwork, most);
                 let network = origin.network.as_ref();
-                let network = network.map(|network| Share::enter(&network.shared, most, &settings));
+                let network = network.map(|network| share(&network.shared, most, &settings));
                 (Some(address), network.transpose()?)
             }
             None => (None, None),
@@ -51,8 +51,7 @@ impl Limits {
         let node = NodePermit::enter(
             &self.inner,
             |inner| &inner.handshakes,
-            Rule::Handshakes,
-            settings.connections.handshakes,
+            (Rule::Handshakes, connections.handshakes),
             &settings,
         )?;
         Ok(HandshakePermit {
@@ -91,31 +90,16 @@ impl Inner {
     }
 }
 
-/// A place among those of one address or network.
-struct Share(Arc<Arrivals>);
-
-impl Share {
-    /// One more of at most so many, by this rule; one may always come.
-    fn enter(
-        arrivals: &Arc<Arrivals>,
-        (rule, most): (Rule, u32),
-        settings: &Settings,
-    ) -> Result<Self, LimitError> {
-        let share = Self(Arc::clone(arrivals));
-        let before = arrivals.under_way.fetch_add(1, Ordering::Relaxed);
-        if before < most.max(1) || !settings.enforces(rule) {
-            return Ok(share);
-        }
-        // Dropping the share takes back what was counted.
-        let retry_after = FULL_RETRY_AFTER;
-        Err(LimitError::Reached { rule, retry_after })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A place among those of one address or network, of which one may always come.
+fn share(
+    arrivals: &Arc<Arrivals>,
+    (rule, most): (Rule, u32),
+    settings: &Settings,
+) -> Result<Counted<Arrivals>, LimitError> {
+    let retry_after = FULL_RETRY_AFTER;
+    let bound = (rule, most.max(1));
+    Counted::enter(arrivals, |arrivals| &arrivals.under_way, bound, settings)
+        .ok_or(LimitError::Reached { rule, retry_after })
 }
 
 /// One address may have this part of the handshakes under way: a carrier's many phones may

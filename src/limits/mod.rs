@@ -152,21 +152,10 @@ impl Limits {
 // A decision is a cache line and more: where these are not inlined, it is copied from
 // one to the next, which was half the cost of a check (`benches/limit_check.rs`).
 impl Inner {
-    /// Takes a place in the window that an address has under a rule.
+    /// Takes a place in the window that an address has under a rule, in a domain of its own
+    /// where one rule keeps several apart.
     #[inline(always)]
     fn take_address(
-        &self,
-        settings: &Settings,
-        rule: Rule,
-        client: ClientIp,
-        now: Tick,
-    ) -> (Decision, Place) {
-        self.take_address_as(settings, (rule, rule as u8), client, now)
-    }
-
-    /// The same in a domain of its own, for windows that one rule keeps apart.
-    #[inline(always)]
-    fn take_address_as(
         &self,
         settings: &Settings,
         (rule, domain): (Rule, Domain),
@@ -214,8 +203,7 @@ impl Inner {
     fn take_account(
         &self,
         settings: &Settings,
-        rule: Rule,
-        domain: Domain,
+        (rule, domain): (Rule, Domain),
         did: &Did,
         now: Tick,
     ) -> Decision {

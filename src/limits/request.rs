@@ -233,7 +233,7 @@ impl Inner {
     ) -> Decision {
         let rule = Rule::Verifications;
         let domain = decision.reserve.map_or(rule as u8, Reserve::verifications);
-        let (checked, _) = self.take_address_as(settings, (rule, domain), client, now);
+        let (checked, _) = self.take_address(settings, (rule, domain), client, now);
         let checked = self.settle(settings, checked);
         if checked.refused.is_none() {
             return decision;

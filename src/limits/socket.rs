@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::blind::Names;
 use super::counts::{Counts, Held};
+use super::domain::Domain;
 use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
 use super::{Blind, Inner, LimitError, Limits, Rule, Settings, count_refusal};
 use crate::types::{ClientIp, Did};
@@ -43,8 +44,8 @@ impl Limits {
         let settings = inner.settings.load();
         let exempt = settings.exempts(client);
         if !exempt {
-            let (decision, _) =
-                inner.take_address(&settings, Rule::UpgradesIp, client, inner.clock.tick());
+            let (rule, now) = (Rule::UpgradesIp, inner.clock.tick());
+            let (decision, _) = inner.take_address(&settings, (rule, rule as Domain), client, now);
             inner.settle(&settings, decision).admit()?;
         }
         let now = Moment::at(inner.clock.elapsed());
@@ -52,7 +53,7 @@ impl Limits {
             &settings,
             (Rule::SocketsDid, settings.sockets.per_did),
             &inner.sockets_did,
-            inner.holders.account(Rule::SocketsDid as u8, did),
+            inner.holders.account(Rule::SocketsDid as Domain, did),
         )?;
         let address = match exempt {
             true => None,
@@ -60,7 +61,7 @@ impl Limits {
                 &settings,
                 (Rule::SocketsIp, settings.sockets.per_ip),
                 &inner.sockets_ip,
-                inner.holders.address(Rule::SocketsIp as u8, client),
+                inner.holders.address(Rule::SocketsIp as Domain, client),
             )?),
         };
         Ok(SocketPermit {
@@ -76,14 +77,14 @@ impl Limits {
     /// soon.
     pub fn admit_upgrade(&self, did: &Did) -> Result<(), LimitError> {
         let (inner, rule) = (&*self.inner, Rule::UpgradesDid);
-        let settings = inner.settings.load();
-        let decision = inner.take_account(&settings, rule, rule as u8, did, inner.clock.tick());
+        let (settings, rule) = (inner.settings.load(), (rule, rule as Domain));
+        let decision = inner.take_account(&settings, rule, did, inner.clock.tick());
         let decision = inner.settle(&settings, decision);
         if decision.refused.is_none() {
             return Ok(());
         }
         inner.lapse(did);
-        let decision = decision.for_at_least(inner.quota_wait(&settings, (rule, rule as u8), did));
+        let decision = decision.for_at_least(inner.quota_wait(&settings, rule, did));
         let subject = inner.account_subject(did);
         inner.strike(&settings, subject, decision).admit()
     }
