@@ -1,14 +1,15 @@
 //! Pure. Hashes under the ticket secret: where that is not in the database, whoever reads the
 //! database cannot tell what was hashed by trying.
 
-use std::fmt;
-
 use aws_lc_rs::hmac;
 
 use super::TicketSecret;
+use crate::types::unprintable;
 
 /// Hashes texts for one purpose.
 pub(super) struct KeyedHash(hmac::Key);
+
+unprintable!(KeyedHash);
 
 impl KeyedHash {
     /// What is hashed for one purpose is never what was hashed for another, nor a ticket: those
@@ -24,12 +25,6 @@ impl KeyedHash {
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.0, parts.join("\0").as_bytes()).as_ref());
         hash
-    }
-}
-
-impl fmt::Debug for KeyedHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyedHash(~)")
     }
 }
 

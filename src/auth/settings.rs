@@ -1,10 +1,11 @@
 //! Pure. What an operator may say about authentication.
 
-use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::types::unprintable;
 
 /// Settings of this area. Those marked *at start* are read once; the others
 /// may change while the relay runs.
@@ -116,6 +117,8 @@ impl Default for Settings {
 #[derive(Clone, Eq, PartialEq)]
 pub struct TicketSecret([u8; 32]);
 
+unprintable!(TicketSecret);
+
 impl TicketSecret {
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -141,12 +144,6 @@ impl TicketSecret {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("must be 32 random bytes in base64, such as `openssl rand -base64 32` prints")]
 pub struct TicketSecretError;
-
-impl fmt::Debug for TicketSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketSecret(~)")
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,13 +2,11 @@
 //! that cannot set a header on a WebSocket. They travel in URLs, which get logged,
 //! so each opens one stream and is void within half a minute.
 
-use std::fmt;
-
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::{AuthError, Caller, TicketSecret, TokenError};
-use crate::types::{CoarseTime, ConvoId, Did, Jti};
+use crate::types::{CoarseTime, ConvoId, Did, Jti, unprintable};
 
 /// A ticket, as the caller gets it.
 #[derive(Clone, Eq, PartialEq)]
@@ -17,11 +15,7 @@ pub struct Ticket {
     pub expires_at: CoarseTime,
 }
 
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ticket(~)")
-    }
-}
+unprintable!(Ticket);
 
 /// What a redeemed ticket allows.
 #[derive(Clone, Debug, Eq, PartialEq)]

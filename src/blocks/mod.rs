@@ -15,7 +15,6 @@ pub mod fuzzing;
 mod relationships;
 mod settings;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::outbound::EndpointError;
 use crate::store::{Block, Said, Store};
-use crate::types::{CoarseTime, Did};
+use crate::types::{CoarseTime, Did, unprintable};
 use appview::{AppView, Purpose};
 use budget::QuestionBudget;
 use relationships::{Between, Evidence, OTHERS_MAX};
@@ -37,6 +36,8 @@ pub use settings::Settings;
 /// Knows who blocks whom. Clones share everything.
 #[derive(Clone)]
 pub struct Blocks(Arc<Inner>);
+
+unprintable!(Blocks);
 
 struct Inner {
     store: Store,
@@ -294,12 +295,6 @@ impl Blocks {
         let pair = (first.clone(), second.clone());
         self.0.pairs.insert(pair, known);
         metrics::gauge!("relay_blocks_pairs_remembered").set(self.0.pairs.len() as f64);
-    }
-}
-
-impl fmt::Debug for Blocks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Blocks")
     }
 }
 

@@ -1,11 +1,10 @@
 //! Pure. One thing to tell sessions, encoded at most once per framing and shared
 //! by all who hear it.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::store::{self, Announced};
-use crate::types::{CoarseTime, Cursor, Seq};
+use crate::types::{CoarseTime, Cursor, Seq, unprintable};
 use crate::wire::calls::MessageView;
 use crate::wire::{
     EnvelopeError, Frame, Framing, Notice, Passing, Route, event_frame, notice_frame,
@@ -19,6 +18,8 @@ pub struct Event {
     dag_cbor: OnceLock<Option<Frame>>,
     json: OnceLock<Option<Frame>>,
 }
+
+unprintable!(Event);
 
 enum Content {
     /// The envelope as Postgres keeps it.
@@ -149,12 +150,6 @@ impl Event {
             Content::Passing(_) => 0,
         };
         held + size_of::<Self>()
-    }
-}
-
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Event(~)")
     }
 }
 

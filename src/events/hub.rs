@@ -1,6 +1,5 @@
 //! The door to the event path: what starts it, and what sessions hold.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,12 +25,14 @@ use super::subscription::Subscription;
 use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown, queue};
 use crate::store::{Membership, StoreError};
-use crate::types::{ConvoId, Cursor, Seq};
+use crate::types::{ConvoId, Cursor, Seq, unprintable};
 use crate::wire::{Ephemeral, Passing};
 
 /// The handle that sessions share.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
+
+unprintable!(Hub);
 
 struct Inner {
     journal: Arc<dyn Journal>,
@@ -196,12 +197,6 @@ impl Hub {
         };
         let limit = self.0.settings.load().hub_timeout;
         timeout(limit, asked).await.unwrap_or(Err(HubError))
-    }
-}
-
-impl fmt::Debug for Hub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hub")
     }
 }
 

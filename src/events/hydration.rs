@@ -1,7 +1,6 @@
 //! Puts messages into the events that announce them, for subscribers who asked for it:
 //! each message is read once for all of a node's sessions, and kept for a while.
 
-use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -16,11 +15,13 @@ use super::event::Event;
 use super::journal::Journal;
 use super::settings::Settings;
 use crate::runtime::{Live, Pending, Shutdown};
-use crate::types::Seq;
+use crate::types::{Seq, unprintable};
 
 /// Puts messages into events. Clones share everything.
 #[derive(Clone)]
 pub(super) struct Hydrator(Arc<Inner>);
+
+unprintable!(Hydrator);
 
 struct Inner {
     journal: Arc<dyn Journal>,
@@ -196,12 +197,6 @@ impl Drop for Reader {
 
 fn count(source: &'static str) {
     counter!("relay_events_hydrations_total", "source" => source).increment(1);
-}
-
-impl fmt::Debug for Hydrator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hydrator")
-    }
 }
 
 /// A message of 1 KiB with its frames.

@@ -1,7 +1,6 @@
 //! Reads pages of the past for all sessions that wait for one: one reading at a time, each
 //! of what was wanted while the last was under way. After a restart thousands come back.
 
-use std::fmt;
 use std::sync::Arc;
 
 use metrics::counter;
@@ -11,10 +10,13 @@ use super::runs::Reading;
 use super::settings::Settings;
 use crate::runtime::{Batcher, Bounds, Live, NotServed, Shutdown};
 use crate::store::{Run, StoreError};
+use crate::types::unprintable;
 
 type Answer = Result<Arc<Reading>, StoreError>;
 
 pub(super) struct Replays(Batcher<Arc<[Run]>, Answer>);
+
+unprintable!(Replays);
 
 impl Replays {
     pub(super) fn start(
@@ -81,12 +83,6 @@ async fn read(
     // After the rows, so that nothing can be forgotten between the two unseen.
     reading.forgotten_through(journal.ends().await?.floor);
     Ok(reading)
-}
-
-impl fmt::Debug for Replays {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Replays")
-    }
 }
 
 /// Runs are read together while there is room for so many events of each.

@@ -3,7 +3,6 @@
 //! Whoever writes it to a socket need not know which of these it is in.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::place::{CatchUp, Place};
 use super::reading::{Joined, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings};
 use super::recent::Backlog;
 use super::runs::Page;
-use crate::types::{ConvoId, Cursor, Seq};
+use crate::types::{ConvoId, Cursor, Seq, unprintable};
 use crate::wire::{Change, Route, Standing, Standings};
 
 /// What a subscriber hears next.
@@ -53,6 +52,8 @@ pub struct Subscription {
     catch_up: CatchUp,
     begun: Instant,
 }
+
+unprintable!(Subscription);
 
 /// Work in progress. It is kept here and not on a caller's stack, so that a caller
 /// may stop polling at any moment and nothing begins anew.
@@ -372,11 +373,5 @@ impl Subscription {
 
     fn advance(&mut self, to: Cursor) -> bool {
         self.place.as_mut().is_some_and(|place| place.advance(to))
-    }
-}
-
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Subscription(~)")
     }
 }

@@ -2,7 +2,6 @@
 //! deadline on every call.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use super::call::Call;
 use super::era::{Era, Eras};
 use super::{DatabaseUrl, Settings, StoreError};
 use crate::runtime::Shutdown;
+use crate::types::unprintable;
 
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -64,6 +64,8 @@ pub(crate) struct Connector {
     failure: LastFailure,
     eras: Eras,
 }
+
+unprintable!(Connector);
 
 /// Why the last attempt to connect failed, if it did: whoever waits for a connection is
 /// told, and not just that none came.
@@ -225,12 +227,6 @@ impl Pool {
 
     pub(crate) fn state(&self) -> bb8::State {
         self.connections.state()
-    }
-}
-
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connector(~)")
     }
 }
 

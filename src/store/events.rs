@@ -4,7 +4,7 @@ use super::connect::{Params, Pool};
 use super::queue::Queue;
 use super::{Settings, Store, StoreError, query, query_one, rows};
 use crate::runtime::{Batcher, Bounds, Shutdown};
-use crate::types::{CoarseTime, ConvoId, Did, Seq};
+use crate::types::{CoarseTime, ConvoId, Did, Seq, unprintable};
 use crate::wire;
 
 /// An event as it was stored and notified.
@@ -18,6 +18,8 @@ pub struct StoredEvent {
 /// The JSON text of an event, which holds identities.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Envelope(std::sync::Arc<str>);
+
+unprintable!(Envelope);
 
 impl Envelope {
     pub fn new(json: &str) -> Self {
@@ -40,12 +42,6 @@ impl Envelope {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-impl std::fmt::Debug for Envelope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Envelope(~)")
     }
 }
 

@@ -1,7 +1,6 @@
 //! LISTEN and NOTIFY: one connection of its own that hears, and calls that ring.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -13,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::connect_alone;
 use super::{Store, StoreError, query, query_one, rows};
+use crate::types::unprintable;
 
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -25,11 +25,15 @@ pub struct Notifications {
     heard: VecDeque<Notification>,
 }
 
+unprintable!(Notifications);
+
 /// One NOTIFY. The payload holds identities.
 pub struct Notification {
     pub channel: String,
     pub payload: String,
 }
+
+unprintable!(Notification);
 
 impl Store {
     /// Listens on its own connection, past any pooler: what commits from now on is
@@ -146,18 +150,6 @@ fn poll_connection(
             }
             Poll::Ready(Ok(()))
         }
-    }
-}
-
-impl fmt::Debug for Notifications {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Notifications(~)")
-    }
-}
-
-impl fmt::Debug for Notification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Notification(~)")
     }
 }
 

@@ -1,14 +1,17 @@
 //! Pure. What the store may be told.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::types::unprintable;
 
 /// A Postgres connection string, which holds a password.
 ///
 /// The default is the empty string: whatever a Postgres client takes for granted.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct DatabaseUrl(String);
+
+unprintable!(DatabaseUrl);
 
 impl DatabaseUrl {
     /// Checks the string as libpq-style key-value pairs or a `postgres://` URL.
@@ -21,12 +24,6 @@ impl DatabaseUrl {
     /// The raw string, password and all.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseUrl(~)")
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::secrets::fresh;
 use super::{Store, StoreError, rows};
+use crate::types::unprintable;
 
 /// What an ACME directory gave to the nodes of this database.
 #[derive(Clone, Default)]
@@ -17,11 +18,7 @@ pub struct AcmeRecord {
     pub failures: u32,
 }
 
-impl std::fmt::Debug for AcmeRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AcmeRecord(~)")
-    }
-}
+unprintable!(AcmeRecord);
 
 impl Store {
     /// The keys of session tickets; those that encrypt now and next are made if nobody

@@ -1,14 +1,15 @@
 //! Pure. The address that a request is counted against, which no log may show.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::Pseudonym;
+use super::{Pseudonym, unprintable};
 
 /// Who is at the other end, as the edge decided it: the socket's peer, or what a
 /// trusted proxy said. IPv4-mapped IPv6 is unmapped (RFC 4291 section 2.5.5.2).
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct ClientIp(IpAddr);
+
+unprintable!(ClientIp);
 
 impl ClientIp {
     pub fn new(address: IpAddr) -> Self {
@@ -38,12 +39,6 @@ impl ClientIp {
                 IpAddr::V6(Ipv6Addr::from(prefix))
             }
         }
-    }
-}
-
-impl fmt::Debug for ClientIp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientIp(~)")
     }
 }
 

@@ -1,11 +1,9 @@
 //! Pure. A place in the event stream: the dense sequence number, and the ULID
 //! cursor that carries it together with a coarse time.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::CoarseTime;
+use super::{CoarseTime, unprintable};
 
 /// The durable event sequence: dense, strictly growing in commit order over all
 /// nodes, starting at 1 and below 2^53 (ATProto event streams). 0 is "before
@@ -13,6 +11,8 @@ use super::CoarseTime;
 #[derive(Clone, Copy, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct Seq(u64);
+
+unprintable!(Seq);
 
 impl Seq {
     pub const ZERO: Self = Self(0);
@@ -33,17 +33,13 @@ impl Seq {
     }
 }
 
-impl fmt::Debug for Seq {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seq(~)")
-    }
-}
-
 /// A client's place in the stream: a ULID whose 48 time bits are milliseconds
 /// floored to 2 s and whose low 64 bits are the [`Seq`]. Sequence and time grow
 /// together, so the text order of cursors is commit order.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Cursor(u128);
+
+unprintable!(Cursor);
 
 /// Why a text is not a cursor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -100,12 +96,6 @@ impl Cursor {
     /// The ULID text, for the wire and for Postgres only.
     pub fn expose(self) -> String {
         ulid::Ulid(self.0).to_string()
-    }
-}
-
-impl fmt::Debug for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cursor(~)")
     }
 }
 

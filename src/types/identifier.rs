@@ -3,11 +3,9 @@
 //! or error can put an identity in a log; the raw text needs `expose()`, and a log
 //! that must tell one from another has `redacted()`.
 
-use std::fmt;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Pseudonym, hex, uuid_of};
+use super::{Pseudonym, hex, unprintable, uuid_of};
 
 /// Why a text is not the identifier it should be. Never echoes the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -51,11 +49,7 @@ macro_rules! redacted_text {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(~)"))
-            }
-        }
+        unprintable!($name);
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

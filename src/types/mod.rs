@@ -10,6 +10,7 @@ mod nsid;
 mod pseudonym;
 mod sha256;
 mod time;
+mod unprintable;
 mod uuid_of;
 
 pub use cipher_suite::CipherSuite;
@@ -21,4 +22,5 @@ pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;
 pub(crate) use sha256::{sha256, sha256_of};
 pub use time::{CoarseTime, GRAIN_SECONDS};
+pub(crate) use unprintable::unprintable;
 pub use uuid_of::uuid_of;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::types::hex;
+use crate::types::{hex, unprintable};
 
 /// Bytes that a client sent, at least `MIN` and at most `MAX` of them. Read from
 /// `{"$bytes": …}` or a string, in base64 or base64url, padded or not.
@@ -119,11 +119,7 @@ impl Serialize for TextBytesOut {
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Sha256Hex(pub [u8; 32]);
 
-impl fmt::Debug for Sha256Hex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sha256Hex(~)")
-    }
-}
+unprintable!(Sha256Hex);
 
 impl Serialize for Sha256Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,10 +1,8 @@
 //! Pure. subscribeConvoEvents, streamConvoEvents.
 
-use std::fmt;
-
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::types::{ConvoId, Cursor};
+use crate::types::{ConvoId, Cursor, unprintable};
 use crate::wire::Text;
 
 /// `subscribeConvoEvents`, and `streamConvoEvents`, which takes the same.
@@ -23,6 +21,8 @@ pub struct SubscribeConvoEvents {
 #[serde(transparent)]
 pub struct TicketText(String);
 
+unprintable!(TicketText);
+
 impl TicketText {
     pub fn new(text: String) -> Self {
         Self(text)
@@ -38,11 +38,5 @@ impl<'de> Deserialize<'de> for TicketText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Text::<1, 4096>::deserialize(deserializer)?;
         Ok(Self(text.into_string()))
-    }
-}
-
-impl fmt::Debug for TicketText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketText(~)")
     }
 }
