@@ -2,8 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
+use tokio_postgres::Row;
+
 use super::connect::Params;
-use super::{Store, StoreError, rows};
+use super::rows::{count, get};
+use super::{Store, StoreError};
 use crate::types::{Did, sha256};
 
 /// What a deleted account had.
@@ -30,21 +33,20 @@ impl Store {
         let mut gone = DeletedAccount::default();
         let mut after = Some(String::new());
         while let Some(last) = &after {
-            let row = &self
-                .query_one(
-                    // The statement counts by what was there when it began.
-                    "SELECT devices, packages, welcomes, seats, after, \
-                            (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
-                     FROM delete_account($1, $2, $3, $4, $5)",
-                    &[&user.expose(), &mark.as_slice(), &until, &CONVOS_BITE, last],
-                )
-                .await?;
-            gone.devices += rows::count(row, "devices")?;
-            gone.key_packages += rows::count(row, "packages")?;
-            gone.welcomes += rows::count(row, "welcomes")?;
-            gone.conversations += rows::count(row, "seats")?;
-            gone.opt_ins += rows::count(row, "opt_ins")?;
-            after = rows::get(row, "after")?;
+            // The statement counts by what was there when it began.
+            let sql = "SELECT devices, packages, welcomes, seats, after, \
+                              (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
+                       FROM delete_account($1, $2, $3, $4, $5)";
+            let params: Params<'_> = &[user, &mark.as_slice(), &until, &CONVOS_BITE, last];
+            let bite = |row: &Row| {
+                gone.devices += count(row, "devices")?;
+                gone.key_packages += count(row, "packages")?;
+                gone.welcomes += count(row, "welcomes")?;
+                gone.conversations += count(row, "seats")?;
+                gone.opt_ins += count(row, "opt_ins")?;
+                get(row, "after")
+            };
+            after = self.calls().one(sql, params, bite).await?;
         }
         self.blank_events(user).await?;
         Ok(gone)
@@ -55,26 +57,28 @@ impl Store {
     async fn blank_events(&self, user: &Did) -> Result<(), StoreError> {
         let mut found = i64::from(EVENTS_BITE);
         while found == i64::from(EVENTS_BITE) {
-            let sql = "SELECT blank_own_events($1, $2) AS found";
-            let row = self.query_one(sql, &[&user.expose(), &EVENTS_BITE]).await?;
-            found = rows::get(&row, "found")?;
+            let sql = "SELECT blank_own_events($1, $2)";
+            found = self.calls().value(sql, &[user, &EVENTS_BITE]).await?;
         }
         let looked = marked(user, "\0\0events");
-        let row = self.query_one(LOOKED, &[&looked.as_slice()]).await?;
-        let (since, until): (i64, DateTime<Utc>) =
-            (rows::get(&row, "since")?, rows::get(&row, "until")?);
+        let times = |row: &Row| Ok((get(row, "since")?, get(row, "until")?));
+        let looking = self
+            .calls()
+            .one(LOOKED, &[&looked.as_slice()], times)
+            .await?;
+        let (since, until): (i64, DateTime<Utc>) = looking;
         let mut next = Some((String::new(), since));
         while let Some((convo, after)) = next {
             let sql = "SELECT convo, after FROM blank_device_events($1, $2, $3, $4, $5)";
-            let params: Params<'_> = &[&user.expose(), &since, &convo, &after, &EVENTS_BITE];
-            let found = self.query(sql, params).await?;
-            let place =
-                |row| Ok::<_, StoreError>((rows::get(row, "convo")?, rows::get(row, "after")?));
-            next = found.first().map(place).transpose()?;
+            let params: Params<'_> = &[user, &since, &convo, &after, &EVENTS_BITE];
+            let place = |row: &Row| Ok((get(row, "convo")?, get(row, "after")?));
+            next = self.calls().first(sql, params, place).await?;
         }
         // A mark, like that of tickets which are revoked.
         let mark = "SELECT revoke_tickets($1, $2)";
-        self.execute(mark, &[&looked.as_slice(), &until]).await
+        self.calls()
+            .execute(mark, &[&looked.as_slice(), &until])
+            .await
     }
 
     /// Whether the tickets that the account was given at `issued_at` (seconds since
@@ -85,13 +89,10 @@ impl Store {
         issued_at: i64,
     ) -> Result<bool, StoreError> {
         let issued_at = DateTime::from_timestamp(issued_at, 0).ok_or(StoreError::Shape)?;
-        let found = self
-            .query(
-                "SELECT FROM used_jti u WHERE u.key = $1 AND u.expires_at >= $2",
-                &[&ticket_mark(user).as_slice(), &marked_until(issued_at)],
-            )
-            .await?;
-        Ok(!found.is_empty())
+        let sql = "SELECT FROM used_jti u WHERE u.key = $1 AND u.expires_at >= $2";
+        let mark = ticket_mark(user);
+        let params: Params<'_> = &[&mark.as_slice(), &marked_until(issued_at)];
+        Ok(!self.calls().query(sql, params).await?.is_empty())
     }
 }
 

@@ -1,18 +1,23 @@
 //! The role of admin in a conversation, and the GroupInfo kept for later joiners.
 
-use super::{Store, StoreError, rows};
+use tokio_postgres::Row;
+
+use super::connect::Params;
+use super::rows::{get, outcomes};
+use super::{Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch};
 
-/// What became of a change of role.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RoleOutcome {
-    Done,
-    LastAdmin,
-    NotAdmin,
-    NotMember,
-    TargetNotMember,
-    /// The target has the role already, or never had it.
-    Unchanged,
+outcomes! {
+    /// What became of a change of role.
+    RoleOutcome {
+        Done = "done",
+        LastAdmin = "last_admin",
+        NotAdmin = "not_admin",
+        NotMember = "absent",
+        TargetNotMember = "target_absent",
+        /// The target has the role already, or never had it.
+        Unchanged = "unchanged",
+    }
 }
 
 /// A GroupInfo as its uploader gave it.
@@ -22,13 +27,14 @@ pub struct GroupInfo {
     pub epoch: Epoch,
 }
 
-/// What became of an upload of GroupInfo.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum GroupInfoOutcome {
-    Done,
-    NotMember,
-    /// The conversation is not in its epoch.
-    Stale,
+outcomes! {
+    /// What became of an upload of GroupInfo.
+    GroupInfoOutcome {
+        Done = "done",
+        NotMember = "absent",
+        /// The conversation is not in its epoch.
+        Stale = "stale",
+    }
 }
 
 impl Store {
@@ -40,21 +46,9 @@ impl Store {
         target: &Did,
         admin: bool,
     ) -> Result<RoleOutcome, StoreError> {
-        let row = &self
-            .query_one(
-                "SELECT set_admin($1, $2, $3, $4) AS outcome",
-                &[&convo.expose(), &caller.expose(), &target.expose(), &admin],
-            )
-            .await?;
-        Ok(match rows::get(row, "outcome")? {
-            "done" => RoleOutcome::Done,
-            "absent" => RoleOutcome::NotMember,
-            "last_admin" => RoleOutcome::LastAdmin,
-            "not_admin" => RoleOutcome::NotAdmin,
-            "target_absent" => RoleOutcome::TargetNotMember,
-            "unchanged" => RoleOutcome::Unchanged,
-            _ => return Err(StoreError::Shape),
-        })
+        let sql = "SELECT set_admin($1, $2, $3, $4)";
+        let params: Params<'_> = &[convo, caller, target, &admin];
+        self.calls().value(sql, params).await
     }
 
     /// When the account was last made admin, for the answer to its promoter.
@@ -63,37 +57,23 @@ impl Store {
         convo: &ConvoId,
         target: &Did,
     ) -> Result<Option<CoarseTime>, StoreError> {
-        let found = self
-            .query(
-                "SELECT max(m.promoted_at) AS promoted_at FROM members m \
-                 WHERE m.convo_id = $1 AND m.user_did = $2 AND m.left_seq IS NULL",
-                &[&convo.expose(), &target.expose()],
-            )
-            .await?;
-        found
-            .first()
-            .map_or(Ok(None), |row| rows::optional_time(row, "promoted_at"))
+        let sql = "SELECT max(m.promoted_at) FROM members m \
+                   WHERE m.convo_id = $1 AND m.user_did = $2 AND m.left_seq IS NULL";
+        self.calls().value(sql, &[convo, target]).await
     }
 
     /// The GroupInfo of the current epoch, if it is kept: by one of an earlier epoch nobody
     /// comes in any more. Check the standing first.
     pub async fn group_info(&self, convo: &ConvoId) -> Result<Option<GroupInfo>, StoreError> {
-        let found = self
-            .query(
-                "SELECT c.group_info, c.group_info_epoch FROM conversations c \
-                 WHERE c.convo_id = $1 AND c.group_info_epoch = c.epoch",
-                &[&convo.expose()],
-            )
-            .await?;
-        found
-            .first()
-            .map(|row| {
-                Ok(GroupInfo {
-                    bytes: rows::get(row, "group_info")?,
-                    epoch: rows::epoch(row, "group_info_epoch")?,
-                })
+        let sql = "SELECT c.group_info, c.group_info_epoch FROM conversations c \
+                   WHERE c.convo_id = $1 AND c.group_info_epoch = c.epoch";
+        let read = |row: &Row| {
+            Ok(GroupInfo {
+                bytes: get(row, "group_info")?,
+                epoch: get(row, "group_info_epoch")?,
             })
-            .transpose()
+        };
+        self.calls().first(sql, &[convo], read).await
     }
 
     /// Keeps the GroupInfo of the current epoch.
@@ -103,22 +83,8 @@ impl Store {
         caller: &Did,
         info: &GroupInfo,
     ) -> Result<GroupInfoOutcome, StoreError> {
-        let row = &self
-            .query_one(
-                "SELECT update_group_info($1, $2, $3, $4) AS outcome",
-                &[
-                    &convo.expose(),
-                    &caller.expose(),
-                    &rows::int(info.epoch.get()),
-                    &info.bytes,
-                ],
-            )
-            .await?;
-        Ok(match rows::get(row, "outcome")? {
-            "done" => GroupInfoOutcome::Done,
-            "absent" => GroupInfoOutcome::NotMember,
-            "stale" => GroupInfoOutcome::Stale,
-            _ => return Err(StoreError::Shape),
-        })
+        let sql = "SELECT update_group_info($1, $2, $3, $4)";
+        let params: Params<'_> = &[convo, caller, &info.epoch, &info.bytes];
+        self.calls().value(sql, params).await
     }
 }

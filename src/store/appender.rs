@@ -8,14 +8,14 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::connect::Pool;
+use super::connect::{Params, Pool};
 use super::held_up::Watch;
 use super::replay_guard::Nonce;
+use super::rows::{column, count, get};
 use super::standstill::Standstill;
-use super::{Settings, Store, StoreError, query, rows};
+use super::{Settings, Store, StoreError};
 use crate::runtime::{Batcher, Bounds, NotServed, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
 
@@ -286,75 +286,47 @@ async fn ask(
     items: &[&NewMessage],
     again: bool,
 ) -> Result<Vec<Row>, StoreError> {
-    match items {
-        [lone] => ask_one(pool, window, lone, again).await,
-        _ => ask_all(pool, window, items, again).await,
+    let window = window.as_secs_f64();
+    if let [lone] = items {
+        let params: Params<'_> = &[
+            &lone.convo,
+            &lone.sender,
+            &lone.message_id,
+            &lone.epoch,
+            &lone.ciphertext.as_ref(),
+            &lone.nonce.as_ref().map(|nonce| nonce.key.as_slice()),
+            &lone.nonce.map(|nonce| nonce.until),
+            &window,
+            &again,
+        ];
+        return pool.query(APPEND_ONE, params).await;
     }
-}
-
-async fn ask_one(
-    pool: &Pool,
-    window: Duration,
-    item: &NewMessage,
-    again: bool,
-) -> Result<Vec<Row>, StoreError> {
-    let params: super::Params<'_> = &[
-        &item.convo.expose(),
-        &item.sender.expose(),
-        &item.message_id.expose(),
-        &rows::int(item.epoch.get()),
-        &item.ciphertext.as_ref(),
-        &item.nonce.as_ref().map(|nonce| nonce.key.as_slice()),
-        &item.nonce.map(|nonce| nonce.until),
-        &window.as_secs_f64(),
+    let params: Params<'_> = &[
+        &column(items, |m| &m.convo),
+        &column(items, |m| &m.sender),
+        &column(items, |m| &m.message_id),
+        &column(items, |m| m.epoch),
+        &column(items, |m| m.ciphertext.as_ref()),
+        &column(items, |m| Some(m.nonce.as_ref()?.key.as_slice())),
+        &column(items, |m| Some(m.nonce?.until)),
+        &window,
         &again,
     ];
-    query(pool, APPEND_ONE, params).await
-}
-
-async fn ask_all(
-    pool: &Pool,
-    window: Duration,
-    items: &[&NewMessage],
-    again: bool,
-) -> Result<Vec<Row>, StoreError> {
-    let convos: Vec<&str> = items.iter().map(|m| m.convo.expose()).collect();
-    let senders: Vec<&str> = items.iter().map(|m| m.sender.expose()).collect();
-    let ids: Vec<&str> = items.iter().map(|m| m.message_id.expose()).collect();
-    let epochs: Vec<i64> = items.iter().map(|m| rows::int(m.epoch.get())).collect();
-    let ciphertexts: Vec<&[u8]> = items.iter().map(|m| m.ciphertext.as_ref()).collect();
-    let nonces = items.iter().map(|m| m.nonce.as_ref());
-    let keys: Vec<Option<&[u8]>> = nonces
-        .clone()
-        .map(|nonce| Some(nonce?.key.as_slice()))
-        .collect();
-    let until: Vec<Option<DateTime<Utc>>> = nonces.map(|nonce| Some(nonce?.until)).collect();
-    let params: super::Params<'_> = &[
-        &convos,
-        &senders,
-        &ids,
-        &epochs,
-        &ciphertexts,
-        &keys,
-        &until,
-        &window.as_secs_f64(),
-        &again,
-    ];
-    query(pool, APPEND_ALL, params).await
+    pool.query(APPEND_ALL, params).await
 }
 
 fn answer(row: &Row) -> Result<Answer, StoreError> {
-    Ok(match rows::get(row, "outcome")? {
+    Ok(match get(row, "outcome")? {
         "stored" | "repeated" => Ok(Appended {
-            seq: rows::count(row, "seq")?,
-            epoch: rows::epoch(row, "epoch")?,
-            received_at: rows::time(row, "received_at")?,
+            seq: count(row, "seq")?,
+            epoch: get(row, "epoch")?,
+            received_at: get(row, "received_at")?,
         }),
         "absent" => Err(AppendError::NotMember),
         "replayed" => Err(AppendError::NonceUsed),
         "conflict" => Err(AppendError::Conflict),
         "epoch" => Err(AppendError::EpochMismatch {
-            current: rows::epoch(row, "epoch")?,
+            current: get(row, "epoch")?,
         }),
         _ => return Err(StoreError::Shape),
     })

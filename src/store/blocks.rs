@@ -3,7 +3,9 @@
 use tokio_postgres::Row;
 
 use super::accounts::CONVOS_BITE;
-use super::{Store, StoreError, rows};
+use super::connect::Params;
+use super::rows::{column, count, get};
+use super::{Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did};
 
 /// A block between two accounts.
@@ -39,41 +41,32 @@ pub struct AffectedConvo {
 impl Store {
     /// Blocks among these accounts that the relay has been told of.
     pub async fn blocks_among(&self, users: &[Did]) -> Result<Vec<Block>, StoreError> {
-        let users: Vec<&str> = users.iter().map(Did::expose).collect();
-        let found = self
-            .query(
-                // Not by both at once: of a thousand accounts that is a million pairs.
-                "SELECT * FROM (\
-                     SELECT * FROM blocks WHERE blocker_did = ANY ($1::text[]) OFFSET 0) b \
-                 WHERE b.blocked_did IN (SELECT unnest($1::text[])) \
-                 ORDER BY b.blocker_did, b.blocked_did",
-                &[&users],
-            )
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(Block {
-                    blocker: rows::did(row, "blocker_did")?,
-                    blocked: rows::did(row, "blocked_did")?,
-                    uri: rows::get(row, "block_uri")?,
-                    seen_at: rows::time(row, "seen_at")?,
-                })
+        // Not by both at once: of a thousand accounts that is a million pairs.
+        let sql = "SELECT * FROM (\
+                       SELECT * FROM blocks WHERE blocker_did = ANY ($1::text[]) OFFSET 0) b \
+                   WHERE b.blocked_did IN (SELECT unnest($1::text[])) \
+                   ORDER BY b.blocker_did, b.blocked_did";
+        let read = |row: &Row| {
+            Ok(Block {
+                blocker: get(row, "blocker_did")?,
+                blocked: get(row, "blocked_did")?,
+                uri: get(row, "block_uri")?,
+                seen_at: get(row, "seen_at")?,
             })
-            .collect()
+        };
+        self.calls().all(sql, &[&users], read).await
     }
 
     /// Keeps what the AppView said.
     pub async fn record_blocks(&self, said: &[Said]) -> Result<(), StoreError> {
-        let blockers: Vec<&str> = said.iter().map(|s| s.blocker.expose()).collect();
-        let blocked: Vec<&str> = said.iter().map(|s| s.blocked.expose()).collect();
-        let uris: Vec<Option<&str>> = said.iter().map(|s| s.uri.as_deref()).collect();
-        let exists: Vec<bool> = said.iter().map(|s| s.exists).collect();
-        self.execute(
-            "SELECT record_blocks($1, $2, $3, $4)",
-            &[&blockers, &blocked, &uris, &exists],
-        )
-        .await
+        let sql = "SELECT record_blocks($1, $2, $3, $4)";
+        let params: Params<'_> = &[
+            &column(said, |s| &s.blocker),
+            &column(said, |s| &s.blocked),
+            &column(said, |s| &s.uri),
+            &column(said, |s| s.exists),
+        ];
+        self.calls().execute(sql, params).await
     }
 
     /// A block was made or lifted: tells the admins where both are in. In bites that no sender
@@ -87,24 +80,13 @@ impl Store {
         let mut affected = Vec::new();
         let mut after = Some(String::new());
         while let Some(last) = &after {
-            let found = self
-                .query(
-                    "SELECT * FROM change_block($1, $2, $3, $4, $5)",
-                    &[
-                        &blocker.expose(),
-                        &blocked.expose(),
-                        &exists,
-                        last,
-                        &CONVOS_BITE,
-                    ],
-                )
-                .await?;
-            for row in &found {
-                affected.push(affected_convo(row)?);
-            }
-            let is_full = i32::try_from(found.len()) == Ok(CONVOS_BITE);
-            let last = found.last().filter(|_| is_full);
-            after = last.map(|row| rows::get(row, "convo_id")).transpose()?;
+            let sql = "SELECT * FROM change_block($1, $2, $3, $4, $5)";
+            let params: Params<'_> = &[blocker, blocked, &exists, last, &CONVOS_BITE];
+            let bite = self.calls().all(sql, params, affected_convo).await?;
+            let is_full = i32::try_from(bite.len()) == Ok(CONVOS_BITE);
+            let last = bite.last().filter(|_| is_full);
+            after = last.map(|last| last.convo.expose().to_owned());
+            affected.extend(bite);
         }
         Ok(affected)
     }
@@ -116,39 +98,29 @@ impl Store {
         convo: &ConvoId,
         since: Option<CoarseTime>,
     ) -> Result<u64, StoreError> {
-        let found = self
-            .query(
-                "SELECT count(*) AS resolved FROM block_conflicts c WHERE c.convo_id = $1 \
-                 AND ($2::timestamptz IS NULL OR c.seen_at >= $2) \
-                 AND (c.resolved_at IS NOT NULL OR (\
-                     SELECT count(DISTINCT m.user_did) FROM members m \
-                     WHERE m.convo_id = c.convo_id AND m.left_seq IS NULL \
-                     AND m.user_did IN (c.blocker_did, c.blocked_did)) < 2)",
-                &[&convo.expose(), &since.map(CoarseTime::to_utc)],
-            )
-            .await?;
-        found
-            .first()
-            .map_or(Err(StoreError::Shape), |row| rows::count(row, "resolved"))
+        let sql = "SELECT count(*) AS resolved FROM block_conflicts c WHERE c.convo_id = $1 \
+                   AND ($2::timestamptz IS NULL OR c.seen_at >= $2) \
+                   AND (c.resolved_at IS NOT NULL OR (\
+                       SELECT count(DISTINCT m.user_did) FROM members m \
+                       WHERE m.convo_id = c.convo_id AND m.left_seq IS NULL \
+                       AND m.user_did IN (c.blocker_did, c.blocked_did)) < 2)";
+        let read = |row: &Row| count(row, "resolved");
+        self.calls().one(sql, &[convo, &since], read).await
     }
 
     /// The accounts that are in a conversation. Check the standing first.
     pub async fn member_dids(&self, convo: &ConvoId) -> Result<Vec<Did>, StoreError> {
-        let found = self
-            .query(
-                "SELECT DISTINCT m.user_did FROM members m \
-                 WHERE m.convo_id = $1 AND m.left_seq IS NULL ORDER BY m.user_did",
-                &[&convo.expose()],
-            )
-            .await?;
-        found.iter().map(|row| rows::did(row, "user_did")).collect()
+        let sql = "SELECT DISTINCT m.user_did FROM members m \
+                   WHERE m.convo_id = $1 AND m.left_seq IS NULL ORDER BY m.user_did";
+        let read = |row: &Row| get(row, "user_did");
+        self.calls().all(sql, &[convo], read).await
     }
 }
 
 fn affected_convo(row: &Row) -> Result<AffectedConvo, StoreError> {
     Ok(AffectedConvo {
-        convo: rows::convo(row, "convo_id")?,
-        has_other_admin: rows::get(row, "has_other_admin")?,
-        told_at: rows::optional_time(row, "told_at")?,
+        convo: get(row, "convo_id")?,
+        has_other_admin: get(row, "has_other_admin")?,
+        told_at: get(row, "told_at")?,
     })
 }

@@ -11,7 +11,7 @@ use bb8_postgres::PostgresConnectionManager;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::time::Instant;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -166,10 +166,72 @@ impl Connector {
 }
 
 impl Pool {
-    /// Runs one statement. Where it finds no table for the day, it makes those of the coming
+    /// Runs one statement, and reads each of its rows.
+    pub(super) async fn all<T>(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+        read: impl FnMut(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.query(sql, params).await?.iter().map(read).collect()
+    }
+
+    /// Of a statement that has one row, if any.
+    pub(super) async fn first<T>(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+        read: impl FnOnce(&Row) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let rows = self.query(sql, params).await?;
+        rows.first().map(read).transpose()
+    }
+
+    /// Of a statement that always has a row.
+    pub(super) async fn one<T>(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+        read: impl FnOnce(&Row) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let first = self.first(sql, params, read).await?;
+        first.ok_or(StoreError::Shape)
+    }
+
+    /// Of a statement that always has a row, of one column.
+    pub(super) async fn value<T: FromSqlOwned>(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<T, StoreError> {
+        let read = |row: &Row| row.try_get(0).map_err(|_| StoreError::Shape);
+        self.one(sql, params, read).await
+    }
+
+    pub(super) async fn execute(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<(), StoreError> {
+        self.query(sql, params).await.map(drop)
+    }
+
+    pub(super) async fn query(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let answer = self.query_on_its_day(sql, params).await;
+        if let Err(error) = &answer {
+            metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
+        }
+        answer
+    }
+
+    /// Where a statement finds no table for the day, it makes those of the coming
     /// days first: a machine that slept for a week has a clock that leaps, and its next
     /// maintenance may be an hour away. Nothing of the first attempt is left.
-    pub(super) async fn query(
+    async fn query_on_its_day(
         &self,
         sql: &'static str,
         params: Params<'_>,

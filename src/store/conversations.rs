@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use super::connect::Params;
-use super::{Store, StoreError, rows};
+use super::rows::{count, get, int, optional_bytes};
+use super::{Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 
 /// A conversation as its members may see it.
@@ -57,34 +58,24 @@ impl Store {
         convo: &ConvoId,
         did: &Did,
     ) -> Result<Option<Standing>, StoreError> {
-        let found = self
-            .query(
-                "SELECT c.epoch, c.cipher_suite, c.last_seq, c.receipt_hash, m.joined_after, \
-                 m.is_admin \
-                 FROM conversations c CROSS JOIN LATERAL (\
-                     SELECT min(m.joined_message_seq) AS joined_after, bool_or(m.is_admin) AS is_admin \
-                     FROM members m WHERE m.convo_id = c.convo_id AND m.user_did = $2 \
-                     AND m.left_seq IS NULL) m \
-                 WHERE c.convo_id = $1 AND m.joined_after IS NOT NULL",
-                &[&convo.expose(), &did.expose()],
-            )
-            .await?;
-        found
-            .first()
-            .map(|row| {
-                let receipt_hash: Option<&[u8]> = rows::get(row, "receipt_hash")?;
-                Ok(Standing {
-                    receipt_hash: receipt_hash
-                        .map(|hash| hash.try_into().map_err(|_| StoreError::Shape))
-                        .transpose()?,
-                    epoch: rows::epoch(row, "epoch")?,
-                    cipher_suite: rows::suite(row, "cipher_suite")?,
-                    last_seq: rows::count(row, "last_seq")?,
-                    joined_after: rows::count(row, "joined_after")?,
-                    is_admin: rows::get(row, "is_admin")?,
-                })
+        let sql = "SELECT c.epoch, c.cipher_suite, c.last_seq, c.receipt_hash, m.joined_after, \
+                   m.is_admin \
+                   FROM conversations c CROSS JOIN LATERAL (\
+                       SELECT min(m.joined_message_seq) AS joined_after, bool_or(m.is_admin) AS is_admin \
+                       FROM members m WHERE m.convo_id = c.convo_id AND m.user_did = $2 \
+                       AND m.left_seq IS NULL) m \
+                   WHERE c.convo_id = $1 AND m.joined_after IS NOT NULL";
+        let read = |row: &Row| {
+            Ok(Standing {
+                receipt_hash: optional_bytes(row, "receipt_hash")?,
+                epoch: get(row, "epoch")?,
+                cipher_suite: get(row, "cipher_suite")?,
+                last_seq: count(row, "last_seq")?,
+                joined_after: count(row, "joined_after")?,
+                is_admin: get(row, "is_admin")?,
             })
-            .transpose()
+        };
+        self.calls().first(sql, &[convo, did], read).await
     }
 
     /// The account's conversations, latest joined first, before `place` if given: at most
@@ -97,11 +88,11 @@ impl Store {
         before: Option<u64>,
         limit: u32,
     ) -> Result<(Vec<Conversation>, bool), StoreError> {
-        let before = before.map(rows::int);
-        let params: Params<'_> = &[&did.expose(), &before, &i64::from(limit), &PAGE_SEATS_MAX];
-        let found = self.query(CONVERSATIONS, params).await?;
+        let before = before.map(int);
+        let params: Params<'_> = &[did, &before, &i64::from(limit), &PAGE_SEATS_MAX];
+        let found = self.calls().query(CONVERSATIONS, params).await?;
         let among = match found.first() {
-            Some(row) => rows::count(row, "among")?,
+            Some(row) => count(row, "among")?,
             None => 0,
         };
         let page = self.with_members(&found).await?;
@@ -111,74 +102,57 @@ impl Store {
 
     /// One conversation, whoever asks: check the standing first.
     pub async fn conversation(&self, convo: &ConvoId) -> Result<Option<Conversation>, StoreError> {
-        let found = self
-            .query(
-                "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
-                        c.description, c.created_at, c.last_message_at, 0::bigint AS place \
-                 FROM conversations c WHERE c.convo_id = $1",
-                &[&convo.expose()],
-            )
-            .await?;
+        let sql = "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
+                          c.description, c.created_at, c.last_message_at, 0::bigint AS place \
+                   FROM conversations c WHERE c.convo_id = $1";
+        let found = self.calls().query(sql, &[convo]).await?;
         Ok(self.with_members(&found).await?.pop())
     }
 
     async fn with_members(&self, found: &[Row]) -> Result<Vec<Conversation>, StoreError> {
-        let ids: Vec<&str> = found
-            .iter()
-            .map(|row| rows::get(row, "convo_id"))
-            .collect::<Result<_, _>>()?;
-        let seats = self
-            .query(
-                "SELECT m.convo_id, m.user_did, m.device_id, m.joined_at, m.is_admin, m.promoted_at, \
-                        m.promoted_by, d.name AS device_name FROM members m \
-                 LEFT JOIN devices d ON d.user_did = m.user_did AND d.device_id = m.device_id \
-                 WHERE m.convo_id = ANY ($1) AND m.left_seq IS NULL \
-                 ORDER BY m.joined_seq, m.user_did, m.device_id",
-                &[&ids],
-            )
-            .await?;
+        let ids = found.iter().map(|row| get(row, "convo_id"));
+        let ids: Vec<&str> = ids.collect::<Result<_, _>>()?;
+        let sql = "SELECT m.convo_id, m.user_did, m.device_id, m.joined_at, m.is_admin, m.promoted_at, \
+                          m.promoted_by, d.name AS device_name FROM members m \
+                   LEFT JOIN devices d ON d.user_did = m.user_did AND d.device_id = m.device_id \
+                   WHERE m.convo_id = ANY ($1) AND m.left_seq IS NULL \
+                   ORDER BY m.joined_seq, m.user_did, m.device_id";
         let mut members: HashMap<&str, Vec<Member>> = HashMap::new();
+        let seats = self.calls().query(sql, &[&ids]).await?;
         for row in &seats {
-            members
-                .entry(rows::get(row, "convo_id")?)
-                .or_default()
-                .push(member(row)?);
+            let convo = get(row, "convo_id")?;
+            members.entry(convo).or_default().push(member(row)?);
         }
-        found
-            .iter()
-            .map(|row| {
-                Ok(Conversation {
-                    convo: rows::convo(row, "convo_id")?,
-                    creator: rows::did(row, "creator_did")?,
-                    cipher_suite: rows::suite(row, "cipher_suite")?,
-                    epoch: rows::epoch(row, "epoch")?,
-                    last_seq: rows::count(row, "last_seq")?,
-                    name: rows::get(row, "name")?,
-                    description: rows::get(row, "description")?,
-                    created_at: rows::time(row, "created_at")?,
-                    last_message_at: rows::optional_time(row, "last_message_at")?,
-                    members: members
-                        .remove(rows::get::<&str>(row, "convo_id")?)
-                        .unwrap_or_default(),
-                    place: rows::count(row, "place")?,
-                })
+        let conversation = |row: &Row| {
+            Ok(Conversation {
+                convo: get(row, "convo_id")?,
+                creator: get(row, "creator_did")?,
+                cipher_suite: get(row, "cipher_suite")?,
+                epoch: get(row, "epoch")?,
+                last_seq: count(row, "last_seq")?,
+                name: get(row, "name")?,
+                description: get(row, "description")?,
+                created_at: get(row, "created_at")?,
+                last_message_at: get(row, "last_message_at")?,
+                members: members
+                    .remove(get::<&str>(row, "convo_id")?)
+                    .unwrap_or_default(),
+                place: count(row, "place")?,
             })
-            .collect()
+        };
+        found.iter().map(conversation).collect()
     }
 }
 
 fn member(row: &Row) -> Result<Member, StoreError> {
-    let promoted_by: Option<&str> = rows::get(row, "promoted_by")?;
     Ok(Member {
-        user: rows::did(row, "user_did")?,
-        device: rows::device(row, "device_id")?,
-        device_name: rows::get(row, "device_name")?,
-        joined_at: rows::time(row, "joined_at")?,
-        is_admin: rows::get(row, "is_admin")?,
-        promoted_at: rows::optional_time(row, "promoted_at")?,
-        promoted_by: promoted_by
-            .map(|_| rows::did(row, "promoted_by"))
-            .transpose()?,
+        user: get(row, "user_did")?,
+        device: get(row, "device_id")?,
+        device_name: get(row, "device_name")?,
+        joined_at: get(row, "joined_at")?,
+        is_admin: get(row, "is_admin")?,
+        promoted_at: get(row, "promoted_at")?,
+        promoted_by: get(row, "promoted_by")?,
     })
 }
 

@@ -1,10 +1,13 @@
 //! Devices of an account.
 
 use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
 
 use super::accounts::CONVOS_BITE;
-use super::publication::{PackageColumns, PublishOutcome, publish_outcome};
-use super::{NewKeyPackage, Store, StoreError, accounts, rows};
+use super::connect::Params;
+use super::publication::{PublishOutcome, columns};
+use super::rows::{bound, count, get};
+use super::{NewKeyPackage, Store, StoreError, accounts};
 use crate::types::{CoarseTime, DeviceId, Did};
 
 /// A device to register, with its first key packages.
@@ -38,65 +41,53 @@ impl Store {
         open_max: u32,
         told_max: u32,
     ) -> Result<PublishOutcome, StoreError> {
-        let columns = PackageColumns::of(&new.packages);
-        let [suites, packages, hashes, references, last_resort, expires] = columns.params();
-        let [devices_max, open_max, told_max] =
-            [devices_max, open_max, told_max].map(|most| i32::try_from(most).unwrap_or(i32::MAX));
         let told_key = told_key(&new.user);
-        let row = &self
-            .query_one(
-                "SELECT register_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-                 $13, $14) \
-                 AS outcome",
-                &[
-                    &new.user.expose(),
-                    &new.device.expose(),
-                    &new.name,
-                    &new.signature_key,
-                    &devices_max,
-                    suites,
-                    packages,
-                    hashes,
-                    references,
-                    last_resort,
-                    expires,
-                    &open_max,
-                    &told_key.as_slice(),
-                    &told_max,
-                ],
-            )
-            .await?;
-        if rows::get::<&str>(row, "outcome")? == "untold" {
-            metrics::counter!("relay_store_new_devices_untold_total").increment(1);
-            return Ok(PublishOutcome::Done);
-        }
-        publish_outcome(row)
+        let [suites, packages, hashes, references, last_resort, expires] = &columns(&new.packages);
+        let sql = "SELECT register_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                   $13, $14) AS outcome";
+        let params: Params<'_> = &[
+            &new.user,
+            &new.device,
+            &new.name,
+            &new.signature_key,
+            &bound(devices_max),
+            &**suites,
+            &**packages,
+            &**hashes,
+            &**references,
+            &**last_resort,
+            &**expires,
+            &bound(open_max),
+            &told_key.as_slice(),
+            &bound(told_max),
+        ];
+        let outcome = |row: &Row| match get(row, "outcome")? {
+            "untold" => {
+                metrics::counter!("relay_store_new_devices_untold_total").increment(1);
+                Ok(PublishOutcome::Done)
+            }
+            _ => get(row, "outcome"),
+        };
+        self.calls().one(sql, params, outcome).await
     }
 
     /// The account's devices, latest seen first.
     pub async fn devices(&self, user: &Did) -> Result<Vec<Device>, StoreError> {
-        let found = self
-            .query(
-                "SELECT d.device_id, d.name, d.registered_at, d.last_seen_at, \
-                     (SELECT count(*) FROM key_packages k WHERE k.user_did = d.user_did \
-                          AND k.device_id = d.device_id AND k.claimed_at IS NULL \
-                          AND k.consumed_at IS NULL AND k.expires_at > now()) AS key_packages \
-                 FROM devices d WHERE d.user_did = $1 ORDER BY d.last_seen_at DESC, d.device_id",
-                &[&user.expose()],
-            )
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(Device {
-                    device: rows::device(row, "device_id")?.ok_or(StoreError::Shape)?,
-                    name: rows::get(row, "name")?,
-                    registered_at: rows::time(row, "registered_at")?,
-                    last_seen_at: rows::time(row, "last_seen_at")?,
-                    key_packages: rows::count(row, "key_packages")?,
-                })
+        let sql = "SELECT d.device_id, d.name, d.registered_at, d.last_seen_at, \
+                       (SELECT count(*) FROM key_packages k WHERE k.user_did = d.user_did \
+                            AND k.device_id = d.device_id AND k.claimed_at IS NULL \
+                            AND k.consumed_at IS NULL AND k.expires_at > now()) AS key_packages \
+                   FROM devices d WHERE d.user_did = $1 ORDER BY d.last_seen_at DESC, d.device_id";
+        let read = |row: &Row| {
+            Ok(Device {
+                device: get(row, "device_id")?,
+                name: get(row, "name")?,
+                registered_at: get(row, "registered_at")?,
+                last_seen_at: get(row, "last_seen_at")?,
+                key_packages: count(row, "key_packages")?,
             })
-            .collect()
+        };
+        self.calls().all(sql, &[user], read).await
     }
 }
 
@@ -140,17 +131,14 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<DeleteOutcome, StoreError> {
         let (mark, until) = (accounts::ticket_mark(user), accounts::marked_until(now));
-        let (user, device, mark) = (user.expose(), device.expose(), mark.as_slice());
         let mut gone = DeletedDevice::default();
         let mut after = String::new();
         for bite in 0_u64.. {
-            let found = self
-                .query(
-                    "SELECT outcome, packages, seats, after \
-                     FROM delete_device($1, $2, $3, $4, $5, $6)",
-                    &[&user, &device, &mark, &until, &CONVOS_BITE, &after],
-                )
-                .await?;
+            let sql = "SELECT outcome, packages, seats, after \
+                       FROM delete_device($1, $2, $3, $4, $5, $6)";
+            let params: Params<'_> =
+                &[user, device, &mark.as_slice(), &until, &CONVOS_BITE, &after];
+            let found = self.calls().query(sql, params).await?;
             let Some(row) = found.first() else {
                 // Somebody who deletes it at the same time may have had the last bite.
                 if bite == 0 {
@@ -158,11 +146,11 @@ impl Store {
                 }
                 break;
             };
-            gone.key_packages += rows::count(row, "packages")?;
-            gone.conversations += rows::count(row, "seats")?;
-            match rows::get(row, "outcome")? {
+            gone.key_packages += count(row, "packages")?;
+            gone.conversations += count(row, "seats")?;
+            match get(row, "outcome")? {
                 "done" => break,
-                "more" => after = rows::get(row, "after")?,
+                "more" => after = get(row, "after")?,
                 "last_admin" => return Ok(DeleteOutcome::LastAdmin),
                 _ => return Err(StoreError::Shape),
             }
@@ -178,15 +166,13 @@ impl Store {
         device: Option<&DeviceId>,
         hashes: &[Vec<u8>],
     ) -> Result<SyncedKeyPackages, StoreError> {
-        let row = &self
-            .query_one(
-                "SELECT dropped, kept FROM sync_key_packages($1, $2, $3)",
-                &[&user.expose(), &device.map(DeviceId::expose), &hashes],
-            )
-            .await?;
-        Ok(SyncedKeyPackages {
-            dropped: rows::get(row, "dropped")?,
-            kept: rows::get(row, "kept")?,
-        })
+        let sql = "SELECT dropped, kept FROM sync_key_packages($1, $2, $3)";
+        let read = |row: &Row| {
+            Ok(SyncedKeyPackages {
+                dropped: get(row, "dropped")?,
+                kept: get(row, "kept")?,
+            })
+        };
+        self.calls().one(sql, &[user, &device, &hashes], read).await
     }
 }

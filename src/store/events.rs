@@ -1,9 +1,12 @@
 //! Reading the event stream: the truth behind every notification.
 
+use tokio_postgres::Row;
+
 use super::connect::{Params, Pool};
 use super::queue::Queue;
-use super::{Settings, Store, StoreError, query, query_one, rows};
-use crate::runtime::{Batcher, Bounds, Shutdown};
+use super::rows::{column, count, get};
+use super::{Settings, Store, StoreError};
+use crate::runtime::{Bounds, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Did, Seq, unprintable};
 use crate::wire;
 
@@ -100,20 +103,22 @@ pub(super) fn share_ends(settings: &Settings, pool: Pool, shutdown: &Shutdown) -
         batch_max: settings.reads_queue_max,
         weight_max: usize::MAX,
     };
-    let serve = move |waiting: Vec<()>| {
+    let read = move |waiting: Vec<()>| {
         let pool = pool.clone();
-        async move { vec![ends(&pool).await; waiting.len()] }
+        async move { Ok(vec![ends(&pool).await?; waiting.len()]) }
     };
-    Queue::new(settings, Batcher::start(shutdown, bounds, |()| 1, serve))
+    Queue::start(bounds, settings, shutdown, read)
 }
 
 async fn ends(pool: &Pool) -> Result<Ends, StoreError> {
-    let row = &query_one(pool, ENDS, &[]).await?;
-    Ok(Ends {
-        floor: rows::seq(row, "forgotten")?,
-        head: rows::seq(row, "head")?,
-        at: rows::time(row, "at")?,
-    })
+    let read = |row: &Row| {
+        Ok(Ends {
+            floor: get(row, "forgotten")?,
+            head: get(row, "head")?,
+            at: get(row, "at")?,
+        })
+    };
+    pool.one(ENDS, &[], read).await
 }
 
 impl Store {
@@ -133,13 +138,8 @@ impl Store {
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let sql = "SELECT e.seq, e.payload::text AS envelope FROM event_stream e \
                    WHERE e.seq > $1 AND e.seq <= $2 ORDER BY e.seq LIMIT $3";
-        let params: Params<'_> = &[
-            &rows::int(after.get()),
-            &rows::int(through.get()),
-            &i64::from(limit),
-        ];
-        let found = query(&self.0.stream, sql, params).await?;
-        found.iter().map(stored_event).collect()
+        let params: Params<'_> = &[&after, &through, &i64::from(limit)];
+        self.0.stream.all(sql, params, stored_event).await
     }
 
     /// For each run its events in order, at most `each`.
@@ -148,21 +148,20 @@ impl Store {
             .iter()
             .zip(0_i64..)
             .partition(|(run, _)| matches!(run.topic, Topic::Convo(_)));
-        let (convos, accounts) = (Columns::of(&convos), Columns::of(&accounts));
         let params: Params<'_> = &[
-            &convos.places,
-            &convos.names,
-            &convos.after,
-            &convos.through,
-            &accounts.places,
-            &accounts.names,
-            &accounts.after,
-            &accounts.through,
+            &column(&convos, |(_, place)| place),
+            &column(&convos, |(run, _)| run.topic.expose()),
+            &column(&convos, |(run, _)| run.after),
+            &column(&convos, |(run, _)| run.through),
+            &column(&accounts, |(_, place)| place),
+            &column(&accounts, |(run, _)| run.topic.expose()),
+            &column(&accounts, |(run, _)| run.after),
+            &column(&accounts, |(run, _)| run.through),
             &i64::from(each),
         ];
         let mut read = vec![Vec::new(); runs.len()];
-        for row in &self.query(RUNS, params).await? {
-            let place = usize::try_from(rows::count(row, "place")?).ok();
+        for row in &self.calls().query(RUNS, params).await? {
+            let place = usize::try_from(count(row, "place")?).ok();
             let run = place.and_then(|place| read.get_mut(place));
             run.ok_or(StoreError::Shape)?.push(stored_event(row)?);
         }
@@ -192,51 +191,27 @@ impl Store {
 }
 
 /// A stay, as [`MEMBERSHIPS`] has it.
-pub(super) fn membership(row: &tokio_postgres::Row) -> Result<Membership, StoreError> {
-    let left: Option<i64> = rows::get(row, "left_seq")?;
+pub(super) fn membership(row: &Row) -> Result<Membership, StoreError> {
     Ok(Membership {
-        convo: rows::convo(row, "convo_id")?,
-        joined: rows::seq(row, "joined_seq")?,
-        left: left.map(|_| rows::seq(row, "left_seq")).transpose()?,
+        convo: get(row, "convo_id")?,
+        joined: get(row, "joined_seq")?,
+        left: get(row, "left_seq")?,
     })
 }
 
 /// A position, as [`POSITIONS`] has it.
-pub(super) fn position(row: &tokio_postgres::Row) -> Result<wire::Standing, StoreError> {
+pub(super) fn position(row: &Row) -> Result<wire::Standing, StoreError> {
     Ok(wire::Standing {
-        convo_id: rows::convo(row, "convo_id")?,
-        epoch: rows::epoch(row, "epoch")?,
-        last_seq: rows::count(row, "last_seq")?,
+        convo_id: get(row, "convo_id")?,
+        epoch: get(row, "epoch")?,
+        last_seq: count(row, "last_seq")?,
     })
 }
 
-/// Runs as [`RUNS`] takes them.
-struct Columns<'a> {
-    places: Vec<i64>,
-    names: Vec<&'a str>,
-    after: Vec<i64>,
-    through: Vec<i64>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(runs: &[(&'a Run, i64)]) -> Self {
-        let each = runs.iter();
-        Self {
-            places: each.clone().map(|(_, place)| *place).collect(),
-            names: each.clone().map(|(run, _)| run.topic.expose()).collect(),
-            after: each
-                .clone()
-                .map(|(run, _)| rows::int(run.after.get()))
-                .collect(),
-            through: each.map(|(run, _)| rows::int(run.through.get())).collect(),
-        }
-    }
-}
-
-fn stored_event(row: &tokio_postgres::Row) -> Result<StoredEvent, StoreError> {
+fn stored_event(row: &Row) -> Result<StoredEvent, StoreError> {
     Ok(StoredEvent {
-        seq: rows::seq(row, "seq")?,
-        envelope: Envelope::new(rows::get(row, "envelope")?),
+        seq: get(row, "seq")?,
+        envelope: Envelope::new(get(row, "envelope")?),
     })
 }
 

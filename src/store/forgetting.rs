@@ -6,11 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::task::AbortHandle;
 use tokio_postgres::Client;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::FromSqlOwned;
 
 use super::connect::{
-    KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
+    KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, Params, TCP_USER_TIMEOUT_S,
+    connect_alone,
 };
+use super::rows::{bound, get};
 use super::{Store, StoreError};
 
 /// A connection that holds one task's lock, until it is dropped.
@@ -58,10 +60,8 @@ impl Forgetting {
              SET tcp_user_timeout = '{TCP_USER_TIMEOUT_S}s'"
         );
         self.within(self.client.batch_execute(&session)).await?;
-        let sql =
-            "SELECT pg_try_advisory_lock(hashtext('mls-relay.retention'), hashtext($1)) AS mine";
-        let row = self.within(self.client.query_one(sql, &[&task])).await?;
-        row.try_get("mine").map_err(|_| StoreError::Shape)
+        let sql = "SELECT pg_try_advisory_lock(hashtext('mls-relay.retention'), hashtext($1))";
+        self.value(sql, &[&task]).await
     }
 
     /// Waits for an answer. After the deadline the connection is cut off: one that waits
@@ -79,11 +79,15 @@ impl Forgetting {
         }
     }
 
+    /// What a statement says in its one row and column.
+    async fn value<T: FromSqlOwned>(&self, sql: &str, params: Params<'_>) -> Result<T, StoreError> {
+        let row = self.within(self.client.query_one(sql, params)).await?;
+        row.try_get(0).map_err(|_| StoreError::Shape)
+    }
+
     /// What time Postgres has, which names the days.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
-        let now = "SELECT clock_timestamp() AS now";
-        let row = &self.within(self.client.query_one(now, &[])).await?;
-        row.try_get("now").map_err(|_| StoreError::Shape)
+        self.value("SELECT clock_timestamp()", &[]).await
     }
 
     /// The names of a table's days, also of one whose dropping was cut off.
@@ -93,10 +97,7 @@ impl Forgetting {
                  WHERE p.oid = to_regclass($1)) \
              AND c.relkind = 'r' AND c.relname ~ ('^' || $1 || '_[0-9]{8}$') ORDER BY 1";
         let found = self.within(self.client.query(days, &[&parent])).await?;
-        found
-            .iter()
-            .map(|row| row.try_get("name").map_err(|_| StoreError::Shape))
-            .collect()
+        found.iter().map(|row| get(row, "name")).collect()
     }
 
     /// Remembers where the stream goes on, before its older days are dropped.
@@ -115,8 +116,10 @@ impl Forgetting {
             .within(self.client.query(pending, &[&partition]))
             .await?;
         if let Some(row) = link.first() {
-            let pending: bool = row.try_get("pending").map_err(|_| StoreError::Shape)?;
-            let how = if pending { "FINALIZE" } else { "CONCURRENTLY" };
+            let how = match get(row, "pending")? {
+                true => "FINALIZE",
+                false => "CONCURRENTLY",
+            };
             let detach = format!("ALTER TABLE \"{parent}\" DETACH PARTITION \"{partition}\" {how}");
             self.within(self.client.batch_execute(&detach)).await?;
         }
@@ -131,26 +134,26 @@ impl Forgetting {
 
     /// Welcomes that were confirmed longer ago than this.
     pub async fn confirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_welcomes(make_interval(secs => $1), $2) AS gone";
+        let sql = "SELECT forget_welcomes(make_interval(secs => $1), $2)";
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
     /// Welcomes older than this that nobody has confirmed, and whose next commit is gone.
     pub async fn unconfirmed_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_unconfirmed_welcomes(make_interval(secs => $1), $2) AS gone";
+        let sql = "SELECT forget_unconfirmed_welcomes(make_interval(secs => $1), $2)";
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
     /// Welcomes older than this that nobody has confirmed, wherever they lead.
     pub async fn old_welcomes(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_old_welcomes(make_interval(secs => $1), $2) AS gone";
+        let sql = "SELECT forget_old_welcomes(make_interval(secs => $1), $2)";
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
     /// Conversations that ended longer ago than this, with all that hangs on them, when no message
     /// and no event is left of them.
     pub async fn conversations(&self, older: Duration) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_conversations(make_interval(secs => $1), $2) AS gone";
+        let sql = "SELECT forget_conversations(make_interval(secs => $1), $2)";
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
@@ -160,37 +163,35 @@ impl Forgetting {
         consumed: Duration,
         per_device: u32,
     ) -> Result<u64, StoreError> {
-        let per_device = i32::try_from(per_device).unwrap_or(i32::MAX);
-        let sql = "SELECT forget_key_packages(make_interval(secs => $1), $2, $3) AS gone";
-        self.in_bites(sql, &[&consumed.as_secs_f64(), &per_device])
-            .await
+        let sql = "SELECT forget_key_packages(make_interval(secs => $1), $2, $3)";
+        let params: Params<'_> = &[&consumed.as_secs_f64(), &bound(per_device)];
+        self.in_bites(sql, params).await
     }
 
     /// Nonces whose tokens have expired.
     pub async fn jtis(&self) -> Result<u64, StoreError> {
-        self.in_bites("SELECT forget_jtis($1) AS gone", &[]).await
+        self.in_bites("SELECT forget_jtis($1)", &[]).await
     }
 
     /// Answers whose time is over.
     pub async fn idempotency_keys(&self) -> Result<u64, StoreError> {
-        self.in_bites("SELECT forget_idempotency_keys($1) AS gone", &[])
+        self.in_bites("SELECT forget_idempotency_keys($1)", &[])
             .await
     }
 
     /// Counts of claims whose time is over.
     pub async fn claims(&self) -> Result<u64, StoreError> {
-        self.in_bites("SELECT forget_claims($1) AS gone", &[]).await
+        self.in_bites("SELECT forget_claims($1)", &[]).await
     }
 
     /// Calls a function of `sql/` until it has nothing left; its last parameter
     /// is the size of a bite.
-    async fn in_bites(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
+    async fn in_bites(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
         let mut params = params.to_vec();
         params.push(&BITE);
         let mut total = 0;
         loop {
-            let row = self.within(self.client.query_one(sql, &params)).await?;
-            let gone: i64 = row.try_get("gone").map_err(|_| StoreError::Shape)?;
+            let gone: i64 = self.value(sql, &params).await?;
             total += u64::try_from(gone).unwrap_or_default();
             if gone < i64::from(BITE) {
                 return Ok(total);

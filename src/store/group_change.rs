@@ -2,7 +2,9 @@
 
 use tokio_postgres::Row;
 
-use super::{Store, StoreError, rows};
+use super::connect::Params;
+use super::rows::{bound, get};
+use super::{Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
 
 /// Accounts that join, each by the key packages its Welcome is encrypted to.
@@ -155,80 +157,65 @@ impl Store {
         &self,
         new: &NewConversation,
     ) -> Result<ChangeOutcome, StoreError> {
-        let (users, references, welcome) = joining_params(&new.joining);
         let (devices_max, waiting_max, bytes_max) = new.bounds.params();
-        let row = &self
-            .query_one(
-                "SELECT outcome, epoch, received_at, NULL::text AS receipt, whom FROM create_conversation(\
-                     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-                &[
-                    &new.convo.expose(),
-                    &new.creator.expose(),
-                    &rows::suite_number(new.cipher_suite),
-                    &rows::int(new.epoch.get()),
-                    &new.name,
-                    &new.description,
-                    &users,
-                    &references,
-                    &welcome,
-                    &new.group_info,
-                    &self.members_max(),
-                    &new.device.as_ref().map(DeviceId::expose),
-                    &devices_max,
-                    &waiting_max,
-                    &bytes_max,
-                ],
-            )
-            .await?;
-        outcome(row)
+        let sql = "SELECT outcome, epoch, received_at, NULL::text AS receipt, whom FROM create_conversation(\
+                       $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+        let params: Params<'_> = &[
+            &new.convo,
+            &new.creator,
+            &new.cipher_suite,
+            &new.epoch,
+            &new.name,
+            &new.description,
+            &new.joining.users,
+            &new.joining.references,
+            &new.joining.welcome(),
+            &new.group_info,
+            &self.members_max(),
+            &new.device,
+            &devices_max,
+            &waiting_max,
+            &bytes_max,
+        ];
+        self.calls().one(sql, params, outcome).await
     }
 
     /// Changes who is in a conversation, its epoch, or both: compare-and-set on
     /// the epoch, in one transaction with everything that hangs on it.
     pub async fn change_group(&self, change: &GroupChange) -> Result<ChangeOutcome, StoreError> {
-        let (users, references, welcome) = joining_params(&change.joining);
         let (devices_max, waiting_max, bytes_max) = change.bounds.params();
         let commit = change.commit.as_ref();
+        let previous = commit.and_then(|c| c.receipt.previous.as_ref());
         let leaving = change.leaving.as_ref();
         let rejoining = change.rejoining.as_ref();
-        let row = &self
-            .query_one(
-                "SELECT outcome, epoch, received_at, receipt, whom FROM change_group($1, $2, $3, $4, $5, \
-                     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23)",
-                &[
-                    &change.convo.expose(),
-                    &change.caller.expose(),
-                    &commit.map(|c| rows::int(c.epoch.get())),
-                    &commit.map(|c| c.bytes.as_slice()),
-                    &commit.map(|c| c.message_id.expose()),
-                    &commit.map(|c| c.receipt.json.as_str()),
-                    &commit.map(|c| c.receipt.hash.as_slice()),
-                    &commit
-                        .and_then(|c| c.receipt.previous.as_ref())
-                        .map(|p| p.as_slice()),
-                    &users,
-                    &references,
-                    &welcome,
-                    &leaving.map(|l| l.user.expose()),
-                    &leaving
-                        .and_then(|l| l.device.as_ref())
-                        .map(DeviceId::expose),
-                    &leaving.map(|l| if l.removed { "removed" } else { "left" }),
-                    &change.admin_only,
-                    &change.group_info,
-                    &self.members_max(),
-                    &rejoining.is_some(),
-                    &rejoining
-                        .and_then(|r| r.device.as_ref())
-                        .map(DeviceId::expose),
-                    &rejoining.is_some_and(|r| r.resync),
-                    &devices_max,
-                    &waiting_max,
-                    &bytes_max,
-                ],
-            )
-            .await?;
-        outcome(row)
+        let sql = "SELECT outcome, epoch, received_at, receipt, whom FROM change_group($1, $2, $3, $4, $5, \
+                       $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23)";
+        let params: Params<'_> = &[
+            &change.convo,
+            &change.caller,
+            &commit.map(|c| c.epoch),
+            &commit.map(|c| &c.bytes),
+            &commit.map(|c| &c.message_id),
+            &commit.map(|c| &c.receipt.json),
+            &commit.map(|c| c.receipt.hash.as_slice()),
+            &previous.map(|hash| hash.as_slice()),
+            &change.joining.users,
+            &change.joining.references,
+            &change.joining.welcome(),
+            &leaving.map(|l| &l.user),
+            &leaving.and_then(|l| l.device.as_ref()),
+            &leaving.map(|l| if l.removed { "removed" } else { "left" }),
+            &change.admin_only,
+            &change.group_info,
+            &self.members_max(),
+            &rejoining.is_some(),
+            &rejoining.and_then(|r| r.device.as_ref()),
+            &rejoining.is_some_and(|r| r.resync),
+            &devices_max,
+            &waiting_max,
+            &bytes_max,
+        ];
+        self.calls().one(sql, params, outcome).await
     }
 
     fn members_max(&self) -> i32 {
@@ -240,32 +227,32 @@ impl SeatBounds {
     /// As the functions of `sql/` take them.
     fn params(&self) -> (i32, i32, i64) {
         (
-            i32::try_from(self.devices_max).unwrap_or(i32::MAX),
-            i32::try_from(self.unconfirmed_convos_max).unwrap_or(i32::MAX),
+            bound(self.devices_max),
+            bound(self.unconfirmed_convos_max),
             i64::try_from(self.welcome_bytes_max).unwrap_or(i64::MAX),
         )
     }
 }
 
-fn joining_params(joining: &Joining) -> (Vec<&str>, Vec<&[u8]>, Option<&[u8]>) {
-    let users = joining.users.iter().map(Did::expose).collect();
-    let references = joining.references.iter().map(Vec::as_slice).collect();
-    let welcome = (!joining.references.is_empty()).then_some(joining.welcome.as_slice());
-    (users, references, welcome)
+impl Joining {
+    /// Where there is nobody whom it is for, there is none.
+    fn welcome(&self) -> Option<&[u8]> {
+        (!self.references.is_empty()).then_some(self.welcome.as_slice())
+    }
 }
 
 fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
-    let whom = || rows::dids(row, "whom");
-    Ok(match rows::get(row, "outcome")? {
+    let whom = || get(row, "whom");
+    Ok(match get(row, "outcome")? {
         "done" | "repeated" => ChangeOutcome::Done {
-            epoch: rows::epoch(row, "epoch")?,
-            received_at: rows::time(row, "received_at")?,
-            receipt: rows::get(row, "receipt")?,
+            epoch: get(row, "epoch")?,
+            received_at: get(row, "received_at")?,
+            receipt: get(row, "receipt")?,
         },
         "absent" => ChangeOutcome::NotMember,
         "already_member" => ChangeOutcome::AlreadyMember { whom: whom()? },
         "epoch" => ChangeOutcome::EpochMismatch {
-            current: rows::epoch(row, "epoch")?,
+            current: get(row, "epoch")?,
         },
         "exists" => ChangeOutcome::Exists,
         "key_package_not_found" => ChangeOutcome::KeyPackageNotFound { whom: whom()? },

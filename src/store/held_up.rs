@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Pool;
-use super::{NewMessage, Settings, StoreError, query, rows};
+use super::rows::get;
+use super::{NewMessage, Settings, StoreError};
 
 /// Looks before each batch, while it must: only after one did not end in time. Clones are the
 /// same.
@@ -69,8 +70,7 @@ impl Watch {
 }
 
 async fn held_now(pool: &Pool, among: &[String]) -> Result<Vec<String>, StoreError> {
-    let rows = query(pool, HELD, &[&among]).await?;
-    rows.iter().map(|row| rows::get(row, "convo_id")).collect()
+    pool.all(HELD, &[&among], |row| get(row, "convo_id")).await
 }
 
 /// The lock is the one that a send takes.

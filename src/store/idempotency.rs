@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, rows};
+use tokio_postgres::Row;
+
+use super::connect::Params;
+use super::rows::get;
+use super::{Store, StoreError};
 
 /// What the relay knows of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,35 +38,27 @@ impl Store {
         lease: Duration,
     ) -> Result<Reservation, StoreError> {
         let (key, request) = (key.as_slice(), request.as_slice());
-        let mine = self
-            .query(
-                "INSERT INTO idempotency_keys AS i (key, request_hash, expires_at) \
-                 VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (key) DO UPDATE \
-                 SET request_hash = excluded.request_hash, expires_at = excluded.expires_at, \
-                     answer = NULL \
-                 WHERE i.expires_at < now() RETURNING expires_at",
-                &[&key, &request, &lease.as_secs_f64()],
-            )
-            .await?;
-        if let Some(row) = mine.first() {
-            return Ok(Reservation::Run(Lease(rows::get(row, "expires_at")?)));
+        let sql = "INSERT INTO idempotency_keys AS i (key, request_hash, expires_at) \
+                   VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (key) DO UPDATE \
+                   SET request_hash = excluded.request_hash, expires_at = excluded.expires_at, \
+                       answer = NULL \
+                   WHERE i.expires_at < now() RETURNING expires_at";
+        let params: Params<'_> = &[&key, &request, &lease.as_secs_f64()];
+        let mine = |row: &Row| Ok(Reservation::Run(Lease(get(row, "expires_at")?)));
+        if let Some(mine) = self.calls().first(sql, params, mine).await? {
+            return Ok(mine);
         }
-        let found = self
-            .query(
-                "SELECT request_hash = $2 AS same, answer FROM idempotency_keys WHERE key = $1",
-                &[&key, &request],
-            )
-            .await?;
-        let Some(row) = found.first() else {
-            // Released in between.
-            return Ok(Reservation::UnderWay);
+        let sql = "SELECT request_hash = $2 AS same, answer FROM idempotency_keys WHERE key = $1";
+        let known = |row: &Row| {
+            Ok(match (get(row, "same")?, get(row, "answer")?) {
+                (false, _) => Reservation::Conflict,
+                (true, Some(answer)) => Reservation::Answered(answer),
+                (true, None) => Reservation::UnderWay,
+            })
         };
-        let answer: Option<Vec<u8>> = rows::get(row, "answer")?;
-        Ok(match (rows::get(row, "same")?, answer) {
-            (false, _) => Reservation::Conflict,
-            (true, Some(answer)) => Reservation::Answered(answer),
-            (true, None) => Reservation::UnderWay,
-        })
+        let known = self.calls().first(sql, &[&key, &request], known).await?;
+        // Else it was released in between.
+        Ok(known.unwrap_or(Reservation::UnderWay))
     }
 
     /// Keeps the answer of a reserved request for `keep`; nothing if another asker has
@@ -74,20 +70,18 @@ impl Store {
         answer: &[u8],
         keep: Duration,
     ) -> Result<(), StoreError> {
-        self.execute(
-            "UPDATE idempotency_keys SET answer = $3, expires_at = coarse_now() + make_interval(secs => $4) \
-             WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
-            &[&key.as_slice(), &lease.0, &answer, &keep.as_secs_f64()],
-        )
-        .await
+        let sql = "UPDATE idempotency_keys SET answer = $3, expires_at = coarse_now() + make_interval(secs => $4) \
+                   WHERE key = $1 AND expires_at = $2 AND answer IS NULL";
+        let params: Params<'_> = &[&key.as_slice(), &lease.0, &answer, &keep.as_secs_f64()];
+        self.calls().execute(sql, params).await
     }
 
     /// Gives a reservation up: the request was refused, and may be asked again.
     pub async fn release(&self, key: &[u8; 32], lease: Lease) -> Result<(), StoreError> {
-        self.execute(
-            "DELETE FROM idempotency_keys WHERE key = $1 AND expires_at = $2 AND answer IS NULL",
-            &[&key.as_slice(), &lease.0],
-        )
-        .await
+        let sql =
+            "DELETE FROM idempotency_keys WHERE key = $1 AND expires_at = $2 AND answer IS NULL";
+        self.calls()
+            .execute(sql, &[&key.as_slice(), &lease.0])
+            .await
     }
 }

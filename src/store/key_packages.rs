@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::publication::{PackageColumns, PublishOutcome, publish_outcome};
-use super::{Store, StoreError, rows};
+use tokio_postgres::Row;
+
+use super::connect::Params;
+use super::publication::{PublishOutcome, columns};
+use super::rows::{bound, column, count, get};
+use super::{Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, DeviceId, Did};
 
 /// A key package that was parsed and belongs to its publisher.
@@ -78,96 +82,75 @@ impl Store {
         open_max: u32,
         devices_max: u32,
     ) -> Result<PublishOutcome, StoreError> {
-        let columns = PackageColumns::of(packages);
-        let [suites, packages, hashes, references, last_resort, expires] = columns.params();
-        let open_max = i32::try_from(open_max).unwrap_or(i32::MAX);
-        let devices_max = i32::try_from(devices_max).unwrap_or(i32::MAX);
-        let row = &self
-            .query_one(
-                "SELECT publish_key_packages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS outcome",
-                &[
-                    &user.expose(),
-                    &device.map(DeviceId::expose),
-                    suites,
-                    packages,
-                    hashes,
-                    references,
-                    last_resort,
-                    expires,
-                    &open_max,
-                    &devices_max,
-                ],
-            )
-            .await?;
-        publish_outcome(row)
+        let [suites, packages, hashes, references, last_resort, expires] = &columns(packages);
+        let sql = "SELECT publish_key_packages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let params: Params<'_> = &[
+            user,
+            &device,
+            &**suites,
+            &**packages,
+            &**hashes,
+            &**references,
+            &**last_resort,
+            &**expires,
+            &bound(open_max),
+            &bound(devices_max),
+        ];
+        self.calls().value(sql, params).await
     }
 
     /// Claims one package per device of each account.
     pub async fn claim_key_packages(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let users: Vec<&str> = claim.users.iter().map(Did::expose).collect();
-        let keys: Vec<&[u8]> = claim.keys.iter().map(<[u8; 32]>::as_slice).collect();
-        let found = self
-            .query(
-                "SELECT user_did, device_id, key_package, hash, wait_seconds \
-                 FROM claim_key_packages($1, $2, $3, $4, coarse_now() + make_interval(secs => $5) - now(), $6, $7, $8)",
-                &[
-                    &users,
-                    &rows::suite_number(claim.suite),
-                    &keys,
-                    &i32::try_from(claim.claims_max).unwrap_or(i32::MAX),
-                    &claim.window.as_secs_f64(),
-                    &i32::try_from(claim.low).unwrap_or(i32::MAX),
-                    &i32::try_from(claim.devices_max).unwrap_or(i32::MAX),
-                    &i64::try_from(claim.bytes_max).unwrap_or(i64::MAX),
-                ],
-            )
-            .await?;
+        let sql = "SELECT user_did, device_id, key_package, hash, wait_seconds \
+                   FROM claim_key_packages($1, $2, $3, $4, coarse_now() + make_interval(secs => $5) - now(), $6, $7, $8)";
+        let params: Params<'_> = &[
+            &claim.users,
+            &claim.suite,
+            &column(&claim.keys, |key| key.as_slice()),
+            &bound(claim.claims_max),
+            &claim.window.as_secs_f64(),
+            &bound(claim.low),
+            &bound(claim.devices_max),
+            &i64::try_from(claim.bytes_max).unwrap_or(i64::MAX),
+        ];
+        let found = self.calls().query(sql, params).await?;
         if let Some(first) = found.first() {
-            let retry_after = Duration::from_secs(rows::count(first, "wait_seconds")?);
+            let retry_after = Duration::from_secs(count(first, "wait_seconds")?);
             if !retry_after.is_zero() {
-                let user = rows::did(first, "user_did")?;
+                let user = get(first, "user_did")?;
                 return Ok(ClaimOutcome::TooOften { user, retry_after });
             }
         }
-        let given: Result<Vec<_>, StoreError> = found
-            .iter()
-            .map(|row| {
-                Ok(ClaimedKeyPackage {
-                    user: rows::did(row, "user_did")?,
-                    device: rows::device(row, "device_id")?,
-                    bytes: rows::get(row, "key_package")?,
-                    hash: rows::get(row, "hash")?,
-                })
+        let claimed = |row: &Row| {
+            Ok(ClaimedKeyPackage {
+                user: get(row, "user_did")?,
+                device: get(row, "device_id")?,
+                bytes: get(row, "key_package")?,
+                hash: get(row, "hash")?,
             })
-            .collect();
-        given.map(ClaimOutcome::Claimed)
+        };
+        let claimed: Result<_, StoreError> = found.iter().map(claimed).collect();
+        claimed.map(ClaimOutcome::Claimed)
     }
 
     /// Counts an account's packages by suite.
     pub async fn key_package_stats(&self, user: &Did) -> Result<Vec<KeyPackageStats>, StoreError> {
-        let found = self
-            .query(
-                "SELECT k.cipher_suite, \
-                     count(*) FILTER (WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL \
-                         AND NOT k.last_resort AND k.expires_at > now()) AS available, \
-                     count(*) FILTER (WHERE k.consumed_at IS NOT NULL) AS consumed, \
-                     min(k.expires_at) FILTER (WHERE k.claimed_at IS NULL \
-                         AND k.consumed_at IS NULL AND k.expires_at > now()) AS oldest \
-                 FROM key_packages k WHERE k.user_did = $1 \
-                 GROUP BY k.cipher_suite ORDER BY k.cipher_suite",
-                &[&user.expose()],
-            )
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(KeyPackageStats {
-                    cipher_suite: rows::suite(row, "cipher_suite")?,
-                    available: rows::count(row, "available")?,
-                    consumed: rows::count(row, "consumed")?,
-                    oldest_expires_at: rows::optional_time(row, "oldest")?,
-                })
+        let sql = "SELECT k.cipher_suite, \
+                       count(*) FILTER (WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL \
+                           AND NOT k.last_resort AND k.expires_at > now()) AS available, \
+                       count(*) FILTER (WHERE k.consumed_at IS NOT NULL) AS consumed, \
+                       min(k.expires_at) FILTER (WHERE k.claimed_at IS NULL \
+                           AND k.consumed_at IS NULL AND k.expires_at > now()) AS oldest \
+                   FROM key_packages k WHERE k.user_did = $1 \
+                   GROUP BY k.cipher_suite ORDER BY k.cipher_suite";
+        let read = |row: &Row| {
+            Ok(KeyPackageStats {
+                cipher_suite: get(row, "cipher_suite")?,
+                available: count(row, "available")?,
+                consumed: count(row, "consumed")?,
+                oldest_expires_at: get(row, "oldest")?,
             })
-            .collect()
+        };
+        self.calls().all(sql, &[user], read).await
     }
 }

@@ -1,9 +1,8 @@
 //! LISTEN and NOTIFY: one connection of its own that hears, and calls that ring.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio_postgres::tls::MakeTlsConnect;
@@ -11,7 +10,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect::connect_alone;
-use super::{Store, StoreError, query, query_one, rows};
+use super::{Store, StoreError};
 use crate::types::unprintable;
 
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
@@ -66,90 +65,52 @@ impl Store {
     pub async fn notify(&self, channel: &str, payloads: &[String]) -> Result<(), StoreError> {
         let sql = "SELECT set_config('synchronous_commit', 'off', true), \
                           (SELECT count(pg_notify($1, p)) FROM unnest($2::text[]) AS p)";
-        let rung = query(&self.0.stream, sql, &[&channel, &payloads]).await;
-        rung.map(drop)
+        self.0.stream.execute(sql, &[&channel, &payloads]).await
     }
 
     /// How full Postgres' queue of notifications is, from 0 to 1. A listener that
     /// is stuck fills it, and a full one stops every commit that notifies.
     pub async fn notification_queue_usage(&self) -> Result<f64, StoreError> {
-        let sql = "SELECT pg_notification_queue_usage() AS usage";
-        let row = &query_one(&self.0.stream, sql, &[]).await?;
-        rows::get(row, "usage")
+        let sql = "SELECT pg_notification_queue_usage()";
+        self.0.stream.value(sql, &[]).await
     }
 }
 
 impl Notifications {
     /// The next notification. Cancel-safe.
     pub async fn next(&mut self) -> Result<Notification, StoreError> {
-        poll_fn(|context| {
-            if self.heard.is_empty() {
-                match self.poll_message(context) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
-                }
+        loop {
+            if let Some(notification) = self.heard.pop_front() {
+                return Ok(notification);
             }
-            match self.heard.pop_front() {
-                Some(notification) => Poll::Ready(Ok(notification)),
-                None => {
-                    // Another message than a notification: look again.
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+            let message = hear(&mut self.connection).await?;
+            self.heard.extend(message);
+        }
     }
 
     /// Runs statements while the connection is driven here.
     async fn execute(&mut self, sql: &str) -> Result<(), StoreError> {
-        let Self {
-            client,
-            connection,
-            heard,
-        } = self;
-        let mut statement = pin!(client.batch_execute(sql));
-        poll_fn(|context| {
-            if let Poll::Ready(done) = statement.as_mut().poll(context) {
-                return Poll::Ready(done.map_err(StoreError::from));
+        let mut done = pin!(self.client.batch_execute(sql));
+        loop {
+            tokio::select! {
+                done = &mut done => return Ok(done?),
+                message = hear(&mut self.connection) => self.heard.extend(message?),
             }
-            loop {
-                match poll_connection(connection, heard, context) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => break,
-                }
-            }
-            statement.as_mut().poll(context).map_err(StoreError::from)
-        })
-        .await
-    }
-
-    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StoreError>> {
-        poll_connection(&mut self.connection, &mut self.heard, context)
+        }
     }
 }
 
-/// Reads one message; notifications are added to `heard`, notices are not for us.
-fn poll_connection(
+/// Reads one message. Notices are not for us. Cancel-safe.
+async fn hear(
     connection: &mut Connection<Socket, Stream>,
-    heard: &mut VecDeque<Notification>,
-    context: &mut Context<'_>,
-) -> Poll<Result<(), StoreError>> {
-    match connection.poll_message(context) {
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(None) => Poll::Ready(Err(StoreError::Unavailable)),
-        Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error.into())),
-        Poll::Ready(Some(Ok(message))) => {
-            if let AsyncMessage::Notification(notification) = message {
-                heard.push_back(Notification {
-                    channel: notification.channel().to_owned(),
-                    payload: notification.payload().to_owned(),
-                });
-            }
-            Poll::Ready(Ok(()))
-        }
+) -> Result<Option<Notification>, StoreError> {
+    let message = poll_fn(|context| connection.poll_message(context)).await;
+    match message.ok_or(StoreError::Unavailable)?? {
+        AsyncMessage::Notification(said) => Ok(Some(Notification {
+            channel: said.channel().to_owned(),
+            payload: said.payload().to_owned(),
+        })),
+        _ => Ok(None),
     }
 }
 

@@ -2,23 +2,26 @@
 //! restart thousands of sessions ask at once.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use tokio_postgres::Row;
 
 use super::connect::Pool;
 use super::queue::Queue;
-use super::{Settings, StoreError, query, rows};
-use crate::runtime::{Batcher, Bounds, Shutdown};
+use super::rows::get;
+use super::{Settings, StoreError};
+use crate::runtime::{Bounds, Shutdown};
 use crate::types::Did;
 
 /// The rows of one account; accounts that ask twice at once share them.
 type Rows<T> = Result<Arc<[T]>, StoreError>;
 
+type ReadRow<T> = fn(&Row) -> Result<T, StoreError>;
+
 /// One statement with one parameter, the accounts, whose rows name their account as
 /// `user_did`.
-pub(super) struct Loader<T>(Queue<Did, Arc<[T]>>);
+#[derive(Debug)]
+pub(super) struct Loader<T>(Queue<Did, Rows<T>>);
 
 impl<T: Clone + Send + Sync + 'static> Loader<T> {
     pub(super) fn start(
@@ -26,8 +29,7 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
         settings: &Settings,
         pool: Pool,
         shutdown: &Shutdown,
-        sql: &'static str,
-        read: fn(&Row) -> Result<T, StoreError>,
+        (sql, read): (&'static str, ReadRow<T>),
     ) -> Self {
         let bounds = Bounds {
             name,
@@ -35,66 +37,35 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
             batch_max: BATCH_MAX,
             weight_max: usize::MAX,
         };
-        let batches = Batcher::start(
-            shutdown,
-            bounds,
-            |_| 1,
-            move |batch| {
-                let pool = pool.clone();
-                async move { load(&pool, batch, sql, read).await }
-            },
-        );
-        Self(Queue::new(settings, batches))
+        let load = move |batch| load(pool.clone(), batch, sql, read);
+        Self(Queue::start(bounds, settings, shutdown, load))
     }
 
-    pub(super) async fn of(&self, did: &Did) -> Result<Arc<[T]>, StoreError> {
-        self.0.ask(did.clone()).await
-    }
-}
-
-async fn load<T>(
-    pool: &Pool,
-    batch: Vec<Did>,
-    sql: &'static str,
-    read: fn(&Row) -> Result<T, StoreError>,
-) -> Vec<Rows<T>> {
-    match read_all(pool, &batch, sql, read).await {
-        Ok(found) => {
-            let none: Arc<[T]> = Arc::new([]);
-            let found = batch.iter().map(|did| found.get(did).cloned());
-            found
-                .map(|rows| rows.unwrap_or_else(|| Ok(Arc::clone(&none))))
-                .collect()
-        }
-        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+    pub(super) async fn of(&self, did: &Did) -> Rows<T> {
+        self.0.ask(did.clone()).await?
     }
 }
 
 /// What cannot be read of one account is no fault of the others'.
-async fn read_all<T>(
-    pool: &Pool,
-    batch: &[Did],
+async fn load<T: Clone>(
+    pool: Pool,
+    batch: Vec<Did>,
     sql: &'static str,
-    read: fn(&Row) -> Result<T, StoreError>,
-) -> Result<HashMap<Did, Rows<T>>, StoreError> {
-    let mut dids: Vec<&str> = batch.iter().map(Did::expose).collect();
+    read: ReadRow<T>,
+) -> Result<Vec<Rows<T>>, StoreError> {
+    let mut dids: Vec<&Did> = batch.iter().collect();
     dids.sort_unstable();
     dids.dedup();
     let mut found: HashMap<Did, Vec<Result<T, StoreError>>> = HashMap::new();
-    for row in &query(pool, sql, &[&dids]).await? {
-        let did = rows::did(row, "user_did")?;
+    for row in &pool.query(sql, &[&dids]).await? {
+        let did = get(row, "user_did")?;
         found.entry(did).or_default().push(read(row));
     }
     let shared = found.into_iter();
-    Ok(shared
-        .map(|(did, rows)| (did, rows.into_iter().collect()))
-        .collect())
-}
-
-impl<T> fmt::Debug for Loader<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Loader")
-    }
+    let shared = shared.map(|(did, rows)| (did, rows.into_iter().collect()));
+    let shared: HashMap<Did, Rows<T>> = shared.collect();
+    let rows = batch.iter().map(|did| shared.get(did).cloned());
+    Ok(rows.map(|rows| rows.unwrap_or(Ok(Arc::new([])))).collect())
 }
 
 /// Accounts in one statement, which takes some milliseconds: others wait behind it.

@@ -3,16 +3,19 @@
 use bytes::Bytes;
 use tokio_postgres::Row;
 
-use super::{Store, StoreError, rows};
+use super::connect::Params;
+use super::rows::{count, get, int, outcomes};
+use super::{Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
 use crate::wire::BytesOut;
 use crate::wire::calls::MessageView;
 
-/// What a stored message is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MessageKind {
-    Application,
-    Commit,
+outcomes! {
+    /// What a stored message is.
+    MessageKind {
+        Application = "app",
+        Commit = "commit",
+    }
 }
 
 /// A message at rest.
@@ -54,23 +57,14 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        let found = self
-            .query(
-                "SELECT * FROM (\
-                     SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, m.received_at, \
-                            sum(m.padded_size) OVER (ORDER BY m.seq) - m.padded_size AS before \
-                     FROM messages m WHERE m.convo_id = $1 AND m.seq > $2 \
-                     ORDER BY m.seq LIMIT $3) page \
-                 WHERE page.before < $4 ORDER BY page.seq",
-                &[
-                    &convo.expose(),
-                    &rows::int(after),
-                    &i64::from(limit),
-                    &PAGE_BYTES_MAX,
-                ],
-            )
-            .await?;
-        found.iter().map(message).collect()
+        let sql = "SELECT * FROM (\
+                       SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, m.received_at, \
+                              sum(m.padded_size) OVER (ORDER BY m.seq) - m.padded_size AS before \
+                       FROM messages m WHERE m.convo_id = $1 AND m.seq > $2 \
+                       ORDER BY m.seq LIMIT $3) page \
+                   WHERE page.before < $4 ORDER BY page.seq";
+        let params: Params<'_> = &[convo, &int(after), &i64::from(limit), &PAGE_BYTES_MAX];
+        self.calls().all(sql, params, message).await
     }
 
     /// The number of the message of this id, if it is still held.
@@ -79,17 +73,13 @@ impl Store {
         convo: &ConvoId,
         message_id: &MessageId,
     ) -> Result<Option<u64>, StoreError> {
-        let found = self
-            .query(
-                // First by its id: by their numbers it would be looked for among all of them.
-                "SELECT m.seq FROM (\
-                     SELECT m.seq FROM messages m \
-                     WHERE m.convo_id = $1 AND m.msg_id = $2 OFFSET 0) m \
-                 ORDER BY m.seq LIMIT 1",
-                &[&convo.expose(), &message_id.expose()],
-            )
-            .await?;
-        found.first().map(|row| rows::count(row, "seq")).transpose()
+        // First by its id: by their numbers it would be looked for among all of them.
+        let sql = "SELECT m.seq FROM (\
+                       SELECT m.seq FROM messages m \
+                       WHERE m.convo_id = $1 AND m.msg_id = $2 OFFSET 0) m \
+                   ORDER BY m.seq LIMIT 1";
+        let read = |row: &Row| count(row, "seq");
+        self.calls().first(sql, &[convo, message_id], read).await
     }
 
     /// Commits that lead to the epochs `from` to `to`, in order: at most `limit`, and at
@@ -101,31 +91,22 @@ impl Store {
         to: Epoch,
         limit: u32,
     ) -> Result<(Vec<StoredMessage>, bool), StoreError> {
-        let found = self
-            .query(
-                "SELECT * FROM (\
-                     SELECT m.*, count(*) OVER () AS among, \
-                            sum(m.padded_size) OVER (ORDER BY m.epoch) - m.padded_size AS before \
-                     FROM (SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, \
-                                  m.received_at, m.padded_size \
-                           FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
-                           AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4::bigint + 1) m) page \
-                 WHERE page.before < $5 ORDER BY page.epoch LIMIT $4",
-                &[
-                    &convo.expose(),
-                    &rows::int(from.get()),
-                    &rows::int(to.get()),
-                    &i64::from(limit),
-                    &PAGE_BYTES_MAX,
-                ],
-            )
-            .await?;
-        let among = match found.first() {
-            Some(row) => rows::count(row, "among")?,
-            None => 0,
+        let sql = "SELECT * FROM (\
+                       SELECT m.*, count(*) OVER () AS among, \
+                              sum(m.padded_size) OVER (ORDER BY m.epoch) - m.padded_size AS before \
+                       FROM (SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, \
+                                    m.received_at, m.padded_size \
+                             FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
+                             AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4::bigint + 1) m) page \
+                   WHERE page.before < $5 ORDER BY page.epoch LIMIT $4";
+        let params: Params<'_> = &[convo, &from, &to, &i64::from(limit), &PAGE_BYTES_MAX];
+        let mut among = 0;
+        let read = |row: &Row| {
+            among = count(row, "among")?;
+            message(row)
         };
-        let commits: Vec<_> = found.iter().map(message).collect::<Result<_, _>>()?;
-        let has_more = among > u64::try_from(commits.len()).unwrap_or(u64::MAX);
+        let commits = self.calls().all(sql, params, read).await?;
+        let has_more = among > commits.len() as u64;
         Ok((commits, has_more))
     }
 
@@ -138,35 +119,28 @@ impl Store {
         did: &Did,
         cursor: Cursor,
     ) -> Result<bool, StoreError> {
-        let row = &self
-            .query_one(
-                "WITH seat AS (SELECT FROM members m WHERE m.user_did = $1 AND m.convo_id = $2 \
-                     AND m.left_seq IS NULL LIMIT 1 FOR SHARE), \
-                 kept AS (INSERT INTO read_cursors AS r (user_did, convo_id, cursor) \
-                     SELECT $1, $2, $3 FROM seat \
-                     ON CONFLICT (user_did, convo_id) DO UPDATE \
-                     SET cursor = excluded.cursor, updated_at = excluded.updated_at \
-                     WHERE right(r.cursor, 16) COLLATE \"C\" < right(excluded.cursor, 16)) \
-                 SELECT EXISTS (SELECT FROM seat) AS is_member",
-                &[&did.expose(), &convo.expose(), &cursor.expose()],
-            )
-            .await?;
-        rows::get(row, "is_member")
+        let sql = "WITH seat AS (SELECT FROM members m WHERE m.user_did = $1 AND m.convo_id = $2 \
+                       AND m.left_seq IS NULL LIMIT 1 FOR SHARE), \
+                   kept AS (INSERT INTO read_cursors AS r (user_did, convo_id, cursor) \
+                       SELECT $1, $2, $3 FROM seat \
+                       ON CONFLICT (user_did, convo_id) DO UPDATE \
+                       SET cursor = excluded.cursor, updated_at = excluded.updated_at \
+                       WHERE right(r.cursor, 16) COLLATE \"C\" < right(excluded.cursor, 16)) \
+                   SELECT EXISTS (SELECT FROM seat)";
+        self.calls()
+            .value(sql, &[did, convo, &cursor.expose()])
+            .await
     }
 }
 
 pub(super) fn message(row: &Row) -> Result<StoredMessage, StoreError> {
     Ok(StoredMessage {
-        message_id: rows::message_id(row, "msg_id")?,
-        kind: match rows::get(row, "kind")? {
-            "app" => MessageKind::Application,
-            "commit" => MessageKind::Commit,
-            _ => return Err(StoreError::Shape),
-        },
-        seq: rows::count(row, "seq")?,
-        epoch: rows::epoch(row, "epoch")?,
-        ciphertext: Bytes::copy_from_slice(rows::get(row, "ciphertext")?),
-        received_at: rows::time(row, "received_at")?,
+        message_id: get(row, "msg_id")?,
+        kind: get(row, "kind")?,
+        seq: count(row, "seq")?,
+        epoch: get(row, "epoch")?,
+        ciphertext: Bytes::copy_from_slice(get(row, "ciphertext")?),
+        received_at: get(row, "received_at")?,
     })
 }
 

@@ -78,11 +78,12 @@ pub use welcomes::WelcomeAnswer;
 
 use announced::AnnouncedMessages;
 use appender::Appender;
-use connect::{Connector, Disk, ENSURE_PARTITIONS, Params, Pool};
+use connect::{Connector, Disk, ENSURE_PARTITIONS, Pool};
 use era::Eras;
 use events::SharedEnds;
 use loader::Loader;
 use replay_guard::ReplayGuard;
+use rows::get;
 use settings::STREAM_CONNECTIONS;
 
 /// The handle that everyone shares.
@@ -125,15 +126,14 @@ impl Store {
         );
         Ok(Self(Arc::new(Inner {
             appender: Appender::start(&settings, committers.clone(), shutdown),
-            replay_guard: ReplayGuard::start(&settings, committers, shutdown),
-            announced: AnnouncedMessages::start(&settings, pool.clone(), shutdown),
+            replay_guard: replay_guard::start(&settings, committers, shutdown),
+            announced: announced::start(&settings, pool.clone(), shutdown),
             memberships: Loader::start(
                 "memberships",
                 &settings,
                 pool.clone(),
                 shutdown,
-                events::MEMBERSHIPS,
-                events::membership,
+                (events::MEMBERSHIPS, events::membership),
             ),
             ends: events::share_ends(&settings, stream.clone(), shutdown),
             positions: Loader::start(
@@ -141,8 +141,7 @@ impl Store {
                 &settings,
                 pool.clone(),
                 shutdown,
-                events::POSITIONS,
-                events::position,
+                (events::POSITIONS, events::position),
             ),
             pool,
             stream,
@@ -167,7 +166,7 @@ impl Store {
 
     /// Whether Postgres answers now.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.execute("SELECT 1", &[]).await
+        self.calls().execute("SELECT 1", &[]).await
     }
 
     /// How busy the pool of connections is.
@@ -193,29 +192,24 @@ impl Store {
         let sql = "WITH nothing AS (UPDATE stream_floor SET seq = seq WHERE false)
             SELECT coalesce(max(version), 0) AS version, clock_timestamp() AS time
             FROM schema_migrations";
-        let row = &query_one(&self.0.stream, sql, &[]).await?;
-        Ok(Vitals {
-            schema: (rows::get(row, "version")?, migrate::newest()),
-            time: rows::get(row, "time")?,
-        })
+        let read = |row: &Row| {
+            Ok(Vitals {
+                schema: (get(row, "version")?, migrate::newest()),
+                time: get(row, "time")?,
+            })
+        };
+        self.0.stream.one(sql, &[], read).await
     }
 
     /// Makes the partitions of the coming days.
     pub async fn ensure_partitions(&self) -> Result<(), StoreError> {
         let days = i32::from(self.0.settings.partition_days_ahead);
-        self.execute(ENSURE_PARTITIONS, &[&days]).await
+        self.calls().execute(ENSURE_PARTITIONS, &[&days]).await
     }
 
-    async fn query(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-        query(&self.0.pool, sql, params).await
-    }
-
-    async fn query_one(&self, sql: &'static str, params: Params<'_>) -> Result<Row, StoreError> {
-        query_one(&self.0.pool, sql, params).await
-    }
-
-    async fn execute(&self, sql: &'static str, params: Params<'_>) -> Result<(), StoreError> {
-        self.query(sql, params).await.map(drop)
+    /// The connections that calls share.
+    fn calls(&self) -> &Pool {
+        &self.0.pool
     }
 }
 
@@ -237,19 +231,4 @@ pub struct PoolUsage {
     pub most: u32,
     /// Statements that found no free connection in time, since the start.
     pub given_up: u64,
-}
-
-/// Runs one statement on a connection of the pool.
-async fn query(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-    let answer = pool.query(sql, params).await;
-    if let Err(error) = &answer {
-        metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
-    }
-    answer
-}
-
-/// The same for a statement that always has a row.
-async fn query_one(pool: &Pool, sql: &'static str, params: Params<'_>) -> Result<Row, StoreError> {
-    let rows = query(pool, sql, params).await?;
-    rows.into_iter().next().ok_or(StoreError::Shape)
 }

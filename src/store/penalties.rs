@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
+use super::connect::Params;
+use super::rows::{bytes, column, get};
 use super::secrets::fresh;
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError};
 
 /// One stay, as it is shared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,13 +24,12 @@ impl Store {
     /// The keys that all nodes name offenders by: this day's, and the one's before if
     /// there is one. `day` counts from 1970.
     pub async fn penalty_keys(&self, day: i64) -> Result<Vec<[u8; 16]>, StoreError> {
-        let found = self
-            .query(
-                "SELECT penalty_keys_of($1, $2) AS key",
-                &[&day, &fresh::<16>()?.as_slice()],
-            )
-            .await?;
-        found.iter().map(|row| rows::bytes(row, "key")).collect()
+        let sql = "SELECT penalty_keys_of($1, $2) AS key";
+        let fresh = fresh::<16>()?;
+        let read = |row: &Row| bytes(row, "key");
+        self.calls()
+            .all(sql, &[&day, &fresh.as_slice()], read)
+            .await
     }
 
     /// Tells of stays, and hears of those that changed lately, on whatever node.
@@ -35,24 +38,20 @@ impl Store {
         told: &[SharedStay],
         within: Duration,
     ) -> Result<Vec<SharedStay>, StoreError> {
-        let subjects: Vec<&[u8]> = told.iter().map(|row| row.subject.as_slice()).collect();
-        let levels: Vec<i16> = told.iter().map(|row| i16::from(row.level)).collect();
-        let untils: Vec<i64> = told.iter().map(|row| row.until).collect();
-        let found = self
-            .query(
-                "SELECT * FROM exchange_penalties($1, $2, $3, $4)",
-                &[&subjects, &levels, &untils, &within.as_secs_f64()],
-            )
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                Ok(SharedStay {
-                    subject: rows::bytes(row, "subject")?,
-                    level: u8::try_from(rows::get::<i16>(row, "level")?).unwrap_or(u8::MAX),
-                    until: rows::get(row, "until_ms")?,
-                })
+        let sql = "SELECT * FROM exchange_penalties($1, $2, $3, $4)";
+        let params: Params<'_> = &[
+            &column(told, |stay| stay.subject.as_slice()),
+            &column(told, |stay| i16::from(stay.level)),
+            &column(told, |stay| stay.until),
+            &within.as_secs_f64(),
+        ];
+        let read = |row: &Row| {
+            Ok(SharedStay {
+                subject: bytes(row, "subject")?,
+                level: u8::try_from(get::<i16>(row, "level")?).unwrap_or(u8::MAX),
+                until: get(row, "until_ms")?,
             })
-            .collect()
+        };
+        self.calls().all(sql, params, read).await
     }
 }

@@ -1,11 +1,12 @@
-//! What many ask Postgres for at once, with an end to the wait for it.
+//! What many ask Postgres for at once, read for all of them in one statement, with an end to
+//! the wait for it.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::{Settings, StoreError};
-use crate::runtime::Batcher;
+use crate::runtime::{Batcher, Bounds, Shutdown};
 
 /// One answer or failure for each item.
 #[derive(Debug)]
@@ -15,9 +16,27 @@ pub(super) struct Queue<I, A> {
 }
 
 impl<I: Send + 'static, A: Send + 'static> Queue<I, A> {
-    pub(super) fn new(settings: &Settings, batches: Batcher<I, Result<A, StoreError>>) -> Self {
+    /// Where `read` gives the answers to a batch in order, or fails for all of it.
+    pub(super) fn start<F>(
+        bounds: Bounds,
+        settings: &Settings,
+        shutdown: &Shutdown,
+        read: impl Fn(Vec<I>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Vec<A>, StoreError>> + Send + 'static,
+    {
+        let serve = move |batch: Vec<I>| {
+            let (count, reading) = (batch.len(), read(batch));
+            async move {
+                match reading.await {
+                    Ok(answers) => answers.into_iter().map(Ok).collect(),
+                    Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
+                }
+            }
+        };
         Self {
-            batches,
+            batches: Batcher::start(shutdown, bounds, |_| 1, serve),
             patience: settings.batch_patience(),
         }
     }
@@ -34,7 +53,6 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::runtime::{Bounds, Shutdown};
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_behind_a_batch_that_does_not_end_is_told_so_in_time() {
@@ -45,9 +63,8 @@ mod tests {
             weight_max: 1,
         };
         let shutdown = Shutdown::default();
-        let batches = Batcher::start(&shutdown, bounds, |_| 1, |_: Vec<()>| pending());
         let settings = Settings::default();
-        let queue: Queue<(), ()> = Queue::new(&settings, batches);
+        let queue: Queue<(), ()> = Queue::start(bounds, &settings, &shutdown, |_| pending());
         let both = async { tokio::join!(queue.ask(()), queue.ask(())) };
         let told = timeout(settings.batch_patience() * 2, both).await;
         let late = Err(StoreError::Timeout);

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use super::connect::Pool;
+use super::connect::{Params, Pool};
 use super::queue::Queue;
-use super::{Settings, Store, StoreError, query, rows};
-use crate::runtime::{Batcher, Bounds, Shutdown};
+use super::rows::{bytes, column};
+use super::{Settings, Store, StoreError};
+use crate::runtime::{Bounds, Shutdown};
 
 /// A nonce to be used up, as the ledger of all nodes knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,50 +21,37 @@ pub struct Nonce {
     pub until: DateTime<Utc>,
 }
 
-#[derive(Debug)]
-pub(super) struct ReplayGuard(Queue<Nonce, bool>);
+pub(super) type ReplayGuard = Queue<Nonce, bool>;
 
-impl ReplayGuard {
-    pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> Self {
-        let bounds = Bounds {
-            name: "nonces",
-            queue_max: settings.jti_queue_max,
-            batch_max: BATCH_MAX,
-            weight_max: usize::MAX,
-        };
-        let batches = Batcher::start(
-            shutdown,
-            bounds,
-            |_| 1,
-            move |batch| claim(pool.clone(), batch),
-        );
-        Self(Queue::new(settings, batches))
-    }
+pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> ReplayGuard {
+    let bounds = Bounds {
+        name: "nonces",
+        queue_max: settings.jti_queue_max,
+        batch_max: BATCH_MAX,
+        weight_max: usize::MAX,
+    };
+    Queue::start(bounds, settings, shutdown, move |batch| {
+        claim(pool.clone(), batch)
+    })
 }
 
 impl Store {
     /// Uses a nonce. `true` the first time, on whatever node; `false` until after its time.
     pub async fn use_up(&self, nonce: Nonce) -> Result<bool, StoreError> {
-        self.0.replay_guard.0.ask(nonce).await
+        self.0.replay_guard.ask(nonce).await
     }
 }
 
-async fn claim(pool: Pool, batch: Vec<Nonce>) -> Vec<Result<bool, StoreError>> {
-    match claim_all(&pool, &batch).await {
-        // The same nonce twice in one batch: the first comer has it.
-        Ok(mut new) => batch
-            .iter()
-            .map(|nonce| Ok(new.remove(nonce.key.as_slice())))
-            .collect(),
-        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
-    }
-}
-
-async fn claim_all(pool: &Pool, batch: &[Nonce]) -> Result<HashSet<Vec<u8>>, StoreError> {
-    let keys: Vec<&[u8]> = batch.iter().map(|nonce| nonce.key.as_slice()).collect();
-    let expires: Vec<DateTime<Utc>> = batch.iter().map(|nonce| nonce.until).collect();
-    let claimed = query(pool, "SELECT claim_jtis($1, $2) AS key", &[&keys, &expires]).await?;
-    claimed.iter().map(|row| rows::get(row, "key")).collect()
+async fn claim(pool: Pool, batch: Vec<Nonce>) -> Result<Vec<bool>, StoreError> {
+    let params: Params<'_> = &[
+        &column(&batch, |nonce| nonce.key.as_slice()),
+        &column(&batch, |nonce| nonce.until),
+    ];
+    let sql = "SELECT claim_jtis($1, $2) AS key";
+    let new = pool.all(sql, params, |row| bytes(row, "key")).await?;
+    // The same nonce twice in one batch: the first comer has it.
+    let mut new: HashSet<[u8; 32]> = new.into_iter().collect();
+    Ok(batch.iter().map(|nonce| new.remove(&nonce.key)).collect())
 }
 
 /// About 20 kB of parameters.

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::{Store, StoreError, rows};
+use super::connect::Params;
+use super::rows::{count, get};
+use super::{Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did};
 
 /// A report to keep. Its content is opaque to the relay.
@@ -79,26 +81,20 @@ impl Store {
     /// Keeps a report, unless it is there already, and returns since when. Check the
     /// standings of both first.
     pub async fn add_report(&self, new: &NewReport) -> Result<CoarseTime, StoreError> {
-        let found = self
-            .query(
-                "INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category, \
-                     encrypted_content, message_ids) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                 ON CONFLICT (report_id) DO UPDATE SET report_id = excluded.report_id \
-                 RETURNING created_at",
-                &[
-                    &new.report_id,
-                    &new.convo.expose(),
-                    &new.reporter.expose(),
-                    &new.reported.expose(),
-                    &new.category,
-                    &new.encrypted_content,
-                    &new.message_ids,
-                ],
-            )
-            .await?;
-        found
-            .first()
-            .map_or(Err(StoreError::Shape), |row| rows::time(row, "created_at"))
+        let sql = "INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category, \
+                       encrypted_content, message_ids) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                   ON CONFLICT (report_id) DO UPDATE SET report_id = excluded.report_id \
+                   RETURNING created_at";
+        let params: Params<'_> = &[
+            &new.report_id,
+            &new.convo,
+            &new.reporter,
+            &new.reported,
+            &new.category,
+            &new.encrypted_content,
+            &new.message_ids,
+        ];
+        self.calls().value(sql, params).await
     }
 
     /// The conversation's reports, newest first, at most `limit`, after `after`
@@ -111,32 +107,23 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Option<Vec<Report>>, StoreError> {
-        let mut since = None;
+        let mut since: Option<DateTime<Utc>> = None;
         if let Some(after) = after {
             let sql =
                 "SELECT r.created_at FROM reports r WHERE r.report_id = $1 AND r.convo_id = $2";
-            let found = self.query(sql, &[&after, &convo.expose()]).await?;
-            let Some(row) = found.first() else {
+            let read = |row: &Row| get(row, "created_at");
+            since = self.calls().first(sql, &[&after, convo], read).await?;
+            if since.is_none() {
                 return Ok(None);
-            };
-            since = Some(rows::get::<DateTime<Utc>>(row, "created_at")?);
+            }
         }
-        let found = self
-            .query(
-                "SELECT r.* FROM reports r \
-                 WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
-                 AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
-                 ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5",
-                &[
-                    &convo.expose(),
-                    &status.map(ReportStatus::name),
-                    &after,
-                    &since,
-                    &i64::from(limit),
-                ],
-            )
-            .await?;
-        found.iter().map(report).collect::<Result<_, _>>().map(Some)
+        let sql = "SELECT r.* FROM reports r \
+                   WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
+                   AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
+                   ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5";
+        let status = status.map(ReportStatus::name);
+        let params: Params<'_> = &[convo, &status, &after, &since, &i64::from(limit)];
+        self.calls().all(sql, params, report).await.map(Some)
     }
 
     /// Ends a report, once.
@@ -147,31 +134,26 @@ impl Store {
         resolution: &'static str,
         notes: Option<&str>,
     ) -> Result<ResolveOutcome, StoreError> {
-        let found = self
-            .query(
-                "WITH known AS (SELECT r.report_id, r.status, bool_or(m.is_admin) AS is_admin \
-                     FROM reports r JOIN members m ON m.convo_id = r.convo_id \
-                         AND m.user_did = $2 AND m.left_seq IS NULL \
-                     WHERE r.report_id = $1 GROUP BY r.report_id, r.status), \
-                 done AS (UPDATE reports r SET resolved_by = $2, resolved_at = coarse_now(), \
-                     resolution = $3, notes = $4, \
-                     status = CASE WHEN $3 = 'dismissed' THEN 'dismissed' ELSE 'resolved' END \
-                     FROM known k WHERE r.report_id = k.report_id AND k.is_admin \
-                     AND r.status = 'pending' RETURNING 1) \
-                 SELECT k.is_admin, EXISTS (SELECT FROM done) AS done FROM known k",
-                &[&report_id, &caller.expose(), &resolution, &notes],
-            )
-            .await?;
-        let Some(row) = found.first() else {
-            return Ok(ResolveOutcome::NotFound);
-        };
-        Ok(
-            match (rows::get(row, "is_admin")?, rows::get(row, "done")?) {
+        let sql = "WITH known AS (SELECT r.report_id, r.status, bool_or(m.is_admin) AS is_admin \
+                       FROM reports r JOIN members m ON m.convo_id = r.convo_id \
+                           AND m.user_did = $2 AND m.left_seq IS NULL \
+                       WHERE r.report_id = $1 GROUP BY r.report_id, r.status), \
+                   done AS (UPDATE reports r SET resolved_by = $2, resolved_at = coarse_now(), \
+                       resolution = $3, notes = $4, \
+                       status = CASE WHEN $3 = 'dismissed' THEN 'dismissed' ELSE 'resolved' END \
+                       FROM known k WHERE r.report_id = k.report_id AND k.is_admin \
+                       AND r.status = 'pending' RETURNING 1) \
+                   SELECT k.is_admin, EXISTS (SELECT FROM done) AS done FROM known k";
+        let read = |row: &Row| {
+            Ok(match (get(row, "is_admin")?, get(row, "done")?) {
                 (false, _) => ResolveOutcome::NotAdmin,
                 (true, false) => ResolveOutcome::AlreadyResolved,
                 (true, true) => ResolveOutcome::Done,
-            },
-        )
+            })
+        };
+        let params: Params<'_> = &[&report_id, caller, &resolution, &notes];
+        let outcome = self.calls().first(sql, params, read).await?;
+        Ok(outcome.unwrap_or(ResolveOutcome::NotFound))
     }
 
     /// Counts over a conversation's reports since a time.
@@ -180,50 +162,39 @@ impl Store {
         convo: &ConvoId,
         since: Option<CoarseTime>,
     ) -> Result<ReportStats, StoreError> {
-        let since = since.map(CoarseTime::to_utc);
-        let found = self
-            .query(
-                "SELECT r.category, count(*) FILTER (WHERE r.status = 'pending') AS pending, \
-                     count(*) FILTER (WHERE r.status <> 'pending') AS resolved, \
-                     count(*) FILTER (WHERE r.resolution = 'removed_member') AS removals, \
-                     count(*) AS total, \
-                     coalesce(sum(extract(epoch FROM r.resolved_at - r.created_at)), 0)::bigint AS spent \
-                 FROM reports r WHERE r.convo_id = $1 \
-                 AND ($2::timestamptz IS NULL OR r.created_at >= $2) \
-                 GROUP BY r.category ORDER BY r.category",
-                &[&convo.expose(), &since],
-            )
-            .await?;
+        let sql = "SELECT r.category, count(*) FILTER (WHERE r.status = 'pending') AS pending, \
+                       count(*) FILTER (WHERE r.status <> 'pending') AS resolved, \
+                       count(*) FILTER (WHERE r.resolution = 'removed_member') AS removals, \
+                       count(*) AS total, \
+                       coalesce(sum(extract(epoch FROM r.resolved_at - r.created_at)), 0)::bigint AS spent \
+                   FROM reports r WHERE r.convo_id = $1 \
+                   AND ($2::timestamptz IS NULL OR r.created_at >= $2) \
+                   GROUP BY r.category ORDER BY r.category";
         let mut stats = ReportStats::default();
         let mut spent = 0;
-        for row in &found {
-            stats.pending += rows::count(row, "pending")?;
-            stats.resolved += rows::count(row, "resolved")?;
-            stats.removals += rows::count(row, "removals")?;
-            spent += rows::count(row, "spent")?;
-            stats
-                .by_category
-                .push((rows::get(row, "category")?, rows::count(row, "total")?));
+        for row in &self.calls().query(sql, &[convo, &since]).await? {
+            stats.pending += count(row, "pending")?;
+            stats.resolved += count(row, "resolved")?;
+            stats.removals += count(row, "removals")?;
+            spent += count(row, "spent")?;
+            let category = (get(row, "category")?, count(row, "total")?);
+            stats.by_category.push(category);
         }
-        stats.mean_hours = spent
-            .checked_div(stats.resolved)
-            .map(|seconds| seconds / 3600);
+        let mean = spent.checked_div(stats.resolved);
+        stats.mean_hours = mean.map(|seconds| seconds / 3600);
         Ok(stats)
     }
 }
 
 fn report(row: &Row) -> Result<Report, StoreError> {
-    let resolved_by: Option<&str> = rows::get(row, "resolved_by")?;
     Ok(Report {
-        report_id: rows::get(row, "report_id")?,
-        reporter: rows::did(row, "reporter_did")?,
-        reported: rows::did(row, "reported_did")?,
-        encrypted_content: rows::get(row, "encrypted_content")?,
-        created_at: rows::time(row, "created_at")?,
-        status: ReportStatus::parse(rows::get(row, "status")?).ok_or(StoreError::Shape)?,
-        resolved_by: resolved_by
-            .map(|_| rows::did(row, "resolved_by"))
-            .transpose()?,
-        resolved_at: rows::optional_time(row, "resolved_at")?,
+        report_id: get(row, "report_id")?,
+        reporter: get(row, "reporter_did")?,
+        reported: get(row, "reported_did")?,
+        encrypted_content: get(row, "encrypted_content")?,
+        created_at: get(row, "created_at")?,
+        status: ReportStatus::parse(get(row, "status")?).ok_or(StoreError::Shape)?,
+        resolved_by: get(row, "resolved_by")?,
+        resolved_at: get(row, "resolved_at")?,
     })
 }

@@ -1,19 +1,20 @@
 //! Keys that all nodes share, made by whichever needs one first.
 
-use super::{Store, StoreError, rows};
+use super::rows::bytes;
+use super::{Store, StoreError};
 
 impl Store {
     /// The secret of this name; random, and the same on every node ever after.
     pub async fn shared_secret(&self, name: &'static str) -> Result<[u8; 32], StoreError> {
-        self.execute(
-            "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            &[&name, &fresh::<32>()?.as_slice()],
-        )
-        .await?;
-        let row = &self
-            .query_one("SELECT value FROM secrets WHERE name = $1", &[&name])
+        let make = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let fresh = fresh::<32>()?;
+        self.calls()
+            .execute(make, &[&name, &fresh.as_slice()])
             .await?;
-        rows::bytes(row, "value")
+        let sql = "SELECT value FROM secrets WHERE name = $1";
+        self.calls()
+            .one(sql, &[&name], |row| bytes(row, "value"))
+            .await
     }
 }
 

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
+use super::connect::Params;
+use super::rows::{bytes, count, get, int};
 use super::secrets::fresh;
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError};
 use crate::types::unprintable;
 
 /// What an ACME directory gave to the nodes of this database.
@@ -30,48 +34,36 @@ impl Store {
         [current, next]: [u64; 2],
         life: Duration,
     ) -> Result<Vec<(u64, [u8; 32])>, StoreError> {
-        self.execute(
-            "INSERT INTO tls_ticket_keys (begins, value) VALUES ($1, $2), ($3, $4) \
-             ON CONFLICT DO NOTHING",
-            &[
-                &rows::int(current),
-                &fresh::<32>()?.as_slice(),
-                &rows::int(next),
-                &fresh::<32>()?.as_slice(),
-            ],
-        )
-        .await?;
-        self.execute(
-            "DELETE FROM tls_ticket_keys \
-             WHERE to_timestamp(begins) <= now() - make_interval(secs => $1)",
-            &[&life.as_secs_f64()],
-        )
-        .await?;
-        let found = self
-            .query("SELECT begins, value FROM tls_ticket_keys", &[])
-            .await?;
-        let keys = found
-            .iter()
-            .map(|row| Ok((rows::count(row, "begins")?, rows::bytes(row, "value")?)));
-        keys.collect()
+        let make = "INSERT INTO tls_ticket_keys (begins, value) VALUES ($1, $2), ($3, $4) \
+                    ON CONFLICT DO NOTHING";
+        let (one, other) = (fresh::<32>()?, fresh::<32>()?);
+        let keys: Params<'_> = &[
+            &int(current),
+            &one.as_slice(),
+            &int(next),
+            &other.as_slice(),
+        ];
+        self.calls().execute(make, keys).await?;
+        let forget = "DELETE FROM tls_ticket_keys \
+                      WHERE to_timestamp(begins) <= now() - make_interval(secs => $1)";
+        self.calls().execute(forget, &[&life.as_secs_f64()]).await?;
+        let sql = "SELECT begins, value FROM tls_ticket_keys";
+        let read = |row: &Row| Ok((count(row, "begins")?, bytes(row, "value")?));
+        self.calls().all(sql, &[], read).await
     }
 
     /// What a directory has given.
     pub async fn acme_record(&self, directory: &str) -> Result<AcmeRecord, StoreError> {
-        let found = self
-            .query(
-                "SELECT account, certificate, failures FROM acme WHERE directory = $1",
-                &[&directory],
-            )
-            .await?;
-        let Some(row) = found.first() else {
-            return Ok(AcmeRecord::default());
+        let sql = "SELECT account, certificate, failures FROM acme WHERE directory = $1";
+        let read = |row: &Row| {
+            Ok(AcmeRecord {
+                account: get(row, "account")?,
+                certificate: get(row, "certificate")?,
+                failures: u32::try_from(get::<i32>(row, "failures")?).unwrap_or_default(),
+            })
         };
-        Ok(AcmeRecord {
-            account: rows::get(row, "account")?,
-            certificate: rows::get(row, "certificate")?,
-            failures: u32::try_from(rows::get::<i32>(row, "failures")?).unwrap_or_default(),
-        })
+        let record = self.calls().first(sql, &[&directory], read).await?;
+        Ok(record.unwrap_or_default())
     }
 
     /// Takes the turn to order from a directory, for a while; false if another node has
@@ -81,16 +73,12 @@ impl Store {
         directory: &str,
         length: Duration,
     ) -> Result<bool, StoreError> {
-        let taken = self
-            .query(
-                "INSERT INTO acme AS a (directory, turn_until) \
-                 VALUES ($1, coarse_now() + make_interval(secs => 2 * ceil($2::double precision / 2))) \
-                 ON CONFLICT (directory) DO UPDATE SET turn_until = EXCLUDED.turn_until \
-                 WHERE a.turn_until <= now() RETURNING directory",
-                &[&directory, &length.as_secs_f64()],
-            )
-            .await?;
-        Ok(!taken.is_empty())
+        let sql = "INSERT INTO acme AS a (directory, turn_until) \
+                   VALUES ($1, coarse_now() + make_interval(secs => 2 * ceil($2::double precision / 2))) \
+                   ON CONFLICT (directory) DO UPDATE SET turn_until = EXCLUDED.turn_until \
+                   WHERE a.turn_until <= now() RETURNING directory";
+        let params: Params<'_> = &[&directory, &length.as_secs_f64()];
+        Ok(!self.calls().query(sql, params).await?.is_empty())
     }
 
     /// Keeps the account of a directory for all nodes; None forgets it.
@@ -100,7 +88,7 @@ impl Store {
         account: Option<&str>,
     ) -> Result<(), StoreError> {
         let keep = "UPDATE acme SET account = $2 WHERE directory = $1";
-        self.execute(keep, &[&directory, &account]).await
+        self.calls().execute(keep, &[&directory, &account]).await
     }
 
     /// Keeps a certificate with its key for all nodes, and ends the turn.
@@ -109,23 +97,20 @@ impl Store {
         directory: &str,
         certificate: &str,
     ) -> Result<(), StoreError> {
-        self.execute(
-            "UPDATE acme SET certificate = $2, failures = 0, turn_until = coarse_now() \
-             WHERE directory = $1",
-            &[&directory, &certificate],
-        )
-        .await
+        let keep = "UPDATE acme SET certificate = $2, failures = 0, turn_until = coarse_now() \
+                    WHERE directory = $1";
+        self.calls()
+            .execute(keep, &[&directory, &certificate])
+            .await
     }
 
     /// Ends a turn that failed: nobody tries again before `wait` is over.
     pub async fn fail_acme_turn(&self, directory: &str, wait: Duration) -> Result<(), StoreError> {
-        self.execute(
-            "UPDATE acme SET failures = least(failures, 1000) + 1, \
+        let end = "UPDATE acme SET failures = least(failures, 1000) + 1, \
              turn_until = coarse_now() + make_interval(secs => 2 * ceil($2::double precision / 2)) \
-             WHERE directory = $1",
-            &[&directory, &wait.as_secs_f64()],
-        )
-        .await
+             WHERE directory = $1";
+        let params: Params<'_> = &[&directory, &wait.as_secs_f64()];
+        self.calls().execute(end, params).await
     }
 
     /// Tells all nodes how to prove a domain, until the turn is surely over.
@@ -135,32 +120,23 @@ impl Store {
         digest: &[u8],
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.execute(
-            "INSERT INTO acme_challenges AS c (domain, digest, expires_at) \
-             VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (domain) \
-             DO UPDATE SET digest = EXCLUDED.digest, expires_at = EXCLUDED.expires_at",
-            &[&domain, &digest, &ttl.as_secs_f64()],
-        )
-        .await
+        let put = "INSERT INTO acme_challenges AS c (domain, digest, expires_at) \
+                   VALUES ($1, $2, coarse_now() + make_interval(secs => $3)) ON CONFLICT (domain) \
+                   DO UPDATE SET digest = EXCLUDED.digest, expires_at = EXCLUDED.expires_at";
+        let params: Params<'_> = &[&domain, &digest, &ttl.as_secs_f64()];
+        self.calls().execute(put, params).await
     }
 
     /// How to prove a domain, if it is to be proved now.
     pub async fn acme_challenge(&self, domain: &str) -> Result<Option<[u8; 32]>, StoreError> {
-        let found = self
-            .query(
-                "SELECT digest FROM acme_challenges WHERE domain = $1 AND expires_at > now()",
-                &[&domain],
-            )
-            .await?;
-        found
-            .first()
-            .map(|row| rows::bytes(row, "digest"))
-            .transpose()
+        let sql = "SELECT digest FROM acme_challenges WHERE domain = $1 AND expires_at > now()";
+        let read = |row: &Row| bytes(row, "digest");
+        self.calls().first(sql, &[&domain], read).await
     }
 
     /// Forgets the challenges of domains whose turn is over.
     pub async fn forget_acme_challenges(&self) -> Result<(), StoreError> {
         let forget = "DELETE FROM acme_challenges WHERE expires_at <= now()";
-        self.execute(forget, &[]).await
+        self.calls().execute(forget, &[]).await
     }
 }

@@ -1,6 +1,9 @@
 //! Welcomes: kept for each device of a new member until it confirms.
 
-use super::{Store, StoreError, rows};
+use tokio_postgres::Row;
+
+use super::rows::get;
+use super::{Store, StoreError};
 use crate::types::{ConvoId, DeviceId, Did};
 
 /// The answer to a new member that asks for its Welcome.
@@ -10,17 +13,6 @@ pub enum WelcomeAnswer {
     /// Nothing waits for it.
     None,
     NotMember,
-}
-
-/// The Welcomes that are a device's: its own; one that never had any has that which names no
-/// device; and who does not say which device it is, has all.
-macro_rules! of_this_device {
-    () => {
-        "w.user_did = $2 AND w.convo_id = $1 \
-         AND ($3::text IS NULL OR w.device_id = $3 OR (w.device_id IS NULL \
-             AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
-                 AND o.device_id = $3 AND o.convo_id = $1)))"
-    };
 }
 
 impl Store {
@@ -49,37 +41,15 @@ impl Store {
         did: &Did,
         device: Option<&DeviceId>,
     ) -> Result<Option<WelcomeAnswer>, StoreError> {
-        let row = &self
-            .query_one(
-                concat!(
-                    "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
-                     AND m.left_seq IS NULL LIMIT 1), \
-                 pick AS (SELECT w.id FROM welcomes w WHERE ",
-                    of_this_device!(),
-                    " \
-                     AND w.state <> 'confirmed' \
-                     AND EXISTS (SELECT FROM mine) \
-                     ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.state = 'fetched', w.id \
-                     LIMIT 1), \
-                 fetched AS (UPDATE welcomes w SET state = 'fetched' FROM pick \
-                     WHERE w.id = pick.id AND w.state <> 'confirmed' RETURNING w.welcome) \
-                 SELECT EXISTS (SELECT FROM mine) AS is_member, \
-                     EXISTS (SELECT FROM pick) AS is_there, \
-                     (SELECT welcome FROM fetched) AS welcome"
-                ),
-                &[
-                    &convo.expose(),
-                    &did.expose(),
-                    &device.map(DeviceId::expose),
-                ],
-            )
-            .await?;
-        let welcome: Option<Vec<u8>> = rows::get(row, "welcome")?;
-        Ok(match (rows::get(row, "is_member")?, welcome) {
-            (false, _) => Some(WelcomeAnswer::NotMember),
-            (true, Some(bytes)) => Some(WelcomeAnswer::Welcome(bytes)),
-            (true, None) => (!rows::get::<bool>(row, "is_there")?).then_some(WelcomeAnswer::None),
-        })
+        let read = |row: &Row| {
+            let is_there: bool = get(row, "is_there")?;
+            Ok(match (get(row, "is_member")?, get(row, "welcome")?) {
+                (false, _) => Some(WelcomeAnswer::NotMember),
+                (true, Some(bytes)) => Some(WelcomeAnswer::Welcome(bytes)),
+                (true, None) => (!is_there).then_some(WelcomeAnswer::None),
+            })
+        };
+        self.calls().one(FETCH, &[convo, did, &device], read).await
     }
 
     /// Ends the wait of the Welcome that this device has fetched, by the same rule; its bytes,
@@ -91,18 +61,37 @@ impl Store {
         did: &Did,
         device: Option<&DeviceId>,
     ) -> Result<(), StoreError> {
-        self.execute(
-            concat!("UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now(), welcome = '' \
-             WHERE w.id = (\
-                 SELECT w.id FROM welcomes w WHERE ", of_this_device!(), " \
-                 AND w.state = 'fetched' \
-                 ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.id LIMIT 1 FOR UPDATE)"),
-            &[
-                &convo.expose(),
-                &did.expose(),
-                &device.map(DeviceId::expose),
-            ],
-        )
-        .await
+        self.calls().execute(CONFIRM, &[convo, did, &device]).await
     }
 }
+
+/// The Welcomes that are a device's: its own; one that never had any has that which names no
+/// device; and who does not say which device it is, has all.
+macro_rules! of_this_device {
+    () => {
+        "w.user_did = $2 AND w.convo_id = $1 \
+         AND ($3::text IS NULL OR w.device_id = $3 OR (w.device_id IS NULL \
+             AND NOT EXISTS (SELECT FROM welcomes o WHERE o.user_did = $2 \
+                 AND o.device_id = $3 AND o.convo_id = $1)))"
+    };
+}
+
+const FETCH: &str = concat!(
+    "WITH mine AS (SELECT FROM members m WHERE m.convo_id = $1 AND m.user_did = $2 \
+         AND m.left_seq IS NULL LIMIT 1), \
+     pick AS (SELECT w.id FROM welcomes w WHERE ",
+    of_this_device!(),
+    " AND w.state <> 'confirmed' AND EXISTS (SELECT FROM mine) \
+         ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.state = 'fetched', w.id LIMIT 1), \
+     fetched AS (UPDATE welcomes w SET state = 'fetched' FROM pick \
+         WHERE w.id = pick.id AND w.state <> 'confirmed' RETURNING w.welcome) \
+     SELECT EXISTS (SELECT FROM mine) AS is_member, EXISTS (SELECT FROM pick) AS is_there, \
+         (SELECT welcome FROM fetched) AS welcome"
+);
+const CONFIRM: &str = concat!(
+    "UPDATE welcomes w SET state = 'confirmed', confirmed_at = coarse_now(), welcome = '' \
+     WHERE w.id = (SELECT w.id FROM welcomes w WHERE ",
+    of_this_device!(),
+    " AND w.state = 'fetched' \
+         ORDER BY w.device_id IS NOT DISTINCT FROM $3 DESC, w.id LIMIT 1 FOR UPDATE)"
+);
