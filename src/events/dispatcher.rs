@@ -6,53 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::board::{Attached, Board};
+use super::board::Board;
 use super::follower::Feed;
-use super::outbox::{Due, Flushed, Outbox};
-use super::passing::{self, ToTell};
+use super::outbox::{Due, Flushed};
 use super::settings::Settings;
-use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown};
-use crate::store::Membership;
-use crate::types::{ConvoId, Cursor, Did, Seq};
-use crate::wire::Typing;
+use crate::types::{Cursor, Seq};
 
-/// What sessions ask for.
-#[derive(Debug)]
-pub(super) enum Command {
-    Register {
-        did: Did,
-        filter: Option<ConvoId>,
-        outbox: Arc<Outbox>,
-        answer: oneshot::Sender<SeatId>,
-    },
-    Attach {
-        seat: SeatId,
-        reading: Vec<Membership>,
-        after: Option<Seq>,
-        answer: oneshot::Sender<Option<Attached>>,
-    },
-    Resume {
-        seat: SeatId,
-        answer: oneshot::Sender<Option<Attached>>,
-    },
-    Type {
-        seat: SeatId,
-        convo: ConvoId,
-        is_typing: bool,
-    },
-    Leave(SeatId),
-}
+/// What a session wants done at the board.
+pub(super) type Command = Box<dyn FnOnce(&mut Board) + Send>;
 
 pub(super) struct Dispatcher {
     pub(super) settings: Live<Settings>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feed: mpsc::Receiver<Feed>,
     pub(super) has_strays: Arc<AtomicBool>,
-    pub(super) passing: mpsc::Sender<ToTell>,
 }
 
 impl Dispatcher {
@@ -84,7 +55,7 @@ impl Dispatcher {
                         return;
                     }
                     for command in commands.drain(..) {
-                        self.serve(&mut board, command);
+                        command(&mut board);
                     }
                 }
                 // A look at every seat holds up deliveries.
@@ -121,49 +92,6 @@ impl Dispatcher {
         // The last numbers may have lost their events.
         board.hole(head, &mut Vec::new());
         board
-    }
-
-    fn serve(&self, board: &mut Board, command: Command) {
-        // A session that no longer waits for its answer has gone.
-        match command {
-            Command::Register {
-                did,
-                filter,
-                outbox,
-                answer,
-            } => {
-                // A sweep for its sake may have been before.
-                if let Err(seat) = answer.send(board.register(did, filter, outbox)) {
-                    board.leave(seat);
-                }
-            }
-            Command::Attach {
-                seat,
-                reading,
-                after,
-                answer,
-            } => {
-                let _ = answer.send(board.attach(seat, reading, after));
-            }
-            Command::Resume { seat, answer } => {
-                let _ = answer.send(board.resume(seat));
-            }
-            Command::Type {
-                seat,
-                convo,
-                is_typing,
-            } => {
-                if let Some(did) = board.is_member(seat, &convo) {
-                    let typing = Typing {
-                        convo_id: convo,
-                        did: did.clone(),
-                        is_typing,
-                    };
-                    passing::mention(&self.passing, typing);
-                }
-            }
-            Command::Leave(seat) => board.leave(seat),
-        }
     }
 }
 

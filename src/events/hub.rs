@@ -7,7 +7,7 @@ use arc_swap::Guard;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::board::Attached;
+use super::board::{Attached, Board};
 use super::canary::Canary;
 use super::circle::{Circle, Subscriber};
 use super::dispatcher::{Command, Dispatcher};
@@ -26,7 +26,7 @@ use super::topics::SeatId;
 use crate::runtime::{Live, Shutdown, queue};
 use crate::store::{Membership, StoreError};
 use crate::types::{ConvoId, Cursor, Seq, unprintable};
-use crate::wire::{Ephemeral, Passing};
+use crate::wire::{Ephemeral, Passing, Typing};
 
 /// The handle that sessions share.
 #[derive(Clone)]
@@ -83,7 +83,6 @@ impl Hub {
             commands: commands_out,
             feed: feed_out,
             has_strays: Arc::clone(&has_strays),
-            passing: passing_in.clone(),
         };
         shutdown.spawn_vital(ear.run());
         shutdown.spawn_vital(follower.run(shutdown.clone()));
@@ -168,28 +167,32 @@ impl Hub {
 
     pub(super) async fn register(&self, subscriber: &Subscriber) -> Result<HeldSeat, HubError> {
         let outbox = Arc::new(Outbox::new(self.0.settings.load().outbox_bytes_max));
-        let (answer, answered) = oneshot::channel();
-        let command = Command::Register {
-            did: subscriber.did.clone(),
-            filter: subscriber.filter.clone(),
-            outbox: Arc::clone(&outbox),
-            answer,
-        };
         // Before the wait, which may be cut short.
         let mut seat = HeldSeat {
             id: SeatId::NOBODYS,
-            outbox,
+            outbox: Arc::clone(&outbox),
             hub: self.clone(),
         };
-        seat.id = self.ask(command, answered).await?;
+        let (did, filter) = (subscriber.did.clone(), subscriber.filter.clone());
+        let register = move |board: &mut Board| {
+            let id = board.register(did, filter, Arc::clone(&outbox));
+            // A sweep for the sake of whoever has gone may have been before.
+            if outbox.is_gone() {
+                board.leave(id);
+            }
+            id
+        };
+        seat.id = self.ask(register).await?;
         Ok(seat)
     }
 
-    async fn ask<T>(
+    async fn ask<T: Send + 'static>(
         &self,
-        command: Command,
-        answered: oneshot::Receiver<T>,
+        question: impl FnOnce(&mut Board) -> T + Send + 'static,
     ) -> Result<T, HubError> {
+        let (answer, answered) = oneshot::channel();
+        // A session that no longer waits for its answer has gone.
+        let command: Command = Box::new(move |board| drop(answer.send(question(board))));
         let asked = async {
             let sent = queue::send(&self.0.commands, COMMANDS, command).await;
             sent.map_err(|_| HubError)?;
@@ -197,6 +200,12 @@ impl Hub {
         };
         let limit = self.0.settings.load().hub_timeout;
         timeout(limit, asked).await.unwrap_or(Err(HubError))
+    }
+
+    /// Tells the board something. Nothing, if it is busy.
+    fn tell(&self, word: impl FnOnce(&mut Board) + Send + 'static) -> Result<(), HubError> {
+        let told = queue::offer(&self.0.commands, COMMANDS, Box::new(word));
+        told.map_err(|_| HubError)
     }
 }
 
@@ -217,43 +226,41 @@ impl HeldSeat {
         reading: Vec<Membership>,
         after: Option<Seq>,
     ) -> Result<Attached, HubError> {
-        let (answer, answered) = oneshot::channel();
-        let command = Command::Attach {
-            seat: self.id,
-            reading,
-            after,
-            answer,
-        };
-        self.hub.ask(command, answered).await?.ok_or(HubError)
+        let id = self.id;
+        let attach = move |board: &mut Board| board.attach(id, reading, after);
+        self.hub.ask(attach).await?.ok_or(HubError)
     }
 
     pub(super) async fn resume(&self) -> Result<Attached, HubError> {
-        let (answer, answered) = oneshot::channel();
-        let command = Command::Resume {
-            seat: self.id,
-            answer,
-        };
-        self.hub.ask(command, answered).await?.ok_or(HubError)
+        let id = self.id;
+        let resume = move |board: &mut Board| board.resume(id);
+        self.hub.ask(resume).await?.ok_or(HubError)
     }
 
     /// Says that the subscriber types, if it is in that conversation. Dropped if
     /// the hub is busy.
-    pub(super) fn type_in(&self, convo: ConvoId, is_typing: bool) {
-        let command = Command::Type {
-            seat: self.id,
-            convo,
-            is_typing,
-        };
-        let _ = queue::offer(&self.hub.0.commands, COMMANDS, command);
+    pub(super) fn type_in(&self, convo_id: ConvoId, is_typing: bool) {
+        let (id, passing) = (self.id, self.hub.0.passing.clone());
+        let _ = self.hub.tell(move |board| {
+            if let Some(did) = board.is_member(id, &convo_id) {
+                let typing = Typing {
+                    did: did.clone(),
+                    convo_id,
+                    is_typing,
+                };
+                passing::mention(&passing, typing);
+            }
+        });
     }
 }
 
 impl Drop for HeldSeat {
     fn drop(&mut self) {
         self.outbox.shut_for_good();
-        let goodbye = || queue::offer(&self.hub.0.commands, COMMANDS, Command::Leave(self.id));
+        let id = self.id;
+        let goodbye = || self.hub.tell(move |board| board.leave(id));
         // If it cannot be said, the hub's sweep finds the shut outbox.
-        if self.id == SeatId::NOBODYS || goodbye().is_err() {
+        if id == SeatId::NOBODYS || goodbye().is_err() {
             self.hub.0.has_strays.store(true, Ordering::Release);
         }
     }
