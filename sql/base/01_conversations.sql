@@ -1,5 +1,4 @@
--- The schema of version 30, by topic, as a new database gets it: what later migrations call 0001 to
--- 0030 is here. Rules that run through all of it:
+-- The schema of version 31, by topic, as a new database gets it. Rules that run through all of it:
 --   * every stored time is floored to 2 s (coarse_now), so that no row times a sender;
 --   * identifiers are text exactly as the wire has them;
 --   * locks are taken in the one order of docs/architecture.md ("Who waits for whom");
@@ -34,8 +33,9 @@ CREATE TABLE conversations (
 ) WITH (fillfactor = 70); -- room for in-page updates of last_seq
 
 -- Founds a conversation with its first members, on a device of the founder's.
--- Outcomes: unknown_device (not registered), exists (it is founded already, perhaps by the same
--- call before), and those of change_group, which does the rest.
+-- Outcomes: unknown_device (not registered), exists (it was founded before, perhaps by the same
+-- call; an id is given once, whatever has become of the conversation), and those of change_group,
+-- which does the rest.
 CREATE FUNCTION create_conversation(
     p_convo text, p_creator text, p_suite smallint, p_epoch bigint, p_name text,
     p_description text, p_add text[], p_references bytea[], p_welcome bytea,
@@ -56,7 +56,8 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch, name, description)
-    VALUES (p_convo, p_creator, p_suite, p_epoch, p_name, p_description)
+    SELECT p_convo, p_creator, p_suite, p_epoch, p_name, p_description
+    WHERE NOT EXISTS (SELECT FROM ended_conversations e WHERE e.convo_id = p_convo)
     ON CONFLICT (convo_id) DO NOTHING;
     IF NOT FOUND THEN
         RETURN QUERY SELECT 'exists'::text, p_epoch, 0::bigint, coarse_now(), '{}'::text[];

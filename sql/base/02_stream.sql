@@ -123,6 +123,18 @@ BEGIN
     RETURN v_base;
 END $$;
 
+-- Tells the members of each of these conversations that something has changed.
+CREATE FUNCTION tell_updated(p_convo text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_convo) > 0 THEN
+        PERFORM emit_events(
+            p_convo, array_fill(NULL::text, ARRAY[cardinality(p_convo)]),
+            array_fill('conversationUpdated'::text, ARRAY[cardinality(p_convo)]),
+            array_fill(',"type":"conversationUpdated"'::text, ARRAY[cardinality(p_convo)]));
+    END IF;
+END $$;
+
 -- Called on each new writing connection: after a promotion the copy may lack the last events that
 -- the old primary gave out, so their numbers are jumped over.
 CREATE FUNCTION follow_timeline() RETURNS void

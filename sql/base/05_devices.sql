@@ -94,8 +94,8 @@ BEGIN
     RETURN CASE WHEN v_untold THEN 'untold' ELSE 'done' END;
 END $$;
 
--- Ends a device: its packages, Welcomes and registration, the account's tickets, and its seats in
--- p_bite conversations after p_after: everybody's sends wait for the events of one transaction. Says
+-- Ends a device: its packages, registration and Welcomes, also those of a founder's seat that can
+-- only be its own, the account's tickets, and its seats in p_bite conversations after p_after: everybody's sends wait for the events of one transaction. Says
 -- how many packages and seats there were; no row: there is no such device, though one that nobody
 -- registered may have seats as well. The registration goes last: by it a founder's seat is known,
 -- and a deletion that was cut off is found again.
@@ -136,15 +136,16 @@ BEGIN
         RETURN QUERY SELECT 'last_admin'::text, 0::bigint, 0::bigint, NULL::text;
         RETURN;
     END IF;
-    UPDATE members m SET device_id = p_device
-    WHERE m.user_did = p_user AND m.left_seq IS NULL AND m.convo_id = ANY (v_convo)
-      AND m.device_id IS NULL AND founding_device(m.convo_id, p_user) = p_device;
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
     PERFORM lock_packages(ARRAY(
         SELECT k.reference FROM key_packages k
         WHERE k.user_did = p_user AND k.device_id = p_device));
     DELETE FROM key_packages k WHERE k.user_did = p_user AND k.device_id = p_device;
     GET DIAGNOSTICS v_packages = ROW_COUNT;
+    PERFORM name_seats(p_user, p_device, ARRAY(
+        SELECT m.convo_id FROM members m
+        WHERE m.user_did = p_user AND m.left_seq IS NULL AND m.convo_id = ANY (v_convo)
+          AND m.device_id IS NULL AND founding_device(m.convo_id, p_user) = p_device));
     PERFORM drop_welcomes(p_user, p_device);
     PERFORM revoke_tickets(p_mark, p_until);
     v_seats := end_seats(p_user, p_device, v_convo);

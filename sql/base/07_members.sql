@@ -77,8 +77,23 @@ LANGUAGE sql STABLE AS $$
                ELSE m.device_id = p_device END
 $$;
 
+-- A seat without a name is this device's, and so are the Welcomes that wait for it: they go with it.
+CREATE FUNCTION name_seats(p_user text, p_device text, p_convo text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE members m SET device_id = p_device
+    WHERE m.user_did = p_user AND m.left_seq IS NULL AND m.convo_id = ANY (p_convo)
+      AND m.device_id IS NULL;
+    UPDATE welcomes w SET device_id = p_device WHERE w.id = ANY (ARRAY(
+        SELECT w.id FROM welcomes w
+        WHERE w.user_did = p_user AND w.convo_id = ANY (p_convo) AND w.device_id IS NULL
+          AND w.state <> 'confirmed'
+        ORDER BY w.id FOR UPDATE));
+END $$;
+
 -- Locks the conversations of one device, or of all devices of the account: the first p_most after
--- p_after, in the order of their ids. Says which.
+-- p_after, in the order of their ids, and its seats in them: whoever says meanwhile how far it has
+-- read has done so, or is out. Says which.
 CREATE FUNCTION lock_seats(
     p_user text, p_device text, p_most integer, p_after text DEFAULT '')
 RETURNS text[]
@@ -90,13 +105,15 @@ DECLARE
 BEGIN
     PERFORM FROM conversations c WHERE c.convo_id = ANY (v_convo)
         ORDER BY c.convo_id FOR NO KEY UPDATE;
+    PERFORM FROM members m WHERE m.user_did = p_user AND m.convo_id = ANY (v_convo)
+        AND m.left_seq IS NULL FOR NO KEY UPDATE;
     RETURN v_convo;
 END $$;
 
 -- Ends the seats of one device, or of all devices of the account (p_device NULL), in these
 -- conversations, which must be locked (see lock_seats), and tells them; says in how many there was
--- one. How far the account has read goes where it has no seat left, and with a conversation's last
--- seat its GroupInfo, by which nobody comes back.
+-- one. How far the account has read goes where it has no seat left, and with its last seat a
+-- conversation is over.
 CREATE FUNCTION end_seats(p_user text, p_device text, p_convo text[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -129,9 +146,7 @@ BEGIN
     FROM unnest(v_convo) WITH ORDINALITY AS l (convo, ord)
     WHERE m.convo_id = l.convo AND m.user_did = p_user AND m.left_seq IS NULL
       AND (p_device IS NULL OR m.device_id = p_device);
-    UPDATE conversations c SET group_info = NULL, group_info_epoch = NULL
-    WHERE c.convo_id = ANY (v_convo) AND c.group_info IS NOT NULL
-      AND NOT EXISTS (SELECT FROM members m WHERE m.convo_id = c.convo_id AND m.left_seq IS NULL);
+    PERFORM end_conversations(v_convo);
     RETURN cardinality(v_convo);
 END $$;
 
@@ -172,7 +187,8 @@ BEGIN
 END $$;
 
 -- Of an account that goes whatever it is: where no other admin stays, whoever of those who stay has
--- been in longest becomes one, since nobody could make one any more. Says where.
+-- been in longest becomes one, whom nobody promoted, since nobody could make one any more. Says
+-- where.
 CREATE FUNCTION pass_on_role(p_user text, p_convo text[]) RETURNS text[]
 LANGUAGE sql AS $$
     WITH orphan AS MATERIALIZED (
@@ -187,7 +203,8 @@ LANGUAGE sql AS $$
             WHERE m.convo_id = c.convo_id AND m.left_seq IS NULL AND m.user_did <> p_user
             ORDER BY m.joined_seq, m.user_did LIMIT 1) h
     ), promoted AS (
-        UPDATE members m SET is_admin = true, promoted_at = coarse_now() FROM heir h
+        UPDATE members m SET is_admin = true, promoted_at = coarse_now(), promoted_by = NULL
+        FROM heir h
         WHERE m.convo_id = h.convo_id AND m.user_did = h.user_did AND m.left_seq IS NULL
         RETURNING m.convo_id)
     SELECT coalesce(array_agg(DISTINCT p.convo_id), '{}') FROM promoted p

@@ -47,18 +47,21 @@ LANGUAGE sql AS $$
 $$;
 
 -- Those that nobody has confirmed, and that are of no use any more: as long as the first commit
--- after its epoch is kept, or is still to come, a Welcome's device can go on from there.
+-- after its epoch is kept, or is still to come, a Welcome's device can go on from there. From the
+-- oldest on: one that is young, or confirmed, is not looked at.
 CREATE FUNCTION forget_unconfirmed_welcomes(p_older interval, p_most integer)
 RETURNS bigint
 LANGUAGE sql AS $$
     WITH gone AS (
         DELETE FROM welcomes w WHERE w.ctid = ANY (ARRAY(
             SELECT w.ctid FROM welcomes w
-            JOIN conversations c ON c.convo_id = w.convo_id AND c.epoch > w.epoch
             WHERE w.state <> 'confirmed' AND w.created_at < now() - p_older
-              AND NOT EXISTS (SELECT FROM messages m WHERE m.convo_id = w.convo_id
-                                  AND m.kind = 'commit' AND m.epoch = w.epoch + 1)
-            LIMIT p_most FOR UPDATE OF w SKIP LOCKED))
+              AND EXISTS (SELECT FROM conversations c
+                          WHERE c.convo_id = w.convo_id AND c.epoch > w.epoch OFFSET 0)
+              AND NOT EXISTS (SELECT FROM messages m
+                              WHERE m.convo_id = w.convo_id AND m.kind = 'commit'
+                                AND m.epoch = w.epoch + 1 OFFSET 0)
+            ORDER BY w.created_at LIMIT p_most FOR UPDATE SKIP LOCKED))
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;

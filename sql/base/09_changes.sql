@@ -145,7 +145,7 @@ END $$;
 -- The change. Who comes back without a seat of its own takes the account's seat that has no name if
 -- it has never had another and the account has no other, or if it can only be its own. Who is
 -- welcomed again keeps its seat, and what it had asked for is done. With an account's last seat goes
--- how far it has read, and with a conversation's its GroupInfo.
+-- how far it has read, and with its last seat the conversation is over.
 -- Outcomes: the verdicts of judge_change; with epoch comes the one that has won.
 CREATE FUNCTION change_group(
     p_convo text, p_caller text,
@@ -216,14 +216,13 @@ BEGIN
             v_whom;
         RETURN;
     END IF;
-    UPDATE members m SET device_id = p_rejoin_device
-    WHERE v_unnamed AND m.convo_id = p_convo AND m.user_did = p_caller AND m.left_seq IS NULL
-      AND m.device_id IS NULL;
+    IF v_unnamed THEN
+        PERFORM name_seats(p_caller, p_rejoin_device, ARRAY[p_convo]);
+    END IF;
     -- A founder's seat may name no device. It is taken from the one that it can be, if that goes.
-    UPDATE members m SET device_id = p_remove_device
-    WHERE p_remove_device IS NOT NULL AND m.convo_id = p_convo AND m.user_did = p_remove
-      AND m.left_seq IS NULL AND m.device_id IS NULL
-      AND founding_device(p_convo, p_remove) = p_remove_device;
+    IF founding_device(p_convo, p_remove) = p_remove_device THEN
+        PERFORM name_seats(p_remove, p_remove_device, ARRAY[p_convo]);
+    END IF;
     v_epoch := CASE WHEN p_commit IS NULL THEN v_convo.epoch ELSE p_epoch + 1 END;
     v_seq := v_convo.last_seq + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
     IF p_commit IS NOT NULL THEN
@@ -249,6 +248,9 @@ BEGIN
         WHERE w.convo_id = p_convo AND w.state <> 'confirmed'
         ORDER BY w.id FOR UPDATE OF w)
     DELETE FROM welcomes w USING gone g WHERE w.id = g.id;
+    -- Whoever says meanwhile how far it has read has done so, or is out.
+    PERFORM FROM members m
+    WHERE m.convo_id = p_convo AND m.user_did = p_remove AND m.left_seq IS NULL FOR NO KEY UPDATE;
     DELETE FROM read_cursors r WHERE r.convo_id = p_convo AND r.user_did = p_remove
         AND (p_remove_device IS NULL OR NOT EXISTS (
                 SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_remove
@@ -308,9 +310,6 @@ BEGIN
         removed = p_action = 'removed'
     WHERE m.convo_id = p_convo AND m.user_did = p_remove AND m.left_seq IS NULL
       AND (p_remove_device IS NULL OR m.device_id IS NOT DISTINCT FROM p_remove_device);
-    UPDATE conversations c SET group_info = NULL, group_info_epoch = NULL
-    WHERE p_remove IS NOT NULL AND c.convo_id = p_convo
-      AND NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.left_seq IS NULL);
     IF v_founding THEN
         INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq,
                              joined_message_seq, joined_at)
@@ -336,5 +335,8 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo
                           AND m.user_did = k.user_did AND m.left_seq IS NULL
                           AND m.device_id IS NOT DISTINCT FROM k.device_id);
+    IF p_remove IS NOT NULL THEN
+        PERFORM end_conversations(ARRAY[p_convo]);
+    END IF;
     RETURN QUERY SELECT 'done'::text, v_epoch, v_seq, v_at, p_receipt, v_whom;
 END $$;

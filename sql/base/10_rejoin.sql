@@ -8,7 +8,8 @@
 -- known where claims are counted, under a key of its own: the conversation's events may be many. Of
 -- stays that are over the one that ended last tells whether the account may ask.
 --
--- Outcomes: done, absent, suite (the conversation has another), and those of publish_key_packages.
+-- Outcomes: done, absent (it may not ask, or nobody is left who could answer), suite (the
+-- conversation has another), and those of publish_key_packages.
 CREATE FUNCTION request_rejoin(
     p_convo text, p_user text, p_device text, p_suite smallint, p_package bytea, p_hash bytea,
     p_reference bytea, p_last_resort boolean, p_expires timestamptz, p_open_max integer,
@@ -36,7 +37,8 @@ BEGIN
         FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_user
         ORDER BY m.left_seq DESC NULLS FIRST, m.device_id IS NOT DISTINCT FROM p_device DESC,
                  v_founder AND m.device_id IS NULL DESC, m.joined_seq DESC LIMIT 1;
-    IF NOT FOUND OR (v_seat.left_seq IS NOT NULL AND v_seat.removed) THEN
+    IF NOT FOUND OR (v_seat.left_seq IS NOT NULL AND v_seat.removed)
+       OR NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.left_seq IS NULL) THEN
         RETURN 'absent';
     ELSIF v_convo.cipher_suite <> p_suite THEN
         RETURN 'suite';
@@ -73,10 +75,11 @@ BEGIN
         THEN coalesce(v_seat.rejoin_requested_at > v_at - p_quiet, false)
         ELSE EXISTS (SELECT FROM key_package_claims c
                      WHERE c.key = v_key AND c.expires_at > v_at) END;
-    UPDATE members m SET
-        device_id = CASE WHEN m.left_seq IS NULL THEN p_device ELSE m.device_id END,
-        rejoin_requested_at = CASE WHEN v_quiet THEN m.rejoin_requested_at ELSE v_at END
-    WHERE v_seated AND m.ctid = v_seat.place;
+    UPDATE members m SET rejoin_requested_at = v_at
+    WHERE v_seated AND NOT v_quiet AND m.ctid = v_seat.place;
+    IF v_founder AND v_seat.left_seq IS NULL AND v_seat.device_id IS NULL THEN
+        PERFORM name_seats(p_user, p_device, ARRAY[p_convo]);
+    END IF;
     IF v_quiet THEN
         RETURN 'done';
     END IF;

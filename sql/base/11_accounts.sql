@@ -10,10 +10,8 @@ CREATE TABLE opt_ins (
 -- stays that are over, reports. Its seats end in bites, as in delete_device; after is NULL when
 -- there is no more.
 CREATE FUNCTION delete_account(
-    p_user text, p_mark bytea, p_until timestamptz, p_bite integer DEFAULT 2147483647,
-    p_after text DEFAULT '')
-RETURNS TABLE (
-    devices bigint, packages bigint, welcomes bigint, seats bigint, more boolean, after text)
+    p_user text, p_mark bytea, p_until timestamptz, p_bite integer, p_after text)
+RETURNS TABLE (devices bigint, packages bigint, welcomes bigint, seats bigint, after text)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_convo    text[];
@@ -34,23 +32,17 @@ BEGIN
     DELETE FROM key_packages k WHERE k.user_did = p_user;
     GET DIAGNOSTICS v_packages = ROW_COUNT;
     v_welcomes := drop_welcomes(p_user, NULL, true);
-    DELETE FROM read_cursors r WHERE r.user_did = p_user;
     DELETE FROM opt_ins o WHERE o.user_did = p_user;
     PERFORM drop_blocks(p_user);
     PERFORM revoke_tickets(p_mark, p_until);
     v_led := pass_on_role(p_user, v_convo);
     v_seats := end_seats(p_user, NULL, v_convo);
-    IF v_led <> '{}' THEN
-        PERFORM emit_events(
-            v_led, array_fill(NULL::text, ARRAY[cardinality(v_led)]),
-            array_fill('conversationUpdated'::text, ARRAY[cardinality(v_led)]),
-            array_fill(',"type":"conversationUpdated"'::text, ARRAY[cardinality(v_led)]));
-    END IF;
+    PERFORM tell_updated(v_led);
     v_after := v_convo[p_bite];
     IF v_after IS NULL AND EXISTS (SELECT FROM seats_of(p_user, NULL)) THEN
         v_after := '';
     END IF;
-    RETURN QUERY SELECT v_devices, v_packages, v_welcomes, v_seats, v_after IS NOT NULL, v_after;
+    RETURN QUERY SELECT v_devices, v_packages, v_welcomes, v_seats, v_after;
 END $$;
 
 -- Events that were told of an account are made to tell of nobody. They are not deleted: numbers are
@@ -117,30 +109,4 @@ BEGIN
             RETURN;
         END IF;
     END LOOP;
-END $$;
-
--- The same in one conversation, for nodes of schema 29: says after which event to go on, NULL when
--- all has been looked at. 0031 drops it.
-CREATE FUNCTION blank_device_events(p_user text, p_convo text, p_after bigint, p_most integer)
-RETURNS bigint
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_event record;
-    v_count integer := 0;
-    v_last  bigint;
-BEGIN
-    FOR v_event IN SELECT e.emitted_at, e.seq, e.kind, e.payload FROM event_stream e
-        WHERE e.convo_id = p_convo AND e.seq > p_after ORDER BY e.seq LIMIT p_most
-    LOOP
-        v_count := v_count + 1;
-        v_last := v_event.seq;
-        IF v_event.kind IN ('newDevice', 'readditionRequested')
-           AND p_user IN (v_event.payload ->> 'did', v_event.payload ->> 'userDid') THEN
-            UPDATE event_stream e SET kind = 'conversationUpdated',
-                payload = ('{"cursor":"' || (e.payload ->> 'cursor') || '","convoId":"' || p_convo
-                           || '","type":"conversationUpdated"}')::json
-            WHERE e.emitted_at = v_event.emitted_at AND e.seq = v_event.seq;
-        END IF;
-    END LOOP;
-    RETURN CASE WHEN v_count = p_most THEN v_last END;
 END $$;

@@ -112,12 +112,7 @@ BEGIN
          FROM (SELECT * FROM block_conflicts b WHERE b.convo_id = s.id AND p_exists OFFSET 0) c
          WHERE c.blocker_did = p_blocker AND c.blocked_did = p_blocked)
         FROM unnest(v_shared) AS s (id) ORDER BY s.id;
-    IF v_new IS NOT NULL THEN
-        PERFORM emit_events(
-            v_new, array_fill(NULL::text, ARRAY[cardinality(v_new)]),
-            array_fill('conversationUpdated'::text, ARRAY[cardinality(v_new)]),
-            array_fill(',"type":"conversationUpdated"'::text, ARRAY[cardinality(v_new)]));
-    END IF;
+    PERFORM tell_updated(v_new);
 END $$;
 
 -- Deletes what was learned of an account's blocks, and what conversations remember of them.

@@ -43,11 +43,13 @@ LANGUAGE sql AS $$
     ON CONFLICT (key) DO UPDATE SET expires_at = greatest(u.expires_at, excluded.expires_at)
 $$;
 
+-- What somebody is about to keep longer is passed over.
 CREATE FUNCTION forget_jtis(p_most integer) RETURNS bigint
 LANGUAGE sql AS $$
     WITH gone AS (
         DELETE FROM used_jti j WHERE j.ctid = ANY (ARRAY(
-            SELECT j.ctid FROM used_jti j WHERE j.expires_at < now() LIMIT p_most))
+            SELECT j.ctid FROM used_jti j WHERE j.expires_at < now() LIMIT p_most
+            FOR UPDATE SKIP LOCKED))
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;
@@ -63,11 +65,13 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
 
+-- What somebody is about to keep longer is passed over.
 CREATE FUNCTION forget_idempotency_keys(p_most integer) RETURNS bigint
 LANGUAGE sql AS $$
     WITH gone AS (
         DELETE FROM idempotency_keys j WHERE j.ctid = ANY (ARRAY(
-            SELECT j.ctid FROM idempotency_keys j WHERE j.expires_at < now() LIMIT p_most))
+            SELECT j.ctid FROM idempotency_keys j WHERE j.expires_at < now() LIMIT p_most
+            FOR UPDATE SKIP LOCKED))
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;

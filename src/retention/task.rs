@@ -215,9 +215,9 @@ impl<'a> Turn<'a> {
             }
             Task::KeyPackages => {
                 let most = settings.key_packages_per_device_max;
-                forgetting
-                    .key_packages(settings.consumed_key_package_ttl, most)
-                    .await?
+                let consumed = settings.consumed_key_package_ttl;
+                forgetting.key_packages(consumed).await?
+                    + forgetting.surplus_key_packages(most).await?
             }
             Task::Nonces => {
                 forgetting.jtis().await?

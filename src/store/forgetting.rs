@@ -12,7 +12,7 @@ use super::connect::{
     KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, Params, TCP_USER_TIMEOUT_S,
     connect_alone,
 };
-use super::rows::{bound, get};
+use super::rows::{bound, count, get};
 use super::{Store, StoreError};
 
 /// A connection that holds one task's lock, until it is dropped.
@@ -157,15 +157,24 @@ impl Forgetting {
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
-    /// Expired key packages, consumed ones older than this, and those over the bound.
-    pub async fn key_packages(
-        &self,
-        consumed: Duration,
-        per_device: u32,
-    ) -> Result<u64, StoreError> {
-        let sql = "SELECT forget_key_packages(make_interval(secs => $1), $2, $3)";
-        let params: Params<'_> = &[&consumed.as_secs_f64(), &bound(per_device)];
-        self.in_bites(sql, params).await
+    /// Expired key packages, and consumed ones older than this.
+    pub async fn key_packages(&self, consumed: Duration) -> Result<u64, StoreError> {
+        let sql = "SELECT forget_key_packages(make_interval(secs => $1), $2)";
+        self.in_bites(sql, &[&consumed.as_secs_f64()]).await
+    }
+
+    /// Unclaimed key packages over the bound of a device: it had them when that was higher.
+    pub async fn surplus_key_packages(&self, per_device: u32) -> Result<u64, StoreError> {
+        let sql = "SELECT gone, after FROM forget_surplus_key_packages($1, $2, $3)";
+        let mut total = 0;
+        let mut after = Some(String::new());
+        while let Some(last) = &after {
+            let params: Params<'_> = &[&bound(per_device), last, &ACCOUNTS_BITE];
+            let row = self.within(self.client.query_one(sql, params)).await?;
+            total += count(&row, "gone")?;
+            after = get(&row, "after")?;
+        }
+        Ok(total)
     }
 
     /// Nonces whose tokens have expired.
@@ -205,3 +214,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A few milliseconds of work, so that no lock is held long.
 const BITE: i32 = 2000;
+
+/// Accounts whose packages are counted at once: with two hundred each a hundredth of a second.
+const ACCOUNTS_BITE: i32 = 200;

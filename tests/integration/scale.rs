@@ -114,25 +114,28 @@ async fn a_claim_reads_the_packages_of_an_account_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stays_is_counted_once_however_much_goes() {
+async fn each_bite_of_accounts_looks_at_its_own_packages_for_what_is_over_the_bound() {
+    // Three bites of accounts: each has twenty packages, of which two have expired.
     let database = seeded(
         "INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
                                    last_resort, expires_at)
-             SELECT 'did:plc:a' || n % 60, 'd', 1, decode(repeat('00', 1800), 'hex'),
+             SELECT 'did:plc:a' || n % 450, 'd', 1, decode(repeat('00', 1800), 'hex'),
                     sha256(convert_to(n || '', 'UTF8')), sha256(convert_to(n || '', 'UTF8')), false,
-                    now() + CASE WHEN n <= 6000 THEN -1 ELSE 1 END * '1 day'::interval
-             FROM generate_series(1, 12000) n",
+                    now() + CASE WHEN n <= 900 THEN -1 ELSE 1 END * '1 day'::interval
+             FROM generate_series(1, 9000) n",
     )
     .await;
     let looked_at = grown(&database, LOOKED_AT, async |store| {
         let forgetting = store.forgetting("key_packages").await.unwrap().unwrap();
-        let gone = forgetting.key_packages(Duration::from_secs(3600), 100);
-        assert_eq!(gone.await.unwrap(), 6000);
+        let expired = forgetting.key_packages(Duration::from_secs(3600));
+        assert_eq!(expired.await.unwrap(), 900);
+        let surplus = forgetting.surplus_key_packages(17);
+        assert_eq!(surplus.await.unwrap(), 450);
     });
     let looked_at = looked_at.await;
     assert!(
-        looked_at < 20_000,
-        "{looked_at} rows to forget 6000 of 12,000"
+        looked_at < 35_000,
+        "{looked_at} rows to forget 1350 of 9000"
     );
 }
 
