@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::phone::Phone;
-use crate::world::{World, decoded, with};
+use crate::world::{World, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_no_call_is_not_implemented() {
@@ -171,43 +171,6 @@ async fn a_body_that_does_not_come_keeps_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_input_names_the_field_at_any_depth() {
-    let world = World::start().await;
-    let phone = Phone::new(&world).await;
-    let group = phone.device.create_group().unwrap();
-    let suite = mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
-    let convo = json!({"groupId": group.id(), "cipherSuite": suite});
-    for (call, input, field) in [
-        (
-            "createConvo",
-            with(&convo, json!({"groupId": "ABCD"})),
-            "groupId",
-        ),
-        (
-            "createConvo",
-            with(&convo, json!({"metadata": {"name": 7}})),
-            "metadata.name",
-        ),
-        (
-            "publishKeyPackages",
-            json!({"keyPackages": [phone.key_package(), {"keyPackage": "AAAA"}]}),
-            "keyPackages[1]",
-        ),
-        (
-            "updateCursor",
-            json!({"convoId": "abcd", "cursor": "never"}),
-            "cursor",
-        ),
-        ("confirmWelcome", json!({"convoId": "abcd"}), "success"),
-    ] {
-        let refused = phone.post_refused(call, &input).await;
-        assert_eq!(refused.name, "InvalidRequest", "{call}");
-        let message = &refused.message;
-        assert!(message.contains(field), "{call}: {message}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
     let world = World::start().await;
     let phone = Phone::new(&world).await;
@@ -296,32 +259,6 @@ async fn a_body_that_turns_out_empty_is_none() {
             answer.starts_with(&format!("HTTP/1.1 {status}")),
             "{answer}"
         );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bytes_are_taken_in_every_form_and_given_in_one() {
-    use base64::Engine;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
-    let mut group = alice.found(&[]).await;
-    for form in 0..3 {
-        let mut message = alice.message(&mut group, b"hi");
-        let raw = decoded(&message["ciphertext"]);
-        message["ciphertext"] = match form {
-            0 => json!(STANDARD.encode(&raw)),
-            1 => json!(URL_SAFE.encode(&raw)),
-            _ => json!({"$bytes": STANDARD.encode(&raw)}),
-        };
-        // Outside the lexicon, for old clients: so not through `post`.
-        let request = alice.post_request("sendMessage", &message);
-        let (status, _, answer) = alice.exchange(request).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        let id = group.id();
-        let page = [("convoId", id.as_str()), ("sinceSeq", &form.to_string())];
-        let page = alice.get("getMessages", &page).await;
-        assert_eq!(decoded(&page["messages"][0]["ciphertext"]), raw);
     }
 }
 

@@ -40,21 +40,6 @@ async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_message_gets_its_first_answer_and_its_id_is_spent() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
-    let mut group = alice.found(&[]).await;
-    let message = alice.message(&mut group, b"once");
-    let first = alice.post("sendMessage", &message).await;
-    assert_eq!(alice.post("sendMessage", &message).await, first);
-    let other = alice.message(&mut group, b"other");
-    let taken = with(&other, json!({"msgId": message["msgId"]}));
-    let refused = alice.post_refused("sendMessage", &taken).await;
-    assert_eq!(refused.told(), (409, "Conflict"));
-    assert_eq!(page(&alice, &group, &[]).await["lastSeq"], 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_send_uses_its_token_up_also_when_it_is_refused() {
     let world = World::start().await;
     let alice = Phone::new(&world).await;

@@ -8,29 +8,6 @@ use serde_json::Value;
 use crate::relay::{Home, eventually};
 
 #[test]
-fn every_fault_is_said_at_once_with_its_place_and_what_is_allowed() {
-    let home = Home::new().with("JTI_TTL_SECONDS", "soon");
-    let text = "[edge]\nheader_timeout_seconds = 0\n[auth]\nenforce_jit = true\n";
-    fs::write(home.path().join("relay.toml"), text).unwrap();
-    let Err(refused) = home.try_start() else {
-        panic!("it started");
-    };
-    assert_eq!(refused.code, Some(64));
-    for expected in [
-        "relay.toml:2: edge.header_timeout_seconds: not allowed; it takes a whole number of \
-         seconds from 1 to 120",
-        "relay.toml:4: auth.enforce_jit: unknown key; did you mean auth.enforce_jti?",
-        "environment JTI_TTL_SECONDS: auth.jti_ttl_seconds: not allowed",
-    ] {
-        assert!(
-            refused.said.contains(expected),
-            "{expected:?} is not in\n{}",
-            refused.said
-        );
-    }
-}
-
-#[test]
 fn a_file_that_was_asked_for_must_exist() {
     let output = Home::new()
         .command(&["check-config", "--config", "nowhere.toml"])
@@ -152,22 +129,6 @@ fn a_check_finds_the_files_that_a_start_would_miss() {
         assert!(said.contains(missing), "{said}");
     }
     assert!(!said.contains("key.pem cannot"), "{said}");
-}
-
-#[test]
-fn a_certificate_that_cannot_be_served_is_named() {
-    let home = Home::new()
-        .with("TLS_CERT", "missing.pem")
-        .with("TLS_KEY", "missing-key.pem");
-    let Err(refused) = home.try_start() else {
-        panic!("it started");
-    };
-    assert_eq!(refused.code, Some(69));
-    assert!(
-        refused.said.contains("cannot read missing.pem"),
-        "{}",
-        refused.said
-    );
 }
 
 #[test]

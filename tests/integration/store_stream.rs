@@ -395,43 +395,6 @@ async fn commits_come_in_pages_of_bounded_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_twenty_commits_in_one_epoch_one_wins() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
-    let alice = did("alice");
-    let convo = ConvoId::of_group(&[1; 16]).unwrap();
-    found(&store, &convo, &alice).await;
-    let races = (0..20_u8).map(|i| {
-        let (store, alice, convo) = (store.clone(), alice.clone(), convo.clone());
-        tokio::spawn(async move {
-            let change = commit(&convo, &alice, epoch(0), vec![i; 64]);
-            store.change_group(&change).await.unwrap()
-        })
-    });
-    let mut won = 0;
-    for race in races.collect::<Vec<_>>() {
-        match race.await.unwrap() {
-            ChangeOutcome::Done { epoch: led_to, .. } => {
-                assert_eq!(led_to, epoch(1));
-                won += 1;
-            }
-            ChangeOutcome::EpochMismatch { current } => assert_eq!(current, epoch(1)),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(won, 1);
-    assert_eq!(
-        store
-            .commits(&convo, epoch(0), epoch(9), 100)
-            .await
-            .unwrap()
-            .0
-            .len(),
-        1
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
     let database = Database::start().await;
     let (store, _shutdown) = database.store().await;
