@@ -21,7 +21,7 @@ use crate::frame::{BadFrame, ErrorBody, Event, Frame, Framing, JSON_SUBPROTOCOL}
 use crate::frame::{decode_cbor, decode_json};
 use crate::identity::{Account, IdentityError};
 use crate::relay::{ConnectError, Relay};
-use crate::xrpc_client::{NAMESPACE, TOKEN_LIFE, percent_encode};
+use crate::xrpc_client::{NAMESPACE, TOKEN_LIFE, query};
 
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -189,20 +189,21 @@ fn request(
     subscribe: &Subscribe,
     ticket: Option<&str>,
 ) -> Result<request::Builder, SubscriptionError> {
-    let mut path = format!("/xrpc/{NAMESPACE}.subscribeConvoEvents?");
-    for (name, value) in [
+    let parameters = [
         ("cursor", subscribe.cursor.as_deref()),
         ("convoId", subscribe.convo.as_deref()),
         ("ticket", ticket),
-    ] {
-        if let Some(value) = value {
-            path.push_str(&format!("{name}={}&", percent_encode(value)));
-        }
-    }
-    path.pop();
+    ];
+    let query = query(
+        parameters
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?))),
+    );
     let authority = relay.authority();
     let mut request = Request::builder()
-        .uri(format!("wss://{authority}{path}"))
+        .uri(format!(
+            "wss://{authority}/xrpc/{NAMESPACE}.subscribeConvoEvents?{query}"
+        ))
         .header(HOST, authority)
         .header("Connection", "Upgrade")
         .header("Upgrade", "websocket")
