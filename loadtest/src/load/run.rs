@@ -9,7 +9,7 @@ use chrono::Utc;
 use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 
-use super::abuse::Attackers;
+use super::abuse::{Attacked, Attackers};
 use super::connect::connect;
 use super::lateness::watch_self;
 use super::listener::{Phase, Shared, Stage};
@@ -22,6 +22,7 @@ use super::socket_tally::Numbers;
 use super::stop::Stop;
 use super::tally::{Latencies, Schedule};
 use super::version::version_of;
+use super::world::Conversation;
 use super::writer::Sent;
 use super::{LoadError, Usage, files, world, writer};
 use crate::directory::Directory;
@@ -98,80 +99,151 @@ pub async fn run(
     let mut conversations = found.await?;
     let set_up = began.elapsed();
 
-    let schedule = Schedule::new(scenario.messages(), scenario.conversations);
-    let shared = Arc::new(Shared::new(schedule)?);
-    let sends = Arc::new(Latencies::new()?);
-    let (phase, watched) = watch::channel(Phase::default());
+    let play = Play::new(scenario, target)?;
     // What founding the conversations took for a moment only goes back first.
-    say("the conversations are founded; waiting until the relay has settled");
-    sleep(scenario.settle()).await;
+    play.settle("the conversations are founded", &mut say).await;
     let empty = target.usage();
-    let samples = watch_run(Arc::clone(&shared), watched.clone(), target.pid);
+    let watched = play.phase.subscribe();
+    let samples = watch_run(Arc::clone(&play.shared), watched.clone(), target.pid);
     let samples = tokio::spawn(samples);
-    let sockets = connect(scenario, &conversations, &shared, &watched, &mut say).await?;
-    say("everyone is subscribed; waiting until the relay has settled");
-    sleep(scenario.settle()).await;
+    let sockets = connect(scenario, &conversations, &play.shared, &watched, &mut say).await?;
+    play.settle("everyone is subscribed", &mut say).await;
 
     let slow_before = target.slow_sockets().await;
-    let (before, own_before) = (target.usage(), Usage::of(std::process::id()));
-    let begin = Instant::now();
-    phase.send_modify(|phase| phase.stage = Stage::Running);
-    let itself = tokio::spawn(watch_self(Arc::clone(&shared)));
-    let storms = tokio::spawn(rage(scenario.storm, phase.clone()));
-    let attack = attackers.map(|attackers| {
-        tokio::spawn(attackers.attack(phase.clone(), Arc::clone(&shared), Arc::clone(&sends)))
-    });
-    let of = scenario.messages();
-    let load = writer::Load {
-        scenario,
-        shared: &shared,
-        latencies: &sends,
-        stop,
-    };
-    let sent = load.write(&mut conversations, |number| {
-        let delivered = shared.counters.delivered.load(Ordering::Relaxed);
-        let live = shared.counters.live.load(Ordering::Relaxed);
-        say(&format!(
-            "sent {number}/{of}, delivered {delivered}, {live} sockets live"
-        ));
-    });
-    let sent = sent.await?;
-    storms.abort();
-    let (after, own_after) = (target.usage(), Usage::of(std::process::id()));
-    let seconds = begin.elapsed().as_secs_f64();
-    phase.send_modify(|phase| phase.stage = Stage::Ending);
-    let attacked = match attack {
-        Some(attack) => Some(attack.await??),
-        None => None,
-    };
-    wait_for_the_rest(scenario, &shared, &sent, &mut say).await;
-    itself.abort();
-    let live = shared.counters.live.load(Ordering::Relaxed);
-    phase.send_modify(|phase| phase.stage = Stage::Over);
+    let loaded = play.load(&mut conversations, attackers, stop, &mut say);
+    let loaded = loaded.await?;
     let tallies = sockets.join_all().await;
-    say("everyone has left; waiting until the relay has settled");
-    sleep(scenario.settle()).await;
+    play.settle("everyone has left", &mut say).await;
     let left = target.usage();
     let slow_after = target.slow_sockets().await;
+    let Play {
+        shared,
+        sends,
+        phase,
+        ..
+    } = play;
+    // For the samples to end.
     drop(phase);
     let measured = Measured {
         shared: &shared,
         sends: &sends,
-        sent: &sent,
+        sent: &loaded.sent,
         tallies: &tallies,
         timeline: samples.await??,
-        attacked,
+        attacked: loaded.attacked,
         version,
         address: target.relay.authority(),
         started,
-        absent: (scenario.total_sockets() as u64).saturating_sub(live),
+        absent: (scenario.total_sockets() as u64).saturating_sub(loaded.live),
         set_up,
-        seconds,
-        relay: [empty, before, after, left],
-        own: [own_before, own_after],
+        seconds: loaded.seconds,
+        relay: [empty, loaded.relay[0], loaded.relay[1], left],
+        own: loaded.own,
         slow: [slow_before, slow_after],
     };
     Ok(measured.report(name, scenario)?)
+}
+
+/// What all parts of a run share.
+struct Play<'a> {
+    scenario: &'a Scenario,
+    target: &'a Target<'a>,
+    shared: Arc<Shared>,
+    sends: Arc<Latencies>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What there is to report of the run proper: use of processors and memory before its first
+/// message and after its last.
+struct Loaded {
+    sent: Sent,
+    attacked: Option<Attacked>,
+    seconds: f64,
+    relay: [Option<Usage>; 2],
+    own: [Option<Usage>; 2],
+    /// Sockets when all that must come had come.
+    live: u64,
+}
+
+impl<'a> Play<'a> {
+    fn new(scenario: &'a Scenario, target: &'a Target<'a>) -> Result<Self, LoadError> {
+        let schedule = Schedule::new(scenario.messages(), scenario.conversations);
+        Ok(Self {
+            scenario,
+            target,
+            shared: Arc::new(Shared::new(schedule)?),
+            sends: Arc::new(Latencies::new()?),
+            phase: watch::Sender::new(Phase::default()),
+        })
+    }
+
+    async fn settle(&self, what: &str, say: &mut impl FnMut(&str)) {
+        say(&format!("{what}; waiting until the relay has settled"));
+        sleep(self.scenario.settle()).await;
+    }
+
+    fn begin(&self, stage: Stage) {
+        self.phase.send_modify(|phase| phase.stage = stage);
+    }
+
+    fn usage(&self) -> [Option<Usage>; 2] {
+        [self.target.usage(), Usage::of(std::process::id())]
+    }
+
+    /// From the first message until everyone leaves.
+    async fn load(
+        &self,
+        conversations: &mut [Conversation],
+        attackers: Option<Attackers>,
+        stop: &Stop,
+        say: &mut impl FnMut(&str),
+    ) -> Result<Loaded, LoadError> {
+        let (scenario, counters) = (self.scenario, &self.shared.counters);
+        let before = self.usage();
+        let begin = Instant::now();
+        self.begin(Stage::Running);
+        let itself = tokio::spawn(watch_self(Arc::clone(&self.shared)));
+        let storms = tokio::spawn(rage(scenario.storm, self.phase.clone()));
+        let attack = attackers.map(|attackers| {
+            let (shared, sends) = (Arc::clone(&self.shared), Arc::clone(&self.sends));
+            tokio::spawn(attackers.attack(self.phase.clone(), shared, sends))
+        });
+        let of = scenario.messages();
+        let load = writer::Load {
+            scenario,
+            shared: &self.shared,
+            latencies: &self.sends,
+            stop,
+        };
+        let sent = load.write(conversations, |number| {
+            let delivered = counters.delivered.load(Ordering::Relaxed);
+            let live = counters.live.load(Ordering::Relaxed);
+            say(&format!(
+                "sent {number}/{of}, delivered {delivered}, {live} sockets live"
+            ));
+        });
+        let sent = sent.await?;
+        storms.abort();
+        let after = self.usage();
+        let seconds = begin.elapsed().as_secs_f64();
+        self.begin(Stage::Ending);
+        let attacked = match attack {
+            Some(attack) => Some(attack.await??),
+            None => None,
+        };
+        wait_for_the_rest(scenario, &self.shared, &sent, say).await;
+        itself.abort();
+        let live = counters.live.load(Ordering::Relaxed);
+        self.begin(Stage::Over);
+        Ok(Loaded {
+            sent,
+            attacked,
+            seconds,
+            relay: [before[0], after[0]],
+            own: [before[1], after[1]],
+            live,
+        })
+    }
 }
 
 /// Announces the storms.
