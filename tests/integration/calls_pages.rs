@@ -55,7 +55,6 @@ async fn conversations_are_paged_without_loss_or_repetition() {
 async fn a_page_of_conversations_is_bounded_by_the_devices_in_them() {
     let world = World::start().await;
     let alice = world.account();
-    let database = world.database.client().await;
     // Thirty of a thousand devices each, one that is larger than a page, and thirty of two.
     let seed = format!(
         "CREATE TEMP TABLE size AS SELECT n, lpad(to_hex(n), 4, '0') AS convo,
@@ -68,7 +67,7 @@ async fn a_page_of_conversations_is_bounded_by_the_devices_in_them() {
              FROM size s CROSS JOIN LATERAL generate_series(1, s.seats) m",
         did = alice.did()
     );
-    database.batch_execute(&seed).await.unwrap();
+    world.database.run(&seed).await;
 
     let pages = pages(&alice, "100", async || {}).await;
     let found = names(&pages);
@@ -85,7 +84,6 @@ async fn a_page_of_conversations_is_bounded_by_the_devices_in_them() {
 async fn a_conversation_keeps_its_place_while_the_accounts_devices_come_and_go() {
     let world = World::start().await;
     let alice = world.account();
-    let database = world.database.client().await;
     // In five: first with a phone, later with a tablet too. It had left the third before.
     let seed = format!(
         "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
@@ -101,10 +99,10 @@ async fn a_conversation_keeps_its_place_while_the_accounts_devices_come_and_go()
     let seed = seed
         .replace("'phone'", "'9f8d2a34-5f0c-4a86-8d4e-0a1b2c3d4e5f'")
         .replace("'tablet'", "'0a1b2c3d-5f0c-4a86-8d4e-9f8d2a344e5f'");
-    database.batch_execute(&seed).await.unwrap();
+    world.database.run(&seed).await;
 
     let phones_go = "UPDATE members SET left_seq = 300 WHERE joined_seq BETWEEN 100 AND 199";
-    let between = async || database.batch_execute(phones_go).await.unwrap();
+    let between = async || world.database.run(phones_go).await;
     let pages = pages(&alice, "2", between).await;
     let found = names(&pages);
     assert_eq!(found, ["0005", "0004", "0003", "0002", "0001"]);

@@ -67,9 +67,8 @@ async fn a_message_is_known_by_its_id_and_no_key_tells_who_sent_it() {
     let other = with(&other, json!({"idempotencyKey": message["msgId"]}));
     assert_eq!(alice.post("sendMessage", &other).await["seq"], 2);
 
-    let database = world.database.client().await;
     let kept = "SELECT count(*) FROM idempotency_keys";
-    let kept: i64 = database.query_one(kept, &[]).await.unwrap().get(0);
+    let kept: i64 = world.database.one(kept, &[]).await;
     assert_eq!(kept, 0);
 }
 

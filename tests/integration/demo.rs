@@ -63,7 +63,6 @@ async fn the_database_knows_no_plaintext_no_sender_and_no_address() {
     let of_ours = ("DATABASE_URL".to_owned(), database.url());
     assert!(played(vec![of_ours]).await, "the demo went wrong");
 
-    let client = database.client().await;
     let mut private = Secrets::default();
     // A lone sign of four bytes may stand anywhere by chance.
     for line in LINES.iter().filter(|line| line.len() > 8) {
@@ -78,24 +77,17 @@ async fn the_database_knows_no_plaintext_no_sender_and_no_address() {
     );
     let found = private.found_in(&all);
     assert!(found.is_empty(), "the database holds {found:?}");
-    let addresses = client
-        .query(
-            "SELECT attrelid::regclass::text || '.' || attname FROM pg_attribute
-             WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
-             AND atttypid IN ('inet'::regtype, 'cidr'::regtype, 'macaddr'::regtype)",
-            &[],
-        )
-        .await
-        .unwrap();
-    assert!(addresses.is_empty(), "a column is for addresses");
+    let addresses = "SELECT count(*) FROM pg_attribute
+        WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+        AND atttypid IN ('inet'::regtype, 'cidr'::regtype, 'macaddr'::regtype)";
+    let addresses = database.count(addresses).await;
+    assert_eq!(addresses, 0, "a column is for addresses");
 
     // Members must know each other, so accounts are in the database; but no row of a
     // message, of its event or of a used token tells whose it is.
     let mut senders = Secrets::default();
-    let members = client
-        .query("SELECT DISTINCT user_did, device_id FROM members", &[])
-        .await
-        .unwrap();
+    let members = "SELECT DISTINCT user_did, device_id FROM members";
+    let members = database.client().await.query(members, &[]).await.unwrap();
     assert_eq!(
         members.len(),
         4,
@@ -105,10 +97,8 @@ async fn the_database_knows_no_plaintext_no_sender_and_no_address() {
         senders.add("an account", member.get(0));
         senders.add("a device", member.get(1));
     }
-    client
-        .batch_execute("DELETE FROM event_stream WHERE kind <> 'message'")
-        .await
-        .unwrap();
+    let others = "DELETE FROM event_stream WHERE kind <> 'message'";
+    database.run(others).await;
     for table in OF_MESSAGES {
         let found = senders.found_in(&dumped(&database, &[table]));
         assert!(found.is_empty(), "{table} tells {found:?}");
@@ -122,11 +112,9 @@ async fn the_database_knows_no_plaintext_no_sender_and_no_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dump_shows_what_was_hidden_in_it() {
     let database = Database::start().await;
-    let client = database.client().await;
-    client
-        .batch_execute("CREATE TABLE hidden (how text, words text, bytes bytea)")
-        .await
-        .unwrap();
+    database
+        .run("CREATE TABLE hidden (how text, words text, bytes bytea)")
+        .await;
     let mut secrets = Secrets::default();
     let plaintext = LINES[0];
     secrets.add("a plaintext", plaintext);
@@ -145,10 +133,7 @@ async fn the_dump_shows_what_was_hidden_in_it() {
         let planted = format!("'{plaintext}'");
         let insert =
             format!("TRUNCATE hidden; INSERT INTO hidden VALUES ('{how}', {words}, {bytes})");
-        client
-            .batch_execute(&insert.replace("$1", &planted))
-            .await
-            .unwrap();
+        database.run(&insert.replace("$1", &planted)).await;
         let found = secrets.found_in(&dumped(&database, &["*"]));
         assert!(!found.is_empty(), "{how}: not found");
     }

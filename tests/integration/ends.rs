@@ -10,11 +10,11 @@ use mls_relay::runtime::Live;
 use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::Transaction;
 
 use crate::database::Database;
 use crate::phone::{Phone, phones};
-use crate::retention::{count, first_run, seeded, without_pause};
+use crate::retention::{first_run, seeded, without_pause};
 use crate::world::{World, text};
 
 /// What ends a stay of Bob's with Alice.
@@ -99,7 +99,7 @@ async fn how_far_one_has_read_ends_with_the_stay_whichever_comes_first() {
                 assert_eq!(refused.name, "ConvoNotFound", "{ending:?}");
             }
             let kept = "SELECT count(*) FROM read_cursors";
-            let kept = count(&client, kept).await;
+            let kept = world.database.count(kept).await;
             assert_eq!(kept, 0, "{ending:?}, said first: {is_said_first}");
         }
     }
@@ -144,44 +144,43 @@ const HANGING: [&str; 5] = [
 ];
 
 /// The conversations that have something in this table.
-async fn named(client: &Client, table: &str) -> Vec<String> {
+async fn named(database: &Database, table: &str) -> Vec<String> {
     let sql = format!("SELECT DISTINCT convo_id FROM {table} ORDER BY convo_id");
-    let found = client.query(&sql, &[]).await.unwrap();
-    found.iter().map(|row| row.get(0)).collect()
+    database.all(&sql, &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_all_have_left_goes_when_nothing_tells_of_it_any_more() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, ENDED).await;
+    let (store, shutdown) = seeded(&database, ENDED).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
     // Somebody is in the first, the second ended a day later; a message and an event are left of
     // the next two.
     let kept = ["a0", "b0", "c0", "d0"];
-    assert_eq!(named(&client, "conversations").await, kept);
-    assert_eq!(named(&client, "members").await, kept);
+    assert_eq!(named(&database, "conversations").await, kept);
+    assert_eq!(named(&database, "members").await, kept);
     for table in HANGING {
-        assert!(!named(&client, table).await.contains(&"e0".to_owned()));
+        assert!(!named(&database, table).await.contains(&"e0".to_owned()));
     }
     let forgotten = "SELECT count(*) FROM ended_conversations
         WHERE convo_id = 'e0' AND ended_at IS NULL";
-    assert_eq!(count(&client, forgotten).await, 1);
+    assert_eq!(database.count(forgotten).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_conversation_goes_in_bites_and_its_stays_last() {
     let database = Database::start().await;
-    let (_store, _shutdown, client) = seeded(&database, ENDED).await;
+    let (_store, _shutdown) = seeded(&database, ENDED).await;
     let only = "UPDATE ended_conversations SET ended_at = NULL WHERE convo_id <> 'e0'";
-    client.batch_execute(only).await.unwrap();
+    database.run(only).await;
     let forget = "SELECT forget_conversations('31 days', 2)";
     // Whoever founded one without stays would found it anew.
     for (gone, left) in [(4 + 2, 3), (2, 1), (1 + 1, 0), (0, 0)] {
-        assert_eq!(count(&client, forget).await, gone);
+        assert_eq!(database.count(forget).await, gone);
         for (table, left) in [("members", left), ("conversations", left.min(1))] {
             let there = format!("SELECT count(*) FROM {table} WHERE convo_id = 'e0'");
-            assert_eq!(count(&client, &there).await, left, "{table}");
+            assert_eq!(database.count(&there).await, left, "{table}");
         }
     }
 }
@@ -189,8 +188,8 @@ async fn an_ended_conversation_goes_in_bites_and_its_stays_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_holds_of_an_ended_conversation_is_passed_over() {
     let database = Database::start().await;
-    let (_store, _shutdown, mut client) = seeded(&database, ENDED).await;
-    let forgetting = database.client().await;
+    let (_store, _shutdown) = seeded(&database, ENDED).await;
+    let (mut client, mut forgetting) = (database.client().await, database.client().await);
     let session = "SET lock_timeout = '5s'";
     forgetting.batch_execute(session).await.unwrap();
     let forget = "SELECT forget_conversations('31 days', 10)";
@@ -204,14 +203,15 @@ async fn what_somebody_holds_of_an_ended_conversation_is_passed_over() {
         let held = client.transaction().await.unwrap();
         let hold = format!("SELECT FROM {table} WHERE convo_id = 'e0' FOR UPDATE");
         assert_eq!(held.execute(&hold, &[]).await.unwrap(), 1);
-        forgetting.batch_execute("BEGIN").await.unwrap();
-        count(&forgetting, forget).await;
-        assert_eq!(count(&forgetting, left).await, 5, "{table}");
-        forgetting.batch_execute("ROLLBACK").await.unwrap();
+        let undone = forgetting.transaction().await.unwrap();
+        undone.query_one(forget, &[]).await.unwrap();
+        let left = undone.query_one(left, &[]).await.unwrap();
+        assert_eq!(left.get::<_, i64>(0), 5, "{table}");
+        undone.rollback().await.unwrap();
         held.rollback().await.unwrap();
     }
-    assert!(count(&forgetting, forget).await > 0);
-    assert_eq!(count(&forgetting, left).await, 0);
+    assert!(database.count(forget).await > 0);
+    assert_eq!(database.count(left).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,17 +240,16 @@ async fn the_id_of_an_ended_conversation_is_never_given_again() {
     };
     is_over().await;
 
-    let client = world.database.client().await;
     let later = "UPDATE ended_conversations SET ended_at = ended_at - '32 d'::interval;
         DELETE FROM event_stream; DELETE FROM messages";
-    client.batch_execute(later).await.unwrap();
+    world.database.run(later).await;
     let forgetting = world.store.forgetting("days").await.unwrap().unwrap();
     let month = Duration::from_secs(31 * 24 * 60 * 60);
     assert!(forgetting.conversations(month).await.unwrap() > 0);
     for table in ["conversations"].iter().chain(&HANGING) {
         let none: [&str; 0] = [];
-        assert_eq!(named(&client, table).await, none, "{table}");
+        assert_eq!(named(&world.database, table).await, none, "{table}");
     }
     is_over().await;
-    assert_eq!(named(&client, "ended_conversations").await, [id]);
+    assert_eq!(named(&world.database, "ended_conversations").await, [id]);
 }

@@ -1,37 +1,20 @@
 //! What the relay keeps, it forgets on time; and nothing before.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mls_relay::retention::{Retention, Settings};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::Store;
 use mls_relay::types::Seq;
-use tokio_postgres::Client;
 
 use crate::database::Database;
 use crate::relay::eventually;
 
-/// A store on the database, and a client that has put these rows into it.
-pub(crate) async fn seeded(database: &Database, rows: &str) -> (Store, Shutdown, Client) {
-    let (store, shutdown) = database.store().await;
-    let client = database.client().await;
-    client.batch_execute(rows).await.unwrap();
-    (store, shutdown, client)
-}
-
-pub(crate) async fn count(client: &Client, sql: &str) -> i64 {
-    client.query_one(sql, &[]).await.unwrap().get(0)
-}
-
-/// Polls until the count is this.
-pub(crate) async fn until(what: &str, client: &Client, sql: &str, wanted: i64) {
-    eventually(what, async || count(client, sql).await == wanted).await;
-}
-
-/// The first column, which is text.
-async fn texts(client: &Client, sql: &str) -> Vec<String> {
-    let rows = client.query(sql, &[]).await.unwrap();
-    rows.iter().map(|row| row.get(0)).collect()
+/// A store on a database with these rows in it.
+pub(crate) async fn seeded(database: &Database, rows: &str) -> (Store, Shutdown) {
+    let seeded = database.store().await;
+    database.run(rows).await;
+    seeded
 }
 
 pub(crate) const MESSAGES: &str = "SELECT count(*) FROM messages";
@@ -52,13 +35,14 @@ pub(crate) fn without_pause() -> Settings {
 
 /// Waits until every task has run once.
 pub(crate) async fn first_run(retention: &Retention) {
-    eventually("each task has run", async || {
-        let status = retention.status();
-        let tasks = [status.days, status.key_packages, status.nonces];
-        tasks.iter().all(|task| task.runs > 0)
-    })
-    .await;
+    eventually("each task has run", async || has_run(retention)).await;
     assert!(retention.status().failing().is_empty());
+}
+
+pub(crate) fn has_run(retention: &Retention) -> bool {
+    let status = retention.status();
+    let tasks = [status.days, status.key_packages, status.nonces];
+    tasks.iter().all(|task| task.runs > 0)
 }
 
 /// As a relay leaves them that has run all the time.
@@ -110,17 +94,17 @@ pub(crate) const OLD_WELCOMES: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_and_nothing_else() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
     let settings = Settings {
         key_packages_per_device_max: 2,
         ..without_pause()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
 
-    assert_eq!(count(&client, MESSAGES).await, 2);
-    assert_eq!(count(&client, "SELECT min(seq) FROM messages").await, 2);
+    assert_eq!(database.count(MESSAGES).await, 2);
+    assert_eq!(database.count("SELECT min(seq) FROM messages").await, 2);
     let first = "SELECT min(seq) FROM event_stream";
-    assert_eq!(count(&client, first).await, 20);
+    assert_eq!(database.count(first).await, 20);
     assert_eq!(store.ends().await.unwrap().floor, Seq::new(10));
     assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
     for (table, key) in [
@@ -129,24 +113,24 @@ async fn what_is_too_old_goes_and_nothing_else() {
         ("key_package_claims", "key = sha256('new')"),
     ] {
         let kept = format!("SELECT count(*) FROM {table}");
-        assert_eq!(count(&client, &kept).await, 1, "{table}");
+        assert_eq!(database.count(&kept).await, 1, "{table}");
         let kept = format!("{kept} WHERE {key}");
-        assert_eq!(count(&client, &kept).await, 1, "{table}");
+        assert_eq!(database.count(&kept).await, 1, "{table}");
     }
     let kept = "SELECT convert_from(hash, 'UTF8') FROM key_packages ORDER BY id";
-    let kept = texts(&client, kept).await;
+    let kept: Vec<String> = database.all(kept, &[]).await;
     assert_eq!(kept, ["lately", "resort", "older", "newest"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_WELCOMES).await;
+    let (store, shutdown) = seeded(&database, OLD_WELCOMES).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
 
     let kept = "SELECT convert_from(welcome, 'UTF8') FROM welcomes ORDER BY id";
-    let kept = texts(&client, kept).await;
+    let kept: Vec<String> = database.all(kept, &[]).await;
     let useful = ["next commit kept", "no commit since", "young"];
     assert_eq!(kept, [&["confirmed lately"], &useful[..]].concat());
 }
@@ -154,13 +138,13 @@ async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
     let settings = Settings {
         event_ttl_days: 1,
         ..without_pause()
     };
     first_run(&Retention::start(&store, &Live::new(settings), &shutdown)).await;
-    assert_eq!(count(&client, EVENTS).await, 0);
+    assert_eq!(database.count(EVENTS).await, 0);
     assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
     assert_eq!(store.ends().await.unwrap().floor, Seq::new(20));
 }
@@ -168,58 +152,64 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
-    assert_eq!(count(&client, MESSAGES).await, 2);
+    assert_eq!(database.count(MESSAGES).await, 2);
     settings.replace(Settings {
         message_ttl_days: 10,
         ..without_pause()
     });
-    until("the new lifetime counts", &client, MESSAGES, 1).await;
+    database.until("the new lifetime counts", MESSAGES, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_run() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
     let patient = Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
     };
-    let before = count(&client, DAYS).await;
-    assert_eq!(count(&client, ATTACHED).await, before);
+    let before = database.count(DAYS).await;
+    assert_eq!(database.count(ATTACHED).await, before);
     let cut_off = Shutdown::default();
     let retention = Retention::start(&store, &Live::new(patient), &cut_off);
-    until("the day is taken out", &client, ATTACHED, before - 1).await;
+    database
+        .until("the day is taken out", ATTACHED, before - 1)
+        .await;
     assert_eq!(retention.status().days.runs, 0, "it pauses");
-    let days = count(&client, DAYS).await;
+    let days = database.count(DAYS).await;
     assert_eq!(days, before, "the day is not dropped yet");
-    assert_eq!(count(&client, EVENTS).await, 1);
+    assert_eq!(database.count(EVENTS).await, 1);
     cut_off.drain(Duration::ZERO).await;
 
     // The next run comes when Postgres has noticed that nobody is at it any more.
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
-    until("the lock is free", &client, locks, 0).await;
+    database.until("the lock is free", locks, 0).await;
     let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
-    until("the day is finished", &client, DAYS, before - 1).await;
+    database
+        .until("the day is finished", DAYS, before - 1)
+        .await;
     assert!(retention.status().failing().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_pause_counts_in_the_middle_of_one() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
     let settings = Live::new(Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
     });
-    let before = count(&client, ATTACHED).await;
+    let before = database.count(ATTACHED).await;
     let retention = Retention::start(&store, &settings, &shutdown);
-    until("the day is taken out", &client, ATTACHED, before - 1).await;
+    database
+        .until("the day is taken out", ATTACHED, before - 1)
+        .await;
     settings.replace(without_pause());
     first_run(&retention).await;
-    assert_eq!(count(&client, MESSAGES).await, 2);
+    assert_eq!(database.count(MESSAGES).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,11 +221,10 @@ async fn a_task_that_another_node_is_at_is_left_to_it() {
     assert!(store.forgetting("days").await.unwrap().is_none());
     assert!(store.forgetting("nonces").await.unwrap().is_some());
     drop(held);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while store.forgetting("days").await.unwrap().is_none() {
-        assert!(Instant::now() < deadline, "the lock outlived its holder");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the lock goes with its holder", async || {
+        store.forgetting("days").await.unwrap().is_some()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

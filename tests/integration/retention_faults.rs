@@ -9,38 +9,38 @@ use chrono::{DateTime, TimeDelta, Utc};
 use mls_relay::retention::{Retention, Settings, TaskStatus};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::{self, DatabaseUrl, Store, StoreError};
-use tokio_postgres::Client;
 
 use crate::database::Database;
 use crate::relay::{Home, eventually};
 use crate::retention::{
-    ATTACHED, DAYS, EVENTS, MESSAGES, OLD_DAYS, OLD_WELCOMES, count, seeded, until, without_pause,
+    ATTACHED, DAYS, EVENTS, MESSAGES, OLD_DAYS, OLD_WELCOMES, has_run, seeded, without_pause,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_has_ended() {
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
-    let before = count(&client, DAYS).await;
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let before = database.count(DAYS).await;
     let reader = database.client().await;
     let read = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM event_stream";
     reader.batch_execute(read).await.unwrap();
 
     let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
     let pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending";
-    until("half of it is done", &client, pending, 1).await;
+    database.until("half of it is done", pending, 1).await;
     eventually("it is given up for now", || async {
         retention.status().days.failures_in_a_row > 0
     })
     .await;
-    assert_eq!(count(&client, DAYS).await, before);
+    assert_eq!(database.count(DAYS).await, before);
     // The reader sees what it saw.
-    assert_eq!(count(&reader, EVENTS).await, 2);
+    let seen = reader.query_one(EVENTS, &[]).await.unwrap();
+    assert_eq!(seen.get::<_, i64>(0), 2);
     reader.batch_execute("COMMIT").await.unwrap();
-    until("the day is gone", &client, DAYS, before - 1).await;
-    until("nothing is half done", &client, pending, 0).await;
-    until("and the messages' day", &client, MESSAGES, 2).await;
-    assert_eq!(count(&client, EVENTS).await, 1);
+    database.until("the day is gone", DAYS, before - 1).await;
+    database.until("nothing is half done", pending, 0).await;
+    database.until("and the messages' day", MESSAGES, 2).await;
+    assert_eq!(database.count(EVENTS).await, 1);
 }
 
 /// Panics for the first who asks, and for nobody else.
@@ -75,14 +75,16 @@ async fn a_run_that_panics_has_failed_and_the_next_one_is_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_time() {
     let mut database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, OLD_DAYS).await;
-    let (before, attached) = (count(&client, DAYS).await, count(&client, ATTACHED).await);
+    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (before, attached) = (database.count(DAYS).await, database.count(ATTACHED).await);
     let settings = Live::new(Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
     });
     let retention = Retention::start(&store, &settings, &shutdown);
-    until("the day is taken out", &client, ATTACHED, attached - 1).await;
+    database
+        .until("the day is taken out", ATTACHED, attached - 1)
+        .await;
     database.down("immediate");
     settings.replace(without_pause());
     eventually("the run fails", || async {
@@ -90,9 +92,8 @@ async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_t
     })
     .await;
     database.up().await;
-    let client = database.client().await;
-    until("the day is dropped", &client, DAYS, before - 1).await;
-    until("and the messages' day", &client, MESSAGES, 2).await;
+    database.until("the day is dropped", DAYS, before - 1).await;
+    database.until("and the messages' day", MESSAGES, 2).await;
     eventually("all is well", || async {
         retention.status().failing().is_empty() && retention.status().days.failures_in_a_row == 0
     })
@@ -103,7 +104,7 @@ async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_t
 async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_forgotten() {
     let database = Database::start().await;
     let rows = [OLD_DAYS, OLD_WELCOMES].concat();
-    let (store, shutdown, client) = seeded(&database, &rows).await;
+    let (store, shutdown) = seeded(&database, &rows).await;
     let tables = [
         "messages",
         "event_stream",
@@ -117,7 +118,7 @@ async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_for
         let mut counts = Vec::new();
         for table in tables {
             let sql = format!("SELECT count(*) FROM {table}");
-            counts.push((table, count(&client, &sql).await));
+            counts.push((table, database.count(&sql).await));
         }
         counts
     };
@@ -148,25 +149,25 @@ async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_th
         INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort, expires_at)
         VALUES ('did:plc:a', 'd', 1, 'x', 'h', 'r', false, now() - '9 days'::interval)";
     let database = Database::start().await;
-    let (store, shutdown, client) = seeded(&database, before).await;
+    let (store, shutdown) = seeded(&database, before).await;
     let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
-    eventually("each task has run", || async {
-        let status = retention.status();
-        status.days.runs > 0 && status.key_packages.runs > 0 && status.nonces.runs > 0
-    })
-    .await;
+    eventually("each task has run", || async { has_run(&retention) }).await;
     let packages = "SELECT count(*) FROM key_packages";
-    assert_eq!(count(&client, MESSAGES).await, 1);
-    assert_eq!(count(&client, packages).await, 1);
+    assert_eq!(database.count(MESSAGES).await, 1);
+    assert_eq!(database.count(packages).await, 1);
     let status = retention.status();
     assert_ne!(status.days.failures_in_a_row, 0, "it shows");
     assert_eq!(status.nonces.failures_in_a_row, 0);
 
     let third_day = "SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
         FROM generate_series(2, 4) n";
-    client.batch_execute(third_day).await.unwrap();
-    until("the message is forgotten", &client, MESSAGES, 0).await;
-    until("the key package is forgotten", &client, packages, 0).await;
+    database.run(third_day).await;
+    database
+        .until("the message is forgotten", MESSAGES, 0)
+        .await;
+    database
+        .until("the key package is forgotten", packages, 0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,11 +200,10 @@ async fn work_that_another_node_is_at_does_not_count_as_done() {
 
 /// After how long the system at Postgres' side asks the holder of a lock whether it lives, in
 /// hundredths of a second: by the timer of its socket, as Linux shows it.
-async fn asked_after(server: Ipv4Addr, client: &Client, waits: bool) -> Option<u32> {
+async fn asked_after(server: Ipv4Addr, database: &Database, waits: bool) -> Option<u32> {
     let holder = "SELECT a.client_port FROM pg_locks l JOIN pg_stat_activity a USING (pid)
         WHERE l.locktype = 'advisory' AND l.granted <> $1 AND a.client_port > 0";
-    let found = client.query(holder, &[&waits]).await.unwrap();
-    let port: i32 = found.first()?.get(0);
+    let port: i32 = *database.all(holder, &[&waits]).await.first()?;
     let local = format!("{:08X}:1538", u32::from_le_bytes(server.octets()));
     let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let timer = sockets.lines().find_map(|line| {
@@ -236,7 +236,7 @@ async fn forgetting_has_as_long_for_a_statement_as_the_operator_says() {
     let slow = "ALTER FUNCTION forget_jtis(integer) RENAME TO forget_jtis_soon;
         CREATE FUNCTION forget_jtis(integer) RETURNS bigint LANGUAGE sql
             AS 'SELECT forget_jtis_soon($1) FROM pg_sleep(60)'";
-    database.client().await.batch_execute(slow).await.unwrap();
+    database.run(slow).await;
     let forgetting = store.forgetting("nonces").await.unwrap().unwrap();
     assert_eq!(forgetting.jtis().await, Err(StoreError::Timeout));
 }
@@ -246,12 +246,11 @@ const HALF_A_MINUTE: u32 = 30 * 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_asks_within_half_a_minute_whether_who_holds_a_lock_still_lives() {
     let (database, address, settings) = over_tcp().await;
-    let client = database.client().await;
     let shutdown = Shutdown::default();
     let store = Store::open(settings, &shutdown).await.unwrap();
     let _held = store.forgetting("days").await.unwrap().unwrap();
     eventually("the lock's holder is asked soon", || async {
-        let after = asked_after(address, &client, false).await;
+        let after = asked_after(address, &database, false).await;
         after.is_some_and(|after| after <= HALF_A_MINUTE)
     })
     .await;
@@ -265,7 +264,7 @@ async fn nor_does_a_migration_that_nobody_waits_for_keep_its_turn() {
     client.batch_execute(turn).await.unwrap();
     let migrating = tokio::spawn(async move { Store::migrate(&settings).await });
     eventually("who waits for its turn is asked soon", || async {
-        let after = asked_after(address, &client, true).await;
+        let after = asked_after(address, &database, true).await;
         after.is_some_and(|after| after <= HALF_A_MINUTE)
     })
     .await;

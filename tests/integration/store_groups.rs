@@ -10,7 +10,6 @@ use mls_relay::store::{
 use mls_relay::types::{ConvoId, DeviceId, Did};
 
 use crate::database::Database;
-use crate::retention::count;
 use crate::store_values::{change, conversation, did, key_package};
 
 /// A store that lets so many devices into a conversation.
@@ -155,9 +154,8 @@ async fn a_welcome_goes_with_the_seat_that_it_was_for_also_when_neither_had_a_na
         let database = Database::start().await;
         let (store, _shutdown) = open(&database, 10).await;
         welcomed_without_a_name(&store, &alice, &bob, &phone).await;
-        let client = database.client().await;
         let waiting = "SELECT count(*) FROM welcomes WHERE user_did = 'did:plc:alice'";
-        assert_eq!(count(&client, waiting).await, 1);
+        assert_eq!(database.count(waiting).await, 1);
         let left = match way {
             "added" => {
                 let asked = store.request_rejoin(&asking(&alice, Some(&phone), 4)).await;
@@ -197,7 +195,7 @@ async fn a_welcome_goes_with_the_seat_that_it_was_for_also_when_neither_had_a_na
                 0
             }
         };
-        assert_eq!(count(&client, waiting).await, left, "{way}");
+        assert_eq!(database.count(waiting).await, left, "{way}");
     }
 }
 

@@ -421,8 +421,7 @@ async fn who_is_told_of_a_block_and_who_forgets_it_do_not_wait_for_each_other() 
          INSERT INTO block_conflicts (convo_id, blocker_did, blocked_did)
              VALUES ('ab02', 'did:plc:alice', 'did:plc:bob'),
                     ('ab01', 'did:plc:alice', 'did:plc:bob')";
-    let client = database.client().await;
-    client.batch_execute(conflicts).await.unwrap();
+    database.run(conflicts).await;
     let change = async |exists: bool| {
         let told = store.change_block(&alice.user, &bob.user, exists).await;
         assert_eq!(told.map(|convos| convos.len()), Ok(2));
@@ -437,6 +436,6 @@ async fn who_is_told_of_a_block_and_who_forgets_it_do_not_wait_for_each_other() 
     };
     let made = change(true);
     meeting(&database, first, bob.user.expose(), made, ending).await;
-    let left = client.query_one("SELECT count(*) FROM block_conflicts", &[]);
-    assert_eq!(left.await.unwrap().get::<_, i64>(0), 0);
+    let left = "SELECT count(*) FROM block_conflicts";
+    assert_eq!(database.count(left).await, 0);
 }

@@ -105,16 +105,14 @@ async fn a_bad_item_fails_alone() {
 async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
     let database = Database::start().await;
     let (store, _shutdown) = database.store().await;
-    let client = database.client().await;
     let alice = did("alice");
     let convos = [[1; 16], [2; 16], [3; 16]].map(|id| ConvoId::of_group(&id).unwrap());
     // As when the clock has leapt over all days that stood ready.
     let leap = async |parent: &str| {
         let days = "SELECT inhrelid::regclass::text FROM pg_inherits \
              WHERE inhparent = to_regclass($1)";
-        for day in client.query(days, &[&parent]).await.unwrap() {
-            let drop = format!("DROP TABLE {}", day.get::<_, String>(0));
-            client.batch_execute(&drop).await.unwrap();
+        for day in database.all::<String>(days, &[&parent]).await {
+            database.run(&format!("DROP TABLE {day}")).await;
         }
     };
     leap("event_stream").await;
@@ -138,7 +136,7 @@ async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
     }
     for parent in ["event_stream", "messages"] {
         let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass($1)";
-        let days: i64 = client.query_one(days, &[&parent]).await.unwrap().get(0);
+        let days: i64 = database.one(days, &[&parent]).await;
         assert_eq!(days, 5, "of {parent}: yesterday to in three days");
     }
 }
@@ -172,10 +170,9 @@ async fn a_message_id_is_spent_for_as_long_as_repetitions_are_recognised() {
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
     let one = message(&convo, &alice);
-    let client = database.client().await;
     let age = async |minutes: i32| {
         let sql = "UPDATE messages SET received_at = received_at - make_interval(mins => $1)";
-        client.execute(sql, &[&minutes]).await.unwrap();
+        database.change(sql, &[&minutes]).await;
     };
     let first = store.append(one.clone()).await.unwrap();
     age(58).await;
@@ -230,13 +227,9 @@ async fn cursors_grow_when_the_stream_is_ahead_of_the_clock() {
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     // As after a clock step backwards: the last event is a day ahead.
-    let client = database.client().await;
-    client
-        .batch_execute(
-            "UPDATE stream_floor SET emitted_at = date_bin('2 seconds', now() + '1 day', 'epoch')",
-        )
-        .await
-        .unwrap();
+    database
+        .run("UPDATE stream_floor SET emitted_at = date_bin('2 seconds', now() + '1 day', 'epoch')")
+        .await;
     found(&store, &convo, &alice).await;
     store.append(message(&convo, &alice)).await.unwrap();
     let events = store
@@ -262,11 +255,9 @@ async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
         shutdown.drain(Duration::ZERO).await;
     }
     // A promoted copy runs on another timeline than the numbers were given on.
-    let client = database.client().await;
-    client
-        .batch_execute("UPDATE stream_floor SET timeline = '00000000'")
-        .await
-        .unwrap();
+    database
+        .run("UPDATE stream_floor SET timeline = '00000000'")
+        .await;
     let (store, _shutdown) = database.store().await;
     store.append(message(&convo, &alice)).await.unwrap();
     assert_eq!(all_events(&store).await, vec![1, 1_000_002]);

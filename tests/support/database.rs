@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{DatabaseUrl, Settings, Store};
 use tempfile::TempDir;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
 
 #[path = "postgres_tools.rs"]
 mod postgres_tools;
 
 pub(crate) use postgres_tools::PostgresTools;
+
+/// What stands for `$1` and so on in a statement.
+pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// A running cluster with one empty database.
 pub(crate) struct Database {
@@ -72,6 +76,12 @@ impl Database {
         self.directory.path().join(".s.PGSQL.5432")
     }
 
+    /// The process whose children do the work, as its own file has it.
+    pub(crate) fn postmaster(&self) -> u32 {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        file.lines().next().unwrap().parse().unwrap()
+    }
+
     /// A store on it, which ends with its shutdown.
     pub(crate) async fn store(&self) -> (Store, Shutdown) {
         self.store_with(|_| {}).await
@@ -92,6 +102,34 @@ impl Database {
             .unwrap();
         tokio::spawn(connection);
         client
+    }
+
+    /// Runs statements on a connection of their own.
+    pub(crate) async fn run(&self, statements: &str) {
+        self.client().await.batch_execute(statements).await.unwrap();
+    }
+
+    /// How many rows a statement has changed, on a connection of its own.
+    pub(crate) async fn change(&self, statement: &str, values: Values<'_>) -> u64 {
+        let client = self.client().await;
+        client.execute(statement, values).await.unwrap()
+    }
+
+    /// What a query finds in its first column.
+    pub(crate) async fn all<T: FromSqlOwned>(&self, query: &str, values: Values<'_>) -> Vec<T> {
+        let rows = self.client().await.query(query, values).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// How many a query counts.
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        self.one(query, &[]).await
+    }
+
+    /// The one value that a query finds.
+    pub(crate) async fn one<T: FromSqlOwned>(&self, query: &str, values: Values<'_>) -> T {
+        let row = self.client().await.query_one(query, values).await;
+        row.unwrap().get(0)
     }
 
     /// Starts the server again, and waits until it answers.
@@ -127,11 +165,18 @@ impl Database {
 
     /// Waits until so many calls wait for a lock.
     pub(crate) async fn waiting(&self, calls: i64) {
+        let waiting = format!(
+            "SELECT least(count(*), {calls}) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        );
+        self.until("calls wait", &waiting, calls).await;
+    }
+
+    /// Waits until a query counts so many.
+    pub(crate) async fn until(&self, what: &str, query: &str, wanted: i64) {
         let client = self.client().await;
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < calls {
-            assert!(Instant::now() < deadline, "{calls} calls do not wait");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while client.query_one(query, &[]).await.unwrap().get::<_, i64>(0) != wanted {
+            assert!(Instant::now() < deadline, "not in time: {what}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
