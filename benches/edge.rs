@@ -19,9 +19,7 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
 use mls_relay_loadtest::load::{Stop, Target, run};
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
-
-const SERVICE_DID: &str = "did:web:localhost";
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 
 #[tokio::main]
 async fn main() {
@@ -44,14 +42,8 @@ async fn main() {
 async fn play(name: &str, text: &str) -> Report {
     let scenario = Scenario::parse(text).unwrap();
     let directory = Directory::start().await.unwrap();
-    let process = RelayProcess::start(&RelayOptions {
-        binary: built_relay().unwrap(),
-        service_did: SERVICE_DID.to_owned(),
-        plc_url: directory.url(),
-        environment: scenario.relay_environment(),
-    })
-    .await
-    .unwrap();
+    let options = RelayOptions::built(directory.url(), scenario.relay_environment());
+    let process = RelayProcess::start(&options.unwrap()).await.unwrap();
     let relay = process.relay().unwrap();
     let target = Target {
         relay: Arc::new(relay),

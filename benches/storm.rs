@@ -22,15 +22,14 @@ use std::time::{Duration, Instant};
 use database::Database;
 use figure::{Figure, median};
 use mls_relay::runtime::raise_descriptor_limit;
+use mls_relay_loadtest::ask;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::Framing;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::load::{Usage, raised_limits};
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -39,7 +38,6 @@ const CONVOS: usize = 100;
 const TURNS: usize = 3;
 /// Fewer than may wait for a lookup.
 const UNKNOWN_AT_ONCE: usize = 500;
-const SERVICE_DID: &str = "did:web:localhost";
 const RESUMED: &str = "relay_edge_handshake_seconds_count{kind=\"resumed\"}";
 
 #[tokio::main]
@@ -59,7 +57,7 @@ async fn main() {
         assert_eq!(world.metric(RESUMED).await, before);
         resumed.push(world.storm(&phones).await);
         // All but those who had to come twice.
-        assert!(world.metric(RESUMED).await - before >= PHONES as f64);
+        assert!(world.metric(RESUMED).await - before >= PHONES);
     }
     assert_eq!(world.directory.requests(), lookups);
     report("storm_5000_subscribed", full);
@@ -118,14 +116,8 @@ impl World {
             ("DATABASE_URL".to_owned(), database.url()),
             ("HANDSHAKES_MAX".to_owned(), "100000".to_owned()),
         ]);
-        let process = RelayProcess::start(&RelayOptions {
-            binary: built_relay().unwrap(),
-            service_did: SERVICE_DID.to_owned(),
-            plc_url: directory.url(),
-            environment,
-        })
-        .await
-        .unwrap();
+        let options = RelayOptions::built(directory.url(), environment);
+        let process = RelayProcess::start(&options.unwrap()).await.unwrap();
         populate(&database, &accounts).await;
         Self {
             directory,
@@ -155,31 +147,22 @@ impl World {
         let here = coming.join_all().await;
         let lasted = begun.elapsed();
         let cpu = Usage::of(self.process.pid()).unwrap().cpu_since(&before);
-        assert_eq!(
-            self.metric("relay_sessions_open").await,
-            phones.len() as f64
-        );
+        assert_eq!(self.metric("relay_sessions_open").await, phones.len());
         let mut again = 0;
         for (subscription, attempts) in here {
             again += attempts - 1;
             subscription.drop_connection().unwrap();
         }
-        while self.metric("relay_edge_connections").await > 0.0 {
+        while self.metric("relay_edge_connections").await > 0 {
             sleep(Duration::from_millis(100)).await;
         }
         Storm { lasted, cpu, again }
     }
 
     /// One of the relay's metrics.
-    async fn metric(&self, name: &str) -> f64 {
-        let mut admin = TcpStream::connect(self.process.admin()).await.unwrap();
-        let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        admin.write_all(ask.as_bytes()).await.unwrap();
-        let mut metrics = String::new();
-        admin.read_to_string(&mut metrics).await.unwrap();
-        let mut lines = metrics.lines();
-        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.trim().parse().unwrap())
+    async fn metric(&self, name: &str) -> usize {
+        let figure = ask::figure(self.process.admin(), name).await.unwrap();
+        usize::try_from(figure.unwrap_or(0)).unwrap()
     }
 }
 
@@ -213,8 +196,7 @@ async fn subscribe(
 async fn populate(database: &Database, accounts: &[Arc<Account>]) {
     let dids: Vec<_> = accounts.iter().map(|account| account.did()).collect();
     let (dids, founder) = (dids.join(","), accounts[0].did());
-    let client = database.client().await;
-    let sql = format!(
+    let seed = format!(
         "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
              SELECT lpad(to_hex(i), 32, '0'), '{founder}', 1, 0
              FROM generate_series(0, {CONVOS} - 1) i;
@@ -223,5 +205,5 @@ async fn populate(database: &Database, accounts: &[Arc<Account>]) {
              FROM unnest('{{{dids}}}'::text[]) WITH ORDINALITY AS m (did, i);
          ANALYZE"
     );
-    client.batch_execute(&sql).await.unwrap();
+    database.run(&seed).await;
 }

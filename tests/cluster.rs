@@ -8,6 +8,8 @@
 mod chaos;
 #[path = "support/database.rs"]
 mod database;
+#[path = "support/relay.rs"]
+mod relay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

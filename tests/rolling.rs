@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use chaos::{Crowd, LIMITS, SERVICE_DID, populate, send_message_input, stored_messages};
+use chaos::{Crowd, LIMITS, populate, send_message_input, stored_messages};
 use database::Database;
 use front::Front;
 use mls_relay::runtime::raise_descriptor_limit;
@@ -35,7 +35,7 @@ use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription};
 use mls_relay_loadtest::xrpc_client::{CallError, HttpVersion, XrpcClient};
 use parking_lot::Mutex;
-use relay::{Home, eventually, free_address};
+use relay::{Home, SERVICE_DID, eventually, free_address};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;

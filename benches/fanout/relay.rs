@@ -10,11 +10,9 @@ use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::load::tally::message_id;
 use mls_relay_loadtest::mls::{Device, Group};
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, SERVICE_DID};
 use mls_relay_loadtest::xrpc_client::{HttpVersion, NAMESPACE, TOKEN_LIFE, XrpcClient};
-use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::node::{Node, message};
@@ -40,9 +38,8 @@ pub(crate) async fn start(entrance: Entrance, groups: usize, members: usize) -> 
         directory.publish(account);
     }
     populate(&node, &convos).await;
-    let (process, files) = start_process(&node, &directory).await;
-    let certificate = files.path().join("certificate.pem");
-    let relay = Arc::new(Relay::new(&process.address(), SERVICE_DID, &certificate).unwrap());
+    let process = start_process(&node, &directory).await;
+    let relay = Arc::new(process.relay().unwrap());
     let (publisher, posts) = Publisher::new();
     let convos = Arc::new(convos);
     for _ in 0..PUBLISHERS {
@@ -55,14 +52,13 @@ pub(crate) async fn start(entrance: Entrance, groups: usize, members: usize) -> 
             }
         }
     }
-    let port = process.address().rsplit_once(':').unwrap().1.parse();
     Server {
         name: match entrance {
             Entrance::AnotherNode => "relay",
             Entrance::Calls => "relay_with_sends",
         },
-        address: ([127, 0, 0, 1], port.unwrap()).into(),
-        certificate,
+        address: process.public(),
+        certificate: process.certificate(),
         packing: Packing::Messages,
         numbering: Numbering::MessageId,
         upgrade: Box::new(move |group, member| {
@@ -80,7 +76,7 @@ pub(crate) async fn start(entrance: Entrance, groups: usize, members: usize) -> 
         }),
         publisher,
         pid: process.pid(),
-        _life: Box::new((process, directory, node, files)),
+        _life: Box::new((process, directory, node)),
     }
 }
 
@@ -118,43 +114,29 @@ async fn populate(node: &Node, convos: &[Convo]) {
         let dids: Vec<_> = dids
             .map(|account| format!("('{}')", account.did()))
             .collect();
-        node.run(&format!(
-            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+        node.database
+            .run(&format!(
+                "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
                  VALUES ('{id}', '{}', 1, 0);
              INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
                  SELECT '{id}', did, 0, 0 FROM (VALUES {}) AS m (did)",
-            convo.writer().did(),
-            dids.join(", ")
-        ))
-        .await;
+                convo.writer().did(),
+                dids.join(", ")
+            ))
+            .await;
     }
-    node.run("ANALYZE").await;
+    node.database.run("ANALYZE").await;
 }
 
-async fn start_process(node: &Node, directory: &Directory) -> (RelayProcess, TempDir) {
-    let files = TempDir::with_prefix("mls-relay-").unwrap();
-    let made = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let path = |name: &str| files.path().join(name);
-    std::fs::write(path("certificate.pem"), made.cert.pem()).unwrap();
-    std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    let text = |name: &str, value: String| (name.to_owned(), value);
-    let mut environment = vec![
-        text("DATABASE_URL", node.database.url()),
-        text("TLS_CERT", path("certificate.pem").display().to_string()),
-        text("TLS_KEY", path("key.pem").display().to_string()),
-    ];
-    environment.extend(raised_limits());
-    let options = RelayOptions {
-        binary: built_relay().unwrap(),
-        service_did: SERVICE_DID.to_owned(),
-        plc_url: directory.url(),
-        environment,
-    };
+async fn start_process(node: &Node, directory: &Directory) -> RelayProcess {
+    let mut environment = raised_limits();
+    environment.push(("DATABASE_URL".to_owned(), node.database.url()));
+    let options = RelayOptions::built(directory.url(), environment).unwrap();
     // The process inherits this thread's core.
     keep_to(SERVER_CORE);
     let process = RelayProcess::start(&options).await.unwrap();
     keep_to(OTHER_CORE);
-    (process, files)
+    process
 }
 
 async fn append(store: Store, posts: Posts, convos: Arc<Vec<Convo>>) {
@@ -198,7 +180,6 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes)
 }
 
-const SERVICE_DID: &str = "did:web:localhost";
 /// More than events are under way in a window, and enough for a rate.
 const PUBLISHERS: usize = 32;
 /// The smallest bucket. Subscribers hear only that it is there.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mls_relay_loadtest::load::Usage;
+use mls_relay_loadtest::load::{Usage, family};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::net::TcpStream;
@@ -167,16 +167,6 @@ fn cpu(pid: u32) -> Duration {
         text.split_ascii_whitespace().next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(nanoseconds.sum())
-}
-
-/// A process and all that descend from it.
-fn family(pid: u32) -> Vec<u32> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    let children = children.split_ascii_whitespace().flat_map(str::parse);
-    std::iter::once(pid)
-        .chain(children.flat_map(family))
-        .collect()
 }
 
 /// More than a run has, so that a server that takes none is late and not left out.

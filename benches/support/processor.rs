@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mls_relay_loadtest::load::Usage;
+use mls_relay_loadtest::load::{Usage, family};
 
 /// What each has used so far.
 #[derive(Clone, Copy)]
@@ -25,14 +25,12 @@ pub(crate) struct Shares {
 impl Processor {
     pub(crate) fn now(server: u32, postmaster: u32) -> Self {
         let used = |pid| Usage::of(pid).unwrap().cpu;
+        // A backend may end between being listed and being read.
+        let postgres = family(postmaster).into_iter().filter_map(Usage::of);
         Self {
             at: Instant::now(),
             server: used(server),
-            // A backend may end between being listed and being read.
-            postgres: children(postmaster)
-                .filter_map(|pid| Some(Usage::of(pid)?.cpu))
-                .sum::<Duration>()
-                + used(postmaster),
+            postgres: postgres.map(|usage| usage.cpu).sum(),
             generator: used(std::process::id()),
         }
     }
@@ -61,18 +59,4 @@ impl std::fmt::Display for Shares {
             percent(self.generator)
         )
     }
-}
-
-/// The processes that this one has started and that still run.
-fn children(parent: u32) -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(move |pid| parent_of(*pid) == Some(parent))
-}
-
-/// The fourth field of its `stat`; the second may hold spaces, but ends with `)`.
-pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }

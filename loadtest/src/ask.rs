@@ -27,6 +27,19 @@ pub async fn admin(admin: SocketAddr, path: &str) -> Result<(StatusCode, Bytes),
     get(stream, "admin", path).await
 }
 
+/// What a metric of a relay stands at, by its name and all its labels; none if it has counted
+/// nothing there yet.
+pub async fn figure(admin: SocketAddr, metric: &str) -> Result<Option<u64>, AskError> {
+    let (_, metrics) = self::admin(admin, "/metrics").await?;
+    Ok(read(std::str::from_utf8(&metrics)?, metric))
+}
+
+fn read(metrics: &str, metric: &str) -> Option<u64> {
+    let mut lines = metrics.lines();
+    let figure = lines.find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
+    figure.parse().ok()
+}
+
 /// The same of what it tells everyone.
 pub(crate) async fn public(relay: &Relay, path: &str) -> Result<(StatusCode, Bytes), AskError> {
     let stream = relay.connect(&[b"http/1.1"]).await?;
@@ -46,4 +59,25 @@ where
     let status = response.status();
     let body = Limited::new(response.into_body(), LONGEST_ANSWER);
     Ok((status, body.collect().await?.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_found_among_others_by_all_its_labels() {
+        let metrics = "\
+            # TYPE overflows_total counter\n\
+            overflows_total 7\n\
+            closed_total{reason=\"Normal\"} 9\n\
+            closed_total{reason=\"Slow\"} 2\n";
+        for (metric, figure) in [
+            ("overflows_total", Some(7)),
+            ("closed_total{reason=\"Slow\"}", Some(2)),
+            ("closed_total", None),
+        ] {
+            assert_eq!(read(metrics, metric), figure, "{metric}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::identity::{Account, Curve, IdentityError};
+
+/// On this machine, wherever the system finds room.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What the directory does instead of its work.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -62,7 +65,7 @@ struct State {
 impl Directory {
     /// Starts an empty directory on a free port of loopback.
     pub async fn start() -> io::Result<Self> {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into()).await
+        Self::start_at(ANY_PORT).await
     }
 
     /// Starts an empty directory at this address.

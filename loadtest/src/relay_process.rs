@@ -3,19 +3,21 @@
 //! its private Postgres.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use hyper::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::ask;
+use crate::directory::ANY_PORT;
 use crate::relay::{ConnectError, Relay};
+
+/// Who a relay of our own is.
+pub const SERVICE_DID: &str = "did:web:localhost";
 
 /// What the relay gets of our own environment. A setting that an operator has in
 /// the shell is meant for another relay.
@@ -59,11 +61,24 @@ pub struct RelayOptions {
     pub environment: Vec<(String, String)>,
 }
 
+impl RelayOptions {
+    /// The relay that was built beside this program, with these settings.
+    pub fn built(plc_url: String, environment: Vec<(String, String)>) -> io::Result<Self> {
+        Ok(Self {
+            binary: built_relay()?,
+            service_did: SERVICE_DID.to_owned(),
+            plc_url,
+            environment,
+        })
+    }
+}
+
 /// A running relay. Dropping it, also in a panic, stops it and removes its data.
 #[derive(Debug)]
 pub struct RelayProcess {
     child: Child,
     directory: TempDir,
+    /// Nowhere until it says where.
     public: SocketAddr,
     admin: SocketAddr,
     service_did: String,
@@ -89,15 +104,14 @@ impl RelayProcess {
         let directory = TempDir::with_prefix("mls-relay-")?;
         // The private Postgres of a relay started by root is another user.
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))?;
-        let (public, admin) = (free_port()?, free_port()?);
         let log = std::fs::File::create(log_file(directory.path()))?;
         let child = Command::new(&options.binary)
             .arg("serve")
             .current_dir(directory.path())
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)))
-            .env("RELAY_LISTEN", public.to_string())
-            .env("RELAY_ADMIN_LISTEN", admin.to_string())
+            .env("RELAY_LISTEN", ANY_PORT.to_string())
+            .env("RELAY_ADMIN_LISTEN", ANY_PORT.to_string())
             .env("SERVICE_DID", &options.service_did)
             .env("PLC_URL", &options.plc_url)
             .envs(options.environment.iter().cloned())
@@ -108,15 +122,20 @@ impl RelayProcess {
         let mut relay = Self {
             child,
             directory,
-            public,
-            admin,
+            public: ANY_PORT,
+            admin: ANY_PORT,
             service_did: options.service_did.clone(),
         };
-        relay.wait_until_ready().await?;
+        (relay.public, relay.admin) = relay.until_ready().await?;
         Ok(relay)
     }
 
-    /// `host:port` of the public TLS port.
+    /// The public TLS port.
+    pub fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// The same as `host:port`.
     pub fn address(&self) -> String {
         format!("localhost:{}", self.public.port())
     }
@@ -154,28 +173,20 @@ impl RelayProcess {
         }
     }
 
-    /// Ends the process as a crash would.
-    pub fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-
     /// What the relay has written so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()
     }
 
-    async fn wait_until_ready(&mut self) -> Result<(), RelayProcessError> {
+    async fn until_ready(&mut self) -> Result<(SocketAddr, SocketAddr), RelayProcessError> {
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline {
+            if let Some(addresses) = self.said().lines().find_map(addresses) {
+                return Ok(addresses);
+            }
             if let Some(status) = self.child.try_wait()? {
                 let said = self.said();
                 return Err(RelayProcessError::Ended { status, said });
-            }
-            let probe = ask::admin(self.admin, "/health/ready");
-            let probe = timeout(Duration::from_secs(1), probe).await;
-            if matches!(probe, Ok(Ok((StatusCode::OK, _)))) {
-                return Ok(());
             }
             sleep(POLL).await;
         }
@@ -214,8 +225,11 @@ fn log_file(directory: &Path) -> PathBuf {
     directory.join("relay.log")
 }
 
-/// A port that is free now. Nothing keeps it so, but the kernel does not give the
-/// same one out again soon.
-fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+/// Where a relay that is ready says it listens, to clients and to operators:
+/// `mls-relay is ready: https://A admin http://B`, where A may be `localhost:port`.
+pub fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let rest = line.strip_prefix("mls-relay is ready: https://")?;
+    let (public, admin) = rest.split_once(" admin http://")?;
+    let public = public.replace("localhost", "127.0.0.1");
+    Some((public.parse().ok()?, admin.parse().ok()?))
 }

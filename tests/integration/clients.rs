@@ -7,14 +7,11 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::openmls_phone;
-use crate::relay::free_address;
-
-const SERVICE_DID: &str = "did:web:localhost";
+use crate::relay::{Home, SERVICE_DID, free_address};
 
 /// The oldest Node that the clients' packages run on.
 const NODE_MAJOR_MIN: u32 = 20;
@@ -30,23 +27,20 @@ async fn clients_that_nobody_here_wrote_are_at_home() {
     let node = install().await;
     // Where the clients will serve the directory.
     let plc_url = format!("http://{}", free_address());
-    let relay = RelayProcess::start(&RelayOptions {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
-        service_did: SERVICE_DID.to_owned(),
-        plc_url: plc_url.clone(),
+    let relay = Home::lived_in()
+        .with("SERVICE_DID", SERVICE_DID)
+        .with("PLC_URL", &plc_url)
         // The directory that the clients serve is an AppView as well.
-        environment: vec![("APPVIEW_URL".to_owned(), plc_url.clone())],
-    })
-    .await
-    .unwrap();
-    let known = relay.relay().unwrap();
-    let phones = openmls_phone::listen(Arc::new(known)).await.unwrap();
+        .with("APPVIEW_URL", &plc_url)
+        .start();
+    let known = relay.reach();
+    let phones = openmls_phone::listen(Arc::clone(&known)).await.unwrap();
 
     let mut node = Command::new(node);
     node.args(["--test-reporter=spec", "all.js"])
         .current_dir(clients())
-        .env("NODE_EXTRA_CA_CERTS", relay.certificate())
-        .env("RELAY_ADDRESS", relay.address())
+        .env("NODE_EXTRA_CA_CERTS", relay.home().certificate())
+        .env("RELAY_ADDRESS", known.authority())
         .env("SERVICE_DID", SERVICE_DID)
         .env("PLC_URL", plc_url)
         .env("OPENMLS_PHONE", phones.to_string());
@@ -55,7 +49,7 @@ async fn clients_that_nobody_here_wrote_are_at_home() {
     assert!(
         output.status.success(),
         "{said}\nthe relay:\n{}",
-        relay.said()
+        relay.log()
     );
     println!("{said}");
 }

@@ -2,9 +2,8 @@
 //! small, runs clean, and its report is whole as JSON and as a page.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,10 +12,9 @@ use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::{Limits, Scenario};
 use mls_relay_loadtest::load::timeline::Moment;
 use mls_relay_loadtest::load::{Stop, Target, html, run};
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
 use serde_json::Value;
 
-const SERVICE_DID: &str = "did:web:localhost";
+use crate::relay::Home;
 
 /// All scenarios that want such limits, small enough for a few seconds.
 fn scenarios(limits: Limits) -> Vec<(String, Scenario)> {
@@ -58,20 +56,14 @@ async fn play(scenarios: Vec<(String, Scenario)>) -> Vec<Report> {
 
 async fn play_until(scenarios: Vec<(String, Scenario)>, stop: &Stop) -> Vec<Report> {
     let directory = Directory::start().await.unwrap();
-    let process = RelayProcess::start(&RelayOptions {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_mls-relay")),
-        service_did: SERVICE_DID.to_owned(),
-        plc_url: directory.url(),
-        environment: scenarios.first().unwrap().1.relay_environment(),
-    })
-    .await
-    .unwrap();
-    let relay = process.relay().unwrap();
+    let settings = scenarios.first().unwrap().1.relay_environment();
+    let home = Home::lived_in().knowing(&directory).with_all(settings);
+    let process = home.start();
     let target = Target {
-        relay: Arc::new(relay),
+        relay: process.reach(),
         directory: &directory,
-        pid: Some(process.pid()),
-        admin: Some(process.admin()),
+        pid: u32::try_from(process.process().as_raw_nonzero().get()).ok(),
+        admin: Some(process.admin),
     };
     let runs = scenarios
         .iter()

@@ -10,14 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
-use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::relay as remote;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::spawn_blocking;
 
 use crate::database::Database;
-
-pub(crate) const SERVICE_DID: &str = "did:web:relay.test";
+use crate::relay::{Home, Relay};
 
 /// What a crowd that lives at one address must have more of.
 pub(crate) const LIMITS: [&str; 10] = [
@@ -63,15 +62,15 @@ impl Crowd {
 }
 
 struct Node {
-    process: Option<RelayProcess>,
-    relay: Arc<Relay>,
+    process: Option<Relay>,
+    reached: Arc<remote::Relay>,
 }
 
 /// Relays on one Postgres.
 pub(crate) struct Cluster {
     database: AsyncMutex<Database>,
     _directory: Directory,
-    options: RelayOptions,
+    home: Home,
     nodes: Mutex<Vec<Node>>,
 }
 
@@ -82,17 +81,11 @@ impl Cluster {
         for account in &crowd.accounts {
             directory.publish(account);
         }
-        let mut environment = vec![("DATABASE_URL".to_owned(), database.url())];
-        for limit in LIMITS {
-            environment.push((limit.to_owned(), "10000".to_owned()));
-        }
         let cluster = Self {
-            options: RelayOptions {
-                binary: built_relay().unwrap(),
-                service_did: SERVICE_DID.to_owned(),
-                plc_url: directory.url(),
-                environment,
-            },
+            home: Home::new()
+                .knowing(&directory)
+                .with("DATABASE_URL", &database.url())
+                .with_all(LIMITS.map(|limit| (limit, "10000"))),
             database: AsyncMutex::new(database),
             _directory: directory,
             nodes: Mutex::default(),
@@ -106,18 +99,18 @@ impl Cluster {
     }
 
     async fn spawn(&self) -> Node {
-        let process = RelayProcess::start(&self.options).await.unwrap();
-        let relay = process.relay().unwrap();
+        let home = self.home.clone();
+        let process = spawn_blocking(move || home.start()).await.unwrap();
         Node {
+            reached: process.reach(),
             process: Some(process),
-            relay: Arc::new(relay),
         }
     }
 
     /// One of the nodes, dead or alive.
-    pub(crate) fn node(&self, turn: usize) -> Arc<Relay> {
+    pub(crate) fn node(&self, turn: usize) -> Arc<remote::Relay> {
         let nodes = self.nodes.lock();
-        Arc::clone(&nodes[turn % nodes.len()].relay)
+        Arc::clone(&nodes[turn % nodes.len()].reached)
     }
 
     /// Every message that Postgres holds.
@@ -148,25 +141,18 @@ impl Cluster {
             let index = round % nodes.len();
             nodes[index].process.take().map(|process| (index, process))
         };
-        let Some((index, mut process)) = victim else {
+        let Some((index, process)) = victim else {
             return;
         };
-        process.kill().unwrap();
-        drop(process);
+        process.kill();
         let node = self.spawn().await;
         self.nodes.lock()[index] = node;
     }
 
     async fn cut_off_listeners(&self) {
-        let client = self.database.lock().await.client().await;
-        client
-            .execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                 WHERE query ILIKE 'listen%' AND pid <> pg_backend_pid()",
-                &[],
-            )
-            .await
-            .unwrap();
+        let cut_off = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE query ILIKE 'listen%' AND pid <> pg_backend_pid()";
+        self.database.lock().await.run(cut_off).await;
     }
 
     async fn restart_postgres(&self, mode: &str) {

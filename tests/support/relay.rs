@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use mls_relay_loadtest::ask;
 use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::identity::Account;
 use mls_relay_loadtest::relay as remote;
+use mls_relay_loadtest::relay_process::addresses;
+use mls_relay_loadtest::xrpc_client::{NAMESPACE, TOKEN_LIFE};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,6 +27,18 @@ use crate::database::PostgresTools;
 
 /// Who relays of tests are.
 pub(crate) const SERVICE_DID: &str = "did:web:relay.test";
+
+/// Where a call is.
+pub(crate) fn path(call: &str) -> String {
+    format!("/xrpc/{NAMESPACE}.{call}")
+}
+
+/// What proves an account for one call.
+pub(crate) fn token(account: &Account, call: &str) -> String {
+    let call = format!("{NAMESPACE}.{call}");
+    let token = account.service_token(SERVICE_DID, &call, TOKEN_LIFE);
+    token.unwrap()
+}
 
 /// Where a relay lives. Several may live there, one after the other.
 #[derive(Clone)]
@@ -87,6 +102,17 @@ impl Home {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same of several.
+    pub(crate) fn with_all<N: AsRef<str>, V: AsRef<str>>(
+        self,
+        settings: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let settings = settings.into_iter();
+        settings.fold(self, |home, (name, value)| {
+            home.with(name.as_ref(), value.as_ref())
+        })
     }
 
     /// The same home, for relays of another build.
@@ -189,14 +215,6 @@ pub(crate) fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// `mls-relay is ready: https://A admin http://B`, where A may be `localhost:port`.
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let rest = line.strip_prefix("mls-relay is ready: https://")?;
-    let (public, admin) = rest.split_once(" admin http://")?;
-    let public = public.replace("localhost", "127.0.0.1");
-    Some((public.parse().ok()?, admin.parse().ok()?))
-}
-
 impl Relay {
     /// A relay with defaults.
     pub(crate) fn start() -> Self {
@@ -229,8 +247,20 @@ impl Relay {
         Pid::from_child(&self.child)
     }
 
+    /// Ends it as a crash would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.process(), signal).unwrap();
+    }
+
+    /// Tells it to end, which it must do in good order.
+    pub(crate) fn leave(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().code(), Some(0), "{}", self.log());
     }
 
     /// Waits for its end.
@@ -270,10 +300,7 @@ impl Relay {
 
     /// What a metric stands at, by its name and all its labels. None until it is there.
     pub(crate) async fn figure(&self, metric: &str) -> Option<u64> {
-        let (_, metrics) = self.ask_admin("/metrics").await;
-        let mut lines = metrics.lines();
-        let figure = lines.find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
-        Some(figure.parse().unwrap())
+        ask::figure(self.admin, metric).await.unwrap()
     }
 }
 

@@ -22,10 +22,7 @@ use crate::identity::IdentityError;
 use crate::phone::PhoneError;
 use crate::receipt::ReceiptError;
 use crate::relay::ConnectError;
-use crate::relay_process::{RelayOptions, RelayProcess, RelayProcessError};
-
-/// The identity that the demo's relay has.
-const SERVICE_DID: &str = "did:web:localhost";
+use crate::relay_process::{RelayOptions, RelayProcess, RelayProcessError, SERVICE_DID};
 
 /// A conversation of minutes is played in seconds by four phones at one address:
 /// more than the quotas that the relay gives an account by default.

@@ -32,7 +32,7 @@ mod writer;
 
 pub use run::{Target, run};
 pub use stop::Stop;
-pub use usage::Usage;
+pub use usage::{Usage, family};
 
 use std::net::SocketAddr;
 

@@ -26,6 +26,16 @@ impl Usage {
     }
 }
 
+/// A process and all that descend from it.
+pub fn family(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let children = children.split_ascii_whitespace().flat_map(str::parse);
+    std::iter::once(pid)
+        .chain(children.flat_map(family))
+        .collect()
+}
+
 /// User and system time: the 14th and 15th field, in hundredths of a second on
 /// every Linux that there is. The second field may hold spaces, but ends with `)`.
 fn cpu(stat: &str) -> Option<Duration> {

@@ -15,15 +15,15 @@ use mls_relay::types::{CoarseTime, MessageId};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::phone::Phone;
-use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::appview::AppView;
 use crate::database::Database;
-use crate::relay::{SERVICE_DID, free_address};
+use crate::relay::{Home, Relay, SERVICE_DID, free_address};
 use crate::secrets::Secrets;
 
 /// Stands wherever a stranger can put text of its own choice.
@@ -39,8 +39,8 @@ struct Stage {
     database: Database,
     directory: Directory,
     appview: AppView,
-    process: RelayProcess,
-    relay: Arc<Relay>,
+    process: Relay,
+    relay: Arc<remote::Relay>,
     /// Where proxies speak plain HTTP, after a PROXY header.
     plain: SocketAddr,
     secrets: Secrets,
@@ -60,7 +60,7 @@ impl Stage {
         let directory = Directory::start().await.unwrap();
         let appview = AppView::start().await;
         let plain = free_address();
-        let mut environment: Vec<_> = [
+        let settings = [
             ("APPVIEW_URL", appview.url()),
             ("DATABASE_URL", database.url()),
             ("LOG_FORMAT", "json".to_owned()),
@@ -68,10 +68,8 @@ impl Stage {
             ("RELAY_PLAIN_LISTEN", plain.to_string()),
             ("RUST_LOG", "trace".to_owned()),
             ("TRUSTED_PROXIES", PROXY.to_string() + "/32"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        for limit in [
+        ];
+        let limits = [
             "RATE_LIMIT_IP_PER_MINUTE",
             "RATE_LIMIT_DID_DEFAULT",
             "PENALTY_STRIKES",
@@ -79,18 +77,11 @@ impl Stage {
             "CONNECTIONS_PER_IP_PER_SECOND",
             "SOCKETS_PER_DID",
             "UPGRADES_PER_DID",
-        ] {
-            environment.push((limit.to_owned(), "10000".to_owned()));
-        }
-        let process = RelayProcess::start(&RelayOptions {
-            binary: env!("CARGO_BIN_EXE_mls-relay").into(),
-            service_did: SERVICE_DID.to_owned(),
-            plc_url: directory.url(),
-            environment,
-        })
-        .await
-        .unwrap();
-        let relay = Arc::new(process.relay().unwrap());
+        ];
+        let home = Home::new().knowing(&directory).with_all(settings);
+        let home = home.with_all(limits.map(|limit| (limit, "10000")));
+        let process = home.start();
+        let relay = process.reach();
         let mut secrets = Secrets::default();
         secrets.add("a planted text", MARK);
         for client in CLIENTS {
@@ -162,9 +153,7 @@ impl Stage {
 
     /// The operator asks.
     async fn admin(&self, method: &str, target: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.process.admin())
-            .await
-            .unwrap();
+        let mut stream = TcpStream::connect(self.process.admin).await.unwrap();
         let request =
             format!("{method} {target} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -174,7 +163,7 @@ impl Stage {
     }
 
     async fn judge(&self) {
-        let log = self.process.said();
+        let log = self.process.log();
         let lines: Vec<_> = log.lines().filter(|line| line.starts_with('{')).collect();
         // An audit of nothing proves nothing: the outage at least must be in it.
         assert!(lines.len() > 5, "only {} lines were logged", lines.len());

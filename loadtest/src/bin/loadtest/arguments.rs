@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use mls_relay_loadtest::load::growth::Axis;
+use mls_relay_loadtest::relay_process::SERVICE_DID;
 
 #[derive(Parser)]
 #[command(version, about = "A load generator for mls-relay")]
@@ -97,7 +98,7 @@ pub(crate) struct Target {
     pub(crate) certificate: Option<PathBuf>,
 
     /// Its service DID
-    #[arg(long, default_value = "did:web:localhost", value_name = "DID")]
+    #[arg(long, default_value = SERVICE_DID, value_name = "DID")]
     pub(crate) service_did: String,
 
     /// Where its PLC_URL points: the accounts' documents are served there

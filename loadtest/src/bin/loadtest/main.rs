@@ -7,7 +7,6 @@ mod progress;
 mod reports;
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use arguments::{Arguments, Changes, Command, Growth, Run, Target};
 use clap::Parser;
 use hyper::StatusCode;
-use mls_relay_loadtest::directory::Directory;
+use mls_relay_loadtest::directory::{ANY_PORT, Directory};
 use mls_relay_loadtest::load;
 use mls_relay_loadtest::load::growth::{self, Axis, Step};
 use mls_relay_loadtest::load::report::Report;
@@ -30,9 +29,6 @@ use mls_relay_loadtest::relay_process::{
 use mls_relay_loadtest::xrpc_client::CallError;
 use mls_relay_loadtest::{chain, told_to_stop};
 use progress::{Progress, say};
-
-/// Where the directory of a relay that is started is served.
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[tokio::main]
 async fn main() -> ExitCode {
