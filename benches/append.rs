@@ -77,7 +77,7 @@ async fn populate(node: &Node) {
     let everyone =
         format!("SELECT i, j FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j");
     node.populate(CONVOS, &everyone).await;
-    node.run(&format!(
+    node.database.run(&format!(
             "CREATE SEQUENCE bench_batch; {USUAL_SCHEMA};
              CREATE TABLE bench_batches AS
                  SELECT b AS id, array_agg(lpad(to_hex((b * 7 + i) % {CONVOS} + 1), 32, '0')) AS convos,
@@ -113,9 +113,7 @@ where
     for task in loops.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let total = done.load(Ordering::Relaxed) as f64;
-    total / started.elapsed().as_secs_f64()
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
 }
 
 async fn append_path(store: &Store, senders: usize) -> f64 {
@@ -207,7 +205,5 @@ async fn pgbench(database: &Database) -> f64 {
                 String::from_utf8_lossy(&output.stderr)
             )
         });
-    #[expect(clippy::cast_precision_loss, reason = "a small constant")]
-    let batch = BATCH as f64;
-    tps.parse::<f64>().unwrap() * batch
+    tps.parse::<f64>().unwrap() * BATCH as f64
 }

@@ -15,6 +15,8 @@ mod database;
 mod figure;
 #[path = "support/naive.rs"]
 mod naive;
+#[path = "support/own_server.rs"]
+mod own_server;
 #[path = "support/pair.rs"]
 mod pair;
 #[path = "support/people.rs"]
@@ -32,12 +34,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use figure::Figure;
+use figure::{Figure, Quantiles};
 use mls_relay_loadtest::load::tally::number_of;
 use pair::Pair;
 use processor::{Processor, Shares};
 use server::Server;
-use timeline::Quantiles;
 
 const RUN: Duration = Duration::from_secs(10);
 /// Senders at work while the peak is looked for, and how much each sends.

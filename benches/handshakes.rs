@@ -10,21 +10,25 @@
     reason = "a measurement that cannot go on should stop"
 )]
 
+#[path = "support/accept_loop.rs"]
+mod accept_loop;
 #[path = "support/figure.rs"]
 mod figure;
+#[path = "support/own_server.rs"]
+mod own_server;
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use figure::{Figure, median};
 use mls_relay_loadtest::load::Usage;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use own_server::OwnServer;
 use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -48,22 +52,24 @@ const LIMITS: [(&str, &str); 4] = [
 
 #[tokio::main]
 async fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, word, certificate] = arguments.as_slice()
+        && word == BARE
+    {
+        return accept_loop::serve(Path::new(certificate)).await;
+    }
     let limits = LIMITS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let relay = RelayProcess::start(&RelayOptions {
-        binary: built_relay().unwrap(),
-        service_did: "did:web:localhost".to_owned(),
-        plc_url: "http://localhost:1".to_owned(),
-        environment: limits.to_vec(),
-    })
-    .await
-    .unwrap();
-    let address = relay.address();
-    let (_, port) = address.rsplit_once(':').unwrap();
+    let options = RelayOptions::built("http://localhost:1".to_owned(), limits.to_vec());
+    let relay = RelayProcess::start(&options.unwrap()).await.unwrap();
     let ours = Server {
         pid: relay.pid(),
-        port: port.parse().unwrap(),
+        port: relay.public().port(),
     };
-    let bare = BareLoop::start(&relay.certificate());
+    let bare = OwnServer::start(&[BARE], &relay.certificate());
+    let theirs = Server {
+        pid: bare.pid(),
+        port: bare.port,
+    };
     let roots = roots(&relay.certificate());
     for (kind, count, name) in [
         (HandshakeKind::Full, FULL, "handshakes_full_per_cpu_second"),
@@ -75,7 +81,7 @@ async fn main() {
     ] {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..TURNS {
-            for (server, rates) in [&ours, &bare.server].into_iter().zip(&mut rates) {
+            for (server, rates) in [&ours, &theirs].into_iter().zip(&mut rates) {
                 rates.push(server.rate(&roots, kind, count).await);
             }
         }
@@ -86,6 +92,9 @@ async fn main() {
             .record();
     }
 }
+
+/// What makes this program the loop.
+const BARE: &str = "bare";
 
 struct Server {
     pid: u32,
@@ -149,45 +158,8 @@ fn client(roots: &Arc<RootCertStore>, kind: HandshakeKind) -> TlsConnector {
 }
 
 fn roots(certificate: &Path) -> Arc<RootCertStore> {
-    let pem = std::fs::read(certificate).unwrap();
     let mut roots = RootCertStore::empty();
-    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
+    let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+    roots.add(certificate).unwrap();
     Arc::new(roots)
-}
-
-/// The loop, until it is dropped.
-struct BareLoop {
-    child: Child,
-    server: Server,
-}
-
-impl BareLoop {
-    /// With the certificate and the key that the relay has made for itself.
-    fn start(certificate: &Path) -> Self {
-        let mut child = Command::new(built_relay().unwrap().with_file_name("accept_loop"))
-            .arg("--certificate")
-            .arg(certificate)
-            .arg("--key")
-            .arg(certificate.with_file_name("localhost-key.pem"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.take(16).read_line(&mut port).unwrap();
-        let server = Server {
-            pid: child.id(),
-            port: port.trim().parse().unwrap(),
-        };
-        Self { child, server }
-    }
-}
-
-impl Drop for BareLoop {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -122,7 +122,7 @@ fn median(
         }
         samples
     };
-    let mut samples: Vec<f64> = std::thread::scope(|scope| {
+    let samples: Vec<f64> = std::thread::scope(|scope| {
         let run = &run;
         let threads: Vec<_> = (0..THREADS)
             .map(|seed| scope.spawn(move || run(seed)))
@@ -132,8 +132,7 @@ fn median(
             .flat_map(|thread| thread.join().unwrap())
             .collect()
     });
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    figure::median(samples)
 }
 
 /// Marsaglia's xorshift, scaled to the keys.

@@ -130,14 +130,6 @@ async fn statements(database: &Database) -> i64 {
     // A connection that has just told of its transactions tells of the next ones when it
     // has been idle for ten seconds.
     tokio::time::sleep(Duration::from_secs(11)).await;
-    let row = database
-        .client()
-        .await
-        .query_one(
-            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
-            &[],
-        )
-        .await
-        .unwrap();
-    row.get(0)
+    let done = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
+    database.count(done).await
 }

@@ -25,7 +25,7 @@ mod volume;
 use std::time::{Duration, Instant};
 
 use database::Database;
-use figure::Figure;
+use figure::{Figure, Quantiles, median};
 use mls_relay::retention::{Retention, Settings};
 use mls_relay::runtime::{Live, Shutdown};
 use node::Node;
@@ -78,17 +78,16 @@ async fn drop_versus_delete(node: &mut Node) {
             "# round {round}: dropped in {dropped:.1?}, 0 dead rows; deleted row by row and \
              vacuumed in {deleted:.1?}, {left} dead rows before the vacuum"
         );
-        drops.push(dropped);
-        deletes.push(deleted);
+        drops.push(millis(dropped));
+        deletes.push(millis(deleted));
         clear(node, KEPT).await;
     }
     fill(node, KEPT).await;
     let (in_bulk, _) = delete(node, &all_at_once(KEPT)).await;
     println!("# deleted by one statement and vacuumed in {in_bulk:.1?}");
     clear(node, KEPT).await;
-    let (dropped, deleted) = (millis(median(drops)), millis(median(deletes)));
-    Figure::new("retention_partition_drop_vs_delete", dropped, "ms")
-        .over(deleted)
+    Figure::new("retention_partition_drop_vs_delete", median(drops), "ms")
+        .over(median(deletes))
         .goal("ratio below 0.01, no dead rows")
         .record();
 }
@@ -114,12 +113,12 @@ async fn shift_of_p99(node: &mut Node) {
         println!(
             "# round {round}: {} before ({} sends); {} in the {took:.1?} of retention, {worked:.0?} \
              of them at work ({} sends)",
-            Percentiles(&before),
+            quantiles(&before),
             before.len(),
-            Percentiles(&during),
+            quantiles(&during),
             during.len()
         );
-        shifts.push(millis(percentile(&during, 0.99)) / millis(percentile(&before, 0.99)));
+        shifts.push(quantiles(&during).p99 / quantiles(&before).p99);
         calm.extend(before);
         expiring.extend(during);
     }
@@ -132,25 +131,17 @@ async fn shift_of_p99(node: &mut Node) {
     delete(node, &all_at_once(KEPT)).await;
     println!(
         "# deleting the rows instead: {} before; {} meanwhile",
-        Percentiles(&senders.latencies(calm_from, from)),
-        Percentiles(&senders.latencies(from, Instant::now()))
+        quantiles(&senders.latencies(calm_from, from)),
+        quantiles(&senders.latencies(from, Instant::now()))
     );
     senders.stop().await;
-    shifts.sort_by(f64::total_cmp);
-    println!(
-        "# all rounds: {} before; {} during",
-        Percentiles(&calm),
-        Percentiles(&expiring)
-    );
-    Figure::new(
-        "retention_p99_shift",
-        millis(percentile(&expiring, 0.99)),
-        "ms",
-    )
-    .over(millis(percentile(&calm, 0.99)))
-    .ratio(shifts[shifts.len() / 2])
-    .goal("median ratio of the rounds below 1.2")
-    .record();
+    let (calm, expiring) = (quantiles(&calm), quantiles(&expiring));
+    println!("# all rounds: {calm} before; {expiring} during");
+    Figure::new("retention_p99_shift", expiring.p99, "ms")
+        .over(calm.p99)
+        .ratio(median(shifts))
+        .goal("median ratio of the rounds below 1.2")
+        .record();
 }
 
 /// Room for a day, the log of its writing, and the rest.
@@ -160,8 +151,9 @@ const VOLUME_GIB: u32 = 12;
 /// the day is full, which is the same in a fraction of the time.
 async fn fill(node: &mut Node, days_ago: u32) {
     let (day, next, name) = (day(days_ago), day(days_ago - 1), name(node, days_ago).await);
-    node.run(&format!(
-        "SET synchronous_commit = off;
+    node.database
+        .run(&format!(
+            "SET synchronous_commit = off;
          CREATE TABLE {name} (LIKE messages INCLUDING ALL EXCLUDING INDEXES);
          INSERT INTO {name} (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
                              padded_size, received_at)
@@ -175,8 +167,8 @@ async fn fill(node: &mut Node, days_ago: u32) {
              'ALTER TABLE messages ATTACH PARTITION {name} FOR VALUES FROM (%L) TO (%L)',
              {day}::timestamp AT TIME ZONE 'UTC', {next}::timestamp AT TIME ZONE 'UTC'); END $$;
          CHECKPOINT"
-    ))
-    .await;
+        ))
+        .await;
     node.database.down("fast");
     node.database.leave_caches();
     node.database.up().await;
@@ -184,12 +176,11 @@ async fn fill(node: &mut Node, days_ago: u32) {
 
 /// The name of a day's table.
 async fn name(node: &Node, days_ago: u32) -> String {
-    let client = node.database.client().await;
-    let sql = format!(
+    let name = format!(
         "SELECT 'messages_' || to_char({}, 'YYYYMMDD')",
         day(days_ago)
     );
-    client.query_one(&sql, &[]).await.unwrap().get(0)
+    node.database.one(&name, &[]).await
 }
 
 /// How long a run of retention took, and how much of that it was at work.
@@ -216,7 +207,7 @@ async fn expire(node: &Node, pause: Duration) -> Run {
         "SELECT count(*) FROM messages WHERE received_at < {}",
         day(EXPIRED - 1)
     );
-    let left = count(node, &old).await;
+    let left = node.database.count(&old).await;
     assert_eq!(left, 0, "the day is gone");
     shutdown.drain(Duration::ZERO).await;
     Run {
@@ -228,11 +219,11 @@ async fn expire(node: &Node, pause: Duration) -> Run {
 /// Deletes a day's rows and cleans up after them; the time, and the dead rows between.
 async fn delete(node: &Node, statement: &str) -> (Duration, i64) {
     let begun = Instant::now();
-    node.run(statement).await;
+    node.database.run(statement).await;
     let deleted = begun.elapsed();
     let left = dead_rows(node).await;
     let begun = Instant::now();
-    node.run("VACUUM messages").await;
+    node.database.run("VACUUM messages").await;
     (deleted + begun.elapsed(), left)
 }
 
@@ -261,55 +252,24 @@ fn within(days_ago: u32) -> String {
 /// Takes away what is left of a day.
 async fn clear(node: &Node, days_ago: u32) {
     let name = name(node, days_ago).await;
-    node.run(&format!("DROP TABLE {name}")).await;
+    node.database.run(&format!("DROP TABLE {name}")).await;
 }
 
 /// Rows of messages that are deleted but still take room.
 async fn dead_rows(node: &Node) -> i64 {
     // What other connections did arrives in the shared view within a second.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    count(
-        node,
-        "SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables
-         WHERE relname LIKE 'messages%'",
-    )
-    .await
-}
-
-async fn count(node: &Node, sql: &str) -> i64 {
-    let client = node.database.client().await;
-    client.query_one(sql, &[]).await.unwrap().get(0)
+    let dead = "SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables
+        WHERE relname LIKE 'messages%'";
+    node.database.count(dead).await
 }
 
 fn day(days_ago: u32) -> String {
     format!("((now() AT TIME ZONE 'UTC')::date - {days_ago})")
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-/// As people read them.
-struct Percentiles<'a>(&'a [Duration]);
-
-impl std::fmt::Display for Percentiles<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| percentile(self.0, part));
-        write!(f, "p50 {p50:.2?}, p99 {p99:.2?}, p99.9 {p999:.2?}")
-    }
-}
-
-fn percentile(times: &[Duration], part: f64) -> Duration {
-    let mut times = times.to_vec();
-    times.sort();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a place in the list"
-    )]
-    let place = (times.len() as f64 * part) as usize;
-    times[place]
+fn quantiles(times: &[Duration]) -> Quantiles {
+    Quantiles::of(times.iter().copied())
 }
 
 fn millis(time: Duration) -> f64 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, NewMessage, Settings, Store};
+use mls_relay::store::{NewMessage, Store};
 use mls_relay::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
 
 use crate::database::Database;
@@ -27,11 +27,7 @@ impl Node {
 
     /// Opens a store on this Postgres.
     pub(crate) async fn on(database: Database) -> Self {
-        let shutdown = Shutdown::default();
-        let url = DatabaseUrl::parse(&database.url()).unwrap();
-        let store = Store::open(Settings::for_database(url), &shutdown)
-            .await
-            .unwrap();
+        let (store, shutdown) = database.store().await;
         Self {
             database,
             store,
@@ -42,7 +38,7 @@ impl Node {
     /// Founds the first `convos` conversations, with the members that `members` selects
     /// as pairs of a conversation's and an account's number.
     pub(crate) async fn populate(&self, convos: usize, members: &str) {
-        self.run(&format!(
+        let seed = format!(
             "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
                  SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
                  FROM generate_series(1, {convos}) i;
@@ -50,14 +46,8 @@ impl Node {
                  SELECT lpad(to_hex(m.convo), 32, '0'), 'did:plc:' || lpad(m.account::text, 24, '0'), 0, 0
                  FROM ({members}) AS m (convo, account);
              ANALYZE"
-        ))
-        .await;
-    }
-
-    /// Runs statements on a connection of the bench's own.
-    pub(crate) async fn run(&self, sql: &str) {
-        let client = self.database.client().await;
-        client.batch_execute(sql).await.unwrap();
+        );
+        self.database.run(&seed).await;
     }
 
     pub(crate) async fn stop(self) {

@@ -1,21 +1,19 @@
 //! The relay and the naive one as processes on the same Postgres, each with a database of
 //! its own and the same conversations.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use mls_relay::store::{DatabaseUrl, Settings, Store};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, built_relay};
+use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, SERVICE_DID};
 use tempfile::TempDir;
 
 use crate::database::Database;
 use crate::naive::NAIVE_SCHEMA;
+use crate::own_server::OwnServer;
 use crate::people::{self, Conversation};
-use crate::processor::parent_of;
 use crate::server::Server;
 use crate::usual::USUAL_SCHEMA;
 
@@ -29,13 +27,6 @@ pub(crate) struct Pair {
     _directory: Directory,
 }
 
-/// The naive relay; it ends with this.
-pub(crate) struct NaiveProcess {
-    child: Child,
-    port: u16,
-    directory: TempDir,
-}
-
 impl Pair {
     pub(crate) async fn start() -> Self {
         let settings = [
@@ -44,26 +35,16 @@ impl Pair {
             "track_commit_timestamp=on",
         ];
         let database = Database::with_settings(&settings).await;
-        let client = database.client().await;
-        client.batch_execute("CREATE DATABASE naive").await.unwrap();
-        let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
-        let backend = u32::try_from(row.unwrap().get::<_, i32>(0)).unwrap();
-
+        database.run("CREATE DATABASE naive").await;
         let directory = Directory::start().await.unwrap();
         let mut environment = raised_limits();
         environment.push(("DATABASE_URL".to_owned(), database.url()));
-        let process = RelayProcess::start(&RelayOptions {
-            binary: built_relay().unwrap(),
-            service_did: SERVICE_DID.to_owned(),
-            plc_url: directory.url(),
-            environment,
-        })
-        .await
-        .unwrap();
+        let options = RelayOptions::built(directory.url(), environment);
+        let process = RelayProcess::start(&options.unwrap()).await.unwrap();
         let relay = process.relay().unwrap();
         let conversations = people::found(&Arc::new(relay), &directory, CONVERSATIONS).await;
         let pair = Self {
-            postmaster: parent_of(backend).unwrap(),
+            postmaster: database.postmaster(),
             conversations: Arc::new(conversations),
             _directory: directory,
             database,
@@ -82,29 +63,15 @@ impl Pair {
     }
 
     /// Starts the naive one with a pool of this size, and connects everybody.
-    pub(crate) async fn naive(&self, pool: usize) -> (NaiveProcess, Server) {
+    pub(crate) async fn naive(&self, pool: usize) -> (OwnServer, Server) {
         let directory = TempDir::with_prefix("mls-naive-").unwrap();
         let certificate = directory.path().join("certificate.pem");
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["naive", &self.naive_url(), &pool.to_string()])
-            .arg(&certificate)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let mut said = BufReader::new(child.stdout.take().unwrap());
-        said.read_line(&mut port).unwrap();
-        let process = NaiveProcess {
-            port: port.trim().parse().unwrap(),
-            child,
-            directory,
-        };
+        let arguments = ["naive", &self.naive_url(), &pool.to_string()];
+        let process = OwnServer::start(&arguments, &certificate);
         let address = format!("localhost:{}", process.port);
-        let certificate = process.directory.path().join("certificate.pem");
         let relay = Arc::new(Relay::new(&address, SERVICE_DID, &certificate).unwrap());
         let conversations = Arc::clone(&self.conversations);
-        let pid = process.child.id();
-        let server = Server::connect("the naive one", pid, relay, conversations).await;
+        let server = Server::connect("the naive one", process.pid(), relay, conversations).await;
         (process, server)
     }
 
@@ -123,36 +90,28 @@ impl Pair {
                 .await
                 .unwrap();
         tokio::spawn(connection);
-        let schema = format!("{USUAL_SCHEMA}; {NAIVE_SCHEMA}; SELECT ensure_partitions(1)");
-        client.batch_execute(&schema).await.unwrap();
-        for conversation in self.conversations.iter() {
-            let convo = "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) \
-                         VALUES ($1, $2, 1, 1)";
-            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-                [&conversation.id, &conversation.writer.did()];
-            client.execute(convo, &values).await.unwrap();
-            for account in [&conversation.writer, &conversation.reader] {
-                let member = "INSERT INTO members (convo_id, user_did, joined_seq, \
-                              joined_message_seq) VALUES ($1, $2, 0, 0)";
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-                    [&conversation.id, &account.did()];
-                client.execute(member, &values).await.unwrap();
-                let known = "INSERT INTO naive_accounts VALUES ($1, $2)";
-                let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-                    [&account.did(), &account.key().uncompressed()];
-                client.execute(known, &values).await.unwrap();
+        let mut seed = format!("{USUAL_SCHEMA}; {NAIVE_SCHEMA}; SELECT ensure_partitions(1);");
+        for Conversation {
+            id, writer, reader, ..
+        } in self.conversations.iter()
+        {
+            seed += &format!(
+                "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                     VALUES ('{id}', '{}', 1, 1);",
+                writer.did()
+            );
+            for account in [writer, reader] {
+                let (did, key) = (account.did(), account.key().uncompressed());
+                let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+                seed += &format!(
+                    "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                         VALUES ('{id}', '{did}', 0, 0);
+                     INSERT INTO naive_accounts VALUES ('{did}', '\\x{key}');"
+                );
             }
         }
-        client.batch_execute("ANALYZE").await.unwrap();
-    }
-}
-
-impl Drop for NaiveProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        client.batch_execute(&(seed + "ANALYZE")).await.unwrap();
     }
 }
 
 const CONVERSATIONS: usize = 50;
-const SERVICE_DID: &str = "did:web:localhost";

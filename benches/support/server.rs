@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::HOST;
 use hyper::{Request, StatusCode};
@@ -26,8 +26,7 @@ use tokio::task::JoinSet;
 use crate::people::{Conversation, Send};
 use crate::timeline::{SOCKETS, Timeline};
 
-type Body = Either<Full<Bytes>, Empty<Bytes>>;
-pub(crate) type Sender = SendRequest<Body>;
+pub(crate) type Sender = SendRequest<Full<Bytes>>;
 
 /// The relay, or what it is compared with.
 pub(crate) struct Server {
@@ -111,18 +110,13 @@ impl Server {
         tasks.join_all().await;
         let took = begun.elapsed().as_secs_f64();
         self.all_delivered().await;
-        per_second(count, took)
+        count as f64 / took
     }
 
     /// Sends at random moments, so many a second on average, whatever the server does.
     /// What could not leave `GRACE` after the last moment is not sent any more. The
     /// numbers, and answers a second until then.
     pub(crate) async fn open_loop(&self, rate: f64, run: Duration) -> (Range<usize>, f64) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a count of sends"
-        )]
         let count = (rate * run.as_secs_f64()) as usize;
         let (numbers, sends) = self.prepare(count);
         // In turn: a server closes a connection that says nothing for long.
@@ -158,7 +152,7 @@ impl Server {
         let tasks = tokio::task::spawn_blocking(pace).await.unwrap();
         tasks.join_all().await;
         let answered = self.timeline.count_answered(numbers.clone());
-        let reached = per_second(answered, begun.elapsed().as_secs_f64());
+        let reached = answered as f64 / begun.elapsed().as_secs_f64();
         self.all_delivered().await;
         (numbers, reached)
     }
@@ -176,7 +170,7 @@ impl Server {
     pub(crate) async fn hop(&self, sender: &mut Sender) -> Duration {
         let request = Request::get("/xrpc/_health")
             .header(HOST, self.relay.authority())
-            .body(Either::Right(Empty::new()))
+            .body(Full::default())
             .unwrap();
         sender.ready().await.unwrap();
         let begun = Instant::now();
@@ -221,8 +215,7 @@ async fn listen(relay: &Arc<Relay>, account: &Account, socket: usize, timeline: 
 async fn exchange(sender: &mut Sender, send: Send, due: Instant, timeline: &Timeline) {
     timeline.due(send.number, due);
     sender.ready().await.unwrap();
-    let request = send.request.map(Either::Left);
-    let response = sender.send_request(request).await.unwrap();
+    let response = sender.send_request(send.request).await.unwrap();
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
@@ -232,14 +225,8 @@ async fn exchange(sender: &mut Sender, send: Send, due: Instant, timeline: &Time
 /// Between 0, which it never is, and 1.
 fn random() -> f64 {
     let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds")]
-    let fraction = ((bits >> 11) | 1) as f64 / (1_u64 << 53) as f64;
-    fraction
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-fn per_second(count: usize, seconds: f64) -> f64 {
-    count as f64 / seconds
+    // As many bits as an f64 holds.
+    ((bits >> 11) | 1) as f64 / (1_u64 << 53) as f64
 }
 
 /// Connections of an open loop: sends on their way at once.

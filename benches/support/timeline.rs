@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::figure::Quantiles;
+
 /// The moments of the messages of one server, by their numbers.
 pub(crate) struct Timeline {
     origin: Instant,
@@ -97,36 +99,4 @@ fn span(from: &AtomicU64, until: &AtomicU64) -> Option<Duration> {
     let (from, until) = (from.load(Ordering::Relaxed), until.load(Ordering::Relaxed));
     let both = from > 0 && until > 0;
     both.then(|| Duration::from_micros(until.saturating_sub(from)))
-}
-
-/// Of many durations, in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Quantiles {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-}
-
-impl Quantiles {
-    pub(crate) fn of(durations: impl IntoIterator<Item = Duration>) -> Self {
-        let mut sorted: Vec<Duration> = durations.into_iter().collect();
-        assert!(!sorted.is_empty(), "nothing was measured");
-        sorted.sort_unstable();
-        let at = |per_mille: usize| {
-            let index = (sorted.len() * per_mille / 1000).min(sorted.len() - 1);
-            sorted[index].as_secs_f64() * 1e3
-        };
-        Self {
-            p50: at(500),
-            p99: at(990),
-            p999: at(999),
-        }
-    }
-}
-
-impl std::fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { p50, p99, p999 } = self;
-        write!(f, "{p50:.2} / {p99:.2} / {p999:.2} ms")
-    }
 }
