@@ -34,10 +34,7 @@ async fn subscribed(relay: Arc<Relay>, account: Account) -> Subscription {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_that_come_at_once_are_let_in_and_none_of_them_is_an_offender() {
     let (database, directory) = (Database::start().await, Directory::start().await.unwrap());
-    let node = Home::new()
-        .with("DATABASE_URL", &database.url())
-        .knowing(&directory)
-        .start();
+    let node = Home::on(&database.url()).knowing(&directory).start();
     let relay = node.reach();
     let mut phones = JoinSet::new();
     for _ in 0..PHONES {

@@ -12,6 +12,7 @@ use http::StatusCode;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::Curve;
 use mls_relay_loadtest::mls::Group;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::database::Database;
@@ -103,9 +104,7 @@ impl Writer {
 
     /// Everything that was acknowledged is there.
     async fn finds_all(&self, database: &Database) {
-        let client = database.client().await;
-        let rows = client.query("SELECT msg_id FROM messages", &[]).await;
-        let held: Vec<String> = rows.unwrap().iter().map(|row| row.get(0)).collect();
+        let held: Vec<String> = database.all("SELECT msg_id FROM messages", &[]).await;
         for id in &self.taken {
             assert!(held.contains(id), "{id} was acknowledged and is gone");
         }
@@ -121,8 +120,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
     let settings = ["max_wal_size=48MB", "min_wal_size=32MB"];
     let mut database = Database::within(disk.0.path(), &settings).await;
     let directory = Directory::start().await.unwrap();
-    let relay = Home::new()
-        .with("DATABASE_URL", &database.url())
+    let relay = Home::on(&database.url())
         .knowing(&directory)
         .with("LIMITS_EXEMPT", "127.0.0.0/8")
         .with("RATE_LIMIT_SEND_MESSAGE", "60000")
@@ -138,13 +136,13 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
     for _ in 0..20 {
         writer.send().await;
     }
-    eventually("it is told, and the node stays in service", async || {
-        let (status, report) = relay.health().await;
-        let database = &report["checks"]["database"];
+    let is_told = |ready: bool, checks: &Value| {
+        let database = &checks["database"];
         let told = database["cause"].as_str().unwrap_or_default();
-        status == StatusCode::OK && database["ok"] == true && told.contains("no room")
-    })
-    .await;
+        ready && database["ok"] == true && told.contains("no room")
+    };
+    let what = "it is told, and the node stays in service";
+    relay.health_until(what, is_told).await;
     let counted = "relay_store_errors_total{kind=\"disk_full\"}";
     assert!(relay.figure(counted).await > Some(0));
     disk.make_room();
@@ -171,10 +169,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
         database.up().await;
     }
     writer.send_until(true).await;
-    eventually("it is well again", async || {
-        relay.health().await.0 == StatusCode::OK
-    })
-    .await;
+    eventually("it is well again", || relay.is_ready()).await;
     writer.finds_all(&database).await;
     assert!(writer.taken.len() > 10);
 }

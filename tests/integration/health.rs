@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::pending;
 use hyper::StatusCode;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -17,31 +18,25 @@ use crate::tls::Client;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_postgres_is_told_with_its_cause_and_ends_by_itself() {
     let mut database = Database::start().await;
-    let relay = Home::new().with("DATABASE_URL", &database.url()).start();
-    assert_eq!(relay.health().await.0, StatusCode::OK);
+    let relay = Home::on(&database.url()).start();
+    assert!(relay.is_ready().await);
     database.down("fast");
-    eventually("it is told", || async {
-        let (status, report) = relay.health().await;
-        let checks = &report["checks"];
-        let told = |name: &str| checks[name]["ok"] == false && checks[name]["cause"].is_string();
-        status == StatusCode::SERVICE_UNAVAILABLE
-            && report["ready"] == false
-            && told("database")
-            && told("events")
+    let told = |check: &Value| check["ok"] == false && check["cause"].is_string();
+    let is_told = |ready: bool, checks: &Value| {
+        !ready
+            && told(&checks["database"])
+            && told(&checks["events"])
             && checks["config"]["ok"] == true
-    })
-    .await;
+    };
+    relay.health_until("it is told", is_told).await;
     // Strangers hear the status and nothing else; nobody needs to restart us.
     let answer = Client::http1(&relay).get(&relay, "/health/ready", "").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     assert_eq!(relay.ask_admin("/health/live").await.0, StatusCode::OK);
     database.up().await;
-    eventually("it is well again", || async {
-        let (status, report) = relay.health().await;
-        status == StatusCode::OK && report["checks"]["database"].get("cause").is_none()
-    })
-    .await;
+    let is_well = |ready, checks: &Value| ready && checks["database"].get("cause").is_none();
+    relay.health_until("it is well again", is_well).await;
 }
 
 /// What is logged at WARN with this in it.
@@ -54,7 +49,7 @@ fn warns(relay: &Relay, word: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
     let database = Database::start().await;
-    let relay = Home::new().with("DATABASE_URL", &database.url()).start();
+    let relay = Home::on(&database.url()).start();
     let admin = database.client().await;
     // In two transactions: who comes back at once must find it so.
     for statement in [
@@ -75,14 +70,9 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
     })
     .await;
     warns(&relay, "SQLSTATE 25006");
-    admin
-        .batch_execute("ALTER DATABASE postgres RESET default_transaction_read_only")
-        .await
-        .unwrap();
-    eventually("it is well again", || async {
-        relay.health().await.0 == StatusCode::OK
-    })
-    .await;
+    let reset = "ALTER DATABASE postgres RESET default_transaction_read_only";
+    admin.batch_execute(reset).await.unwrap();
+    eventually("it is well again", || relay.is_ready()).await;
 }
 
 /// As a failover that leaves the old primary running, and fenced.
@@ -96,44 +86,32 @@ async fn a_primary_that_was_demoted_is_left_for_the_one_that_takes_writes() {
         directory(&old).display(),
         directory(&new).display()
     );
-    let relay = Home::new().with("DATABASE_URL", &url).start();
+    let relay = Home::on(&url).start();
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mls-relay'";
-    let on = async |database: &Database| -> i64 {
-        let client = database.client().await;
-        client.query_one(sessions, &[]).await.unwrap().get(0)
-    };
+    let on = async |database: &Database| -> i64 { database.one(sessions, &[]).await };
     assert_ne!(on(&old).await, 0);
     let fence = "ALTER SYSTEM SET default_transaction_read_only = on";
     let client = old.client().await;
-    client.batch_execute(fence).await.unwrap();
-    client
-        .batch_execute("SELECT pg_reload_conf()")
-        .await
-        .unwrap();
-    eventually("nothing is left on the old one", || async {
-        on(&old).await == 0
-    })
-    .await;
-    eventually("it hears what commits on the new one", || async {
-        let (status, report) = relay.health().await;
-        status == StatusCode::OK && report["checks"]["events"].get("cause").is_none()
-    })
-    .await;
+    for statement in [fence, "SELECT pg_reload_conf()"] {
+        client.batch_execute(statement).await.unwrap();
+    }
+    let is_left = async || on(&old).await == 0;
+    eventually("nothing is left on the old one", is_left).await;
+    let hears = |ready, checks: &Value| ready && checks["events"].get("cause").is_none();
+    relay
+        .health_until("it hears what commits on the new one", hears)
+        .await;
     assert_ne!(on(&new).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_names_the_statement_that_postgres_refuses() {
     let database = Database::start().await;
-    let client = database.client().await;
     let setup = "CREATE ROLE guest LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
-    client.batch_execute(setup).await.unwrap();
+    database.run(setup).await;
     let url = database.url().replace("user=relay", "user=guest");
     assert_ne!(url, database.url());
-    let refused = Home::new()
-        .with("DATABASE_URL", &url)
-        .command(&["migrate"])
-        .output();
+    let refused = Home::on(&url).command(&["migrate"]).output();
     let said = String::from_utf8(refused.unwrap().stderr).unwrap();
     assert!(said.contains("SQLSTATE 42501"), "{said}");
     assert!(said.contains("CREATE TABLE schema_migrations"), "{said}");
@@ -142,9 +120,9 @@ async fn a_start_names_the_statement_that_postgres_refuses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_postgres_refuses_is_in_the_log_with_its_sqlstate_and_its_statement() {
     let database = Database::start().await;
-    let relay = Home::new().with("DATABASE_URL", &database.url()).start();
+    let relay = Home::on(&database.url()).start();
     let lost = "ALTER TABLE devices RENAME TO gone";
-    database.client().await.batch_execute(lost).await.unwrap();
+    database.run(lost).await;
     delete_an_account(relay.admin).await;
     let line = warns(&relay, "SQLSTATE 42P01");
     assert!(line.contains("statement=SELECT"), "{line}");
@@ -154,22 +132,17 @@ async fn what_postgres_refuses_is_in_the_log_with_its_sqlstate_and_its_statement
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_is_cut_off_is_told_while_events_are_polled() {
     let database = Database::start().await;
-    let relay = Home::new()
-        .with("DATABASE_URL", &database.url())
+    let relay = Home::on(&database.url())
         .with(
             "DATABASE_LISTEN_URL",
             "host=/nowhere user=relay dbname=postgres",
         )
         .start();
-    eventually("polling, with its cause", || async {
-        let (status, report) = relay.health().await;
-        let events = &report["checks"]["events"];
-        let cause = events["cause"].as_str().unwrap_or_default();
-        status == StatusCode::OK
-            && events["ok"] == true
-            && cause == "the listening connection is down; events are read by polling"
-    })
-    .await;
+    let cause = "the listening connection is down; events are read by polling";
+    let polls = |ready, checks: &Value| {
+        ready && checks["events"]["ok"] == true && checks["events"]["cause"] == cause
+    };
+    relay.health_until("polling, with its cause", polls).await;
     // Nobody sings where nobody listens: no canary was late.
     let late = relay.figure("relay_events_canaries_late_total").await;
     assert_eq!(late, None);
@@ -203,8 +176,7 @@ async fn a_listener_that_something_on_the_way_has_lost_is_replaced() {
     let database = Database::start().await;
     let (port, lost) = forgetful_way(&database).await;
     let listen = format!("postgres://relay@127.0.0.1:{port}/postgres");
-    let relay = Home::new()
-        .with("DATABASE_URL", &database.url())
+    let relay = Home::on(&database.url())
         .with("DATABASE_LISTEN_URL", &listen)
         .start();
     let hears = async |how| relay.figure("relay_events_hearing").await == Some(how);
@@ -228,8 +200,7 @@ async fn delete_an_account(admin: std::net::SocketAddr) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
     let database = Database::start().await;
-    let relay = Home::new()
-        .with("DATABASE_URL", &database.url())
+    let relay = Home::on(&database.url())
         .with("DATABASE_CONNECTIONS_MAX", "1")
         .with("DATABASE_ACQUIRE_TIMEOUT_MS", "200")
         .with("DATABASE_STATEMENT_TIMEOUT_MS", "60000")
@@ -248,41 +219,34 @@ async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
             }
         });
     }
-    eventually("the pool is short", || async {
-        relay.health().await.1["checks"]["pool"]["ok"] == false
-    })
-    .await;
+    let is_short = |_, checks: &Value| checks["pool"]["ok"] == false;
+    relay.health_until("the pool is short", is_short).await;
     // Longer than the database is asked once, and given up.
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         let (status, report) = relay.health().await;
         assert_eq!(status, StatusCode::OK, "{report}");
         assert_eq!(report["checks"]["database"]["ok"], true, "{report}");
-        assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+        assert!(relay.is_ready().await);
     }
     calls.shutdown().await;
     holding.rollback().await.unwrap();
-    eventually("the pool is well again", || async {
-        relay.health().await.1["checks"]["pool"]["ok"] == true
-    })
-    .await;
+    let is_well = |_, checks: &Value| checks["pool"]["ok"] == true;
+    relay.health_until("the pool is well again", is_well).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forgetting_that_keeps_failing_is_told_and_keeps_no_node_out_of_service() {
     let database = Database::start().await;
-    let home = Home::new().with("DATABASE_URL", &database.url());
+    let home = Home::on(&database.url());
     assert!(home.command(&["migrate"]).status().unwrap().success());
     let lost = "ALTER FUNCTION forget_jtis(integer) RENAME TO forget_nothing";
-    database.client().await.batch_execute(lost).await.unwrap();
+    database.run(lost).await;
     let relay = home.start();
-    eventually("it is told", || async {
-        let (status, report) = relay.health().await;
-        let check = &report["checks"]["retention"];
-        status == StatusCode::OK
-            && check["ok"] == false
-            && check["cause"] == "keeps failing: nonces"
-    })
-    .await;
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    let is_told = |ready: bool, checks: &Value| {
+        let check = &checks["retention"];
+        ready && check["ok"] == false && check["cause"] == "keeps failing: nonces"
+    };
+    relay.health_until("it is told", is_told).await;
+    assert!(relay.is_ready().await);
 }

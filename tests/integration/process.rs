@@ -19,9 +19,8 @@ use crate::relay::{Home, Relay, eventually, is_alive};
 async fn sigterm_stops_the_relay_and_its_postgres() {
     let mut relay = Relay::start();
     let postgres = relay.home().postgres().unwrap();
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    assert!(relay.is_ready().await);
+    relay.leave();
     // Ended and waited for: Postgres' own file is gone with it.
     assert!(!is_alive(postgres));
     assert_eq!(relay.home().postgres(), None);
@@ -84,8 +83,7 @@ async fn a_file_that_does_not_come_to_its_end_keeps_no_relay_from_ending() {
         opened.is_ok_and(|opened| end.set(opened).is_ok())
     })
     .await;
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    relay.leave();
 }
 
 #[tokio::test]
@@ -136,7 +134,7 @@ async fn after_a_kill_the_next_start_works_at_once_with_the_data_kept() {
     first.ended();
     // Postgres may still be on its way down: the start sees to that.
     let second = home.start();
-    assert_eq!(second.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(second.is_ready().await);
     assert_eq!(schema_version(&home).await, version);
 }
 
@@ -149,7 +147,7 @@ async fn after_a_kill_of_both_the_next_start_recovers() {
     kill_process(postgres, Signal::KILL).unwrap();
     first.ended();
     let second = home.start();
-    assert_eq!(second.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(second.is_ready().await);
 }
 
 #[tokio::test]
@@ -159,15 +157,11 @@ async fn a_postgres_that_dies_is_started_again_and_the_relay_says_unavailable_me
     kill_process(postgres, Signal::KILL).unwrap();
     // The outage may be over before we have asked once.
     eventually("not ready, or another Postgres", || async {
-        relay.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
-            || relay.home().postgres().is_some_and(|now| now != postgres)
+        !relay.is_ready().await || relay.home().postgres().is_some_and(|now| now != postgres)
     })
     .await;
     assert_eq!(relay.ask_admin("/health/live").await.0, StatusCode::OK);
-    eventually("ready again", || async {
-        relay.ask_admin("/health/ready").await.0 == StatusCode::OK
-    })
-    .await;
+    eventually("ready again", || relay.is_ready()).await;
     eventually("a restart that is counted", || async {
         relay.figure("relay_postgres_restarts_total").await == Some(1)
     })
@@ -178,17 +172,11 @@ async fn a_postgres_that_dies_is_started_again_and_the_relay_says_unavailable_me
 #[tokio::test]
 async fn a_second_relay_on_the_same_data_is_refused_and_harms_nothing() {
     let relay = Relay::start();
-    let Err(refused) = relay.home().try_start() else {
-        panic!("it started");
-    };
-    assert_eq!(refused.code, Some(69));
-    assert!(
-        refused.said.contains("another mls-relay (process "),
-        "{}",
-        refused.said
-    );
-    assert!(refused.said.contains("RELAY_DATA_DIR"), "{}", refused.said);
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    let said = relay.home().refusal(69);
+    for words in ["another mls-relay (process ", "RELAY_DATA_DIR"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(relay.is_ready().await);
 }
 
 #[test]
@@ -196,17 +184,9 @@ fn a_taken_port_is_said_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let home = Home::new().with("RELAY_LISTEN", &address);
-    let Err(refused) = home.try_start() else {
-        panic!("it started");
-    };
-    assert_eq!(refused.code, Some(69));
-    assert!(
-        refused
-            .said
-            .contains(&format!("cannot listen on {address}")),
-        "{}",
-        refused.said
-    );
+    let said = home.refusal(69);
+    let why = format!("cannot listen on {address}");
+    assert!(said.contains(&why), "{said}");
     assert!(!home.path().join(".relay").exists());
 }
 
@@ -214,7 +194,7 @@ fn a_taken_port_is_said_before_anything_is_started() {
 async fn data_in_a_deep_directory_works_although_sockets_have_short_paths() {
     let home = Home::new().with("RELAY_DATA_DIR", &"deep/".repeat(30));
     let relay = home.start();
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(relay.is_ready().await);
 }
 
 #[test]
@@ -223,14 +203,8 @@ fn a_start_waits_for_postgres_no_longer_than_the_operator_says() {
         .with("DATABASE_URL", "host=/nowhere user=relay dbname=relay")
         .with("RELAY_PG_START_TIMEOUT_SECONDS", "1");
     let begun = Instant::now();
-    let Err(refused) = home.try_start() else {
-        panic!("it started");
-    };
-    assert_eq!(refused.code, Some(69));
-    assert!(
-        refused.said.contains("waiting for the database"),
-        "{refused:?}"
-    );
+    let said = home.refusal(69);
+    assert!(said.contains("waiting for the database"), "{said}");
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
@@ -301,20 +275,12 @@ async fn a_newer_schema_keeps_a_start_out_of_service_and_leaves_alone_what_runs(
             .contains("finish the upgrade")
     })
     .await;
-    assert_eq!(running.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(running.is_ready().await);
     drop(client);
-    running.signal(Signal::TERM);
-    assert_eq!(running.ended().code(), Some(0));
+    running.leave();
 
-    let Err(refused) = home.try_start() else {
-        panic!("it started");
-    };
-    assert_eq!(refused.code, Some(69));
-    assert!(
-        refused.said.contains("is newer than this release"),
-        "{}",
-        refused.said
-    );
+    let said = home.refusal(69);
+    assert!(said.contains("is newer than this release"), "{said}");
 }
 
 /// The newest migration that the database knows.

@@ -22,11 +22,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::relay::{Home, Relay, SERVICE_DID, eventually};
+use crate::relay::{Home, Relay, eventually, path, token};
 use crate::tls::{Client, Stream, read_to_end};
 use crate::websocket::{opened, upgrade};
 
-const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
+const SUBSCRIBE: &str = "subscribeConvoEvents";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A relay with this file.
@@ -50,6 +50,10 @@ async fn change(relay: &Relay, text: &str, outcome: &str) {
     reloaded(relay, outcome, before).await;
 }
 
+async fn apply(relay: &Relay, text: &str) {
+    change(relay, text, "applied").await;
+}
+
 async fn reloaded(relay: &Relay, outcome: &str, before: u64) {
     eventually(outcome, || async { reloads(relay, outcome).await > before }).await;
 }
@@ -65,6 +69,12 @@ async fn config_check(relay: &Relay) -> Value {
     let (status, report) = relay.health().await;
     assert_eq!(status, StatusCode::OK, "{report}");
     report["checks"]["config"].clone()
+}
+
+/// What health finds at fault with it, or waiting.
+async fn cause(relay: &Relay) -> String {
+    let check = config_check(relay).await;
+    check["cause"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -88,33 +98,20 @@ async fn an_open_connection_is_limited_believed_and_closed_by_a_changed_file() {
     assert_eq!(ask().await, StatusCode::OK);
     assert_eq!(relay.figure(believed).await, None);
 
-    change(
-        &relay,
-        "[limits]\nip_per_minute = 1\nip_burst = 0\n",
-        "applied",
-    )
-    .await;
+    apply(&relay, "[limits]\nip_per_minute = 1\nip_burst = 0\n").await;
     assert_eq!(ask().await, StatusCode::TOO_MANY_REQUESTS);
 
     let trusting = "[limits]\nip_per_minute = 1\nip_burst = 0\n\
                     [edge]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
-    change(&relay, trusting, "applied").await;
+    apply(&relay, trusting).await;
     assert_eq!(ask().await, StatusCode::OK, "another client by the header");
     assert_eq!(relay.figure(believed).await, Some(1));
 
     // It was to be idle for 75 s at most.
     let begun = Instant::now();
-    change(
-        &relay,
-        &format!("{trusting}idle_timeout_seconds = 1\n"),
-        "applied",
-    )
-    .await;
-    timeout(PATIENCE, &mut connection)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    apply(&relay, &format!("{trusting}idle_timeout_seconds = 1\n")).await;
+    let closed = timeout(PATIENCE, &mut connection).await.unwrap();
+    closed.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(60));
 
     for said in [
@@ -135,35 +132,33 @@ async fn an_open_socket_stays_open_and_goes_by_the_new_pings_and_budgets() {
     );
     let mut socket = subscribe(&relay, &directory).await;
     let hasty = "[session]\nping_seconds = 5\n[limits]\nframes_per_minute = 2\n";
-    change(&relay, hasty, "applied").await;
+    apply(&relay, hasty).await;
     pinged(&mut socket).await;
     // The budget of the socket that was open before: the third frame of a minute.
     for _ in 0..3 {
         let frame = Message::text(r##"{"$type":"#ping"}"##);
         socket.send(frame).await.unwrap();
     }
-    let mut said = Vec::new();
-    while !said
-        .iter()
-        .any(|text: &String| text.contains("RateLimited"))
-    {
-        if let Message::Text(text) = next(&mut socket).await {
-            said.push(text.as_str().to_owned());
+    let mut pongs = 0;
+    loop {
+        let Message::Text(text) = next(&mut socket).await else {
+            continue;
+        };
+        if text.contains("RateLimited") {
+            break;
         }
+        pongs += usize::from(text.contains("#pong"));
     }
-    assert_eq!(said.iter().filter(|text| text.contains("#pong")).count(), 2);
+    assert_eq!(pongs, 2);
     // And it is open still.
     pinged(&mut socket).await;
 }
 
 async fn subscribe(relay: &Relay, directory: &Directory) -> WebSocketStream<Stream> {
     let account = directory.account(Curve::P256).unwrap();
-    let minute = Duration::from_secs(60);
-    let token = account
-        .service_token(SERVICE_DID, SUBSCRIBE, minute)
-        .unwrap();
+    let token = token(&account, SUBSCRIBE);
     let mut stream = Client::http1(relay).connect(relay).await.unwrap();
-    let request = upgrade(&format!("/xrpc/{SUBSCRIBE}"), &token, "");
+    let request = upgrade(&path(SUBSCRIBE), &token, "");
     opened(&mut stream, &request).await;
     WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }
@@ -183,18 +178,17 @@ async fn a_file_that_breaks_rules_changes_nothing_and_every_fault_shows() {
     let relay = start(good);
     let bad = "[limits]\nip_per_minute = 1\nip_burst = -1\n[edge]\nlissten = 3\n";
     change(&relay, bad, "refused").await;
-    let check = config_check(&relay).await;
-    assert_eq!(check["ok"], false);
-    let cause = check["cause"].as_str().unwrap();
+    assert_eq!(config_check(&relay).await["ok"], false);
+    let told = cause(&relay).await;
     for fault in [
         "relay.toml:3: limits.ip_burst: not allowed; it takes a whole number from 0 to 65535",
         "relay.toml:5: edge.lissten: unknown key; did you mean edge.listen?",
     ] {
-        assert!(cause.contains(fault), "{fault} is not in {cause}");
+        assert!(told.contains(fault), "{fault} is not in {told}");
         relay.says(fault);
     }
     assert_eq!(relay.figure("relay_config_faults").await, Some(2));
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(relay.is_ready().await);
     // The sound line of it did not apply either.
     for _ in 0..5 {
         let answer = Client::http1(&relay).get(&relay, "/health/live", "").await;
@@ -204,8 +198,8 @@ async fn a_file_that_breaks_rules_changes_nothing_and_every_fault_shows() {
     let refused = reloads(&relay, "refused").await;
     fs::remove_file(relay.home().path().join("relay.toml")).unwrap();
     reloaded(&relay, "refused", refused).await;
-    let cause = config_check(&relay).await["cause"].clone();
-    assert!(cause.as_str().unwrap().contains("is gone"), "{cause}");
+    let told = cause(&relay).await;
+    assert!(told.contains("is gone"), "{told}");
 
     change(&relay, good, "unchanged").await;
     assert_eq!(config_check(&relay).await["ok"], true);
@@ -243,7 +237,7 @@ async fn renamed_files_swapped_links_and_sighup_are_all_followed() {
     relay.signal(Signal::HUP);
     reloaded(&relay, "unchanged", unchanged).await;
     assert_eq!(applied().await, 2);
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(relay.is_ready().await);
 }
 
 #[tokio::test]
@@ -253,7 +247,7 @@ async fn what_needs_a_restart_is_listed_and_secrets_are_not_shown() {
     let text = format!(
         "[auth]\nticket_secret = \"{secret}\"\n[database]\ncommitters = 3\n[retention]\nmessage_ttl_days = 9\n"
     );
-    change(&relay, &text, "applied").await;
+    apply(&relay, &text).await;
     for said in [
         "a setting has changed key=\"retention.message_ttl_days\" value=\"9\"",
         "a setting waits for a restart key=\"database.committers\" value=\"3\"",
@@ -261,13 +255,10 @@ async fn what_needs_a_restart_is_listed_and_secrets_are_not_shown() {
     ] {
         relay.says(said);
     }
-    let check = config_check(&relay).await;
-    assert_eq!(check["ok"], true);
-    let cause = check["cause"].as_str().unwrap();
-    assert!(
-        cause.ends_with("auth.ticket_secret, database.committers"),
-        "{cause}"
-    );
+    assert_eq!(config_check(&relay).await["ok"], true);
+    let told = cause(&relay).await;
+    let waiting = "auth.ticket_secret, database.committers";
+    assert!(told.ends_with(waiting), "{told}");
     assert_eq!(relay.figure("relay_config_waiting").await, Some(2));
     let (_, report) = relay.ask_admin("/health").await;
     assert!(!relay.log().contains(secret) && !report.contains(secret));
@@ -281,19 +272,13 @@ async fn the_log_goes_by_its_new_filter() {
         Home::lived_in().with("RUST_LOG", ""),
         "[log]\nfilter = \"error\"\n",
     );
-    change(
+    apply(
         &relay,
         "[log]\nfilter = \"error\"\n[limits]\nip_burst = 1\n",
-        "applied",
     )
     .await;
     assert!(!relay.log().contains("limits.ip_burst"));
-    change(
-        &relay,
-        "[log]\nfilter = \"warn\"\n[limits]\nip_burst = 2\n",
-        "applied",
-    )
-    .await;
+    apply(&relay, "[log]\nfilter = \"warn\"\n[limits]\nip_burst = 2\n").await;
     relay.says("limits.ip_burst");
 }
 
@@ -316,37 +301,25 @@ async fn certificates_follow_their_paths_for_connections_to_come() {
             key.display()
         )
     };
-    let mut open = trusting(&dir.join("localhost.pem"))
-        .connect(&relay)
-        .await
-        .unwrap();
+    let first = trusting(&dir.join("localhost.pem"));
+    let mut open = first.connect(&relay).await.unwrap();
     // A key of another certificate is refused with the whole file.
     change(&relay, &text(&dir.join("localhost-key.pem")), "refused").await;
-    let cause = config_check(&relay).await["cause"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(
-        cause.starts_with("relay.toml:2: edge.tls_cert: "),
-        "{cause}"
-    );
-    assert!(cause.contains("does not match"), "{cause}");
+    let told = cause(&relay).await;
+    let place = "relay.toml:2: edge.tls_cert: ";
+    assert!(told.starts_with(place), "{told}");
+    assert!(told.contains("does not match"), "{told}");
     // Every cause is told, not the first one alone.
     let broken = dir.join("broken.pem");
     let pem = "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n";
     fs::write(&broken, pem).unwrap();
     change(&relay, &text(&broken), "refused").await;
-    let cause = config_check(&relay).await["cause"].to_string();
-    assert!(cause.contains("it is not PEM: "), "{cause}");
+    let told = cause(&relay).await;
+    assert!(told.contains("it is not PEM: "), "{told}");
 
-    change(&relay, &text(&made.key), "applied").await;
+    apply(&relay, &text(&made.key)).await;
     assert!(trusting(&made.cert).connect(&relay).await.is_ok());
-    assert!(
-        trusting(&dir.join("localhost.pem"))
-            .connect(&relay)
-            .await
-            .is_err()
-    );
+    assert!(first.connect(&relay).await.is_err());
     // The connection that was open is served still.
     let request = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     open.write_all(request).await.unwrap();

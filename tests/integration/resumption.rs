@@ -21,8 +21,7 @@ async fn a_session_begun_on_one_node_is_resumed_on_another() {
     let authority = Authority::new();
     let pair = authority.issue(&["localhost"]);
     let node = |database: &Database| {
-        let home = Home::new()
-            .with("DATABASE_URL", &database.url())
+        let home = Home::on(&database.url())
             .with("TLS_CERT", "cert.pem")
             .with("TLS_KEY", "key.pem");
         fs::write(home.path().join("cert.pem"), &pair.0).unwrap();
@@ -57,10 +56,9 @@ async fn a_panic_does_not_end_the_keeping_of_ticket_keys() {
     let _panicking = metrics::set_default_local_recorder(&fault);
     let rotation = Duration::from_secs(2);
     let _keys = TicketKeys::share(rotation, store, &shutdown).await.unwrap();
-    let client = database.client().await;
     let newest = async || -> i64 {
         let newest = "SELECT max(begins) FROM tls_ticket_keys";
-        client.query_one(newest, &[]).await.unwrap().get(0)
+        database.one(newest, &[]).await
     };
     let first = newest().await;
     eventually("the next keys are made", async || newest().await > first).await;

@@ -12,8 +12,7 @@ use crate::relay::{Home, eventually};
 async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is_stored() {
     let database = Database::start().await;
     let directory = Directory::start().await.unwrap();
-    let relay = Home::new()
-        .with("DATABASE_URL", &database.url())
+    let relay = Home::on(&database.url())
         .with("DATABASE_STATEMENT_TIMEOUT_MS", "300")
         .knowing(&directory)
         .with("LIMITS_EXEMPT", "127.0.0.0/8")
@@ -43,12 +42,10 @@ async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is
             && !metrics.contains("\nrelay_append_failing_seconds 0\n")
     })
     .await;
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
+    assert!(relay.is_ready().await);
 
-    operator
-        .batch_execute("SELECT pg_advisory_unlock_all()")
-        .await
-        .unwrap();
+    let release = "SELECT pg_advisory_unlock_all()";
+    operator.batch_execute(release).await.unwrap();
     writer.send_until(true).await;
     eventually("it is well again", async || {
         relay.health().await.1["checks"]["sends"]["ok"] == true

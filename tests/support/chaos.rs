@@ -82,9 +82,8 @@ impl Cluster {
             directory.publish(account);
         }
         let cluster = Self {
-            home: Home::new()
+            home: Home::on(&database.url())
                 .knowing(&directory)
-                .with("DATABASE_URL", &database.url())
                 .with_all(LIMITS.map(|limit| (limit, "10000"))),
             database: AsyncMutex::new(database),
             _directory: directory,

@@ -57,13 +57,6 @@ pub(crate) struct Relay {
     pub(crate) admin: SocketAddr,
 }
 
-/// A relay that did not start.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    pub(crate) code: Option<i32>,
-    pub(crate) said: String,
-}
-
 impl Home {
     pub(crate) fn new() -> Self {
         let dir = TempDir::with_prefix("mls-relay-").unwrap();
@@ -90,6 +83,11 @@ impl Home {
         tools.hand_over(&postgres);
         tools.lay_down(&postgres.join("cluster"));
         home
+    }
+
+    /// A home whose relays use this database.
+    pub(crate) fn on(database_url: &str) -> Self {
+        Self::new().with("DATABASE_URL", database_url)
     }
 
     /// A home whose relays know of the accounts of this directory.
@@ -138,8 +136,9 @@ impl Home {
         command
     }
 
-    /// Starts a relay and waits until it is ready, or until it refuses.
-    pub(crate) fn try_start(&self) -> Result<Relay, Refused> {
+    /// Starts a relay and waits until it is ready, or until it refuses: its exit code, and
+    /// what it said.
+    fn try_start(&self) -> Result<Relay, (Option<i32>, String)> {
         let errors = self.path().join("errors.log");
         // Appending, so that two at work in one home do not write over each other.
         fs::write(&errors, "").unwrap();
@@ -163,10 +162,10 @@ impl Home {
                 public,
                 admin,
             }),
-            None => Err(Refused {
-                code: child.wait().unwrap().code(),
-                said: fs::read_to_string(errors).unwrap(),
-            }),
+            None => Err((
+                child.wait().unwrap().code(),
+                fs::read_to_string(errors).unwrap(),
+            )),
         }
     }
 
@@ -194,6 +193,13 @@ impl Home {
     pub(crate) fn start(&self) -> Relay {
         self.try_start()
             .unwrap_or_else(|refused| panic!("the relay did not start: {refused:?}"))
+    }
+
+    /// What a relay says that refuses to start with this code.
+    pub(crate) fn refusal(&self, code: i32) -> String {
+        let (ended_with, said) = self.try_start().err().expect("it starts");
+        assert_eq!(ended_with, Some(code), "{said}");
+        said
     }
 
     /// The process of the private Postgres, as its own file has it.
@@ -240,6 +246,24 @@ impl Relay {
             }
             assert!(Instant::now() < deadline, "{words:?} is not in\n{log}");
             std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until health says so: whether it serves, and what of its checks.
+    pub(crate) async fn health_until(&self, what: &str, is_so: impl Fn(bool, &Value) -> bool) {
+        eventually(what, async || {
+            let (status, report) = self.health().await;
+            assert_eq!(report["ready"], status == StatusCode::OK, "{report}");
+            is_so(status == StatusCode::OK, &report["checks"])
+        })
+        .await;
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        match self.ask_admin("/health/ready").await.0 {
+            StatusCode::OK => true,
+            StatusCode::SERVICE_UNAVAILABLE => false,
+            status => panic!("{status}"),
         }
     }
 
