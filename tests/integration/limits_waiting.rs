@@ -6,37 +6,35 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mls_relay::limits::{Claim, Clock, Decision, Limits, Rule, Settings};
-use mls_relay::runtime::Live;
-use mls_relay::types::{ClientIp, Did};
+use mls_relay::limits::{Claim, Decision, Limits, Rule};
+use mls_relay::types::ClientIp;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+
+use crate::limits::{did, ip, limits};
 
 /// In any minute, with the burst.
 const ALLOWED: usize = 66;
 
-fn limits(change: impl FnOnce(&mut Settings)) -> Limits {
-    let mut settings = Settings::default();
-    change(&mut settings);
-    // The clock of the windows stands: no place comes back by itself.
-    Limits::new(Live::new(settings), Clock::manual())
-}
-
 fn carrier() -> ClientIp {
-    ClientIp::new("192.0.2.1".parse().unwrap())
+    ip("192.0.2.1")
 }
 
-fn did(number: usize) -> Did {
-    Did::parse(&format!("did:plc:user{number}")).unwrap()
+/// One request behind the carrier's address, in the name of this account. The clock of the
+/// windows stands: no place comes back by itself.
+async fn request(limits: &Limits, number: usize) -> Decision {
+    let account = did(number);
+    let claim = Claim::of(&account);
+    limits
+        .admit_request(limits.arrival(carrier()), Some(claim))
+        .await
 }
 
 /// As many requests as the window holds, whose tokens are being checked.
 async fn fill(limits: &Limits) -> Vec<Decision> {
     let mut held = Vec::new();
     for number in 0..ALLOWED {
-        let decision = limits
-            .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
-            .await;
+        let decision = request(limits, number).await;
         assert!(decision.refused.is_none());
         held.push(decision);
     }
@@ -46,11 +44,7 @@ async fn fill(limits: &Limits) -> Vec<Decision> {
 /// One more, on a task of its own, given time to come to rest.
 async fn late_comer(limits: &Limits, number: usize) -> JoinHandle<Decision> {
     let limits = limits.clone();
-    let task = tokio::spawn(async move {
-        limits
-            .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
-            .await
-    });
+    let task = tokio::spawn(async move { request(&limits, number).await });
     tokio::task::yield_now().await;
     task
 }
@@ -62,9 +56,7 @@ async fn a_thousand_phones_that_come_at_once_are_all_let_in() {
     let phones = (0..1_000).map(|number| {
         let (limits, at_once, most) = (&limits, &at_once, &most);
         async move {
-            let decision = limits
-                .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
-                .await;
+            let decision = request(limits, number).await;
             assert!(decision.refused.is_none(), "phone {number} was refused");
             most.fetch_max(
                 at_once.fetch_add(1, Ordering::Relaxed) + 1,
@@ -128,9 +120,7 @@ async fn when_nothing_was_proved_whoever_waits_is_refused_and_no_offender() {
     );
     assert!(limits.penalties().is_empty());
     // With nothing under way, nobody waits.
-    let refused = limits
-        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(200))))
-        .await;
+    let refused = request(&limits, 200).await;
     assert!(refused.refused.is_some());
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
@@ -140,9 +130,7 @@ async fn a_wait_is_bounded_in_time() {
     let limits = limits(|settings| settings.requests.wait_for = Duration::from_secs(3));
     let _held = fill(&limits).await;
     let begun = Instant::now();
-    let decision = limits
-        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(100))))
-        .await;
+    let decision = request(&limits, 100).await;
     assert_eq!(
         decision.refused.unwrap().retry_after(),
         Duration::from_secs(60)
@@ -198,16 +186,12 @@ async fn who_bears_no_token_does_not_wait_and_other_addresses_are_not_asked_to()
 #[tokio::test(start_paused = true)]
 async fn an_account_that_is_known_here_uses_its_reserve_and_does_not_wait() {
     let limits = limits(|_| {});
-    let alice = limits
-        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(1))))
-        .await;
+    let alice = request(&limits, 1).await;
     limits.proved(&alice, carrier(), &did(1));
     drop(alice);
     let _held = fill(&limits).await;
     let begun = Instant::now();
-    let decision = limits
-        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(1))))
-        .await;
+    let decision = request(&limits, 1).await;
     assert!(decision.refused.is_none());
     assert_eq!(
         (decision.rule, begun.elapsed()),
@@ -218,14 +202,12 @@ async fn an_account_that_is_known_here_uses_its_reserve_and_does_not_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
     // More come than may wait, and to be refused so often would be an offence.
-    let limits = Arc::new(limits(|settings| settings.penalties.strikes = u16::MAX));
+    let limits = limits(|settings| settings.penalties.strikes = u16::MAX);
     let at_once = Arc::new(AtomicUsize::new(0));
     let phones = (0..2_000).map(|number| {
-        let (limits, at_once) = (Arc::clone(&limits), Arc::clone(&at_once));
+        let (limits, at_once) = (limits.clone(), Arc::clone(&at_once));
         tokio::spawn(async move {
-            let decision = limits
-                .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(number))))
-                .await;
+            let decision = request(&limits, number).await;
             if decision.refused.is_some() {
                 return false;
             }
@@ -244,8 +226,6 @@ async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
     }
     // Over the queue's bound some are refused; but whoever waited came in.
     assert!(admitted >= 1_024, "only {admitted} came in");
-    let decision = limits
-        .admit_request(limits.arrival(carrier()), Some(Claim::of(&did(9_999))))
-        .await;
+    let decision = request(&limits, 9_999).await;
     assert!(decision.refused.is_none(), "all places came back");
 }
