@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::sources::rust_files;
+use crate::sources::{code, rust_files};
 
 /// Every field, and why it tells nothing of anybody. A new one is a decision: is it a
 /// count, or a word of a closed list? Then it may be added. Is it text that came from
@@ -116,7 +116,7 @@ fn the_log_holds_counts_closed_words_and_pseudonyms() {
     let mut calls = 0;
     for path in rust_files(Path::new("src")) {
         let text = fs::read_to_string(&path).unwrap();
-        let code = before_tests(&text);
+        let code = code(&text);
         calls += log_calls(&code).count();
         faults.extend(
             faults_of(&code)
@@ -127,15 +127,6 @@ fn the_log_holds_counts_closed_words_and_pseudonyms() {
     assert!(faults.is_empty(), "not for the log:\n{}", faults.join("\n"));
     // A lint that finds no log macros checks nothing.
     assert!(calls >= 20, "only {calls} log macros were found");
-}
-
-/// Everything before a file's tests, without comments.
-fn before_tests(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines = code
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn faults_of(code: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::sources::rust_files;
+use crate::sources::{before_tests, code, rust_files};
 
 /// Lowest first. A module may use any group before its own: never a later one, and
 /// never a neighbour in the same group.
@@ -87,16 +87,10 @@ struct File<'a> {
 impl<'a> File<'a> {
     fn new(path: &'a Path, text: &'a str) -> Self {
         let part = path.iter().nth(1).unwrap().to_string_lossy();
-        let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        let code = before_tests
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .collect::<Vec<_>>()
-            .join("\n");
         Self {
             path,
             module: part.trim_end_matches(".rs").to_owned(),
-            code,
+            code: code(text),
             text,
         }
     }
@@ -127,9 +121,8 @@ impl<'a> File<'a> {
 
     /// Bounds and times that no line explains, be it theirs or that of those just above.
     fn bare_bounds(&self) -> impl Iterator<Item = &str> {
-        let before_tests = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let mut is_explained = false;
-        before_tests.lines().filter_map(move |line| {
+        before_tests(self.text).lines().filter_map(move |line| {
             let line = line.trim_start();
             let constant = line
                 .split_once("const ")
