@@ -4,9 +4,7 @@
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::Stdio;
-use std::time::Duration;
 
-use hyper::StatusCode;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::Signal;
 
@@ -58,8 +56,7 @@ async fn a_full_pipe_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
     let stdout = Stdio::from(writer.try_clone().unwrap());
     let mut relay = talkative().start_unheard(stdout, writer.into()).await;
     lose_lines(&relay, "full").await;
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0));
+    relay.leave();
     drop(reader);
 }
 
@@ -84,8 +81,7 @@ async fn a_reader_who_comes_back_finds_whole_lines_and_what_is_missing() {
     })
     .await;
     let mut relay = relay;
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0));
+    relay.leave();
     drop(relay);
     let said = reading.join().unwrap().unwrap();
     let said = said.trim_start_matches('.');
@@ -104,8 +100,7 @@ async fn a_full_disk_behind_the_log_costs_its_lines_and_nothing_else() {
     let stdout = Stdio::from(full.try_clone().unwrap());
     let mut relay = talkative().start_unheard(stdout, full.into()).await;
     lose_lines(&relay, "refused").await;
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0));
+    relay.leave();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,9 +111,8 @@ async fn a_closed_pipe_ends_no_relay_and_no_command() {
         Stdio::from(writer)
     };
     let mut relay = Home::lived_in().start_unheard(closed(), closed()).await;
-    assert_eq!(relay.ask_admin("/health/ready").await.0, StatusCode::OK);
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0));
+    assert!(relay.is_ready().await);
+    relay.leave();
     for (arguments, code) in [
         (["check-config", "--template"].as_slice(), 0),
         (&["check-config"], 0),
@@ -135,10 +129,7 @@ async fn the_last_words_are_written_before_the_end() {
     let home = Home::lived_in().with("RELAY_DRAIN_NOTICE_SECONDS", "600");
     let mut relay = home.start();
     relay.signal(Signal::TERM);
-    eventually("it leaves", async || {
-        relay.ask_admin("/health/ready").await.0 == StatusCode::SERVICE_UNAVAILABLE
-    })
-    .await;
+    eventually("it leaves", async || !relay.is_ready().await).await;
     relay.signal(Signal::TERM);
     assert_eq!(relay.ended().code(), Some(1));
     let said = relay.log();
@@ -160,7 +151,6 @@ async fn a_file_that_does_not_answer_keeps_no_relay_from_its_end() {
         0,
     )
     .unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    relay.signal(Signal::TERM);
-    assert_eq!(relay.ended().code(), Some(0), "{}", relay.log());
+    relay.says("its files do not come");
+    relay.leave();
 }
