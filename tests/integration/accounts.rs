@@ -22,7 +22,6 @@ use crate::world::{World, text};
 
 /// What is stored of an account, table by table.
 async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
-    let client = world.database.client().await;
     let mut found = Vec::new();
     for (table, owned) in [
         ("devices", "user_did = $1"),
@@ -36,7 +35,7 @@ async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
         ("event_stream", "user_did = $1"),
     ] {
         let sql = format!("SELECT count(*) FROM {table} WHERE {owned}");
-        let count: i64 = client.query_one(&sql, &[&did]).await.unwrap().get(0);
+        let count: i64 = world.database.one(&sql, &[&did]).await;
         found.push((table.to_owned(), count));
     }
     found
@@ -68,12 +67,11 @@ impl Story {
         let cursor = json!({"convoId": convo, "cursor": "00000000000000000000000001"});
         bob.post("updateCursor", &cursor).await;
         bob.post("optIn", &json!({})).await;
-        let client = world.database.client().await;
         for (blocker, blocked) in [("did:plc:x", bob.did()), (bob.did(), alice.did())] {
             let block = "INSERT INTO blocks (blocker_did, blocked_did) VALUES ($1, $2)";
-            client.execute(block, &[&blocker, &blocked]).await.unwrap();
+            world.database.change(block, &[&blocker, &blocked]).await;
             let told = "SELECT change_block($1, $2, true)";
-            client.execute(told, &[&blocker, &blocked]).await.unwrap();
+            world.database.change(told, &[&blocker, &blocked]).await;
         }
         Self {
             world,
@@ -106,23 +104,16 @@ impl Story {
 
     /// Makes the last step of every deletion fail.
     async fn break_the_end(&self) {
-        let client = self.world.database.client().await;
-        client
-            .batch_execute(
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-                     $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
-                 CREATE TRIGGER refuse BEFORE UPDATE ON members
-                     FOR EACH ROW EXECUTE FUNCTION refuse()",
-            )
-            .await
-            .unwrap();
+        let refusal = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON members
+                 FOR EACH ROW EXECUTE FUNCTION refuse()";
+        self.world.database.run(refusal).await;
     }
 
     async fn events(&self) -> Vec<String> {
-        let client = self.world.database.client().await;
         let sql = "SELECT payload::text FROM event_stream ORDER BY seq";
-        let found = client.query(sql, &[]).await.unwrap();
-        found.iter().map(|row| row.get(0)).collect()
+        self.world.database.all(sql, &[]).await
     }
 }
 
@@ -181,12 +172,10 @@ async fn news_of_the_past_name_nobodys_devices_when_the_account_is_gone() {
     let package = text(&story.bob.device.key_package().unwrap());
     let request = json!({"convoId": story.convo, "keyPackage": package});
     story.bob.post("requestRejoin", &request).await;
-    let client = story.world.database.client().await;
     let naming = async || {
         let sql = "SELECT kind FROM event_stream WHERE user_did = $1 \
                    OR strpos(payload::text, $1) > 0 ORDER BY seq";
-        let found = client.query(sql, &[&story.bob.did()]).await.unwrap();
-        let mut kinds: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+        let mut kinds: Vec<String> = story.world.database.all(sql, &[&story.bob.did()]).await;
         kinds.dedup();
         kinds
     };
@@ -234,22 +223,21 @@ async fn a_deletion_that_is_repeated_looks_at_what_came_since() {
         let gone = story.world.store.delete_account(&did, Utc::now()).await;
         gone.unwrap()
     };
-    let client = story.world.database.client().await;
     // An event that names him, at the very beginning.
     let name = async || {
         let old = "UPDATE event_stream SET kind = 'newDevice', payload = format(
                 '{\"cursor\":\"%s\",\"convoId\":\"%s\",\"type\":\"newDevice\",\"did\":\"%s\"}',
                 payload ->> 'cursor', convo_id, $1::text)::json
             WHERE seq = (SELECT min(seq) FROM event_stream WHERE convo_id IS NOT NULL)";
-        assert_eq!(client.execute(old, &[&did.expose()]).await.unwrap(), 1);
+        assert_eq!(story.world.database.change(old, &[&did.expose()]).await, 1);
     };
     let named = async || {
         let told = "SELECT count(*) FROM event_stream WHERE kind = 'newDevice'";
-        client.query_one(told, &[]).await.unwrap().get::<_, i64>(0)
+        story.world.database.one::<i64>(told, &[]).await
     };
     let later = async || {
         let later = "UPDATE used_jti SET expires_at = expires_at + interval '1 hour'";
-        client.batch_execute(later).await.unwrap();
+        story.world.database.run(later).await;
     };
     name().await;
     delete().await;
@@ -260,7 +248,7 @@ async fn a_deletion_that_is_repeated_looks_at_what_came_since() {
     delete().await;
     assert_eq!(named().await, 1);
     let forgotten = "DELETE FROM used_jti";
-    client.batch_execute(forgotten).await.unwrap();
+    story.world.database.run(forgotten).await;
     delete().await;
     assert_eq!(named().await, 0);
 }
@@ -290,15 +278,13 @@ async fn a_conversation_that_all_have_left_keeps_no_group_info() {
         let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
         alice.post("updateGroupInfo", &kept).await;
         if ends_by_deletion {
-            let delete = json!({"deviceId": alice.device.device_id()});
-            alice.post("deleteDevice", &delete).await;
+            alice.delete(&alice).await;
         } else {
             let leaving = json!({"convoId": group.id()});
             alice.post("leaveConvo", &leaving).await;
         }
-        let client = world.database.client().await;
         let sql = "SELECT count(*) FROM conversations WHERE group_info IS NOT NULL";
-        let kept: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        let kept: i64 = world.database.one(sql, &[]).await;
         assert_eq!(kept, 0);
     }
 }

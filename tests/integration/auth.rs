@@ -1,8 +1,6 @@
 //! Two nodes on one Postgres prove callers as one: a token passes once, a ticket of
 //! the one opens a stream at the other.
 
-use std::time::Duration;
-
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use mls_relay::auth::{AuthError, Authenticator, Caller, Settings, TicketGrant};
@@ -10,10 +8,10 @@ use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Nsid};
 use mls_relay::wire::XrpcError;
 use mls_relay_loadtest::directory::Directory;
-use mls_relay_loadtest::identity::{Account, Curve};
+use mls_relay_loadtest::identity::Curve;
 
 use crate::database::Database;
-use crate::relay::SERVICE_DID;
+use crate::relay::{SERVICE_DID, token};
 
 const CALL: Nsid = Nsid::GetConvos;
 
@@ -26,13 +24,6 @@ async fn node(database: &Database, directory: &Directory) -> Authenticator {
     };
     Authenticator::start(Live::new(settings), store, shutdown)
         .await
-        .unwrap()
-}
-
-fn token(account: &Account) -> String {
-    let minute = Duration::from_secs(60);
-    account
-        .service_token(SERVICE_DID, CALL.as_str(), minute)
         .unwrap()
 }
 
@@ -56,7 +47,7 @@ async fn a_token_passes_once_and_a_ticket_opens_once_on_two_nodes() {
     let here = node(&database, &directory).await;
     let there = node(&database, &directory).await;
 
-    let token = token(&account);
+    let token = token(&account, "getConvos");
     let (first, second) = tokio::join!(caller(&here, &token), caller(&there, &token));
     let passed = [&first, &second].iter().filter(|c| c.is_ok()).count();
     assert_eq!(passed, 1, "{first:?} {second:?}");

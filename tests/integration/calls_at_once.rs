@@ -35,9 +35,8 @@ pub(crate) async fn meeting<A, B>(
 
 /// The account's seats that go on.
 async fn seats(world: &World, did: &str) -> i64 {
-    let client = world.database.client().await;
     let sql = "SELECT count(*) FROM members WHERE user_did = $1 AND left_seq IS NULL";
-    client.query_one(sql, &[&did]).await.unwrap().get(0)
+    world.database.one(sql, &[&did]).await
 }
 
 /// Puts Bob's device into a conversation while `ending` is under way: who founds it has the
@@ -68,8 +67,7 @@ async fn a_device_that_is_added_while_it_is_deleted_is_in_no_conversation_after_
     let world = World::start().await;
     let bob = Phone::new(&world).await;
     let ending = async {
-        let delete = json!({"deviceId": bob.device.device_id()});
-        let gone = bob.post("deleteDevice", &delete).await;
+        let gone = bob.delete(&bob).await;
         assert_eq!(gone["conversationsLeft"], 1);
     };
     added_while(&world, &bob, ending).await;
@@ -100,15 +98,13 @@ async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waitin
 async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_each_other() {
     let world = World::start().await;
     let alice = Phone::new(&world).await;
-    let client = world.database.client().await;
     // Its packages were published in another order than that of their references.
     let bob = loop {
         let bob = Phone::new(&world).await;
         Phone::of(&bob).await;
         let sql = "SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY id";
-        let found = client.query(sql, &[&bob.did()]).await.unwrap();
-        let reference = |nth: usize| found[nth].get::<_, Vec<u8>>(0);
-        if reference(0) > reference(1) {
+        let references: Vec<Vec<u8>> = world.database.all(sql, &[&bob.did()]).await;
+        if references[0] > references[1] {
             break bob;
         }
     };

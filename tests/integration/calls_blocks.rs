@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::appview::AppView;
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, phones};
+use crate::relay::eventually;
 use crate::world::{Client, World, assert_says, text};
 
 /// A world whose relay asks an AppView.
@@ -43,8 +44,7 @@ async fn nobody_is_put_together_with_somebody_who_blocks_them() {
         phone.post("publishKeyPackage", &phone.key_package()).await;
     }
     let mut group = alice.found(&[carol.did()]).await;
-    let commit = group.add(&alice.claim(&[dave.did()]).await).unwrap();
-    let input = adding(&group, &[dave.did()], &commit);
+    let input = alice.adding(&mut group, &dave).await;
     let refused = alice.post_refused("addMembers", &input).await;
     assert_eq!(refused.told(), (403, "BlockedByMember"));
     assert!(refused.message.starts_with("didList:"));
@@ -191,8 +191,7 @@ async fn a_conflict_is_over_when_one_of_the_two_goes() {
     let told = bob.post("handleBlockChange", &change).await;
     // Nobody else is admin there.
     assert_eq!(told["affectedConvos"][0]["action"], "requires_resolution");
-    bob.post("leaveConvo", &json!({"convoId": group.id()}))
-        .await;
+    bob.leave(&group).await;
     let stats = alice
         .get("getAdminStats", &[("convoId", &group.id())])
         .await;
@@ -298,14 +297,7 @@ async fn an_appview_that_is_asked_too_often_has_answers_left_for_who_founds() {
     });
     let flood = futures_util::future::join_all(flood);
     let found = async {
-        let wait = async {
-            while appview.limited() == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), wait)
-            .await
-            .unwrap();
+        eventually("it is asked too often", async || appview.limited() > 0).await;
         alice.post("createConvo", &input).await
     };
     let (flooded, _founded) = futures_util::future::join(flood, found).await;

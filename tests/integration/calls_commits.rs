@@ -71,8 +71,7 @@ async fn a_stolen_tablet_is_taken_out_of_the_tree_and_the_phone_stays() {
     let mut group = alice.found(&[bob.did()]).await;
     let (mut bobs, mut tablets) = (bob.join(&group).await, tablet.join(&group).await);
     assert_eq!(group.members().len(), 3);
-    let gone = json!({"deviceId": tablet.device.device_id()});
-    bob.post("deleteDevice", &gone).await;
+    bob.delete(&tablet).await;
 
     // Its owner does it: no admin is needed for what nobody has a seat for.
     let leaf = format!("{}#{}", bob.did(), tablet.device.device_id());
@@ -102,8 +101,7 @@ async fn a_member_gives_its_own_leaf_fresh_keys() {
     let received = read_commit(&alice, &mut group).await;
     assert_eq!(received, Received::Epoch(2));
     assert_eq!(group.authenticator(), bobs.authenticator());
-    let message = alice.message(&mut group, b"fresh");
-    alice.post("sendMessage", &message).await;
+    let message = alice.send(&mut group, b"fresh").await;
     bobs.receive(&decoded(&message["ciphertext"])).unwrap();
 }
 
@@ -136,8 +134,7 @@ async fn only_a_member_commits_and_only_in_the_current_epoch() {
     let refused = bob.post_refused("updateGroupInfo", &late).await;
     assert_eq!(refused.told(), (409, "EpochMismatch"));
     assert_eq!(refused.body["currentEpoch"], 2, "{}", refused.body);
-    bob.post("leaveConvo", &json!({"convoId": group.id()}))
-        .await;
+    bob.leave(&group).await;
     let refused = bob.post_refused("updateGroupInfo", &late).await;
     assert_eq!(refused.name, "ConvoNotFound");
     // What was refused has changed nothing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, phones};
 use crate::world::{World, assert_says, decoded, text, with};
 
 async fn epoch(phone: &Phone, group: &Group) -> Value {
@@ -207,8 +207,7 @@ async fn a_commit_adds_a_member_and_all_end_in_the_same_epoch() {
     let [alice, bob, carol] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
-    let commit = group.add(&alice.claim(&[carol.did()]).await).unwrap();
-    let input = adding(&group, &[carol.did()], &commit);
+    let input = alice.adding(&mut group, &carol).await;
     let answer = alice.post("addMembers", &input).await;
     assert_says(&answer, json!({"success": true, "newEpoch": 2}));
     // The relay signs for the commit: the first of this conversation.
@@ -249,10 +248,8 @@ async fn of_two_commits_in_one_epoch_one_wins_and_the_other_hears_the_epoch() {
     let [alice, bob, carol, dave] = phones(&world).await;
     let group = alice.found(&[bob.did()]).await;
     let bobs = bob.join(&group).await;
-    let add = async |phone: &Phone, mut group: Group, who: &Phone| {
-        let commit = group.add(&phone.claim(&[who.did()]).await).unwrap();
-        adding(&group, &[who.did()], &commit)
-    };
+    let add =
+        async |phone: &Phone, mut group: Group, who: &Phone| phone.adding(&mut group, who).await;
     let id = group.id();
     let first = add(&alice, group, &carol).await;
     let second = add(&bob, bobs, &dave).await;
@@ -318,10 +315,7 @@ async fn who_is_in_cannot_be_added_again_and_conversations_have_bounds() {
 
     // A further device of a member is no repetition.
     let tablet = Phone::of(&bob).await;
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &input).await;
-    group.merge_commit().unwrap();
+    alice.add(&mut group, &bob).await;
     let joined = tablet.join(&group).await;
     assert_eq!(joined.authenticator(), group.authenticator());
 }
@@ -361,9 +355,7 @@ async fn an_admin_removes_and_the_removed_one_is_out_at_once() {
     // Who was removed can be added again.
     group.merge_commit().unwrap();
     bob.post("publishKeyPackage", &bob.key_package()).await;
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &input).await;
+    alice.add(&mut group, &bob).await;
     assert_eq!(epoch(&bob, &group).await, 3);
 }
 

@@ -12,24 +12,23 @@ use crate::world::{World, assert_says, text};
 /// Puts an account's device into so many conversations of somebody else's, of which the
 /// latest was active last; in each a Welcome waits for it, or none.
 async fn crowd(world: &World, phone: &Phone, conversations: i32, welcome: &str) {
-    let client = world.database.client().await;
     let founded =
         "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch, last_message_at)
         SELECT 'f0' || lpad(to_hex(n), 8, '0'), 'did:plc:puppet', 1, 0,
                date_bin('2 seconds', now() - (1000000 - n) * interval '2 seconds', 'epoch')
         FROM generate_series(1, $1) n";
-    client.execute(founded, &[&conversations]).await.unwrap();
+    world.database.change(founded, &[&conversations]).await;
     let seated = "INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq, joined_message_seq)
         SELECT c.convo_id, s.who, s.device, s.device IS NULL, 0, 0 FROM conversations c,
                (VALUES ('did:plc:puppet', NULL), ($1::text, $2::text)) AS s (who, device)
         WHERE c.creator_did = 'did:plc:puppet'";
     let (did, device) = (phone.did(), phone.device.device_id());
-    client.execute(seated, &[&did, &device]).await.unwrap();
+    world.database.change(seated, &[&did, &device]).await;
     let waiting = "INSERT INTO welcomes (convo_id, user_did, device_id, welcome, epoch)
         SELECT m.convo_id, m.user_did, m.device_id, convert_to($2::text, 'UTF8'), 0 FROM members m
         WHERE m.user_did = $1 AND $2::text <> ''";
-    client.execute(waiting, &[&did, &welcome]).await.unwrap();
-    client.batch_execute("ANALYZE").await.unwrap();
+    world.database.change(waiting, &[&did, &welcome]).await;
+    world.database.run("ANALYZE").await;
 }
 
 /// How many events of the ends of these seats came together: the most in one transaction.
@@ -37,8 +36,7 @@ async fn together(world: &World, did: &str) -> Option<i64> {
     let sql = "SELECT max(n) FROM (SELECT count(*) AS n FROM event_stream e
         WHERE e.kind = 'membershipChange' AND e.payload ->> 'did' = $1
         GROUP BY e.xmin::text) t";
-    let client = world.database.client().await;
-    client.query_one(sql, &[&did]).await.unwrap().get(0)
+    world.database.one(sql, &[&did]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,8 +49,7 @@ async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it
     let delete = json!({"deviceId": bob.device.device_id()});
     let sending = async {
         for _ in 0..500 {
-            let message = alice.message(&mut group, b"on and on");
-            alice.post("sendMessage", &message).await;
+            alice.send(&mut group, b"on and on").await;
         }
         std::future::pending::<()>().await;
     };
@@ -66,12 +63,7 @@ async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it
     let between = "SELECT count(*) FROM event_stream e, (SELECT min(l.seq), max(l.seq)
         FROM event_stream l WHERE l.kind = 'membershipChange' AND l.payload ->> 'did' = $1) l
         WHERE e.kind = 'message' AND e.seq BETWEEN l.min AND l.max";
-    let client = world.database.client().await;
-    let sent: i64 = client
-        .query_one(between, &[&bob.did()])
-        .await
-        .unwrap()
-        .get(0);
+    let sent: i64 = world.database.one(between, &[&bob.did()]).await;
     assert!(sent > 0, "no send got in between");
     assert_eq!(bob.get("listDevices", &[]).await["devices"], json!([]));
 }
@@ -96,14 +88,13 @@ async fn the_last_admin_of_any_conversation_keeps_its_device_in_all() {
     let world = World::start().await;
     let bob = Phone::new(&world).await;
     crowd(&world, &bob, 600, "").await;
-    let client = world.database.client().await;
     let last = "UPDATE members m SET is_admin = m.user_did = $1 WHERE m.convo_id = 'f000000258'";
-    assert_eq!(client.execute(last, &[&bob.did()]).await.unwrap(), 2);
+    assert_eq!(world.database.change(last, &[&bob.did()]).await, 2);
     let delete = json!({"deviceId": bob.device.device_id()});
     let refused = bob.post_refused("deleteDevice", &delete).await;
     assert_eq!(refused.name, "LastAdmin");
     let left = "SELECT count(*) FROM members WHERE left_seq IS NOT NULL";
-    let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
+    let left: i64 = world.database.one(left, &[]).await;
     assert_eq!(left, 0);
     assert_eq!(together(&world, bob.did()).await, None);
 }
@@ -134,8 +125,7 @@ async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
     let tablet = Phone::of(&bob).await;
     let oldest = "f000000065".to_owned(); // the 101st of 600
     assert_eq!(told().await, (500, oldest.clone()));
-    let delete = json!({"deviceId": tablet.device.device_id()});
-    bob.post("deleteDevice", &delete).await;
+    bob.delete(&tablet).await;
     Phone::of(&bob).await;
     assert_eq!(told().await, (500, oldest), "it is told anew");
     let an_hour_later = "UPDATE key_package_claims SET expires_at = expires_at - interval '1 hour'";
@@ -198,10 +188,9 @@ async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
     let world = World::start().await;
     let [alice, bob, carol, dave] = phones(&world).await;
     crowd(&world, &bob, 500, "hello").await;
-    let client = world.database.client().await;
     let too = "INSERT INTO welcomes (convo_id, user_did, welcome, epoch)
         SELECT convo_id, $1, welcome, epoch FROM welcomes";
-    client.execute(too, &[&dave.did()]).await.unwrap();
+    world.database.change(too, &[&dave.did()]).await;
 
     let mut group = alice.device.create_group().unwrap();
     let mut welcome = |packages: &[Vec<u8>]| {
@@ -242,7 +231,7 @@ async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
 
     // Nor is Bob's package there any more.
     let lost = "DELETE FROM key_packages WHERE user_did = $1";
-    client.execute(lost, &[&bob.did()]).await.unwrap();
+    world.database.change(lost, &[&bob.did()]).await;
     let gone = founding(
         &"cd".repeat(16),
         &[dave.did(), bob.did()],

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, phones};
 use crate::world::{World, decoded, with};
 
 /// What sendEphemeral takes for this plaintext.
@@ -43,11 +43,10 @@ async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
         EventStream::live(&bob).await,
         EventStream::live(&other.client(&bob)).await,
     ];
-    let client = world.database.client().await;
     let rows = async || -> i64 {
         let sql = "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM event_stream) \
                    + (SELECT last_seq FROM conversations)";
-        client.query_one(sql, &[]).await.unwrap().get(0)
+        world.database.one(sql, &[]).await
     };
     let before = rows().await;
     let input = ephemeral(&alice, &mut group, b"typing");
@@ -67,8 +66,7 @@ async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
     assert_eq!(rows().await, before);
 
     // Who comes later finds what is stored, and no trace of it.
-    let message = alice.message(&mut group, b"tea?");
-    alice.post("sendMessage", &message).await;
+    alice.send(&mut group, b"tea?").await;
     let mut late = EventStream::open(&bob, &[("cursor", "0")]).await;
     // The node may hear of the message only when it is live.
     let mut awaited = vec!["#messageEvent", "#synced"];
@@ -93,8 +91,7 @@ async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
     let first = ephemeral(&alice, &mut group, b"all");
     tell_all(&alice, &first, &mut carols).await;
 
-    let removal = json!({"convoId": group.id(), "targetDid": carol.did()});
-    alice.post("removeMember", &removal).await;
+    alice.remove(&group, &carol).await;
     let removed = carols[0].next_named("#membershipChangeEvent").await;
     assert_eq!(removed.body()["action"], "removed");
     let input = ephemeral(&alice, &mut group, b"without her");
@@ -104,8 +101,7 @@ async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
         assert_eq!(refused.name, "ConvoNotFound");
     }
     // What comes to both is of the other conversation.
-    let message = alice.message(&mut other, b"to you");
-    alice.post("sendMessage", &message).await;
+    let message = alice.send(&mut other, b"to you").await;
     for stream in [&mut carols[0], &mut eves] {
         loop {
             let told = stream.next().await.unwrap();
@@ -163,9 +159,7 @@ async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
     let heard = tell_all(&alice, &largest, &mut stream).await;
     assert_eq!(heard[0]["body"]["ciphertext"], largest["ciphertext"]);
 
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &input).await;
+    alice.add(&mut group, &bob).await;
     let refused = alice.post_refused("sendEphemeral", &good).await;
     assert_eq!(refused.name, "EpochMismatch");
     assert!(refused.message.contains("epoch 1"), "{}", refused.message);
@@ -183,6 +177,5 @@ async fn its_quota_is_its_own() {
     let refused = alice.post_refused("sendEphemeral", &input).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers.contains_key("retry-after"));
-    let message = alice.message(&mut group, b"still");
-    alice.post("sendMessage", &message).await;
+    alice.send(&mut group, b"still").await;
 }

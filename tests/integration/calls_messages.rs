@@ -4,7 +4,7 @@ use http::StatusCode;
 use mls_relay_loadtest::mls::{Group, Received};
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, phones};
 use crate::world::{World, assert_says, bytes, decoded, with};
 
 async fn page(phone: &Phone, group: &Group, more: &[(&str, &str)]) -> Value {
@@ -67,9 +67,7 @@ async fn only_the_current_epoch_is_taken() {
     let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
     let late = alice.message(&mut group, b"late");
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &input).await;
+    alice.add(&mut group, &bob).await;
     let refused = alice.post_refused("sendMessage", &late).await;
     assert_eq!(refused.name, "EpochMismatch");
     assert!(refused.message.contains("epoch 1"), "{}", refused.message);
@@ -154,8 +152,7 @@ async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
     let mut group = alice.found(&[]).await;
     let mut ids = Vec::new();
     for number in 0..5_u8 {
-        let message = alice.message(&mut group, &[number]);
-        alice.post("sendMessage", &message).await;
+        let message = alice.send(&mut group, &[number]).await;
         ids.push(message["msgId"].clone());
     }
     let shown = |page: &Value| -> Vec<Value> {
@@ -203,8 +200,7 @@ async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
     let mut cursor = None::<String>;
     for _ in 0..3 {
         for number in 0..3_u8 {
-            let message = alice.message(&mut group, &[number]);
-            alice.post("sendMessage", &message).await;
+            let message = alice.send(&mut group, &[number]).await;
             sent.push(message["msgId"].clone());
         }
         let mut ask = vec![("limit", "2")];
@@ -221,11 +217,8 @@ async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
     seen.extend(views.map(|view| view["id"].clone()));
     assert_eq!(seen, sent);
 
-    let client = world.database.client().await;
-    client
-        .execute("DELETE FROM messages WHERE seq IN (1, 5)", &[])
-        .await
-        .unwrap();
+    let expired = "DELETE FROM messages WHERE seq IN (1, 5)";
+    world.database.run(expired).await;
     let page = page(&bob, &group, &[]).await;
     assert_eq!(
         page["gapInfo"],
@@ -238,14 +231,9 @@ async fn a_member_reads_its_own_stay_and_nothing_else() {
     let world = World::start().await;
     let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[]).await;
-    let before = alice.message(&mut group, b"before");
-    alice.post("sendMessage", &before).await;
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &input).await;
-    group.merge_commit().unwrap();
-    let within = alice.message(&mut group, b"within");
-    alice.post("sendMessage", &within).await;
+    alice.send(&mut group, b"before").await;
+    alice.add(&mut group, &bob).await;
+    let within = alice.send(&mut group, b"within").await;
 
     let bobs = page(&bob, &group, &[("sinceSeq", "0")]).await;
     let shown = bobs["messages"].as_array().unwrap();
@@ -267,13 +255,11 @@ async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
     let alice = Phone::new(&world).await;
     let mut group = alice.found(&[]).await;
     for text in [b"one", b"two"] {
-        let message = alice.message(&mut group, text);
-        alice.post("sendMessage", &message).await;
+        alice.send(&mut group, text).await;
     }
     let database = world.database.client().await;
     let events = "SELECT payload ->> 'cursor' FROM event_stream ORDER BY seq";
-    let events = database.query(events, &[]).await.unwrap();
-    let given: Vec<String> = events.iter().map(|row| row.get(0)).collect();
+    let given: Vec<String> = world.database.all(events, &[]).await;
     assert_eq!(given.len(), 3);
     let says = |cursor: &str| json!({"convoId": group.id(), "cursor": cursor});
     let stored = async || {

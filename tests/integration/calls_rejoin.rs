@@ -60,8 +60,7 @@ async fn a_device_that_lost_its_state_comes_back_by_itself() {
     assert_eq!(group.receive(&commit).unwrap(), Received::Epoch(2));
     assert_eq!(group.authenticator(), bobs.authenticator());
     assert_eq!(group.members().len(), 2, "the old leaf is gone");
-    let message = bob.message(&mut bobs, b"I am back");
-    bob.post("sendMessage", &message).await;
+    let message = bob.send(&mut bobs, b"I am back").await;
     let received = group.receive(&decoded(&message["ciphertext"])).unwrap();
     assert!(
         matches!(received, Received::Application { plaintext, .. } if plaintext == b"I am back")
@@ -235,8 +234,7 @@ async fn only_members_come_back_by_themselves_and_only_as_themselves() {
     let refused = bob.post_refused("processExternalCommit", &late).await;
     assert_eq!(refused.told(), (409, "EpochMismatch"));
     assert!(refused.message.contains('2'), "{}", refused.message);
-    bob.post("leaveConvo", &json!({"convoId": group.id()}))
-        .await;
+    bob.leave(&group).await;
     let refused = bob.post_refused("processExternalCommit", &late).await;
     assert_eq!(refused.name, "ConvoNotFound");
 }
@@ -313,17 +311,16 @@ async fn a_device_that_registered_anew_keeps_what_it_published_since() {
         bob.post("publishKeyPackage", &bob.key_package()).await;
     }
     // Times are kept in steps of two seconds: each thing here is an hour after the other.
-    let database = world.database.client().await;
     let an_hour_passes = async || {
-        database
-            .batch_execute(
+        world
+            .database
+            .run(
                 "UPDATE members SET joined_at = joined_at - interval '1 hour',
                      rejoin_requested_at = rejoin_requested_at - interval '1 hour';
                  UPDATE devices SET last_seen_at = last_seen_at - interval '1 hour';
                  UPDATE key_packages SET created_at = created_at - interval '1 hour'",
             )
-            .await
-            .unwrap();
+            .await;
     };
     an_hour_passes().await;
     let bob = reinstalled(&bob);
@@ -347,11 +344,9 @@ async fn who_left_may_ask_to_come_back_and_who_was_removed_may_not() {
         let package = phone.device.key_package().unwrap();
         json!({"convoId": group.id(), "keyPackage": text(&package)})
     };
-    bob.post("leaveConvo", &json!({"convoId": group.id()}))
-        .await;
+    bob.leave(&group).await;
     bob.post("requestRejoin", &ask(&bob)).await;
-    let removal = json!({"convoId": group.id(), "targetDid": carol.did()});
-    alice.post("removeMember", &removal).await;
+    alice.remove(&group, &carol).await;
     for stranger in [&carol, &mallory] {
         let refused = stranger.post_refused("requestRejoin", &ask(stranger)).await;
         assert_eq!(refused.name, "ConvoNotFound");

@@ -6,7 +6,7 @@ use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, phones};
 use crate::world::{World, assert_says, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,9 +43,7 @@ async fn admins_make_and_unmake_admins_and_one_always_stays() {
 
     // The role may be given up, and then the founder may go.
     alice.post("demoteAdmin", &role(alice.did())).await;
-    alice
-        .post("leaveConvo", &json!({"convoId": group.id()}))
-        .await;
+    alice.leave(&group).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,10 +51,7 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
     let world = World::start().await;
     let [alice, bob, carol] = phones(&world).await;
     let mut group = alice.found(&[carol.did()]).await;
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    group.merge_commit().unwrap();
-    let adding = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &adding).await;
+    alice.add(&mut group, &bob).await;
     alice.found(&[]).await;
     // Carol was one before, by Alice's word.
     for call in ["promoteAdmin", "demoteAdmin"] {

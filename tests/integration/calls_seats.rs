@@ -43,8 +43,7 @@ async fn a_second_device_leaves_the_founder_its_seat() {
     tablet.join(&group).await;
 
     // The tablet goes: the phone that founded stays.
-    let gone = json!({"deviceId": tablet.device.device_id()});
-    let gone = alice.post("deleteDevice", &gone).await;
+    let gone = alice.delete(&tablet).await;
     assert_eq!(gone["conversationsLeft"], 1);
     let members = alice.seats().await;
     let seats = members.iter().filter(|seat| seat["userDid"] == alice.did());
@@ -80,10 +79,8 @@ async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
     let [alice, bob] = phones(&world).await;
     let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
-    let gone = json!({"deviceId": tablet.device.device_id()});
-    bob.post("deleteDevice", &gone).await;
-    let removal = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.post("removeMember", &removal).await;
+    bob.delete(&tablet).await;
+    alice.remove(&group, &bob).await;
     for device in [&bob, &tablet] {
         let (request, _) = asking(device, &group);
         let refused = device.post_refused("requestRejoin", &request).await;
@@ -161,8 +158,7 @@ async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
     }
     let sql = "SELECT e.payload ->> 'deviceId' FROM event_stream e \
                WHERE e.kind = 'readditionRequested' ORDER BY e.seq";
-    let told = world.database.client().await.query(sql, &[]).await.unwrap();
-    let told: Vec<&str> = told.iter().map(|row| row.get(0)).collect();
+    let told: Vec<String> = world.database.all(sql, &[]).await;
     let each_once = [tablet.device.device_id(), bob.device.device_id()];
     assert_eq!(told, each_once);
 }
@@ -257,8 +253,7 @@ async fn a_founder_that_names_its_device_has_that_ones_seat() {
     let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
     alice.post("promoteAdmin", &heir).await;
     for (device, seats) in [(&tablet, 0), (&alice, 1)] {
-        let gone = json!({"deviceId": device.device.device_id()});
-        let gone = alice.post("deleteDevice", &gone).await;
+        let gone = alice.delete(device).await;
         assert_eq!(gone["conversationsLeft"], seats);
     }
 }
@@ -293,8 +288,7 @@ async fn a_phone_that_names_no_device_is_not_taken_for_the_founders() {
     let input = added(&mut group, alice.did(), package);
     alice.post("addMembers", &input).await;
 
-    let delete = json!({"deviceId": tablet.device.device_id()});
-    let gone = alice.post("deleteDevice", &delete).await;
+    let gone = alice.delete(&tablet).await;
     assert_eq!(gone["conversationsLeft"], 0);
     let own = Some(alice.device.device_id().to_owned());
     assert_eq!(seated(&alice, alice.did()).await, [own, None]);
@@ -315,8 +309,7 @@ async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() 
     alice.post("addMembers", &input).await;
     assert_eq!(seated(&alice, bob.did()).await.len(), 2);
     // The phone goes on when the device is gone.
-    let delete = json!({"deviceId": bob.device.device_id()});
-    bob.post("deleteDevice", &delete).await;
+    bob.delete(&bob).await;
     old.get("getMessages", &[("convoId", &group.id())]).await;
 }
 
@@ -335,8 +328,7 @@ async fn a_device_that_comes_back_does_not_take_the_seat_of_a_phone_that_names_n
     let own = Some(bob.device.device_id().to_owned());
     assert_eq!(seated(&alice, bob.did()).await, [None, own.clone()]);
     // Its seat ends; its leaf is still there when it comes back.
-    let delete = json!({"deviceId": bob.device.device_id()});
-    bob.post("deleteDevice", &delete).await;
+    bob.delete(&bob).await;
     let info = alice.leave_group_info(&group).await;
     let back = bob.device.without_state().unwrap();
     let (_, commit) = std::sync::Arc::new(back)
@@ -361,9 +353,8 @@ async fn what_is_refused_names_no_seat() {
     assert_eq!(refused.name, "LastAdmin");
     assert_eq!(seated(&alice, alice.did()).await, [None]);
 
-    let client = world.database.client().await;
     let other = "UPDATE conversations SET cipher_suite = 2";
-    client.batch_execute(other).await.unwrap();
+    world.database.run(other).await;
     let (request, _) = asking(&alice, &group);
     let refused = alice.post_refused("requestRejoin", &request).await;
     assert_eq!(refused.name, "InvalidKeyPackage");

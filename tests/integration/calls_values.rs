@@ -164,9 +164,7 @@ async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
     );
     assert_eq!(ask(&alice, "101", "101").await, (vec![101], None));
 
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
-    alice.post("addMembers", &input).await;
+    alice.add(&mut group, &bob).await;
     // Page by page as for all others, with nothing in them.
     assert_eq!(ask(&bob, "1", "101").await, (vec![], Some(101)));
     assert_eq!(ask(&bob, "101", "101").await, (vec![], None));
@@ -190,12 +188,11 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
     let (removed, none) = (report("spam").await, report("violence").await);
     let (dismissed, open) = (report("spam").await, report("harassment").await);
     // The first ones are of long ago.
-    let database = world.database.client().await;
     let aged = "UPDATE reports SET created_at = created_at - make_interval(hours => $2) \
                 WHERE report_id = $1";
     for (report, hours) in [(&removed, 9), (&none, 3)] {
         let report = report.as_str().unwrap();
-        database.execute(aged, &[&report, &hours]).await.unwrap();
+        world.database.change(aged, &[&report, &hours]).await;
     }
     for (report, action) in [
         (&removed, "removed_member"),
@@ -253,15 +250,14 @@ async fn a_conversation_with_all_the_devices_that_it_may_have_takes_no_more() {
     let mut group = alice.found(&[]).await;
     let full = "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
                 SELECT $1, 'did:plc:member' || n, 1, 0 FROM generate_series(1, $2 - 1) n";
-    let (database, id) = (world.database.client().await, group.id());
+    let id = group.id();
     let most = i32::try_from(world.store.settings().members_max).unwrap();
-    database.execute(full, &[&id, &most]).await.unwrap();
-    let commit = group.add(&alice.claim(&[bob.did()]).await).unwrap();
-    let input = adding(&group, &[bob.did()], &commit);
+    world.database.change(full, &[&id, &most]).await;
+    let input = alice.adding(&mut group, &bob).await;
     let refused = alice.post_refused("addMembers", &input).await;
     assert_eq!(refused.name, "TooManyMembers");
     let gone = "DELETE FROM members WHERE user_did = 'did:plc:member1'";
-    database.execute(gone, &[]).await.unwrap();
+    world.database.run(gone).await;
     alice.post("addMembers", &input).await;
 }
 
@@ -288,8 +284,7 @@ async fn times_and_places_are_told_as_they_are() {
     let stock = alice.get("getKeyPackageStats", &[]).await;
     assert_eq!(stock["available"], 1);
     let ends = "UPDATE key_packages SET expires_at = coarse_now() + interval '49 h 30 min'";
-    let database = world.database.client().await;
-    database.execute(ends, &[]).await.unwrap();
+    world.database.run(ends).await;
     let stock = alice.get("getKeyPackageStats", &[]).await;
     assert_eq!(stock["oldestExpiresIn"], "2d 1h");
 }

@@ -37,8 +37,7 @@ async fn everything_is_told_in_order_over_either_http() {
     }
     let mut sent = Vec::new();
     for number in 0..5_u8 {
-        let message = alice.message(&mut group, &[number]);
-        alice.post("sendMessage", &message).await;
+        let message = alice.send(&mut group, &[number]).await;
         sent.push(message["msgId"].as_str().unwrap().to_owned());
     }
     for stream in &mut streams {
@@ -64,8 +63,7 @@ async fn a_client_resumes_where_it_was_by_cursor_or_as_browsers_do() {
     drop(stream);
     let mut sent = Vec::new();
     for number in 0..3_u8 {
-        let message = alice.message(&mut group, &[number]);
-        alice.post("sendMessage", &message).await;
+        let message = alice.send(&mut group, &[number]).await;
         sent.push(message["msgId"].as_str().unwrap().to_owned());
     }
     let mut stream = EventStream::open(&bob, &[("cursor", &synced)]).await;
@@ -97,8 +95,7 @@ async fn an_outdated_cursor_can_be_had_as_the_docs_say() {
     let (alice, bob, mut group) = pair(&world).await;
     let mut stream = EventStream::open(&bob, &[]).await;
     let cursor = stream.next().await.unwrap().id.unwrap();
-    let message = alice.message(&mut group, &[0]);
-    alice.post("sendMessage", &message).await;
+    alice.send(&mut group, &[0]).await;
     let page = include_str!("../../docs/clients.md");
     let (_, recipe) = page.split_once("psql \"host=").unwrap();
     let (recipe, _) = recipe.split_once("```").unwrap();
@@ -106,8 +103,7 @@ async fn an_outdated_cursor_can_be_had_as_the_docs_say() {
     assert_eq!(statements.len(), 2);
     for statement in statements {
         let (statement, _) = statement.split_once('"').unwrap();
-        let client = world.database.client().await;
-        client.batch_execute(statement).await.unwrap();
+        world.database.run(statement).await;
     }
     // The relay that is started then.
     let node = world.another_node().await;

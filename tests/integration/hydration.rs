@@ -14,12 +14,6 @@ async fn views(phone: &Phone, group: &Group) -> Vec<Value> {
     page["messages"].as_array().unwrap().clone()
 }
 
-async fn send(phone: &Phone, group: &mut Group, plaintext: &[u8]) -> Value {
-    let message = phone.message(group, plaintext);
-    phone.post("sendMessage", &message).await;
-    message
-}
-
 /// The messages that the next `count` message events bring.
 async fn brought(stream: &mut EventStream, count: usize) -> Vec<Value> {
     let mut brought = Vec::new();
@@ -46,7 +40,7 @@ async fn live_and_in_a_replay_on_every_node_it_is_what_get_messages_gives() {
     let mut plain = EventStream::open(&bob, &[("hydrate", "false")]).await;
     plain.next_named("#synced").await;
     for number in 0..5_usize {
-        send(&alice, &mut group, &vec![7; number * 700]).await;
+        alice.send(&mut group, &vec![7; number * 700]).await;
     }
     let views = views(&bob, &group).await;
     assert_eq!(views.len(), 5);
@@ -72,7 +66,7 @@ async fn a_long_replay_brings_all_in_order() {
     let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     for number in 0..90_u8 {
-        send(&alice, &mut group, &[number]).await;
+        alice.send(&mut group, &[number]).await;
     }
     let mut stream = EventStream::open(&bob, &[("hydrate", "true"), ("cursor", "0")]).await;
     let seqs: Vec<_> = brought(&mut stream, 90).await;
@@ -87,14 +81,13 @@ async fn what_is_large_or_gone_is_announced_without() {
     let mut group = alice.found(&[bob.did()]).await;
     let mut live = EventStream::open(&bob, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
-    send(&alice, &mut group, &vec![7; 70_000]).await;
-    send(&alice, &mut group, b"small").await;
+    alice.send(&mut group, &vec![7; 70_000]).await;
+    alice.send(&mut group, b"small").await;
     let brought_live = brought(&mut live, 2).await;
     assert!(brought_live[0].is_null());
     assert_eq!(brought_live[1], views(&bob, &group).await[1]);
 
-    let client = world.database.client().await;
-    client.execute("DELETE FROM messages", &[]).await.unwrap();
+    world.database.run("DELETE FROM messages").await;
     let newest = world.another_node().await;
     let query = [("hydrate", "true"), ("cursor", "0")];
     let mut late = EventStream::open(&newest.client(&bob), &query).await;
@@ -109,11 +102,10 @@ async fn who_was_removed_gets_no_message_after_it_not_even_an_old_one() {
     let mut group = alice.found(&[bob.did()]).await;
     let mut live = EventStream::open(&bob, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
-    send(&alice, &mut group, b"with him").await;
+    alice.send(&mut group, b"with him").await;
     assert_eq!(brought(&mut live, 1).await, views(&bob, &group).await);
-    let removal = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.post("removeMember", &removal).await;
-    send(&alice, &mut group, b"without him").await;
+    alice.remove(&group, &bob).await;
+    alice.send(&mut group, b"without him").await;
     bob.post("publishKeyPackage", &bob.key_package()).await;
     let other = alice.found(&[bob.did()]).await;
     loop {

@@ -7,10 +7,8 @@ use mls_relay_loadtest::identity::{Account, Curve};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use crate::relay::{Home, Relay};
+use crate::relay::{Home, Relay, path, token};
 use crate::tls::{Client, read_to_end};
-
-const SERVICE_DID: &str = "did:web:relay.test";
 
 /// The largest body, and how many of these fit in a minute.
 const BODY: usize = 256 << 10;
@@ -32,8 +30,7 @@ impl Stage {
     async fn new() -> Self {
         let directory = Directory::start().await.unwrap();
         let relay = Home::lived_in()
-            .with("SERVICE_DID", SERVICE_DID)
-            .with("PLC_URL", &directory.url())
+            .knowing(&directory)
             .with("MESSAGE_BODY_BYTES_MAX", &BODY.to_string())
             .with("BODY_BYTES_MAX", &BODY.to_string())
             .with("BODY_BYTES_PER_MINUTE", &(BODIES * BODY).to_string())
@@ -42,19 +39,15 @@ impl Stage {
     }
 
     fn account(&self) -> Account {
-        let account = Account::generate(Curve::P256).unwrap();
-        self.directory.publish(&account);
-        account
+        self.directory.account(Curve::P256).unwrap()
     }
 
     /// Asks with these headers and bytes; the whole answer.
     async fn ask(&self, account: &Account, call: &str, headers: &str, bytes: &[u8]) -> String {
-        let nsid = format!("blue.catbird.mls.{call}");
-        let life = Duration::from_secs(60);
-        let token = account.service_token(SERVICE_DID, &nsid, life).unwrap();
+        let (path, token) = (path(call), token(account, call));
         let method = if call == "getConvos" { "GET" } else { "POST" };
         let head = format!(
-            "{method} /xrpc/{nsid} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              authorization: Bearer {token}\r\ncontent-type: application/json\r\n{headers}\r\n"
         );
         let client = Client::http1(&self.relay);

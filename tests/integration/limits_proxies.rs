@@ -19,11 +19,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::front::Front;
-use crate::relay::{Home, Relay, SERVICE_DID, free_address};
+use crate::relay::{Home, Relay, free_address, path, token};
 use crate::tls::{Client, Stream};
 use crate::websocket::{opened, upgrade};
 
-const SUBSCRIBE: &str = "blue.catbird.mls.subscribeConvoEvents";
+const SUBSCRIBE: &str = "subscribeConvoEvents";
 
 /// The allowance of an address: `RATE_LIMIT_IP_PER_MINUTE` and `IP_RATE_BURST`.
 const ALLOWED: usize = 66;
@@ -253,13 +253,10 @@ impl Stage {
                 "InvalidRequest",
             ),
         ] {
-            let nsid = format!("blue.catbird.mls.{call}");
-            let token = account
-                .service_token(SERVICE_DID, &nsid, Duration::from_secs(60))
-                .unwrap();
+            let token = token(&account, call);
             let request = Request::builder()
                 .method(method)
-                .uri(format!("/xrpc/{nsid}"))
+                .uri(path(call))
                 .header("host", "localhost")
                 .header("authorization", format!("Bearer {token}"))
                 .header("content-type", "application/json")
@@ -277,11 +274,9 @@ impl Stage {
     /// A subscription upgrades through the proxy, and pings keep it open.
     async fn a_quiet_subscription_stays_open(&self, front: SocketAddr) {
         let account = self.directory.account(Curve::P256).unwrap();
-        let token = account
-            .service_token(SERVICE_DID, SUBSCRIBE, Duration::from_secs(60))
-            .unwrap();
+        let token = token(&account, SUBSCRIBE);
         let mut stream = self.connect(front, client(5)).await.unwrap();
-        let request = upgrade(&format!("/xrpc/{SUBSCRIBE}"), &token, "");
+        let request = upgrade(&path(SUBSCRIBE), &token, "");
         opened(&mut stream, &request).await;
         let pings = timeout(PATIENCE, async {
             let mut pings = 0;

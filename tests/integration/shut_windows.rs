@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -15,10 +14,10 @@ use crate::frames::{
     field, frame, next,
 };
 use crate::phone::Phone;
-use crate::relay::SERVICE_DID;
+use crate::relay::{path, token};
 use crate::world::World;
 
-const CALL: &str = "blue.catbird.mls.subscribeConvoEvents";
+const CALL: &str = "subscribeConvoEvents";
 
 /// The goodbye of a WebSocket, as its client sends it: masked, by nothing here.
 const CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
@@ -47,17 +46,16 @@ async fn story(world: &World) -> (Phone, String) {
 /// Opens a WebSocket as stream 1 of a connection of its own. The client has room for one
 /// byte, which has come.
 async fn subscribe(phone: &Phone, query: &str) -> TlsStream<TcpStream> {
-    let account = &phone.client.account;
-    let token = account.service_token(SERVICE_DID, CALL, TOKEN_LIFE);
+    let token = token(&phone.client.account, CALL);
     let head = [
         field(":method", "CONNECT"),
         field(":protocol", "websocket"),
         field(":scheme", "https"),
-        field(":path", &format!("/xrpc/{CALL}?{query}")),
+        field(":path", &format!("{}?{query}", path(CALL))),
         field(":authority", "relay.test"),
         field("sec-websocket-version", "13"),
         field("sec-websocket-protocol", "mls-relay.json.v1"),
-        field("authorization", &format!("Bearer {}", token.unwrap())),
+        field("authorization", &format!("Bearer {token}")),
     ];
     let mut stream = phone.client.relay.connect(&[b"h2"]).await.unwrap();
     let room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);

@@ -15,14 +15,13 @@ use mls_relay_loadtest::frame::Framing;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription};
-use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::database::Database;
-use crate::relay::{Home, Relay, SERVICE_DID, eventually};
+use crate::relay::{Home, Relay, eventually, path, token};
 use crate::websocket::extended_connect;
 
 /// What a crowd at one address must have more of.
@@ -64,17 +63,6 @@ const DOINGS: [Doing; 9] = [
 ];
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
-
-fn token(account: &Account, call: &str) -> String {
-    let call = format!("blue.catbird.mls.{call}");
-    account
-        .service_token(SERVICE_DID, &call, TOKEN_LIFE)
-        .unwrap()
-}
-
-fn path(call: &str) -> String {
-    format!("/xrpc/blue.catbird.mls.{call}")
-}
 
 async fn act(doing: Doing, relay: Arc<remote::Relay>, account: Arc<Account>) -> Result<(), Fault> {
     match doing {
@@ -167,7 +155,6 @@ async fn get_over_http_2(
 
 /// Reloads and cut connections of Postgres, one after the other.
 async fn torment(relay: &Relay, database: &Database) {
-    let client = database.client().await;
     let file = relay.home().path().join("relay.toml");
     for round in 0.. {
         sleep(Duration::from_millis(150)).await;
@@ -181,7 +168,7 @@ async fn torment(relay: &Relay, database: &Database) {
         if round % 3 == 0 {
             let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                        WHERE application_name = 'mls-relay'";
-            client.execute(cut, &[]).await.unwrap();
+            database.change(cut, &[]).await;
         }
     }
 }
@@ -231,8 +218,7 @@ impl World {
     }
 
     fn node(&self) -> (Relay, Arc<remote::Relay>) {
-        let home = Home::new()
-            .with("DATABASE_URL", &self.database.url())
+        let home = Home::on(&self.database.url())
             .knowing(&self.directory)
             .with("DRAIN_WINDOW_SECONDS", "1");
         let home = LIMITS
@@ -287,8 +273,7 @@ async fn whatever_is_held_for_clients_that_vanish_is_given_back() {
     .await;
     let account = Arc::clone(&world.accounts[0]);
     act(Doing::Call, relay, account).await.unwrap();
-    node.signal(Signal::TERM);
-    assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+    node.leave();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,6 @@
 //! An AppView on loopback that knows of blocks: `app.bsky.graph.getRelationships` over
 //! real HTTP. It can be told to fail, and counts what it is asked.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a test stops at what it did not expect; each program uses its part of this"
-)]
-
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// A running AppView, until the runtime ends.
-pub struct AppView {
+pub(crate) struct AppView {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -42,7 +35,7 @@ struct State {
 }
 
 impl AppView {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::<Mutex<State>>::default();
@@ -61,34 +54,34 @@ impl AppView {
     }
 
     /// What `APPVIEW_URL` should say.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn block(&self, blocker: &str, blocked: &str) {
+    pub(crate) fn block(&self, blocker: &str, blocked: &str) {
         let pair = (blocker.to_owned(), blocked.to_owned());
         self.state.lock().unwrap().blocks.insert(pair);
     }
 
-    pub fn unblock(&self, blocker: &str, blocked: &str) {
+    pub(crate) fn unblock(&self, blocker: &str, blocked: &str) {
         let pair = (blocker.to_owned(), blocked.to_owned());
         self.state.lock().unwrap().blocks.remove(&pair);
     }
 
-    pub fn set_down(&self, is_down: bool) {
+    pub(crate) fn set_down(&self, is_down: bool) {
         self.state.lock().unwrap().is_down = is_down;
     }
 
-    pub fn set_per_second(&self, most: usize) {
+    pub(crate) fn set_per_second(&self, most: usize) {
         self.state.lock().unwrap().per_second = Some(most);
     }
 
     /// How many questions were too many.
-    pub fn limited(&self) -> usize {
+    pub(crate) fn limited(&self) -> usize {
         self.state.lock().unwrap().limited
     }
 
-    pub fn questions(&self) -> usize {
+    pub(crate) fn questions(&self) -> usize {
         self.state.lock().unwrap().questions
     }
 }

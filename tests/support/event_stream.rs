@@ -1,13 +1,6 @@
 //! A client of streamConvoEvents, over HTTP/1.1 or HTTP/2, that holds every event
 //! against the lexicon.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a test stops at what it did not expect; each program uses its part of this"
-)]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +18,7 @@ use crate::world::{Client, Refused, whole};
 const CALL: &str = "streamConvoEvents";
 
 /// An open stream.
-pub struct EventStream {
+pub(crate) struct EventStream {
     body: Incoming,
     text: String,
     lexicons: Arc<Lexicons>,
@@ -33,36 +26,36 @@ pub struct EventStream {
 
 /// One server-sent event.
 #[derive(Debug)]
-pub struct Told {
+pub(crate) struct Told {
     /// Where to resume after it.
-    pub id: Option<String>,
-    pub frame: Value,
+    pub(crate) id: Option<String>,
+    pub(crate) frame: Value,
 }
 
 impl Told {
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.frame["t"].as_str().unwrap_or_default()
     }
 
-    pub fn body(&self) -> &Value {
+    pub(crate) fn body(&self) -> &Value {
         &self.frame["body"]
     }
 }
 
 impl EventStream {
-    pub async fn open(client: &Client, parameters: &[(&str, &str)]) -> Self {
+    pub(crate) async fn open(client: &Client, parameters: &[(&str, &str)]) -> Self {
         Self::resume(client, parameters, None).await.unwrap()
     }
 
     /// A stream that is live.
-    pub async fn live(client: &Client) -> Self {
+    pub(crate) async fn live(client: &Client) -> Self {
         let mut stream = Self::open(client, &[]).await;
         assert_eq!(stream.next().await.unwrap().name(), "#synced");
         stream
     }
 
     /// As a browser does: with the id of the last event that it was told.
-    pub async fn resume(
+    pub(crate) async fn resume(
         client: &Client,
         parameters: &[(&str, &str)],
         last_event_id: Option<&str>,
@@ -75,7 +68,7 @@ impl EventStream {
         Self::of(client, client.send(request).await).await
     }
 
-    pub async fn open_over_http_2(client: &Client, parameters: &[(&str, &str)]) -> Self {
+    pub(crate) async fn open_over_http_2(client: &Client, parameters: &[(&str, &str)]) -> Self {
         let mut request = client.get_request(CALL, parameters);
         let target = format!("https://relay.test{}", request.uri());
         *request.uri_mut() = target.parse().unwrap();
@@ -106,7 +99,7 @@ impl EventStream {
     }
 
     /// The next event, or nothing at the stream's end.
-    pub async fn next(&mut self) -> Option<Told> {
+    pub(crate) async fn next(&mut self) -> Option<Told> {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let told = told(event);
@@ -124,7 +117,7 @@ impl EventStream {
     }
 
     /// The next event of this name; others are passed over.
-    pub async fn next_named(&mut self, name: &str) -> Told {
+    pub(crate) async fn next_named(&mut self, name: &str) -> Told {
         loop {
             let told = self.next().await.expect("the stream goes on");
             if told.name() == name {

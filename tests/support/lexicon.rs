@@ -1,12 +1,5 @@
 //! The lexicons of `lexicons/`, and whether a value is within them.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a test stops at what it did not expect; each program uses its part of this"
-)]
-
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
@@ -14,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 /// Every lexicon document, by its NSID.
-pub struct Lexicons(HashMap<String, Value>);
+pub(crate) struct Lexicons(HashMap<String, Value>);
 
 /// A definition, and the document in which its local references stand.
 #[derive(Clone, Copy)]
@@ -25,7 +18,7 @@ struct Def<'a> {
 
 impl Lexicons {
     /// Loads the documents of this checkout.
-    pub fn load() -> Self {
+    pub(crate) fn load() -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("lexicons/blue/catbird/mls");
         let documents = fs::read_dir(&folder).expect("the lexicons are in the checkout");
         let documents = documents.map(|entry| {
@@ -45,7 +38,7 @@ impl Lexicons {
     }
 
     /// The names of calls that have a document, with their kinds.
-    pub fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(id, document)| {
             let name = id.strip_prefix(PREFIX)?;
             Some((name, document["defs"]["main"]["type"].as_str()?))
@@ -53,7 +46,7 @@ impl Lexicons {
     }
 
     /// What a call takes: its properties, and which of them it needs.
-    pub fn takes(&self, call: &str) -> (Map<String, Value>, Vec<String>) {
+    pub(crate) fn takes(&self, call: &str) -> (Map<String, Value>, Vec<String>) {
         let main = self.main(call);
         let schema = match main["type"] == "procedure" {
             true => &main["input"]["schema"],
@@ -66,27 +59,27 @@ impl Lexicons {
     }
 
     /// The properties of a shared shape, and which of them it needs.
-    pub fn object(&self, name: &str) -> (Map<String, Value>, Vec<String>) {
+    pub(crate) fn object(&self, name: &str) -> (Map<String, Value>, Vec<String>) {
         let (document, local) = name.split_once('#').unwrap();
         parts(&self.0[document]["defs"][local])
     }
 
-    pub fn is_query(&self, call: &str) -> bool {
+    pub(crate) fn is_query(&self, call: &str) -> bool {
         self.main(call)["type"] == "query"
     }
 
     /// Faults of a procedure's input.
-    pub fn input_faults(&self, call: &str, value: &Value) -> Vec<String> {
+    pub(crate) fn input_faults(&self, call: &str, value: &Value) -> Vec<String> {
         self.body_faults(call, "input", value)
     }
 
     /// Faults of an answer.
-    pub fn output_faults(&self, call: &str, value: &Value) -> Vec<String> {
+    pub(crate) fn output_faults(&self, call: &str, value: &Value) -> Vec<String> {
         self.body_faults(call, "output", value)
     }
 
     /// Faults of a subscription's body, by the frame's `t`.
-    pub fn event_faults(&self, name: &str, value: &Value) -> Vec<String> {
+    pub(crate) fn event_faults(&self, name: &str, value: &Value) -> Vec<String> {
         let document = format!("{PREFIX}subscribeConvoEvents");
         let schema = &self.0[&document]["defs"][name.trim_start_matches('#')];
         self.faults(
@@ -99,7 +92,7 @@ impl Lexicons {
     }
 
     /// What a subscription tells, and the fields that each may have.
-    pub fn events(&self) -> impl Iterator<Item = (&str, BTreeSet<String>)> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = (&str, BTreeSet<String>)> {
         let defs = &self.0[&format!("{PREFIX}subscribeConvoEvents")]["defs"];
         let names = defs["main"]["message"]["schema"]["refs"].as_array();
         names.unwrap().iter().map(|name| {
@@ -110,7 +103,7 @@ impl Lexicons {
     }
 
     /// Whether a call's document names an error. Those of all calls need no entry.
-    pub fn knows_error(&self, call: &str, name: &str) -> bool {
+    pub(crate) fn knows_error(&self, call: &str, name: &str) -> bool {
         const GENERAL: [&str; 19] = [
             "AuthenticationRequired",
             "BadJwt",

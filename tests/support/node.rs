@@ -1,12 +1,5 @@
 //! One running relay: everything between its TLS edge and its database.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a test stops at what it did not expect; each program uses its part of this"
-)]
-
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,7 +24,7 @@ use crate::database::Database;
 use crate::relay::SERVICE_DID;
 
 /// One running relay. Ends with the test.
-pub struct Node {
+pub(crate) struct Node {
     pub(super) relay: Arc<Relay>,
     pub(super) store: Store,
     _certs: TempDir,
@@ -125,7 +118,7 @@ impl Node {
     }
 
     /// The same account, talking to this node.
-    pub fn client(&self, client: &Client) -> Client {
+    pub(crate) fn client(&self, client: &Client) -> Client {
         Client {
             relay: Arc::clone(&self.relay),
             ..client.clone()

@@ -1,12 +1,5 @@
 //! A device with real MLS state, and the calls that every story begins with.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a test stops at what it did not expect; each program uses its part of this"
-)]
-
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -17,9 +10,9 @@ use serde_json::{Value, json};
 use crate::world::{Client, World, bytes, decoded, text};
 
 /// One device of an account, which calls as the account does.
-pub struct Phone {
-    pub client: Client,
-    pub device: Arc<Device>,
+pub(crate) struct Phone {
+    pub(crate) client: Client,
+    pub(crate) device: Arc<Device>,
 }
 
 impl Deref for Phone {
@@ -31,25 +24,25 @@ impl Deref for Phone {
 }
 
 /// A phone for each of so many people.
-pub async fn phones<const N: usize>(world: &World) -> [Phone; N] {
+pub(crate) async fn phones<const N: usize>(world: &World) -> [Phone; N] {
     let phones = join_all((0..N).map(|_| Phone::new(world))).await;
     phones.try_into().ok().unwrap()
 }
 
 impl Phone {
     /// A device of a new account, registered with one key package.
-    pub async fn new(world: &World) -> Self {
+    pub(crate) async fn new(world: &World) -> Self {
         Self::of(&world.account()).await
     }
 
     /// One more device of an account, registered with one key package.
-    pub async fn of(client: &Client) -> Self {
+    pub(crate) async fn of(client: &Client) -> Self {
         let phone = Self::unregistered(client);
         phone.post("registerDevice", &phone.registration()).await;
         phone
     }
 
-    pub fn unregistered(client: &Client) -> Self {
+    pub(crate) fn unregistered(client: &Client) -> Self {
         let id = uuid::Uuid::new_v4().to_string();
         let device = Arc::new(Device::new(client.did(), &id).unwrap());
         Self {
@@ -59,7 +52,7 @@ impl Phone {
     }
 
     /// The phone of an account that tells no devices apart.
-    pub fn of_account(client: &Client) -> Self {
+    pub(crate) fn of_account(client: &Client) -> Self {
         Self {
             client: client.clone(),
             device: Arc::new(Device::of_account(client.did()).unwrap()),
@@ -67,13 +60,13 @@ impl Phone {
     }
 
     /// Whether a key package names this device.
-    pub fn made(&self, package: &[u8]) -> bool {
+    pub(crate) fn made(&self, package: &[u8]) -> bool {
         let name = self.device.device_id().as_bytes();
         package.windows(name.len()).any(|window| window == name)
     }
 
     /// What registerDevice takes.
-    pub fn registration(&self) -> Value {
+    pub(crate) fn registration(&self) -> Value {
         json!({
             "deviceName": "phone",
             "deviceUUID": self.device.device_id(),
@@ -83,7 +76,7 @@ impl Phone {
     }
 
     /// What publishKeyPackage takes.
-    pub fn key_package(&self) -> Value {
+    pub(crate) fn key_package(&self) -> Value {
         json!({
             "keyPackage": text(&self.device.key_package().unwrap()),
             "cipherSuite": CIPHER_SUITE_NAME,
@@ -91,7 +84,7 @@ impl Phone {
     }
 
     /// Claims a key package of every device of these accounts.
-    pub async fn claim(&self, dids: &[&str]) -> Vec<Vec<u8>> {
+    pub(crate) async fn claim(&self, dids: &[&str]) -> Vec<Vec<u8>> {
         let mut parameters = vec![("cipherSuite", CIPHER_SUITE_NAME)];
         parameters.extend(dids.iter().map(|did| ("dids", *did)));
         let answer = self.get("getKeyPackages", &parameters).await;
@@ -100,7 +93,7 @@ impl Phone {
     }
 
     /// Founds a conversation with these accounts in it.
-    pub async fn found(&self, dids: &[&str]) -> Group {
+    pub(crate) async fn found(&self, dids: &[&str]) -> Group {
         let (group, input) = self.founding(dids).await;
         self.post("createConvo", &input).await;
         group
@@ -108,7 +101,7 @@ impl Phone {
 
     /// A group with these accounts in it, and what createConvo takes for it. As of a client that
     /// does not name its device.
-    pub async fn founding(&self, dids: &[&str]) -> (Group, Value) {
+    pub(crate) async fn founding(&self, dids: &[&str]) -> (Group, Value) {
         let mut group = self.device.create_group().unwrap();
         let mut input = json!({
             "groupId": group.id(),
@@ -125,8 +118,45 @@ impl Phone {
         (group, input)
     }
 
+    /// What addMembers takes for an account, with the commit that adds it.
+    pub(crate) async fn adding(&self, group: &mut Group, who: &Client) -> Value {
+        let commit = group.add(&self.claim(&[who.did()]).await).unwrap();
+        adding(group, &[who.did()], &commit)
+    }
+
+    /// Adds an account.
+    pub(crate) async fn add(&self, group: &mut Group, who: &Client) {
+        let input = self.adding(group, who).await;
+        self.post("addMembers", &input).await;
+        group.merge_commit().unwrap();
+    }
+
+    /// Takes an account out, without a commit.
+    pub(crate) async fn remove(&self, group: &Group, who: &Client) {
+        let removal = json!({"convoId": group.id(), "targetDid": who.did()});
+        self.post("removeMember", &removal).await;
+    }
+
+    /// Deletes a device of this account.
+    pub(crate) async fn delete(&self, phone: &Phone) -> Value {
+        let which = json!({"deviceId": phone.device.device_id()});
+        self.post("deleteDevice", &which).await
+    }
+
+    /// Sends this plaintext; what was sent.
+    pub(crate) async fn send(&self, group: &mut Group, plaintext: &[u8]) -> Value {
+        let message = self.message(group, plaintext);
+        self.post("sendMessage", &message).await;
+        message
+    }
+
+    pub(crate) async fn leave(&self, group: &Group) {
+        let leaving = json!({"convoId": group.id()});
+        self.post("leaveConvo", &leaving).await;
+    }
+
     /// Joins by the Welcome that waits for this device.
-    pub async fn join(&self, group: &Group) -> Group {
+    pub(crate) async fn join(&self, group: &Group) -> Group {
         let (convo, device) = (group.id(), self.device.device_id());
         let parameters = [("convoId", convo.as_str()), ("deviceId", device)];
         let answer = self.get("getWelcome", &parameters).await;
@@ -137,7 +167,7 @@ impl Phone {
     }
 
     /// Leaves the GroupInfo of this member's epoch with the relay, and gets it from there.
-    pub async fn leave_group_info(&self, group: &Group) -> Vec<u8> {
+    pub(crate) async fn leave_group_info(&self, group: &Group) -> Vec<u8> {
         let (id, info) = (group.id(), group.group_info().unwrap());
         let input = json!({"convoId": id, "groupInfo": text(&info), "epoch": group.epoch()});
         self.post("updateGroupInfo", &input).await;
@@ -146,7 +176,7 @@ impl Phone {
     }
 
     /// What sendMessage takes for this plaintext.
-    pub fn message(&self, group: &mut Group, plaintext: &[u8]) -> Value {
+    pub(crate) fn message(&self, group: &mut Group, plaintext: &[u8]) -> Value {
         let id = ulid::Ulid::from_parts(1_700_000_000_000, uuid::Uuid::new_v4().as_u128());
         let id = id.to_string();
         let ciphertext = group.encrypt(&id, plaintext).unwrap();
@@ -161,7 +191,7 @@ impl Phone {
 }
 
 /// What addMembers takes for these accounts, with the commit that adds them.
-pub fn adding(group: &Group, dids: &[&str], commit: &Commit) -> Value {
+pub(crate) fn adding(group: &Group, dids: &[&str], commit: &Commit) -> Value {
     json!({
         "convoId": group.id(),
         "didList": dids,

@@ -1,18 +1,10 @@
 //! A relay behind its own TLS edge, with a real Postgres and a directory of real
 //! keys; and accounts that speak to it by the lexicons.
 
-#![allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "a test stops at what it did not expect; each program uses its part of this"
-)]
-
 #[path = "node.rs"]
 mod node;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -33,17 +25,15 @@ use serde_json::{Map, Value, json};
 
 use crate::database::Database;
 use crate::lexicon::Lexicons;
-use crate::relay::SERVICE_DID;
+use crate::relay::{path, token};
 use node::Node;
-
-const NAMESPACE: &str = "blue.catbird.mls";
 
 /// What a test may want otherwise than it usually is.
 #[derive(Clone)]
-pub struct Settings {
-    pub xrpc: xrpc::Settings,
-    pub quotas: limits::Calls,
-    pub blocks: blocks::Settings,
+pub(crate) struct Settings {
+    pub(crate) xrpc: xrpc::Settings,
+    pub(crate) quotas: limits::Calls,
+    pub(crate) blocks: blocks::Settings,
 }
 
 impl Default for Settings {
@@ -67,23 +57,23 @@ impl Default for Settings {
 }
 
 /// Everything that one test needs. Ends with the test.
-pub struct World {
-    pub relay: Arc<Relay>,
-    pub directory: Directory,
-    pub lexicons: Arc<Lexicons>,
-    pub store: Store,
-    pub database: Database,
+pub(crate) struct World {
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) directory: Directory,
+    pub(crate) lexicons: Arc<Lexicons>,
+    pub(crate) store: Store,
+    pub(crate) database: Database,
     settings: Settings,
     _node: Node,
 }
 
 impl World {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
     /// A world in which something is otherwise.
-    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
         let database = Database::start().await;
@@ -101,12 +91,12 @@ impl World {
     }
 
     /// One more node on the same database.
-    pub async fn another_node(&self) -> Node {
+    pub(crate) async fn another_node(&self) -> Node {
         Node::start(&self.database, &self.directory, self.settings.clone()).await
     }
 
     /// A new account, known to the directory.
-    pub fn account(&self) -> Client {
+    pub(crate) fn account(&self) -> Client {
         let account = self.directory.account(Curve::Secp256k1).unwrap();
         Client {
             account: Arc::new(account),
@@ -118,35 +108,35 @@ impl World {
 
 /// One account at the other end.
 #[derive(Clone)]
-pub struct Client {
-    pub account: Arc<Account>,
-    pub relay: Arc<Relay>,
-    pub lexicons: Arc<Lexicons>,
+pub(crate) struct Client {
+    pub(crate) account: Arc<Account>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) lexicons: Arc<Lexicons>,
 }
 
 /// What a refusal said.
 #[derive(Debug)]
-pub struct Refused {
-    pub status: StatusCode,
-    pub name: String,
-    pub message: String,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) name: String,
+    pub(crate) message: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Refused {
-    pub fn told(&self) -> (u16, &str) {
+    pub(crate) fn told(&self) -> (u16, &str) {
         (self.status.as_u16(), &self.name)
     }
 }
 
 impl Client {
-    pub fn did(&self) -> &str {
+    pub(crate) fn did(&self) -> &str {
         self.account.did()
     }
 
     /// A procedure that must succeed, within the lexicon both ways.
-    pub async fn post(&self, call: &str, input: &Value) -> Value {
+    pub(crate) async fn post(&self, call: &str, input: &Value) -> Value {
         let faults = self.lexicons.input_faults(call, input);
         assert!(faults.is_empty(), "{call} was sent {faults:?}");
         let (status, _, answer) = self.exchange(self.post_request(call, input)).await;
@@ -157,7 +147,7 @@ impl Client {
     }
 
     /// A query that must succeed, within the lexicon.
-    pub async fn get(&self, call: &str, parameters: &[(&str, &str)]) -> Value {
+    pub(crate) async fn get(&self, call: &str, parameters: &[(&str, &str)]) -> Value {
         let request = self.get_request(call, parameters);
         let (status, _, answer) = self.exchange(request).await;
         assert_eq!(status, StatusCode::OK, "{call}: {answer}");
@@ -167,29 +157,29 @@ impl Client {
     }
 
     /// The seats of the conversation that was founded last.
-    pub async fn seats(&self) -> Vec<Value> {
+    pub(crate) async fn seats(&self) -> Vec<Value> {
         let listed = self.get("getConvos", &[]).await;
         let seats = listed["conversations"][0]["members"].as_array();
         seats.unwrap().clone()
     }
 
     /// A procedure that must be refused, by a name that the lexicon knows.
-    pub async fn post_refused(&self, call: &str, input: &Value) -> Refused {
+    pub(crate) async fn post_refused(&self, call: &str, input: &Value) -> Refused {
         self.refused(call, self.post_request(call, input)).await
     }
 
     /// A query that must be refused, by a name that the lexicon knows.
-    pub async fn get_refused(&self, call: &str, parameters: &[(&str, &str)]) -> Refused {
+    pub(crate) async fn get_refused(&self, call: &str, parameters: &[(&str, &str)]) -> Refused {
         self.refused(call, self.get_request(call, parameters)).await
     }
 
     /// Any request that must be refused.
-    pub async fn refused(&self, call: &str, request: Request<Full<Bytes>>) -> Refused {
+    pub(crate) async fn refused(&self, call: &str, request: Request<Full<Bytes>>) -> Refused {
         self.refusal(call, self.exchange(request).await)
     }
 
     /// What an answer to a call is that must be a refusal.
-    pub fn refusal(
+    pub(crate) fn refusal(
         &self,
         call: &str,
         (status, headers, answer): (StatusCode, HeaderMap, Value),
@@ -208,16 +198,20 @@ impl Client {
         refused
     }
 
-    pub fn post_request(&self, call: &str, input: &Value) -> Request<Full<Bytes>> {
+    pub(crate) fn post_request(&self, call: &str, input: &Value) -> Request<Full<Bytes>> {
         let request = self.request(call).method("POST");
         let request = request.header("content-type", "application/json");
         request.body(Full::from(input.to_string())).unwrap()
     }
 
-    pub fn get_request(&self, call: &str, parameters: &[(&str, &str)]) -> Request<Full<Bytes>> {
+    pub(crate) fn get_request(
+        &self,
+        call: &str,
+        parameters: &[(&str, &str)],
+    ) -> Request<Full<Bytes>> {
         let mut pairs = form_urlencoded::Serializer::new(String::new());
         pairs.extend_pairs(parameters);
-        let target = format!("/xrpc/{NAMESPACE}.{call}?{}", pairs.finish());
+        let target = format!("{}?{}", path(call), pairs.finish());
         self.request(call)
             .uri(target)
             .body(Full::default())
@@ -225,26 +219,24 @@ impl Client {
     }
 
     /// A request with a token for `call`, still to be completed.
-    pub fn request(&self, call: &str) -> http::request::Builder {
-        let method = format!("{NAMESPACE}.{call}");
-        let life = Duration::from_secs(60);
-        let token = self
-            .account
-            .service_token(SERVICE_DID, &method, life)
-            .unwrap();
+    pub(crate) fn request(&self, call: &str) -> http::request::Builder {
+        let token = token(&self.account, call);
         Request::builder()
-            .uri(format!("/xrpc/{method}"))
+            .uri(path(call))
             .header("host", "relay.test")
             .header("authorization", format!("Bearer {token}"))
     }
 
     /// Sends a request and reads its JSON answer.
-    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Value) {
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> (StatusCode, HeaderMap, Value) {
         whole(self.send(request).await).await
     }
 
     /// Sends a request on a connection of its own; the answer as it begins.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         let stream = TokioIo::new(self.relay.connect(&[b"http/1.1"]).await.unwrap());
         let (mut sender, connection) = http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
@@ -253,7 +245,7 @@ impl Client {
 }
 
 /// Reads an answer that is JSON.
-pub async fn whole(response: Response<Incoming>) -> (StatusCode, HeaderMap, Value) {
+pub(crate) async fn whole(response: Response<Incoming>) -> (StatusCode, HeaderMap, Value) {
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let answer = serde_json::from_slice(&bytes)
@@ -262,23 +254,23 @@ pub async fn whole(response: Response<Incoming>) -> (StatusCode, HeaderMap, Valu
 }
 
 /// `{"$bytes": …}`.
-pub fn bytes(bytes: &[u8]) -> Value {
+pub(crate) fn bytes(bytes: &[u8]) -> Value {
     json!({ "$bytes": STANDARD_NO_PAD.encode(bytes) })
 }
 
 /// Base64url without padding.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// The bytes that these digits stand for, as of the id of a group.
-pub fn unhex(digits: &str) -> Vec<u8> {
+pub(crate) fn unhex(digits: &str) -> Vec<u8> {
     let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 /// The bytes of either form.
-pub fn decoded(value: &Value) -> Vec<u8> {
+pub(crate) fn decoded(value: &Value) -> Vec<u8> {
     match value.as_str() {
         Some(text) => URL_SAFE_NO_PAD.decode(text).unwrap(),
         None => STANDARD_NO_PAD
@@ -288,7 +280,7 @@ pub fn decoded(value: &Value) -> Vec<u8> {
 }
 
 /// An object with some fields replaced; `null` takes one out.
-pub fn with(base: &Value, changes: Value) -> Value {
+pub(crate) fn with(base: &Value, changes: Value) -> Value {
     let mut object: Map<String, Value> = base.as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
         match value {
@@ -301,6 +293,6 @@ pub fn with(base: &Value, changes: Value) -> Value {
 
 /// Fails unless the answer has these fields with these values, whatever else it has.
 #[track_caller]
-pub fn assert_says(answer: &Value, fields: Value) {
+pub(crate) fn assert_says(answer: &Value, fields: Value) {
     assert_eq!(*answer, with(answer, fields));
 }
