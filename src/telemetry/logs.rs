@@ -10,7 +10,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::Settings;
-use super::calm::{Calm, Most};
+use super::callsite_limit::{CallsiteLimit, LinesMax};
 use super::outlet::Outlet;
 use super::panics;
 
@@ -49,7 +49,7 @@ pub enum LogsError {
 #[derive(Clone, Debug)]
 pub struct LogFilter {
     filter: reload::Handle<EnvFilter, Registry>,
-    most: Most,
+    most: LinesMax,
 }
 
 impl LogFilter {
@@ -95,7 +95,7 @@ fn filter(settings: &Settings) -> Result<EnvFilter, FilterError> {
 /// Starts the log, in which panics tell their place and not their words. Whoever has a last
 /// word, and must see it written, says it to the outlet. Call once.
 pub fn install(settings: &Settings) -> Result<(LogFilter, Outlet), LogsError> {
-    let most = Most::new(settings.lines_per_second);
+    let most = LinesMax::new(settings.lines_per_second);
     let (filter, handle) = reload::Layer::new(filter(settings)?);
     let outlet = Outlet::open(io::stderr(), settings.queue_bytes_max);
     let outlet = outlet.map_err(LogsError::Writer)?;
@@ -106,7 +106,9 @@ pub fn install(settings: &Settings) -> Result<(LogFilter, Outlet), LogsError> {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    let filter = filter.and(filter_fn(is_ours)).and(Calm::new(most.clone()));
+    let filter = filter
+        .and(filter_fn(is_ours))
+        .and(CallsiteLimit::new(most.clone()));
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()?;

@@ -1,6 +1,6 @@
 //! What may be observed of the process: logs, metrics, and what a panic says.
 
-mod calm;
+mod callsite_limit;
 mod causes;
 #[cfg(test)]
 mod heard;

@@ -14,8 +14,8 @@ use tracing::{Event, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
 /// Passes the first lines of each second from each place.
-pub(super) struct Calm {
-    most: Most,
+pub(super) struct CallsiteLimit {
+    most: LinesMax,
     began: Instant,
     /// As many as the code has places that log.
     places: Mutex<HashMap<Identifier, Second>>,
@@ -23,7 +23,7 @@ pub(super) struct Calm {
 
 /// The bound, which may change.
 #[derive(Clone, Debug)]
-pub(super) struct Most(Arc<AtomicU32>);
+pub(super) struct LinesMax(Arc<AtomicU32>);
 
 /// What a place has written in its last second.
 struct Second {
@@ -31,7 +31,7 @@ struct Second {
     lines: u32,
 }
 
-impl Most {
+impl LinesMax {
     pub(super) fn new(lines: u32) -> Self {
         Self(Arc::new(AtomicU32::new(lines)))
     }
@@ -41,8 +41,8 @@ impl Most {
     }
 }
 
-impl Calm {
-    pub(super) fn new(most: Most) -> Self {
+impl CallsiteLimit {
+    pub(super) fn new(most: LinesMax) -> Self {
         Self {
             most,
             began: Instant::now(),
@@ -71,7 +71,7 @@ impl Calm {
     }
 }
 
-impl<S> Filter<S> for Calm {
+impl<S> Filter<S> for CallsiteLimit {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn a_place_that_repeats_itself_is_cut_short_and_no_other() {
-        let (lines, most) = (Log::default(), Most::new(3));
+        let (lines, most) = (Log::default(), LinesMax::new(3));
         let written = lines.clone();
         let log = tracing_subscriber::fmt::layer()
             .with_writer(move || written.clone())
-            .with_filter(Calm::new(most.clone()));
+            .with_filter(CallsiteLimit::new(most.clone()));
         let log = tracing_subscriber::registry().with(log);
         tracing::subscriber::with_default(log, || {
             // Should a second begin in between, there are twice as many.
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn a_new_second_begins_anew() {
-        let calm = Calm::new(Most::new(2));
+        let limit = CallsiteLimit::new(LinesMax::new(2));
         let log = tracing_subscriber::registry();
         let span = tracing::subscriber::with_default(log, || tracing::error_span!("some place"));
         let place = span.metadata().unwrap().callsite();
-        let admits = |millis| calm.admits(place.clone(), Duration::from_millis(millis));
+        let admits = |millis| limit.admits(place.clone(), Duration::from_millis(millis));
         assert!(admits(1900) && admits(1910) && !admits(1920));
         assert!(admits(2000));
     }
