@@ -62,11 +62,8 @@ mod tests {
     use crate::config::{Config, Faults, Source};
 
     fn load(text: &str, environment: Option<&str>) -> Result<String, Faults> {
-        let environment = environment.map(|text| ("TLS_CERTIFICATES".to_owned(), text.to_owned()));
-        let loaded = Config::load(&Source {
-            file: Some(("relay.toml".into(), text.to_owned())),
-            environment: environment.into_iter().collect(),
-        })?;
+        let environment = environment.map(|text| ("TLS_CERTIFICATES", text));
+        let loaded = Config::load(&Source::of(text, environment.as_slice()))?;
         let files = loaded.config.tls.certificates.iter();
         let files = files.map(|files| format!("{} {}", files.cert.display(), files.key.display()));
         Ok(files.collect::<Vec<_>>().join(", "))

@@ -70,14 +70,7 @@ mod tests {
     use crate::config::Config;
 
     fn said(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
-        let source = Source {
-            file: Some(("relay.toml".into(), text.to_owned())),
-            environment: environment
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
-        let loaded = Config::load(&source).unwrap();
+        let loaded = Config::load(&Source::of(text, environment)).unwrap();
         loaded.doubts.iter().map(ToString::to_string).collect()
     }
 

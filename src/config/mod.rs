@@ -39,11 +39,10 @@ pub use files::look_for_files;
 pub use key::{Effect, Key};
 pub use keys::all as keys;
 pub use print::{effective, template};
-pub use read::{Origins, Source};
+pub use read::{Loaded, Origins, Source};
 pub use redact::database_url as redact_database_url;
 pub use source::wished_log_format;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::DatabaseUrl;
@@ -96,28 +95,9 @@ impl Default for Process {
     }
 }
 
-/// A configuration, and where each key that is not at its default was set.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    pub config: Config,
-    /// What may not be meant so.
-    pub doubts: Vec<Doubt>,
-    pub origins: Origins,
-    /// The file that was read, if there was one.
-    pub file: Option<PathBuf>,
-}
-
 /// Writes into the log what may not be meant so.
 pub fn tell(doubts: &[Doubt]) {
     for doubt in doubts {
         tracing::warn!(%doubt, "the configuration may not be what was meant");
-    }
-}
-
-impl Config {
-    /// Reads, checks and relates every key. Either a configuration that holds every
-    /// rule, or everything that is wrong.
-    pub fn load(source: &Source) -> Result<Loaded, Faults> {
-        read::load(source)
     }
 }

@@ -94,11 +94,7 @@ mod tests {
             .filter(|line| !line.starts_with("# "))
             .map(|line| format!("{}\n", line.trim_start_matches('#')))
             .collect();
-        let source = Source {
-            file: Some(("relay.toml".into(), uncommented)),
-            ..Source::default()
-        };
-        let loaded = Config::load(&source).unwrap();
+        let loaded = Config::load(&Source::of(&uncommented, &[])).unwrap();
         for key in keys() {
             assert_eq!(key.value(&loaded.config), key.default(), "{key:?}");
         }
@@ -106,12 +102,7 @@ mod tests {
 
     #[test]
     fn the_effective_configuration_hides_the_password_and_says_where_values_came_from() {
-        let source = Source {
-            environment: [("DATABASE_URL", "postgres://relay:hunter2@db/relay")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            ..Source::default()
-        };
+        let source = Source::of("", &[("DATABASE_URL", "postgres://relay:hunter2@db/relay")]);
         let shown = effective(&Config::load(&source).unwrap());
         assert!(!shown.contains("hunter2"));
         assert!(shown.contains("environment DATABASE_URL"));

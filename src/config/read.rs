@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::doubt::doubts;
+use super::doubt::{Doubt, doubts};
 use super::fault::{Fault, Faults, Place};
 use super::file;
 use super::key::Key;
 use super::nearest::nearest;
 use super::setting::Raw;
-use super::{Config, Loaded, keys, rules};
+use super::{Config, keys, rules};
 
 /// Everything that a configuration is read from.
 #[derive(Clone, Debug, Default)]
@@ -18,24 +18,51 @@ pub struct Source {
     pub environment: HashMap<String, String>,
 }
 
+/// A configuration, and where each key that is not at its default was set.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What may not be meant so.
+    pub doubts: Vec<Doubt>,
+    pub origins: Origins,
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+}
+
 /// Where each key that was set was set, by its name.
 pub type Origins = HashMap<&'static str, Place>;
 
-pub(super) fn load(source: &Source) -> Result<Loaded, Faults> {
-    let mut reading = Reading::default();
-    if let Some((path, text)) = &source.file {
-        reading.file(path, text);
+impl Config {
+    /// Reads, checks and relates every key. Either a configuration that holds every
+    /// rule, or everything that is wrong.
+    pub fn load(source: &Source) -> Result<Loaded, Faults> {
+        let mut reading = Reading::default();
+        if let Some((path, text)) = &source.file {
+            reading.file(path, text);
+        }
+        let in_file = reading.origins.clone();
+        reading.environment(&source.environment);
+        reading.rules();
+        Faults::found(reading.faults)?;
+        Ok(Loaded {
+            doubts: doubts(source, &in_file),
+            config: reading.config,
+            origins: reading.origins,
+            file: source.file.as_ref().map(|(path, _)| path.clone()),
+        })
     }
-    let in_file = reading.origins.clone();
-    reading.environment(&source.environment);
-    reading.rules();
-    Faults::found(reading.faults)?;
-    Ok(Loaded {
-        doubts: doubts(source, &in_file),
-        config: reading.config,
-        origins: reading.origins,
-        file: source.file.as_ref().map(|(path, _)| path.clone()),
-    })
+}
+
+#[cfg(test)]
+impl Source {
+    /// A file of this text, and these variables.
+    pub(crate) fn of(text: &str, environment: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            file: Some(("relay.toml".into(), text.to_owned())),
+            environment: environment.iter().map(owned).collect(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -132,13 +159,7 @@ mod tests {
     use super::*;
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Faults> {
-        load(&Source {
-            file: Some(("relay.toml".into(), text.to_owned())),
-            environment: environment
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        })
+        Config::load(&Source::of(text, environment))
     }
 
     #[test]

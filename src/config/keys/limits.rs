@@ -247,12 +247,7 @@ mod tests {
     #[test]
     fn no_stay_may_be_longer_than_its_subject_is_surely_known() {
         for name in ["PENALTY_MOST_SECONDS", "PENALTY_FORGIVEN_SECONDS"] {
-            let with = |seconds: &str| {
-                Config::load(&Source {
-                    environment: [(name.to_owned(), seconds.to_owned())].into(),
-                    ..Source::default()
-                })
-            };
+            let with = |seconds: &str| Config::load(&Source::of("", &[(name, seconds)]));
             assert!(with("86400").is_ok(), "{name}");
             assert!(with("86401").is_err(), "{name}");
         }

@@ -101,12 +101,7 @@ mod tests {
     #[test]
     fn a_service_that_could_not_be_asked_is_refused_before_the_start() {
         for name in ["PLC_URL", "APPVIEW_URL"] {
-            let with = |url: &str| {
-                Config::load(&Source {
-                    environment: [(name.to_owned(), url.to_owned())].into(),
-                    ..Source::default()
-                })
-            };
+            let with = |url: &str| Config::load(&Source::of("", &[(name, url)]));
             assert!(with("http://127.0.0.1:2582/plc/").is_ok(), "{name}");
             for url in ["plc.directory", "https://", "https://plc.directory/?did="] {
                 assert!(with(url).is_err(), "{name} {url}");
