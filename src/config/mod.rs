@@ -12,7 +12,6 @@
 
 mod certificate_pairs;
 mod change;
-mod document;
 mod doubt;
 mod env_file;
 mod fault;
@@ -32,13 +31,12 @@ mod setting;
 mod source;
 
 pub use change::Change;
-pub use document::{env_template, settings_markdown};
 pub use doubt::Doubt;
 pub use fault::{Fault, Faults, Place};
 pub use files::look_for_files;
 pub use key::{Effect, Key};
 pub use keys::all as keys;
-pub use print::{effective, template};
+pub use print::{effective, env_template, settings_markdown, template};
 pub use read::{Loaded, Origins, Source};
 pub use redact::database_url as redact_database_url;
 pub use source::wished_log_format;
