@@ -1,7 +1,6 @@
 //! What was done at start, as one line for scripts, one screen for people, and a few lines in
 //! the log for those who read that.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -45,8 +44,41 @@ impl Opening {
     }
 
     /// What a person at a terminal would ask next.
-    pub fn screen(&self) -> impl fmt::Display {
-        Screen(self.clone())
+    pub fn screen(&self) -> String {
+        let (version, url, admin) = (env!("CARGO_PKG_VERSION"), self.local_url(), self.admin);
+        let (tls, trust) = match &self.dev_certificate {
+            Some(dev) => {
+                let done = if dev.made { "made" } else { "kept" };
+                let cert = dev.cert.display();
+                let tls = format!("development certificate, {done}: {cert}");
+                (tls, format!("--cacert {cert} "))
+            }
+            None => ("the configured certificate".to_owned(), String::new()),
+        };
+        let postgres = match &self.postgres {
+            Some(PrivatePostgres { data_dir, version }) => {
+                format!("{version}, private, data kept in {}", data_dir.display())
+            }
+            None => "the configured database".to_owned(),
+        };
+        format!(
+            "
+  mls-relay {version}
+
+  Clients    {url}
+  Operators  http://{admin} (/health, /metrics)
+  TLS        {tls}
+  Postgres   {postgres}
+
+  Try next:
+    curl {trust}{url}/xrpc/_health
+    make demo                    two phones, end to end
+    mls-relay check-config       every setting, and where it is set
+
+  Ctrl-C stops it, Postgres included.
+
+"
+        )
     }
 
     /// The development certificate is for this machine, which its other names reach as well;
@@ -81,49 +113,6 @@ impl Opening {
             true => format!("https://localhost:{}", self.public.port()),
             false => format!("https://{}", self.public),
         }
-    }
-}
-
-struct Screen(Opening);
-
-impl fmt::Display for Screen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(opening) = self;
-        let url = opening.local_url();
-        writeln!(f, "\n  mls-relay {}\n", env!("CARGO_PKG_VERSION"))?;
-        writeln!(f, "  Clients    {url}")?;
-        writeln!(
-            f,
-            "  Operators  http://{} (/health, /metrics)",
-            opening.admin
-        )?;
-        let mut trust = String::new();
-        match &opening.dev_certificate {
-            Some(dev) => {
-                let done = if dev.made { "made" } else { "kept" };
-                let cert = dev.cert.display();
-                writeln!(f, "  TLS        development certificate, {done}: {cert}")?;
-                trust = format!("--cacert {cert} ");
-            }
-            None => writeln!(f, "  TLS        the configured certificate")?,
-        }
-        match &opening.postgres {
-            Some(own) => writeln!(
-                f,
-                "  Postgres   {}, private, data kept in {}",
-                own.version,
-                own.data_dir.display()
-            )?,
-            None => writeln!(f, "  Postgres   the configured database")?,
-        }
-        writeln!(f, "\n  Try next:")?;
-        writeln!(f, "    curl {trust}{url}/xrpc/_health")?;
-        writeln!(f, "    make demo                    two phones, end to end")?;
-        writeln!(
-            f,
-            "    mls-relay check-config       every setting, and where it is set"
-        )?;
-        writeln!(f, "\n  Ctrl-C stops it, Postgres included.\n")
     }
 }
 
