@@ -100,7 +100,7 @@ impl App {
             public: edge.address()?,
             admin: admin.address()?,
             dev_certificate,
-            postgres: postgres.as_ref().map(opening::PrivatePostgres::of),
+            postgres: postgres.as_ref().map(|private| private.about.clone()),
         };
         let shutdown = Shutdown::default();
         let reloader = Reloader::new(

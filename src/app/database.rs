@@ -29,7 +29,7 @@ pub(super) fn store_settings(
 ) -> Result<store::Settings, DatabaseUrlError> {
     let database_url = match (&config.database.url, postgres) {
         (Some(url), _) => url.clone(),
-        (None, Some(private)) => DatabaseUrl::parse(private.url())?,
+        (None, Some(private)) => DatabaseUrl::parse(&private.about.url)?,
         (None, None) => DatabaseUrl::default(),
     };
     Ok(store::Settings {

@@ -2,9 +2,8 @@
 //! the log for those who read that.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use crate::postgres::Private;
+use crate::postgres;
 use crate::tls::DevCertificate;
 
 /// What was done at start.
@@ -15,22 +14,7 @@ pub struct Opening {
     /// Set when no certificate was configured.
     pub dev_certificate: Option<DevCertificate>,
     /// Set when no database was configured.
-    pub postgres: Option<PrivatePostgres>,
-}
-
-#[derive(Clone, Debug)]
-pub struct PrivatePostgres {
-    pub data_dir: PathBuf,
-    pub version: String,
-}
-
-impl PrivatePostgres {
-    pub(super) fn of(postgres: &Private) -> Self {
-        Self {
-            data_dir: postgres.data_dir().to_owned(),
-            version: postgres.version().to_owned(),
-        }
-    }
+    pub postgres: Option<postgres::About>,
 }
 
 impl Opening {
@@ -56,8 +40,9 @@ impl Opening {
             None => ("the configured certificate".to_owned(), String::new()),
         };
         let postgres = match &self.postgres {
-            Some(PrivatePostgres { data_dir, version }) => {
-                format!("{version}, private, data kept in {}", data_dir.display())
+            Some(own) => {
+                let (version, data_dir) = (&own.version, own.data_dir.display());
+                format!("{version}, private, data kept in {data_dir}")
             }
             None => "the configured database".to_owned(),
         };
@@ -118,6 +103,8 @@ impl Opening {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

@@ -29,7 +29,7 @@ mod settings;
 pub use error::PostgresError;
 pub use settings::Settings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::runtime::{Backoff, Shutdown, endure, random};
@@ -41,11 +41,19 @@ use server::Server;
 /// A running private Postgres. It is kept running until `stop`.
 #[derive(Debug)]
 pub struct Private {
-    url: String,
-    data_dir: PathBuf,
-    version: String,
+    pub about: About,
     stop_timeout: Duration,
     shutdown: Shutdown,
+}
+
+/// How to connect to it, and what an operator may want to know of it.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub url: String,
+    /// Not where it was asked to be when its user cannot go there.
+    pub data_dir: PathBuf,
+    /// Such as `15.18`.
+    pub version: String,
 }
 
 impl Private {
@@ -63,9 +71,11 @@ impl Private {
         cluster::ensure_database(&plan.layout, settings.start_timeout).await?;
         let shutdown = Shutdown::default();
         let private = Self {
-            url: plan.layout.url(cluster::DATABASE),
-            data_dir: plan.layout.dir.clone(),
-            version: plan.binaries.version.clone(),
+            about: About {
+                url: plan.layout.url(cluster::DATABASE),
+                data_dir: plan.layout.dir.clone(),
+                version: plan.binaries.version.clone(),
+            },
             stop_timeout: settings.stop_timeout,
             shutdown: shutdown.clone(),
         };
@@ -78,22 +88,6 @@ impl Private {
             Box::pin(keeper.keep_running())
         }));
         Ok(private)
-    }
-
-    /// How to connect to it.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Where its data is, which is not where it was asked to be when its user cannot
-    /// go there.
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-
-    /// Such as `15.18`.
-    pub fn version(&self) -> &str {
-        &self.version
     }
 
     /// Stops it cleanly. Returns when it has ended.
