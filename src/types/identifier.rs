@@ -163,6 +163,10 @@ const DID_LEN_MAX: usize = 512;
 const CONVO_ID_LEN_MAX: usize = 128;
 const JTI_LEN_MAX: usize = 128;
 
+fn holds(it: bool, else_error: IdentifierError) -> Result<(), IdentifierError> {
+    it.then_some(()).ok_or(else_error)
+}
+
 fn check_did(input: &str) -> Result<(), IdentifierError> {
     if input.len() > DID_LEN_MAX {
         return Err(IdentifierError::TooLong(DID_LEN_MAX));
@@ -175,11 +179,7 @@ fn check_did(input: &str) -> Result<(), IdentifierError> {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'%' | b'-'))
         && !id.ends_with([':', '%']);
-    if method_ok && id_ok {
-        Ok(())
-    } else {
-        Err(IdentifierError::Did)
-    }
+    holds(method_ok && id_ok, IdentifierError::Did)
 }
 
 fn check_convo_id(input: &str) -> Result<(), IdentifierError> {
@@ -187,11 +187,7 @@ fn check_convo_id(input: &str) -> Result<(), IdentifierError> {
     let hex_ok = input
         .bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if length_ok && hex_ok {
-        Ok(())
-    } else {
-        Err(IdentifierError::ConvoId)
-    }
+    holds(length_ok && hex_ok, IdentifierError::ConvoId)
 }
 
 fn check_message_id(input: &str) -> Result<(), IdentifierError> {
@@ -200,29 +196,23 @@ fn check_message_id(input: &str) -> Result<(), IdentifierError> {
     };
     let bytes = input.as_bytes();
     // 26 characters hold 130 bits, so the first is at most 7 (ULID specification).
-    if bytes.len() == 26 && bytes.iter().all(|b| alphabet(*b)) && bytes.first() <= Some(&b'7') {
-        Ok(())
-    } else {
-        Err(IdentifierError::MessageId)
-    }
+    let fits = bytes.len() == 26 && bytes.first() <= Some(&b'7');
+    holds(
+        fits && bytes.iter().all(|b| alphabet(*b)),
+        IdentifierError::MessageId,
+    )
 }
 
 fn check_device_id(input: &str) -> Result<(), IdentifierError> {
     let lower = !input.bytes().any(|b| b.is_ascii_uppercase());
-    if lower && input.len() == 36 && uuid::Uuid::try_parse(input).is_ok() {
-        Ok(())
-    } else {
-        Err(IdentifierError::DeviceId)
-    }
+    let hyphenated = input.len() == 36 && uuid::Uuid::try_parse(input).is_ok();
+    holds(lower && hyphenated, IdentifierError::DeviceId)
 }
 
 fn check_jti(input: &str) -> Result<(), IdentifierError> {
     let printable = input.bytes().all(|b| b.is_ascii_graphic());
-    if (1..=JTI_LEN_MAX).contains(&input.len()) && printable {
-        Ok(())
-    } else {
-        Err(IdentifierError::Jti)
-    }
+    let length_ok = (1..=JTI_LEN_MAX).contains(&input.len());
+    holds(length_ok && printable, IdentifierError::Jti)
 }
 
 #[cfg(test)]

@@ -4,23 +4,20 @@
 mod cipher_suite;
 mod client_ip;
 mod cursor;
-mod hex;
+mod digest;
 mod identifier;
 mod nsid;
 mod pseudonym;
-mod sha256;
 mod time;
 mod unprintable;
-mod uuid_of;
 
 pub use cipher_suite::CipherSuite;
 pub use client_ip::ClientIp;
 pub use cursor::{Cursor, CursorError, Seq};
-pub(crate) use hex::hex;
+pub use digest::uuid_of;
+pub(crate) use digest::{hex, sha256, sha256_of};
 pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, MessageId};
 pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;
-pub(crate) use sha256::{sha256, sha256_of};
 pub use time::{CoarseTime, GRAIN_SECONDS};
 pub(crate) use unprintable::unprintable;
-pub use uuid_of::uuid_of;
