@@ -92,8 +92,12 @@ impl Board {
         std::mem::take(&mut self.tally)
     }
 
-    /// Step 1.
+    /// Step 1. The seat is nobody's if the session has gone meanwhile.
     pub fn register(&mut self, did: Did, filter: Option<ConvoId>, outbox: Arc<Outbox>) -> SeatId {
+        // A sweep for its sake may have been before.
+        if outbox.is_gone() {
+            return SeatId::NOBODYS;
+        }
         self.seats_ever += 1;
         let id = SeatId(self.seats_ever);
         let known = self.by_account.get_key_value(&did);
@@ -240,5 +244,20 @@ fn count(tally: &mut Tally, offer: Offer) {
         Offer::Queued => tally.deliveries += 1,
         Offer::Overflowed => tally.overflows += 1,
         Offer::Gone | Offer::Shut => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_hangs_up_before_its_seat_is_there_leaves_none() {
+        let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
+        let outbox = Arc::new(Outbox::new(1));
+        outbox.shut_for_good();
+        let did = Did::parse("did:plc:abc").unwrap();
+        board.register(did, None, Arc::clone(&outbox));
+        assert_eq!(Arc::strong_count(&outbox), 1);
     }
 }

@@ -157,32 +157,3 @@ const COMMANDS_MAX: usize = 64;
 const FLUSHED_MAX: usize = 64;
 /// For sessions whose goodbye was lost in a full queue.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_hangs_up_before_its_seat_is_there_leaves_none() {
-        let (passing, _) = mpsc::channel(1);
-        let dispatcher = Dispatcher {
-            settings: Live::new(Settings::default()),
-            commands: mpsc::channel(1).1,
-            feed: mpsc::channel(1).1,
-            has_strays: Arc::default(),
-            passing,
-        };
-        let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
-        let outbox = Arc::new(Outbox::new(1));
-        let (answer, asked) = oneshot::channel();
-        drop(asked);
-        let command = Command::Register {
-            did: Did::parse("did:plc:abc").unwrap(),
-            filter: None,
-            outbox: Arc::clone(&outbox),
-            answer,
-        };
-        dispatcher.serve(&mut board, command);
-        assert_eq!(Arc::strong_count(&outbox), 1);
-    }
-}

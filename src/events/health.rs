@@ -1,26 +1,28 @@
 //! Whether this node hears what commits, as the listener sees it and readiness
 //! shows it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 /// How events reach this node now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Hearing {
-    /// By notification, as they commit.
-    Ringing,
+    /// Not at all: Postgres does not answer. So a node starts.
+    #[default]
+    Blind,
     /// By looking at the table many times a second.
     Polling,
-    /// Not at all: Postgres does not answer.
-    Blind,
+    /// By notification, as they commit.
+    Ringing,
 }
 
 /// Shared by the tasks of the event path. Everything in it is a hint of the moment.
 #[derive(Debug, Default)]
 pub struct Health {
-    hearing: AtomicU8,
+    hearing: Mutex<Hearing>,
     lag_micros: AtomicU64,
     /// It was told that events do not come as they should, and not yet that they do.
     is_alarmed: AtomicBool,
@@ -38,11 +40,7 @@ pub struct Health {
 
 impl Health {
     pub fn hearing(&self) -> Hearing {
-        match self.hearing.load(Ordering::Relaxed) {
-            RINGING => Hearing::Ringing,
-            POLLING => Hearing::Polling,
-            _ => Hearing::Blind,
-        }
+        *self.hearing.lock()
     }
 
     /// Whether sessions of this node get what commits. Readiness follows it.
@@ -61,13 +59,8 @@ impl Health {
     }
 
     pub(super) fn set_hearing(&self, hearing: Hearing) {
-        let value = match hearing {
-            Hearing::Ringing => RINGING,
-            Hearing::Polling => POLLING,
-            Hearing::Blind => BLIND,
-        };
-        let before = self.hearing.swap(value, Ordering::Relaxed);
-        if before != value {
+        let before = std::mem::replace(&mut *self.hearing.lock(), hearing);
+        if before != hearing {
             match hearing {
                 // Whoever was told of the trouble is told of its end at the same level.
                 Hearing::Ringing if self.is_alarmed.swap(false, Ordering::Relaxed) => {
@@ -75,7 +68,9 @@ impl Health {
                 }
                 Hearing::Ringing => tracing::info!("events arrive by notification"),
                 // Between the start and the first notification this is how it should be.
-                Hearing::Polling if before == BLIND && !self.is_alarmed.load(Ordering::Relaxed) => {
+                Hearing::Polling
+                    if before == Hearing::Blind && !self.is_alarmed.load(Ordering::Relaxed) =>
+                {
                     tracing::info!("events are read by polling the table");
                 }
                 Hearing::Polling => {
@@ -88,12 +83,12 @@ impl Health {
                 }
             }
         }
-        metrics::gauge!("relay_events_hearing").set(f64::from(value));
+        metrics::gauge!("relay_events_hearing").set(f64::from(hearing as u8));
     }
 
     /// Nobody reads the stream any more, as it should be when the process ends.
     pub(super) fn stop(&self) {
-        self.hearing.store(BLIND, Ordering::Relaxed);
+        *self.hearing.lock() = Hearing::Blind;
     }
 
     pub(super) fn set_doorbell_lag(&self, lag: Duration) {
@@ -102,11 +97,6 @@ impl Health {
         metrics::histogram!("relay_events_doorbell_lag_seconds").record(lag.as_secs_f64());
     }
 }
-
-/// Blind comes first: so a node starts.
-const BLIND: u8 = 0;
-const POLLING: u8 = 1;
-const RINGING: u8 = 2;
 
 #[cfg(test)]
 mod tests {

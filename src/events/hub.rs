@@ -174,14 +174,7 @@ impl Hub {
             hub: self.clone(),
         };
         let (did, filter) = (subscriber.did.clone(), subscriber.filter.clone());
-        let register = move |board: &mut Board| {
-            let id = board.register(did, filter, Arc::clone(&outbox));
-            // A sweep for the sake of whoever has gone may have been before.
-            if outbox.is_gone() {
-                board.leave(id);
-            }
-            id
-        };
+        let register = move |board: &mut Board| board.register(did, filter, outbox);
         seat.id = self.ask(register).await?;
         Ok(seat)
     }

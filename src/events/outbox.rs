@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::event::Event;
 use super::loan::{Loan, Sink};
@@ -182,11 +182,7 @@ impl Outbox {
                 return flushed;
             }
         }
-        let waker = queue.waker.take();
-        drop(queue);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(queue);
         flushed
     }
 
@@ -195,11 +191,7 @@ impl Outbox {
     pub(super) fn lose_sink(&self) {
         let mut queue = self.queue.lock();
         queue.loan = Loan::None;
-        let waker = queue.waker.take();
-        drop(queue);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(queue);
     }
 
     /// The session: lends the hub its sink while it sleeps, unless there is something for
@@ -278,6 +270,15 @@ impl Outbox {
         queue.bytes = 0;
         queue.waker = None;
         queue.loan = Loan::None;
+    }
+}
+
+/// Wakes the session, if it waits.
+fn wake(mut queue: MutexGuard<'_, Queue>) {
+    let waker = queue.waker.take();
+    drop(queue);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
