@@ -16,12 +16,12 @@ use super::refresh_budget::RefreshBudget;
 use super::resolver::Resolver;
 use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
-use super::verified::{TokenHash, Verified, VerifiedTokens};
+use super::verified::{Verified, VerifiedTokens};
 use super::{AuthError, Caller, Claimed, Proof, Settings, TicketSecret, bearer};
 use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{Nonce, Store, StoreError};
-use crate::types::{ClientIp, Did, IdentifierError, Nsid};
+use crate::types::{ClientIp, Did, IdentifierError, Nsid, sha256};
 
 /// Proves who calls. Cheap to clone.
 #[derive(Clone)]
@@ -184,7 +184,7 @@ impl Authenticator {
     pub fn is_sure(&self, claimed: &Claimed, headers: &HeaderMap) -> bool {
         let is_proved = |text: &str| {
             let now = Utc::now().timestamp();
-            let known = self.0.verified.caller(TokenHash::of(text), None, now);
+            let known = self.0.verified.caller(sha256(text.as_bytes()), None, now);
             known.is_some()
         };
         claimed.by_ticket
@@ -209,7 +209,7 @@ impl Authenticator {
                 caller: Caller::proved(claims.issuer),
             });
         }
-        let hash = TokenHash::of(text);
+        let hash = sha256(text.as_bytes());
         if let Some(caller) = self.0.verified.caller(hash, method, now) {
             return Ok(Proof {
                 caller,

@@ -8,18 +8,16 @@ use super::AuthError;
 /// The token of `Authorization: Bearer …`. A second header, another scheme or an
 /// empty token is no credential: what it would mean is a guess.
 pub(crate) fn find(headers: &HeaderMap) -> Result<&str, AuthError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(AuthError::CredentialMissing);
+    let token = || {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return None;
+        };
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        let token = token.trim_matches(' ');
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     };
-    let text = value.to_str().map_err(|_| AuthError::CredentialMissing)?;
-    let (scheme, token) = text.split_once(' ').ok_or(AuthError::CredentialMissing)?;
-    let token = token.trim_matches(' ');
-    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
-        Ok(token)
-    } else {
-        Err(AuthError::CredentialMissing)
-    }
+    token().ok_or(AuthError::CredentialMissing)
 }
 
 #[cfg(test)]

@@ -29,20 +29,18 @@ impl<'a> DidLocation<'a> {
         let text = did.expose();
         if let Some(id) = text.strip_prefix("did:plc:") {
             let base32 = id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
-            return if base32 && id.len() == PLC_ID_LEN {
-                Ok(Self::Plc)
-            } else {
-                Err(LocationError::NotOfPlc)
-            };
+            let is_of_plc = base32 && id.len() == PLC_ID_LEN;
+            return is_of_plc
+                .then_some(Self::Plc)
+                .ok_or(LocationError::NotOfPlc);
         }
         let host = text
             .strip_prefix("did:web:")
             .ok_or(LocationError::MethodUnsupported)?;
-        if is_public_host_name(host) {
-            Ok(Self::Web { host })
-        } else {
-            Err(LocationError::NotAHost)
-        }
+        let is_host = is_public_host_name(host);
+        is_host
+            .then_some(Self::Web { host })
+            .ok_or(LocationError::NotAHost)
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use super::Caller;
-use crate::types::sha256;
 
 /// What a proved token was good for.
 #[derive(Debug)]
@@ -18,15 +17,8 @@ pub(crate) struct Verified {
 
 pub(crate) struct VerifiedTokens(Cache<TokenHash, Arc<Verified>>);
 
-/// SHA-256 of the whole token, signature included.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    pub(crate) fn of(token: &str) -> Self {
-        Self(sha256(token.as_bytes()))
-    }
-}
+/// SHA-256 of a whole token, signature included.
+pub(crate) type TokenHash = [u8; 32];
 
 impl VerifiedTokens {
     pub(crate) fn new(remembered_max: usize) -> Self {
@@ -54,10 +46,11 @@ impl VerifiedTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::sha256;
 
     fn remembered() -> (VerifiedTokens, TokenHash) {
         let tokens = VerifiedTokens::new(10);
-        let hash = TokenHash::of("a.b.c");
+        let hash = sha256(b"a.b.c");
         let verified = Verified {
             caller: Caller::assumed("did:plc:abc"),
             method: Some("a.b.send".into()),
@@ -80,6 +73,6 @@ mod tests {
     #[test]
     fn another_signature_is_another_token() {
         let (tokens, _) = remembered();
-        assert_eq!(tokens.caller(TokenHash::of("a.b.d"), None, 1), None);
+        assert_eq!(tokens.caller(sha256(b"a.b.d"), None, 1), None);
     }
 }
