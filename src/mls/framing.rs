@@ -54,8 +54,6 @@ pub struct PrivateMessage<'a> {
     pub group_id: &'a [u8],
     pub epoch: u64,
     pub content_type: ContentType,
-    /// Readable by everyone on the way; clients put the message id here.
-    pub authenticated_data: &'a [u8],
 }
 
 impl<'a> PrivateMessage<'a> {
@@ -64,8 +62,9 @@ impl<'a> PrivateMessage<'a> {
             group_id: reader.opaque()?,
             epoch: reader.u64()?,
             content_type: ContentType::read(reader)?,
-            authenticated_data: reader.opaque()?,
         };
+        // Readable by everyone on the way; clients put the message id here.
+        let _authenticated_data = reader.opaque()?;
         let _encrypted_sender_data = reader.opaque()?;
         let _ciphertext = reader.opaque()?;
         Ok(message)

@@ -10,7 +10,6 @@ pub struct GroupInfo<'a> {
     pub suite_number: u16,
     pub group_id: &'a [u8],
     pub epoch: u64,
-    pub confirmation_tag: &'a [u8],
     /// Whether external commits are possible: the `external_pub` extension is there.
     pub has_external_pub: bool,
 }
@@ -26,14 +25,13 @@ impl<'a> GroupInfo<'a> {
         reader.extensions(|_, _| ())?;
         let mut has_external_pub = false;
         reader.extensions(|kind, _| has_external_pub |= kind == EXTERNAL_PUB)?;
-        let confirmation_tag = reader.opaque()?;
+        let _confirmation_tag = reader.opaque()?;
         let _signer = reader.u32()?;
         let _signature = reader.opaque()?;
         Ok(Self {
             suite_number,
             group_id,
             epoch,
-            confirmation_tag,
             has_external_pub,
         })
     }

@@ -37,11 +37,8 @@ impl<'a> Reader<'a> {
 
     /// Everything must have been read.
     pub(super) fn end(&self) -> Result<(), MlsError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(MlsError::Trailing)
-        }
+        let is_read = self.0.is_empty();
+        is_read.then_some(()).ok_or(MlsError::Trailing)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], MlsError> {
@@ -107,11 +104,7 @@ impl<'a> Reader<'a> {
             }
             item(&mut inner)?;
         }
-        if inner.0.is_empty() {
-            Ok(())
-        } else {
-            Err(MlsError::TooMany(most))
-        }
+        inner.end().map_err(|_| MlsError::TooMany(most))
     }
 
     /// `optional<T>`: an octet 0 or 1, then the value.
