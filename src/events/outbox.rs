@@ -6,7 +6,6 @@
 //! database, and the session reads it there at its own pace.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -15,13 +14,15 @@ use parking_lot::{Mutex, MutexGuard};
 use super::event::Event;
 use super::loan::{Loan, Sink};
 use super::place::Place;
-use crate::types::Seq;
+use crate::types::{Seq, unprintable};
 
 /// One session's queue; shared by the hub, which fills it, and the session.
 pub struct Outbox {
     bytes_max: usize,
     queue: Mutex<Queue>,
 }
+
+unprintable!(Outbox);
 
 #[derive(Default)]
 struct Queue {
@@ -313,12 +314,6 @@ impl Queue {
         if self.events.is_empty() && self.events.capacity() > SLOTS_KEPT {
             self.events = VecDeque::new();
         }
-    }
-}
-
-impl fmt::Debug for Outbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").finish_non_exhaustive()
     }
 }
 

@@ -108,14 +108,6 @@ pub(super) async fn page(
     Ok(page)
 }
 
-/// Live events with their messages. Their subscriber is a member where they are.
-pub(super) async fn hydrate(
-    hub: Hub,
-    events: Vec<Arc<Event>>,
-) -> Result<Vec<Arc<Event>>, SubscriptionError> {
-    Ok(hub.hydrate(events, |_| true).await)
-}
-
 /// Whether `getMessages` gives a message of the past too: only of a stay that goes on.
 fn is_readable(stays: &[Membership], event: &Event) -> bool {
     let Route::Convo(convo) = event.route() else {
@@ -125,11 +117,6 @@ fn is_readable(stays: &[Membership], event: &Event) -> bool {
         let has_begun = stay.joined <= event.seq();
         stay.left.is_none() && has_begun && stay.convo == *convo
     })
-}
-
-/// Opens the queue again after an overflow.
-pub(super) async fn resume(seat: Arc<HeldSeat>) -> Result<Attached, SubscriptionError> {
-    Ok(seat.resume().await?)
 }
 
 /// Where the subscriber's conversations stand now.

@@ -16,7 +16,7 @@ use super::event::Event;
 use super::hub::{HeldSeat, Hub};
 use super::loan::Sink;
 use super::place::{CatchUp, Place};
-use super::reading::{Joined, SubscriptionError, TAKE_MAX, hydrate, join, page, resume, standings};
+use super::reading::{Joined, SubscriptionError, TAKE_MAX, join, page, standings};
 use super::recent::Backlog;
 use super::runs::Page;
 use crate::types::{ConvoId, Cursor, Seq, unprintable};
@@ -267,7 +267,9 @@ impl Subscription {
         let overflowed = taken.overflowed.map(|first| (first, Arc::clone(seat)));
         // What overflowed brings nothing else.
         if self.subscriber.hydrate && taken.events.iter().any(|event| event.is_message()) {
-            let work = hydrate(self.hub.clone(), taken.events);
+            let hub = self.hub.clone();
+            // Live: their subscriber is a member where they are.
+            let work = async move { Ok(hub.hydrate(taken.events, |_| true).await) };
             self.step = Step::Hydrating(Box::pin(work));
             return Poll::Ready(());
         }
@@ -279,7 +281,7 @@ impl Subscription {
                 self.advance(place.cursor().with_seq(before));
             }
             metrics::counter!("relay_events_fallbacks_total").increment(1);
-            self.step = Step::Resuming(Box::pin(resume(seat)));
+            self.step = Step::Resuming(Box::pin(async move { Ok(seat.resume().await?) }));
         }
         Poll::Ready(())
     }

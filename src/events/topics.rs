@@ -1,12 +1,11 @@
 //! Pure. Which local sessions hear of which conversation.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use super::outbox::Outbox;
-use crate::types::ConvoId;
+use crate::types::{ConvoId, unprintable};
 
 /// A session's place at the hub, never given twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -30,6 +29,8 @@ pub(super) struct Listener {
 pub(super) struct Topics {
     listeners: HashMap<Arc<ConvoId>, Vec<Listener>>,
 }
+
+unprintable!(Topics);
 
 impl Topics {
     /// Adds a listener that is not there yet; returns the shared name.
@@ -76,14 +77,6 @@ impl Topics {
 pub(super) fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if map.len() * 4 < map.capacity() {
         map.shrink_to(map.len() * 2);
-    }
-}
-
-impl fmt::Debug for Topics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Topics")
-            .field("count", &self.count())
-            .finish_non_exhaustive()
     }
 }
 
