@@ -59,7 +59,7 @@ impl NonceKey {
 }
 
 pub(crate) struct Nonces {
-    ledger: Box<dyn Ledger>,
+    pub(crate) ledger: Box<dyn Ledger>,
     /// Keys known to be used, and until when that matters.
     used: Cache<NonceKey, i64>,
 }
@@ -96,15 +96,6 @@ impl Nonces {
             .insert(NonceKey(nonce.key), nonce.until.timestamp());
         let outcome = if new { "new" } else { "used_elsewhere" };
         counter!("relay_auth_nonces_total", "outcome" => outcome).increment(1);
-    }
-
-    /// Whether the account's tickets of that second were revoked since.
-    pub(crate) async fn is_revoked(
-        &self,
-        account: &Did,
-        issued_at: i64,
-    ) -> Result<bool, StoreError> {
-        self.ledger.is_revoked(account, issued_at).await
     }
 }
 

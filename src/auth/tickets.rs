@@ -78,7 +78,13 @@ impl Authenticator {
             return Err(AuthError::TokenUsed);
         }
         let did = ticket.grant.caller.did();
-        match self.0.nonces.is_revoked(did, ticket.issued_at).await? {
+        match self
+            .0
+            .nonces
+            .ledger
+            .is_revoked(did, ticket.issued_at)
+            .await?
+        {
             true => Err(AuthError::TicketRevoked),
             false => Ok(()),
         }
