@@ -25,8 +25,9 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use crate::outbound::EndpointError;
-use crate::store::{Block, Said, Store};
+use crate::store::{Said, Store};
 use crate::types::{CoarseTime, Did, unprintable};
+use crate::wire::calls::BlockView;
 use appview::{AppView, Purpose};
 use budget::QuestionBudget;
 use relationships::{Between, Evidence, OTHERS_MAX};
@@ -110,7 +111,7 @@ impl Blocks {
         caller: &Did,
         newcomers: &[Did],
         members: &[Did],
-    ) -> Result<Vec<Block>, BlocksError> {
+    ) -> Result<Vec<BlockView>, BlocksError> {
         let rows = newcomers.iter().enumerate().map(|(index, newcomer)| {
             let later = newcomers.get(index + 1..).unwrap_or_default();
             let others = members.iter().chain(later);
@@ -127,7 +128,7 @@ impl Blocks {
     }
 
     /// Blocks among these accounts, in both directions, for `caller` to know.
-    pub async fn among(&self, caller: &Did, dids: &[Did]) -> Result<Vec<Block>, BlocksError> {
+    pub async fn among(&self, caller: &Did, dids: &[Did]) -> Result<Vec<BlockView>, BlocksError> {
         let rows = dids.iter().enumerate().map(|(index, one)| {
             let later = dids.get(index + 1..).unwrap_or_default();
             (one, later.iter().filter(move |other| *other != one))
@@ -142,11 +143,13 @@ impl Blocks {
         caller: &Did,
         blocker: &Did,
         blocked: &Did,
-    ) -> Result<Option<Block>, BlocksError> {
+    ) -> Result<Option<BlockView>, BlocksError> {
         let purpose = Purpose::Knowing(caller);
         self.charge(purpose, 1)?;
         let found = self.ask(blocker, &[blocked], purpose).await?;
-        Ok(found.into_iter().find(|block| block.blocker == *blocker))
+        Ok(found
+            .into_iter()
+            .find(|block| block.blocker_did == *blocker))
     }
 
     /// Blocks between each account and its others.
@@ -154,7 +157,7 @@ impl Blocks {
         &self,
         rows: impl Iterator<Item = (&'a Did, O)>,
         purpose: Purpose<'_>,
-    ) -> Result<Vec<Block>, BlocksError> {
+    ) -> Result<Vec<BlockView>, BlocksError> {
         if !self.has_appview() {
             return Err(BlocksError::NobodyToAsk);
         }
@@ -173,7 +176,7 @@ impl Blocks {
     fn sift<'a, O: Iterator<Item = &'a Did>>(
         &self,
         rows: impl Iterator<Item = (&'a Did, O)>,
-    ) -> Result<(Vec<Block>, Vec<Question<'a>>), BlocksError> {
+    ) -> Result<(Vec<BlockView>, Vec<Question<'a>>), BlocksError> {
         let (mut blocks, mut unknown) = (Vec::new(), Vec::new());
         for (one, others) in rows {
             let (mut missing, mut fresh) = (Vec::new(), 0);
@@ -218,7 +221,7 @@ impl Blocks {
         one: &Did,
         others: &[&Did],
         purpose: Purpose<'_>,
-    ) -> Result<Vec<Block>, BlocksError> {
+    ) -> Result<Vec<BlockView>, BlocksError> {
         let error = match self.ask(one, others, purpose).await {
             Ok(blocks) => {
                 count_pairs("asked", others.len());
@@ -245,7 +248,7 @@ impl Blocks {
         one: &Did,
         others: &[&Did],
         purpose: Purpose<'_>,
-    ) -> Result<Vec<Block>, BlocksError> {
+    ) -> Result<Vec<BlockView>, BlocksError> {
         let appview = self.0.appview.as_ref().ok_or(BlocksError::NobodyToAsk)?;
         let limit = self.0.settings.timeout;
         let answer = appview.ask(one, others, purpose, limit).await;
@@ -300,32 +303,40 @@ impl Blocks {
 
 impl Known {
     /// The blocks between two accounts, as the first sees them.
-    fn blocks(&self, one: &Did, other: &Did, into: &mut Vec<Block>) {
-        let mut add = |blocker: &Did, blocked: &Did, evidence: &Option<Evidence>| {
-            into.extend(evidence.as_ref().map(|Evidence(uri)| Block {
-                blocker: blocker.clone(),
-                blocked: blocked.clone(),
-                uri: uri.clone(),
-                seen_at: self.said_at,
-            }));
-        };
-        add(one, other, &self.between.blocking);
-        add(other, one, &self.between.blocked_by);
+    fn blocks(&self, one: &Did, other: &Did, into: &mut Vec<BlockView>) {
+        let sides = self.sides(one, other).into_iter();
+        into.extend(sides.filter_map(|(blocker, blocked, evidence)| {
+            let Evidence(uri) = evidence.as_ref()?;
+            Some(BlockView {
+                blocker_did: blocker.clone(),
+                blocked_did: blocked.clone(),
+                created_at: self.said_at,
+                block_uri: uri.clone(),
+            })
+        }));
     }
 
     fn said(&self, one: &Did, other: &Did, into: &mut Vec<Said>) {
-        let mut add = |blocker: &Did, blocked: &Did, evidence: &Option<Evidence>| {
-            into.push(Said {
-                blocker: blocker.clone(),
-                blocked: blocked.clone(),
-                uri: evidence.as_ref().and_then(|Evidence(uri)| uri.clone()),
-                exists: evidence.is_some(),
-            });
-        };
-        add(one, other, &self.between.blocking);
-        add(other, one, &self.between.blocked_by);
+        let sides = self.sides(one, other).into_iter();
+        into.extend(sides.map(|(blocker, blocked, evidence)| Said {
+            blocker: blocker.clone(),
+            blocked: blocked.clone(),
+            uri: evidence.as_ref().and_then(|Evidence(uri)| uri.clone()),
+            exists: evidence.is_some(),
+        }));
+    }
+
+    /// Who may block whom, and whether it is so.
+    fn sides<'a>(&'a self, one: &'a Did, other: &'a Did) -> [Side<'a>; 2] {
+        let Between {
+            blocking,
+            blocked_by,
+        } = &self.between;
+        [(one, other, blocking), (other, one, blocked_by)]
     }
 }
+
+type Side<'a> = (&'a Did, &'a Did, &'a Option<Evidence>);
 
 /// Two accounts in their order: as what is remembered of them is found.
 #[derive(Hash)]

@@ -4,9 +4,8 @@ use chrono::{DateTime, Utc};
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::{count, get};
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 use crate::types::{Did, sha256};
 
 /// What a deleted account had.

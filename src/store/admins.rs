@@ -2,9 +2,8 @@
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::{get, outcomes};
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch};
 
 outcomes! {

@@ -1,11 +1,11 @@
 //! Messages by the events that announce them, for subscribers who want them at once:
 //! read for all sessions of a node in one statement, whatever waits at the time.
 
-use super::connect::{Params, Pool};
-use super::queue::Queue;
+use super::pool::Pool;
+use super::queue::{Queue, bounds};
 use super::rows::{column, count};
-use super::{Settings, Store, StoreError, StoredMessage, messages};
-use crate::runtime::{Bounds, Shutdown};
+use super::{Params, Settings, Store, StoreError, StoredMessage, messages};
+use crate::runtime::Shutdown;
 use crate::types::{CoarseTime, ConvoId, MessageId};
 
 /// Which message: as its event names it, and when that was.
@@ -19,12 +19,7 @@ pub struct Announced {
 pub(super) type AnnouncedMessages = Queue<Announced, Option<StoredMessage>>;
 
 pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> AnnouncedMessages {
-    let bounds = Bounds {
-        name: "hydration",
-        queue_max: settings.reads_queue_max,
-        batch_max: BATCH_MAX,
-        weight_max: usize::MAX,
-    };
+    let bounds = bounds("hydration", settings.reads_queue_max, BATCH_MAX);
     Queue::start(bounds, settings, shutdown, move |batch| {
         read(pool.clone(), batch)
     })

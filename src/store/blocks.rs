@@ -3,21 +3,10 @@
 use tokio_postgres::Row;
 
 use super::accounts::CONVOS_BITE;
-use super::connect::Params;
 use super::rows::{column, count, get};
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did};
-
-/// A block between two accounts.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Block {
-    pub blocker: Did,
-    pub blocked: Did,
-    /// The record that says so, an `at://` URI.
-    pub uri: Option<String>,
-    /// When the AppView last said so.
-    pub seen_at: CoarseTime,
-}
+use crate::wire::calls::BlockView;
 
 /// What the AppView said of one direction between two accounts.
 #[derive(Clone, Debug)]
@@ -40,18 +29,18 @@ pub struct AffectedConvo {
 
 impl Store {
     /// Blocks among these accounts that the relay has been told of.
-    pub async fn blocks_among(&self, users: &[Did]) -> Result<Vec<Block>, StoreError> {
+    pub async fn blocks_among(&self, users: &[Did]) -> Result<Vec<BlockView>, StoreError> {
         // Not by both at once: of a thousand accounts that is a million pairs.
         let sql = "SELECT * FROM (\
                        SELECT * FROM blocks WHERE blocker_did = ANY ($1::text[]) OFFSET 0) b \
                    WHERE b.blocked_did IN (SELECT unnest($1::text[])) \
                    ORDER BY b.blocker_did, b.blocked_did";
         let read = |row: &Row| {
-            Ok(Block {
-                blocker: get(row, "blocker_did")?,
-                blocked: get(row, "blocked_did")?,
-                uri: get(row, "block_uri")?,
-                seen_at: get(row, "seen_at")?,
+            Ok(BlockView {
+                blocker_did: get(row, "blocker_did")?,
+                blocked_did: get(row, "blocked_did")?,
+                block_uri: get(row, "block_uri")?,
+                created_at: get(row, "seen_at")?,
             })
         };
         self.calls().all(sql, &[&users], read).await
@@ -93,7 +82,7 @@ impl Store {
 
     /// Conflicts of a conversation that are over: the block was lifted, or one of
     /// the two is gone.
-    pub async fn block_conflicts_resolved(
+    pub(super) async fn block_conflicts_resolved(
         &self,
         convo: &ConvoId,
         since: Option<CoarseTime>,

@@ -4,8 +4,8 @@
 use tokio::runtime::Handle;
 use tokio_postgres::Row;
 
-use super::StoreError;
-use super::connect::{Params, Taken};
+use super::pool::Taken;
+use super::{Params, StoreError};
 use crate::runtime::Shutdown;
 
 pub(super) struct Call {

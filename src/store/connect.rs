@@ -7,61 +7,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bb8::ManageConnection;
-use bb8_postgres::PostgresConnectionManager;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use tokio::time::Instant;
-use tokio_postgres::types::{FromSqlOwned, ToSql};
-use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::{client_config, hosts, open_timeout};
-use super::call::Call;
 use super::era::{Era, Eras};
-use super::{DatabaseUrl, Settings, StoreError};
-use crate::runtime::Shutdown;
+use super::{DatabaseUrl, Params, Settings, Store, StoreError};
 use crate::types::unprintable;
-
-pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// Connections that are shared. Clones are the same pool.
-#[derive(Clone, Debug)]
-pub(crate) struct Pool {
-    connections: bb8::Pool<Connector>,
-    failure: LastFailure,
-    days_ahead: i32,
-    disk: Disk,
-    shutdown: Shutdown,
-}
-
-/// What statements have told of Postgres' disk. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<Option<Instant>>>);
-
-impl Disk {
-    /// How long ago it was full, if it ever was.
-    pub(super) fn last_full(&self) -> Option<Duration> {
-        self.0.lock().map(|at| at.elapsed())
-    }
-
-    fn note_full(&self) {
-        *self.0.lock() = Some(Instant::now());
-    }
-}
-
-/// A connection of a pool, which goes back there when it is dropped, if it is not broken.
-pub(super) type Taken = bb8::PooledConnection<'static, Connector>;
 
 /// Makes connections for a pool.
 pub(crate) struct Connector {
-    postgres: PostgresConnectionManager<MakeRustlsConnect>,
+    door: Door,
     statement_timeout: Duration,
-    open_timeout: Duration,
-    /// Where the database is looked for.
-    hosts: String,
     plans: &'static str,
-    days_ahead: i32,
-    failure: LastFailure,
+    pub(super) days_ahead: i32,
+    pub(super) failure: LastFailure,
     eras: Eras,
 }
 
@@ -69,7 +32,7 @@ unprintable!(Connector);
 
 /// Why the last attempt to connect failed, if it did: whoever waits for a connection is
 /// told, and not just that none came.
-type LastFailure = Arc<Mutex<Option<StoreError>>>;
+pub(super) type LastFailure = Arc<Mutex<Option<StoreError>>>;
 
 /// A connection with the statements it has prepared.
 pub(crate) struct Connection {
@@ -89,11 +52,8 @@ impl Connector {
         tls: &ClientConfig,
         eras: &Eras,
     ) -> Result<Self, StoreError> {
-        let config = client_config(&settings.database_url)?;
         Ok(Self {
-            open_timeout: open_timeout(&config, settings),
-            hosts: hosts(&config),
-            postgres: PostgresConnectionManager::new(config, MakeRustlsConnect::new(tls.clone())),
+            door: Door::to(&settings.database_url, settings, tls)?,
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
             days_ahead: settings.partition_days_ahead.into(),
@@ -113,42 +73,17 @@ impl Connector {
         }
     }
 
-    /// A pool of at most `size` connections, opened when first needed. The one that was
-    /// used last goes first: its process has in its caches what the next call needs.
-    pub(super) fn pool(
-        self,
-        size: u32,
-        acquire: Duration,
-        disk: &Disk,
-        shutdown: &Shutdown,
-    ) -> Pool {
-        let (failure, days_ahead) = (Arc::clone(&self.failure), self.days_ahead);
-        let connections = bb8::Pool::builder()
-            .max_size(size)
-            .queue_strategy(bb8::QueueStrategy::Lifo)
-            .connection_timeout(acquire)
-            .test_on_check_out(false)
-            .build_unchecked(self);
-        Pool {
-            connections,
-            failure,
-            days_ahead,
-            disk: disk.clone(),
-            shutdown: shutdown.clone(),
-        }
-    }
-
     async fn open(&self) -> Result<Client, StoreError> {
-        let opened = tokio::time::timeout(self.open_timeout, self.open_at_leisure()).await;
-        let opened = opened.unwrap_or_else(|_| Err(StoreError::Unreachable(SILENT.to_owned())));
-        opened.map_err(|error| error.at(&self.hosts))
+        self.door.within(self.open_at_leisure()).await
     }
 
     /// A session in which nothing can be written is as good as none: a call would find that
     /// out half-way, and health never.
     async fn open_at_leisure(&self) -> Result<Client, StoreError> {
-        let client = self.postgres.connect().await;
-        let client = client.map_err(|error| StoreError::opening(&error))?;
+        let opened = self.door.open().await;
+        let (client, connection) = opened.map_err(|error| StoreError::opening(&error))?;
+        // Ends with its client; errors are seen by its calls.
+        tokio::spawn(connection);
         let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
         // SET and not start-up options, which poolers refuse.
         let session = format!(
@@ -162,133 +97,6 @@ impl Connector {
             true => Err(StoreError::ReadOnly),
             false => Ok(client),
         }
-    }
-}
-
-impl Pool {
-    /// Runs one statement, and reads each of its rows.
-    pub(super) async fn all<T>(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-        read: impl FnMut(&Row) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        self.query(sql, params).await?.iter().map(read).collect()
-    }
-
-    /// Of a statement that has one row, if any.
-    pub(super) async fn first<T>(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-        read: impl FnOnce(&Row) -> Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
-        let rows = self.query(sql, params).await?;
-        rows.first().map(read).transpose()
-    }
-
-    /// Of a statement that always has a row.
-    pub(super) async fn one<T>(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-        read: impl FnOnce(&Row) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let first = self.first(sql, params, read).await?;
-        first.ok_or(StoreError::Shape)
-    }
-
-    /// Of a statement that always has a row, of one column.
-    pub(super) async fn value<T: FromSqlOwned>(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-    ) -> Result<T, StoreError> {
-        let read = |row: &Row| row.try_get(0).map_err(|_| StoreError::Shape);
-        self.one(sql, params, read).await
-    }
-
-    pub(super) async fn execute(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-    ) -> Result<(), StoreError> {
-        self.query(sql, params).await.map(drop)
-    }
-
-    pub(super) async fn query(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-    ) -> Result<Vec<Row>, StoreError> {
-        let answer = self.query_on_its_day(sql, params).await;
-        if let Err(error) = &answer {
-            metrics::counter!("relay_store_errors_total", "kind" => error.label()).increment(1);
-        }
-        answer
-    }
-
-    /// Where a statement finds no table for the day, it makes those of the coming
-    /// days first: a machine that slept for a week has a clock that leaps, and its next
-    /// maintenance may be an hour away. Nothing of the first attempt is left.
-    async fn query_on_its_day(
-        &self,
-        sql: &'static str,
-        params: Params<'_>,
-    ) -> Result<Vec<Row>, StoreError> {
-        match self.attempt(sql, params).await {
-            Err(StoreError::NoDay) => {
-                self.attempt(ENSURE_PARTITIONS, &[&self.days_ahead]).await?;
-                self.attempt(sql, params).await
-            }
-            first => first,
-        }
-    }
-
-    /// Runs one statement on a connection of its own for as long.
-    async fn attempt(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-        let connection = self.get().await?;
-        let answer = Call::new(connection, sql, &self.shutdown).run(params).await;
-        if let Err(error) = answer.as_ref()
-            && !matches!(error, StoreError::Contention(_) | StoreError::Unavailable)
-        {
-            tracing::warn!(%error, statement = %beginning(sql), "a statement failed");
-            if let StoreError::DiskFull = error {
-                self.disk.note_full();
-            }
-        }
-        answer
-    }
-
-    /// A connection. Those that Postgres has closed meanwhile are passed over: nothing
-    /// was sent on them.
-    async fn get(&self) -> Result<Taken, StoreError> {
-        loop {
-            let connection = self
-                .connections
-                .get_owned()
-                .await
-                .map_err(|error| self.none(error))?;
-            // A dead one is dropped here, and the pool opens another in its place.
-            if !connection.is_broken() {
-                return Ok(connection);
-            }
-        }
-    }
-
-    /// Without a failure, all are in use.
-    fn none(&self, error: bb8::RunError<StoreError>) -> StoreError {
-        match error {
-            bb8::RunError::User(error) => error,
-            bb8::RunError::TimedOut => {
-                let failure = self.failure.lock().clone();
-                failure.unwrap_or(StoreError::Unavailable)
-            }
-        }
-    }
-
-    pub(crate) fn state(&self) -> bb8::State {
-        self.connections.state()
     }
 }
 
@@ -383,9 +191,6 @@ impl Connection {
     }
 }
 
-/// Makes the tables of the coming days, which begin yesterday.
-pub(super) const ENSURE_PARTITIONS: &str = "SELECT ensure_partitions($1)";
-
 /// What `SHOW transaction_read_only` has answered, after everything else.
 fn is_read_only(said: &[SimpleQueryMessage]) -> bool {
     let rows = said.iter().filter_map(|message| match message {
@@ -395,39 +200,65 @@ fn is_read_only(said: &[SimpleQueryMessage]) -> bool {
     rows.last() == Some("on")
 }
 
-/// Enough of a statement to find it by. It is our own text: values are its parameters.
-fn beginning(sql: &'static str) -> String {
-    let words: Vec<&str> = sql.split_whitespace().take(STATEMENT_WORDS).collect();
-    words.join(" ")
+/// A connection, and what is to be polled for it by a task.
+type Session = (Client, tokio_postgres::Connection<Socket, Stream>);
+pub(super) type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+
+/// The way to Postgres.
+struct Door {
+    config: Config,
+    tls: MakeRustlsConnect,
+    /// How long it may take to come in.
+    limit: Duration,
 }
 
-const STATEMENT_WORDS: usize = 8;
+impl Door {
+    fn to(url: &DatabaseUrl, settings: &Settings, tls: &ClientConfig) -> Result<Self, StoreError> {
+        let config = client_config(url)?;
+        Ok(Self {
+            limit: open_timeout(&config, settings),
+            config,
+            tls: MakeRustlsConnect::new(tls.clone()),
+        })
+    }
 
-/// A connection outside the pools, for migrations and for LISTEN. Give the second
-/// half to a task that polls it.
+    async fn open(&self) -> Result<Session, tokio_postgres::Error> {
+        self.config.connect(self.tls.clone()).await
+    }
+
+    async fn within<T>(
+        &self,
+        opening: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let opened = tokio::time::timeout(self.limit, opening).await;
+        let opened = opened.unwrap_or_else(|_| Err(StoreError::Unreachable(SILENT.to_owned())));
+        opened.map_err(|error| error.at(&hosts(&self.config)))
+    }
+}
+
+/// A connection outside the pools. Give the second half to a task that polls it.
 pub(crate) async fn connect_alone(
     url: &DatabaseUrl,
     settings: &Settings,
     tls: &ClientConfig,
-) -> Result<
-    (
-        Client,
-        tokio_postgres::Connection<
-            tokio_postgres::Socket,
-            <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
-        >,
-    ),
-    StoreError,
->{
-    let config = client_config(url)?;
-    let limit = open_timeout(&config, settings);
-    let connect = config.connect(MakeRustlsConnect::new(tls.clone()));
-    let connected = tokio::time::timeout(limit, connect).await;
-    let connected = match connected {
-        Ok(connected) => connected.map_err(|error| StoreError::connecting(&error)),
-        Err(_) => Err(StoreError::Unreachable(SILENT.to_owned())),
+) -> Result<Session, StoreError> {
+    let door = Door::to(url, settings, tls)?;
+    let open = async {
+        door.open()
+            .await
+            .map_err(|error| StoreError::connecting(&error))
     };
-    connected.map_err(|error| error.at(&hosts(&config)))
+    door.within(open).await
+}
+
+impl Store {
+    /// One past any pooler: which would lose a lock, and what LISTEN asks for.
+    pub(super) async fn connect_directly(&self) -> Result<Session, StoreError> {
+        let settings = self.settings();
+        let url = settings.listen_url.as_ref();
+        let url = url.unwrap_or(&settings.database_url);
+        connect_alone(url, settings, &self.0.tls).await
+    }
 }
 
 const SILENT: &str = "it takes connections and does not answer";

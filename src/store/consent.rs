@@ -1,17 +1,12 @@
 //! Who has opted in.
 
+use std::collections::HashMap;
+
 use tokio_postgres::Row;
 
 use super::rows::get;
 use super::{Store, StoreError};
 use crate::types::{CoarseTime, Did};
-
-/// An account's wish to be added to conversations.
-#[derive(Clone, Debug)]
-pub struct OptIn {
-    pub user: Did,
-    pub opted_in_at: CoarseTime,
-}
 
 impl Store {
     /// Records consent; the time of the first stays.
@@ -28,15 +23,11 @@ impl Store {
         Ok(!gone.is_empty())
     }
 
-    /// Those of these accounts that have opted in.
-    pub async fn opt_ins(&self, users: &[Did]) -> Result<Vec<OptIn>, StoreError> {
-        let sql = "SELECT * FROM opt_ins WHERE user_did = ANY ($1) ORDER BY user_did";
-        let read = |row: &Row| {
-            Ok(OptIn {
-                user: get(row, "user_did")?,
-                opted_in_at: get(row, "opted_in_at")?,
-            })
-        };
-        self.calls().all(sql, &[&users], read).await
+    /// Those of these accounts that have opted in, and since when.
+    pub async fn opt_ins(&self, users: &[Did]) -> Result<HashMap<Did, CoarseTime>, StoreError> {
+        let sql = "SELECT * FROM opt_ins WHERE user_did = ANY ($1)";
+        let read = |row: &Row| Ok((get(row, "user_did")?, get(row, "opted_in_at")?));
+        let opted = self.calls().all(sql, &[&users], read).await?;
+        Ok(opted.into_iter().collect())
     }
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::{count, get, int, optional_bytes};
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
+use crate::wire::calls::{MemberView, device_did};
 
 /// A conversation as its members may see it.
 #[derive(Clone, Debug)]
@@ -21,21 +21,9 @@ pub struct Conversation {
     pub description: Option<String>,
     pub created_at: CoarseTime,
     pub last_message_at: Option<CoarseTime>,
-    pub members: Vec<Member>,
+    pub members: Vec<MemberView>,
     /// Where the next page of a list begins: before this place.
     pub place: u64,
-}
-
-/// One device's seat, or a whole account's where it has no devices.
-#[derive(Clone, Debug)]
-pub struct Member {
-    pub user: Did,
-    pub device: Option<DeviceId>,
-    pub device_name: Option<String>,
-    pub joined_at: CoarseTime,
-    pub is_admin: bool,
-    pub promoted_at: Option<CoarseTime>,
-    pub promoted_by: Option<Did>,
 }
 
 /// What an active member may know before it reads or writes.
@@ -117,7 +105,7 @@ impl Store {
                    LEFT JOIN devices d ON d.user_did = m.user_did AND d.device_id = m.device_id \
                    WHERE m.convo_id = ANY ($1) AND m.left_seq IS NULL \
                    ORDER BY m.joined_seq, m.user_did, m.device_id";
-        let mut members: HashMap<&str, Vec<Member>> = HashMap::new();
+        let mut members: HashMap<&str, Vec<MemberView>> = HashMap::new();
         let seats = self.calls().query(sql, &[&ids]).await?;
         for row in &seats {
             let convo = get(row, "convo_id")?;
@@ -144,10 +132,13 @@ impl Store {
     }
 }
 
-fn member(row: &Row) -> Result<Member, StoreError> {
-    Ok(Member {
-        user: get(row, "user_did")?,
-        device: get(row, "device_id")?,
+fn member(row: &Row) -> Result<MemberView, StoreError> {
+    let user_did: Did = get(row, "user_did")?;
+    let device_id: Option<DeviceId> = get(row, "device_id")?;
+    Ok(MemberView {
+        did: device_did(&user_did, device_id.as_ref()),
+        user_did,
+        device_id,
         device_name: get(row, "device_name")?,
         joined_at: get(row, "joined_at")?,
         is_admin: get(row, "is_admin")?,

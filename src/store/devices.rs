@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::accounts::CONVOS_BITE;
-use super::connect::Params;
-use super::publication::{PublishOutcome, columns};
+use super::key_packages::{PublishOutcome, columns};
 use super::rows::{bound, count, get};
-use super::{NewKeyPackage, Store, StoreError, accounts};
-use crate::types::{CoarseTime, DeviceId, Did};
+use super::{NewKeyPackage, Params, Store, StoreError, accounts};
+use crate::types::{DeviceId, Did};
+use crate::wire::Sha256Hex;
+use crate::wire::calls::{DeviceView, device_did};
 
 /// A device to register, with its first key packages.
 #[derive(Clone, Debug)]
@@ -18,17 +19,6 @@ pub struct NewDevice {
     pub name: String,
     pub signature_key: Vec<u8>,
     pub packages: Vec<NewKeyPackage>,
-}
-
-/// A registered device.
-#[derive(Clone, Debug)]
-pub struct Device {
-    pub device: DeviceId,
-    pub name: String,
-    pub registered_at: CoarseTime,
-    pub last_seen_at: CoarseTime,
-    /// Key packages that nobody has claimed.
-    pub key_packages: u64,
 }
 
 impl Store {
@@ -72,19 +62,21 @@ impl Store {
     }
 
     /// The account's devices, latest seen first.
-    pub async fn devices(&self, user: &Did) -> Result<Vec<Device>, StoreError> {
+    pub async fn devices(&self, user: &Did) -> Result<Vec<DeviceView>, StoreError> {
         let sql = "SELECT d.device_id, d.name, d.registered_at, d.last_seen_at, \
                        (SELECT count(*) FROM key_packages k WHERE k.user_did = d.user_did \
                             AND k.device_id = d.device_id AND k.claimed_at IS NULL \
                             AND k.consumed_at IS NULL AND k.expires_at > now()) AS key_packages \
                    FROM devices d WHERE d.user_did = $1 ORDER BY d.last_seen_at DESC, d.device_id";
         let read = |row: &Row| {
-            Ok(Device {
-                device: get(row, "device_id")?,
-                name: get(row, "name")?,
-                registered_at: get(row, "registered_at")?,
+            let device_id = get(row, "device_id")?;
+            Ok(DeviceView {
+                credential_did: device_did(user, Some(&device_id)),
+                device_id,
+                device_name: get(row, "name")?,
                 last_seen_at: get(row, "last_seen_at")?,
-                key_packages: count(row, "key_packages")?,
+                registered_at: get(row, "registered_at")?,
+                key_package_count: count(row, "key_packages")?,
             })
         };
         self.calls().all(sql, &[user], read).await
@@ -116,8 +108,8 @@ pub enum DeleteOutcome {
 /// The hashes that a device's packages had and have.
 #[derive(Clone, Debug)]
 pub struct SyncedKeyPackages {
-    pub dropped: Vec<Vec<u8>>,
-    pub kept: Vec<Vec<u8>>,
+    pub dropped: Vec<Sha256Hex>,
+    pub kept: Vec<Sha256Hex>,
 }
 
 impl Store {
@@ -164,7 +156,7 @@ impl Store {
         &self,
         user: &Did,
         device: Option<&DeviceId>,
-        hashes: &[Vec<u8>],
+        hashes: &[Sha256Hex],
     ) -> Result<SyncedKeyPackages, StoreError> {
         let sql = "SELECT dropped, kept FROM sync_key_packages($1, $2, $3)";
         let read = |row: &Row| {

@@ -2,11 +2,11 @@
 
 use tokio_postgres::Row;
 
-use super::connect::{Params, Pool};
-use super::queue::Queue;
+use super::pool::Pool;
+use super::queue::{Queue, bounds};
 use super::rows::{column, count, get};
-use super::{Settings, Store, StoreError};
-use crate::runtime::{Bounds, Shutdown};
+use super::{Params, Settings, Store, StoreError};
+use crate::runtime::Shutdown;
 use crate::types::{CoarseTime, ConvoId, Did, Seq, unprintable};
 use crate::wire;
 
@@ -97,12 +97,7 @@ pub(super) type SharedEnds = Queue<(), Ends>;
 
 /// Reads them once for all who wait.
 pub(super) fn share_ends(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> SharedEnds {
-    let bounds = Bounds {
-        name: "ends",
-        queue_max: settings.reads_queue_max,
-        batch_max: settings.reads_queue_max,
-        weight_max: usize::MAX,
-    };
+    let bounds = bounds("ends", settings.reads_queue_max, settings.reads_queue_max);
     let read = move |waiting: Vec<()>| {
         let pool = pool.clone();
         async move { Ok(vec![ends(&pool).await?; waiting.len()]) }

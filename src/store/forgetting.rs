@@ -8,12 +8,9 @@ use tokio::task::AbortHandle;
 use tokio_postgres::Client;
 use tokio_postgres::types::FromSqlOwned;
 
-use super::connect::{
-    KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, Params, TCP_USER_TIMEOUT_S,
-    connect_alone,
-};
+use super::connect::{KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S};
 use super::rows::{bound, count, get};
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 
 /// A connection that holds one task's lock, until it is dropped.
 #[derive(Debug)]
@@ -28,18 +25,13 @@ impl Store {
     /// Takes the lock of this task; `None` if another node is at it. The connection
     /// is the direct one: a transaction pooler would lose the lock.
     pub async fn forgetting(&self, task: &'static str) -> Result<Option<Forgetting>, StoreError> {
-        let settings = self.settings();
-        let url = settings
-            .listen_url
-            .as_ref()
-            .unwrap_or(&settings.database_url);
-        let (client, connection) = connect_alone(url, settings, self.tls()).await?;
+        let (client, connection) = self.connect_directly().await?;
         // Ends when the client is dropped; errors are seen by its calls.
         let connection = tokio::spawn(connection).abort_handle();
         let forgetting = Forgetting {
             client,
             connection,
-            timeout: settings.forget_timeout,
+            timeout: self.settings().forget_timeout,
         };
         let mine = forgetting.lock(task).await?;
         Ok(mine.then_some(forgetting))

@@ -2,9 +2,8 @@
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
-use super::rows::{bound, get};
-use super::{Store, StoreError};
+use super::rows::{bound, get, int};
+use super::{Params, Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
 
 /// Accounts that join, each by the key packages its Welcome is encrypted to.
@@ -109,6 +108,23 @@ pub struct GroupChange {
     pub bounds: SeatBounds,
 }
 
+impl GroupChange {
+    /// A change that changes nothing yet.
+    pub fn of(convo: ConvoId, caller: Did, bounds: SeatBounds) -> Self {
+        Self {
+            convo,
+            caller,
+            commit: None,
+            joining: Joining::default(),
+            leaving: None,
+            rejoining: None,
+            admin_only: false,
+            group_info: None,
+            bounds,
+        }
+    }
+}
+
 /// What became of a change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ChangeOutcome {
@@ -157,7 +173,7 @@ impl Store {
         &self,
         new: &NewConversation,
     ) -> Result<ChangeOutcome, StoreError> {
-        let (devices_max, waiting_max, bytes_max) = new.bounds.params();
+        let bounds = &new.bounds;
         let sql = "SELECT outcome, epoch, received_at, NULL::text AS receipt, whom FROM create_conversation(\
                        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         let params: Params<'_> = &[
@@ -171,11 +187,11 @@ impl Store {
             &new.joining.references,
             &new.joining.welcome(),
             &new.group_info,
-            &self.members_max(),
+            &bound(self.settings().members_max),
             &new.device,
-            &devices_max,
-            &waiting_max,
-            &bytes_max,
+            &bound(bounds.devices_max),
+            &bound(bounds.unconfirmed_convos_max),
+            &int(bounds.welcome_bytes_max),
         ];
         self.calls().one(sql, params, outcome).await
     }
@@ -183,7 +199,7 @@ impl Store {
     /// Changes who is in a conversation, its epoch, or both: compare-and-set on
     /// the epoch, in one transaction with everything that hangs on it.
     pub async fn change_group(&self, change: &GroupChange) -> Result<ChangeOutcome, StoreError> {
-        let (devices_max, waiting_max, bytes_max) = change.bounds.params();
+        let bounds = &change.bounds;
         let commit = change.commit.as_ref();
         let previous = commit.and_then(|c| c.receipt.previous.as_ref());
         let leaving = change.leaving.as_ref();
@@ -207,30 +223,15 @@ impl Store {
             &leaving.map(|l| if l.removed { "removed" } else { "left" }),
             &change.admin_only,
             &change.group_info,
-            &self.members_max(),
+            &bound(self.settings().members_max),
             &rejoining.is_some(),
             &rejoining.and_then(|r| r.device.as_ref()),
             &rejoining.is_some_and(|r| r.resync),
-            &devices_max,
-            &waiting_max,
-            &bytes_max,
+            &bound(bounds.devices_max),
+            &bound(bounds.unconfirmed_convos_max),
+            &int(bounds.welcome_bytes_max),
         ];
         self.calls().one(sql, params, outcome).await
-    }
-
-    fn members_max(&self) -> i32 {
-        i32::try_from(self.settings().members_max).unwrap_or(i32::MAX)
-    }
-}
-
-impl SeatBounds {
-    /// As the functions of `sql/` take them.
-    fn params(&self) -> (i32, i32, i64) {
-        (
-            bound(self.devices_max),
-            bound(self.unconfirmed_convos_max),
-            i64::try_from(self.welcome_bytes_max).unwrap_or(i64::MAX),
-        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::Pool;
+use super::pool::Pool;
 use super::rows::get;
 use super::{NewMessage, Settings, StoreError};
 

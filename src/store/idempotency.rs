@@ -6,9 +6,8 @@ use chrono::{DateTime, Utc};
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::get;
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 
 /// What the relay knows of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
-use super::connect::Params;
-use super::publication::{PublishOutcome, columns};
-use super::rows::{bound, column, count, get};
-use super::{Store, StoreError};
+use super::rows::{bound, bytes, column, count, get, outcomes};
+use super::{Params, Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, DeviceId, Did};
+use crate::wire::calls::SuiteStats;
 
 /// A key package that was parsed and belongs to its publisher.
 #[derive(Clone, Debug)]
@@ -23,6 +23,19 @@ pub struct NewKeyPackage {
     pub expires_at: CoarseTime,
 }
 
+outcomes! {
+    /// What became of a registration or a publication.
+    PublishOutcome {
+        Done = "done",
+        /// Another device has this signature key.
+        DuplicateKey = "duplicate_key",
+        /// A package of another account or device is among them.
+        Foreign = "foreign",
+        TooManyDevices = "too_many_devices",
+        TooManyKeyPackages = "too_many_key_packages",
+    }
+}
+
 /// A key package handed out: nobody else gets it, unless it is the last resort.
 #[derive(Clone, Debug)]
 pub struct ClaimedKeyPackage {
@@ -30,7 +43,7 @@ pub struct ClaimedKeyPackage {
     /// `None` for an account without devices.
     pub device: Option<DeviceId>,
     pub bytes: Vec<u8>,
-    pub hash: Vec<u8>,
+    pub hash: [u8; 32],
 }
 
 /// Accounts to claim from, and how often that may be.
@@ -60,16 +73,6 @@ pub enum ClaimOutcome {
         user: Did,
         retry_after: Duration,
     },
-}
-
-/// How many packages of one suite an account has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct KeyPackageStats {
-    pub cipher_suite: CipherSuite,
-    /// Ordinary ones that nobody has claimed.
-    pub available: u64,
-    pub consumed: u64,
-    pub oldest_expires_at: Option<CoarseTime>,
 }
 
 impl Store {
@@ -126,15 +129,18 @@ impl Store {
                 user: get(row, "user_did")?,
                 device: get(row, "device_id")?,
                 bytes: get(row, "key_package")?,
-                hash: get(row, "hash")?,
+                hash: bytes(row, "hash")?,
             })
         };
         let claimed: Result<_, StoreError> = found.iter().map(claimed).collect();
         claimed.map(ClaimOutcome::Claimed)
     }
 
-    /// Counts an account's packages by suite.
-    pub async fn key_package_stats(&self, user: &Did) -> Result<Vec<KeyPackageStats>, StoreError> {
+    /// An account's packages by suite, and when the oldest expires that nobody has claimed.
+    pub async fn key_package_stats(
+        &self,
+        user: &Did,
+    ) -> Result<Vec<(SuiteStats, Option<CoarseTime>)>, StoreError> {
         let sql = "SELECT k.cipher_suite, \
                        count(*) FILTER (WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL \
                            AND NOT k.last_resort AND k.expires_at > now()) AS available, \
@@ -144,13 +150,26 @@ impl Store {
                    FROM key_packages k WHERE k.user_did = $1 \
                    GROUP BY k.cipher_suite ORDER BY k.cipher_suite";
         let read = |row: &Row| {
-            Ok(KeyPackageStats {
+            let stats = SuiteStats {
                 cipher_suite: get(row, "cipher_suite")?,
                 available: count(row, "available")?,
                 consumed: count(row, "consumed")?,
-                oldest_expires_at: get(row, "oldest")?,
-            })
+            };
+            Ok((stats, get(row, "oldest")?))
         };
         self.calls().all(sql, &[user], read).await
     }
+}
+
+/// Packages as the functions of `sql/` take them: suites, packages, hashes, references, whether
+/// of last resort, expiries.
+pub(super) fn columns(packages: &[NewKeyPackage]) -> [Box<dyn ToSql + Send + Sync + '_>; 6] {
+    [
+        Box::new(column(packages, |p| p.cipher_suite)),
+        Box::new(column(packages, |p| &p.bytes)),
+        Box::new(column(packages, |p| p.hash.as_slice())),
+        Box::new(column(packages, |p| &p.reference)),
+        Box::new(column(packages, |p| p.last_resort)),
+        Box::new(column(packages, |p| p.expires_at)),
+    ]
 }

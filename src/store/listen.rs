@@ -5,15 +5,11 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connect::connect_alone;
+use super::connect::Stream;
 use super::{Store, StoreError};
 use crate::types::unprintable;
-
-type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// What arrives on the channels listened to, in commit order. Whoever holds it
 /// must keep reading: a listener that does not read holds up Postgres' vacuum.
@@ -38,15 +34,12 @@ impl Store {
     /// Listens on its own connection, past any pooler: what commits from now on is
     /// heard; what committed before must be read from the tables after this returns.
     pub async fn listen(&self, channels: &[&str]) -> Result<Notifications, StoreError> {
-        let settings = self.settings();
-        let url = settings.listen_url.as_ref();
-        let url = url.unwrap_or(&settings.database_url);
         let sql: String = channels
             .iter()
             .map(|name| format!("LISTEN {name};"))
             .collect();
         let connect = async {
-            let (client, connection) = connect_alone(url, settings, self.tls()).await?;
+            let (client, connection) = self.connect_directly().await?;
             let mut notifications = Notifications {
                 client,
                 connection,
@@ -55,7 +48,7 @@ impl Store {
             notifications.execute(&sql).await?;
             Ok(notifications)
         };
-        let deadline = settings.statement_timeout + CONNECT_MARGIN;
+        let deadline = self.settings().statement_timeout + CONNECT_MARGIN;
         let connected = tokio::time::timeout(deadline, connect).await;
         connected.unwrap_or(Err(StoreError::Timeout))
     }

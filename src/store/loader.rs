@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::connect::Pool;
-use super::queue::Queue;
+use super::pool::Pool;
+use super::queue::{Queue, bounds};
 use super::rows::get;
 use super::{Settings, StoreError};
-use crate::runtime::{Bounds, Shutdown};
+use crate::runtime::Shutdown;
 use crate::types::Did;
 
 /// The rows of one account; accounts that ask twice at once share them.
@@ -31,12 +31,7 @@ impl<T: Clone + Send + Sync + 'static> Loader<T> {
         shutdown: &Shutdown,
         (sql, read): (&'static str, ReadRow<T>),
     ) -> Self {
-        let bounds = Bounds {
-            name,
-            queue_max: settings.reads_queue_max,
-            batch_max: BATCH_MAX,
-            weight_max: usize::MAX,
-        };
+        let bounds = bounds(name, settings.reads_queue_max, BATCH_MAX);
         let load = move |batch| load(pool.clone(), batch, sql, read);
         Self(Queue::start(bounds, settings, shutdown, load))
     }

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::{count, get, int, outcomes};
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
 use crate::wire::BytesOut;
 use crate::wire::calls::MessageView;

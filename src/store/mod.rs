@@ -25,7 +25,7 @@ mod loader;
 mod messages;
 mod migrate;
 mod penalties;
-mod publication;
+mod pool;
 mod queue;
 mod rejoin;
 mod replay_guard;
@@ -43,6 +43,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rustls::ClientConfig;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::runtime::Shutdown;
 use crate::wire;
@@ -51,10 +52,9 @@ pub use accounts::DeletedAccount;
 pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
 pub use announced::{ANNOUNCED_BYTES_MAX, Announced};
 pub use appender::{AppendError, Appended, NewMessage};
-pub use blocks::{AffectedConvo, Block, Said};
-pub use consent::OptIn;
-pub use conversations::{Conversation, Member, Standing};
-pub use devices::{DeleteOutcome, DeletedDevice, Device, NewDevice, SyncedKeyPackages};
+pub use blocks::{AffectedConvo, Said};
+pub use conversations::{Conversation, Standing};
+pub use devices::{DeleteOutcome, DeletedDevice, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
 pub use events::{Ends, Envelope, Membership, Run, StoredEvent, Topic};
 pub use forgetting::Forgetting;
@@ -63,28 +63,31 @@ pub use group_change::{
     Rejoining, SeatBounds,
 };
 pub use idempotency::{Lease, Reservation};
-pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, KeyPackageStats, NewKeyPackage};
+pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, NewKeyPackage, PublishOutcome};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
 pub use migrate::SCHEMA_BEFORE;
 pub use penalties::SharedStay;
-pub use publication::PublishOutcome;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use replay_guard::Nonce;
-pub use reports::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
+pub use reports::{Report, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use tls::AcmeRecord;
 pub use welcomes::WelcomeAnswer;
 
 use announced::AnnouncedMessages;
 use appender::Appender;
-use connect::{Connector, Disk, ENSURE_PARTITIONS, Pool};
+use connect::Connector;
 use era::Eras;
 use events::SharedEnds;
 use loader::Loader;
+use pool::{Disk, ENSURE_PARTITIONS, Pool};
 use replay_guard::ReplayGuard;
 use rows::get;
 use settings::STREAM_CONNECTIONS;
+
+/// What a statement is given.
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// The handle that everyone shares.
 #[derive(Clone, Debug)]
@@ -158,10 +161,6 @@ impl Store {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
-    }
-
-    fn tls(&self) -> &ClientConfig {
-        &self.0.tls
     }
 
     /// Whether Postgres answers now.

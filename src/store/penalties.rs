@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::{bytes, column, get};
 use super::secrets::fresh;
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 
 /// One stay, as it is shared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

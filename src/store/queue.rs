@@ -8,6 +8,16 @@ use tokio::time::timeout;
 use super::{Settings, StoreError};
 use crate::runtime::{Batcher, Bounds, Shutdown};
 
+/// Of items that weigh alike.
+pub(super) fn bounds(name: &'static str, queue_max: usize, batch_max: usize) -> Bounds {
+    Bounds {
+        name,
+        queue_max,
+        batch_max,
+        weight_max: usize::MAX,
+    }
+}
+
 /// One answer or failure for each item.
 #[derive(Debug)]
 pub(super) struct Queue<I, A> {
@@ -56,12 +66,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_behind_a_batch_that_does_not_end_is_told_so_in_time() {
-        let bounds = Bounds {
-            name: "a test",
-            queue_max: 2,
-            batch_max: 1,
-            weight_max: 1,
-        };
+        let bounds = bounds("a test", 2, 1);
         let shutdown = Shutdown::default();
         let settings = Settings::default();
         let queue: Queue<(), ()> = Queue::start(bounds, &settings, &shutdown, |_| pending());

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::connect::Params;
 use super::rows::{bound, outcomes};
-use super::{NewKeyPackage, Store, StoreError};
+use super::{NewKeyPackage, Params, Store, StoreError};
 use crate::types::{ConvoId, DeviceId, Did};
 
 /// A device that asks to be added anew, with the key package for it.

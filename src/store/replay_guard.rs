@@ -6,11 +6,11 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use super::connect::{Params, Pool};
-use super::queue::Queue;
+use super::pool::Pool;
+use super::queue::{Queue, bounds};
 use super::rows::{bytes, column};
-use super::{Settings, Store, StoreError};
-use crate::runtime::{Bounds, Shutdown};
+use super::{Params, Settings, Store, StoreError};
+use crate::runtime::Shutdown;
 
 /// A nonce to be used up, as the ledger of all nodes knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,12 +24,7 @@ pub struct Nonce {
 pub(super) type ReplayGuard = Queue<Nonce, bool>;
 
 pub(super) fn start(settings: &Settings, pool: Pool, shutdown: &Shutdown) -> ReplayGuard {
-    let bounds = Bounds {
-        name: "nonces",
-        queue_max: settings.jti_queue_max,
-        batch_max: BATCH_MAX,
-        weight_max: usize::MAX,
-    };
+    let bounds = bounds("nonces", settings.jti_queue_max, BATCH_MAX);
     Queue::start(bounds, settings, shutdown, move |batch| {
         claim(pool.clone(), batch)
     })

@@ -3,46 +3,10 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::connect::Params;
-use super::rows::{count, get};
-use super::{Store, StoreError};
+use super::rows::{column, count, get};
+use super::{Params, Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did};
-
-/// A report to keep. Its content is opaque to the relay.
-#[derive(Clone, Debug)]
-pub struct NewReport {
-    pub report_id: String,
-    pub convo: ConvoId,
-    pub reporter: Did,
-    pub reported: Did,
-    pub category: &'static str,
-    pub encrypted_content: Vec<u8>,
-    pub message_ids: Vec<String>,
-}
-
-/// Where a report stands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ReportStatus {
-    Pending,
-    Resolved,
-    Dismissed,
-}
-
-impl ReportStatus {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Resolved => "resolved",
-            Self::Dismissed => "dismissed",
-        }
-    }
-
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Pending, Self::Resolved, Self::Dismissed]
-            .into_iter()
-            .find(|s| s.name() == name)
-    }
-}
+use crate::wire::calls::{ReportCounts, ReportMember, ReportStatus};
 
 /// A kept report.
 #[derive(Clone, Debug)]
@@ -66,33 +30,27 @@ pub enum ResolveOutcome {
     NotFound,
 }
 
-/// Counts over the reports of one conversation.
-#[derive(Clone, Debug, Default)]
-pub struct ReportStats {
-    pub pending: u64,
-    pub resolved: u64,
-    pub removals: u64,
-    pub by_category: Vec<(String, u64)>,
-    /// Mean time from report to resolution.
-    pub mean_hours: Option<u64>,
-}
-
 impl Store {
     /// Keeps a report, unless it is there already, and returns since when. Check the
     /// standings of both first.
-    pub async fn add_report(&self, new: &NewReport) -> Result<CoarseTime, StoreError> {
+    pub async fn add_report(
+        &self,
+        report_id: &str,
+        reporter: &Did,
+        report: &ReportMember,
+    ) -> Result<CoarseTime, StoreError> {
         let sql = "INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category, \
                        encrypted_content, message_ids) VALUES ($1, $2, $3, $4, $5, $6, $7) \
                    ON CONFLICT (report_id) DO UPDATE SET report_id = excluded.report_id \
                    RETURNING created_at";
         let params: Params<'_> = &[
-            &new.report_id,
-            &new.convo,
-            &new.reporter,
-            &new.reported,
-            &new.category,
-            &new.encrypted_content,
-            &new.message_ids,
+            &report_id,
+            &report.convo_id,
+            reporter,
+            &report.reported_did,
+            &report.category.name(),
+            &report.encrypted_content.as_slice(),
+            &column(report.message_ids.as_slice(), |id| id.as_str()),
         ];
         self.calls().value(sql, params).await
     }
@@ -121,7 +79,6 @@ impl Store {
                    WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
                    AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
                    ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5";
-        let status = status.map(ReportStatus::name);
         let params: Params<'_> = &[convo, &status, &after, &since, &i64::from(limit)];
         self.calls().all(sql, params, report).await.map(Some)
     }
@@ -156,12 +113,12 @@ impl Store {
         Ok(outcome.unwrap_or(ResolveOutcome::NotFound))
     }
 
-    /// Counts over a conversation's reports since a time.
+    /// Counts over a conversation's reports since a time, and its block conflicts.
     pub async fn report_stats(
         &self,
         convo: &ConvoId,
         since: Option<CoarseTime>,
-    ) -> Result<ReportStats, StoreError> {
+    ) -> Result<ReportCounts, StoreError> {
         let sql = "SELECT r.category, count(*) FILTER (WHERE r.status = 'pending') AS pending, \
                        count(*) FILTER (WHERE r.status <> 'pending') AS resolved, \
                        count(*) FILTER (WHERE r.resolution = 'removed_member') AS removals, \
@@ -170,19 +127,21 @@ impl Store {
                    FROM reports r WHERE r.convo_id = $1 \
                    AND ($2::timestamptz IS NULL OR r.created_at >= $2) \
                    GROUP BY r.category ORDER BY r.category";
-        let mut stats = ReportStats::default();
+        let mut counts = ReportCounts::default();
         let mut spent = 0;
         for row in &self.calls().query(sql, &[convo, &since]).await? {
-            stats.pending += count(row, "pending")?;
-            stats.resolved += count(row, "resolved")?;
-            stats.removals += count(row, "removals")?;
+            let total = count(row, "total")?;
+            counts.total_reports += total;
+            counts.pending_reports += count(row, "pending")?;
+            counts.resolved_reports += count(row, "resolved")?;
+            counts.total_removals += count(row, "removals")?;
+            *counts.reports_by_category.of(get(row, "category")?) += total;
             spent += count(row, "spent")?;
-            let category = (get(row, "category")?, count(row, "total")?);
-            stats.by_category.push(category);
         }
-        let mean = spent.checked_div(stats.resolved);
-        stats.mean_hours = mean.map(|seconds| seconds / 3600);
-        Ok(stats)
+        let mean = spent.checked_div(counts.resolved_reports);
+        counts.average_resolution_time_hours = mean.map(|seconds| seconds / 3600);
+        counts.block_conflicts_resolved = self.block_conflicts_resolved(convo, since).await?;
+        Ok(counts)
     }
 }
 
@@ -193,7 +152,7 @@ fn report(row: &Row) -> Result<Report, StoreError> {
         reported: get(row, "reported_did")?,
         encrypted_content: get(row, "encrypted_content")?,
         created_at: get(row, "created_at")?,
-        status: ReportStatus::parse(get(row, "status")?).ok_or(StoreError::Shape)?,
+        status: get(row, "status")?,
         resolved_by: get(row, "resolved_by")?,
         resolved_at: get(row, "resolved_at")?,
     })

@@ -10,6 +10,8 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::StoreError;
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId, Seq};
+use crate::wire::Sha256Hex;
+use crate::wire::calls::ReportStatus;
 
 /// One column, of the type that the caller wants.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T, StoreError> {
@@ -86,7 +88,9 @@ stored! {
     Did as &str: Self::expose, Self::parse;
     Epoch as i64: |epoch: &Self| int(epoch.get()), |epoch| Self::try_from(unsigned(epoch)?);
     MessageId as &str: Self::expose, Self::parse;
+    ReportStatus as &str: |status: &Self| status.name(), status;
     Seq as i64: |seq: &Self| int(seq.get()), |seq| unsigned(seq).map(Self::new);
+    Sha256Hex as &[u8]: hash_bytes, |hash| <[u8; 32]>::try_from(hash).map(Self);
 }
 
 fn suite_number(suite: &CipherSuite) -> i16 {
@@ -97,6 +101,17 @@ fn suite(number: i16) -> Result<CipherSuite, &'static str> {
     let number = u16::try_from(number).ok();
     let suite = number.and_then(CipherSuite::from_number);
     suite.ok_or("is no cipher suite")
+}
+
+fn hash_bytes(hash: &Sha256Hex) -> &[u8] {
+    &hash.0
+}
+
+fn status(name: &str) -> Result<ReportStatus, &'static str> {
+    use ReportStatus::{Dismissed, Pending, Resolved};
+    let mut all = [Pending, Resolved, Dismissed].into_iter();
+    all.find(|status| status.name() == name)
+        .ok_or("is no status")
 }
 
 fn unsigned(number: i64) -> Result<u64, &'static str> {

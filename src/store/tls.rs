@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::connect::Params;
 use super::rows::{bytes, count, get, int};
 use super::secrets::fresh;
-use super::{Store, StoreError};
+use super::{Params, Store, StoreError};
 use crate::types::unprintable;
 
 /// What an ACME directory gave to the nodes of this database.

@@ -28,35 +28,29 @@ pub enum CloseReason {
 impl CloseReason {
     /// The close code (RFC 6455 section 7.4 and its IANA registry).
     pub fn code(self) -> u16 {
-        match self {
-            Self::ClientGone | Self::ConvoEnded => 1000,
-            Self::PeerSilent => 1001,
-            Self::ProtocolError => 1002,
-            Self::InvalidPayload => 1007,
-            Self::ConsumerTooSlow | Self::FutureCursor | Self::RateLimited => 1008,
-            Self::FrameTooLarge => 1009,
-            Self::Internal => 1011,
-            Self::Draining => 1012,
-            Self::Unavailable => 1013,
-        }
+        self.code_and_name().0
     }
 
     /// The reason on the wire, and the label of the metric. After an error frame
     /// it is the error's name, as ATProto's own server does it.
     pub fn name(self) -> &'static str {
+        self.code_and_name().1
+    }
+
+    fn code_and_name(self) -> (u16, &'static str) {
         match self {
-            Self::ClientGone => "ClientGone",
-            Self::ConsumerTooSlow => "ConsumerTooSlow",
-            Self::ConvoEnded => "ConvoEnded",
-            Self::Draining => "Draining",
-            Self::FrameTooLarge => "FrameTooLarge",
-            Self::FutureCursor => "FutureCursor",
-            Self::Internal => "InternalError",
-            Self::InvalidPayload => "InvalidPayload",
-            Self::PeerSilent => "PeerSilent",
-            Self::ProtocolError => "ProtocolError",
-            Self::RateLimited => "RateLimited",
-            Self::Unavailable => "Unavailable",
+            Self::ClientGone => (1000, "ClientGone"),
+            Self::ConvoEnded => (1000, "ConvoEnded"),
+            Self::PeerSilent => (1001, "PeerSilent"),
+            Self::ProtocolError => (1002, "ProtocolError"),
+            Self::InvalidPayload => (1007, "InvalidPayload"),
+            Self::ConsumerTooSlow => (1008, "ConsumerTooSlow"),
+            Self::FutureCursor => (1008, "FutureCursor"),
+            Self::RateLimited => (1008, "RateLimited"),
+            Self::FrameTooLarge => (1009, "FrameTooLarge"),
+            Self::Internal => (1011, "InternalError"),
+            Self::Draining => (1012, "Draining"),
+            Self::Unavailable => (1013, "Unavailable"),
         }
     }
 

@@ -5,12 +5,12 @@ use super::context::Context;
 use super::reports::must_be_admin;
 use crate::blocks::BlocksError;
 use crate::refusal::Refusal;
-use crate::store::{AffectedConvo, Block};
+use crate::store::AffectedConvo;
 use crate::types::{ConvoId, Did};
 use crate::wire::XrpcError;
 use crate::wire::calls::{
-    AffectedConvoView, BlockAction, BlockStatus, BlockView, CheckBlocks, CheckedBlocks,
-    GetBlockStatus, HandleBlockChange, HandledBlockChange,
+    AffectedConvoView, BlockAction, BlockStatus, CheckBlocks, CheckedBlocks, GetBlockStatus,
+    HandleBlockChange, HandledBlockChange,
 };
 
 /// Who of these accounts blocks whom.
@@ -20,7 +20,7 @@ pub(super) async fn check(cx: &Context, input: CheckBlocks) -> Result<CheckedBlo
     dids.dedup();
     let blocks = cx.blocks.among(cx.did(), &dids).await?;
     Ok(CheckedBlocks {
-        blocks: views(blocks),
+        blocks,
         checked_at: cx.now_coarse(),
     })
 }
@@ -40,7 +40,7 @@ pub(super) async fn status(cx: &Context, input: GetBlockStatus) -> Result<BlockS
     Ok(BlockStatus {
         convo_id: input.convo_id,
         has_conflicts: !blocks.is_empty(),
-        blocks: views(blocks),
+        blocks,
         checked_at: cx.now_coarse(),
         member_count: members.len().try_into().unwrap_or(u64::MAX),
         is_complete,
@@ -115,14 +115,4 @@ async fn blocks_of(cx: &Context, newcomers: &[Did], members: &[Did]) -> Result<b
         Err(BlocksError::NobodyToAsk) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-fn views(blocks: Vec<Block>) -> Vec<BlockView> {
-    let view = |block: Block| BlockView {
-        blocker_did: block.blocker,
-        blocked_did: block.blocked,
-        created_at: block.seen_at,
-        block_uri: block.uri,
-    };
-    blocks.into_iter().map(view).collect()
 }

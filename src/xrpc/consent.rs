@@ -27,13 +27,10 @@ pub(super) async fn status(
 ) -> Result<OptInStatuses, XrpcError> {
     let dids = input.dids.into_vec();
     let opted = cx.store.opt_ins(&dids).await?;
-    let statuses = dids.into_iter().map(|did| {
-        let since = opted.iter().find(|opted| opted.user == did);
-        OptInStatus {
-            opted_in: since.is_some(),
-            opted_in_at: since.map(|opted| opted.opted_in_at),
-            did,
-        }
+    let statuses = dids.into_iter().map(|did| OptInStatus {
+        opted_in: opted.contains_key(&did),
+        opted_in_at: opted.get(&did).copied(),
+        did,
     });
     Ok(OptInStatuses {
         statuses: statuses.collect(),

@@ -7,13 +7,15 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
 use super::Settings;
+use super::handshake::Signing;
+use super::packages::Intake;
 use crate::auth::{Authenticator, Caller};
 use crate::blocks::Blocks;
 use crate::events::Hub;
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
-use crate::store::{AppendError, Appended, Nonce, Standing, Store};
-use crate::types::{CoarseTime, ConvoId, Did};
+use crate::store::{AppendError, Appended, GroupChange, Nonce, Standing, Store};
+use crate::types::{CoarseTime, ConvoId, DeviceId, Did};
 use crate::wire::XrpcError;
 
 /// The parts of the relay that calls use.
@@ -48,10 +50,6 @@ impl Context {
         self.caller.did()
     }
 
-    pub(super) fn now_unix(&self) -> u64 {
-        u64::try_from(self.now.timestamp()).unwrap_or(0)
-    }
-
     pub(super) fn now_coarse(&self) -> CoarseTime {
         CoarseTime::floor(self.now)
     }
@@ -63,6 +61,35 @@ impl Context {
             Err(AppendError::Full { .. } | AppendError::Store(_)) => {}
             Err(AppendError::NonceUsed) => self.auth.used_up(nonce, false),
             _ => self.auth.used_up(nonce, true),
+        }
+    }
+
+    /// A change of a group by the caller, which changes nothing yet.
+    pub(super) fn change(&self, convo: ConvoId) -> GroupChange {
+        GroupChange::of(convo, self.did().clone(), self.settings.seat_bounds())
+    }
+
+    /// What key packages of the caller are judged by: the device that they are all for, and the
+    /// key that it says it has.
+    pub(super) fn intake<'a>(
+        &'a self,
+        device: Option<&'a DeviceId>,
+        signature_key: Option<&'a [u8]>,
+    ) -> Intake<'a> {
+        Intake {
+            caller: self.did(),
+            device,
+            signature_key,
+            now_unix: u64::try_from(self.now.timestamp()).unwrap_or(0),
+            life_max: self.settings.key_package_life_max,
+        }
+    }
+
+    /// By whom a commit is signed for, in a conversation that stands so.
+    pub(super) fn signing(&self, standing: &Standing) -> Signing<'_> {
+        Signing {
+            signer: &self.receipts,
+            previous: standing.receipt_hash,
         }
     }
 

@@ -4,10 +4,9 @@ use super::blocks;
 use super::context::Context;
 use super::handshake;
 use crate::refusal::{Refusal, changed};
-use crate::store::{ChangeOutcome, Conversation, Member, NewConversation};
+use crate::store::{ChangeOutcome, Conversation, NewConversation};
 use crate::wire::calls::{
-    ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MemberView, MetadataView,
-    device_did,
+    ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MetadataView,
 };
 use crate::wire::{Object, XrpcError};
 
@@ -118,7 +117,7 @@ fn view(stored: Conversation) -> ConvoView {
         id: stored.convo.clone(),
         group_id: stored.convo,
         creator: stored.creator,
-        members: stored.members.into_iter().map(member_view).collect(),
+        members: stored.members,
         epoch: stored.epoch,
         cipher_suite: stored.cipher_suite,
         created_at: stored.created_at,
@@ -127,19 +126,6 @@ fn view(stored: Conversation) -> ConvoView {
             name: stored.name,
             description: stored.description,
         }),
-    }
-}
-
-fn member_view(member: Member) -> MemberView {
-    MemberView {
-        did: device_did(&member.user, member.device.as_ref()),
-        user_did: member.user,
-        device_id: member.device,
-        device_name: member.device_name,
-        joined_at: member.joined_at,
-        is_admin: member.is_admin,
-        promoted_at: member.promoted_at,
-        promoted_by: member.promoted_by,
     }
 }
 

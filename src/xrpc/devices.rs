@@ -4,13 +4,12 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::context::Context;
 use super::key_packages::{at_index, judged};
-use super::packages::Intake;
 use crate::refusal::{Refusal, published};
 use crate::store::{DeleteOutcome, NewDevice};
 use crate::types::DeviceId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{
-    DeleteDevice, Deleted, DeviceView, Devices, ListDevices, RegisterDevice, Registered, device_did,
+    DeleteDevice, Deleted, Devices, ListDevices, RegisterDevice, Registered, device_did,
 };
 
 /// Registers a device with its first key packages, or registers it anew.
@@ -19,13 +18,7 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
     let device = input
         .device_uuid
         .unwrap_or_else(|| DeviceId::of_key(cx.did(), signature_key));
-    let intake = Intake {
-        caller: cx.did(),
-        device: Some(&device),
-        signature_key: Some(signature_key),
-        now_unix: cx.now_unix(),
-        life_max: cx.settings.key_package_life_max,
-    };
+    let intake = cx.intake(Some(&device), Some(signature_key));
     let judged = judged(&intake, input.key_packages.as_slice()).enumerate();
     let packages = judged.map(|(index, judged)| match judged {
         Ok(accepted) => Ok(accepted.package),
@@ -55,19 +48,8 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
 
 /// The caller's own devices.
 pub(super) async fn list(cx: &Context, _: ListDevices) -> Result<Devices, XrpcError> {
-    let found = cx.store.devices(cx.did()).await?;
     Ok(Devices {
-        devices: found
-            .into_iter()
-            .map(|device| DeviceView {
-                credential_did: device_did(cx.did(), Some(&device.device)),
-                device_id: device.device,
-                device_name: device.name,
-                last_seen_at: device.last_seen_at,
-                registered_at: device.registered_at,
-                key_package_count: device.key_packages,
-            })
-            .collect(),
+        devices: cx.store.devices(cx.did()).await?,
     })
 }
 

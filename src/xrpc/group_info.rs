@@ -5,7 +5,7 @@ use super::context::Context;
 use super::handshake::{self, ReadCommit};
 use super::membership::read_commit;
 use crate::refusal::{Refusal, changed};
-use crate::store::{GroupChange, GroupInfo, GroupInfoOutcome, Joining};
+use crate::store::{GroupChange, GroupInfo, GroupInfoOutcome};
 use crate::types::{ConvoId, Epoch};
 use crate::wire::calls::{GetGroupInfo, GroupInfoView, Handshake, UpdateGroupInfo, Updated};
 use crate::wire::{TextBytesOut, XrpcError, invalid};
@@ -37,15 +37,9 @@ pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updat
         return keep(cx, &convo, &input.group_info, epoch).await;
     }
     let change = GroupChange {
-        convo,
-        caller: cx.did().clone(),
         commit,
-        joining: Joining::default(),
-        leaving: None,
-        rejoining: None,
-        admin_only: false,
         group_info,
-        bounds: cx.settings.seat_bounds(),
+        ..cx.change(convo)
     };
     let made = changed(cx.store.change_group(&change).await?)?;
     Ok(Updated {

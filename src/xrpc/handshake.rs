@@ -133,20 +133,14 @@ impl ReadCommit {
     pub(super) fn adds_those_welcomed(self, joining: &Joining) -> Result<NewCommit, XrpcError> {
         let mut welcomed: Vec<&[u8]> = joining.references.iter().map(Vec::as_slice).collect();
         welcomed.sort_unstable();
-        match &self.adds {
-            Some(adds) => {
-                let mut added: Vec<&[u8]> = adds.iter().map(Vec::as_slice).collect();
-                added.sort_unstable();
-                if added != welcomed {
-                    return Err(invalid(
-                        "welcomeMessage",
-                        "must be for the key packages that the commit adds",
-                    ));
-                }
-                Ok(self.commit)
+        if let Some(mut added) = self.adds {
+            added.sort_unstable();
+            if added != welcomed {
+                let what = "must be for the key packages that the commit adds";
+                return Err(invalid("welcomeMessage", what));
             }
-            None => Ok(self.commit),
         }
+        Ok(self.commit)
     }
 }
 

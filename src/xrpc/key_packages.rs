@@ -9,11 +9,11 @@ use tokio::task::yield_now;
 use super::context::Context;
 use super::packages::{Accepted, Intake};
 use crate::refusal::{Refusal, claimed_too_often, published};
-use crate::store::{Claim, ClaimOutcome, ClaimedKeyPackage};
+use crate::store::{Claim, ClaimOutcome, SyncedKeyPackages};
 use crate::types::{CipherSuite, CoarseTime};
 use crate::wire::calls::{
     GetKeyPackageStats, GetKeyPackages, KeyPackageInput, KeyPackageRef, KeyPackageStatsView,
-    KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SuiteStats, SyncKeyPackages,
+    KeyPackages, Nothing, PublishError, PublishKeyPackages, Published, SyncKeyPackages,
     SyncedKeyPackagesView,
 };
 use crate::wire::{Object, Sha256Hex, TextBytesOut, XrpcError, invalid};
@@ -22,7 +22,7 @@ pub(super) async fn publish_one(
     cx: &Context,
     input: KeyPackageInput,
 ) -> Result<Nothing, XrpcError> {
-    let accepted = intake(cx, None).accept(&input)?;
+    let accepted = cx.intake(None, None).accept(&input)?;
     store(cx, vec![accepted]).await?;
     Ok(Nothing {})
 }
@@ -33,14 +33,14 @@ pub(super) async fn publish_many(
     cx: &Context,
     input: PublishKeyPackages,
 ) -> Result<Published, XrpcError> {
-    let intake = intake(cx, input.device_id.as_ref());
+    let intake = cx.intake(input.device_id.as_ref(), None);
     let (mut accepted, mut errors) = (Vec::new(), Vec::new());
     let mut judged = pin!(judged(&intake, input.key_packages.as_slice()).enumerate());
     while let Some((index, judged)) = judged.next().await {
         match judged {
             Ok(package) => accepted.push(package),
             Err(error) => errors.push(PublishError {
-                index: count(index),
+                index: index as u64,
                 error: format!("{}: {}", error.name, error.message),
             }),
         }
@@ -48,27 +48,17 @@ pub(super) async fn publish_many(
     if !errors.is_empty() {
         return Ok(Published {
             succeeded: 0,
-            failed: count(errors.len()),
+            failed: errors.len() as u64,
             errors,
         });
     }
-    let succeeded = count(accepted.len());
+    let succeeded = accepted.len() as u64;
     store(cx, accepted).await?;
     Ok(Published {
         succeeded,
         failed: 0,
         errors,
     })
-}
-
-fn intake<'a>(cx: &'a Context, device: Option<&'a crate::types::DeviceId>) -> Intake<'a> {
-    Intake {
-        caller: cx.did(),
-        device,
-        signature_key: None,
-        now_unix: cx.now_unix(),
-        life_max: cx.settings.key_package_life_max,
-    }
 }
 
 /// Accepts packages one after the other, or says why not. In between others have their turn: a
@@ -126,23 +116,16 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
         }
     };
     dids.retain(|did| !claimed.iter().any(|package| package.user == *did));
-    Ok(KeyPackages {
-        key_packages: claimed
-            .into_iter()
-            .filter_map(|package| reference(package, suite))
-            .collect(),
-        missing: dids,
-    })
-}
-
-fn reference(claimed: ClaimedKeyPackage, suite: CipherSuite) -> Option<KeyPackageRef> {
-    Some(KeyPackageRef {
+    let key_packages = claimed.into_iter().map(|claimed| KeyPackageRef {
         did: claimed.user,
         device_id: claimed.device,
         key_package: TextBytesOut(claimed.bytes),
         cipher_suite: suite,
-        // A SHA-256 was stored, so 32 bytes come back.
-        key_package_hash: Sha256Hex(claimed.hash.try_into().ok()?),
+        key_package_hash: Sha256Hex(claimed.hash),
+    });
+    Ok(KeyPackages {
+        key_packages: key_packages.collect(),
+        missing: dids,
     })
 }
 
@@ -154,21 +137,14 @@ pub(super) async fn stats(
     if input.did.is_some_and(|did| did != *cx.did()) {
         return Err(Refusal::InvalidDid.into());
     }
-    let mut stats = cx.store.key_package_stats(cx.did()).await?;
+    let mut stock = cx.store.key_package_stats(cx.did()).await?;
     if let Some(suite) = input.cipher_suite {
-        stats.retain(|stats| stats.cipher_suite == suite);
+        stock.retain(|(stats, _)| stats.cipher_suite == suite);
     }
-    let available = stats.iter().map(|stats| stats.available).sum();
+    let available = stock.iter().map(|(stats, _)| stats.available).sum();
     let threshold = u64::from(cx.settings.key_packages_low);
-    let oldest = stats.iter().filter_map(|s| s.oldest_expires_at).min();
-    let by_suite = stats
-        .iter()
-        .map(|stats| SuiteStats {
-            cipher_suite: stats.cipher_suite,
-            available: stats.available,
-            consumed: stats.consumed,
-        })
-        .collect();
+    let oldest = stock.iter().filter_map(|(_, oldest)| *oldest).min();
+    let by_suite = stock.into_iter().map(|(stats, _)| stats).collect();
     Ok(KeyPackageStatsView {
         available,
         threshold,
@@ -183,26 +159,17 @@ pub(super) async fn sync(
     cx: &Context,
     input: SyncKeyPackages,
 ) -> Result<SyncedKeyPackagesView, XrpcError> {
-    let hashes = input.local_hashes.into_vec();
-    let hashes: Vec<_> = hashes.iter().map(|hash| hash.0.to_vec()).collect();
-    let synced = cx
-        .store
-        .sync_key_packages(cx.did(), input.device_id.as_ref(), &hashes)
-        .await?;
-    let (kept, dropped) = (in_hex(synced.kept), in_hex(synced.dropped));
+    let (device, hashes) = (input.device_id.as_ref(), input.local_hashes.as_slice());
+    let synced = cx.store.sync_key_packages(cx.did(), device, hashes);
+    let SyncedKeyPackages { dropped, kept } = synced.await?;
     Ok(SyncedKeyPackagesView {
-        remaining_available: count(kept.len()),
+        remaining_available: kept.len() as u64,
         server_hashes: kept,
-        orphaned_count: count(dropped.len()),
-        deleted_count: count(dropped.len()),
+        orphaned_count: dropped.len() as u64,
+        deleted_count: dropped.len() as u64,
         orphaned_hashes: dropped,
         device_id: input.device_id,
     })
-}
-
-fn in_hex(hashes: Vec<Vec<u8>>) -> Vec<Sha256Hex> {
-    let whole = hashes.into_iter().filter_map(|hash| hash.try_into().ok());
-    whole.map(Sha256Hex).collect()
 }
 
 /// Pure. "23d 4h" until a time.
@@ -215,10 +182,6 @@ fn in_words(at: CoarseTime, now: CoarseTime) -> String {
 pub(super) fn at_index(index: usize, mut error: XrpcError) -> XrpcError {
     error.message = format!("keyPackages[{index}].{}", error.message).into();
     error
-}
-
-fn count(items: usize) -> u64 {
-    u64::try_from(items).unwrap_or(u64::MAX)
 }
 
 /// What clients that name no suite speak.

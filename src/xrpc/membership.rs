@@ -3,9 +3,9 @@
 
 use super::blocks;
 use super::context::Context;
-use super::handshake::{self, ReadCommit, Signing};
+use super::handshake::{self, ReadCommit};
 use crate::refusal::{Made, Refusal, changed};
-use crate::store::{GroupChange, Joining, Leaving, NewCommit, Standing};
+use crate::store::{GroupChange, Leaving, NewCommit, Standing};
 use crate::types::ConvoId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{AddMembers, Changed, Handshake, LeaveConvo, RemoveMember, Removed};
@@ -32,15 +32,10 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         commit.as_ref(),
     )?;
     let change = GroupChange {
-        convo,
-        caller: cx.did().clone(),
         commit,
         joining,
-        leaving: None,
-        rejoining: None,
-        admin_only: false,
         group_info,
-        bounds: cx.settings.seat_bounds(),
+        ..cx.change(convo)
     };
     let outcome = cx.store.change_group(&change).await?;
     let made = changed(outcome).map_err(|refused| refused.among("didList", named))?;
@@ -123,15 +118,11 @@ async fn go(
         .transpose()?;
     let group_info = group_info(info, &going.convo, &going.standing, commit.as_ref())?;
     let change = GroupChange {
-        convo: going.convo,
-        caller: cx.did().clone(),
         commit,
-        joining: Joining::default(),
         leaving: Some(going.leaving),
-        rejoining: None,
         admin_only: going.admin_only,
         group_info,
-        bounds: cx.settings.seat_bounds(),
+        ..cx.change(going.convo)
     };
     Ok(changed(cx.store.change_group(&change).await?)?)
 }
@@ -142,13 +133,9 @@ pub(super) fn read_commit(
     convo: &ConvoId,
     standing: &Standing,
 ) -> Result<Option<ReadCommit>, XrpcError> {
-    let signing = Signing {
-        signer: &cx.receipts,
-        previous: standing.receipt_hash,
-    };
-    commit
-        .map(|commit| ReadCommit::of(commit, convo, cx.now_coarse(), &signing))
-        .transpose()
+    let signing = cx.signing(standing);
+    let read = commit.map(|commit| ReadCommit::of(commit, convo, cx.now_coarse(), &signing));
+    read.transpose()
 }
 
 /// The GroupInfo beside a change is of the epoch after its commit; without one,

@@ -2,11 +2,10 @@
 //! itself or through somebody who adds it.
 
 use super::context::Context;
-use super::handshake::{self, ReadCommit, Signing};
-use super::packages::Intake;
+use super::handshake::{self, ReadCommit};
 use crate::mls::KeyPackage;
 use crate::refusal::{changed, requested};
-use crate::store::{GroupChange, Joining, RejoinRequest};
+use crate::store::{GroupChange, RejoinRequest};
 use crate::types::CipherSuite;
 use crate::wire::calls::{
     KeyPackageInput, ProcessExternalCommit, RejoinRequested, Rejoined, RequestRejoin,
@@ -20,10 +19,7 @@ pub(super) async fn by_external_commit(
 ) -> Result<Rejoined, XrpcError> {
     let convo = input.convo_id;
     let standing = cx.standing(&convo).await?;
-    let signing = Signing {
-        signer: &cx.receipts,
-        previous: standing.receipt_hash,
-    };
+    let signing = cx.signing(&standing);
     let commit = &input.external_commit;
     let (commit, rejoining) =
         ReadCommit::external(commit, &convo, cx.did(), cx.now_coarse(), &signing)?;
@@ -34,15 +30,10 @@ pub(super) async fn by_external_commit(
         commit.epoch.next(),
     )?;
     let change = GroupChange {
-        convo,
-        caller: cx.did().clone(),
         commit: Some(commit),
-        joining: Joining::default(),
-        leaving: None,
         rejoining: Some(rejoining),
-        admin_only: false,
         group_info,
-        bounds: cx.settings.seat_bounds(),
+        ..cx.change(convo)
     };
     let made = changed(cx.store.change_group(&change).await?)?;
     Ok(Rejoined {
@@ -57,13 +48,7 @@ pub(super) async fn request(
     cx: &Context,
     input: RequestRejoin,
 ) -> Result<RejoinRequested, XrpcError> {
-    let intake = Intake {
-        caller: cx.did(),
-        device: None,
-        signature_key: None,
-        now_unix: cx.now_unix(),
-        life_max: cx.settings.key_package_life_max,
-    };
+    let intake = cx.intake(None, None);
     let bytes = input.key_package.as_slice();
     let suite = KeyPackage::parse(bytes).map(|package| package.suite_number);
     let suite = suite.ok().and_then(CipherSuite::from_number);

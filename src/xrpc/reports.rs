@@ -3,11 +3,11 @@
 
 use super::context::Context;
 use crate::refusal::Refusal;
-use crate::store::{NewReport, Report, ReportStats, ReportStatus, ResolveOutcome};
+use crate::store::{Report, ResolveOutcome};
 use crate::types::{CoarseTime, ConvoId, Did, uuid_of};
 use crate::wire::calls::{
-    AdminStats, CategoryCounts, GetAdminStats, GetReports, Okay, ReportCounts, ReportMember,
-    ReportView, Reported, Reports, ResolveReport, StatusFilter,
+    AdminStats, GetAdminStats, GetReports, Okay, ReportMember, ReportView, Reported, Reports,
+    ResolveReport,
 };
 use crate::wire::{BytesOut, XrpcError};
 
@@ -24,20 +24,10 @@ pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported
         return Err(Refusal::TargetNotMember.into());
     }
     let report_id = report_id(&input, cx.did());
-    let ids = input.message_ids.into_vec();
-    let new = NewReport {
-        report_id,
-        convo: input.convo_id,
-        reporter: cx.did().clone(),
-        reported: input.reported_did,
-        category: input.category.name(),
-        encrypted_content: input.encrypted_content.as_slice().to_vec(),
-        message_ids: ids.into_iter().map(|id| id.into_string()).collect(),
-    };
-    let submitted_at = cx.store.add_report(&new).await?;
+    let submitted_at = cx.store.add_report(&report_id, cx.did(), &input);
     Ok(Reported {
-        report_id: new.report_id,
-        submitted_at,
+        submitted_at: submitted_at.await?,
+        report_id,
     })
 }
 
@@ -64,11 +54,6 @@ fn report_id(input: &ReportMember, reporter: &Did) -> String {
 /// The conversation's reports, newest first, for its admins.
 pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, XrpcError> {
     must_be_admin(cx, &input.convo_id).await?;
-    let status = input.status.map(|status| match status {
-        StatusFilter::Pending => ReportStatus::Pending,
-        StatusFilter::Resolved => ReportStatus::Resolved,
-        StatusFilter::Dismissed => ReportStatus::Dismissed,
-    });
     let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next page.
@@ -76,7 +61,7 @@ pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, Xrp
     let after = input.cursor.as_ref().map(|cursor| cursor.as_str());
     let mut found = cx
         .store
-        .reports(&input.convo_id, status, after, asked)
+        .reports(&input.convo_id, input.status, after, asked)
         .await?
         .ok_or(Refusal::InvalidCursor)?;
     let more = found.len() > limit;
@@ -111,20 +96,17 @@ pub(super) async fn stats(cx: &Context, input: GetAdminStats) -> Result<AdminSta
     let since = input
         .since
         .map(|since| CoarseTime::from_unix_seconds(since.unix_seconds()));
-    let stats = cx.store.report_stats(&convo_id, since).await?;
-    let conflicts = cx.store.block_conflicts_resolved(&convo_id, since).await?;
     Ok(AdminStats {
-        stats: counts(&stats, conflicts),
+        stats: cx.store.report_stats(&convo_id, since).await?,
         generated_at: cx.now_coarse(),
         convo_id,
     })
 }
 
 pub(super) async fn must_be_admin(cx: &Context, convo: &ConvoId) -> Result<(), XrpcError> {
-    if cx.standing(convo).await?.is_admin {
-        Ok(())
-    } else {
-        Err(Refusal::NotAdmin.into())
+    match cx.standing(convo).await?.is_admin {
+        true => Ok(()),
+        false => Err(Refusal::NotAdmin.into()),
     }
 }
 
@@ -135,35 +117,9 @@ fn view(report: Report) -> ReportView {
         reported_did: report.reported,
         encrypted_content: BytesOut(report.encrypted_content.into()),
         created_at: report.created_at,
-        status: report.status.name(),
+        status: report.status,
         resolved_by: report.resolved_by,
         resolved_at: report.resolved_at,
-    }
-}
-
-fn counts(stats: &ReportStats, block_conflicts_resolved: u64) -> ReportCounts {
-    let mut by_category = CategoryCounts::default();
-    for (category, count) in &stats.by_category {
-        let place = match category.as_str() {
-            "harassment" => &mut by_category.harassment,
-            "spam" => &mut by_category.spam,
-            "hate_speech" => &mut by_category.hate_speech,
-            "violence" => &mut by_category.violence,
-            "sexual_content" => &mut by_category.sexual_content,
-            "impersonation" => &mut by_category.impersonation,
-            "privacy_violation" => &mut by_category.privacy_violation,
-            _ => &mut by_category.other_category,
-        };
-        *place += count;
-    }
-    ReportCounts {
-        total_reports: stats.pending + stats.resolved,
-        pending_reports: stats.pending,
-        resolved_reports: stats.resolved,
-        total_removals: stats.removals,
-        block_conflicts_resolved,
-        reports_by_category: by_category,
-        average_resolution_time_hours: stats.mean_hours,
     }
 }
 

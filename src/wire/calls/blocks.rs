@@ -1,52 +1,69 @@
 //! Pure. checkBlocks, getBlockStatus, handleBlockChange.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::types::{CoarseTime, ConvoId, Did};
 use crate::wire::{List, Text};
 
-/// `checkBlocks`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckBlocks {
-    pub dids: List<Did, 2, 100>,
+input! {
+    /// `checkBlocks`.
+    pub struct CheckBlocks {
+        pub dids: List<Did, 2, 100>,
+    }
+
+    /// `getBlockStatus`.
+    pub struct GetBlockStatus {
+        pub convo_id: ConvoId,
+    }
+
+    /// `handleBlockChange`.
+    pub struct HandleBlockChange {
+        pub blocker_did: Did,
+        pub blocked_did: Did,
+        pub action: BlockAction,
+        /// Not believed: the AppView is asked.
+        pub block_uri: Option<Text<0, 1024>>,
+    }
 }
 
-/// A block between two accounts, as the AppView tells it.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BlockView {
-    pub blocker_did: Did,
-    pub blocked_did: Did,
-    pub created_at: CoarseTime,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub block_uri: Option<String>,
-}
+output! {
+    /// A block between two accounts, as the AppView tells it.
+    pub struct BlockView {
+        pub blocker_did: Did,
+        pub blocked_did: Did,
+        /// When the AppView last said so.
+        pub created_at: CoarseTime,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub block_uri: Option<String>,
+    }
 
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CheckedBlocks {
-    pub blocks: Vec<BlockView>,
-    pub checked_at: CoarseTime,
-}
+    pub struct CheckedBlocks {
+        pub blocks: Vec<BlockView>,
+        pub checked_at: CoarseTime,
+    }
 
-/// `getBlockStatus`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GetBlockStatus {
-    pub convo_id: ConvoId,
-}
+    pub struct BlockStatus {
+        pub convo_id: ConvoId,
+        pub has_conflicts: bool,
+        pub blocks: Vec<BlockView>,
+        pub checked_at: CoarseTime,
+        pub member_count: u64,
+        /// `false`: too large to ask about every pair; what is known is told.
+        pub is_complete: bool,
+    }
 
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BlockStatus {
-    pub convo_id: ConvoId,
-    pub has_conflicts: bool,
-    pub blocks: Vec<BlockView>,
-    pub checked_at: CoarseTime,
-    pub member_count: u64,
-    /// `false`: too large to ask about every pair; what is known is told.
-    pub is_complete: bool,
+    pub struct HandledBlockChange {
+        pub affected_convos: Vec<AffectedConvoView>,
+    }
+
+    pub struct AffectedConvoView {
+        pub convo_id: ConvoId,
+        /// `admin_notified`, `requires_resolution` or `no_action`.
+        pub action: &'static str,
+        pub admin_notified: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub notification_sent_at: Option<CoarseTime>,
+    }
 }
 
 /// What happened to a block.
@@ -55,32 +72,4 @@ pub struct BlockStatus {
 pub enum BlockAction {
     Created,
     Removed,
-}
-
-/// `handleBlockChange`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HandleBlockChange {
-    pub blocker_did: Did,
-    pub blocked_did: Did,
-    pub action: BlockAction,
-    /// Not believed: the AppView is asked.
-    pub block_uri: Option<Text<0, 1024>>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HandledBlockChange {
-    pub affected_convos: Vec<AffectedConvoView>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AffectedConvoView {
-    pub convo_id: ConvoId,
-    /// `admin_notified`, `requires_resolution` or `no_action`.
-    pub action: &'static str,
-    pub admin_notified: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub notification_sent_at: Option<CoarseTime>,
 }

@@ -1,5 +1,25 @@
 //! Pure. What each call takes and gives: the lexicons of `lexicons/`, as types.
 
+/// What calls take: objects of these members, by their names in camel case, and of no others.
+macro_rules! input {
+    ($($(#[$about:meta])* pub struct $name:ident $members:tt)+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Debug, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name $members
+    )+};
+}
+
+/// What they give.
+macro_rules! output {
+    ($($(#[$about:meta])* pub struct $name:ident $members:tt)+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Debug, serde::Serialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $name $members
+    )+};
+}
+
 mod blocks;
 mod consent;
 mod convos;

@@ -1,45 +1,40 @@
 //! Pure. processExternalCommit, requestRejoin: coming back.
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Handshake, IdempotencyKey, KeyPackageBytes};
 use crate::types::{CoarseTime, ConvoId, Epoch};
 use crate::wire::Text;
 
-/// `processExternalCommit`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ProcessExternalCommit {
-    pub convo_id: ConvoId,
-    pub external_commit: Handshake,
-    pub group_info: Option<Handshake>,
-    pub idempotency_key: Option<IdempotencyKey>,
+input! {
+    /// `processExternalCommit`.
+    pub struct ProcessExternalCommit {
+        pub convo_id: ConvoId,
+        pub external_commit: Handshake,
+        pub group_info: Option<Handshake>,
+        pub idempotency_key: Option<IdempotencyKey>,
+    }
+
+    /// `requestRejoin`.
+    pub struct RequestRejoin {
+        pub convo_id: ConvoId,
+        pub key_package: KeyPackageBytes,
+        /// Of old clients: read and forgotten.
+        pub reason: Option<Text<0, 128>>,
+    }
 }
 
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rejoined {
-    pub epoch: Epoch,
-    pub rejoined_at: CoarseTime,
-    /// The commit's signed receipt, as it is stored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<Box<RawValue>>,
-}
+output! {
+    pub struct Rejoined {
+        pub epoch: Epoch,
+        pub rejoined_at: CoarseTime,
+        /// The commit's signed receipt, as it is stored.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub receipt: Option<Box<RawValue>>,
+    }
 
-/// `requestRejoin`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RequestRejoin {
-    pub convo_id: ConvoId,
-    pub key_package: KeyPackageBytes,
-    /// Of old clients: read and forgotten.
-    pub reason: Option<Text<0, 128>>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RejoinRequested {
-    pub request_id: String,
-    pub pending: bool,
+    pub struct RejoinRequested {
+        pub request_id: String,
+        pub pending: bool,
+    }
 }

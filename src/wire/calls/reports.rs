@@ -6,6 +6,96 @@ use super::Datetime;
 use crate::types::{CoarseTime, ConvoId, Did};
 use crate::wire::{Blob, BytesOut, Int, List, Text};
 
+input! {
+    /// `reportMember`.
+    pub struct ReportMember {
+        pub convo_id: ConvoId,
+        pub reported_did: Did,
+        pub category: Category,
+        /// Ciphertext for the conversation's admins: opaque to the relay.
+        pub encrypted_content: Blob<1, 51_200>,
+        #[serde(default)]
+        pub message_ids: List<Text<1, 64>, 0, 20>,
+    }
+
+    /// `getReports`.
+    pub struct GetReports {
+        pub convo_id: ConvoId,
+        pub status: Option<ReportStatus>,
+        pub limit: Option<Int<1, 100>>,
+        pub cursor: Option<Text<1, 64>>,
+    }
+
+    /// `resolveReport`.
+    pub struct ResolveReport {
+        pub report_id: Text<1, 64>,
+        pub action: Resolution,
+        pub notes: Option<Text<0, 1000>>,
+    }
+
+    /// `getAdminStats`.
+    pub struct GetAdminStats {
+        pub convo_id: Option<ConvoId>,
+        pub since: Option<Datetime>,
+    }
+}
+
+output! {
+    pub struct Reported {
+        pub report_id: String,
+        pub submitted_at: CoarseTime,
+    }
+
+    pub struct Reports {
+        pub reports: Vec<ReportView>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cursor: Option<String>,
+    }
+
+    pub struct ReportView {
+        pub id: String,
+        pub reporter_did: Did,
+        pub reported_did: Did,
+        pub encrypted_content: BytesOut,
+        pub created_at: CoarseTime,
+        pub status: ReportStatus,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub resolved_by: Option<Did>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub resolved_at: Option<CoarseTime>,
+    }
+
+    pub struct AdminStats {
+        pub stats: ReportCounts,
+        pub generated_at: CoarseTime,
+        pub convo_id: ConvoId,
+    }
+
+    #[derive(Default)]
+    pub struct ReportCounts {
+        pub total_reports: u64,
+        pub pending_reports: u64,
+        pub resolved_reports: u64,
+        pub total_removals: u64,
+        pub block_conflicts_resolved: u64,
+        pub reports_by_category: CategoryCounts,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub average_resolution_time_hours: Option<u64>,
+    }
+
+    #[derive(Default, Eq, PartialEq)]
+    pub struct CategoryCounts {
+        pub harassment: u64,
+        pub spam: u64,
+        pub hate_speech: u64,
+        pub violence: u64,
+        pub sexual_content: u64,
+        pub impersonation: u64,
+        pub privacy_violation: u64,
+        pub other_category: u64,
+    }
+}
+
 /// What a report is about. Admins see more in the report itself.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,65 +125,23 @@ impl Category {
     }
 }
 
-/// `reportMember`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ReportMember {
-    pub convo_id: ConvoId,
-    pub reported_did: Did,
-    pub category: Category,
-    /// Ciphertext for the conversation's admins: opaque to the relay.
-    pub encrypted_content: Blob<1, 51_200>,
-    #[serde(default)]
-    pub message_ids: List<Text<1, 64>, 0, 20>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Reported {
-    pub report_id: String,
-    pub submitted_at: CoarseTime,
-}
-
 /// Where a report stands.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StatusFilter {
+pub enum ReportStatus {
     Pending,
     Resolved,
     Dismissed,
 }
 
-/// `getReports`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GetReports {
-    pub convo_id: ConvoId,
-    pub status: Option<StatusFilter>,
-    pub limit: Option<Int<1, 100>>,
-    pub cursor: Option<Text<1, 64>>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Reports {
-    pub reports: Vec<ReportView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReportView {
-    pub id: String,
-    pub reporter_did: Did,
-    pub reported_did: Did,
-    pub encrypted_content: BytesOut,
-    pub created_at: CoarseTime,
-    pub status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resolved_by: Option<Did>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resolved_at: Option<CoarseTime>,
+impl ReportStatus {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Resolved => "resolved",
+            Self::Dismissed => "dismissed",
+        }
+    }
 }
 
 /// What an admin did about a report.
@@ -115,53 +163,18 @@ impl Resolution {
     }
 }
 
-/// `resolveReport`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ResolveReport {
-    pub report_id: Text<1, 64>,
-    pub action: Resolution,
-    pub notes: Option<Text<0, 1000>>,
-}
-
-/// `getAdminStats`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GetAdminStats {
-    pub convo_id: Option<ConvoId>,
-    pub since: Option<Datetime>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AdminStats {
-    pub stats: ReportCounts,
-    pub generated_at: CoarseTime,
-    pub convo_id: ConvoId,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReportCounts {
-    pub total_reports: u64,
-    pub pending_reports: u64,
-    pub resolved_reports: u64,
-    pub total_removals: u64,
-    pub block_conflicts_resolved: u64,
-    pub reports_by_category: CategoryCounts,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub average_resolution_time_hours: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CategoryCounts {
-    pub harassment: u64,
-    pub spam: u64,
-    pub hate_speech: u64,
-    pub violence: u64,
-    pub sexual_content: u64,
-    pub impersonation: u64,
-    pub privacy_violation: u64,
-    pub other_category: u64,
+impl CategoryCounts {
+    /// The count of a category, by its name.
+    pub fn of(&mut self, category: &str) -> &mut u64 {
+        match category {
+            "harassment" => &mut self.harassment,
+            "spam" => &mut self.spam,
+            "hate_speech" => &mut self.hate_speech,
+            "violence" => &mut self.violence,
+            "sexual_content" => &mut self.sexual_content,
+            "impersonation" => &mut self.impersonation,
+            "privacy_violation" => &mut self.privacy_violation,
+            _ => &mut self.other_category,
+        }
+    }
 }

@@ -5,15 +5,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::types::{ConvoId, Cursor, unprintable};
 use crate::wire::Text;
 
-/// `subscribeConvoEvents`, and `streamConvoEvents`, which takes the same.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SubscribeConvoEvents {
-    pub cursor: Option<Cursor>,
-    pub convo_id: Option<ConvoId>,
-    pub ticket: Option<TicketText>,
-    /// Whether messages come with their events.
-    pub hydrate: Option<bool>,
+input! {
+    /// `subscribeConvoEvents`, and `streamConvoEvents`, which takes the same.
+    pub struct SubscribeConvoEvents {
+        pub cursor: Option<Cursor>,
+        pub convo_id: Option<ConvoId>,
+        pub ticket: Option<TicketText>,
+        /// Whether messages come with their events.
+        pub hydrate: Option<bool>,
+    }
 }
 
 /// A ticket on its way. It names its account to whoever reads it, so it cannot be printed.
