@@ -141,30 +141,21 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code() else {
             // Without a SQLSTATE it never reached Postgres, or came back broken.
-            let unreadable = error.to_string().contains("serializ");
-            return if unreadable {
-                Self::Shape
-            } else {
-                Self::Unavailable
+            return match error.to_string().contains("serializ") {
+                true => Self::Shape,
+                false => Self::Unavailable,
             };
         };
-        let code = state.code();
-        if *state == SqlState::T_R_SERIALIZATION_FAILURE
-            || *state == SqlState::T_R_DEADLOCK_DETECTED
-        {
-            Self::Contention(code.to_owned())
-        } else if *state == SqlState::QUERY_CANCELED || *state == SqlState::LOCK_NOT_AVAILABLE {
-            Self::Timeout
-        } else if *state == SqlState::CHECK_VIOLATION && is_unnamed(&error) {
-            Self::NoDay
-        } else if *state == SqlState::DISK_FULL {
-            Self::DiskFull
-        } else if *state == SqlState::READ_ONLY_SQL_TRANSACTION {
-            Self::ReadOnly
-        } else if is_unavailable(code) {
-            Self::Interrupted(code.to_owned())
-        } else {
-            Self::Refused(code.to_owned())
+        match state.code() {
+            // A serialization failure, a deadlock.
+            code @ ("40001" | "40P01") => Self::Contention(code.to_owned()),
+            // Cancelled, or a lock was not to be had.
+            "57014" | "55P03" => Self::Timeout,
+            "23514" if is_unnamed(&error) => Self::NoDay,
+            "53100" => Self::DiskFull,
+            "25006" => Self::ReadOnly,
+            code if is_unavailable(code) => Self::Interrupted(code.to_owned()),
+            code => Self::Refused(code.to_owned()),
         }
     }
 }
