@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_postgres::Row;
 
-use super::connect::{Params, Pool};
 use super::held_up::Watch;
+use super::pool::Pool;
 use super::replay_guard::Nonce;
 use super::rows::{column, count, get};
 use super::standstill::Standstill;
-use super::{Settings, Store, StoreError};
+use super::{Params, Settings, Store, StoreError};
 use crate::runtime::{Batcher, Bounds, NotServed, Shutdown};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
 
@@ -93,7 +93,7 @@ impl Appender {
                 shutdown,
                 bounds,
                 |m: &NewMessage| m.ciphertext.len(),
-                move |batch| commit(committer.clone(), batch),
+                move |batch| committer.clone().commit(batch),
             )
         };
         Self {
@@ -152,167 +152,149 @@ struct Committer {
     standstill: Standstill,
 }
 
-/// Serves one batch; the answers are in the order of the items.
-async fn commit(committer: Committer, batch: Vec<NewMessage>) -> Vec<Answer> {
-    metrics::histogram!("relay_append_batch_items").record(as_f64(batch.len()));
-    let mut answers: Vec<Option<Answer>> = vec![None; batch.len()];
-    let mut open: Vec<usize> = (0..batch.len()).collect();
-    while !open.is_empty() {
-        // The same message or nonce twice in one batch: the second asks again, and
-        // finds what the first has stored.
-        let (mut ids, mut nonces) = (HashSet::new(), HashSet::new());
-        let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|i| {
-            batch.get(*i).is_some_and(|m| {
+impl Committer {
+    /// Serves one batch; the answers are in the order of the items.
+    async fn commit(self, batch: Vec<NewMessage>) -> Vec<Answer> {
+        metrics::histogram!("relay_append_batch_items").record(as_f64(batch.len()));
+        let mut answers: Vec<Answer> = vec![Err(StoreError::Unavailable.into()); batch.len()];
+        let mut open: Vec<(usize, &NewMessage)> = batch.iter().enumerate().collect();
+        while !open.is_empty() {
+            // The same message or nonce twice in one batch: the second asks again, and
+            // finds what the first has stored.
+            let (mut ids, mut nonces) = (HashSet::new(), HashSet::new());
+            let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, m)| {
                 let nonce_is_new = m.nonce.is_none_or(|nonce| nonces.insert(nonce.key));
                 ids.insert((&m.convo, &m.message_id)) && nonce_is_new
-            })
-        });
-        let items: Vec<&NewMessage> = now.iter().filter_map(|i| batch.get(*i)).collect();
-        for (index, answer) in now
-            .into_iter()
-            .zip(commit_distinct(&committer, &items).await)
-        {
-            if let Some(slot) = answers.get_mut(index) {
-                *slot = Some(answer);
+            });
+            let items = column(&now, |(_, item)| *item);
+            for ((index, _), answer) in now.iter().zip(self.commit_distinct(&items).await) {
+                if let Some(slot) = answers.get_mut(*index) {
+                    *slot = answer;
+                }
             }
+            open = later;
         }
-        open = later;
+        let is_judged = |answer: &Answer| !matches!(answer, Err(AppendError::Store(_)));
+        self.standstill.note(answers.iter().any(is_judged));
+        answers
     }
-    let unanswered = || Err(StoreError::Unavailable.into());
-    let answers = answers
-        .into_iter()
-        .map(|answer| answer.unwrap_or_else(unanswered));
-    let answers: Vec<Answer> = answers.collect();
-    let is_judged = |answer: &Answer| !matches!(answer, Err(AppendError::Store(_)));
-    committer.standstill.note(answers.iter().any(is_judged));
-    answers
-}
 
-async fn commit_distinct(committer: &Committer, items: &[&NewMessage]) -> Vec<Answer> {
-    if committer.watch.is_on() {
-        return commit_free(committer, items, false).await;
-    }
-    match commit_once(committer, items, false).await {
-        Err(StoreError::Timeout) => {
-            committer.watch.begin();
-            commit_free(committer, items, true).await
+    async fn commit_distinct(&self, items: &[&NewMessage]) -> Vec<Answer> {
+        if self.watch.is_on() {
+            return self.commit_free(items, false).await;
         }
-        outcome => answers_of(committer, items, outcome, false).await,
-    }
-}
-
-/// Those that nobody holds up. Of the others it is known that they would have to wait.
-async fn commit_free(committer: &Committer, items: &[&NewMessage], again: bool) -> Vec<Answer> {
-    let held = match committer.watch.held(&committer.pool, items).await {
-        // Postgres itself is slow: nothing is asked of it twice.
-        Ok(held) if held.is_empty() && again => Err(StoreError::Timeout),
-        held => held,
-    };
-    let held = match held {
-        Ok(held) => held,
-        Err(error) => return items.iter().map(|_| Err(error.clone().into())).collect(),
-    };
-    if !held.is_empty() {
-        committer.watch.begin();
-    }
-    let is_held = |item: &&NewMessage| held.contains(item.convo.expose());
-    let count = items.iter().filter(|item| is_held(item)).count();
-    metrics::counter!("relay_append_held_up_total").increment(count as u64);
-    let free: Vec<&NewMessage> = items
-        .iter()
-        .copied()
-        .filter(|item| !is_held(item))
-        .collect();
-    let mut answers = match free.is_empty() {
-        true => Vec::new(),
-        false => {
-            let outcome = commit_once(committer, &free, again).await;
-            answers_of(committer, &free, outcome, again).await
-        }
-    }
-    .into_iter();
-    let answer = |item| match is_held(item) {
-        true => Err(StoreError::Timeout.into()),
-        false => answers.next().unwrap_or(Err(StoreError::Shape.into())),
-    };
-    items.iter().map(answer).collect()
-}
-
-async fn answers_of(
-    committer: &Committer,
-    items: &[&NewMessage],
-    outcome: Result<Vec<Answer>, StoreError>,
-    again: bool,
-) -> Vec<Answer> {
-    match outcome {
-        Ok(answers) => answers,
-        // One of them is at fault: the others must not suffer for it.
-        Err(StoreError::Refused(_) | StoreError::Shape) if items.len() > 1 => {
-            let mut answers = Vec::with_capacity(items.len());
-            for item in items {
-                let alone = commit_once(committer, &[*item], again).await;
-                answers.push(alone.map_or_else(
-                    |error| Err(error.into()),
-                    |mut one| one.pop().unwrap_or(Err(StoreError::Shape.into())),
-                ));
+        match self.commit_once(items, false).await {
+            Err(StoreError::Timeout) => {
+                self.watch.begin();
+                self.commit_free(items, true).await
             }
-            answers
+            outcome => self.answers_of(items, outcome, false).await,
         }
-        Err(error) => items.iter().map(|_| Err(error.clone().into())).collect(),
     }
-}
 
-/// One attempt, and a second one where the first was cut off: ids make it safe.
-async fn commit_once(
-    Committer { pool, window, .. }: &Committer,
-    items: &[&NewMessage],
-    again: bool,
-) -> Result<Vec<Answer>, StoreError> {
-    let stored = match ask(pool, *window, items, again).await {
-        Err(error) if error.is_worth_a_second() => ask(pool, *window, items, true).await,
-        first => first,
-    }?;
-    if stored.len() != items.len() {
-        return Err(StoreError::Shape);
+    /// Those that nobody holds up. Of the others it is known that they would have to wait.
+    async fn commit_free(&self, items: &[&NewMessage], again: bool) -> Vec<Answer> {
+        let held = match self.watch.held(&self.pool, items).await {
+            // Postgres itself is slow: nothing is asked of it twice.
+            Ok(held) if held.is_empty() && again => return all(items, &StoreError::Timeout),
+            Ok(held) => held,
+            Err(error) => return all(items, &error),
+        };
+        if !held.is_empty() {
+            self.watch.begin();
+        }
+        let is_held = |item: &&NewMessage| held.contains(item.convo.expose());
+        let free: Vec<&NewMessage> = items.iter().copied().filter(|m| !is_held(m)).collect();
+        let held_up = items.len() - free.len();
+        metrics::counter!("relay_append_held_up_total").increment(held_up as u64);
+        let mut answers = Vec::new();
+        if !free.is_empty() {
+            let outcome = self.commit_once(&free, again).await;
+            answers = self.answers_of(&free, outcome, again).await;
+        }
+        let mut answers = answers.into_iter();
+        let answer = |item| match is_held(item) {
+            true => Err(StoreError::Timeout.into()),
+            false => answers.next().unwrap_or(Err(StoreError::Shape.into())),
+        };
+        items.iter().map(answer).collect()
     }
-    // They are stored: what cannot be read of one answer is no fault of the others'.
-    let answer = |row| answer(row).unwrap_or_else(|error| Err(error.into()));
-    Ok(stored.iter().map(answer).collect())
-}
 
-async fn ask(
-    pool: &Pool,
-    window: Duration,
-    items: &[&NewMessage],
-    again: bool,
-) -> Result<Vec<Row>, StoreError> {
-    let window = window.as_secs_f64();
-    if let [lone] = items {
+    async fn answers_of(
+        &self,
+        items: &[&NewMessage],
+        outcome: Result<Vec<Answer>, StoreError>,
+        again: bool,
+    ) -> Vec<Answer> {
+        match outcome {
+            Ok(answers) => answers,
+            // One of them is at fault: the others must not suffer for it.
+            Err(StoreError::Refused(_) | StoreError::Shape) if items.len() > 1 => {
+                let mut answers = Vec::with_capacity(items.len());
+                for item in items {
+                    let alone = self.commit_once(&[*item], again).await;
+                    let alone =
+                        alone.map(|mut one| one.pop().unwrap_or(Err(StoreError::Shape.into())));
+                    answers.push(alone.unwrap_or_else(|error| Err(error.into())));
+                }
+                answers
+            }
+            Err(error) => all(items, &error),
+        }
+    }
+
+    /// One attempt, and a second one where the first was cut off: ids make it safe.
+    async fn commit_once(
+        &self,
+        items: &[&NewMessage],
+        again: bool,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let stored = match self.ask(items, again).await {
+            Err(error) if error.is_worth_a_second() => self.ask(items, true).await,
+            first => first,
+        }?;
+        if stored.len() != items.len() {
+            return Err(StoreError::Shape);
+        }
+        // They are stored: what cannot be read of one answer is no fault of the others'.
+        let answer = |row| answer(row).unwrap_or_else(|error| Err(error.into()));
+        Ok(stored.iter().map(answer).collect())
+    }
+
+    async fn ask(&self, items: &[&NewMessage], again: bool) -> Result<Vec<Row>, StoreError> {
+        let window = self.window.as_secs_f64();
+        if let [lone] = items {
+            let params: Params<'_> = &[
+                &lone.convo,
+                &lone.sender,
+                &lone.message_id,
+                &lone.epoch,
+                &lone.ciphertext.as_ref(),
+                &lone.nonce.as_ref().map(|nonce| nonce.key.as_slice()),
+                &lone.nonce.map(|nonce| nonce.until),
+                &window,
+                &again,
+            ];
+            return self.pool.query(APPEND_ONE, params).await;
+        }
         let params: Params<'_> = &[
-            &lone.convo,
-            &lone.sender,
-            &lone.message_id,
-            &lone.epoch,
-            &lone.ciphertext.as_ref(),
-            &lone.nonce.as_ref().map(|nonce| nonce.key.as_slice()),
-            &lone.nonce.map(|nonce| nonce.until),
+            &column(items, |m| &m.convo),
+            &column(items, |m| &m.sender),
+            &column(items, |m| &m.message_id),
+            &column(items, |m| m.epoch),
+            &column(items, |m| m.ciphertext.as_ref()),
+            &column(items, |m| Some(m.nonce.as_ref()?.key.as_slice())),
+            &column(items, |m| Some(m.nonce?.until)),
             &window,
             &again,
         ];
-        return pool.query(APPEND_ONE, params).await;
+        self.pool.query(APPEND_ALL, params).await
     }
-    let params: Params<'_> = &[
-        &column(items, |m| &m.convo),
-        &column(items, |m| &m.sender),
-        &column(items, |m| &m.message_id),
-        &column(items, |m| m.epoch),
-        &column(items, |m| m.ciphertext.as_ref()),
-        &column(items, |m| Some(m.nonce.as_ref()?.key.as_slice())),
-        &column(items, |m| Some(m.nonce?.until)),
-        &window,
-        &again,
-    ];
-    pool.query(APPEND_ALL, params).await
+}
+
+/// All of them failed alike.
+fn all(items: &[&NewMessage], error: &StoreError) -> Vec<Answer> {
+    column(items, |_| Err(error.clone().into()))
 }
 
 fn answer(row: &Row) -> Result<Answer, StoreError> {
