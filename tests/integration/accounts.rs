@@ -1,6 +1,8 @@
 //! A device or an account that is deleted takes what hangs on it along: at once, in one
 //! transaction, and also what was given out and not yet used.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -21,8 +23,8 @@ use crate::relay::SERVICE_DID;
 use crate::world::{World, text};
 
 /// What is stored of an account, table by table.
-async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
-    let mut found = Vec::new();
+async fn stored(world: &World, did: &str) -> BTreeMap<&'static str, i64> {
+    let mut found = BTreeMap::new();
     for (table, owned) in [
         ("devices", "user_did = $1"),
         ("key_packages", "user_did = $1"),
@@ -35,14 +37,9 @@ async fn stored(world: &World, did: &str) -> Vec<(String, i64)> {
         ("event_stream", "user_did = $1"),
     ] {
         let sql = format!("SELECT count(*) FROM {table} WHERE {owned}");
-        let count: i64 = world.database.one(&sql, &[&did]).await;
-        found.push((table.to_owned(), count));
+        found.insert(table, world.database.one(&sql, &[&did]).await);
     }
     found
-}
-
-fn of(stored: &[(String, i64)], table: &str) -> i64 {
-    stored.iter().find(|(name, _)| name == table).unwrap().1
 }
 
 /// Bob with two devices in a conversation of Alice's, of which one has a Welcome
@@ -111,6 +108,11 @@ impl Story {
         self.world.database.run(refusal).await;
     }
 
+    /// What is stored of him.
+    async fn of_bob(&self) -> BTreeMap<&'static str, i64> {
+        stored(&self.world, self.bob.did()).await
+    }
+
     async fn events(&self) -> Vec<String> {
         let sql = "SELECT payload::text FROM event_stream ORDER BY seq";
         self.world.database.all(sql, &[]).await
@@ -120,8 +122,8 @@ impl Story {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_deleted_takes_everything_along_at_once() {
     let story = Story::begin().await;
-    let before = stored(&story.world, story.bob.did()).await;
-    assert!(before.iter().all(|(_, count)| *count > 0), "{before:?}");
+    let before = story.of_bob().await;
+    assert!(before.values().all(|count| *count > 0), "{before:?}");
     let admin = Operator::of(&story.world);
     let target = format!("/accounts?did={}", story.bob.did());
 
@@ -130,15 +132,15 @@ async fn an_account_that_is_deleted_takes_everything_along_at_once() {
             let (status, gone) = admin.ask(Method::DELETE, &target).await;
             assert_eq!(status, StatusCode::OK);
             assert_eq!(gone["devices"], 2);
-            assert_eq!(gone["keyPackages"], of(&before, "key_packages"));
-            assert_eq!(gone["welcomes"], of(&before, "welcomes"));
+            assert_eq!(gone["keyPackages"], before["key_packages"]);
+            assert_eq!(gone["welcomes"], before["welcomes"]);
             assert_eq!(gone["conversations"], 1);
-            assert_eq!(gone["optIns"], of(&before, "opt_ins"));
+            assert_eq!(gone["optIns"], before["opt_ins"]);
         })
         .await;
     assert!(!is_good, "a ticket from before opens nothing");
-    let after = stored(&story.world, story.bob.did()).await;
-    assert!(after.iter().all(|(_, count)| *count == 0), "{after:?}");
+    let after = story.of_bob().await;
+    assert!(after.values().all(|count| *count == 0), "{after:?}");
 
     // Alice is told, once, and has all that is hers.
     let left = format!(r#""did":"{}","action":"left""#, story.bob.did());
@@ -161,7 +163,7 @@ async fn an_account_that_is_deleted_takes_everything_along_at_once() {
         assert_eq!(admin.ask(method, target).await.0, wanted);
     }
     let of_alice = stored(&story.world, story.alice.did()).await;
-    assert_eq!((of(&of_alice, "devices"), of(&of_alice, "members")), (1, 1));
+    assert_eq!((of_alice["devices"], of_alice["members"]), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,8 +265,8 @@ async fn who_leaves_or_is_removed_leaves_nothing_of_how_far_it_had_read() {
             going["targetDid"] = json!(story.bob.did());
         }
         caller.post(call, &going).await;
-        let after = stored(&story.world, story.bob.did()).await;
-        assert_eq!(of(&after, "read_cursors"), 0, "{call}");
+        let after = story.of_bob().await;
+        assert_eq!(after["read_cursors"], 0, "{call}");
     }
 }
 
@@ -280,8 +282,7 @@ async fn a_conversation_that_all_have_left_keeps_no_group_info() {
         if ends_by_deletion {
             alice.delete(&alice).await;
         } else {
-            let leaving = json!({"convoId": group.id()});
-            alice.post("leaveConvo", &leaving).await;
+            alice.leave(&group).await;
         }
         let sql = "SELECT count(*) FROM conversations WHERE group_info IS NOT NULL";
         let kept: i64 = world.database.one(sql, &[]).await;
@@ -292,25 +293,22 @@ async fn a_conversation_that_all_have_left_keeps_no_group_info() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest() {
     let story = Story::begin().await;
-    let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});
-    let before = stored(&story.world, story.bob.did()).await;
+    let before = story.of_bob().await;
     let is_good = story
         .ticket_after(async || {
-            story.bob.post("deleteDevice", &delete(&story.bob)).await;
+            story.bob.delete(&story.bob).await;
         })
         .await;
     assert!(!is_good, "a ticket from before opens nothing");
-    let after = stored(&story.world, story.bob.did()).await;
-    assert_eq!((of(&after, "devices"), of(&after, "members")), (1, 1));
-    assert!(of(&after, "key_packages") < of(&before, "key_packages"));
-    assert!(
-        of(&after, "welcomes") < of(&before, "welcomes"),
-        "it waited for nobody else"
-    );
-    assert_eq!(of(&after, "read_cursors"), 1, "the tablet reads on");
+    let after = story.of_bob().await;
+    assert_eq!((after["devices"], after["members"]), (1, 1));
+    assert!(after["key_packages"] < before["key_packages"]);
+    let own = after["welcomes"] < before["welcomes"];
+    assert!(own, "it waited for nobody else");
+    assert_eq!(after["read_cursors"], 1, "the tablet reads on");
 
-    story.bob.post("deleteDevice", &delete(&story.tablet)).await;
-    let after = stored(&story.world, story.bob.did()).await;
+    story.bob.delete(&story.tablet).await;
+    let after = story.of_bob().await;
     for table in [
         "devices",
         "key_packages",
@@ -318,9 +316,9 @@ async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest(
         "read_cursors",
         "members",
     ] {
-        assert_eq!(of(&after, table), 0, "{table}");
+        assert_eq!(after[table], 0, "{table}");
     }
-    assert_eq!(of(&after, "opt_ins"), 1, "the account lives");
+    assert_eq!(after["opt_ins"], 1, "the account lives");
 }
 
 /// Its name may have come to lead to this machine (DNS rebinding): then it asks for nothing that
@@ -329,7 +327,7 @@ async fn a_device_that_is_deleted_takes_its_own_along_and_the_last_one_the_rest(
 async fn a_page_on_the_web_changes_nothing_on_the_operators_listener() {
     let story = Story::begin().await;
     let admin = Operator::of(&story.world);
-    let before = stored(&story.world, story.bob.did()).await;
+    let before = story.of_bob().await;
     let account = format!("/accounts?did={}", story.bob.did());
     let penalty = "/penalties?address=192.0.2.1";
     for (method, target) in [
@@ -343,7 +341,7 @@ async fn a_page_on_the_web_changes_nothing_on_the_operators_listener() {
             assert_eq!(status, StatusCode::FORBIDDEN, "{method} {target}");
         }
     }
-    assert_eq!(stored(&story.world, story.bob.did()).await, before);
+    assert_eq!(story.of_bob().await, before);
     let (_, penalties) = admin.ask(Method::GET, "/penalties").await;
     assert_eq!(penalties["penalties"], json!([]));
 }
@@ -352,7 +350,7 @@ async fn a_page_on_the_web_changes_nothing_on_the_operators_listener() {
 async fn a_deletion_that_fails_deletes_nothing() {
     let story = Story::begin().await;
     story.break_the_end().await;
-    let before = stored(&story.world, story.bob.did()).await;
+    let before = story.of_bob().await;
     let did = Did::parse(story.bob.did()).unwrap();
     let is_good = story
         .ticket_after(async || {
@@ -364,7 +362,7 @@ async fn a_deletion_that_fails_deletes_nothing() {
         })
         .await;
     assert!(is_good, "nor are tickets revoked");
-    assert_eq!(stored(&story.world, story.bob.did()).await, before);
+    assert_eq!(story.of_bob().await, before);
 }
 
 /// An operator at a relay's own listener.
