@@ -97,6 +97,9 @@ where
 
 fn parse(header: &[u8]) -> Result<Option<IpAddr>, ProxyHeaderError> {
     use ppp::{HeaderResult, v1, v2};
+    if is_of_the_balancer(header) {
+        return Ok(None);
+    }
     match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
             v1::Addresses::Tcp4(addresses) => Some(addresses.source_address.into()),
@@ -115,6 +118,21 @@ fn parse(header: &[u8]) -> Result<Option<IpAddr>, ProxyHeaderError> {
         _ => Err(ProxyHeaderError::Malformed),
     }
 }
+
+/// `UNKNOWN` and `LOCAL`: whatever else such a header holds is to be ignored (sections 2.1 and
+/// 2.2), which the crate does only where that looks like addresses.
+fn is_of_the_balancer(header: &[u8]) -> bool {
+    match header.strip_prefix(ppp::v2::PROTOCOL_PREFIX) {
+        Some(rest) => rest.first() == Some(&V2_LOCAL),
+        None => {
+            let rest = header.strip_prefix(b"PROXY UNKNOWN");
+            rest.is_some_and(|rest| matches!(rest.first(), Some(b' ' | b'\r')))
+        }
+    }
+}
+
+/// Version 2, command `LOCAL`.
+const V2_LOCAL: u8 = 0x20;
 
 /// `PROXY UNKNOWN\r\n`.
 const V1_LEN_MIN: usize = 15;
@@ -181,10 +199,14 @@ mod tests {
     async fn a_balancers_own_connection_is_its_own() {
         for bytes in [
             b"PROXY UNKNOWN\r\n".to_vec(),
+            b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n".to_vec(),
+            b"PROXY UNKNOWN and whatever else, \xff, comes to its mind\r\n".to_vec(),
             v2(0, 0x00, &[]),
             v2(0, 0x11, &[9; 12]),
+            v2(0, 0x21, &[9; 3]),
         ] {
-            assert_eq!(read_from(&bytes).await.0.unwrap(), None);
+            let (found, rest) = read_from(&[&bytes[..], b"\x16"].concat()).await;
+            assert_eq!((found.unwrap(), rest.as_slice()), (None, &b"\x16"[..]));
         }
     }
 
@@ -196,6 +218,7 @@ mod tests {
             &tls,
             &long,
             &b"PROXY TCP4 junk\r\n".to_vec(),
+            &b"PROXY UNKNOWNS\r\n".to_vec(),
             &b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             &v2(1, 0x11, &[1, 2]),
         ] {
