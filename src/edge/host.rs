@@ -1,5 +1,6 @@
-//! Pure. To whom a request is addressed (RFC 9112 section 3.2). The relay is one service under
-//! every name, but a message that a proxy in front may read otherwise than we do is refused.
+//! Pure. To whom a request is addressed (RFC 9112 section 3.2, RFC 9113 section 8.3.1). The relay
+//! is one service under every name, but a message that a proxy in front may read otherwise than
+//! we do is refused.
 
 use http::Version;
 use http::header::{HOST, HeaderMap};
@@ -7,17 +8,26 @@ use http::request::Parts;
 use http::uri::Authority;
 
 /// What is wrong with the `Host` of a request; `None` if nothing is. HTTP/1.0, which health
-/// checkers speak, needs none, and HTTP/2 has `:authority`.
+/// checkers speak, needs none, and HTTP/2 has `:authority`, which a `Host` beside it must equal.
 pub(super) fn fault(request: &Parts) -> Option<&'static str> {
-    if request.version > Version::HTTP_11 {
-        return None;
-    }
+    let authority = request.uri.authority().map(Authority::as_str);
+    // A target that names a host takes the place of the header in HTTP/1.1, and does not in
+    // HTTP/2.
+    let authority = authority.filter(|_| request.version > Version::HTTP_11);
     let mut hosts = hosts(&request.headers);
-    match (hosts.next(), hosts.next()) {
-        (None, _) if request.version < Version::HTTP_11 => None,
-        (None, _) => Some("must be given"),
-        (Some(_), Some(_)) => Some("must be given once"),
-        (Some(host), None) => (!is_host(host)).then_some("must be a host, and perhaps a port"),
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Some("must be given once"),
+        (host, _) => host,
+    };
+    match (authority.map(str::as_bytes), host) {
+        (None, None) if request.version < Version::HTTP_11 => None,
+        (None, None) => Some("must be given"),
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            Some("must be the same as :authority")
+        }
+        (Some(host), _) | (None, Some(host)) => {
+            (!is_host(host)).then_some("must be a host, and perhaps a port")
+        }
     }
 }
 
@@ -49,7 +59,11 @@ mod tests {
     use super::*;
 
     fn fault_of(version: Version, hosts: &[&str]) -> Option<&'static str> {
-        let (mut parts, ()) = Request::new(()).into_parts();
+        fault_at("/", version, hosts)
+    }
+
+    fn fault_at(target: &str, version: Version, hosts: &[&str]) -> Option<&'static str> {
+        let (mut parts, ()) = Request::get(target).body(()).unwrap().into_parts();
         parts.version = version;
         for host in hosts {
             let host = HeaderValue::from_bytes(host.as_bytes()).unwrap();
@@ -66,10 +80,30 @@ mod tests {
             (Version::HTTP_11, &["a", "a"], Some("must be given once")),
             (Version::HTTP_10, &[], None),
             (Version::HTTP_10, &["a", "b"], Some("must be given once")),
-            (Version::HTTP_2, &[], None),
+            (Version::HTTP_2, &[], Some("must be given")),
+            (Version::HTTP_2, &["a"], None),
         ] {
             assert_eq!(fault_of(version, hosts), expected, "{version:?} {hosts:?}");
         }
+    }
+
+    #[test]
+    fn over_http_2_a_host_beside_the_authority_is_the_same() {
+        let target = "https://A.example:8443/";
+        for (hosts, is_fine) in [
+            (&[][..], true),
+            (&["a.Example:8443"], true),
+            (&["a.example"], false),
+            (&["b.example:8443"], false),
+            (&[""], false),
+            (&["a.example:8443", "a.example:8443"], false),
+        ] {
+            let fault = fault_at(target, Version::HTTP_2, hosts);
+            assert_eq!(fault.is_none(), is_fine, "{hosts:?}");
+        }
+        assert!(fault_at("https://u@a.example/", Version::HTTP_2, &[]).is_some());
+        // There the target decides, and the header is ignored.
+        assert_eq!(fault_at(target, Version::HTTP_11, &["b.example"]), None);
     }
 
     #[test]

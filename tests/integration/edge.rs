@@ -206,6 +206,18 @@ async fn a_request_says_once_and_in_good_form_to_whom_it_is() {
 }
 
 #[tokio::test]
+async fn over_http_2_no_header_says_otherwise_to_whom_a_request_is() {
+    let relay = Relay::start();
+    let (mut sender, _connection) = http2(&relay).await;
+    for (host, expected) in [("LOCALHOST", 200), ("elsewhere", 400)] {
+        let request = Request::get("https://localhost/health").header("host", host);
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn behind_a_body_that_ends_elsewhere_for_others_nothing_is_heard() {
     let relay = Relay::start();
     let next = "GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
