@@ -142,11 +142,6 @@ impl Sessions {
         call: Nsid,
         client: ClientIp,
     ) -> Result<Granted, XrpcError> {
-        if self.0.shutdown.is_draining() {
-            let message = "this node is going away";
-            let error = XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
-            return Err(error.retry_after(self.0.shared.settings.load().reconnect_spread));
-        }
         let mut asked: SubscribeConvoEvents = decode_query(parts.uri.query())?;
         if let (Nsid::StreamConvoEvents, Some(id)) = (call, last_event_id(&parts.headers)) {
             let cursor = Cursor::parse(id).map_err(|_| invalid("Last-Event-ID", NO_CURSOR))?;

@@ -77,7 +77,7 @@ fn farewell(nth: u64, of: u64, settings: &Settings, random: (u64, u64)) -> Farew
 }
 
 /// A number in `[0, 1)`.
-fn unit(random: u64) -> f64 {
+pub(super) fn unit(random: u64) -> f64 {
     // The 53 bits that a double holds.
     (random >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -53,7 +53,11 @@ impl<L: Line> Session<L> {
     /// Serves the session to its end; why it ended.
     pub(super) async fn serve(&mut self, shutdown: &Shutdown) -> CloseReason {
         let _open = self.shared.open();
-        let reason = self.run(shutdown).await;
+        let reason = match shutdown.is_draining() {
+            // Its connection was there before: it hears where to go from here, as all others do.
+            true => Box::pin(self.send_away(self.shared.stay_away(random()))).await,
+            false => self.run(shutdown).await,
+        };
         self.shared.meters.closed(reason);
         match (reason, &mut self.line) {
             // It may have said goodbye: that is answered.
@@ -221,7 +225,7 @@ impl<L: Line> Session<L> {
         let now = Instant::now();
         if let Some(departure) = departure.filter(|departure| departure.at <= now) {
             let farewell = Box::pin(self.send_away(departure.reconnect_after));
-            return (now, farewell.await);
+            return (now, Err(farewell.await));
         }
         if self.line.as_deref_mut().is_some_and(L::has_taken) {
             *heard = now;
@@ -331,7 +335,7 @@ impl<L: Line> Session<L> {
 
     /// The node goes away: the client should return, elsewhere or later, and needs no
     /// new token for it.
-    async fn send_away(&mut self, reconnect_after: Duration) -> Result<(), CloseReason> {
+    async fn send_away(&mut self, reconnect_after: Duration) -> CloseReason {
         let convo = self.subscription.convo();
         let farewells = &self.shared.farewells;
         let ticket = farewells.ticket(&self.caller, convo, reconnect_after);
@@ -341,8 +345,8 @@ impl<L: Line> Session<L> {
             reconnect_after: Some(reconnect_after),
             resume_ticket: ticket.map(TicketText::new),
         };
-        self.write(Notice::Info(info)).await?;
-        Err(CloseReason::Draining)
+        let written = self.write(Notice::Info(info)).await;
+        written.err().unwrap_or(CloseReason::Draining)
     }
 
     async fn answer(&mut self, answers: Vec<Notice>) -> Result<(), CloseReason> {

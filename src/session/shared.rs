@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::farewell::{Farewell, Farewells};
+use super::farewell::{Farewell, Farewells, unit};
 use super::{Meters, Settings};
 use crate::runtime::Live;
 
@@ -39,6 +40,11 @@ impl Shared {
     pub(super) fn farewell(&self, random: (u64, u64)) -> Farewell {
         let open = self.open.load(Ordering::Relaxed);
         self.farewells.next(open, &self.settings.load(), random)
+    }
+
+    /// How long one stays away that comes while the others leave, and goes at once.
+    pub(super) fn stay_away(&self, random: u64) -> Duration {
+        self.settings.load().reconnect_spread.mul_f64(unit(random))
     }
 }
 

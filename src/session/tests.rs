@@ -262,6 +262,25 @@ async fn a_drain_sends_everyone_away_spread_over_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_during_a_drain_is_sent_on_at_once_with_all_it_needs() {
+    let world = World::new();
+    let shutdown = world.shutdown.clone();
+    let early = world.connect_json().await;
+    tokio::spawn(async move { shutdown.drain(Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    let begun = Instant::now();
+    let (mut late, served) = world.connect(Framing::Json, Some(0)).await;
+    let info = text(&mut late).await;
+    assert!(info.contains(r#""name":"Draining""#), "{info}");
+    assert!(info.contains("reconnectAfterMs"), "{info}");
+    assert!(info.contains(r#""resumeTicket":"a ticket""#), "{info}");
+    assert_eq!(close_code(&mut late).await.0, 1012);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    served.await.unwrap();
+    drop(early);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_open_session_goes_by_changed_settings_at_once() {
     let world = World::new();
     let mut client = world.connect_json().await;
