@@ -84,7 +84,7 @@ use loader::Loader;
 use pool::{Disk, ENSURE_PARTITIONS, Pool};
 use replay_guard::ReplayGuard;
 use rows::get;
-use settings::STREAM_CONNECTIONS;
+use settings::{STREAM_CONNECTIONS, STREAM_PATIENCE};
 
 /// What a statement is given.
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -117,10 +117,11 @@ impl Store {
         migrate::migrate(&settings).await?;
         let (disk, eras) = (Disk::default(), Eras::default());
         let tls = address::tls(&settings)?;
+        let stream = Connector::new(&settings, &tls, &eras)?;
+        let stream = stream.pool(STREAM_CONNECTIONS, STREAM_PATIENCE, &disk, shutdown);
         let pool = |connector: Connector, size| {
             connector.pool(size, settings.acquire_timeout, &disk, shutdown)
         };
-        let stream = pool(Connector::new(&settings, &tls, &eras)?, STREAM_CONNECTIONS);
         let committers = Connector::new(&settings, &tls, &eras)?.planning_once();
         let committers = pool(committers, settings.committers + 1);
         let pool = pool(

@@ -114,6 +114,11 @@ impl Settings {
 /// health asks between two of those, which are short.
 pub(super) const STREAM_CONNECTIONS: u32 = 2;
 
+/// How long they wait for one of these, however little calls may wait: that there was none for a
+/// moment, on a busy machine, must not look as if Postgres were away. Less than health waits in
+/// all, so that it hears why there is none.
+pub(super) const STREAM_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Of `retention::task`.
 const RETENTION_TASKS: u32 = 3;
 
