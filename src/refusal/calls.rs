@@ -43,8 +43,6 @@ refusals! {
     ConvoNotFound = NotFound "ConvoNotFound" "There is no such conversation among yours.",
     DuplicatePublicKey = Conflict "DuplicatePublicKey"
         "Another device is registered with this signature key.",
-    ExpirationTooFar = BadRequest "ExpirationTooFar"
-        "A key package may be kept for 90 days at most.",
     GroupInfoUnavailable = NotFound "GroupInfoUnavailable"
         "No member has left a GroupInfo of the current epoch.",
     InvalidCursor = BadRequest "InvalidCursor"

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::mls::KeyPackage;
-use crate::refusal::Refusal;
 use crate::store::NewKeyPackage;
 use crate::types::{CoarseTime, DeviceId, Did, sha256};
 use crate::wire::calls::KeyPackageInput;
@@ -105,7 +104,7 @@ impl Intake<'_> {
         if let Some(expires) = input.expires {
             let expires = u64::try_from(expires.unix_seconds()).unwrap_or(0);
             if expires > latest {
-                return Err(Refusal::ExpirationTooFar.into());
+                return Err(self.too_far());
             }
             if expires <= self.now_unix {
                 return Err(refused("expires before it arrives"));
@@ -115,6 +114,15 @@ impl Intake<'_> {
         Ok(CoarseTime::from_unix_seconds(
             i64::try_from(end).unwrap_or(i64::MAX),
         ))
+    }
+
+    fn too_far(&self) -> XrpcError {
+        let days = self.life_max.as_secs() / 86_400;
+        XrpcError::new(
+            XrpcStatus::BadRequest,
+            "ExpirationTooFar",
+            format!("expires: may be {days} days ahead at most"),
+        )
     }
 }
 

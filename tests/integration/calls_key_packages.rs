@@ -1,5 +1,7 @@
 //! Devices and key packages: what is taken in, and to whom it is given.
 
+use std::time::Duration;
+
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use mls_relay_loadtest::mls::Device;
 use serde_json::{Value, json};
@@ -139,15 +141,29 @@ async fn a_key_package_of_no_use_is_refused_everywhere_it_could_enter() {
         let refused = phone.post_refused("registerDevice", &registration).await;
         assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
     }
-    let far = with(
-        &phone.key_package(),
-        json!({"expires": "2099-01-01T00:00:00Z"}),
-    );
-    let refused = phone.post_refused("publishKeyPackage", &far).await;
-    assert_eq!(refused.name, "ExpirationTooFar");
     // Nothing of all that was kept.
     let stats = phone.get("getKeyPackageStats", &[]).await;
     assert_eq!(stats["available"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_a_package_kept_too_long_hears_how_long_it_may_be() {
+    let ten_days = Duration::from_secs(10 * 24 * 60 * 60);
+    let world = World::with(|settings| settings.xrpc.key_package_life_max = ten_days).await;
+    let phone = Phone::new(&world).await;
+    let far = json!({"expires": "2099-01-01T00:00:00Z"});
+    let package = with(&phone.key_package(), far.clone());
+    let refused = phone.post_refused("publishKeyPackage", &package).await;
+    assert_eq!(refused.name, "ExpirationTooFar");
+    assert_eq!(refused.message, "expires: may be 10 days ahead at most");
+
+    let device = Phone::unregistered(&phone);
+    let package = with(&device.key_package(), far);
+    let registration = with(&device.registration(), json!({"keyPackages": [package]}));
+    let refused = device.post_refused("registerDevice", &registration).await;
+    assert_eq!(refused.name, "ExpirationTooFar");
+    let message = "keyPackages[0].expires: may be 10 days ahead at most";
+    assert_eq!(refused.message, message);
 }
 
 #[tokio::test(flavor = "multi_thread")]
