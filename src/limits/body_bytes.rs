@@ -18,7 +18,7 @@ impl Limits {
             return Ok(());
         }
         let (names, now) = (inner.body_names(&settings, did), inner.clock.exact_tick());
-        let budget = inner.accounts.budget(names, now);
+        let budget = inner.accounts.budget(&names, now);
         inner.judge_body(&settings, did, |per_minute| {
             let mut tried = budget;
             tried.spend(0, bytes, per_minute)
@@ -30,7 +30,7 @@ impl Limits {
         let inner = &*self.inner;
         let settings = inner.settings.load();
         let (names, now) = (inner.body_names(&settings, did), inner.clock.exact_tick());
-        let spend = |per_minute| inner.accounts.spend(names, now, bytes, per_minute);
+        let spend = |per_minute| inner.accounts.spend(&names, now, bytes, per_minute);
         inner.judge_body(&settings, did, spend)
     }
 }
@@ -75,7 +75,7 @@ impl Inner {
             return Duration::ZERO;
         }
         let names = self.body_names(settings, did);
-        let budget = self.accounts.budget(names, self.clock.exact_tick());
+        let budget = self.accounts.budget(&names, self.clock.exact_tick());
         let (_, whole_us) = budget.left(0, settings.calls.body_bytes.into());
         Duration::from_millis(whole_us.div_ceil(1_000))
     }

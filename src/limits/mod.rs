@@ -193,7 +193,7 @@ impl Inner {
             keys.current.wide_network(domain, arrival.client)
         };
         let quota = settings.quota(rule);
-        let take = |now| self.addresses.take(arrival.names, wide, now, quota);
+        let take = |now| self.addresses.take(&arrival.names, wide, now, quota);
         let (verdict, place) = self.punctually(now, take);
         (Decision::of(rule, quota, verdict), place)
     }
@@ -213,7 +213,7 @@ impl Inner {
         let quota = quota.plus_percent(self.bonus(settings, &keys.keys, did));
         // Accounts have no networks: those without room share by chance.
         let wide = || names.current;
-        let take = |now| self.accounts.take(names, wide, now, quota);
+        let take = |now| self.accounts.take(&names, wide, now, quota);
         let (verdict, _) = self.punctually(now, take);
         Decision::of(rule, quota, verdict)
     }

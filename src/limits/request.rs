@@ -187,7 +187,7 @@ impl Inner {
             return Duration::ZERO;
         }
         let quota = settings.quota(Rule::Ip);
-        self.addresses.wait(arrival.names, now, quota)
+        self.addresses.wait(&arrival.names, now, quota)
     }
 
     /// The reserve of an account that proved itself lately from this address, or of one
@@ -213,7 +213,7 @@ impl Inner {
         });
         let wide = || keys.keys.current.wide_network(domain, client);
         let quota = settings.quota(rule);
-        let take = |now| self.addresses.take(names, wide, now, quota);
+        let take = |now| self.addresses.take(&names, wide, now, quota);
         let (verdict, place) = self.punctually(now, take);
         let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {

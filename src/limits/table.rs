@@ -88,7 +88,7 @@ impl Table {
     #[inline]
     pub(super) fn take(
         &self,
-        names: Names,
+        names: &Names,
         wide: impl FnOnce() -> Blind,
         now: Tick,
         quota: Quota,
@@ -112,7 +112,7 @@ impl Table {
     /// share by chance.
     pub(super) fn spend(
         &self,
-        names: Names,
+        names: &Names,
         now: Tick,
         bytes: u64,
         per_minute: u64,
@@ -132,7 +132,7 @@ impl Table {
 
     /// The budget of a subject of these names as it stands, on a clock that starts at `now`.
     /// One that has no entry owes nothing.
-    pub(super) fn budget(&self, names: Names, now: Tick) -> Bucket {
+    pub(super) fn budget(&self, names: &Names, now: Tick) -> Bucket {
         let entry = self
             .find(names.current)
             .or_else(|| self.find(names.previous?));
@@ -141,7 +141,7 @@ impl Table {
 
     /// Until a subject of these names would be admitted, if nothing more is; no place is
     /// taken for it.
-    pub(super) fn wait(&self, names: Names, now: Tick, quota: Quota) -> Duration {
+    pub(super) fn wait(&self, names: &Names, now: Tick, quota: Quota) -> Duration {
         let waits = std::iter::once(names.current)
             .chain(names.previous)
             .filter_map(|name| self.find(name)?.blocked_for(now, quota));
@@ -187,7 +187,7 @@ impl Table {
 
     /// The subject's own entry, if there is room for one.
     #[inline]
-    fn own(&self, names: Names, now: Tick) -> Option<Found<'_>> {
+    fn own(&self, names: &Names, now: Tick) -> Option<Found<'_>> {
         if let Some(previous) = names.previous {
             self.rename(previous, names.current, now);
         }

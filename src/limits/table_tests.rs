@@ -36,7 +36,7 @@ impl Fixture {
             previous: None,
         };
         let wide = || self.key.wide_network(0, client(number));
-        self.table.take(names, wide, now, QUOTA)
+        self.table.take(&names, wide, now, QUOTA)
     }
 
     fn entries(&self) -> usize {
@@ -162,7 +162,7 @@ fn a_new_blind_key_does_not_forget_what_was_counted() {
         previous: Some(fixture.key.address(0, client(1))),
     };
     let wide = || next.wide_network(0, client(1));
-    let (verdict, _) = fixture.table.take(names, wide, tick(2), QUOTA);
+    let (verdict, _) = fixture.table.take(&names, wide, tick(2), QUOTA);
     assert!(!verdict.admitted());
     assert_eq!(fixture.entries(), 1);
 }
@@ -187,7 +187,7 @@ fn a_busy_entry_keeps_its_exact_window_past_what_fits_in_line() {
             previous: None,
         };
         let wide = || fixture.key.wide_network(0, client(1));
-        fixture.table.take(names, wide, tick(second), quota)
+        fixture.table.take(&names, wide, tick(second), quota)
     };
     let mut log = Log::new(tick(0));
     let mut places = Vec::new();
