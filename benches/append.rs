@@ -2,10 +2,7 @@
 //! transaction a send, notifying inside) and beside pgbench calling the same SQL in
 //! batches, all on one Postgres with fsync on.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../tests/support/database.rs"]
 mod database;

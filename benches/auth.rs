@@ -1,10 +1,7 @@
 //! What it costs to know who calls: a token seen before, a fresh token on either
 //! curve, and a fresh token whose nonce goes through Postgres.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../tests/support/database.rs"]
 mod database;

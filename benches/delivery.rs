@@ -4,10 +4,7 @@
 //!
 //! Needs the release binaries: `make bench` builds them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../tests/support/database.rs"]
 mod database;

@@ -5,10 +5,7 @@
 //! Both are processes of their own and take turns with the same client, which leaves as
 //! soon as it has its ticket. Needs the release binaries: `make bench` builds them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "support/accept_loop.rs"]
 mod accept_loop;

@@ -9,10 +9,7 @@
 //! between, and naming is timed with the checks. What a check costs that nothing went
 //! before is shown as well.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "support/figure.rs"]
 mod figure;

@@ -2,10 +2,7 @@
 //! time until all are live, and what it asks of Postgres. Measured at the hub: TLS
 //! and tokens are not in it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../tests/support/database.rs"]
 mod database;

@@ -6,10 +6,7 @@
 //! is started anew before each. Its data is on a file system without the mount option
 //! `discard`, as docs/operations.md recommends; `-- here` measures in `/tmp` instead.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../tests/support/database.rs"]
 mod database;

@@ -6,10 +6,7 @@
 //! phones are this process, on the same cores. Needs the release binaries: `make bench`
 //! builds them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../tests/support/database.rs"]
 mod database;

@@ -8,10 +8,7 @@
 //!
 //! This program starts itself under valgrind once for each path, with the path's name.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a measurement that cannot go on should stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 #[path = "../../tests/support/database.rs"]
 mod database;

@@ -2,10 +2,7 @@
 //! variables, metrics and alerts agree, and each file passes the judgement of the
 //! tool that it is written for, where that tool is installed.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a file that cannot be read should stop the test"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod container;
 mod documents;
