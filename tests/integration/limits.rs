@@ -207,35 +207,22 @@ fn connections_are_limited_by_number_by_rate_and_on_the_whole() {
         settings.connections.per_ip_per_second = 5;
         settings.connections.total = 6;
     });
-    let rule = |refused: Result<_, LimitError>| match refused {
+    let refused = |address| match limits.admit_connection(ip(address)) {
         Err(LimitError::Reached { rule, .. } | LimitError::NodeFull { rule, .. }) => Some(rule),
         _ => None,
     };
     let mut open: Vec<_> = (0..3)
         .map(|_| limits.admit_connection(ip("192.0.2.1")).unwrap())
         .collect();
-    assert_eq!(
-        rule(limits.admit_connection(ip("192.0.2.1"))),
-        Some(Rule::ConnectionsIp)
-    );
+    assert_eq!(refused("192.0.2.1"), Some(Rule::ConnectionsIp));
     open.pop();
-    assert!(
-        limits.admit_connection(ip("192.0.2.1")).is_ok(),
-        "one closed, one comes in"
-    );
-    assert_eq!(
-        rule(limits.admit_connection(ip("192.0.2.1"))),
-        Some(Rule::ConnectionRate)
-    );
-    open.extend((2..6).map(|host| {
-        limits
-            .admit_connection(ip(&format!("192.0.2.{host}")))
-            .unwrap()
-    }));
-    assert_eq!(
-        rule(limits.admit_connection(ip("192.0.2.9"))),
-        Some(Rule::ConnectionsTotal)
-    );
+    assert_eq!(refused("192.0.2.1"), None, "one closed, one comes in");
+    assert_eq!(refused("192.0.2.1"), Some(Rule::ConnectionRate));
+    for host in 2..6 {
+        let address = ip(&format!("192.0.2.{host}"));
+        open.push(limits.admit_connection(address).unwrap());
+    }
+    assert_eq!(refused("192.0.2.9"), Some(Rule::ConnectionsTotal));
 }
 
 #[test]

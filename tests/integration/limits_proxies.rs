@@ -182,11 +182,8 @@ impl Stage {
             .count();
         assert_eq!(passed, ALLOWED, "{statuses:?}");
         let refused = &statuses[ALLOWED..];
-        assert!(
-            refused
-                .iter()
-                .all(|status| *status == StatusCode::TOO_MANY_REQUESTS)
-        );
+        let is_refused = |status: &StatusCode| *status == StatusCode::TOO_MANY_REQUESTS;
+        assert!(refused.iter().all(is_refused));
         assert_eq!(self.statuses(front, client(3), 1).await, [StatusCode::OK]);
     }
 

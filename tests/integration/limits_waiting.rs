@@ -103,21 +103,16 @@ async fn when_nothing_was_proved_whoever_waits_is_refused_and_no_offender() {
     let last = held.pop();
     drop(held);
     tokio::task::yield_now().await;
-    assert!(
-        waiting.iter().all(|task| !task.is_finished()),
-        "one is under way"
-    );
+    let all_wait = waiting.iter().all(|task| !task.is_finished());
+    assert!(all_wait, "one is under way");
     let begun = Instant::now();
     drop(last);
     for task in waiting {
         let refused = task.await.unwrap().refused.unwrap();
         assert!(refused.retry_after() > Duration::ZERO);
     }
-    assert_eq!(
-        begun.elapsed(),
-        Duration::ZERO,
-        "at once, not after the wait"
-    );
+    let at_once = Duration::ZERO;
+    assert_eq!(begun.elapsed(), at_once, "not after the wait");
     assert!(limits.penalties().is_empty());
     // With nothing under way, nobody waits.
     let refused = request(&limits, 200).await;
@@ -131,10 +126,8 @@ async fn a_wait_is_bounded_in_time() {
     let _held = fill(&limits).await;
     let begun = Instant::now();
     let decision = request(&limits, 100).await;
-    assert_eq!(
-        decision.refused.unwrap().retry_after(),
-        Duration::from_secs(60)
-    );
+    let told = decision.refused.unwrap().retry_after();
+    assert_eq!(told, Duration::from_secs(60));
     assert!(begun.elapsed() >= Duration::from_secs(3));
     assert!(begun.elapsed() < Duration::from_secs(4));
 }
@@ -168,16 +161,11 @@ async fn who_bears_no_token_does_not_wait_and_other_addresses_are_not_asked_to()
     let limits = limits(|_| {});
     let _held = fill(&limits).await;
     let begun = Instant::now();
-    assert!(
-        limits
-            .admit_request(limits.arrival(carrier()), None)
-            .await
-            .refused
-            .is_some()
-    );
-    let elsewhere = ClientIp::new("192.0.2.2".parse().unwrap());
+    let nobody = limits.admit_request(limits.arrival(carrier()), None).await;
+    assert!(nobody.refused.is_some());
+    let (elsewhere, account) = (limits.arrival(ip("192.0.2.2")), did(100));
     let decision = limits
-        .admit_request(limits.arrival(elsewhere), Some(Claim::of(&did(100))))
+        .admit_request(elsewhere, Some(Claim::of(&account)))
         .await;
     assert!(decision.refused.is_none());
     assert_eq!(begun.elapsed(), Duration::ZERO);

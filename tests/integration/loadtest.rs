@@ -177,16 +177,10 @@ fn is_whole(report: &Report) {
     assert_eq!(report.delivered + report.lost, report.expected);
     assert_eq!((report.absent, report.held_back), (0, 0));
     assert!(report.generator_late.count > 0);
-    assert!(
-        points
-            .iter()
-            .any(|point| point.live == report.sockets as u64)
-    );
-    assert!(
-        points
-            .iter()
-            .all(|point| point.relay_resident_kib.is_some())
-    );
+    let live = report.sockets as u64;
+    assert!(points.iter().any(|point| point.live == live));
+    let mut resident = points.iter().map(|point| point.relay_resident_kib);
+    assert!(resident.all(|kib| kib.is_some()));
     for what in [Moment::Begin, Moment::End, Moment::Over] {
         assert!(report.timeline.moment(what).is_some(), "{what:?}");
     }
