@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people};
 use crate::relay::SERVICE_DID;
 use crate::world::{World, text};
 
@@ -54,8 +54,7 @@ struct Story {
 
 impl Story {
     async fn begin() -> Self {
-        let world = World::start().await;
-        let [alice, bob] = phones(&world).await;
+        let (world, [alice, bob]) = people().await;
         let tablet = Phone::of(&bob).await;
         bob.post("publishKeyPackage", &bob.key_package()).await;
         let group = alice.found(&[bob.did()]).await;
@@ -273,8 +272,7 @@ async fn who_leaves_or_is_removed_leaves_nothing_of_how_far_it_had_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_all_have_left_keeps_no_group_info() {
     for ends_by_deletion in [false, true] {
-        let world = World::start().await;
-        let alice = Phone::new(&world).await;
+        let (world, [alice]) = people().await;
         let group = alice.found(&[]).await;
         let info = text(&group.group_info().unwrap());
         let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});

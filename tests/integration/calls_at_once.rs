@@ -6,7 +6,7 @@ use mls_relay::types::Did;
 use serde_json::json;
 
 use crate::database::Database;
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people};
 use crate::world::{World, text};
 
 /// Runs two calls about some rows of an account at once: the second begins when the first
@@ -51,8 +51,7 @@ async fn added_while(world: &World, bob: &Phone, ending: impl Future<Output = ()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_added_while_its_account_ends_is_in_no_conversation_after_that() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (world, [bob]) = people().await;
     let did = Did::parse(bob.did()).unwrap();
     let ending = async {
         let gone = world.store.delete_account(&did, Utc::now()).await.unwrap();
@@ -64,8 +63,7 @@ async fn who_is_added_while_its_account_ends_is_in_no_conversation_after_that() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_added_while_it_is_deleted_is_in_no_conversation_after_that() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (world, [bob]) = people().await;
     let ending = async {
         let gone = bob.delete(&bob).await;
         assert_eq!(gone["conversationsLeft"], 1);
@@ -76,8 +74,7 @@ async fn a_device_that_is_added_while_it_is_deleted_is_in_no_conversation_after_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waiting() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
@@ -96,8 +93,7 @@ async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waitin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_each_other() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (world, [alice]) = people().await;
     // Its packages were published in another order than that of their references.
     let bob = loop {
         let bob = Phone::new(&world).await;
@@ -120,8 +116,7 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (world, [alice]) = people().await;
     let group = alice.found(&[]).await;
     let info = text(&group.group_info().unwrap());
     let keep = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
@@ -135,8 +130,7 @@ async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_that_takes_the_place_of_another_while_that_is_fetched_is_given() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let mut client = world.database.client().await;
     let commit = client.transaction().await.unwrap();

@@ -4,13 +4,12 @@ use mls_relay::types::Epoch;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people, phones};
 use crate::world::{World, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_commit_a_conversation_out_of_the_epochs_that_can_be_read() {
-    let world = World::start().await;
-    let [mallory, bob, carol] = phones(&world).await;
+    let (_world, [mallory, bob, carol]) = people().await;
     let (group, founding) = mallory.founding(&[bob.did(), carol.did()]).await;
     let founding = with(&founding, json!({"currentEpoch": Epoch::MAX}));
     mallory.post("createConvo", &founding).await;

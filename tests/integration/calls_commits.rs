@@ -5,8 +5,8 @@ use mls_relay_loadtest::mls::{Commit, Group, Received};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, phones};
-use crate::world::{World, assert_says, decoded, text, with};
+use crate::phone::{Phone, people};
+use crate::world::{assert_says, decoded, text, with};
 
 /// What updateGroupInfo takes with a commit that this member staged.
 fn committing(group: &Group, commit: &Commit) -> Value {
@@ -29,8 +29,7 @@ async fn read_commit(phone: &Phone, group: &mut Group) -> Received {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
-    let world = World::start().await;
-    let [alice, bob, carol] = phones(&world).await;
+    let (_world, [alice, bob, carol]) = people().await;
     let mut group = alice.found(&[bob.did(), carol.did()]).await;
     let mut carols = carol.join(&group).await;
     let mut heard = EventStream::live(&carol).await;
@@ -65,8 +64,7 @@ async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_tablet_is_taken_out_of_the_tree_and_the_phone_stays() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let mut group = alice.found(&[bob.did()]).await;
     let (mut bobs, mut tablets) = (bob.join(&group).await, tablet.join(&group).await);
@@ -89,8 +87,7 @@ async fn a_stolen_tablet_is_taken_out_of_the_tree_and_the_phone_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_gives_its_own_leaf_fresh_keys() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let update = bobs.update().unwrap();
@@ -107,8 +104,7 @@ async fn a_member_gives_its_own_leaf_fresh_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_member_commits_and_only_in_the_current_epoch() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let (hers, his) = (group.update().unwrap(), bobs.update().unwrap());

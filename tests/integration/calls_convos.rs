@@ -5,8 +5,8 @@ use std::sync::Arc;
 use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, phones};
-use crate::world::{World, assert_says, decoded, text, with};
+use crate::phone::{Phone, people};
+use crate::world::{assert_says, decoded, text, with};
 
 async fn epoch(phone: &Phone, group: &Group) -> Value {
     let id = group.id();
@@ -16,8 +16,7 @@ async fn epoch(phone: &Phone, group: &Group) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_is_founded_seen_by_its_members_and_by_nobody_else() {
-    let world = World::start().await;
-    let [alice, bob, mallory] = phones(&world).await;
+    let (_world, [alice, bob, mallory]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     for phone in [&alice, &bob] {
         let listed = phone.get("getConvos", &[]).await;
@@ -41,8 +40,7 @@ async fn a_conversation_is_founded_seen_by_its_members_and_by_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_cannot_tell_a_conversation_from_none() {
-    let world = World::start().await;
-    let [alice, mallory] = phones(&world).await;
+    let (_world, [alice, mallory]) = people().await;
     let mut group = alice.found(&[]).await;
     let message = alice.message(&mut group, b"hi");
     let commit = group.remove(alice.did());
@@ -87,8 +85,7 @@ async fn strangers_cannot_tell_a_conversation_from_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn founding_twice_gives_the_same_conversation_and_never_another() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (_world, [alice]) = people().await;
     let input = json!({
         "groupId": "abcd",
         "cipherSuite": CIPHER_SUITE_NAME,
@@ -107,8 +104,7 @@ async fn founding_twice_gives_the_same_conversation_and_never_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_may_list_itself_with_or_without_a_further_device() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let alone = json!({
         "groupId": "abcd",
         "cipherSuite": CIPHER_SUITE_NAME,
@@ -158,8 +154,7 @@ async fn a_founder_may_list_itself_with_or_without_a_further_device() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_must_be_for_exactly_those_who_are_added() {
-    let world = World::start().await;
-    let [alice, bob, carol] = phones(&world).await;
+    let (_world, [alice, bob, carol]) = people().await;
     let mut group = alice.device.create_group().unwrap();
     let unpublished = Phone::unregistered(&bob).device.key_package().unwrap();
     let stranger = group.add(&[unpublished]).unwrap();
@@ -203,8 +198,7 @@ async fn a_welcome_must_be_for_exactly_those_who_are_added() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_adds_a_member_and_all_end_in_the_same_epoch() {
-    let world = World::start().await;
-    let [alice, bob, carol] = phones(&world).await;
+    let (_world, [alice, bob, carol]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let input = alice.adding(&mut group, &carol).await;
@@ -244,8 +238,7 @@ async fn a_commit_adds_a_member_and_all_end_in_the_same_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_commits_in_one_epoch_one_wins_and_the_other_hears_the_epoch() {
-    let world = World::start().await;
-    let [alice, bob, carol, dave] = phones(&world).await;
+    let (_world, [alice, bob, carol, dave]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let bobs = bob.join(&group).await;
     let add =
@@ -264,8 +257,7 @@ async fn of_two_commits_in_one_epoch_one_wins_and_the_other_hears_the_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_commit_of_this_group_is_refused_before_anything_is_written() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let mut other = alice.found(&[]).await;
     let packages = alice.claim(&[bob.did()]).await;
@@ -297,8 +289,7 @@ async fn what_is_no_commit_of_this_group_is_refused_before_anything_is_written()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_in_cannot_be_added_again_and_conversations_have_bounds() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     bob.post("publishKeyPackage", &bob.key_package()).await;
     let packages = alice.claim(&[bob.did()]).await;
@@ -322,8 +313,7 @@ async fn who_is_in_cannot_be_added_again_and_conversations_have_bounds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_removes_and_the_removed_one_is_out_at_once() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let id = group.id();
     let by_bob = json!({"convoId": id, "targetDid": alice.did()});
@@ -361,8 +351,7 @@ async fn an_admin_removes_and_the_removed_one_is_out_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_leaves_but_the_last_admin_may_not_orphan_the_others() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let input = json!({"convoId": group.id()});
     let refused = alice.post_refused("leaveConvo", &input).await;
@@ -382,8 +371,7 @@ async fn a_member_leaves_but_the_last_admin_may_not_orphan_the_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_waits_for_each_device_until_it_is_confirmed() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();

@@ -6,7 +6,7 @@ use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people, phones};
 use crate::world::{World, assert_says, text};
 
 /// Puts an account's device into so many conversations of somebody else's, of which the
@@ -41,8 +41,7 @@ async fn together(world: &World, did: &str) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     crowd(&world, &bob, 20_000, "").await;
 
@@ -70,8 +69,7 @@ async fn a_device_in_very_many_conversations_goes_and_nobody_waits_for_all_of_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_that_was_cut_off_goes_on_with_the_next_call() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (world, [bob]) = people().await;
     crowd(&world, &bob, 700, "").await;
     let device = bob.device.device_id();
     let client = world.database.client().await;
@@ -85,8 +83,7 @@ async fn a_deletion_that_was_cut_off_goes_on_with_the_next_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_admin_of_any_conversation_keeps_its_device_in_all() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (world, [bob]) = people().await;
     crowd(&world, &bob, 600, "").await;
     let last = "UPDATE members m SET is_admin = m.user_did = $1 WHERE m.convo_id = 'f000000258'";
     assert_eq!(world.database.change(last, &[&bob.did()]).await, 2);
@@ -101,8 +98,7 @@ async fn the_last_admin_of_any_conversation_keeps_its_device_in_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_in_very_many_conversations_goes_in_bites_too() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (world, [bob]) = people().await;
     crowd(&world, &bob, 1200, "").await;
     let did = Did::parse(bob.did()).unwrap();
     let gone = world.store.delete_account(&did, Utc::now()).await.unwrap();
@@ -113,8 +109,7 @@ async fn an_account_in_very_many_conversations_goes_in_bites_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (world, [bob]) = people().await;
     crowd(&world, &bob, 600, "").await;
     let client = world.database.client().await;
     let told = async || {
@@ -136,8 +131,7 @@ async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     crowd(&world, &bob, 500, "hello").await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
     let refused = alice.post_refused("createConvo", &founding).await;
@@ -185,8 +179,7 @@ async fn a_welcome_that_is_confirmed_takes_no_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_be_added_is_named_by_its_place_in_the_list() {
-    let world = World::start().await;
-    let [alice, bob, carol, dave] = phones(&world).await;
+    let (world, [alice, bob, carol, dave]) = people().await;
     crowd(&world, &bob, 500, "hello").await;
     let too = "INSERT INTO welcomes (convo_id, user_did, welcome, epoch)
         SELECT convo_id, $1, welcome, epoch FROM welcomes";

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people, phones};
 use crate::world::{World, decoded, with};
 
 /// What sendEphemeral takes for this plaintext.
@@ -79,8 +79,7 @@ async fn it_reaches_the_members_on_every_node_and_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
-    let world = World::start().await;
-    let [alice, bob, carol, eve] = phones(&world).await;
+    let (_world, [alice, bob, carol, eve]) = people().await;
     let mut group = alice.found(&[bob.did(), carol.did()]).await;
     let package = carol.key_package();
     carol.post("publishKeyPackage", &package).await;
@@ -116,8 +115,7 @@ async fn who_is_not_a_member_hears_nothing_and_may_not_speak() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let good = ephemeral(&alice, &mut group, b"hi");
     let mut elsewhere = alice.found(&[]).await;

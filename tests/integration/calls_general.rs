@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::phone::Phone;
+use crate::phone::people;
 use crate::world::{World, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,8 +172,7 @@ async fn a_body_that_does_not_come_keeps_nobody_waiting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
-    let world = World::start().await;
-    let phone = Phone::new(&world).await;
+    let (_world, [phone]) = people().await;
     let package = with(&phone.key_package(), json!({"cipherSuite": "x"}));
     for (call, input) in [
         (
@@ -190,8 +189,7 @@ async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_for_members_and_short_lived() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (_world, [alice]) = people().await;
     let group = alice.found(&[]).await;
     let for_all = alice.post("getSubscriptionTicket", &json!({})).await;
     let for_one = json!({"convoId": group.id()});

@@ -7,7 +7,7 @@ use mls_relay_loadtest::mls::Device;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people, phones};
 use crate::world::{World, assert_says, decoded, text, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,8 +123,7 @@ fn bad_packages(phone: &Phone) -> Vec<(&'static str, Value)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_package_of_no_use_is_refused_everywhere_it_could_enter() {
-    let world = World::start().await;
-    let phone = Phone::new(&world).await;
+    let (_world, [phone]) = people().await;
     for (what, bad) in bad_packages(&phone) {
         let refused = phone.post_refused("publishKeyPackage", &bad).await;
         assert_eq!(refused.name, "InvalidKeyPackage", "{what}");
@@ -188,8 +187,7 @@ async fn a_package_that_is_published_twice_is_published_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_goes_to_one_claimer_and_the_last_resort_stays() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let last = text(&bob.device.last_resort_key_package().unwrap());
     let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
     bob.post("publishKeyPackage", &last).await;
@@ -220,8 +218,7 @@ async fn a_package_goes_to_one_claimer_and_the_last_resort_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_package_of_each_device_is_given_and_who_has_none_is_missing() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let nobody = world.account();
     let parameters = [("dids", bob.did()), ("dids", nobody.did())];
@@ -320,8 +317,7 @@ async fn nobody_empties_somebody_elses_stock() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_tells_which_device_each_package_is_for() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let second = Phone::unregistered(&bob);
     let registration = second.registration();
     bob.post("registerDevice", &registration).await;

@@ -4,8 +4,8 @@ use http::StatusCode;
 use mls_relay_loadtest::mls::{Group, Received};
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, phones};
-use crate::world::{World, assert_says, bytes, decoded, with};
+use crate::phone::{Phone, people};
+use crate::world::{assert_says, bytes, decoded, with};
 
 async fn page(phone: &Phone, group: &Group, more: &[(&str, &str)]) -> Value {
     let id = group.id();
@@ -16,8 +16,7 @@ async fn page(phone: &Phone, group: &Group, more: &[(&str, &str)]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let message = alice.message(&mut group, b"tea?");
@@ -41,8 +40,7 @@ async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_uses_its_token_up_also_when_it_is_refused() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (_world, [alice]) = people().await;
     let mut group = alice.found(&[]).await;
     let good = alice.message(&mut group, b"once");
     let late = with(&good, json!({"epoch": 9}));
@@ -63,8 +61,7 @@ async fn a_send_uses_its_token_up_also_when_it_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_current_epoch_is_taken() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let late = alice.message(&mut group, b"late");
     alice.add(&mut group, &bob).await;
@@ -82,8 +79,7 @@ async fn only_the_current_epoch_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_an_application_message_of_the_group_in_a_bucket_is_refused() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let mut other = alice.found(&[]).await;
     let good = alice.message(&mut group, b"hi");
@@ -147,8 +143,7 @@ async fn what_is_not_an_application_message_of_the_group_in_a_bucket_is_refused(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (_world, [alice]) = people().await;
     let mut group = alice.found(&[]).await;
     let mut ids = Vec::new();
     for number in 0..5_u8 {
@@ -193,8 +188,7 @@ async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let (mut sent, mut seen) = (Vec::new(), Vec::new());
     let mut cursor = None::<String>;
@@ -228,8 +222,7 @@ async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_reads_its_own_stay_and_nothing_else() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     alice.send(&mut group, b"before").await;
     alice.add(&mut group, &bob).await;
@@ -251,8 +244,7 @@ async fn a_member_reads_its_own_stay_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (world, [alice]) = people().await;
     let mut group = alice.found(&[]).await;
     for text in [b"one", b"two"] {
         alice.send(&mut group, text).await;
@@ -296,8 +288,7 @@ async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_the_largest_size_passes() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (_world, [alice]) = people().await;
     let mut group = alice.found(&[]).await;
     let message = alice.message(&mut group, &vec![7; 10_484_000]);
     assert_eq!(message["paddedSize"], 10_485_760);

@@ -7,7 +7,7 @@ use mls_relay_loadtest::mls::{Device, Group, Received};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, adding, people, phones};
 use crate::world::{World, bytes, decoded, text, with};
 
 /// What processExternalCommit takes.
@@ -25,8 +25,7 @@ fn reinstalled(phone: &Phone) -> Phone {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_lost_its_state_comes_back_by_itself() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     bob.join(&group).await;
     let mut alices = EventStream::live(&alice).await;
@@ -75,8 +74,7 @@ async fn a_device_that_lost_its_state_comes_back_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_comes_back_either_way_and_has_one_seat() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let seats = async |group: &Group| {
         let listed = bob.get("getConvos", &[]).await;
         let views = listed["conversations"].as_array().unwrap();
@@ -118,8 +116,7 @@ async fn a_founder_comes_back_either_way_and_has_one_seat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let info = alice.leave_group_info(&group).await;
@@ -186,8 +183,7 @@ async fn an_account_takes_no_more_seats_than_it_may_have_devices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_members_come_back_by_themselves_and_only_as_themselves() {
-    let world = World::start().await;
-    let [alice, bob, mallory] = phones(&world).await;
+    let (_world, [alice, bob, mallory]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let info = group.group_info().unwrap();
 
@@ -241,8 +237,7 @@ async fn only_members_come_back_by_themselves_and_only_as_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_asks_and_a_member_adds_it_anew() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     bob.join(&group).await;
     let mut alices = EventStream::live(&alice).await;
@@ -282,8 +277,7 @@ async fn a_device_asks_and_a_member_adds_it_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let (carol, back) = (Phone::new(&world).await, reinstalled(&bob));
     let first = alice.found(&[bob.did()]).await;
     bob.post("publishKeyPackage", &bob.key_package()).await;
@@ -303,8 +297,7 @@ async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_registered_anew_keeps_what_it_published_since() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let mut groups = Vec::new();
     for _ in 0..2 {
         groups.push(alice.found(&[bob.did()]).await);
@@ -337,8 +330,7 @@ async fn a_device_that_registered_anew_keeps_what_it_published_since() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_left_may_ask_to_come_back_and_who_was_removed_may_not() {
-    let world = World::start().await;
-    let [alice, bob, carol, mallory] = phones(&world).await;
+    let (_world, [alice, bob, carol, mallory]) = people().await;
     let group = alice.found(&[bob.did(), carol.did()]).await;
     let ask = |phone: &Phone| {
         let package = phone.device.key_package().unwrap();

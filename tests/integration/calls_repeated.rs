@@ -7,7 +7,7 @@ use http::StatusCode;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
-use crate::phone::Phone;
+use crate::phone::{Phone, people};
 use crate::world::{World, with};
 
 /// What createConvo takes, under a key.
@@ -21,8 +21,7 @@ fn founding() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_repeated_under_its_key_runs_once() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (world, [alice]) = people().await;
     let input = founding();
     // Refusals are not kept: the same key may be tried again.
     let bad = with(&input, json!({"initialMembers": ["did:plc:somebody"]}));
@@ -52,8 +51,7 @@ async fn a_call_repeated_under_its_key_runs_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_known_by_its_id_and_no_key_tells_who_sent_it() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (world, [alice]) = people().await;
     let mut group = alice.found(&[]).await;
     let named = |message: &Value| with(message, json!({"idempotencyKey": message["msgId"]}));
     let message = named(&alice.message(&mut group, b"once"));
@@ -102,8 +100,7 @@ async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (world, [alice]) = people().await;
     let input = founding();
     let mut holder = world.database.client().await;
     let lock = holder.transaction().await.unwrap();

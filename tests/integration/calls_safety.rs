@@ -6,13 +6,12 @@ use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people};
 use crate::world::{World, assert_says, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn admins_make_and_unmake_admins_and_one_always_stays() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let stranger = world.account();
     let group = alice.found(&[bob.did()]).await;
     let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
@@ -48,8 +47,7 @@ async fn admins_make_and_unmake_admins_and_one_always_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
-    let world = World::start().await;
-    let [alice, bob, carol] = phones(&world).await;
+    let (world, [alice, bob, carol]) = people().await;
     let mut group = alice.found(&[carol.did()]).await;
     alice.add(&mut group, &bob).await;
     alice.found(&[]).await;
@@ -81,8 +79,7 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let stranger = world.account();
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
@@ -137,8 +134,7 @@ async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_are_paged_without_loss_or_repetition() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let id = alice.found(&[bob.did()]).await.id();
     let report = async || {
         let report = json!({
@@ -196,20 +192,15 @@ async fn consent_is_given_taken_back_and_told() {
         json!({"did": bob.did(), "optedIn": false})
     );
     assert_eq!(told["statuses"][1]["optedInAt"], first["optedInAt"]);
-    assert_eq!(
-        alice.post("optOut", &json!({})).await,
-        json!({"success": true})
-    );
-    assert_eq!(
-        alice.post("optOut", &json!({})).await,
-        json!({"success": false})
-    );
+    for success in [true, false] {
+        let answer = alice.post("optOut", &json!({})).await;
+        assert_eq!(answer, json!({ "success": success }));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_device_is_out_of_everything_and_its_sibling_stays() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let delete = |phone: &Phone| json!({"deviceId": phone.device.device_id()});
@@ -228,8 +219,7 @@ async fn a_deleted_device_is_out_of_everything_and_its_sibling_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_admin_does_not_go_with_its_device_either() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
     alice.post("promoteAdmin", &role(bob.did())).await;
@@ -251,8 +241,7 @@ async fn the_last_admin_does_not_go_with_its_device_either() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packages_whose_keys_are_lost_are_dropped() {
-    let world = World::start().await;
-    let bob = Phone::new(&world).await;
+    let (_world, [bob]) = people().await;
     let kept = bob.device.key_package().unwrap();
     let package = json!({"keyPackage": text(&kept), "cipherSuite": CIPHER_SUITE_NAME});
     bob.post("publishKeyPackage", &package).await;

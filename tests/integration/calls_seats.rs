@@ -5,8 +5,8 @@ use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, phones};
-use crate::world::{World, assert_says, decoded, text, with};
+use crate::phone::{Phone, adding, people};
+use crate::world::{assert_says, decoded, text, with};
 
 /// What addMembers takes for one key package of this account, which is then in the group.
 fn added(group: &mut Group, did: &str, package: Vec<u8>) -> Value {
@@ -31,8 +31,7 @@ async fn no_welcome(phone: &Phone, group: &Group) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_device_leaves_the_founder_its_seat() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let mut bobs = bob.join(&group).await;
     let tablet = Phone::of(&alice).await;
@@ -53,8 +52,7 @@ async fn a_second_device_leaves_the_founder_its_seat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_names_no_device_ends_no_welcome_of_its_sibling() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();
@@ -75,8 +73,7 @@ async fn a_phone_that_names_no_device_ends_no_welcome_of_its_sibling() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     bob.delete(&tablet).await;
@@ -90,8 +87,7 @@ async fn who_was_removed_cannot_ask_through_a_device_that_had_gone_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_leaves_no_welcome_behind() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let tablet = Phone::of(&bob).await;
     let mut group = alice.found(&[bob.did()]).await;
     let removal = group.remove(bob.did()).unwrap();
@@ -116,8 +112,7 @@ async fn who_goes_leaves_no_welcome_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let info = alice.leave_group_info(&group).await;
     let (_, commit) = bob.device.join_by_external_commit(&info).unwrap();
@@ -128,8 +123,7 @@ async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_device_that_comes_does_not_answer_for_one_that_asked() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let (request, asked) = asking(&bob, &group);
     bob.post("requestRejoin", &request).await;
@@ -148,8 +142,7 @@ async fn another_device_that_comes_does_not_answer_for_one_that_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let tablet = Phone::of(&bob).await;
     for phone in [&tablet, &tablet, &bob, &bob] {
@@ -165,8 +158,7 @@ async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_info_of_the_past_is_given_to_nobody() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     alice.leave_group_info(&group).await;
     let id = group.id();
@@ -194,8 +186,7 @@ async fn a_group_info_of_the_past_is_given_to_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_phone_that_founded_goes_with_its_device() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let mut bobs = EventStream::live(&bob).await;
     // The phone is stolen; what is called from elsewhere must end it.
@@ -218,8 +209,7 @@ async fn the_phone_that_founded_goes_with_its_device() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_founders_device_can_be_removed_alone() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
     alice.post("promoteAdmin", &heir).await;
@@ -235,8 +225,7 @@ async fn the_founders_device_can_be_removed_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_that_names_its_device_has_that_ones_seat() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     // It could be either.
     let tablet = Phone::of(&alice).await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
@@ -277,8 +266,7 @@ async fn seated(phone: &Phone, did: &str) -> Vec<Option<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_names_no_device_is_not_taken_for_the_founders() {
-    let world = World::start().await;
-    let alice = Phone::new(&world).await;
+    let (_world, [alice]) = people().await;
     // In nothing, but there when the conversation was founded.
     let tablet = Phone::of(&alice).await;
     let (mut group, founding) = alice.founding(&[]).await;
@@ -296,8 +284,7 @@ async fn a_phone_that_names_no_device_is_not_taken_for_the_founders() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let (old, package) = nameless(&bob).await;
     let mut group = alice.found(&[]).await;
     let input = added(&mut group, bob.did(), package);
@@ -315,8 +302,7 @@ async fn a_device_that_asks_does_not_take_the_seat_of_a_phone_that_names_none() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_comes_back_does_not_take_the_seat_of_a_phone_that_names_none() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let (_, package) = nameless(&bob).await;
     for package in [package, bob.device.key_package().unwrap()] {
@@ -341,8 +327,7 @@ async fn a_device_that_comes_back_does_not_take_the_seat_of_a_phone_that_names_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_names_no_seat() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let removal = json!({
         "convoId": group.id(),
@@ -363,8 +348,7 @@ async fn what_is_refused_names_no_seat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_gets_and_ends_no_welcome_of_a_phone_that_names_none() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let (old, _) = nameless(&bob).await;
     let group = alice.found(&[bob.did()]).await;
     let id = group.id();

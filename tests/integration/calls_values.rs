@@ -4,7 +4,7 @@ use mls_relay_loadtest::mls::Group;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, phones};
+use crate::phone::{Phone, adding, people};
 use crate::world::{World, assert_says, bytes, decoded, text, with};
 
 /// One more device of an account that is in this group, with its seat.
@@ -39,8 +39,7 @@ fn info(group: &Group) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_device_is_removed_and_its_account_stays_until_the_last() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[bob.did()]).await;
     let bobs = seated(&bob, &alice, &mut group).await;
     let alices = seated(&alice, &alice, &mut group).await;
@@ -75,8 +74,7 @@ async fn one_device_is_removed_and_its_account_stays_until_the_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_info_travels_with_the_change_that_it_is_of() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.device.create_group().unwrap();
     let founding = json!({
         "groupId": group.id(),
@@ -117,8 +115,7 @@ async fn a_group_info_travels_with_the_change_that_it_is_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_leaves_may_leave_a_group_info_of_the_epoch_it_leaves() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let group = alice.found(&[bob.did()]).await;
     let bobs = bob.join(&group).await;
     let leaving = json!({"convoId": group.id(), "groupInfo": info(&bobs)["groupInfo"]});
@@ -132,8 +129,7 @@ fn info_of(input: &Value, epoch: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (_world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let id = group.id();
     for _ in 0..101 {
@@ -173,8 +169,7 @@ async fn commits_are_paged_and_nothing_is_shown_of_before_a_stay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let id = alice.found(&[bob.did()]).await.id();
     let report = async |category: &str| {
         let report = json!({
@@ -245,8 +240,7 @@ async fn reports_end_in_several_ways_and_are_counted_since_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_with_all_the_devices_that_it_may_have_takes_no_more() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let mut group = alice.found(&[]).await;
     let full = "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
                 SELECT $1, 'did:plc:member' || n, 1, 0 FROM generate_series(1, $2 - 1) n";

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_postgres::Transaction;
 
 use crate::database::Database;
-use crate::phone::{Phone, phones};
+use crate::phone::{Phone, people};
 use crate::retention::{first_run, seeded, without_pause};
 use crate::world::{World, text};
 
@@ -78,8 +78,7 @@ async fn overtaking<A, B>(
 async fn how_far_one_has_read_ends_with_the_stay_whichever_comes_first() {
     for ending in Ending::ALL {
         for is_said_first in [true, false] {
-            let world = World::start().await;
-            let [alice, bob] = phones(&world).await;
+            let (world, [alice, bob]) = people().await;
             let convo = alice.found(&[bob.did()]).await.id();
             let says = json!({"convoId": convo, "cursor": "1"});
             let mut client = world.database.client().await;
@@ -216,8 +215,7 @@ async fn what_somebody_holds_of_an_ended_conversation_is_passed_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_id_of_an_ended_conversation_is_never_given_again() {
-    let world = World::start().await;
-    let [alice, bob] = phones(&world).await;
+    let (world, [alice, bob]) = people().await;
     let (group, founding) = alice.founding(&[bob.did()]).await;
     alice.post("createConvo", &founding).await;
     bob.join(&group).await;

@@ -93,11 +93,8 @@ async fn whoever_offends_one_node_is_refused_by_the_other_until_an_operator_lift
     .await;
     // And it stays so: nobody tells the others of what was lifted.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(
-        ![&one, &other, &late]
-            .iter()
-            .any(|node| node.is_refused_before_tls())
-    );
+    let mut nodes = [&one, &other, &late].into_iter();
+    assert!(!nodes.any(|node| node.is_refused_before_tls()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,8 +141,7 @@ async fn an_account_that_an_operator_put_in_is_refused_everywhere_and_named_nowh
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_wrong_clock_takes_nobodys_keys() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let today = chrono::Utc::now().timestamp() / 86_400;
     let keys = store.penalty_keys(today).await.unwrap();
     store.penalty_keys(today + 100).await.unwrap();

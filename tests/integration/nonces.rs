@@ -84,8 +84,7 @@ async fn of_many_sends_with_one_nonce_one_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nonce_that_a_send_has_used_is_used_for_all_others_and_the_other_way_round() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let convo = found(&store, 1).await;
     store.append(message(&convo, nonce(7))).await.unwrap();
     assert!(!store.use_up(nonce(7)).await.unwrap());
@@ -97,8 +96,7 @@ async fn a_nonce_that_a_send_has_used_is_used_for_all_others_and_the_other_way_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_is_refused_has_used_its_nonce() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let convo = found(&store, 1).await;
     let stranger = NewMessage {
         sender: did("mallory"),
@@ -112,8 +110,7 @@ async fn a_send_that_is_refused_has_used_its_nonce() {
 /// is its own. Anybody else's repetition is a replay.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_lost_is_given_again_and_a_replayed_token_gets_none() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let convo = found(&store, 1).await;
     let message = message(&convo, nonce(10));
     store.append(message.clone()).await.unwrap();

@@ -85,8 +85,7 @@ async fn a_sender_a_fine_time_and_a_true_size_cannot_be_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_remembered_for_a_while_has_no_fine_time_either() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let (hour, key) = (Duration::from_secs(3600), [7; 32]);
     let stay = SharedStay {
         subject: [7; 16],

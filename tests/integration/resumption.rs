@@ -49,8 +49,7 @@ async fn a_session_begun_on_one_node_is_resumed_on_another() {
 /// On one thread, which has the recorder that panics.
 #[tokio::test]
 async fn a_panic_does_not_end_the_keeping_of_ticket_keys() {
-    let database = Database::start().await;
-    let (store, shutdown) = database.store().await;
+    let (database, store, shutdown) = Database::with_store().await;
     // The first look is the start's.
     let fault = Fault::at([("relay_tls_ticket_key_in_force".to_owned(), 2)]);
     let _panicking = metrics::set_default_local_recorder(&fault);

@@ -10,10 +10,10 @@ use mls_relay::types::Seq;
 use crate::database::Database;
 use crate::relay::eventually;
 
-/// A store on a database with these rows in it.
-pub(crate) async fn seeded(database: &Database, rows: &str) -> (Store, Shutdown) {
-    let seeded = database.store().await;
-    database.run(rows).await;
+/// A database with these rows in it, and a store on it.
+pub(crate) async fn seeded(rows: &str) -> (Database, Store, Shutdown) {
+    let seeded = Database::with_store().await;
+    seeded.0.run(rows).await;
     seeded
 }
 
@@ -93,8 +93,7 @@ pub(crate) const OLD_WELCOMES: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_and_nothing_else() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let settings = Settings {
         key_packages_per_device_max: 2,
         ..without_pause()
@@ -124,8 +123,7 @@ async fn what_is_too_old_goes_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_WELCOMES).await;
+    let (database, store, shutdown) = seeded(OLD_WELCOMES).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
 
@@ -137,8 +135,7 @@ async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let settings = Settings {
         event_ttl_days: 1,
         ..without_pause()
@@ -151,8 +148,7 @@ async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
     assert_eq!(database.count(MESSAGES).await, 2);
@@ -165,8 +161,7 @@ async fn a_changed_setting_counts_without_a_restart_and_before_the_next_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_run() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let patient = Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
@@ -196,8 +191,7 @@ async fn a_day_goes_in_steps_and_one_that_was_cut_off_is_finished_by_the_next_ru
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_pause_counts_in_the_middle_of_one() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let settings = Live::new(Settings {
         pause: Duration::from_secs(600),
         ..Settings::default()
@@ -214,8 +208,7 @@ async fn a_changed_pause_counts_in_the_middle_of_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_another_node_is_at_is_left_to_it() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let held = store.forgetting("days").await.unwrap();
     assert!(held.is_some());
     assert!(store.forgetting("days").await.unwrap().is_none());

@@ -18,8 +18,7 @@ use crate::retention::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_has_ended() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let before = database.count(DAYS).await;
     let reader = database.client().await;
     let read = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM event_stream";
@@ -53,8 +52,7 @@ fn clock_with_a_fault() -> DateTime<Utc> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_panics_has_failed_and_the_next_one_is_well() {
-    let database = Database::start().await;
-    let (store, shutdown) = database.store().await;
+    let (_database, store, shutdown) = Database::with_store().await;
     let settings = Live::new(without_pause());
     let retention = Retention::start_by(clock_with_a_fault, &store, &settings, &shutdown);
     let tasks = || {
@@ -74,8 +72,7 @@ async fn a_run_that_panics_has_failed_and_the_next_one_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_time() {
-    let mut database = Database::start().await;
-    let (store, shutdown) = seeded(&database, OLD_DAYS).await;
+    let (mut database, store, shutdown) = seeded(OLD_DAYS).await;
     let (before, attached) = (database.count(DAYS).await, database.count(ATTACHED).await);
     let settings = Live::new(Settings {
         pause: Duration::from_secs(600),
@@ -102,9 +99,8 @@ async fn a_postgres_that_vanishes_between_two_steps_of_a_day_costs_nothing_but_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_whose_clock_is_forty_days_ahead_of_the_nodes_has_nothing_forgotten() {
-    let database = Database::start().await;
     let rows = [OLD_DAYS, OLD_WELCOMES].concat();
-    let (store, shutdown) = seeded(&database, &rows).await;
+    let (database, store, shutdown) = seeded(&rows).await;
     let tables = [
         "messages",
         "event_stream",
@@ -148,8 +144,7 @@ async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_th
                date_bin('2 seconds', now() - '41 days'::interval, 'epoch');
         INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort, expires_at)
         VALUES ('did:plc:a', 'd', 1, 'x', 'h', 'r', false, now() - '9 days'::interval)";
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, before).await;
+    let (database, store, shutdown) = seeded(before).await;
     let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
     eventually("each task has run", || async { has_run(&retention) }).await;
     let packages = "SELECT count(*) FROM key_packages";

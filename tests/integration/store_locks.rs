@@ -167,8 +167,7 @@ impl Ending {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_packages_away_and_who_adds_two_of_them_do_not_wait_for_each_other() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let alice = owner("alice", 1);
     for (round, ending) in (1..).zip(Ending::ALL) {
         let bob = owner(&format!("{round}bob"), 1);
@@ -197,8 +196,7 @@ async fn who_takes_packages_away_and_who_adds_two_of_them_do_not_wait_for_each_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_registers_anew_and_founds_at_once_does_not_wait_for_itself() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let alice = owner("alice", 1);
     register(&store, &alice, &[1]).await.unwrap();
     let registering = async {
@@ -223,8 +221,7 @@ async fn a_device_that_registers_anew_and_founds_at_once_does_not_wait_for_itsel
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_accounts_that_register_one_signature_key_at_once_one_is_told_so() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let mut client = database.client().await;
     let held = client.transaction().await.unwrap();
     let other = "INSERT INTO devices (user_did, device_id, name, signature_key)
@@ -328,8 +325,7 @@ const ROUNDS: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_forgotten_in_bites_waits_for_nobody() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let (alice, bob) = (owner("alice", 1), owner("bob", 1));
     publish(&store, &bob, 1).await.unwrap();
     publish(&store, &bob, 2).await.unwrap();
@@ -380,8 +376,7 @@ fn said(blocker: &Owner, blocked: &Owner, exists: bool) -> Said {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_keeps_blocks_and_who_forgets_an_accounts_do_not_wait_for_each_other() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| owner(name, 1));
     // They were learned of in another order than that of their accounts.
     for blocker in [&carol, &bob, &alice] {
@@ -410,8 +405,7 @@ async fn who_keeps_blocks_and_who_forgets_an_accounts_do_not_wait_for_each_other
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_told_of_a_block_and_who_forgets_it_do_not_wait_for_each_other() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let (alice, bob) = (owner("alice", 1), owner("bob", 1));
     let conflicts = "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
              SELECT 'ab0' || n, 'did:plc:alice', 1, 0 FROM generate_series(1, 2) n;

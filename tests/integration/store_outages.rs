@@ -76,8 +76,7 @@ async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let mut client = database.client().await;
     let locking = client.transaction().await.unwrap();
     let lock = "LOCK TABLE penalties IN ACCESS EXCLUSIVE MODE";
@@ -221,8 +220,7 @@ async fn callers_that_go_away_cost_no_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_back_after_its_lease_touches_nobody_elses() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let (key, first, second) = ([1; 32], [2; 32], [3; 32]);
     let (none, minute) = (Duration::ZERO, Duration::from_secs(60));
     let reserve = async |request, lease| store.reserve(&key, request, lease).await.unwrap();
@@ -249,8 +247,7 @@ async fn whoever_comes_back_after_its_lease_touches_nobody_elses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stays_of_long_ago_are_not_read_by_every_session() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let rows = "
         INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
             VALUES ('ab', 'did:plc:a', 1, 0);
@@ -290,8 +287,7 @@ async fn a_migration_is_not_cut_off_by_the_timeouts_of_its_role() {
 
 #[tokio::test]
 async fn forgetting_does_not_wait_for_ever_on_a_server_that_fell_silent() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let forgetting = store.forgetting("nonces").await.unwrap().unwrap();
     let mut client = database.client().await;
     let locking = client.transaction().await.unwrap();

@@ -38,8 +38,7 @@ async fn all_events(store: &Store) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let alice = did("alice");
     let convos: Vec<ConvoId> = (0..8)
         .map(|i| ConvoId::of_group(&[i; 16]).unwrap())
@@ -70,8 +69,7 @@ async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_item_fails_alone() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let (alice, mallory) = (did("alice"), did("mallory"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -103,8 +101,7 @@ async fn a_bad_item_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let alice = did("alice");
     let convos = [[1; 16], [2; 16], [3; 16]].map(|id| ConvoId::of_group(&id).unwrap());
     // As when the clock has leapt over all days that stood ready.
@@ -143,8 +140,7 @@ async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -186,8 +182,7 @@ async fn a_message_id_is_spent_for_as_long_as_repetitions_are_recognised() {
 /// reader that has seen the larger one never sees it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let alice = did("alice");
     let (slow, fast) = (
         ConvoId::of_group(&[1; 16]).unwrap(),
@@ -222,8 +217,7 @@ async fn a_slow_transaction_cannot_hide_behind_a_later_cursor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cursors_grow_when_the_stream_is_ahead_of_the_clock() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (database, store, _shutdown) = Database::with_store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     // As after a clock step backwards: the last event is a day ahead.
@@ -300,8 +294,7 @@ fn package(name: u8, last_resort: bool) -> NewKeyPackage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let bob = did("bob");
     let packages = [package(1, false), package(2, false), package(3, true)];
     let outcome = store
@@ -359,8 +352,7 @@ fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> Grou
 /// Each may be of a megabyte, and a node answers many at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_come_in_pages_of_bounded_bytes() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let alice = did("alice");
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     found(&store, &convo, &alice).await;
@@ -387,8 +379,7 @@ async fn commits_come_in_pages_of_bounded_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
-    let database = Database::start().await;
-    let (store, _shutdown) = database.store().await;
+    let (_database, store, _shutdown) = Database::with_store().await;
     let (alice, bob) = (did("alice"), did("bob"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     store

@@ -82,6 +82,13 @@ impl Database {
         file.lines().next().unwrap().parse().unwrap()
     }
 
+    /// A database, and a store on it.
+    pub(crate) async fn with_store() -> (Self, Store, Shutdown) {
+        let database = Self::start().await;
+        let (store, shutdown) = database.store().await;
+        (database, store, shutdown)
+    }
+
     /// A store on it, which ends with its shutdown.
     pub(crate) async fn store(&self) -> (Store, Shutdown) {
         self.store_with(|_| {}).await

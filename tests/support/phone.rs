@@ -23,6 +23,13 @@ impl Deref for Phone {
     }
 }
 
+/// A relay of the test's own, and so many people with a phone each.
+pub(crate) async fn people<const N: usize>() -> (World, [Phone; N]) {
+    let world = World::start().await;
+    let phones = phones(&world).await;
+    (world, phones)
+}
+
 /// A phone for each of so many people.
 pub(crate) async fn phones<const N: usize>(world: &World) -> [Phone; N] {
     let phones = join_all((0..N).map(|_| Phone::new(world))).await;
