@@ -166,6 +166,8 @@ impl App {
         self.notice().await;
         // As it is when it begins to count.
         let grace = self.live.process.load().drain_grace;
+        // Half of it for who stands still, so that nobody does for all of it.
+        self.live.hurry(grace / 2);
         self.drain(grace).await
     }
 

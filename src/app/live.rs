@@ -1,5 +1,7 @@
 //! The settings that can change while the relay runs, one slot an area.
 
+use std::time::Duration;
+
 use crate::config::{Config, Process};
 use crate::runtime::Live;
 use crate::{auth, edge, events, limits, retention, session, telemetry, xrpc};
@@ -48,6 +50,26 @@ impl LiveSettings {
         let swapped = swapped.into_iter().filter(|(_, is_new)| *is_new);
         swapped.map(|(slot, _)| slot).collect()
     }
+
+    /// Whoever stands still (sends no more of a body, takes no more of an answer or of events) is
+    /// waited for so long at most.
+    pub(super) fn hurry(&self, most: Duration) {
+        shorten(&self.edge, |edge| &mut edge.stall_timeout, most);
+        shorten(&self.session, |session| &mut session.write_timeout, most);
+        shorten(&self.xrpc, |xrpc| &mut xrpc.body_timeout, most);
+    }
+}
+
+/// Waits no longer than `most` from now on.
+fn shorten<T: Clone + PartialEq>(
+    live: &Live<T>,
+    wait: impl FnOnce(&mut T) -> &mut Duration,
+    most: Duration,
+) {
+    let mut value = T::clone(&live.load());
+    let wait = wait(&mut value);
+    *wait = most.min(*wait);
+    live.adopt(value);
 }
 
 /// One number for both: what a device may publish is what it may keep.
@@ -156,6 +178,20 @@ mod tests {
             }
             // The same again is no change.
             assert!(live.adopt(&change.config).is_empty(), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn patience_becomes_less_and_never_more() {
+        let live = LiveSettings::of(&Config::default());
+        for seconds in [10, 20] {
+            live.hurry(Duration::from_secs(seconds));
+            let waits = [
+                live.edge.load().stall_timeout,
+                live.session.load().write_timeout,
+                live.xrpc.load().body_timeout,
+            ];
+            assert_eq!(waits, [Duration::from_secs(10); 3]);
         }
     }
 

@@ -4,6 +4,8 @@
 //! The session writes into a queue of one chunk, which the HTTP connection takes when
 //! it has sent the one before; so a slow client is felt here as on a socket.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,10 +18,10 @@ use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::line::Line;
+use super::slow::Slow;
 use super::{Meters, Settings};
 use crate::events::Event;
 use crate::runtime::Live;
@@ -65,13 +67,18 @@ impl EventStream {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), CloseReason> {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(CHUNK_LEN_MAX));
-            let limit = self.settings.load().write_timeout;
-            let waits = self.chunks.capacity() == 0;
-            match timeout(limit, self.chunks.send(chunk)).await {
-                Ok(Ok(())) => self.has_taken |= waits,
-                Ok(Err(_)) => return Err(CloseReason::ClientGone),
-                Err(_) => return Err(CloseReason::ConsumerTooSlow),
-            }
+            let mut sending = pin!(self.chunks.send(chunk));
+            let mut slow: Option<Box<Slow>> = None;
+            let sent = poll_fn(|context| {
+                if let Poll::Ready(sent) = sending.as_mut().poll(context) {
+                    return Poll::Ready(sent.map_err(|_| CloseReason::ClientGone));
+                }
+                let slow = slow.get_or_insert_with(|| Box::new(Slow::new()));
+                let too_slow = slow.poll(0, self.settings.load().write_timeout, context);
+                too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
+            });
+            sent.await?;
+            self.has_taken |= slow.is_some();
         }
         Ok(())
     }

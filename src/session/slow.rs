@@ -26,7 +26,8 @@ impl Slow {
         }
     }
 
-    /// Ready when patience is over with a client that has taken so many bytes.
+    /// Ready when patience is over with a client that has taken so many bytes. It may be less from
+    /// one poll to the next: a session is woken by every change of its settings.
     pub(super) fn poll(
         &mut self,
         taken: u64,

@@ -40,6 +40,24 @@ async fn a_client_that_stops_reading_is_cut_off_and_costs_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn patience_that_becomes_less_counts_for_a_write_that_waits() {
+    let mut world = World::new();
+    world.pipe_len = 1_000;
+    for _ in 0..100 {
+        world.memory.send("aa");
+    }
+    let (_stuck, cut_off) = world.connect(Framing::Json, Some(0)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    world.shared.settings.replace(Settings {
+        write_timeout: Duration::from_secs(10),
+        ..Settings::default()
+    });
+    cut_off.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_takes_nothing_makes_way_when_the_account_wants_a_place() {
     let mut world = World::new();
     world.pipe_len = 1_000;

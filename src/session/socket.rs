@@ -104,18 +104,21 @@ impl Socket {
 
     /// Gives tungstenite a frame of its own to write, as much as the stream takes.
     async fn put(&mut self, message: Message) -> Result<(), CloseReason> {
-        let mut message = Some(message);
+        let (mut message, mut slow) = (Some(message), None);
         self.owes = true;
         poll_fn(|context| {
-            let Some(message) = message.take() else {
-                return self.poll_flush(context);
-            };
-            let mut bridge = Bridge::new(&mut self.stream, context);
-            match self.protocol.write(&mut bridge, message) {
-                Ok(()) => self.poll_flush(context),
-                // It is in the buffer, and the stream will say when there is room.
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-                Err(_) => Poll::Ready(Err(CloseReason::ClientGone)),
+            if let Some(message) = message.take() {
+                let mut bridge = Bridge::new(&mut self.stream, context);
+                match self.protocol.write(&mut bridge, message) {
+                    Ok(()) => {}
+                    // It is in the buffer.
+                    Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Poll::Ready(Err(CloseReason::ClientGone)),
+                }
+            }
+            match self.poll_flush(context) {
+                Poll::Pending => self.poll_too_slow(&mut slow, 0, context),
+                done => done,
             }
         })
         .await
@@ -123,15 +126,9 @@ impl Socket {
 
     /// Writes whole frames, back to back, in as few writes as the stream allows.
     async fn write<T>(&mut self, mut rest: Rest<'_, T>) -> Result<(), CloseReason> {
-        // Boxed: no timer lies in a session that does not wait.
-        let mut slow: Option<Box<Slow>> = None;
+        let mut slow = None;
         poll_fn(|context| match self.poll_write(&mut rest, context) {
-            Poll::Pending => {
-                let slow = slow.get_or_insert_with(|| Box::new(Slow::new()));
-                let patience = self.settings.load().write_timeout;
-                let too_slow = slow.poll(rest.taken(), patience, context);
-                too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
-            }
+            Poll::Pending => self.poll_too_slow(&mut slow, rest.taken(), context),
             done => {
                 // Here, where the session is at hand: its future keeps no second pointer to it.
                 self.has_taken |= slow.is_some();
@@ -139,6 +136,19 @@ impl Socket {
             }
         })
         .await
+    }
+
+    /// Whether a write that waits has waited for too long.
+    fn poll_too_slow(
+        &self,
+        // Boxed: no timer lies in a session that does not wait.
+        slow: &mut Option<Box<Slow>>,
+        taken: u64,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), CloseReason>> {
+        let slow = slow.get_or_insert_with(|| Box::new(Slow::new()));
+        let too_slow = slow.poll(taken, self.settings.load().write_timeout, context);
+        too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
     }
 
     fn poll_write<T>(
@@ -284,11 +294,7 @@ impl Line for Socket {
     }
 
     async fn ping(&mut self) -> Result<(), CloseReason> {
-        let limit = self.settings.load().write_timeout;
-        let put = self.put(Message::Ping(bytes::Bytes::new()));
-        timeout(limit, put)
-            .await
-            .unwrap_or(Err(CloseReason::ConsumerTooSlow))
+        self.put(Message::Ping(bytes::Bytes::new())).await
     }
 
     /// Says goodbye and waits a moment for the answer, so that what was written

@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use super::settings::Settings;
 use crate::limits::MemoryPermit;
-use crate::runtime::Pace;
+use crate::runtime::{Live, Pace};
 use crate::wire::{Instead, XrpcError, XrpcStatus};
 
 /// A body that was read, with the memory that it takes until the call is answered.
@@ -48,20 +49,27 @@ pub(super) fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), Xrp
     Ok(())
 }
 
-/// Reads a body of at most `bytes_max`. It may stand still for as long as `patience`, or be so
-/// far behind the least pace. Takes memory as the bytes arrive: what is only announced costs
+/// Reads a body of at most `bytes_max`. It may stand still for as long as the settings say, which
+/// may change meanwhile, or be so far behind the least pace. Takes memory as the bytes arrive: what is only announced costs
 /// nobody anything.
 pub(super) async fn collect(
     mut body: impl Body<Data = Bytes> + Unpin,
     mut memory: MemoryPermit,
     bytes_max: usize,
-    patience: Duration,
+    settings: &Live<Settings>,
 ) -> Result<ReadBody, XrpcError> {
     let mut bytes = BytesMut::new();
     let mut pace = Pace::new(memory.least_pace(), Instant::now());
     loop {
-        let frame = timeout_at(pace.late_at(patience), body.frame()).await;
-        let Some(frame) = frame.map_err(|_| timed_out())? else {
+        let changed = settings.changed();
+        let late_at = pace.late_at(settings.load().body_timeout);
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = changed => continue,
+            () = sleep_until(late_at) => return Err(timed_out()),
+        };
+        let Some(frame) = frame else {
             break;
         };
         let frame = frame.map_err(|_| broken("The body broke off."))?;
@@ -162,11 +170,24 @@ mod tests {
     /// Reads so many pieces of this length, which come one a second, and then the end or
     /// nothing more: how many bytes came, and after how many seconds.
     async fn read(pieces: usize, len: usize, ends: bool) -> (Result<usize, XrpcStatus>, u64) {
-        read_within(memory(&limits(), "did:plc:bob"), pieces, len, ends).await
+        let memory = memory(&limits(), "did:plc:bob");
+        read_within(memory, &patient(PATIENCE), pieces, len, ends).await
+    }
+
+    fn patient(patience: Duration) -> Live<Settings> {
+        Live::new(with_patience(patience))
+    }
+
+    fn with_patience(body_timeout: Duration) -> Settings {
+        Settings {
+            body_timeout,
+            ..Settings::default()
+        }
     }
 
     async fn read_within(
         memory: MemoryPermit,
+        settings: &Live<Settings>,
         pieces: usize,
         len: usize,
         ends: bool,
@@ -181,7 +202,7 @@ mod tests {
         });
         let body = StreamBody::new(Box::pin(come.chain(stall)));
         let begun = Instant::now();
-        let read = collect(body, memory, 8 << 20, PATIENCE).await;
+        let read = collect(body, memory, 8 << 20, settings).await;
         let read = read.map(|body| body.bytes.len());
         (
             read.map_err(|error| error.status),
@@ -205,11 +226,11 @@ mod tests {
         let mut much = memory(&limits, "did:plc:mallory");
         much.take(ALL / 2 + 1).unwrap();
         let bob = || memory(&limits, "did:plc:bob");
-        let (read, took) = read_within(bob(), 280, 5 << 10, true).await;
+        let (read, took) = read_within(bob(), &patient(PATIENCE), 280, 5 << 10, true).await;
         assert_eq!(read, Err(XrpcStatus::RequestTimeout));
         // As far behind as patience reaches, at 5 of 32 KiB a second.
         assert!((PATIENCE.as_secs()..90).contains(&took), "{took}");
-        let (read, _) = read_within(bob(), 90, 32 << 10, true).await;
+        let (read, _) = read_within(bob(), &patient(PATIENCE), 90, 32 << 10, true).await;
         assert_eq!(read.unwrap(), 90 * (32 << 10));
     }
 
@@ -220,6 +241,19 @@ mod tests {
         assert_eq!(read(0, 0, false).await, (timed_out, patience));
         assert_eq!(read(1, 1 << 20, false).await, (timed_out, 1 + patience));
         assert_eq!(read(1_000, 16, true).await, (timed_out, patience));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_is_given_up_when_patience_becomes_less() {
+        let settings = patient(PATIENCE);
+        let bob = memory(&limits(), "did:plc:bob");
+        let reading = read_within(bob, &settings, 1, 1 << 10, false);
+        let shortening = async {
+            sleep(Duration::from_secs(20)).await;
+            settings.replace(with_patience(Duration::from_secs(25)));
+        };
+        let ((read, took), ()) = tokio::join!(reading, shortening);
+        assert_eq!((read, took), (Err(XrpcStatus::RequestTimeout), 26));
     }
 
     #[test]

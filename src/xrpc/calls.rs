@@ -170,12 +170,11 @@ impl Calls {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,
         };
-        let patience = cx.settings.body_timeout;
         let all = cx.settings.bodies_bytes_max;
         let announced = announced(headers, body, bytes_max)?;
         self.limits.check_body(cx.did(), announced)?;
         let memory = self.limits.memory_for_body(cx.did(), all);
-        let body = collect(body, memory, bytes_max, patience).await?;
+        let body = collect(body, memory, bytes_max, &self.settings).await?;
         // In pieces it tells its length with the last one.
         self.limits.charge_body(cx.did(), body.bytes.len() as u64)?;
         check_form(headers, body.bytes.is_empty())?;

@@ -2,18 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use hyper::StatusCode;
+use futures_util::StreamExt;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::{Event, Framing};
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
+use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use rustix::process::Signal;
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::database::Database;
-use crate::relay::{Home, Relay, eventually};
+use crate::relay::{Home, Relay, SERVICE_DID, eventually};
+use crate::tls::read_to_end;
+use crate::websocket::{opened, upgrade};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -112,6 +124,42 @@ async fn a_drained_socket_is_let_in_elsewhere_by_its_ticket_alone_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_had_connected_before_a_drain_is_let_in_and_told_where_to_go() {
+    let world = World::new().await;
+    let (mut here, there) = (world.node("20"), world.node("1"));
+    let connect = async || here.reach().connect(&[b"http/1.1"]).await.unwrap();
+    let (mut socket, mut stream) = (connect().await, connect().await);
+    let other = world.listen(&here).await;
+    here.signal(Signal::TERM);
+    eventually("it drains", || async { here.health().await.1["draining"] == true }).await;
+    let ask = |call| {
+        let call = format!("blue.catbird.mls.{call}");
+        let token = world.account.service_token(SERVICE_DID, &call, TOKEN_LIFE);
+        upgrade(&format!("/xrpc/{call}"), &token.unwrap(), "")
+    };
+    opened(&mut socket, &ask("subscribeConvoEvents")).await;
+    let mut socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
+    let said = timeout(PATIENCE, socket.next()).await.unwrap().unwrap();
+    let said: Value = serde_json::from_str(said.unwrap().to_text().unwrap()).unwrap();
+    assert_eq!(said["body"]["name"], "Draining", "{said}");
+    let closed = timeout(PATIENCE, socket.next()).await.unwrap().unwrap();
+    let Message::Close(Some(reason)) = closed.unwrap() else {
+        panic!("it does not close");
+    };
+    assert_eq!(u16::from(reason.code), 1012);
+    let request = ask("streamConvoEvents");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("retry: ") && answer.contains("Draining"), "{answer}");
+    let ticket = said["body"]["resumeTicket"].as_str().unwrap();
+    let resumed = Subscription::resume(&there.reach(), ticket, everything()).await;
+    synced(resumed.unwrap()).await;
+    drop(other);
+    assert_eq!(here.ended().code(), Some(0), "{}", here.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_draining_node_says_why_it_is_not_ready_and_a_second_sigterm_ends_it() {
     let world = World::new().await;
     let mut node = world.node("20");
@@ -190,6 +238,37 @@ async fn clients_that_are_gone_without_a_word_keep_no_node_from_ending() {
     node.signal(Signal::TERM);
     assert_eq!(node.ended().code(), Some(0), "{}", node.log());
     assert!(begun.elapsed() < Duration::from_secs(25));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stands_still_makes_no_drain_last_to_its_end() {
+    let world = World::new().await;
+    let mut node = world.home("1").with("RELAY_DRAIN_SECONDS", "20").start();
+    // A body that does not come on.
+    let call = "blue.catbird.mls.registerDevice";
+    let token = world.account.service_token(SERVICE_DID, call, TOKEN_LIFE);
+    let mut sending = node.reach().connect(&[b"http/1.1"]).await.unwrap();
+    let begun = format!(
+        "POST /xrpc/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+        token.unwrap()
+    );
+    sending.write_all(begun.as_bytes()).await.unwrap();
+    // An answer that is not taken.
+    let taking = TokioIo::new(node.reach().connect(&[b"h2"]).await.unwrap());
+    let mut handshake = http2::Builder::new(TokioExecutor::new());
+    handshake.initial_stream_window_size(1);
+    let (mut sender, connection) = handshake.handshake(taking).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("https://localhost/.well-known/did.json");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let _answer = sender.send_request(request).await.unwrap();
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    let answer = read_to_end(&mut sending).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(node.ended().code(), Some(0), "{}", node.log());
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,9 @@ pub(super) const KEYS: &[Key] = keys![
     process.drain_notice_seconds, RELAY_DRAIN_NOTICE_SECONDS, Live:
         seconds(0..=600) => process.drain_notice;
 
-    /// How long a stop (SIGTERM) waits for calls to finish and sockets to move. Keep it under what
-    /// the service manager allows.
+    /// How long a stop (SIGTERM) waits for calls to finish and sockets to move; half as long for
+    /// whoever sends no more of a body, or takes no more of what is written. Keep it under what the
+    /// service manager allows.
     process.drain_seconds, RELAY_DRAIN_SECONDS, Live:
         seconds(0..=3600) => process.drain_grace;
 ];
