@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,11 +42,12 @@ pub(super) async fn run(
             take(stream, peer, server, security, down);
         })
     };
+    let mut draining = pin!(shutdown.draining());
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
         let arrived = tokio::select! {
             biased;
-            () = shutdown.draining() => break,
+            () = draining.as_mut() => break,
             arrived = next(&listener) => arrived,
         };
         take(arrived).await;

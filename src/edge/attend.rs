@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::activity::{Patience, Verdict};
 use super::connection::Connection;
-use super::server::Server;
+use super::server::{ROUND_TRIP, Server};
 
 impl Server {
     fn patience(&self) -> Patience {
@@ -24,8 +24,8 @@ impl Server {
     /// With a client that has been told to go, and may be gone without a word.
     fn last_patience(&self) -> Patience {
         Patience {
-            first: GOODBYE,
-            idle: GOODBYE,
+            first: ROUND_TRIP,
+            idle: ROUND_TRIP,
             ..self.patience()
         }
     }
@@ -56,7 +56,7 @@ impl Server {
                 wind_down(connection.as_mut());
                 tokio::select! {
                     biased;
-                    _ = timeout(GOODBYE, connection) => {}
+                    _ = timeout(ROUND_TRIP, connection) => {}
                     // Over HTTP/2, the goodbye lets it ask on until it has answered.
                     () = state.is_unwelcome() => {}
                 }
@@ -124,6 +124,3 @@ enum Attended {
     /// Nothing happens on it.
     Idle,
 }
-
-/// For a connection on which nothing happens to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
@@ -200,37 +201,44 @@ impl Server {
         connection: &ConnectionPermit,
     ) -> Option<TlsStream> {
         let _permit = self.limits.admit_handshake(connection).ok()?;
-        let patience = self.settings.load().handshake_timeout;
-        let accept = timeout(patience, self.tls.accept(stream));
         let began = Instant::now();
-        let accepted = tokio::select! {
-            accepted = accept => Some(accepted),
-            () = self.handshakes_are_over() => None,
-        };
-        let outcome = match accepted {
-            Some(Ok(Ok(None))) => return None,
-            Some(Ok(Ok(Some(stream)))) => {
+        match self.accept(stream).await {
+            Ok(stream) => {
+                let stream = stream?;
                 let kind = stream.handshake_name();
                 metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
                     .record(began.elapsed());
-                return Some(stream);
+                Some(stream)
             }
-            Some(Ok(Err(_))) => "failed",
-            Some(Err(_)) => {
-                self.limits.handshake_ran_out(connection);
-                "timeout"
+            Err(reason) => {
+                if reason == RAN_OUT {
+                    self.limits.handshake_ran_out(connection);
+                }
+                metrics::counter!("relay_edge_handshakes_failed_total", "reason" => reason)
+                    .increment(1);
+                None
             }
-            None => "drain",
-        };
-        metrics::counter!("relay_edge_handshakes_failed_total", "reason" => outcome).increment(1);
-        None
+        }
     }
 
-    /// Whoever has not shaken hands some time after a drain has begun would keep the node from
+    /// Shakes hands, or why not. Whoever takes longer than most would keep a node that drains from
     /// ending, and has asked for nothing.
-    async fn handshakes_are_over(&self) {
-        self.shutdown.draining().await;
-        sleep(LAST_HANDSHAKE).await;
+    async fn accept(&self, stream: TcpStream) -> Result<Option<TlsStream>, &'static str> {
+        let patience = self.settings.load().handshake_timeout;
+        let mut accepted = pin!(self.tls.accept(stream));
+        // Without a wait for what all connections wait for.
+        let soon = timeout(patience.min(ROUND_TRIP), accepted.as_mut()).await;
+        if let Ok(accepted) = soon {
+            return accepted.map_err(|_| "failed");
+        }
+        tokio::select! {
+            biased;
+            accepted = timeout(patience.saturating_sub(ROUND_TRIP), accepted) => match accepted {
+                Ok(accepted) => accepted.map_err(|_| "failed"),
+                Err(_) => Err(RAN_OUT),
+            },
+            () = self.shutdown.draining() => Err("drain"),
+        }
     }
 
     async fn respond(
@@ -290,10 +298,13 @@ fn left_of(body: &Incoming) -> u64 {
     body.size_hint().lower()
 }
 
+/// Why a handshake failed: nothing more came.
+const RAN_OUT: &str = "timeout";
+
 /// For a client in the middle of a series of calls to make the next one, and to hear
 /// that it should go on elsewhere. Short beside a drain's grace.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// For a handshake that a drain has found under way: more than a client needs that says
-/// something, and short beside the grace.
-const LAST_HANDSHAKE: Duration = Duration::from_secs(5);
+/// What a phone that is there may need to say something, on a bad network. Short beside a drain's
+/// grace.
+pub(super) const ROUND_TRIP: Duration = Duration::from_secs(5);
