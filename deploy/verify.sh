@@ -8,7 +8,7 @@
 #
 # LOG_FILE is the standard error of a relay that runs at its default level; under systemd,
 # journalctl --unit mls-relay --output cat >relay.log. Environment:
-#   CACERT                     the certificate to trust, such as certs/dev-cert.pem
+#   CACERT                     the certificate to trust, such as certs/localhost.pem
 #   RATE_LIMIT_IP_PER_MINUTE   60 and
 #   IP_RATE_BURST              6, unless the relay was told otherwise
 # Needs curl and psql. Exit code: 0 when every check passed, 1 when one failed, 64 when
