@@ -93,35 +93,30 @@ impl Hydrator {
 
     /// One event with its message, or as it was. Read once for all who ask meanwhile.
     async fn hydrated(&self, event: &Arc<Event>) -> Arc<Event> {
-        let reading = match self.ask(event) {
-            Asked::Known(known) => {
-                count("memory");
-                return known;
+        match self.ask(event) {
+            Asked::Known(known) => known,
+            // It ends by itself: the one who began it has patience for all.
+            // Without, if it was cut off by the end of the process.
+            Asked::Reading(reading) => {
+                let read = reading.answer().await;
+                read.unwrap_or_else(|| Arc::clone(event))
             }
-            Asked::Begun(reading) => reading,
-            Asked::Joined(reading) => {
-                count("memory");
-                reading
-            }
-        };
-        // It ends by itself: the one who began it has patience for all.
-        // Without, if it was cut off by the end of the process.
-        let read = reading.answer().await;
-        read.unwrap_or_else(|| Arc::clone(event))
+        }
     }
 
     fn ask(&self, event: &Arc<Event>) -> Asked {
         let seq = event.seq();
-        if let Some(known) = self.0.events.get(&seq) {
-            return Asked::Known(known);
+        if let Some(known) = self.known(seq) {
+            return known;
         }
         let mut readings = self.0.readings.lock();
         if let Some(reading) = readings.get(&seq) {
-            return Asked::Joined(reading.clone());
+            count("memory");
+            return Asked::Reading(reading.clone());
         }
         // One may have ended between our look and the lock.
-        if let Some(known) = self.0.events.get(&seq) {
-            return Asked::Known(known);
+        if let Some(known) = self.known(seq) {
+            return known;
         }
         let (teller, reading) = Pending::new();
         readings.insert(seq, reading.clone());
@@ -137,15 +132,20 @@ impl Hydrator {
             drop(reader);
             teller.tell(read);
         });
-        Asked::Begun(reading)
+        Asked::Reading(reading)
+    }
+
+    fn known(&self, seq: Seq) -> Option<Asked> {
+        let known = self.0.events.get(&seq)?;
+        count("memory");
+        Some(Asked::Known(known))
     }
 }
 
 /// How an event comes to its message.
 enum Asked {
     Known(Arc<Event>),
-    Joined(Reading),
-    Begun(Reading),
+    Reading(Reading),
 }
 
 /// Reads one message. However it ends, the next to ask does not wait for it.
