@@ -5,6 +5,8 @@ use tokio_postgres::Row;
 use super::rows::{get, outcomes};
 use super::{Params, Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did, Epoch};
+use crate::wire::TextBytesOut;
+use crate::wire::calls::GroupInfoView;
 
 outcomes! {
     /// What became of a change of role.
@@ -17,13 +19,6 @@ outcomes! {
         /// The target has the role already, or never had it.
         Unchanged = "unchanged",
     }
-}
-
-/// A GroupInfo as its uploader gave it.
-#[derive(Clone, Debug)]
-pub struct GroupInfo {
-    pub bytes: Vec<u8>,
-    pub epoch: Epoch,
 }
 
 outcomes! {
@@ -63,12 +58,12 @@ impl Store {
 
     /// The GroupInfo of the current epoch, if it is kept: by one of an earlier epoch nobody
     /// comes in any more. Check the standing first.
-    pub async fn group_info(&self, convo: &ConvoId) -> Result<Option<GroupInfo>, StoreError> {
+    pub async fn group_info(&self, convo: &ConvoId) -> Result<Option<GroupInfoView>, StoreError> {
         let sql = "SELECT c.group_info, c.group_info_epoch FROM conversations c \
                    WHERE c.convo_id = $1 AND c.group_info_epoch = c.epoch";
         let read = |row: &Row| {
-            Ok(GroupInfo {
-                bytes: get(row, "group_info")?,
+            Ok(GroupInfoView {
+                group_info: TextBytesOut(get(row, "group_info")?),
                 epoch: get(row, "group_info_epoch")?,
             })
         };
@@ -80,10 +75,11 @@ impl Store {
         &self,
         convo: &ConvoId,
         caller: &Did,
-        info: &GroupInfo,
+        epoch: Epoch,
+        info: &[u8],
     ) -> Result<GroupInfoOutcome, StoreError> {
         let sql = "SELECT update_group_info($1, $2, $3, $4)";
-        let params: Params<'_> = &[convo, caller, &info.epoch, &info.bytes];
+        let params: Params<'_> = &[convo, caller, &epoch, &info];
         self.calls().value(sql, params).await
     }
 }

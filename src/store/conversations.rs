@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use super::rows::{count, get, int, optional_bytes};
+use super::rows::{count, get, int};
 use super::{Params, Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
+use crate::wire::Sha256Hex;
 use crate::wire::calls::{MemberView, device_did};
 
 /// A conversation as its members may see it.
@@ -54,8 +55,9 @@ impl Store {
                        AND m.left_seq IS NULL) m \
                    WHERE c.convo_id = $1 AND m.joined_after IS NOT NULL";
         let read = |row: &Row| {
+            let hash: Option<Sha256Hex> = get(row, "receipt_hash")?;
             Ok(Standing {
-                receipt_hash: optional_bytes(row, "receipt_hash")?,
+                receipt_hash: hash.map(|Sha256Hex(hash)| hash),
                 epoch: get(row, "epoch")?,
                 cipher_suite: get(row, "cipher_suite")?,
                 last_seq: count(row, "last_seq")?,

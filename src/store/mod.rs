@@ -49,7 +49,7 @@ use crate::runtime::Shutdown;
 use crate::wire;
 
 pub use accounts::DeletedAccount;
-pub use admins::{GroupInfo, GroupInfoOutcome, RoleOutcome};
+pub use admins::{GroupInfoOutcome, RoleOutcome};
 pub use announced::{ANNOUNCED_BYTES_MAX, Announced};
 pub use appender::{AppendError, Appended, NewMessage};
 pub use blocks::{AffectedConvo, Said};

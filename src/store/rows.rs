@@ -23,15 +23,6 @@ pub(super) fn bytes<const N: usize>(row: &Row, column: &str) -> Result<[u8; N], 
     bytes.try_into().map_err(|_| StoreError::Shape)
 }
 
-pub(super) fn optional_bytes<const N: usize>(
-    row: &Row,
-    column: &str,
-) -> Result<Option<[u8; N]>, StoreError> {
-    let bytes: Option<&[u8]> = get(row, column)?;
-    let whole = bytes.map(|bytes| bytes.try_into().map_err(|_| StoreError::Shape));
-    whole.transpose()
-}
-
 pub(super) fn count(row: &Row, column: &str) -> Result<u64, StoreError> {
     u64::try_from(get::<i64>(row, column)?).map_err(|_| StoreError::Shape)
 }

@@ -149,14 +149,13 @@ impl Calls {
     /// Uses a nonce up, or leaves that to the call: a send does it with what it writes,
     /// so that it waits for one transaction and not for two.
     async fn deferred(&self, call: Nsid, nonce: Option<Nonce>) -> Result<Option<Nonce>, XrpcError> {
-        match (call, nonce) {
-            (Nsid::SendMessage, nonce) => Ok(nonce),
-            (_, Some(nonce)) => {
-                self.parts.auth.use_up(nonce).await?;
-                Ok(None)
-            }
-            (_, None) => Ok(None),
+        if call == Nsid::SendMessage {
+            return Ok(nonce);
         }
+        if let Some(nonce) = nonce {
+            self.parts.auth.use_up(nonce).await?;
+        }
+        Ok(None)
     }
 
     async fn procedure(

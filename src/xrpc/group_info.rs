@@ -5,19 +5,15 @@ use super::context::Context;
 use super::handshake::{self, ReadCommit};
 use super::membership::read_commit;
 use crate::refusal::{Refusal, changed};
-use crate::store::{GroupChange, GroupInfo, GroupInfoOutcome};
+use crate::store::{GroupChange, GroupInfoOutcome};
 use crate::types::{ConvoId, Epoch};
 use crate::wire::calls::{GetGroupInfo, GroupInfoView, Handshake, UpdateGroupInfo, Updated};
-use crate::wire::{TextBytesOut, XrpcError, invalid};
+use crate::wire::{XrpcError, invalid};
 
 pub(super) async fn get(cx: &Context, input: GetGroupInfo) -> Result<GroupInfoView, XrpcError> {
     cx.standing(&input.convo_id).await?;
     let kept = cx.store.group_info(&input.convo_id).await?;
-    let kept = kept.ok_or(Refusal::GroupInfoUnavailable)?;
-    Ok(GroupInfoView {
-        group_info: TextBytesOut(kept.bytes),
-        epoch: kept.epoch,
-    })
+    kept.ok_or_else(|| Refusal::GroupInfoUnavailable.into())
 }
 
 /// Keeps the GroupInfo of the current epoch, or of the one that the commit beside it leads
@@ -55,11 +51,9 @@ async fn keep(
     info: &Handshake,
     epoch: Epoch,
 ) -> Result<Updated, XrpcError> {
-    let info = GroupInfo {
-        bytes: info.as_slice().to_vec(),
-        epoch,
-    };
-    let updated = match cx.store.update_group_info(convo, cx.did(), &info).await? {
+    let (caller, info) = (cx.did(), info.as_slice());
+    let outcome = cx.store.update_group_info(convo, caller, epoch, info);
+    let updated = match outcome.await? {
         GroupInfoOutcome::Done => true,
         GroupInfoOutcome::Stale => false,
         GroupInfoOutcome::NotMember => return Err(Refusal::ConvoNotFound.into()),

@@ -63,7 +63,6 @@ pub(super) async fn remove(cx: &Context, input: RemoveMember) -> Result<Removed,
             device: input.device_id,
             removed: true,
         },
-        admin_only: true,
     };
     let made = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
     Ok(Removed {
@@ -89,7 +88,6 @@ pub(super) async fn leave(cx: &Context, input: LeaveConvo) -> Result<Changed, Xr
             device: None,
             removed: is_other,
         },
-        admin_only: is_other,
     };
     let made = go(cx, going, input.commit.as_ref(), input.group_info.as_ref()).await?;
     Ok(Changed {
@@ -104,7 +102,6 @@ struct Going {
     convo: ConvoId,
     standing: Standing,
     leaving: Leaving,
-    admin_only: bool,
 }
 
 async fn go(
@@ -119,8 +116,8 @@ async fn go(
     let group_info = group_info(info, &going.convo, &going.standing, commit.as_ref())?;
     let change = GroupChange {
         commit,
+        admin_only: going.leaving.removed,
         leaving: Some(going.leaving),
-        admin_only: going.admin_only,
         group_info,
         ..cx.change(going.convo)
     };

@@ -32,7 +32,6 @@ mod rejoin;
 mod reports;
 mod roles;
 mod subscription;
-mod tickets;
 mod welcomes;
 
 pub use blocks::*;
@@ -47,7 +46,6 @@ pub use rejoin::*;
 pub use reports::*;
 pub use roles::*;
 pub use subscription::*;
-pub use tickets::*;
 pub use welcomes::*;
 
 use serde::Deserialize;

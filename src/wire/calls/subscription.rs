@@ -1,8 +1,8 @@
-//! Pure. subscribeConvoEvents, streamConvoEvents.
+//! Pure. subscribeConvoEvents, streamConvoEvents, getSubscriptionTicket.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::types::{ConvoId, Cursor, unprintable};
+use crate::types::{CoarseTime, ConvoId, Cursor, unprintable};
 use crate::wire::Text;
 
 input! {
@@ -13,6 +13,21 @@ input! {
         pub ticket: Option<TicketText>,
         /// Whether messages come with their events.
         pub hydrate: Option<bool>,
+    }
+
+    /// `getSubscriptionTicket`.
+    pub struct GetSubscriptionTicket {
+        pub convo_id: Option<ConvoId>,
+    }
+}
+
+output! {
+    pub struct SubscriptionTicket {
+        pub ticket: String,
+        /// Where to dial.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub endpoint: Option<String>,
+        pub expires_at: CoarseTime,
     }
 }
 
