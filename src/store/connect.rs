@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bb8::ManageConnection;
+use bb8_postgres::PostgresConnectionManager;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -21,6 +22,7 @@ use crate::types::unprintable;
 /// Makes connections for a pool.
 pub(crate) struct Connector {
     door: Door,
+    postgres: PostgresConnectionManager<MakeRustlsConnect>,
     statement_timeout: Duration,
     plans: &'static str,
     pub(super) days_ahead: i32,
@@ -52,8 +54,10 @@ impl Connector {
         tls: &ClientConfig,
         eras: &Eras,
     ) -> Result<Self, StoreError> {
+        let door = Door::to(&settings.database_url, settings, tls)?;
         Ok(Self {
-            door: Door::to(&settings.database_url, settings, tls)?,
+            postgres: PostgresConnectionManager::new(door.config.clone(), door.tls.clone()),
+            door,
             statement_timeout: settings.statement_timeout,
             plans: PLANNED_EACH_TIME,
             days_ahead: settings.partition_days_ahead.into(),
@@ -80,10 +84,8 @@ impl Connector {
     /// A session in which nothing can be written is as good as none: a call would find that
     /// out half-way, and health never.
     async fn open_at_leisure(&self) -> Result<Client, StoreError> {
-        let opened = self.door.open().await;
-        let (client, connection) = opened.map_err(|error| StoreError::opening(&error))?;
-        // Ends with its client; errors are seen by its calls.
-        tokio::spawn(connection);
+        let client = self.postgres.connect().await;
+        let client = client.map_err(|error| StoreError::opening(&error))?;
         let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
         // SET and not start-up options, which poolers refuse.
         let session = format!(
@@ -222,10 +224,6 @@ impl Door {
         })
     }
 
-    async fn open(&self) -> Result<Session, tokio_postgres::Error> {
-        self.config.connect(self.tls.clone()).await
-    }
-
     async fn within<T>(
         &self,
         opening: impl Future<Output = Result<T, StoreError>>,
@@ -244,9 +242,8 @@ pub(crate) async fn connect_alone(
 ) -> Result<Session, StoreError> {
     let door = Door::to(url, settings, tls)?;
     let open = async {
-        door.open()
-            .await
-            .map_err(|error| StoreError::connecting(&error))
+        let opened = door.config.connect(door.tls.clone()).await;
+        opened.map_err(|error| StoreError::connecting(&error))
     };
     door.within(open).await
 }

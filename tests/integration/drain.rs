@@ -131,7 +131,10 @@ async fn who_had_connected_before_a_drain_is_let_in_and_told_where_to_go() {
     let (mut socket, mut stream) = (connect().await, connect().await);
     let other = world.listen(&here).await;
     here.signal(Signal::TERM);
-    eventually("it drains", || async { here.health().await.1["draining"] == true }).await;
+    eventually("it drains", || async {
+        here.health().await.1["draining"] == true
+    })
+    .await;
     let ask = |call| {
         let call = format!("blue.catbird.mls.{call}");
         let token = world.account.service_token(SERVICE_DID, &call, TOKEN_LIFE);
@@ -151,7 +154,10 @@ async fn who_had_connected_before_a_drain_is_let_in_and_told_where_to_go() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let answer = read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("retry: ") && answer.contains("Draining"), "{answer}");
+    assert!(
+        answer.contains("retry: ") && answer.contains("Draining"),
+        "{answer}"
+    );
     let ticket = said["body"]["resumeTicket"].as_str().unwrap();
     let resumed = Subscription::resume(&there.reach(), ticket, everything()).await;
     synced(resumed.unwrap()).await;

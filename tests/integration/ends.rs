@@ -150,8 +150,7 @@ async fn named(database: &Database, table: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_all_have_left_goes_when_nothing_tells_of_it_any_more() {
-    let database = Database::start().await;
-    let (store, shutdown) = seeded(&database, ENDED).await;
+    let (database, store, shutdown) = seeded(ENDED).await;
     let settings = Live::new(without_pause());
     first_run(&Retention::start(&store, &settings, &shutdown)).await;
     // Somebody is in the first, the second ended a day later; a message and an event are left of
@@ -169,8 +168,7 @@ async fn a_conversation_that_all_have_left_goes_when_nothing_tells_of_it_any_mor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_conversation_goes_in_bites_and_its_stays_last() {
-    let database = Database::start().await;
-    let (_store, _shutdown) = seeded(&database, ENDED).await;
+    let (database, _store, _shutdown) = seeded(ENDED).await;
     let only = "UPDATE ended_conversations SET ended_at = NULL WHERE convo_id <> 'e0'";
     database.run(only).await;
     let forget = "SELECT forget_conversations('31 days', 2)";
@@ -186,8 +184,7 @@ async fn an_ended_conversation_goes_in_bites_and_its_stays_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_holds_of_an_ended_conversation_is_passed_over() {
-    let database = Database::start().await;
-    let (_store, _shutdown) = seeded(&database, ENDED).await;
+    let (database, _store, _shutdown) = seeded(ENDED).await;
     let (mut client, mut forgetting) = (database.client().await, database.client().await);
     let session = "SET lock_timeout = '5s'";
     forgetting.batch_execute(session).await.unwrap();
