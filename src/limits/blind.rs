@@ -42,14 +42,6 @@ impl From<Hash128> for Blind {
     }
 }
 
-/// What a subject is called in a domain: under the key in use, and under the one before it
-/// where that may still matter.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Names {
-    pub(super) current: Blind,
-    pub(super) previous: Option<Blind>,
-}
-
 /// One key of SipHash-1-3 with 128 bits of output.
 #[derive(Clone, Copy)]
 pub(super) struct BlindKey([u8; 16]);

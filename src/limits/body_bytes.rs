@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::blind::Names;
-use super::{Decision, Inner, LimitError, Limits, Rule, Settings};
+use super::{Blind, Decision, Inner, LimitError, Limits, Names, Rule, Settings};
 use crate::types::Did;
 
 impl Limits {
@@ -18,7 +17,7 @@ impl Limits {
             return Ok(());
         }
         let (names, now) = (inner.body_names(&settings, did), inner.clock.exact_tick());
-        let budget = inner.accounts.budget(&names, now);
+        let budget = inner.accounts.budget(names, now);
         inner.judge_body(&settings, did, |per_minute| {
             let mut tried = budget;
             tried.spend(0, bytes, per_minute)
@@ -29,15 +28,22 @@ impl Limits {
     pub fn charge_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        let (names, now) = (inner.body_names(&settings, did), inner.clock.exact_tick());
-        let spend = |per_minute| inner.accounts.spend(&names, now, bytes, per_minute);
+        let (current, previous) = inner.body_names(&settings, did);
+        let now = inner.clock.exact_tick();
+        let names = || Names {
+            current,
+            previous,
+            // Accounts have no networks: those without room share by chance.
+            wide: || current,
+        };
+        let spend = |per_minute| inner.accounts.spend(names(), now, bytes, per_minute);
         inner.judge_body(&settings, did, spend)
     }
 }
 
 impl Inner {
     /// What the account's budget is called, and was under the key before.
-    fn body_names(&self, settings: &Settings, did: &Did) -> Names {
+    fn body_names(&self, settings: &Settings, did: &Did) -> (Blind, Option<Blind>) {
         self.account_names(settings, RULE as u8, did)
     }
 
@@ -75,7 +81,7 @@ impl Inner {
             return Duration::ZERO;
         }
         let names = self.body_names(settings, did);
-        let budget = self.accounts.budget(&names, self.clock.exact_tick());
+        let budget = self.accounts.budget(names, self.clock.exact_tick());
         let (_, whole_us) = budget.left(0, settings.calls.body_bytes.into());
         Duration::from_millis(whole_us.div_ceil(1_000))
     }

@@ -59,7 +59,7 @@ impl Inner {
         }
         let names = self.account_names(settings, domain, did);
         let (now, quota) = (self.clock.tick(), settings.quota(rule));
-        self.accounts.wait(&names, now, quota)
+        self.accounts.wait(names, now, quota)
     }
 
     /// The account's good standing starts over.

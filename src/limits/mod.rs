@@ -68,12 +68,12 @@ pub use socket::{PlaceWanted, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
-use blind::{Blind, BlindKey, BlindKeys, Names};
+use blind::{Blind, BlindKey, BlindKeys};
 use counts::Counts;
 use domain::{Domain, VERIFYING};
 use penalty_box::PenaltyBox;
 use rotating_keys::RotatingKeys;
-use table::{Place, Table};
+use table::{Names, Place, Table};
 
 /// The limiter of this node. Clones share their state.
 #[derive(Clone)]
@@ -169,14 +169,14 @@ impl Inner {
     #[inline(always)]
     fn name(&self, domain: Domain, client: ClientIp) -> Arrival {
         let keys = self.keys.load();
-        let names = Names {
+        Arrival {
+            client,
             current: keys.keys.current.address(domain, client),
             previous: keys.keys.previous.as_ref().and_then(|_| {
                 let previous = keys.previous_at(self.clock.tick(), &self.settings.load());
                 previous.map(|key| key.address(domain, client))
             }),
-        };
-        Arrival { client, names }
+        }
     }
 
     /// Takes a place in the window of that name.
@@ -188,13 +188,16 @@ impl Inner {
         arrival: Arrival,
         now: Tick,
     ) -> (Decision, Place) {
-        let wide = || {
-            let keys = self.keys.load().keys;
-            keys.current.wide_network(domain, arrival.client)
+        let names = || Names {
+            current: arrival.current,
+            previous: arrival.previous,
+            wide: || {
+                let keys = self.keys.load().keys;
+                keys.current.wide_network(domain, arrival.client)
+            },
         };
         let quota = settings.quota(rule);
-        let take = |now| self.addresses.take(&arrival.names, wide, now, quota);
-        let (verdict, place) = self.punctually(now, take);
+        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
         (Decision::of(rule, quota, verdict), place)
     }
 
@@ -208,20 +211,32 @@ impl Inner {
         now: Tick,
     ) -> Decision {
         let keys = self.keys.load();
-        let names = keys.names(now, settings, |key| key.account(domain, did));
+        let current = keys.keys.current.account(domain, did);
+        let names = || Names {
+            current,
+            previous: keys
+                .previous_at(now, settings)
+                .map(|key| key.account(domain, did)),
+            // Accounts have no networks: those without room share by chance.
+            wide: || current,
+        };
         let quota = settings.quota(rule);
         let quota = quota.plus_percent(self.bonus(settings, &keys.keys, did));
-        // Accounts have no networks: those without room share by chance.
-        let wide = || names.current;
-        let take = |now| self.accounts.take(&names, wide, now, quota);
-        let (verdict, _) = self.punctually(now, take);
+        let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
         Decision::of(rule, quota, verdict)
     }
 
     /// What an account is called in a domain, and was under the key before.
-    fn account_names(&self, settings: &Settings, domain: Domain, did: &Did) -> Names {
-        let (keys, now) = (self.keys.load(), self.clock.tick());
-        keys.names(now, settings, |key| key.account(domain, did))
+    fn account_names(
+        &self,
+        settings: &Settings,
+        domain: Domain,
+        did: &Did,
+    ) -> (Blind, Option<Blind>) {
+        let keys = self.keys.load();
+        let name = |key: &BlindKey| key.account(domain, did);
+        let previous = keys.previous_at(self.clock.tick(), settings).map(name);
+        (name(&keys.keys.current), previous)
     }
 
     /// What good standing adds to the account's limits, in percent.

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use super::blind::Names;
 use super::domain::PENALTY_BOX;
+use super::penalty_box::Subject;
 use super::{Decision, Inner, Rule, Settings};
 use crate::types::{ClientIp, Did};
 
 impl Inner {
-    pub(super) fn address_subject(&self, client: ClientIp) -> Names {
-        self.penalties.names(|key| key.address(PENALTY_BOX, client))
+    pub(super) fn address_subject(&self, client: ClientIp) -> Subject {
+        self.penalties
+            .subject(|key| key.address(PENALTY_BOX, client))
     }
 
-    pub(super) fn account_subject(&self, did: &Did) -> Names {
-        self.penalties.names(|key| key.account(PENALTY_BOX, did))
+    pub(super) fn account_subject(&self, did: &Did) -> Subject {
+        self.penalties.subject(|key| key.account(PENALTY_BOX, did))
     }
 
     /// How long the subject stays in the penalty box and is refused for it, which counts.
@@ -21,7 +22,7 @@ impl Inner {
     pub(super) fn boxed(
         &self,
         settings: &Settings,
-        subject: impl FnOnce() -> Names,
+        subject: impl FnOnce() -> Subject,
     ) -> Option<Duration> {
         let left = self.stay(settings, subject)?;
         settings.enforces(Rule::PenaltyBox).then_some(left)
@@ -32,7 +33,7 @@ impl Inner {
     pub(super) fn stay(
         &self,
         settings: &Settings,
-        subject: impl FnOnce() -> Names,
+        subject: impl FnOnce() -> Subject,
     ) -> Option<Duration> {
         let now = || self.clock.unix_ms();
         if !self.penalties.is_in_use(now) {
@@ -42,7 +43,7 @@ impl Inner {
     }
 
     /// Counts an offence of the subject. How long it has to stay away, if it led to that.
-    pub(super) fn blame(&self, settings: &Settings, subject: Names) -> Option<Duration> {
+    pub(super) fn blame(&self, settings: &Settings, subject: Subject) -> Option<Duration> {
         self.penalties
             .strike(subject, self.clock.unix_ms(), settings)
     }
@@ -51,7 +52,7 @@ impl Inner {
     pub(super) fn strike(
         &self,
         settings: &Settings,
-        subject: Names,
+        subject: Subject,
         decision: Decision,
     ) -> Decision {
         match self.blame(settings, subject) {

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use super::blind::{Blind, BlindKey, BlindKeys, Names};
+use super::blind::{Blind, BlindKey, BlindKeys};
 use super::penalty::{Conduct, Stay};
 use super::settings::Settings;
 use super::shards::{Shards, part_of};
@@ -31,6 +31,13 @@ struct Offender {
     conduct: Conduct,
 }
 
+/// The same subject under the key in use and the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject {
+    pub(super) current: Blind,
+    pub(super) previous: Option<Blind>,
+}
+
 impl PenaltyBox {
     pub(super) fn new() -> Self {
         Self {
@@ -49,9 +56,9 @@ impl PenaltyBox {
     }
 
     /// Names a subject by a function from key to hash.
-    pub(super) fn names(&self, name: impl Fn(&BlindKey) -> Blind) -> Names {
+    pub(super) fn subject(&self, name: impl Fn(&BlindKey) -> Blind) -> Subject {
         let keys = self.keys.load();
-        Names {
+        Subject {
             current: name(&keys.current),
             previous: keys.previous.as_ref().map(name),
         }
@@ -59,7 +66,7 @@ impl PenaltyBox {
 
     pub(super) fn stays_for(
         &self,
-        subject: Names,
+        subject: Subject,
         now: i64,
         settings: &Settings,
     ) -> Option<Duration> {
@@ -72,7 +79,12 @@ impl PenaltyBox {
     }
 
     /// Counts a refusal; how long the subject stays if that was one too many.
-    pub(super) fn strike(&self, subject: Names, now: i64, settings: &Settings) -> Option<Duration> {
+    pub(super) fn strike(
+        &self,
+        subject: Subject,
+        now: i64,
+        settings: &Settings,
+    ) -> Option<Duration> {
         let mut shard = self.offenders.of(subject.current);
         let conduct = conduct_of(&mut shard, subject.current, now, settings)?;
         let stay = conduct.strike(now, &settings.penalties)?;

@@ -10,11 +10,12 @@
 
 use std::time::Duration;
 
-use super::blind::{Blind, BlindKey, Names};
+use super::blind::{Blind, BlindKey};
 use super::domain::{
     Domain, FAMILIAR_ACCOUNT, FAMILIAR_ADDRESS, PROVED_RESERVE, PROVED_VERIFICATIONS,
     RESERVED_VERIFICATIONS,
 };
+use super::table::Names;
 use super::{Claim, Decision, Inner, LimitError, Limits, Rule, Settings, Tick, count_refusal};
 use crate::types::{ClientIp, Did};
 
@@ -22,7 +23,8 @@ use crate::types::{ClientIp, Did};
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub(super) client: ClientIp,
-    pub(super) names: Names,
+    pub(super) current: Blind,
+    pub(super) previous: Option<Blind>,
 }
 
 impl Limits {
@@ -33,7 +35,7 @@ impl Limits {
     pub fn arrival(&self, client: ClientIp) -> Arrival {
         let inner = &*self.inner;
         let arrival = inner.name(Rule::Ip as u8, client);
-        inner.addresses.send_for(arrival.names.current);
+        inner.addresses.send_for(arrival.current);
         arrival
     }
 
@@ -186,8 +188,8 @@ impl Inner {
         if settings.dry_run.contains(Rule::Ip) {
             return Duration::ZERO;
         }
-        let quota = settings.quota(Rule::Ip);
-        self.addresses.wait(&arrival.names, now, quota)
+        let names = (arrival.current, arrival.previous);
+        self.addresses.wait(names, now, settings.quota(Rule::Ip))
     }
 
     /// The reserve of an account that proved itself lately from this address, or of one
@@ -207,14 +209,16 @@ impl Inner {
             false if self.is_familiar(settings, account, now) => Reserve::Claimed,
             false => return None,
         };
+        let previous = keys.previous_at(now, settings);
         let (rule, domain) = (Rule::Familiar, reserve.domain());
-        let names = keys.names(now, settings, |key| {
-            key.account_at(domain, client, claim.did)
-        });
-        let wide = || keys.keys.current.wide_network(domain, client);
+        let name = |key: &BlindKey| key.account_at(domain, client, claim.did);
+        let names = || Names {
+            current: name(&keys.keys.current),
+            previous: previous.map(name),
+            wide: || keys.keys.current.wide_network(domain, client),
+        };
         let quota = settings.quota(rule);
-        let take = |now| self.addresses.take(&names, wide, now, quota);
-        let (verdict, place) = self.punctually(now, take);
+        let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
         let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {
             (decision.place, decision.reserve) = (Some(place), Some(reserve));

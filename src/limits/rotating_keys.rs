@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::blind::{Blind, BlindKey, BlindKeys, Names};
+use super::blind::{BlindKey, BlindKeys};
 use super::tick::millis;
 use super::{Clock, Settings, Tick};
 
@@ -70,19 +70,6 @@ impl RotatingKeys {
 }
 
 impl KeysNow {
-    /// What a subject is called now, and was under the key before.
-    pub(super) fn names(
-        &self,
-        now: Tick,
-        settings: &Settings,
-        name: impl Fn(&BlindKey) -> Blind,
-    ) -> Names {
-        Names {
-            current: name(&self.keys.current),
-            previous: self.previous_at(now, settings).map(name),
-        }
-    }
-
     /// Windows are a minute long and idle entries leave after ten, so the key before is
     /// only asked for soon after the change.
     pub(super) fn previous_at(&self, now: Tick, settings: &Settings) -> Option<&BlindKey> {

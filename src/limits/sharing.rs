@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Limits;
-use super::blind::{Blind, BlindKey, BlindKeys, Names};
+use super::blind::{Blind, BlindKey, BlindKeys};
 use super::penalty::Stay;
+use super::penalty_box::Subject;
 use crate::store::SharedStay;
 use crate::types::{ClientIp, Did};
 
@@ -95,7 +96,7 @@ impl Limits {
         self.inner.penalties.decide(key, stay, now, &settings);
     }
 
-    fn subject(&self, offender: Offender<'_>) -> Names {
+    fn subject(&self, offender: Offender<'_>) -> Subject {
         match offender {
             Offender::Address(client) => self.inner.address_subject(client),
             Offender::Account(did) => self.inner.account_subject(did),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::blind::Names;
 use super::counts::{Counts, Held};
 use super::domain::Domain;
 use super::frames::{FrameBudget, FrameKind, FrameVerdict, Meter, Moment};
+use super::penalty_box::Subject;
 use super::{Blind, Inner, LimitError, Limits, Rule, Settings, count_refusal};
 use crate::types::{ClientIp, Did};
 
@@ -31,7 +31,7 @@ pub struct SocketPermit {
     account: Held<Shared>,
     address: Option<Held<Shared>>,
     budget: FrameBudget,
-    subject: Names,
+    subject: Subject,
 }
 
 impl Limits {

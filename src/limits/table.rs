@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
-use super::blind::{Blind, Names};
+use super::blind::Blind;
 use super::bucket::Bucket;
 use super::line::{Found, Line, Rings, SLOTS, Slots};
 use super::tick::millis;
@@ -27,6 +27,13 @@ pub(super) struct Place {
     key: Blind,
     at: Tick,
     shared: bool,
+}
+
+/// A subject's names: now, before the key was replaced, and when there is no room.
+pub(super) struct Names<W> {
+    pub(super) current: Blind,
+    pub(super) previous: Option<Blind>,
+    pub(super) wide: W,
 }
 
 pub(super) struct Table {
@@ -83,24 +90,20 @@ impl Table {
         let _ = home;
     }
 
-    /// Takes a place in the subject's window, if there is one: in the entry that it shares by
-    /// the wide name, where there is no room for its own.
+    /// Takes a place in the subject's window, if there is one.
     #[inline]
-    pub(super) fn take(
-        &self,
-        names: &Names,
-        wide: impl FnOnce() -> Blind,
-        now: Tick,
-        quota: Quota,
-    ) -> (Verdict, Place) {
+    pub(super) fn take<W>(&self, names: Names<W>, now: Tick, quota: Quota) -> (Verdict, Place)
+    where
+        W: FnOnce() -> Blind,
+    {
         let key = names.current;
-        if let Some(mut entry) = self.own(names, now) {
+        if let Some(mut entry) = self.own(&names, now) {
             let verdict = entry.take(now, quota);
             // Where another core's clock was ahead, it was taken at that time.
             let (at, shared) = (entry.newest(), false);
             return (verdict, Place { key, at, shared });
         }
-        let (key, shared) = (wide(), true);
+        let (key, shared) = ((names.wide)(), true);
         let mut log = wide_entry(&self.wide, key).lock();
         let verdict = log.take(now, quota.times(WIDE_SHARE));
         let at = log.newest();
@@ -108,22 +111,24 @@ impl Table {
     }
 
     /// Spends so many bytes of the subject's budget, or says how many microseconds until
-    /// there is enough. Only accounts have one, which are of no network: those without room
-    /// share by chance.
-    pub(super) fn spend(
+    /// there is enough.
+    pub(super) fn spend<W>(
         &self,
-        names: &Names,
+        names: Names<W>,
         now: Tick,
         bytes: u64,
         per_minute: u64,
-    ) -> Result<(), u64> {
-        if let Some(mut entry) = self.own(names, now) {
+    ) -> Result<(), u64>
+    where
+        W: FnOnce() -> Blind,
+    {
+        if let Some(mut entry) = self.own(&names, now) {
             let mut budget = entry.budget(now);
             budget.spend(0, bytes, per_minute)?;
             entry.keep_budget(budget, now);
             return Ok(());
         }
-        let mut log = wide_entry(&self.wide_budgets, names.current).lock();
+        let mut log = wide_entry(&self.wide_budgets, (names.wide)()).lock();
         let mut budget = Bucket::kept_in(&*log, now);
         budget.spend(0, bytes, per_minute * u64::from(WIDE_SHARE))?;
         budget.keep_in(&mut *log, now);
@@ -132,18 +137,18 @@ impl Table {
 
     /// The budget of a subject of these names as it stands, on a clock that starts at `now`.
     /// One that has no entry owes nothing.
-    pub(super) fn budget(&self, names: &Names, now: Tick) -> Bucket {
-        let entry = self
-            .find(names.current)
-            .or_else(|| self.find(names.previous?));
+    pub(super) fn budget(&self, names: (Blind, Option<Blind>), now: Tick) -> Bucket {
+        let (current, previous) = names;
+        let entry = self.find(current).or_else(|| self.find(previous?));
         entry.map_or_else(Bucket::default, |entry| entry.budget(now))
     }
 
     /// Until a subject of these names would be admitted, if nothing more is; no place is
     /// taken for it.
-    pub(super) fn wait(&self, names: &Names, now: Tick, quota: Quota) -> Duration {
-        let waits = std::iter::once(names.current)
-            .chain(names.previous)
+    pub(super) fn wait(&self, names: (Blind, Option<Blind>), now: Tick, quota: Quota) -> Duration {
+        let (current, previous) = names;
+        let waits = std::iter::once(current)
+            .chain(previous)
             .filter_map(|name| self.find(name)?.blocked_for(now, quota));
         waits.max().map(millis).unwrap_or_default()
     }
@@ -187,7 +192,7 @@ impl Table {
 
     /// The subject's own entry, if there is room for one.
     #[inline]
-    fn own(&self, names: &Names, now: Tick) -> Option<Found<'_>> {
+    fn own<W>(&self, names: &Names<W>, now: Tick) -> Option<Found<'_>> {
         if let Some(previous) = names.previous {
             self.rename(previous, names.current, now);
         }

@@ -34,9 +34,9 @@ impl Fixture {
         let names = Names {
             current: self.key.address(0, client(number)),
             previous: None,
+            wide: || self.key.wide_network(0, client(number)),
         };
-        let wide = || self.key.wide_network(0, client(number));
-        self.table.take(&names, wide, now, QUOTA)
+        self.table.take(names, now, QUOTA)
     }
 
     fn entries(&self) -> usize {
@@ -160,9 +160,9 @@ fn a_new_blind_key_does_not_forget_what_was_counted() {
     let names = Names {
         current: next.address(0, client(1)),
         previous: Some(fixture.key.address(0, client(1))),
+        wide: || next.wide_network(0, client(1)),
     };
-    let wide = || next.wide_network(0, client(1));
-    let (verdict, _) = fixture.table.take(&names, wide, tick(2), QUOTA);
+    let (verdict, _) = fixture.table.take(names, tick(2), QUOTA);
     assert!(!verdict.admitted());
     assert_eq!(fixture.entries(), 1);
 }
@@ -185,9 +185,9 @@ fn a_busy_entry_keeps_its_exact_window_past_what_fits_in_line() {
         let names = Names {
             current: fixture.key.address(0, client(1)),
             previous: None,
+            wide: || fixture.key.wide_network(0, client(1)),
         };
-        let wide = || fixture.key.wide_network(0, client(1));
-        fixture.table.take(&names, wide, tick(second), quota)
+        fixture.table.take(names, tick(second), quota)
     };
     let mut log = Log::new(tick(0));
     let mut places = Vec::new();
