@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::relay::SERVICE_DID;
 use crate::world::{World, text};
 
@@ -272,8 +272,7 @@ async fn who_leaves_or_is_removed_leaves_nothing_of_how_far_it_had_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_all_have_left_keeps_no_group_info() {
     for ends_by_deletion in [false, true] {
-        let (world, [alice]) = people().await;
-        let group = alice.found(&[]).await;
+        let (world, [alice], group) = together().await;
         let info = text(&group.group_info().unwrap());
         let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
         alice.post("updateGroupInfo", &kept).await;

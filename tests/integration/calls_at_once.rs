@@ -6,7 +6,7 @@ use mls_relay::types::Did;
 use serde_json::json;
 
 use crate::database::Database;
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::world::{World, text};
 
 /// Runs two calls about some rows of an account at once: the second begins when the first
@@ -116,8 +116,7 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
-    let (world, [alice]) = people().await;
-    let group = alice.found(&[]).await;
+    let (world, [alice], group) = together().await;
     let info = text(&group.group_info().unwrap());
     let keep = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
     let leave = json!({"convoId": group.id()});
@@ -130,8 +129,7 @@ async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_welcome_that_takes_the_place_of_another_while_that_is_fetched_is_given() {
-    let (world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (world, [_, bob], group) = together().await;
     let mut client = world.database.client().await;
     let commit = client.transaction().await.unwrap();
     let anew =

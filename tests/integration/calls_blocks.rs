@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::appview::AppView;
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people, phones};
+use crate::phone::{Phone, phones, together};
 use crate::relay::eventually;
 use crate::world::{Client, World, assert_says, text};
 
@@ -307,8 +307,7 @@ async fn an_appview_that_is_asked_too_often_has_answers_left_for_who_founds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_appview_no_block_is_known_and_none_is_invented() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let dids = [("dids", alice.did()), ("dids", bob.did())];
     let change = change(&bob, &alice, "created");
     let refusals = [

@@ -5,7 +5,7 @@ use mls_relay_loadtest::mls::{Commit, Group, Received};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::world::{assert_says, decoded, text, with};
 
 /// What updateGroupInfo takes with a commit that this member staged.
@@ -29,8 +29,7 @@ async fn read_commit(phone: &Phone, group: &mut Group) -> Received {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
-    let (_world, [alice, bob, carol]) = people().await;
-    let mut group = alice.found(&[bob.did(), carol.did()]).await;
+    let (_world, [alice, bob, carol], mut group) = together().await;
     let mut carols = carol.join(&group).await;
     let mut heard = EventStream::live(&carol).await;
     let id = group.id();
@@ -87,8 +86,7 @@ async fn a_stolen_tablet_is_taken_out_of_the_tree_and_the_phone_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_gives_its_own_leaf_fresh_keys() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let mut bobs = bob.join(&group).await;
     let update = bobs.update().unwrap();
     let input = committing(&bobs, &update);
@@ -104,8 +102,7 @@ async fn a_member_gives_its_own_leaf_fresh_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_member_commits_and_only_in_the_current_epoch() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let mut bobs = bob.join(&group).await;
     let (hers, his) = (group.update().unwrap(), bobs.update().unwrap());
     let (first, late) = (committing(&group, &hers), committing(&bobs, &his));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::world::{assert_says, decoded, text, with};
 
 async fn epoch(phone: &Phone, group: &Group) -> Value {
@@ -289,8 +289,7 @@ async fn what_is_no_commit_of_this_group_is_refused_before_anything_is_written()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_in_cannot_be_added_again_and_conversations_have_bounds() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     bob.post("publishKeyPackage", &bob.key_package()).await;
     let packages = alice.claim(&[bob.did()]).await;
     let mut fresh = Arc::clone(&alice.device).create_group().unwrap();
@@ -313,8 +312,7 @@ async fn who_is_in_cannot_be_added_again_and_conversations_have_bounds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_removes_and_the_removed_one_is_out_at_once() {
-    let (world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (world, [alice, bob], mut group) = together().await;
     let id = group.id();
     let by_bob = json!({"convoId": id, "targetDid": alice.did()});
     let refused = bob.post_refused("removeMember", &by_bob).await;
@@ -351,8 +349,7 @@ async fn an_admin_removes_and_the_removed_one_is_out_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_leaves_but_the_last_admin_may_not_orphan_the_others() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let input = json!({"convoId": group.id()});
     let refused = alice.post_refused("leaveConvo", &input).await;
     assert_eq!(refused.name, "LastAdmin");

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::phone::people;
+use crate::phone::{people, together};
 use crate::world::{World, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,8 +189,7 @@ async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_for_members_and_short_lived() {
-    let (_world, [alice]) = people().await;
-    let group = alice.found(&[]).await;
+    let (_world, [alice], group) = together().await;
     let for_all = alice.post("getSubscriptionTicket", &json!({})).await;
     let for_one = json!({"convoId": group.id()});
     let for_one = alice.post("getSubscriptionTicket", &for_one).await;

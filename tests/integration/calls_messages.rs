@@ -4,7 +4,7 @@ use http::StatusCode;
 use mls_relay_loadtest::mls::{Group, Received};
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::world::{assert_says, bytes, decoded, with};
 
 async fn page(phone: &Phone, group: &Group, more: &[(&str, &str)]) -> Value {
@@ -16,8 +16,7 @@ async fn page(phone: &Phone, group: &Group, more: &[(&str, &str)]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let mut bobs = bob.join(&group).await;
     let message = alice.message(&mut group, b"tea?");
     let sent = alice.post("sendMessage", &message).await;
@@ -40,8 +39,7 @@ async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_uses_its_token_up_also_when_it_is_refused() {
-    let (_world, [alice]) = people().await;
-    let mut group = alice.found(&[]).await;
+    let (_world, [alice], mut group) = together().await;
     let good = alice.message(&mut group, b"once");
     let late = with(&good, json!({"epoch": 9}));
     for (input, first) in [(good, StatusCode::OK), (late, StatusCode::BAD_REQUEST)] {
@@ -143,8 +141,7 @@ async fn what_is_not_an_application_message_of_the_group_in_a_bucket_is_refused(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
-    let (_world, [alice]) = people().await;
-    let mut group = alice.found(&[]).await;
+    let (_world, [alice], mut group) = together().await;
     let mut ids = Vec::new();
     for number in 0..5_u8 {
         let message = alice.send(&mut group, &[number]).await;
@@ -188,8 +185,7 @@ async fn messages_are_paged_in_order_by_number_by_message_and_by_cursor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_whole_while_others_write_and_what_expired_is_a_gap() {
-    let (world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (world, [alice, bob], mut group) = together().await;
     let (mut sent, mut seen) = (Vec::new(), Vec::new());
     let mut cursor = None::<String>;
     for _ in 0..3 {
@@ -244,8 +240,7 @@ async fn a_member_reads_its_own_stay_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
-    let (world, [alice]) = people().await;
-    let mut group = alice.found(&[]).await;
+    let (world, [alice], mut group) = together().await;
     for text in [b"one", b"two"] {
         alice.send(&mut group, text).await;
     }
@@ -288,8 +283,7 @@ async fn how_far_an_account_has_read_never_goes_back_whatever_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_the_largest_size_passes() {
-    let (_world, [alice]) = people().await;
-    let mut group = alice.found(&[]).await;
+    let (_world, [alice], mut group) = together().await;
     let message = alice.message(&mut group, &vec![7; 10_484_000]);
     assert_eq!(message["paddedSize"], 10_485_760);
     alice.post("sendMessage", &message).await;

@@ -7,7 +7,7 @@ use mls_relay_loadtest::mls::{Device, Group, Received};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, people, phones};
+use crate::phone::{Phone, adding, people, phones, together};
 use crate::world::{World, bytes, decoded, text, with};
 
 /// What processExternalCommit takes.
@@ -25,8 +25,7 @@ fn reinstalled(phone: &Phone) -> Phone {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_lost_its_state_comes_back_by_itself() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     bob.join(&group).await;
     let mut alices = EventStream::live(&alice).await;
 
@@ -116,8 +115,7 @@ async fn a_founder_comes_back_either_way_and_has_one_seat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let mut bobs = bob.join(&group).await;
     let info = alice.leave_group_info(&group).await;
     let mut alices = EventStream::live(&alice).await;
@@ -237,8 +235,7 @@ async fn only_members_come_back_by_themselves_and_only_as_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_asks_and_a_member_adds_it_anew() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     bob.join(&group).await;
     let mut alices = EventStream::live(&alice).await;
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::world::{World, with};
 
 /// What createConvo takes, under a key.
@@ -51,8 +51,7 @@ async fn a_call_repeated_under_its_key_runs_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_known_by_its_id_and_no_key_tells_who_sent_it() {
-    let (world, [alice]) = people().await;
-    let mut group = alice.found(&[]).await;
+    let (world, [alice], mut group) = together().await;
     let named = |message: &Value| with(message, json!({"idempotencyKey": message["msgId"]}));
     let message = named(&alice.message(&mut group, b"once"));
     let sent = alice.post("sendMessage", &message).await;

@@ -6,7 +6,7 @@ use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, together};
 use crate::world::{World, assert_says, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,8 +219,7 @@ async fn a_deleted_device_is_out_of_everything_and_its_sibling_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_admin_does_not_go_with_its_device_either() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
     alice.post("promoteAdmin", &role(bob.did())).await;
     alice.post("demoteAdmin", &role(alice.did())).await;

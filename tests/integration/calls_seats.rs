@@ -5,7 +5,7 @@ use mls_relay_loadtest::mls::{CIPHER_SUITE_NAME, Group};
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, people};
+use crate::phone::{Phone, adding, people, together};
 use crate::world::{assert_says, decoded, text, with};
 
 /// What addMembers takes for one key package of this account, which is then in the group.
@@ -31,8 +31,7 @@ async fn no_welcome(phone: &Phone, group: &Group) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_device_leaves_the_founder_its_seat() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let mut bobs = bob.join(&group).await;
     let tablet = Phone::of(&alice).await;
     let (request, package) = asking(&tablet, &group);
@@ -112,8 +111,7 @@ async fn who_goes_leaves_no_welcome_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let info = alice.leave_group_info(&group).await;
     let (_, commit) = bob.device.join_by_external_commit(&info).unwrap();
     let input = json!({"convoId": group.id(), "externalCommit": text(&commit)});
@@ -123,8 +121,7 @@ async fn who_came_by_itself_is_not_welcomed_to_an_earlier_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_device_that_comes_does_not_answer_for_one_that_asked() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let (request, asked) = asking(&bob, &group);
     bob.post("requestRejoin", &request).await;
     let tablet = Phone::of(&bob).await;
@@ -142,8 +139,7 @@ async fn another_device_that_comes_does_not_answer_for_one_that_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_without_a_seat_does_not_ask_in_the_name_of_another() {
-    let (world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (world, [_, bob], group) = together().await;
     let tablet = Phone::of(&bob).await;
     for phone in [&tablet, &tablet, &bob, &bob] {
         let (request, _) = asking(phone, &group);
@@ -186,8 +182,7 @@ async fn a_group_info_of_the_past_is_given_to_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_phone_that_founded_goes_with_its_device() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let mut bobs = EventStream::live(&bob).await;
     // The phone is stolen; what is called from elsewhere must end it.
     let stolen = json!({"deviceId": alice.device.device_id()});
@@ -209,8 +204,7 @@ async fn the_phone_that_founded_goes_with_its_device() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_founders_device_can_be_removed_alone() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
     alice.post("promoteAdmin", &heir).await;
     let removal = json!({
@@ -327,8 +321,7 @@ async fn a_device_that_comes_back_does_not_take_the_seat_of_a_phone_that_names_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_names_no_seat() {
-    let (world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (world, [alice, _bob], group) = together().await;
     let removal = json!({
         "convoId": group.id(),
         "targetDid": alice.did(),

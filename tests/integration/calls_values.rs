@@ -4,7 +4,7 @@ use mls_relay_loadtest::mls::Group;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, adding, people};
+use crate::phone::{Phone, adding, people, together};
 use crate::world::{World, assert_says, bytes, decoded, text, with};
 
 /// One more device of an account that is in this group, with its seat.
@@ -39,8 +39,7 @@ fn info(group: &Group) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_device_is_removed_and_its_account_stays_until_the_last() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let bobs = seated(&bob, &alice, &mut group).await;
     let alices = seated(&alice, &alice, &mut group).await;
     let mut heard = EventStream::live(&bob).await;
@@ -115,8 +114,7 @@ async fn a_group_info_travels_with_the_change_that_it_is_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_leaves_may_leave_a_group_info_of_the_epoch_it_leaves() {
-    let (_world, [alice, bob]) = people().await;
-    let group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], group) = together().await;
     let bobs = bob.join(&group).await;
     let leaving = json!({"convoId": group.id(), "groupInfo": info(&bobs)["groupInfo"]});
     bob.post("leaveConvo", &leaving).await;

@@ -5,7 +5,7 @@ use mls_relay_loadtest::mls::Group;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people, phones};
+use crate::phone::{Phone, phones, together};
 use crate::world::World;
 
 async fn views(phone: &Phone, group: &Group) -> Vec<Value> {
@@ -62,8 +62,7 @@ async fn live_and_in_a_replay_on_every_node_it_is_what_get_messages_gives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_replay_brings_all_in_order() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     for number in 0..90_u8 {
         alice.send(&mut group, &[number]).await;
     }
@@ -75,8 +74,7 @@ async fn a_long_replay_brings_all_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_large_or_gone_is_announced_without() {
-    let (world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (world, [alice, bob], mut group) = together().await;
     let mut live = EventStream::open(&bob, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
     alice.send(&mut group, &vec![7; 70_000]).await;
@@ -95,8 +93,7 @@ async fn what_is_large_or_gone_is_announced_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_gets_no_message_after_it_not_even_an_old_one() {
-    let (_world, [alice, bob]) = people().await;
-    let mut group = alice.found(&[bob.did()]).await;
+    let (_world, [alice, bob], mut group) = together().await;
     let mut live = EventStream::open(&bob, &[("hydrate", "true")]).await;
     live.next_named("#synced").await;
     alice.send(&mut group, b"with him").await;

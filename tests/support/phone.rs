@@ -30,6 +30,14 @@ pub(crate) async fn people<const N: usize>() -> (World, [Phone; N]) {
     (world, phones)
 }
 
+/// The same in a conversation that the first has founded with the others.
+pub(crate) async fn together<const N: usize>() -> (World, [Phone; N], Group) {
+    let (world, phones) = people().await;
+    let others: Vec<_> = phones[1..].iter().map(|phone| phone.did()).collect();
+    let group = phones[0].found(&others).await;
+    (world, phones, group)
+}
+
 /// A phone for each of so many people.
 pub(crate) async fn phones<const N: usize>(world: &World) -> [Phone; N] {
     let phones = join_all((0..N).map(|_| Phone::new(world))).await;
