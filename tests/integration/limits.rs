@@ -552,11 +552,11 @@ fn a_changed_limit_counts_from_the_next_request() {
     assert!(refuses_call(&limits, &did(1), Nsid::CreateConvo));
 }
 
-/// Two that tell each other of stays.
-fn two_nodes() -> (Limits, Limits) {
+/// Two that tell each other of stays, and the key that they had before.
+fn two_nodes(before: Option<[u8; 16]>) -> (Limits, Limits) {
     let node = || {
         let limits = limits(|settings| settings.penalties.strikes = 10);
-        limits.use_penalty_keys([7; 16], Some([6; 16]));
+        limits.use_penalty_keys([7; 16], before);
         limits
     };
     (node(), node())
@@ -564,7 +564,7 @@ fn two_nodes() -> (Limits, Limits) {
 
 #[test]
 fn operators_put_into_the_box_list_and_let_out() {
-    let (node, other) = two_nodes();
+    let (node, other) = two_nodes(None);
     node.penalize(Offender::Address(ip("192.0.2.1")), Duration::from_secs(60));
     other.adopt_stays(&node.take_untold_stays());
     for limits in [&node, &other] {
@@ -582,7 +582,7 @@ fn operators_put_into_the_box_list_and_let_out() {
 
 #[test]
 fn what_is_decided_while_the_others_are_asked_is_not_undone_by_their_answer() {
-    let (node, other) = two_nodes();
+    let (node, other) = two_nodes(None);
     let (did, hour) = (did(1), Duration::from_secs(3600));
     let is_refused = || refuses_call(&node, &did, Nsid::SendMessage);
     other.penalize(Offender::Account(&did), hour);
@@ -601,7 +601,7 @@ fn what_is_decided_while_the_others_are_asked_is_not_undone_by_their_answer() {
 
 #[test]
 fn what_one_node_decides_the_others_hear_of_once() {
-    let (node, other) = two_nodes();
+    let (node, other) = two_nodes(Some([6; 16]));
     for _ in 0..20 {
         node.check_did(&did(1), Nsid::CreateConvo);
     }
