@@ -13,6 +13,7 @@ mod accept;
 mod accounts;
 mod activity;
 mod admin;
+mod arrival;
 mod attend;
 mod client_address;
 mod connection;

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,25 +11,24 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
 use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
+use super::tcp;
 use super::unread::{self, Owed};
 use super::watched::Watched;
-use super::{proxy_header, tcp};
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
-use crate::tls::{ALPN_H2, Tls, TlsStream};
+use crate::tls::{ALPN_H2, Tls};
 use crate::types::ClientIp;
 
 /// What all connections share.
 pub(super) struct Server {
     pub(super) settings: Live<Settings>,
-    tls: Tls,
+    pub(super) tls: Tls,
     pub(super) limits: Limits,
     routes: Routes,
     pub(super) shutdown: Shutdown,
@@ -64,7 +62,7 @@ impl Server {
         Entrance::of(security, &self.settings.load())
     }
 
-    fn is_proxy(&self, address: IpAddr) -> bool {
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
         self.settings.load().trust().is_proxy(address)
     }
 
@@ -119,44 +117,6 @@ impl Server {
         self.talk(stream, version, connection).await;
     }
 
-    /// Who is at the other end, by the balancer's PROXY header if there is one; and
-    /// whether that client may stay.
-    async fn introduce(
-        &self,
-        stream: &mut TcpStream,
-        peer: SocketAddr,
-        entrance: Entrance,
-        permit: ConnectionPermit,
-    ) -> Option<(IpAddr, ConnectionPermit)> {
-        let Some(wait) = entrance.proxy_header else {
-            return Some((peer.ip(), permit));
-        };
-        match proxy_header::read(stream, wait).await {
-            Ok(Some(client)) if self.is_proxy(client) => Some((client, permit)),
-            Ok(Some(client)) => {
-                let identified = self
-                    .limits
-                    .identify_connection(permit, ClientIp::new(client));
-                Some((client, identified.ok()?))
-            }
-            Ok(None) => Some((peer.ip(), permit)),
-            Err(error) => {
-                let reason = error.reason();
-                metrics::counter!("relay_edge_proxy_headers_refused_total", "reason" => reason)
-                    .increment(1);
-                // A balancer that looks whether the port is open sends none.
-                if !error.is_absent() {
-                    tracing::warn!(
-                        key = entrance.key(),
-                        reason,
-                        "a connection of TRUSTED_PROXIES was closed for its PROXY header"
-                    );
-                }
-                None
-            }
-        }
-    }
-
     /// Requests and answers, until the connection ends.
     async fn talk(
         self: Arc<Self>,
@@ -191,53 +151,6 @@ impl Server {
                 self.run(http1, |c| c.graceful_shutdown(), &connection, LINGER)
                     .await;
             }
-        }
-    }
-
-    /// TLS under a deadline.
-    async fn handshake(
-        &self,
-        stream: TcpStream,
-        connection: &ConnectionPermit,
-    ) -> Option<TlsStream> {
-        let _permit = self.limits.admit_handshake(connection).ok()?;
-        let began = Instant::now();
-        match self.accept(stream).await {
-            Ok(stream) => {
-                let stream = stream?;
-                let kind = stream.handshake_name();
-                metrics::histogram!("relay_edge_handshake_seconds", "kind" => kind)
-                    .record(began.elapsed());
-                Some(stream)
-            }
-            Err(reason) => {
-                if reason == RAN_OUT {
-                    self.limits.handshake_ran_out(connection);
-                }
-                metrics::counter!("relay_edge_handshakes_failed_total", "reason" => reason)
-                    .increment(1);
-                None
-            }
-        }
-    }
-
-    /// Shakes hands, or why not. Whoever takes longer than most would keep a node that drains from
-    /// ending, and has asked for nothing.
-    async fn accept(&self, stream: TcpStream) -> Result<Option<TlsStream>, &'static str> {
-        let patience = self.settings.load().handshake_timeout;
-        let mut accepted = pin!(self.tls.accept(stream));
-        // Without a wait for what all connections wait for.
-        let soon = timeout(patience.min(ROUND_TRIP), accepted.as_mut()).await;
-        if let Ok(accepted) = soon {
-            return accepted.map_err(|_| "failed");
-        }
-        tokio::select! {
-            biased;
-            accepted = timeout(patience.saturating_sub(ROUND_TRIP), accepted) => match accepted {
-                Ok(accepted) => accepted.map_err(|_| "failed"),
-                Err(_) => Err(RAN_OUT),
-            },
-            () = self.shutdown.draining() => Err("drain"),
         }
     }
 
@@ -297,9 +210,6 @@ impl Server {
 fn left_of(body: &Incoming) -> u64 {
     body.size_hint().lower()
 }
-
-/// Why a handshake failed: nothing more came.
-const RAN_OUT: &str = "timeout";
 
 /// For a client in the middle of a series of calls to make the next one, and to hear
 /// that it should go on elsewhere. Short beside a drain's grace.
