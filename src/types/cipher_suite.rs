@@ -1,4 +1,4 @@
-//! Pure. The MLS cipher suites that conversations may use (RFC 9420 section 17.1).
+//! Pure. The MLS cipher suites that conversations may use: of RFC 9420 section 17.1, all but P-384's.
 
 use serde::{Deserialize, Serialize};
 

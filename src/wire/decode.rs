@@ -69,7 +69,7 @@ fn refusal(fault: &Fault) -> XrpcError {
         return XrpcError::new(
             XrpcStatus::BadRequest,
             "InvalidCipherSuite",
-            format!("{field}: must be a cipher suite of MLS 1.0 by its IANA name"),
+            format!("{field}: must be a cipher suite that the lexicon names"),
         );
     }
     invalid(field.unwrap_or(THE_REQUEST), &fault.what)
@@ -253,6 +253,12 @@ mod tests {
             assert_eq!(error.name, "InvalidCipherSuite");
             assert!(!error.message.contains("secret"));
         }
+        // MLS 1.0 has it.
+        let json =
+            r#"{"dids":["did:plc:a"],"cipherSuite":"MLS_256_DHKEMP384_AES256GCM_SHA384_P384"}"#;
+        let error = decode_body::<Sample>(json.as_bytes()).unwrap_err();
+        let message = "cipherSuite: must be a cipher suite that the lexicon names";
+        assert_eq!(error.message, message);
     }
 
     #[test]
