@@ -9,14 +9,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::types::{ConvoId, Epoch, sha256};
+use crate::types::{ConvoId, Epoch, sha256, unprintable};
 
 /// Signs with the Ed25519 key that the service's DID document publishes.
 pub struct ReceiptSigner(Ed25519KeyPair);
 
 /// What was signed: this commit, and no other, led this conversation to this epoch,
 /// and the one before it was that.
-#[derive(Debug)]
 pub struct Receipt {
     convo: ConvoId,
     epoch: Epoch,
@@ -24,6 +23,8 @@ pub struct Receipt {
     previous: Option<[u8; 32]>,
     signature: Vec<u8>,
 }
+
+unprintable!(Receipt);
 
 impl ReceiptSigner {
     /// The signer of this seed (RFC 8032 section 5.1.5), which all nodes share.

@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::claims::RawClaims;
 use super::signature::Curve;
+use crate::types::unprintable;
 use crate::wire::Object;
 
 /// Why a token is refused before its signature is looked at. Holds nothing of
@@ -54,7 +55,6 @@ pub enum TokenError {
 }
 
 /// A well-formed token that nobody has vouched for yet.
-#[derive(Debug)]
 pub(crate) struct Token<'a> {
     pub(crate) alg: Curve,
     pub(crate) claims: RawClaims,
@@ -62,6 +62,8 @@ pub(crate) struct Token<'a> {
     pub(crate) signed: &'a [u8],
     pub(crate) signature: Vec<u8>,
 }
+
+unprintable!(Token<'_>);
 
 #[derive(Deserialize)]
 struct Header {

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::types::Did;
+use crate::types::{Did, unprintable};
 use crate::wire::Object;
 
 /// The most that one question may be about (its lexicon: `others`).
@@ -19,8 +19,10 @@ pub(super) struct Between {
 }
 
 /// The record that says so, unless the AppView named none that can be passed on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub(super) struct Evidence(pub(super) Option<String>);
+
+unprintable!(Evidence);
 
 impl Between {
     /// The same, seen from the other.

@@ -9,15 +9,17 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::types::unprintable;
 use crate::wire::{Body, Framing, Instead, JSON_SUBPROTOCOL, XrpcError, XrpcStatus, full};
 
 /// A request for a WebSocket that can be granted.
-#[derive(Debug)]
 pub(super) struct Handshake {
     /// `None` over HTTP/2, where no key is exchanged.
     accept: Option<String>,
     pub(super) framing: Framing,
 }
+
+unprintable!(Handshake);
 
 impl Handshake {
     pub(super) fn read(request: &Parts) -> Result<Self, XrpcError> {

@@ -17,10 +17,10 @@ use super::rows::{column, count, get};
 use super::standstill::Standstill;
 use super::{Params, Settings, Store, StoreError};
 use crate::runtime::{Batcher, Bounds, NotServed, Shutdown};
-use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId};
+use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId, unprintable};
 
 /// A message to append. The sender is checked and then forgotten.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewMessage {
     pub convo: ConvoId,
     pub sender: Did,
@@ -32,6 +32,8 @@ pub struct NewMessage {
     /// Of the token that the send came with: used up in the same transaction.
     pub nonce: Option<Nonce>,
 }
+
+unprintable!(NewMessage);
 
 /// Where a message landed. A repeated message gets its first answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

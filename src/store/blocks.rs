@@ -5,17 +5,19 @@ use tokio_postgres::Row;
 use super::accounts::CONVOS_BITE;
 use super::rows::{column, count, get};
 use super::{Params, Store, StoreError};
-use crate::types::{CoarseTime, ConvoId, Did};
+use crate::types::{CoarseTime, ConvoId, Did, unprintable};
 use crate::wire::calls::BlockView;
 
 /// What the AppView said of one direction between two accounts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Said {
     pub blocker: Did,
     pub blocked: Did,
     pub uri: Option<String>,
     pub exists: bool,
 }
+
+unprintable!(Said);
 
 /// A conversation of two accounts of which one blocks, or blocked, the other.
 #[derive(Clone, Debug)]

@@ -6,12 +6,12 @@ use tokio_postgres::Row;
 
 use super::rows::{count, get, int};
 use super::{Params, Store, StoreError};
-use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
+use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, unprintable};
 use crate::wire::Sha256Hex;
 use crate::wire::calls::{MemberView, device_did};
 
 /// A conversation as its members may see it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Conversation {
     pub convo: ConvoId,
     pub creator: Did,
@@ -26,6 +26,8 @@ pub struct Conversation {
     /// Where the next page of a list begins: before this place.
     pub place: u64,
 }
+
+unprintable!(Conversation);
 
 /// What an active member may know before it reads or writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,12 +7,12 @@ use super::accounts::CONVOS_BITE;
 use super::key_packages::{PublishOutcome, columns};
 use super::rows::{bound, count, get};
 use super::{NewKeyPackage, Params, Store, StoreError, accounts};
-use crate::types::{DeviceId, Did};
+use crate::types::{DeviceId, Did, unprintable};
 use crate::wire::Sha256Hex;
 use crate::wire::calls::{DeviceView, device_did};
 
 /// A device to register, with its first key packages.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewDevice {
     pub user: Did,
     pub device: DeviceId,
@@ -20,6 +20,8 @@ pub struct NewDevice {
     pub signature_key: Vec<u8>,
     pub packages: Vec<NewKeyPackage>,
 }
+
+unprintable!(NewDevice);
 
 impl Store {
     /// Registers a device, or registers it anew. Of a new one the account's conversations hear,

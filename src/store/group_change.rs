@@ -4,16 +4,20 @@ use tokio_postgres::Row;
 
 use super::rows::{bound, get, int};
 use super::{Params, Store, StoreError};
-use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
+use crate::types::{
+    CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId, unprintable,
+};
 
 /// Accounts that join, each by the key packages its Welcome is encrypted to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Joining {
     pub users: Vec<Did>,
     /// KeyPackageRefs (RFC 9420 section 5.2) in the Welcome.
     pub references: Vec<Vec<u8>>,
     pub welcome: Vec<u8>,
 }
+
+unprintable!(Joining);
 
 /// An account that goes, with all its devices or one.
 #[derive(Clone, Debug)]
@@ -34,7 +38,7 @@ pub struct Rejoining {
 }
 
 /// A commit made in `epoch`, under the id its event will carry.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewCommit {
     pub epoch: Epoch,
     pub bytes: Vec<u8>,
@@ -42,8 +46,10 @@ pub struct NewCommit {
     pub receipt: NewReceipt,
 }
 
+unprintable!(NewCommit);
+
 /// A commit's signed receipt, to be stored beside it and sent with its event.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewReceipt {
     /// What members are shown.
     pub json: String,
@@ -52,6 +58,8 @@ pub struct NewReceipt {
     /// The one that it names: the receipt of the commit that led to this epoch.
     pub previous: Option<[u8; 32]>,
 }
+
+unprintable!(NewReceipt);
 
 /// What one account may have of a conversation, and may leave waiting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,7 +84,7 @@ impl Default for SeatBounds {
 }
 
 /// A conversation to found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewConversation {
     pub convo: ConvoId,
     pub creator: Did,
@@ -92,9 +100,11 @@ pub struct NewConversation {
     pub bounds: SeatBounds,
 }
 
+unprintable!(NewConversation);
+
 /// A change of who is in a conversation, or of its epoch. Everything in it
 /// happens, or nothing does.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GroupChange {
     pub convo: ConvoId,
     pub caller: Did,
@@ -107,6 +117,8 @@ pub struct GroupChange {
     pub group_info: Option<Vec<u8>>,
     pub bounds: SeatBounds,
 }
+
+unprintable!(GroupChange);
 
 impl GroupChange {
     /// A change that changes nothing yet.
@@ -126,7 +138,7 @@ impl GroupChange {
 }
 
 /// What became of a change.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum ChangeOutcome {
     /// Made now, or the same commit was made before: the epoch it led to, and the
     /// commit's receipt.
@@ -166,6 +178,8 @@ pub enum ChangeOutcome {
     /// The Welcome's targets are not the members added.
     WelcomeMismatch,
 }
+
+unprintable!(ChangeOutcome);
 
 impl Store {
     /// Founds a conversation with its first members.

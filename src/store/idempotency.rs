@@ -8,9 +8,10 @@ use tokio_postgres::Row;
 
 use super::rows::get;
 use super::{Params, Store, StoreError};
+use crate::types::unprintable;
 
 /// What the relay knows of a key.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Reservation {
     /// The caller is the first: run, then `keep_answer` or `release`.
     Run(Lease),
@@ -21,6 +22,8 @@ pub enum Reservation {
     /// The first asker is still at it.
     UnderWay,
 }
+
+unprintable!(Reservation);
 
 /// A reservation that is held, known by when it ends: whoever takes it over then has one
 /// that ends later.

@@ -7,11 +7,11 @@ use tokio_postgres::types::ToSql;
 
 use super::rows::{bound, bytes, column, count, get, outcomes};
 use super::{Params, Store, StoreError};
-use crate::types::{CipherSuite, CoarseTime, DeviceId, Did};
+use crate::types::{CipherSuite, CoarseTime, DeviceId, Did, unprintable};
 use crate::wire::calls::SuiteStats;
 
 /// A key package that was parsed and belongs to its publisher.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewKeyPackage {
     pub cipher_suite: CipherSuite,
     pub bytes: Vec<u8>,
@@ -22,6 +22,8 @@ pub struct NewKeyPackage {
     pub last_resort: bool,
     pub expires_at: CoarseTime,
 }
+
+unprintable!(NewKeyPackage);
 
 outcomes! {
     /// What became of a registration or a publication.
@@ -37,7 +39,7 @@ outcomes! {
 }
 
 /// A key package handed out: nobody else gets it, unless it is the last resort.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClaimedKeyPackage {
     pub user: Did,
     /// `None` for an account without devices.
@@ -45,6 +47,8 @@ pub struct ClaimedKeyPackage {
     pub bytes: Vec<u8>,
     pub hash: [u8; 32],
 }
+
+unprintable!(ClaimedKeyPackage);
 
 /// Accounts to claim from, and how often that may be.
 #[derive(Clone, Debug)]

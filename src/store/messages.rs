@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use super::rows::{count, get, int, outcomes};
 use super::{Params, Store, StoreError};
-use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId};
+use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, unprintable};
 use crate::wire::BytesOut;
 use crate::wire::calls::MessageView;
 
@@ -18,7 +18,7 @@ outcomes! {
 }
 
 /// A message at rest.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoredMessage {
     pub message_id: MessageId,
     pub kind: MessageKind,
@@ -28,6 +28,8 @@ pub struct StoredMessage {
     pub ciphertext: Bytes,
     pub received_at: CoarseTime,
 }
+
+unprintable!(StoredMessage);
 
 impl StoredMessage {
     /// As members get it.

@@ -5,11 +5,11 @@ use tokio_postgres::Row;
 
 use super::rows::{column, count, get};
 use super::{Params, Store, StoreError};
-use crate::types::{CoarseTime, ConvoId, Did};
+use crate::types::{CoarseTime, ConvoId, Did, unprintable};
 use crate::wire::calls::{ReportCounts, ReportMember, ReportStatus};
 
 /// A kept report.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Report {
     pub report_id: String,
     pub reporter: Did,
@@ -20,6 +20,8 @@ pub struct Report {
     pub resolved_by: Option<Did>,
     pub resolved_at: Option<CoarseTime>,
 }
+
+unprintable!(Report);
 
 /// What became of a resolution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,16 +4,18 @@ use tokio_postgres::Row;
 
 use super::rows::get;
 use super::{Store, StoreError};
-use crate::types::{ConvoId, DeviceId, Did};
+use crate::types::{ConvoId, DeviceId, Did, unprintable};
 
 /// The answer to a new member that asks for its Welcome.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum WelcomeAnswer {
     Welcome(Vec<u8>),
     /// Nothing waits for it.
     None,
     NotMember,
 }
+
+unprintable!(WelcomeAnswer);
 
 impl Store {
     /// The Welcome that waits for this account (or one device of it): one that was never fetched

@@ -89,8 +89,10 @@ impl<'de, const MIN: usize, const MAX: usize> Visitor<'de> for BlobVisitor<MIN, 
 
 /// Bytes that the relay gives out where the lexicon says `bytes`: `{"$bytes": …}`
 /// in JSON, without padding.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BytesOut(pub Bytes);
+
+unprintable!(BytesOut);
 
 impl Serialize for BytesOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -106,8 +108,10 @@ impl Serialize for BytesOut {
 
 /// Bytes that the relay gives out where the lexicon says `string`: base64url
 /// without padding.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TextBytesOut(pub Vec<u8>);
+
+unprintable!(TextBytesOut);
 
 impl Serialize for TextBytesOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -23,7 +23,7 @@ use super::calls::{MessageView, TicketText};
 use super::envelope::Envelope;
 use super::field::Numbered;
 use super::passing::Passing;
-use crate::types::{ConvoId, Cursor, Epoch, Seq};
+use crate::types::{ConvoId, Cursor, Epoch, Seq, unprintable};
 
 /// The WebSocket subprotocol that asks for JSON text frames.
 pub const JSON_SUBPROTOCOL: &str = "mls-relay.json.v1";
@@ -36,8 +36,10 @@ pub enum Framing {
 }
 
 /// One WebSocket frame, complete and shared.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Frame(Bytes);
+
+unprintable!(Frame);
 
 impl Frame {
     /// The bytes as they go to the socket.

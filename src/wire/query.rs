@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::IntoIter;
 
+use crate::types::unprintable;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// The parameters of a request target, decoded and grouped by name.
-#[derive(Debug)]
 pub(super) struct Query(BTreeMap<String, Values>);
+
+unprintable!(Query);
 
 impl Query {
     /// At most `PAIRS_MAX` parameters are looked at; more make the request bad. An
@@ -42,8 +44,9 @@ impl Query {
 }
 
 /// Everything that one name was given.
-#[derive(Debug)]
 pub(super) struct Values(Vec<String>);
+
+unprintable!(Values);
 
 impl Values {
     fn single(mut self) -> Result<String, Error> {

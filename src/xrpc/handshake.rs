@@ -5,7 +5,9 @@
 use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};
 use crate::receipt::ReceiptSigner;
 use crate::store::{Joining, NewCommit, NewReceipt, Rejoining};
-use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId};
+use crate::types::{
+    CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId, unprintable,
+};
 use crate::wire::calls::{Handshake, KeyPackageHash};
 use crate::wire::{Object, XrpcError, XrpcStatus, invalid};
 
@@ -33,13 +35,14 @@ impl Signing<'_> {
 }
 
 /// A commit that was read: what to store, and whom it adds if that is in the clear.
-#[derive(Debug)]
 pub(super) struct ReadCommit {
     pub(super) commit: NewCommit,
     /// The references of the key packages it adds by value; `None` when a private
     /// commit hides them, or when it only names proposals sent before.
     adds: Option<Vec<Vec<u8>>>,
 }
+
+unprintable!(ReadCommit);
 
 impl ReadCommit {
     /// Reads a commit of a member of this group, and signs for it: should it be

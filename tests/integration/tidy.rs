@@ -58,6 +58,19 @@ const MAY_EXPOSE: &[(&str, &str)] = &[
     ("xrpc", "handlers compare what was sent with who sent it"),
 ];
 
+/// Where what clients send, and what the relay keeps of it, has types of its own.
+const OF_CLIENTS: &[&str] = &[
+    "auth", "blocks", "events", "mls", "receipt", "session", "store", "wire", "xrpc",
+];
+
+/// Of those areas, the types that hold text or bytes and may be printed, each with its reason.
+const MAY_PRINT: &[(&str, &str)] = &[
+    ("Canary", "the name of a channel of this process"),
+    ("Fault", "a field's name, and what is wrong with it"),
+    ("Settings", "what operators have set"),
+    ("StoreError", "what Postgres says of itself"),
+];
+
 /// Before a file's tests: what one person reads in one sitting.
 const LINES_MAX: usize = 400;
 
@@ -96,7 +109,13 @@ impl<'a> File<'a> {
     }
 
     fn faults(&self) -> impl Iterator<Item = String> {
-        let rules = [self.shape(), self.purity(), self.layer(), self.exposure()];
+        let rules = [
+            self.shape(),
+            self.purity(),
+            self.layer(),
+            self.exposure(),
+            self.printing(),
+        ];
         rules.into_iter().flatten()
     }
 
@@ -210,6 +229,31 @@ impl<'a> File<'a> {
             false => Vec::new(),
         }
     }
+
+    /// A derived `Debug` shows every field, so whatever holds text or bytes of clients has
+    /// `unprintable!` instead, or none.
+    fn printing(&self) -> Vec<String> {
+        if !OF_CLIENTS.contains(&self.module.as_str()) {
+            return Vec::new();
+        }
+        let derived = self.code.split("#[derive(").skip(1);
+        let printable = derived.filter_map(|rest| {
+            let (traits, rest) = rest.split_once(")]")?;
+            let kinds = ["struct ", "enum "].into_iter();
+            let start = kinds.filter_map(|kind| Some(rest.find(kind)? + kind.len()));
+            let rest = &rest[start.min()?..];
+            let name = rest.split(ends_a_word).next()?;
+            let end = ["\n}", ");\n"].into_iter().filter_map(|end| rest.find(end));
+            let body = &rest[..end.min().unwrap_or(rest.len())];
+            let holds_text = ["String", "Vec<u8>", "Bytes", "[u8; "].iter();
+            let is_open = holds_text.clone().any(|text| body.contains(text));
+            (traits.contains("Debug") && is_open).then_some(name)
+        });
+        printable
+            .filter(|name| MAY_PRINT.iter().all(|(may, _)| may != name))
+            .map(|name| format!("{name} holds text or bytes and would print them"))
+            .collect()
+    }
 }
 
 fn ends_a_word(next: char) -> bool {
@@ -238,7 +282,10 @@ fn the_rules_can_fail() {
         ]
     );
     let text = "//! Pure. It is not.\nuse super::hub::Hub;\nuse crate::{types::Did, session};\n\
-                let t = Instant::now();\n";
+                let t = Instant::now();\n\
+                #[derive(Clone, Debug)]\npub struct Said(Vec<u8>);\n\
+                #[derive(Debug)]\nstruct Place {\n    at: Seq,\n}\n\
+                #[derive(Clone)]\nstruct Kept {\n    name: String,\n}\n";
     let file = File::new(Path::new("src/events/x.rs"), text);
     let faults: Vec<_> = file.faults().collect();
     assert_eq!(
@@ -246,7 +293,8 @@ fn the_rules_can_fail() {
         [
             "says it is pure, but mentions ::now()",
             "says it is pure, but uses src/events/hub.rs",
-            "may not use session"
+            "may not use session",
+            "Said holds text or bytes and would print them"
         ]
     );
 }

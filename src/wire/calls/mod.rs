@@ -4,9 +4,11 @@
 macro_rules! input {
     ($($(#[$about:meta])* pub struct $name:ident $members:tt)+) => {$(
         $(#[$about])*
-        #[derive(Clone, Debug, serde::Deserialize)]
+        #[derive(Clone, serde::Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         pub struct $name $members
+
+        crate::types::unprintable!($name);
     )+};
 }
 
@@ -14,9 +16,11 @@ macro_rules! input {
 macro_rules! output {
     ($($(#[$about:meta])* pub struct $name:ident $members:tt)+) => {$(
         $(#[$about])*
-        #[derive(Clone, Debug, serde::Serialize)]
+        #[derive(Clone, serde::Serialize)]
         #[serde(rename_all = "camelCase")]
         pub struct $name $members
+
+        crate::types::unprintable!($name);
     )+};
 }
 
