@@ -66,8 +66,8 @@ pub struct Settings {
     /// At start. And at most so many times a minute for one client network.
     pub refreshes_per_network: u32,
 
-    /// At start. Used nonces remembered by this node, 40 bytes each, so that
-    /// most replays cost no question to the database.
+    /// At start. Used nonces remembered by this node, 110 bytes each (half of it is the
+    /// cache's own), so that most replays cost no question to the database.
     pub nonces_max: usize,
     /// At start. Verified tokens remembered by this node, about 300 bytes each;
     /// they serve only where `enforce_jti` is off.
