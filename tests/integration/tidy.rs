@@ -243,9 +243,9 @@ impl<'a> File<'a> {
             let start = kinds.filter_map(|kind| Some(rest.find(kind)? + kind.len()));
             let rest = &rest[start.min()?..];
             let name = rest.split(ends_a_word).next()?;
-            let end = ["\n}", ");\n"].into_iter().filter_map(|end| rest.find(end));
+            let end = ["\n}", ";\n"].into_iter().filter_map(|end| rest.find(end));
             let body = &rest[..end.min().unwrap_or(rest.len())];
-            let holds_text = ["String", "Vec<u8>", "Bytes", "[u8; "].iter();
+            let holds_text = ["String", "Vec<u8>", "Bytes"].iter();
             let is_open = holds_text.clone().any(|text| body.contains(text));
             (traits.contains("Debug") && is_open).then_some(name)
         });
@@ -284,7 +284,7 @@ fn the_rules_can_fail() {
     let text = "//! Pure. It is not.\nuse super::hub::Hub;\nuse crate::{types::Did, session};\n\
                 let t = Instant::now();\n\
                 #[derive(Clone, Debug)]\npub struct Said(Vec<u8>);\n\
-                #[derive(Debug)]\nstruct Place {\n    at: Seq,\n}\n\
+                #[derive(Debug)]\nstruct Bad;\n#[derive(Debug)]\nstruct Place {\n    at: Seq,\n}\n\
                 #[derive(Clone)]\nstruct Kept {\n    name: String,\n}\n";
     let file = File::new(Path::new("src/events/x.rs"), text);
     let faults: Vec<_> = file.faults().collect();
