@@ -229,7 +229,7 @@ impl Outbox {
         }
     }
 
-    /// The hub: whether the session has yet to hear that something is lost.
+    /// Whether the session has yet to hear that something is lost.
     pub(super) fn has_hole(&self) -> bool {
         self.queue.lock().hole
     }

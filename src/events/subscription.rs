@@ -189,8 +189,13 @@ impl Subscription {
         Poll::Ready(Ok(()))
     }
 
-    // Joining → Replaying | Live
+    // Joining → Replaying | Live | Joining
     fn joined(&mut self, joined: Joined) {
+        // It may have lost a change of where its account is since it registered: what it would
+        // pass on, and pass by, is not what the account sees.
+        if joined.seat.outbox().has_hole() {
+            return self.join_anew();
+        }
         self.seat = Some(Arc::new(joined.seat));
         let place = self.place.unwrap_or(Place::new(joined.attached.through));
         self.place = Some(place);

@@ -125,25 +125,10 @@ impl Client {
             Step::Registered => Step::Read(table.stays[self.account].clone(), Seq::new(table.last)),
             Step::Read(reading, last) => {
                 let after = self.cursor.map(Cursor::seq);
-                let mut attached = node.board.attach(session.seat, reading, after).unwrap();
-                if let (true, Some(convo)) = (attached.is_over, &self.filter) {
-                    let mut since = (last.get()..=table.last).map(Seq::new);
-                    assert!(
-                        since.any(|at| !table.is_in(self.account, convo, at)),
-                        "it is over for nobody who stays"
-                    );
-                }
-                let first = self.cursor.is_none();
-                let begun = self.cursor.get_or_insert(attached.through);
-                if first {
-                    self.begun_after = Some(begun.seq());
-                }
-                match std::mem::replace(&mut attached.backlog, Backlog::InDatabase) {
-                    Backlog::Here(events) => {
-                        self.receive(&events, table);
-                        self.arrived(&attached)
-                    }
-                    Backlog::InDatabase => Step::Replaying(attached),
+                let attached = node.board.attach(session.seat, reading, after).unwrap();
+                match session.outbox.has_hole() {
+                    true => Step::Lost,
+                    false => self.attached(attached, last, table),
                 }
             }
             Step::Replaying(to) => {
@@ -192,14 +177,43 @@ impl Client {
             Step::Hydrating(events) => self.hear(events, table),
             gone @ (Step::Lost | Step::Ended) => gone,
         };
-        let (at, is_lost) = (session.node, matches!(session.step, Step::Lost));
-        let is_gone = is_lost || matches!(session.step, Step::Ended);
+        let is_lost = matches!(session.step, Step::Lost);
+        let has_ended = matches!(session.step, Step::Ended);
         self.session = Some(session);
-        if is_gone {
+        if has_ended {
             self.drop_session(nodes, table, true);
         }
         if is_lost {
-            self.join(at, nodes);
+            self.join_anew(nodes, table);
+        }
+    }
+
+    fn join_anew(&mut self, nodes: &mut [Node], table: &Table) {
+        let node = self.session.as_ref().unwrap().node;
+        self.drop_session(nodes, table, true);
+        self.join(node, nodes);
+    }
+
+    /// It has read its stays when this was the last event.
+    fn attached(&mut self, mut attached: Attached, last: Seq, table: &Table) -> Step {
+        if let (true, Some(convo)) = (attached.is_over, &self.filter) {
+            let mut since = (last.get()..=table.last).map(Seq::new);
+            assert!(
+                since.any(|at| !table.is_in(self.account, convo, at)),
+                "it is over for nobody who stays"
+            );
+        }
+        let first = self.cursor.is_none();
+        let begun = self.cursor.get_or_insert(attached.through);
+        if first {
+            self.begun_after = Some(begun.seq());
+        }
+        match std::mem::replace(&mut attached.backlog, Backlog::InDatabase) {
+            Backlog::Here(events) => {
+                self.receive(&events, table);
+                self.arrived(&attached)
+            }
+            Backlog::InDatabase => Step::Replaying(attached),
         }
     }
 

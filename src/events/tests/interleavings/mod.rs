@@ -197,12 +197,25 @@ proptest! {
     fn every_history_is_exactly_the_events_of_its_memberships(
         ops in prop::collection::vec(op(), 1..250),
     ) {
-        let mut world = World::new();
-        for op in &ops {
-            world.apply(op);
-        }
-        world.settle();
+        play(&ops);
     }
+}
+
+#[test]
+fn what_comes_after_a_change_that_is_lost_while_somebody_joins_is_not_passed_by() {
+    let (joins, comes_back) = (Op::Connect(5, 1), Op::Connect(5, 0));
+    let mut ops = vec![Op::Send(0), Op::MoveUnseen(2, 2), joins, Op::Send(0)];
+    ops.extend([Op::Hear(1, 5), Op::Step(5), Op::Step(5), Op::Restart(1)]);
+    ops.extend([comes_back, Op::Send(2)]);
+    play(&ops);
+}
+
+fn play(ops: &[Op]) {
+    let mut world = World::new();
+    for op in ops {
+        world.apply(op);
+    }
+    world.settle();
 }
 
 fn did(account: usize) -> Did {
