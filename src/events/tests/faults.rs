@@ -267,6 +267,25 @@ async fn only_a_subscriber_that_does_not_gain_on_the_stream_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_after_a_change_that_is_lost_while_somebody_joins_is_not_passed_by() {
+    let memory = Memory::default();
+    memory.send("aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    until(&hub, Hearing::Ringing).await;
+    // This node is behind: Bob has heard of these on another.
+    memory.set(World::DeafToEvents);
+    memory.join_unseen(BOB, "aa");
+    memory.send("aa");
+    let mut bob = subscribe(&hub, BOB, None, Some(3));
+    memory.let_stays_take(Duration::from_secs(1));
+    let joining = tokio::spawn(async move { hear(&mut bob, 3).await });
+    sleep(Duration::from_millis(500)).await;
+    memory.set(World::Well);
+    memory.send("aa");
+    assert_eq!(joining.await.unwrap(), ["+4", "gap aa", "synced 4"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hole_in_the_stream_is_told_to_everyone() {
     let memory = Memory::default();
     let (_hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;

@@ -47,6 +47,8 @@ struct State {
     /// Notifications of events do not arrive; no notification arrives.
     deaf_to_events: bool,
     deaf: bool,
+    /// How long the answer takes to where an account is.
+    stays_take: Duration,
 }
 
 /// A muted bell, a shut door and so on, until the world changes again.
@@ -122,8 +124,23 @@ impl Memory {
         self.commit(&format!(r#""convoId":"{convo}","messageId":"{id}""#))
     }
 
+    pub(crate) fn let_stays_take(&self, time: Duration) {
+        self.0.lock().stays_take = time;
+    }
+
     pub(crate) fn join(&self, did: &str, convo: &str) -> u64 {
         let seq = self.change(did, convo, "joined");
+        self.stay(did, convo, seq)
+    }
+
+    /// The event of it is lost.
+    pub(crate) fn join_unseen(&self, did: &str, convo: &str) -> u64 {
+        self.skip(1);
+        let seq = self.0.lock().last;
+        self.stay(did, convo, seq)
+    }
+
+    fn stay(&self, did: &str, convo: &str, seq: u64) -> u64 {
         let stay = Membership {
             convo: ConvoId::parse(convo).unwrap(),
             joined: Seq::new(seq),
@@ -279,7 +296,13 @@ impl Journal for Memory {
     }
 
     fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Membership>> {
-        self.read(|state| state.stays.get(did).cloned().unwrap_or_default())
+        let answer = self.read(|state| state.stays.get(did).cloned().unwrap_or_default());
+        let time = self.0.lock().stays_take;
+        async move {
+            tokio::time::sleep(time).await;
+            answer.await
+        }
+        .boxed()
     }
 
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {
