@@ -13,7 +13,7 @@ use super::serve::Session;
 use super::tests::{BOB, World};
 use crate::auth::Caller;
 use crate::events;
-use crate::events::tests::memory::subscribe;
+use crate::events::tests::subscriber::subscribe;
 use crate::types::{ClientIp, Cursor, Did};
 use crate::wire::Body;
 

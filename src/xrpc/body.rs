@@ -50,8 +50,8 @@ pub(super) fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), Xrp
 }
 
 /// Reads a body of at most `bytes_max`. It may stand still for as long as the settings say, which
-/// may change meanwhile, or be so far behind the least pace. Takes memory as the bytes arrive: what is only announced costs
-/// nobody anything.
+/// may change meanwhile, or be so far behind the least pace. Takes memory as the bytes arrive: what
+/// is only announced costs nobody anything.
 pub(super) async fn collect(
     mut body: impl Body<Data = Bytes> + Unpin,
     mut memory: MemoryPermit,

@@ -106,8 +106,8 @@ pub(super) const KEYS: &[Key] = keys![
     auth.refreshes_per_network, KEY_REFRESHES_PER_NETWORK, Restart:
         Number(1..=100_000) => auth.refreshes_per_network;
 
-    /// Used tokens remembered by this node, 110 bytes each, so that most replays cost no question to
-    /// the database.
+    /// Used tokens remembered by this node, 110 bytes each, so that most replays cost no question
+    /// to the database.
     auth.nonces_max, NONCES_MAX, Restart:
         Number(1000..=100_000_000) => auth.nonces_max;
 

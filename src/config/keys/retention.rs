@@ -24,8 +24,8 @@ pub(super) const KEYS: &[Key] = keys![
     retention.consumed_key_package_ttl_hours, CONSUMED_KEY_PACKAGE_TTL_HOURS, Live:
         hours(1..=8760) => retention.consumed_key_package_ttl;
 
-    /// Unclaimed key packages of one device: who publishes more is refused. Where it is lowered, the
-    /// oldest over it are deleted.
+    /// Unclaimed key packages of one device: who publishes more is refused. Where it is lowered,
+    /// the oldest over it are deleted.
     retention.key_packages_per_device_max, MAX_KEY_PACKAGES_PER_DEVICE, Live:
         Number(1..=10_000) => retention.key_packages_per_device_max;
 

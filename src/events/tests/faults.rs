@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::memory::{Memory, World, hear, subscribe};
+use super::memory::{Memory, World};
+use super::subscriber::{hear, subscribe};
 use crate::events::{Hearing, Hub, Settings, Subscription};
 use crate::runtime::Shutdown;
 use crate::telemetry::Log;

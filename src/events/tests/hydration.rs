@@ -124,7 +124,7 @@ async fn who_waits_for_a_message_delays_nobody_and_keeps_the_order() {
     let memory = Memory::default();
     memory.join(BOB, "aa");
     let (hub, _shutdown) = memory.hub(Settings::default());
-    let mut plain = super::memory::subscribe(&hub, BOB, None, None);
+    let mut plain = super::subscriber::subscribe(&hub, BOB, None, None);
     let mut waiting = hydrated(&hub, BOB, None);
     synced(&mut plain).await;
     synced(&mut waiting).await;

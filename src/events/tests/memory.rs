@@ -10,14 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::events::{
-    Answer, Bell, Circle, Event, Hub, Journal, News, Settings, Stored, Subscriber, Subscription,
-};
+use crate::events::{Answer, Bell, Circle, Event, Hub, Journal, Settings, Stored, Subscriber};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{
     Announced, Ends, Membership, MessageKind, Notification, Run, StoreError, StoredMessage, Topic,
 };
-use crate::types::{CoarseTime, ConvoId, Cursor, Did, Epoch, MessageId, Seq};
+use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
 use crate::wire::{Route, Standing};
 
 /// What time it always is.
@@ -40,28 +38,32 @@ struct State {
     messages: Messages,
     messages_read: usize,
     rows_read: usize,
-    /// The database cannot be reached.
-    away: bool,
-    /// No answer comes.
-    silent: bool,
-    /// Notifications of events do not arrive; no notification arrives.
-    deaf_to_events: bool,
-    deaf: bool,
+    world: World,
     /// How long the answer takes to where an account is.
     stays_take: Duration,
 }
 
 /// A muted bell, a shut door and so on, until the world changes again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum World {
+    /// The database cannot be reached, and the connections that listen break.
     Away,
+    /// No notification arrives.
     Deaf,
+    /// None of an event does.
     DeafToEvents,
     /// It can be asked, and does not answer.
     Silent,
     /// The table cannot be read, and notifications come.
     Unreadable,
+    #[default]
     Well,
+}
+
+impl World {
+    fn is_away(self) -> bool {
+        matches!(self, Self::Away | Self::Unreadable)
+    }
 }
 
 /// What becomes of those who ask for a message.
@@ -92,10 +94,7 @@ impl Memory {
 
     pub(crate) fn set(&self, world: World) {
         let mut state = self.0.lock();
-        state.away = matches!(world, World::Away | World::Unreadable);
-        state.silent = world == World::Silent;
-        state.deaf = world == World::Deaf;
-        state.deaf_to_events = world == World::DeafToEvents;
+        state.world = world;
         if world == World::Away {
             state.bells.clear();
         }
@@ -177,7 +176,7 @@ impl Memory {
             event: Some(Arc::new(Event::parse(&text).unwrap())),
         };
         state.rows.push(row);
-        if !state.deaf_to_events {
+        if state.world != World::DeafToEvents {
             ring(&state, "relay_events", &format!("[{text}]"));
         }
         state.last
@@ -220,10 +219,10 @@ impl Memory {
         T: Send + 'static,
     {
         let state = self.0.lock();
-        if state.silent {
+        if state.world == World::Silent {
             return std::future::pending().boxed();
         }
-        let answer = if state.away {
+        let answer = if state.world.is_away() {
             Err(StoreError::Unavailable)
         } else {
             Ok(look(&state))
@@ -233,7 +232,7 @@ impl Memory {
 }
 
 fn ring(state: &State, channel: &str, payload: &str) {
-    if state.deaf {
+    if state.world == World::Deaf {
         return;
     }
     for bell in &state.bells {
@@ -321,7 +320,7 @@ impl Journal for Memory {
 
     fn listen<'a>(&'a self, _: &'a [&'a str]) -> Answer<'a, Box<dyn Bell>> {
         let (sender, receiver) = mpsc::channel(100_000);
-        if !self.0.lock().away {
+        if !self.0.lock().world.is_away() {
             self.0.lock().bells.push(sender);
         }
         self.read(|_| Box::new(MemoryBell(receiver)) as Box<dyn Bell>)
@@ -365,42 +364,4 @@ impl Bell for MemoryBell {
     fn next(&mut self) -> Answer<'_, Notification> {
         async { self.0.recv().await.ok_or(StoreError::Unavailable) }.boxed()
     }
-}
-
-pub(crate) fn subscribe(
-    hub: &Hub,
-    did: &str,
-    filter: Option<&str>,
-    after: Option<u64>,
-) -> Subscription {
-    let subscriber = Subscriber {
-        did: Did::parse(did).unwrap(),
-        filter: filter.map(|convo| ConvoId::parse(convo).unwrap()),
-        hydrate: false,
-    };
-    let at = CoarseTime::from_unix_seconds(0);
-    let cursor = after.map(|seq| Cursor::new(at, Seq::new(seq)));
-    hub.subscribe(subscriber, cursor)
-}
-
-/// What comes next, in short: `+7` for an event, a word for the rest.
-pub(crate) async fn hear(subscription: &mut Subscription, lines: usize) -> Vec<String> {
-    let mut heard = Vec::new();
-    while heard.len() < lines {
-        let next = tokio::time::timeout(Duration::from_secs(600), subscription.next());
-        match next.await.expect("something comes within ten minutes") {
-            Ok(News::Events(events)) => {
-                heard.extend(events.iter().map(|event| format!("+{}", event.seq().get())));
-            }
-            Ok(News::Gap(gap)) => {
-                let touched = gap.conversations.iter().map(|one| one.convo_id.expose());
-                heard.push(format!("gap {}", touched.collect::<Vec<_>>().join(" ")));
-            }
-            Ok(News::Synced(standings)) => heard.push(format!("synced {}", standings.seq.get())),
-            Ok(News::Outdated) => heard.push("outdated".to_owned()),
-            Ok(News::Ended) => heard.push("ended".to_owned()),
-            Err(error) => heard.push(error.to_string()),
-        }
-    }
-    heard
 }

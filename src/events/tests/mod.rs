@@ -10,3 +10,4 @@ pub(crate) mod memory;
 mod replays;
 mod strays;
 mod streams;
+pub(crate) mod subscriber;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::memory::{Memory, hear, subscribe};
+use super::memory::Memory;
+use super::subscriber::{hear, subscribe};
 use crate::events::runs::{Reading, visible};
 use crate::events::*;
 use crate::store::{Membership, Run, Topic};

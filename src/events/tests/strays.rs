@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use super::memory::{Memory, hear, subscribe};
+use super::memory::Memory;
+use super::subscriber::{hear, subscribe};
 use crate::events::{Hub, Settings};
 
 const ALICE: &str = "did:plc:alice";

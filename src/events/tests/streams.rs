@@ -1,6 +1,7 @@
 //! What one subscriber hears, from joining to leaving.
 
-use super::memory::{Memory, World, hear, now, subscribe};
+use super::memory::{Memory, World, now};
+use super::subscriber::{hear, subscribe};
 use crate::events::Settings;
 use crate::types::{Cursor, Seq};
 
