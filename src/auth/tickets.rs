@@ -78,13 +78,8 @@ impl Authenticator {
             return Err(AuthError::TokenUsed);
         }
         let did = ticket.grant.caller.did();
-        match self
-            .0
-            .nonces
-            .ledger
-            .is_revoked(did, ticket.issued_at)
-            .await?
-        {
+        let ledger = &self.0.nonces.ledger;
+        match ledger.is_revoked(did, ticket.issued_at).await? {
             true => Err(AuthError::TicketRevoked),
             false => Ok(()),
         }

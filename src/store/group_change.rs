@@ -113,7 +113,6 @@ pub struct GroupChange {
     pub leaving: Option<Leaving>,
     /// The commit is external, and this is who made it.
     pub rejoining: Option<Rejoining>,
-    pub admin_only: bool,
     pub group_info: Option<Vec<u8>>,
     pub bounds: SeatBounds,
 }
@@ -130,7 +129,6 @@ impl GroupChange {
             joining: Joining::default(),
             leaving: None,
             rejoining: None,
-            admin_only: false,
             group_info: None,
             bounds,
         }
@@ -235,7 +233,7 @@ impl Store {
             &leaving.map(|l| &l.user),
             &leaving.and_then(|l| l.device.as_ref()),
             &leaving.map(|l| if l.removed { "removed" } else { "left" }),
-            &change.admin_only,
+            &leaving.is_some_and(|l| l.removed),
             &change.group_info,
             &bound(self.settings().members_max),
             &rejoining.is_some(),

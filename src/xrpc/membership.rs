@@ -116,7 +116,6 @@ async fn go(
     let group_info = group_info(info, &going.convo, &going.standing, commit.as_ref())?;
     let change = GroupChange {
         commit,
-        admin_only: going.leaving.removed,
         leaving: Some(going.leaving),
         group_info,
         ..cx.change(going.convo)

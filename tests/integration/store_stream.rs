@@ -396,7 +396,6 @@ async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
     let change = |joining, leaving| GroupChange {
         joining,
         leaving,
-        admin_only: true,
         ..change(&convo, &alice)
     };
     let joined = store.change_group(&change(joining, None)).await.unwrap(); // 3: bob joined

@@ -46,17 +46,7 @@ pub(crate) fn message(convo: &ConvoId, sender: &Did) -> NewMessage {
 
 /// A change that changes nothing yet, and that any member may make.
 pub(crate) fn change(convo: &ConvoId, caller: &Did) -> GroupChange {
-    GroupChange {
-        convo: convo.clone(),
-        caller: caller.clone(),
-        commit: None,
-        joining: Joining::default(),
-        leaving: None,
-        rejoining: None,
-        admin_only: false,
-        group_info: None,
-        bounds: SeatBounds::default(),
-    }
+    GroupChange::of(convo.clone(), caller.clone(), SeatBounds::default())
 }
 
 /// A key package that is known by this hash and by the same as its reference.
