@@ -1,5 +1,5 @@
 //! What is counted where a queue is full. Each has a bound, and each says so here when it
-//! bites: `docs/operations.md` lists them.
+//! bites: `docs/metrics.md` lists them.
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::{SendError, TrySendError};

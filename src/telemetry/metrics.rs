@@ -1,4 +1,5 @@
-//! The metrics of the process, recorded by every area and read on the admin listener.
+//! The metrics of the process, recorded by every area and read on the admin listener. What
+//! they mean is said once, on the operators' page.
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
@@ -23,6 +24,7 @@ impl Metrics {
             .build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Installed)?;
+        describe();
         begin_at_zero();
         Ok(Self(handle))
     }
@@ -36,6 +38,27 @@ impl Metrics {
     /// until someone scrapes.
     pub fn upkeep(&self) {
         self.0.run_upkeep();
+    }
+}
+
+/// A row for each metric: its name, its kind and labels, its meaning.
+const PAGE: &str = include_str!("../../docs/metrics.md");
+
+/// Has every metric say what it means, as the page does.
+fn describe() {
+    for row in PAGE.lines() {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let [name, kind, meaning] = cells[..] else {
+            continue;
+        };
+        let name = name.trim_matches(['|', ' ', '`']);
+        let meaning = meaning.trim_end_matches(" |").replace('`', "");
+        match kind.split(' ').next() {
+            Some("counter") => metrics::describe_counter!(name, meaning),
+            Some("gauge") => metrics::describe_gauge!(name, meaning),
+            Some("histogram") => metrics::describe_histogram!(name, meaning),
+            _ => {}
+        }
     }
 }
 

@@ -101,7 +101,11 @@ fn links_of_the_operators_page_lead_somewhere() {
 #[test]
 fn every_variable_that_prose_names_is_one_that_the_relay_reads() {
     let mut named = 0;
-    for path in ["docs/operations.md", "deploy/cloud-balancers.md"] {
+    for path in [
+        "docs/operations.md",
+        "docs/metrics.md",
+        "deploy/cloud-balancers.md",
+    ] {
         // Between backticks, and at the start of a line of a shell block.
         let page = read(path);
         let spans = page.split('`').skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! What `deploy/` and `docs/operations.md` say is true of the code: paths, ports,
+//! What `deploy/`, `docs/operations.md` and `docs/metrics.md` say is true of the code: paths, ports,
 //! variables, metrics and alerts agree, and each file passes the judgement of the
 //! tool that it is written for, where that tool is installed.
 
@@ -13,8 +13,9 @@ mod verify;
 mod watching;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use mls_relay::config::{Config, Loaded, Source};
 use serde_json::Value;
@@ -57,12 +58,24 @@ fn is_ours(variable: &str) -> bool {
 
 /// Runs a tool, or says loudly that it is not here.
 fn tool(name: &str, arguments: &[&str]) -> Option<Output> {
-    match Command::new(name)
+    tool_given(name, arguments, "")
+}
+
+/// Runs a tool that reads this on its standard input.
+fn tool_given(name: &str, arguments: &[&str], input: &str) -> Option<Output> {
+    let started = Command::new(name)
         .args(arguments)
         .current_dir(root())
-        .output()
-    {
-        Ok(output) => Some(output),
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    match started {
+        Ok(mut child) => {
+            // One that does not read it says why.
+            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            Some(child.wait_with_output().unwrap())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             eprintln!("NOT CHECKED: {name} is not installed");
             None
@@ -73,7 +86,12 @@ fn tool(name: &str, arguments: &[&str]) -> Option<Output> {
 
 /// Runs a tool that must be content.
 fn content(name: &str, arguments: &[&str]) {
-    if let Some(output) = tool(name, arguments) {
+    content_given(name, arguments, "");
+}
+
+/// Runs a tool that must be content with what it reads.
+fn content_given(name: &str, arguments: &[&str], input: &str) {
+    if let Some(output) = tool_given(name, arguments, input) {
         assert!(
             output.status.success(),
             "{name} {arguments:?}\n{}{}",

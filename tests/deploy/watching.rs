@@ -1,22 +1,23 @@
 //! Prometheus and Grafana: every metric exists, every alert can be acted upon.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use mls_relay::telemetry::Metrics;
 use serde_json::Value;
 
-use crate::{content, list, read, root, text, yaml_one};
+use crate::{content, content_given, list, read, root, text, yaml_one};
 
-/// The metrics that the code records.
-fn recorded() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// The metrics that the code records, and of which kind they are.
+fn recorded() -> BTreeMap<String, &'static str> {
+    let mut found = BTreeMap::new();
     for path in rust_files(&root().join("src")) {
         let source = std::fs::read_to_string(path).unwrap();
         // The name follows the macro, sometimes on the next line.
-        for kind in ["counter!(", "gauge!(", "histogram!("] {
-            for rest in source.split(kind).skip(1) {
+        for kind in ["counter", "gauge", "histogram"] {
+            for rest in source.split(&format!("{kind}!(")).skip(1) {
                 if let Some(name) = rest.trim_start().strip_prefix('"') {
-                    found.insert(name.split('"').next().unwrap().to_owned());
+                    found.insert(name.split('"').next().unwrap().to_owned(), kind);
                 }
             }
         }
@@ -94,7 +95,7 @@ fn alerts_and_panels_ask_for_metrics_that_the_relay_records() {
     for (place, expression) in panels.into_iter().chain(rules) {
         for metric in named(&expression) {
             assert!(
-                recorded.contains(&metric),
+                recorded.contains_key(&metric),
                 "{place}: nothing records {metric}"
             );
         }
@@ -121,22 +122,33 @@ fn rare_faults_are_counted_from_zero() {
 
 #[test]
 fn every_metric_is_explained_to_operators_and_no_other() {
-    let operations = read("docs/operations.md");
-    let (_, section) = operations.split_once("\n## Metrics\n").unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let explained: BTreeSet<_> = section
+    let page = read("docs/metrics.md");
+    let explained: BTreeMap<_, _> = page
         .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .map(|row| row.split(['`', '{']).next().unwrap().to_owned())
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap()))
         .collect();
-    let recorded = recorded();
-    let missing: Vec<_> = recorded.difference(&explained).collect();
-    assert!(missing.is_empty(), "not in docs/operations.md: {missing:?}");
-    let invented: Vec<_> = explained.difference(&recorded).collect();
-    assert!(
-        invented.is_empty(),
-        "only in docs/operations.md: {invented:?}"
-    );
+    assert_eq!(explained, recorded());
+}
+
+#[test]
+fn every_metric_tells_its_meaning_and_prometheus_likes_its_name() {
+    let metrics = Metrics::install().unwrap();
+    for (name, kind) in recorded() {
+        match kind {
+            "counter" => metrics::counter!(name).increment(1),
+            "gauge" => metrics::gauge!(name).set(1),
+            _ => metrics::histogram!(name).record(1),
+        }
+    }
+    let shown = metrics.render();
+    for name in recorded().keys() {
+        let help = shown.split_once(&format!("# HELP {name} "));
+        let (_, help) = help.unwrap_or_else(|| panic!("{name} does not say what it means"));
+        let help = help.lines().next().unwrap();
+        assert!(help.ends_with('.') && !help.contains(['`', '|']), "{help}");
+    }
+    content_given("promtool", &["check", "metrics"], &shown);
 }
 
 #[test]
