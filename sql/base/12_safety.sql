@@ -17,7 +17,8 @@ CREATE TABLE reports (
     resolution        text        CHECK (resolution IN ('removed_member', 'dismissed', 'no_action')),
     notes             text        CHECK (length(notes) <= 1000)
 );
-CREATE INDEX reports_of_convo ON reports (convo_id, created_at DESC, report_id);
+-- As a page of reports is read.
+CREATE INDEX reports_of_convo ON reports (convo_id, created_at DESC, report_id DESC);
 
 -- What the AppView said of blocks between two accounts, and when.
 CREATE TABLE blocks (

@@ -59,6 +59,7 @@ mod nonces;
 mod privacy_document;
 mod process;
 mod reload;
+mod replica;
 mod resumption;
 mod retention;
 mod retention_faults;

@@ -346,7 +346,7 @@ async fn what_is_forgotten_in_bites_waits_for_nobody() {
         ("key_package_claims", "forget_claims(10)"),
         ("used_jti", "forget_jtis(10)"),
         ("idempotency_keys", "forget_idempotency_keys(10)"),
-        ("key_packages", "forget_key_packages('1 hour', 100, 10)"),
+        ("key_packages", "forget_key_packages('1 hour', 10)"),
         ("welcomes", "forget_unconfirmed_welcomes('1 hour', 10)"),
         ("welcomes", "forget_old_welcomes('1 hour', 10)"),
     ] {
