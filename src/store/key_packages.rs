@@ -140,10 +140,12 @@ impl Store {
         claimed.map(ClaimOutcome::Claimed)
     }
 
-    /// An account's packages by suite, and when the oldest expires that nobody has claimed.
+    /// The packages of an account, or of one device of it, by suite, and when the oldest expires
+    /// that nobody has claimed.
     pub async fn key_package_stats(
         &self,
         user: &Did,
+        device: Option<&DeviceId>,
     ) -> Result<Vec<(SuiteStats, Option<CoarseTime>)>, StoreError> {
         let sql = "SELECT k.cipher_suite, \
                        count(*) FILTER (WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL \
@@ -151,7 +153,8 @@ impl Store {
                        count(*) FILTER (WHERE k.consumed_at IS NOT NULL) AS consumed, \
                        min(k.expires_at) FILTER (WHERE k.claimed_at IS NULL \
                            AND k.consumed_at IS NULL AND k.expires_at > now()) AS oldest \
-                   FROM key_packages k WHERE k.user_did = $1 \
+                   FROM key_packages k \
+                   WHERE k.user_did = $1 AND ($2::text IS NULL OR k.device_id = $2) \
                    GROUP BY k.cipher_suite ORDER BY k.cipher_suite";
         let read = |row: &Row| {
             let stats = SuiteStats {
@@ -161,7 +164,7 @@ impl Store {
             };
             Ok((stats, get(row, "oldest")?))
         };
-        self.calls().all(sql, &[user], read).await
+        self.calls().all(sql, &[user, &device], read).await
     }
 }
 

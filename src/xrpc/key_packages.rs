@@ -129,7 +129,7 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
     })
 }
 
-/// How many packages the caller has left.
+/// How many packages the caller has left, on all devices or one.
 pub(super) async fn stats(
     cx: &Context,
     input: GetKeyPackageStats,
@@ -137,7 +137,8 @@ pub(super) async fn stats(
     if input.did.is_some_and(|did| did != *cx.did()) {
         return Err(Refusal::InvalidDid.into());
     }
-    let mut stock = cx.store.key_package_stats(cx.did()).await?;
+    let device = input.device_id.as_ref();
+    let mut stock = cx.store.key_package_stats(cx.did(), device).await?;
     if let Some(suite) = input.cipher_suite {
         stock.retain(|(stats, _)| stats.cipher_suite == suite);
     }

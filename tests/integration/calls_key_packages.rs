@@ -275,6 +275,28 @@ async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_device_learns_whether_its_own_stock_is_low() {
+    let world = World::with(|settings| settings.xrpc.key_packages_low = 2).await;
+    let phone = Phone::new(&world).await;
+    phone.post("publishKeyPackage", &phone.key_package()).await;
+    let tablet = Phone::of(&phone).await;
+    for (device, available) in [
+        (Some(&phone), 2),
+        (Some(&tablet), 1),
+        (Some(&Phone::unregistered(&phone)), 0),
+        (None, 3),
+    ] {
+        let of = device.map(|phone| ("deviceId", phone.device.device_id()));
+        let stats = phone.get("getKeyPackageStats", of.as_slice()).await;
+        let is_low = available < 2;
+        assert_says(
+            &stats,
+            json!({"available": available, "threshold": 2, "needsReplenish": is_low}),
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_empties_somebody_elses_stock() {
     let world = World::with(|settings| settings.xrpc.claims_per_target = 2).await;
     let [alice, bob, carol] = phones(&world).await;

@@ -44,6 +44,8 @@ input! {
         /// The caller, if anybody is named: stocks are the owner's business.
         pub did: Option<Did>,
         pub cipher_suite: Option<CipherSuite>,
+        /// Default: all devices, and those that belong to none.
+        pub device_id: Option<DeviceId>,
     }
 
     /// `syncKeyPackages`.
