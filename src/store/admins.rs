@@ -57,17 +57,23 @@ impl Store {
     }
 
     /// The GroupInfo of the current epoch, if it is kept: by one of an earlier epoch nobody
-    /// comes in any more. Check the standing first.
-    pub async fn group_info(&self, convo: &ConvoId) -> Result<Option<GroupInfoView>, StoreError> {
+    /// comes in any more. None for who is not in.
+    pub async fn group_info(
+        &self,
+        convo: &ConvoId,
+        reader: &Did,
+    ) -> Result<Option<GroupInfoView>, StoreError> {
         let sql = "SELECT c.group_info, c.group_info_epoch FROM conversations c \
-                   WHERE c.convo_id = $1 AND c.group_info_epoch = c.epoch";
+                   WHERE c.convo_id = $1 AND c.group_info_epoch = c.epoch \
+                   AND EXISTS (SELECT FROM members m WHERE m.convo_id = $1 \
+                       AND m.user_did = $2 AND m.left_seq IS NULL)";
         let read = |row: &Row| {
             Ok(GroupInfoView {
                 group_info: TextBytesOut(get(row, "group_info")?),
                 epoch: get(row, "group_info_epoch")?,
             })
         };
-        self.calls().first(sql, &[convo], read).await
+        self.calls().first(sql, &[convo, reader], read).await
     }
 
     /// Keeps the GroupInfo of the current epoch.

@@ -51,10 +51,11 @@ impl StoredMessage {
 
 impl Store {
     /// Messages after number `after`, oldest first: at most `limit`, and at most
-    /// about `PAGE_BYTES_MAX` bytes, but at least one. Check the standing first.
+    /// about `PAGE_BYTES_MAX` bytes, but at least one. None for who is not in.
     pub async fn messages(
         &self,
         convo: &ConvoId,
+        reader: &Did,
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredMessage>, StoreError> {
@@ -63,8 +64,11 @@ impl Store {
                               sum(m.padded_size) OVER (ORDER BY m.seq) - m.padded_size AS before \
                        FROM messages m WHERE m.convo_id = $1 AND m.seq > $2 \
                        ORDER BY m.seq LIMIT $3) page \
-                   WHERE page.before < $4 ORDER BY page.seq";
-        let params: Params<'_> = &[convo, &int(after), &i64::from(limit), &PAGE_BYTES_MAX];
+                   WHERE page.before < $4 AND EXISTS (SELECT FROM members s \
+                       WHERE s.convo_id = $1 AND s.user_did = $5 AND s.left_seq IS NULL) \
+                   ORDER BY page.seq";
+        let limit = i64::from(limit);
+        let params: Params<'_> = &[convo, &int(after), &limit, &PAGE_BYTES_MAX, reader];
         self.calls().all(sql, params, message).await
     }
 
@@ -84,10 +88,12 @@ impl Store {
     }
 
     /// Commits that lead to the epochs `from` to `to`, in order: at most `limit`, and at
-    /// most about `PAGE_BYTES_MAX` bytes, but at least one. Says whether there are more.
+    /// most about `PAGE_BYTES_MAX` bytes, but at least one. Says whether there are more. None
+    /// for who is not in.
     pub async fn commits(
         &self,
         convo: &ConvoId,
+        reader: &Did,
         from: Epoch,
         to: Epoch,
         limit: u32,
@@ -99,8 +105,11 @@ impl Store {
                                     m.received_at, m.padded_size \
                              FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
                              AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4::bigint + 1) m) page \
-                   WHERE page.before < $5 ORDER BY page.epoch LIMIT $4";
-        let params: Params<'_> = &[convo, &from, &to, &i64::from(limit), &PAGE_BYTES_MAX];
+                   WHERE page.before < $5 AND EXISTS (SELECT FROM members s \
+                       WHERE s.convo_id = $1 AND s.user_did = $6 AND s.left_seq IS NULL) \
+                   ORDER BY page.epoch LIMIT $4";
+        let limit = i64::from(limit);
+        let params: Params<'_> = &[convo, &from, &to, &limit, &PAGE_BYTES_MAX, reader];
         let mut among = 0;
         let read = |row: &Row| {
             among = count(row, "among")?;

@@ -12,7 +12,7 @@ use crate::wire::{XrpcError, invalid};
 
 pub(super) async fn get(cx: &Context, input: GetGroupInfo) -> Result<GroupInfoView, XrpcError> {
     cx.standing(&input.convo_id).await?;
-    let kept = cx.store.group_info(&input.convo_id).await?;
+    let kept = cx.store.group_info(&input.convo_id, cx.did()).await?;
     kept.ok_or_else(|| Refusal::GroupInfoUnavailable.into())
 }
 

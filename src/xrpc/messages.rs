@@ -102,7 +102,12 @@ pub(super) async fn page(cx: &Context, input: GetMessages) -> Result<Messages, X
     let after = page_start(cx, &input).await?.max(standing.joined_after);
     let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let found = cx.store.messages(&input.convo_id, after, limit).await?;
+    let (store, convo) = (&cx.store, &input.convo_id);
+    let found = store.messages(convo, cx.did(), after, limit).await?;
+    // Nothing is there for who is out meanwhile: it is not lost.
+    if found.is_empty() && after < standing.last_seq {
+        cx.standing(convo).await?;
+    }
     Ok(messages_page(&input.convo_id, &standing, after, found))
 }
 
@@ -189,7 +194,7 @@ pub(super) async fn commits(cx: &Context, input: GetCommits) -> Result<Commits, 
     }
     let (found, has_more) = cx
         .store
-        .commits(&input.convo_id, from, to, COMMITS_MAX)
+        .commits(&input.convo_id, cx.did(), from, to, COMMITS_MAX)
         .await?;
     let next_epoch = found
         .last()

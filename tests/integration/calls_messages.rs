@@ -38,6 +38,40 @@ async fn a_message_arrives_as_it_was_sent_and_without_a_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_while_it_reads_is_told_nothing_of_what_came_after() {
+    let (world, [alice, bob], mut group) = together().await;
+    let message = alice.message(&mut group, b"before");
+    alice.post("sendMessage", &message).await;
+    let holder = world.database.client().await;
+    let hold = "BEGIN; LOCK TABLE messages";
+    holder.batch_execute(hold).await.unwrap();
+    let id = group.id();
+    let messages = [("convoId", id.as_str())];
+    let commits = [messages[0], ("fromEpoch", "0"), ("toEpoch", "9")];
+    let then = async {
+        // Both have found that Bob is in.
+        world.database.waiting(2).await;
+        let removed = format!(
+            "UPDATE members SET left_seq = 99 WHERE user_did = '{}';
+             INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                                   padded_size, received_at)
+                 VALUES ('{id}', 2, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'commit', 2, 'x', 1, 1,
+                         coarse_now());
+             COMMIT",
+            bob.did()
+        );
+        holder.batch_execute(&removed).await.unwrap();
+    };
+    let (page, commits, ()) = tokio::join!(
+        bob.get_refused("getMessages", &messages),
+        bob.get("getCommits", &commits),
+        then
+    );
+    assert_eq!(page.told(), (404, "ConvoNotFound"));
+    assert_eq!(commits["commits"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_send_uses_its_token_up_also_when_it_is_refused() {
     let (_world, [alice], mut group) = together().await;
     let good = alice.message(&mut group, b"once");

@@ -33,7 +33,8 @@ fn message(convo: &ConvoId, nonce: Nonce) -> NewMessage {
 }
 
 async fn stored(store: &Store, convo: &ConvoId) -> usize {
-    store.messages(convo, 0, 100).await.unwrap().len()
+    let alice = did("alice");
+    store.messages(convo, &alice, 0, 100).await.unwrap().len()
 }
 
 #[tokio::test(flavor = "multi_thread")]

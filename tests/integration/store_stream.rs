@@ -57,7 +57,7 @@ async fn concurrent_sends_get_dense_numbers_and_none_is_lost() {
     assert_eq!(all_events(&store).await, (1..=408).collect::<Vec<u64>>());
     for convo in &convos {
         let numbers: Vec<u64> = store
-            .messages(convo, 0, 100)
+            .messages(convo, &alice, 0, 100)
             .await
             .unwrap()
             .iter()
@@ -275,7 +275,7 @@ async fn a_crash_of_postgres_keeps_every_answered_send() {
     assert!(matches!(during, Err(AppendError::Store(error)) if error.is_transient()));
     database.up().await;
     let kept: HashSet<MessageId> = store
-        .messages(&convo, 0, 100)
+        .messages(&convo, &alice, 0, 100)
         .await
         .unwrap()
         .into_iter()
@@ -364,7 +364,7 @@ async fn commits_come_in_pages_of_bounded_bytes() {
     }
     let page = async |from, limit| {
         let (page, has_more) = store
-            .commits(&convo, epoch(from), epoch(99), limit)
+            .commits(&convo, &alice, epoch(from), epoch(99), limit)
             .await
             .unwrap();
         let epochs: Vec<_> = page.iter().map(|commit| commit.epoch.get()).collect();
