@@ -50,3 +50,15 @@ impl SlowSockets {
 
 const OVERFLOWS: &str = "relay_events_overflows_total";
 const CLOSED: &str = "relay_sessions_closed_total{close_reason=\"ConsumerTooSlow\"}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_before_the_run_and_lost_by_a_restart_is_not_of_it() {
+        let counted = |overflows, closed| SlowSockets { overflows, closed };
+        assert_eq!(counted(9, 5).since(counted(7, 1)), counted(2, 4));
+        assert_eq!(counted(1, 0).since(counted(7, 1)), counted(0, 0));
+    }
+}
