@@ -126,7 +126,7 @@ fn is_of_the_balancer(header: &[u8]) -> bool {
         Some(rest) => rest.first() == Some(&V2_LOCAL),
         None => {
             let rest = header.strip_prefix(b"PROXY UNKNOWN");
-            rest.is_some_and(|rest| matches!(rest.first(), Some(b' ' | b'\r')))
+            rest.is_some_and(|rest| rest == b"\r\n" || rest.starts_with(b" "))
         }
     }
 }
@@ -219,6 +219,7 @@ mod tests {
             &long,
             &b"PROXY TCP4 junk\r\n".to_vec(),
             &b"PROXY UNKNOWNS\r\n".to_vec(),
+            &b"PROXY UNKNOWN\rPROXY TCP4\r\n".to_vec(),
             &b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             &v2(1, 0x11, &[1, 2]),
         ] {
