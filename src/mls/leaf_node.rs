@@ -87,9 +87,8 @@ fn read_credential<'a>(reader: &mut Reader<'a>) -> Result<Credential<'a>, MlsErr
         1 => Ok(Credential::Basic {
             identity: reader.opaque()?,
         }),
-        2 => reader
-            .vector(CERTIFICATES_MAX, |reader| reader.opaque().map(drop))
-            .map(|()| Credential::X509),
+        // Certificates, which nobody reads.
+        2 => reader.opaque().map(|_| Credential::X509),
         _ => Err(MlsError::Unknown("a credential type")),
     }
 }
@@ -119,5 +118,4 @@ fn read_source(reader: &mut Reader<'_>) -> Result<Source, MlsError> {
 }
 
 /// Of one leaf; real ones carry a handful.
-const CERTIFICATES_MAX: usize = 16;
 const CAPABILITIES_MAX: usize = 512;
