@@ -34,21 +34,20 @@ impl Server {
     /// then it has `linger` to ask once more and be told that the connection closes.
     pub(super) async fn run<C: Future<Output = hyper::Result<()>>>(
         &self,
-        connection: C,
+        mut connection: Pin<&mut C>,
         wind_down: fn(Pin<&mut C>),
         state: &Connection,
         linger: Duration,
-    ) {
-        let mut connection = pin!(connection);
+    ) -> Attended {
         tokio::select! {
             attended = self.attend(connection.as_mut(), state, Self::patience) => {
-                if attended == Attended::Idle {
-                    metrics::counter!("relay_edge_idle_closed_total").increment(1);
-                    wind_down(connection.as_mut());
-                    // A request may have crossed with the goodbye: it is served.
-                    self.attend(connection, state, Self::last_patience).await;
+                if attended != Attended::Idle {
+                    return attended;
                 }
-                return;
+                metrics::counter!("relay_edge_idle_closed_total").increment(1);
+                wind_down(connection.as_mut());
+                // A request may have crossed with the goodbye: it is served.
+                return self.attend(connection, state, Self::last_patience).await;
             }
             () = self.shutdown.draining() => {}
             () = state.is_unwelcome() => {
@@ -60,15 +59,16 @@ impl Server {
                     // Over HTTP/2, the goodbye lets it ask on until it has answered.
                     () = state.is_unwelcome() => {}
                 }
-                return;
+                return Attended::Ended;
             }
         }
         // Draining: what is under way may finish; the drain's grace bounds it. Closing an
         // idle connection at once would cross with the request that is on its way.
-        if timeout(linger, connection.as_mut()).await.is_err() {
-            wind_down(connection.as_mut());
-            self.attend(connection, state, Self::last_patience).await;
+        if timeout(linger, connection.as_mut()).await.is_ok() {
+            return Attended::Ended;
         }
+        wind_down(connection.as_mut());
+        self.attend(connection, state, Self::last_patience).await
     }
 
     /// Drives a connection to its own end, or to that of patience with its client.
@@ -82,10 +82,7 @@ impl Server {
         let mut wait = patience(self).first;
         loop {
             tokio::select! {
-                ended = connection.as_mut() => {
-                    self.note_end(&ended, state);
-                    return Attended::Ended;
-                }
+                ended = connection.as_mut() => return self.ended(&ended, state),
                 () = changed.as_mut() => {
                     changed.set(self.settings.changed());
                     wait = Duration::ZERO;
@@ -106,21 +103,25 @@ impl Server {
     }
 
     /// A head that cannot be read is refused by hyper, before any rule has seen it.
-    fn note_end(&self, ended: &hyper::Result<()>, state: &Connection) {
-        if ended.as_ref().is_err_and(hyper::Error::is_parse) {
-            metrics::counter!("relay_edge_heads_refused_total").increment(1);
-            if let Some(offender) = state.offender {
-                self.limits.misspoke(offender);
-            }
+    fn ended(&self, ended: &hyper::Result<()>, state: &Connection) -> Attended {
+        if !ended.as_ref().is_err_and(hyper::Error::is_parse) {
+            return Attended::Ended;
         }
+        metrics::counter!("relay_edge_heads_refused_total").increment(1);
+        if let Some(offender) = state.offender {
+            self.limits.misspoke(offender);
+        }
+        Attended::Refused
     }
 }
 
 /// What became of a connection.
 #[derive(Debug, Eq, PartialEq)]
-enum Attended {
+pub(super) enum Attended {
     /// It has ended, or must.
     Ended,
     /// Nothing happens on it.
     Idle,
+    /// It has ended with the answer to a head that could not be read.
+    Refused,
 }

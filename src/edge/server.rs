@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::attend::Attended;
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
 use super::listeners::{Entrance, Security};
@@ -138,18 +140,24 @@ impl Server {
                 let watch = move |_: &_, is_blocked| writing.note_write(is_blocked);
                 let io = TokioIo::new(Watched::new(stream, watch));
                 let http2 = http2_builder(&self.settings.load(), &self.shutdown);
-                let http2 = http2.serve_connection(io, service);
+                let http2 = pin!(http2.serve_connection(io, service));
                 // A GOAWAY tells which streams are still served.
                 let linger = Duration::ZERO;
                 self.run(http2, |c| c.graceful_shutdown(), &connection, linger)
-                    .await
+                    .await;
             }
             Version::Http1 => {
                 let http1 = http1_builder(&self.settings.load());
                 let http1 = http1.serve_connection(TokioIo::new(stream), service);
-                let http1 = http1.with_upgrades();
-                self.run(http1, |c| c.graceful_shutdown(), &connection, LINGER)
-                    .await;
+                let mut http1 = http1.with_upgrades();
+                let run = Pin::new(&mut http1);
+                let run = self.run(run, |c| c.graceful_shutdown(), &connection, LINGER);
+                if run.await == Attended::Refused
+                    && let Some(parts) = http1.into_parts()
+                {
+                    let owed = Owed::of(&self.settings.load());
+                    unread::discard_rest(parts.io.into_inner(), owed).await;
+                }
             }
         }
     }

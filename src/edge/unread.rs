@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use tokio::io::{AsyncRead, copy, sink};
 use tokio::time::timeout;
 
 use super::settings::Settings;
@@ -42,7 +43,19 @@ impl Owed {
 /// Reads a body to its end, or as far as its client is owed.
 pub(super) async fn discard(body: impl Body<Data = Bytes> + Unpin, owed: Owed) {
     let end = timeout(owed.time, read(body, owed.len)).await;
-    let end = match end.unwrap_or(End::TooSlow) {
+    count(end.unwrap_or(End::TooSlow));
+}
+
+/// Reads a connection that we have closed until its client closes it too. How much that is, TLS
+/// does not tell: it is let go as it comes.
+pub(super) async fn discard_rest(mut stream: impl AsyncRead + Unpin, owed: Owed) {
+    let mut nowhere = sink();
+    let end = timeout(owed.time, copy(&mut stream, &mut nowhere)).await;
+    count(end.map_or(End::TooSlow, |_| End::Whole));
+}
+
+fn count(end: End) {
+    let end = match end {
         End::Whole => "whole",
         End::TooLong => "too_long",
         End::TooSlow => "too_slow",

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS};
 use crate::frames::{field, frame};
 use crate::relay::{Home, Relay, eventually};
-use crate::tls::{Client, PATIENCE, read_to_end};
+use crate::tls::{Client, PATIENCE, read_head, read_to_end};
 
 const PATH: &str = "/xrpc/blue.catbird.mls.optIn";
 
@@ -55,6 +55,44 @@ async fn no_more_of_a_refused_body_is_taken_than_is_set() {
     let answer = read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     counts(&relay, "too_long").await;
+}
+
+#[tokio::test]
+async fn who_sends_on_when_its_head_is_refused_hears_why_and_for_so_long_as_is_set() {
+    let relay = Home::lived_in()
+        .with("RELAY_UNREAD_TIMEOUT_SECONDS", "2")
+        .start();
+    let piece = [b'a'; 32 << 10];
+    for (status, begun) in [
+        (
+            "431",
+            &b"GET / HTTP/1.1\r\nhost: localhost\r\nx-large: "[..],
+        ),
+        ("400", b"POST / HTTP/7.5\r\ncontent-length: 1000000\r\n\r\n"),
+    ] {
+        let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        stream.write_all(&piece).await.unwrap();
+        // It reads nothing before it has written all.
+        let answered = read_head(&mut stream).await.unwrap();
+        assert!(answered.contains(status), "{answered}");
+        for _ in 0..8 {
+            stream.write_all(&piece).await.unwrap();
+        }
+        let mut rest = Vec::new();
+        let ended = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(ended.unwrap().is_ok(), "{rest:?}");
+    }
+    eventually("both are counted", || async {
+        let name = "relay_edge_unread_total{end=\"whole\"}";
+        relay.figure(name).await == Some(2)
+    })
+    .await;
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    stream.write_all(b"not http\r\n\r\n").await.unwrap();
+    let going_on = async { while stream.write_all(&piece).await.is_ok() {} };
+    timeout(PATIENCE, going_on).await.unwrap();
+    counts(&relay, "too_slow").await;
 }
 
 /// One body that ended like this is counted.

@@ -95,7 +95,8 @@ pub(super) const KEYS: &[Key] = keys![
     edge.unread_bytes_max, RELAY_UNREAD_BYTES_MAX, Live:
         Number(0..=16 << 20) => edge.unread_bytes_max;
 
-    /// How long that may take.
+    /// How long that may take; and how long a connection whose head was refused is read until its
+    /// client closes it.
     edge.unread_timeout_seconds, RELAY_UNREAD_TIMEOUT_SECONDS, Live:
         seconds(1..=60) => edge.unread_timeout;
 
