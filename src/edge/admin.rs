@@ -21,6 +21,7 @@ use super::health::Health;
 use super::penalties;
 use super::route::{bare, json, not_found};
 use super::settings::Settings;
+use super::tcp;
 use crate::limits::Limits;
 use crate::runtime::{Live, Shutdown};
 use crate::store::Store;
@@ -132,7 +133,12 @@ async fn run(listener: &TcpListener, answers: &Answers, shutdown: &Shutdown) {
 }
 
 async fn serve(stream: TcpStream, answers: Answers) {
-    let idle = answers.settings.load().idle_timeout;
+    let (idle, stall) = {
+        let settings = answers.settings.load();
+        (settings.idle_timeout, settings.stall_timeout)
+    };
+    // Whoever takes nothing of its answer keeps no place for ever.
+    tcp::tune(&stream, stall);
     let service = service_fn(move |request| {
         let answers = answers.clone();
         async move { Ok::<_, Infallible>(answers.answer(&request).await) }

@@ -75,6 +75,21 @@ async fn operators_have_so_many_connections_and_whoever_finds_none_is_counted() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_nothing_of_its_metrics_gives_its_place_to_an_operator() {
+    let relay = Home::lived_in()
+        .with("RELAY_ADMIN_CONNECTIONS_MAX", "1")
+        .with("RELAY_STALL_TIMEOUT_SECONDS", "5")
+        .start();
+    let mut scraper = TcpStream::connect(relay.admin).await.unwrap();
+    // More than the two kernels take.
+    let asked = "GET /metrics HTTP/1.1\r\nhost: admin\r\n\r\n".repeat(2_000);
+    scraper.write_all(asked.as_bytes()).await.unwrap();
+    let is_answered = async || ask::admin(relay.admin, "/health/live").await.is_ok();
+    assert!(!is_answered().await);
+    eventually("there is a place again", is_answered).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_who_come_while_there_are_no_descriptors_are_answered_when_there_are() {
     let relay = Relay::start();
     assert!(relay.is_ready().await);

@@ -84,9 +84,9 @@ pub(super) const KEYS: &[Key] = keys![
         seconds(1..=3600) => edge.idle_timeout;
 
     /// How long written bytes may stay unacknowledged, or the peer's window closed, before the
-    /// kernel gives the connection up (Linux), if nothing more is to be written; and, at once, how
-    /// long a client may leave a piece of an answer untaken when its turn has come, and how long it
-    /// has for a whole one beside 1 s for each KiB.
+    /// kernel gives the connection up (Linux), if nothing more is to be written, or the connection
+    /// is of edge.admin_listen; and, at once, how long a client may leave a piece of an answer
+    /// untaken when its turn has come, and how long it has for a whole one beside 1 s for each KiB.
     edge.stall_timeout_seconds, RELAY_STALL_TIMEOUT_SECONDS, NewConnections:
         seconds(5..=600) => edge.stall_timeout;
 
