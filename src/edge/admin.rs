@@ -95,7 +95,10 @@ impl Answers {
             return not_found();
         }
         match request.uri().path() {
-            "/health" => json(self.health.ready(), self.health.report().to_string()),
+            "/health" => {
+                let (status, report) = self.health.report();
+                json(status, report.to_string())
+            }
             "/health/live" => bare(Health::live()),
             "/health/ready" => bare(self.health.ready()),
             "/metrics" => exposition(self.metrics.render()),

@@ -118,26 +118,29 @@ impl Health {
 
     /// The same, as load balancers read it.
     pub(super) fn ready(&self) -> StatusCode {
-        match self.is_ready() {
-            true => StatusCode::OK,
-            false => StatusCode::SERVICE_UNAVAILABLE,
-        }
+        status(self.is_ready())
     }
 
-    /// The same in detail, for the operator's eyes only.
-    pub(super) fn report(&self) -> Value {
-        let mut checks: Map<_, _> = self
-            .probes
-            .iter()
-            .map(|probe| (probe.name.to_owned(), (probe.look)().report()))
+    /// The same in detail, for the operator's eyes only: all of it as one look has shown.
+    pub(super) fn report(&self) -> (StatusCode, Value) {
+        let probes = self.probes.iter();
+        let findings: Vec<_> = probes.map(|probe| (probe, (probe.look)())).collect();
+        let drain = self.drain();
+        let mut vital = findings.iter().filter(|(probe, _)| probe.is_vital);
+        let is_ready = drain.is_well && vital.all(|(_, finding)| finding.is_well);
+        let findings = findings.into_iter();
+        let findings = findings.map(|(probe, finding)| (probe.name, finding));
+        let checks: Map<_, _> = findings
+            .chain([("drain", drain)])
+            .map(|(name, finding)| (name.to_owned(), finding.report()))
             .collect();
-        checks.insert("drain".to_owned(), self.drain().report());
-        json!({
+        let report = json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "ready": self.is_ready(),
+            "ready": is_ready,
             "draining": self.shutdown.is_draining(),
             "checks": checks,
-        })
+        });
+        (status(is_ready), report)
     }
 
     fn drain(&self) -> Finding {
@@ -146,6 +149,13 @@ impl Health {
             (false, true) => Finding::ill("told to stop; balancers have time to notice"),
             (false, false) => Finding::well(),
         }
+    }
+}
+
+fn status(is_ready: bool) -> StatusCode {
+    match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -181,13 +191,31 @@ mod tests {
             Probe::vital("events", slow),
             Probe::informative("config", || Finding::ill("relay.toml:2: no")),
         ];
-        let report = Health::new(Shutdown::default(), probes).report();
+        let (status, report) = Health::new(Shutdown::default(), probes).report();
         let expected = json!({
             "config": {"ok": false, "cause": "relay.toml:2: no"},
             "drain": {"ok": true},
             "events": {"ok": true, "cause": "by polling", "lagMs": 7},
         });
         assert_eq!(report["checks"], expected);
-        assert_eq!(report["ready"], true);
+        assert_eq!((status, &report["ready"]), (StatusCode::OK, &json!(true)));
+    }
+
+    #[test]
+    fn whatever_changes_between_two_looks_a_report_does_not_contradict_itself() {
+        let is_well = AtomicBool::new(false);
+        let probe = Probe::vital("postgres", move || {
+            match is_well.fetch_not(Ordering::Relaxed) {
+                true => Finding::well(),
+                false => Finding::ill("it starts"),
+            }
+        });
+        let health = Health::new(Shutdown::default(), vec![probe]);
+        for is_well in [false, true] {
+            let (status, report) = health.report();
+            assert_eq!(status == StatusCode::OK, is_well);
+            assert_eq!(report["ready"], is_well);
+            assert_eq!(report["checks"]["postgres"]["ok"], is_well);
+        }
     }
 }
