@@ -166,9 +166,11 @@ impl App {
         self.notice().await;
         // As it is when it begins to count.
         let grace = self.live.process.load().drain_grace;
-        // Half of it for who stands still, so that nobody does for all of it.
-        self.live.hurry(grace / 2);
-        self.drain(grace).await
+        let live = self.live.clone();
+        tokio::select! {
+            drained = self.drain(grace) => drained,
+            never = live.hurry(grace) => never,
+        }
     }
 
     /// The time for balancers, which may change while it runs.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::config::{Config, Process};
 use crate::runtime::Live;
 use crate::{auth, edge, events, limits, retention, session, telemetry, xrpc};
@@ -52,13 +54,22 @@ impl LiveSettings {
     }
 
     /// Whoever stands still (sends no more of a body, takes no more of an answer or of events) is
-    /// waited for so long at most.
-    pub(super) fn hurry(&self, most: Duration) {
-        shorten(&self.edge, |edge| &mut edge.stall_timeout, most);
-        shorten(&self.session, |session| &mut session.write_timeout, most);
-        shorten(&self.xrpc, |xrpc| &mut xrpc.body_timeout, most);
+    /// waited for half of what is left of the grace, so that nobody does to its end, whenever it
+    /// begins to.
+    pub(super) async fn hurry(&self, grace: Duration) -> ! {
+        let mut left = grace;
+        loop {
+            left = (left / 2).max(LEAST_PATIENCE);
+            shorten(&self.edge, |edge| &mut edge.stall_timeout, left);
+            shorten(&self.session, |session| &mut session.write_timeout, left);
+            shorten(&self.xrpc, |xrpc| &mut xrpc.body_timeout, left);
+            sleep(left).await;
+        }
     }
 }
+
+/// Whoever moves on at all is seen to within it.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Waits no longer than `most` from now on.
 fn shorten<T: Clone + PartialEq>(
@@ -90,6 +101,9 @@ fn events_settings(config: &Config) -> events::Settings {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::{Instant, sleep_until};
+
     use super::*;
     use crate::config::{Change, Effect, Key, Source, keys};
 
@@ -181,17 +195,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn patience_becomes_less_and_never_more() {
+    #[tokio::test(start_paused = true)]
+    async fn patience_becomes_less_and_never_more() {
         let live = LiveSettings::of(&Config::default());
-        for seconds in [10, 20] {
-            live.hurry(Duration::from_secs(seconds));
+        for (grace, most) in [(20, 10), (40, 10), (2, 1), (0, 1)] {
+            let hurried = live.hurry(Duration::from_secs(grace)).now_or_never();
+            assert!(hurried.is_none());
             let waits = [
                 live.edge.load().stall_timeout,
                 live.session.load().write_timeout,
                 live.xrpc.load().body_timeout,
             ];
-            assert_eq!(waits, [Duration::from_secs(10); 3]);
+            assert_eq!(waits, [Duration::from_secs(most); 3]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whenever_one_begins_to_stand_still_its_end_comes_before_that_of_the_grace() {
+        let grace = Config::default().process.drain_grace;
+        for begins in 0..grace.as_secs() - 3 {
+            let live = LiveSettings::of(&Config::default());
+            let drain = Instant::now();
+            let standing = async {
+                sleep(Duration::from_secs(begins)).await;
+                let since = Instant::now();
+                loop {
+                    let changed = live.session.changed();
+                    let patience = live.session.load().write_timeout;
+                    tokio::select! {
+                        () = sleep_until(since + patience) => return,
+                        () = changed => {}
+                    }
+                }
+            };
+            tokio::select! {
+                () = standing => {}
+                never = live.hurry(grace) => never,
+            }
+            assert!(drain.elapsed() < grace, "{begins}");
         }
     }
 
