@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::certificates::configured;
 use super::connections_room;
 use super::live::LiveSettings;
-use crate::config::{self, Change, Config, Fault, Faults, Key, Loaded, Place, Source};
+use crate::config::{self, Change, Config, Doubt, Fault, Faults, Key, Loaded, Place, Source};
 use crate::edge::Finding;
 use crate::runtime::{FileStamp, Shutdown};
 use crate::telemetry::{LogFilter, with_causes};
@@ -42,7 +42,7 @@ struct State {
 enum Cause {
     Asked,
     Changed,
-    /// It may have changed while the relay started.
+    /// It may have changed while the relay started. The start has told what it found then.
     Started,
     /// It was refused, perhaps for something that stands elsewhere and is mended now, such
     /// as a certificate. Only what is new about it is told.
@@ -59,6 +59,8 @@ pub(super) struct Reloader {
     in_force: Config,
     /// Whether there was a file at the last reload that succeeded.
     had_file: bool,
+    /// What the start has told.
+    told: Vec<Doubt>,
 }
 
 impl Reloads {
@@ -83,31 +85,29 @@ impl Reloads {
 
     async fn follow(&self, reloader: &mut Reloader) {
         let path = Source::path(reloader.file.as_deref()).to_owned();
-        // Nothing: the first look reads the file once more, which may have changed since
-        // it was read for the start.
+        // Nothing yet, not even that there is no file: it is read once more, for it may have
+        // changed since it was read for the start.
         let (mut settled, mut seen) = (None, None);
         let mut tried = Instant::now();
-        let mut is_first = reloader.had_file;
         loop {
             let mut cause = Cause::Asked;
             tokio::select! {
                 () = self.0.asked.notified() => {}
                 () = sleep(LOOK_EVERY) => {
-                    let now = FileStamp::of(&path).await;
+                    let now = Some(FileStamp::of(&path).await);
                     // A file that is still being written is another one at the next look.
                     let is_still = now == seen;
                     seen = now;
                     cause = match now == settled {
                         _ if !is_still => continue,
-                        false if is_first => Cause::Started,
+                        false if settled.is_none() => Cause::Started,
                         false => Cause::Changed,
                         true if self.is_refused() && tried.elapsed() >= RETRY_EVERY => Cause::Retry,
                         true => continue,
                     };
                 }
             }
-            settled = FileStamp::of(&path).await;
-            is_first = false;
+            settled = Some(FileStamp::of(&path).await);
             self.reload(reloader, cause).await;
             tried = Instant::now();
         }
@@ -185,18 +185,19 @@ impl Reloader {
             logs,
             in_force: loaded.config.clone(),
             had_file: loaded.file.is_some(),
+            told: loaded.doubts.clone(),
         }
     }
 
     /// Whether anything is new, and what waits.
     async fn read_and_apply(&mut self, cause: Cause) -> Result<(bool, Vec<&'static str>), Faults> {
         let loaded = self.read().await?;
-        let doubts = loaded.doubts.clone();
+        let mut doubts = loaded.doubts.clone();
         let applied = self.apply(loaded).await?;
-        // The start has told them.
-        if cause != Cause::Started {
-            config::tell(&doubts);
+        if cause == Cause::Started {
+            doubts.retain(|doubt| !self.told.contains(doubt));
         }
+        config::tell(&doubts);
         Ok(applied)
     }
 

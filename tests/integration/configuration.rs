@@ -181,6 +181,21 @@ async fn what_a_variable_overrides_is_told_once_at_the_start_and_once_with_each_
     eventually("it is told again", || async { told() == 2 }).await;
 }
 
+#[tokio::test]
+async fn what_a_variable_overrides_in_a_file_that_changes_during_the_start_is_told_too() {
+    let home = Home::lived_in()
+        .with("RATE_LIMIT_SEND_MESSAGE", "7")
+        .with("RATE_LIMIT_IP_PER_MINUTE", "700");
+    let path = home.path().join("relay.toml");
+    let text = "[limits]\nsend_message = 8\n";
+    fs::write(&path, text).unwrap();
+    let relay = home.start();
+    fs::write(&path, format!("{text}ip_per_minute = 800\n")).unwrap();
+    relay.says("overrides limits.ip_per_minute");
+    let told = relay.log().matches("overrides limits.send_message").count();
+    assert_eq!(told, 1, "{}", relay.log());
+}
+
 #[test]
 fn a_wrong_command_line_is_a_usage_error() {
     let output = Home::new().command(&["--colour"]).output().unwrap();

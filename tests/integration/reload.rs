@@ -207,6 +207,17 @@ async fn a_file_that_breaks_rules_changes_nothing_and_every_fault_shows() {
 }
 
 #[tokio::test]
+async fn a_file_that_goes_while_the_relay_starts_is_missed() {
+    let relay = start("[limits]\nip_per_minute = 1000\n");
+    fs::remove_file(relay.home().path().join("relay.toml")).unwrap();
+    eventually("it is missed", || async {
+        config_check(&relay).await["ok"] == false
+    })
+    .await;
+    assert!(cause(&relay).await.contains("is gone"));
+}
+
+#[tokio::test]
 async fn renamed_files_swapped_links_and_sighup_are_all_followed() {
     let home = Home::lived_in();
     let path = |name: &str| home.path().join(name);
