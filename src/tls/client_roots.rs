@@ -31,7 +31,7 @@ impl FromFiles for ClientRoots {
     fn from_files(contents: &[Vec<u8>]) -> Result<Self, CertError> {
         let mut roots = RootCertStore::empty();
         for certificate in chain_of(&contents.concat())? {
-            roots.add(certificate).map_err(CertError::Mismatch)?;
+            roots.add(certificate).map_err(CertError::Authority)?;
         }
         Ok(Self(Arc::new(roots)))
     }
@@ -39,5 +39,17 @@ impl FromFiles for ClientRoots {
     /// Each connection's chain is checked against the clock anyway.
     fn check_time(&self, _now: SystemTime) -> Result<(), CertError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_an_authority_is_called_so() {
+        let pem = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let refused = ClientRoots::from_files(&[pem.to_vec()]).unwrap_err();
+        assert!(matches!(refused, CertError::Authority(_)), "{refused:?}");
     }
 }

@@ -8,6 +8,8 @@ use crate::store::StoreError;
 /// Why a certificate, or an authority, is not put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
+    #[error("a certificate in it cannot be an authority")]
+    Authority(#[source] rustls::Error),
     #[error("it has expired")]
     Expired,
     #[error("cannot make a certificate")]
