@@ -28,9 +28,8 @@ async fn another_postgres_follows_the_old_one_and_the_relay_goes_on_there() {
     let copy = documented("sh", 0).replace(&address("old"), &format!("'{}'", old.url()));
     let copy = copy.replace(&address("new"), &format!("'{}'", new.url()));
     let programs = old.binary("psql").parent().unwrap().display().to_string();
-    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
-    let mut shell = Command::new("/bin/sh");
-    let copied = shell.env("PATH", path).args(["-ec", &copy]).output();
+    let copy = format!("PATH={programs}:$PATH\n{copy}");
+    let copied = Command::new("/bin/sh").args(["-ec", &copy]).output();
     assert!(copied.unwrap().status.success());
     old.run(&documented("sql", 0)).await;
     let address = "host=old.example.com dbname=relay user=relay password=PASSWORD";
