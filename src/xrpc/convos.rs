@@ -33,7 +33,6 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
         suite,
         input.current_epoch,
     )?;
-    blocks::refuse_founding(cx, &joining.users).await?;
     let (name, description) = match input.metadata {
         Some(Object(metadata)) => (metadata.name, metadata.description),
         None => (None, None),
@@ -50,6 +49,10 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
         group_info,
         bounds: cx.settings.seat_bounds(),
     };
+    if let Err(refused) = blocks::refuse_founding(cx, &new.joining.users).await {
+        // It may be there since before somebody blocked somebody.
+        return existing(cx, &new).await.map_err(|_| refused);
+    }
     let outcome = cx.store.create_conversation(&new).await?;
     // Only its creator, still in it, may learn that it is there.
     if outcome == ChangeOutcome::Exists {

@@ -21,7 +21,6 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         standing.cipher_suite,
         cx.settings.welcome_copies_bytes_max,
     )?;
-    blocks::refuse_newcomers(cx, &convo, &joining.users).await?;
     let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
         .map(|commit| commit.adds_those_welcomed(&joining))
         .transpose()?;
@@ -31,6 +30,7 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         &standing,
         commit.as_ref(),
     )?;
+    blocks::refuse_newcomers(cx, &convo, &joining.users).await?;
     let change = GroupChange {
         commit,
         joining,

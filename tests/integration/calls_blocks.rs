@@ -10,7 +10,7 @@ use crate::appview::AppView;
 use crate::event_stream::EventStream;
 use crate::phone::{Phone, phones, together};
 use crate::relay::eventually;
-use crate::world::{Client, World, assert_says, text};
+use crate::world::{Client, World, assert_says, text, with};
 
 /// A world whose relay asks an AppView.
 async fn asking(appview: &AppView, change: impl FnOnce(&mut blocks::Settings)) -> World {
@@ -48,6 +48,42 @@ async fn nobody_is_put_together_with_somebody_who_blocks_them() {
     let refused = alice.post_refused("addMembers", &input).await;
     assert_eq!(refused.told(), (403, "BlockedByMember"));
     assert!(refused.message.starts_with("didList:"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_founded_before_somebody_blocked_somebody_is_found_again() {
+    let appview = AppView::start().await;
+    let world = asking(&appview, |blocks| blocks.fresh_for = Duration::ZERO).await;
+    let [alice, bob] = phones(&world).await;
+    let (_, input) = alice.founding(&[bob.did()]).await;
+    let founded = alice.post("createConvo", &input).await;
+    appview.block(bob.did(), alice.did());
+    assert_eq!(alice.post("createConvo", &input).await, founded);
+    // Nobody else learns that it is there.
+    let refused = bob
+        .post_refused(
+            "createConvo",
+            &with(&input, json!({"initialMembers": [alice.did()]})),
+        )
+        .await;
+    assert_eq!(refused.name, "MutualBlockDetected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_a_change_that_cannot_be_read_no_appview_is_asked() {
+    let appview = AppView::start().await;
+    let world = asking(&appview, |_| {}).await;
+    let [alice, bob] = phones(&world).await;
+    let mut group = alice.found(&[]).await;
+    let input = alice.adding(&mut group, &bob).await;
+    for field in ["commit", "groupInfo"] {
+        let garbled = with(&input, json!({field: text(b"no MLS")}));
+        let refused = alice.post_refused("addMembers", &garbled).await;
+        assert!(refused.message.starts_with(field), "{}", refused.message);
+    }
+    assert_eq!(appview.questions(), 0);
+    alice.post("addMembers", &input).await;
+    assert_eq!(appview.questions(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
