@@ -95,11 +95,8 @@ impl RawClaims {
         if self.iat.max(self.nbf) > Some(latest_start) {
             return Err(TokenError::FromTheFuture);
         }
-        // From `iat` where it is given; from now in any case, with the skew that
-        // an `iat` ahead of us may have.
-        let lifetime = seconds(expected.lifetime_max);
-        let minted = self.iat.unwrap_or(now).min(latest_start);
-        if exp.saturating_sub(minted) > lifetime || exp.saturating_sub(latest_start) > lifetime {
+        let minted = self.iat.unwrap_or(now);
+        if exp.saturating_sub(minted) > seconds(expected.lifetime_max) {
             return Err(TokenError::LifetimeTooLong);
         }
         Ok(good_until)
