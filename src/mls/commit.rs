@@ -152,3 +152,63 @@ const SELF_REMOVE: u16 = 0x000a;
 const PROPOSALS_MAX: usize = 4096;
 /// 2^32 leaves.
 const TREE_DEPTH_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mls::leaf_node::{Credential, Source};
+
+    /// Bytes of every kind, whose content nobody reads but for two.
+    #[test]
+    fn a_proposal_is_read_to_its_end() {
+        for bytes in [
+            &[0, 3, 0, 0, 0, 1][..],
+            &[0, 4, 1, 1, 7, 1, 7],
+            &[0, 4, 2, 1, 1, 7, 0, 0, 0, 0, 0, 0, 0, 1, 1, 7],
+            &[0, 5, 1, 7, 0, 1, 0, 1, 0],
+            &[0, 6, 1, 7],
+            &[0, 7, 0],
+            &[0, 10],
+        ] {
+            let mut reader = Reader::new(bytes);
+            ProposalKind::read(&mut reader).unwrap();
+            assert_eq!(reader.end(), Ok(()), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_external_commit_has_one_init_one_removal_at_most_and_nothing_but_keys_beside() {
+        use ProposalKind::{ExternalInit as Init, PreSharedKey as Key, Remove, Update};
+        let gone = Remove { leaf: 1 };
+        for (proposals, references, is_external) in [
+            (vec![Init], 0, true),
+            (vec![Key, gone.clone(), Init, Key], 0, true),
+            (vec![], 0, false),
+            (vec![gone.clone()], 0, false),
+            (vec![Init, Init], 0, false),
+            (vec![Init, gone.clone(), gone.clone()], 0, false),
+            (vec![Init, Update], 0, false),
+            (vec![Init], 1, false),
+        ] {
+            let removes = proposals.iter().any(|one| matches!(one, Remove { .. }));
+            let mut commit = Commit {
+                proposals,
+                references,
+                path: Some(LEAF),
+            };
+            assert_eq!(commit.is_external(), is_external, "{commit:?}");
+            assert_eq!(commit.removes(), removes);
+            commit.path = None;
+            assert!(!commit.is_external());
+        }
+    }
+
+    const LEAF: LeafNode<'_> = LeafNode {
+        encryption_key: &[],
+        signature_key: &[],
+        credential: Credential::X509,
+        source: Source::Commit,
+        to_be_signed: &[],
+        signature: &[],
+    };
+}

@@ -225,6 +225,13 @@ fn a_key_package_is_read_bare_and_wrapped_and_its_signatures_hold() {
 }
 
 #[test]
+fn a_suite_of_the_number_that_wrapped_ones_begin_with_wraps_nothing() {
+    let mut bytes = specimens().bare_package;
+    bytes[3] = 5;
+    assert_eq!(KeyPackage::parse(&bytes).unwrap().suite_number, 5);
+}
+
+#[test]
 fn a_key_package_of_no_use_says_why() {
     let bytes = specimens().bare_package;
     let package = KeyPackage::parse(&bytes).unwrap();
