@@ -323,23 +323,22 @@ mod tests {
     }
 
     #[test]
-    fn a_long_frame_has_a_long_length() {
-        let conversations = (0..2000)
-            .map(|_| Standing {
-                convo_id: ConvoId::parse("ab01ab01ab01ab01").unwrap(),
-                epoch: Epoch::default(),
-                last_seq: 7,
-            })
-            .collect();
-        let notice = Notice::Synced(Box::new(Standings {
-            seq: Seq::new(9),
-            cursor: Cursor::parse("9").unwrap(),
-            conversations,
-        }));
-        let frame = notice_frame(Framing::DagCbor, &notice).unwrap();
-        let bytes = frame.bytes();
-        assert_eq!(bytes[..2], [0x82, 127]);
-        let len = u64::from_be_bytes(bytes[2..10].try_into().unwrap());
-        assert_eq!(len as usize, bytes.len() - 10);
+    fn a_length_takes_the_shortest_form() {
+        for (len, header) in [
+            (125, &[125][..]),
+            (126, &[126, 0, 126]),
+            (65_535, &[126, 0xff, 0xff]),
+            (65_536, &[127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = Frame(with_ws_header(
+                Framing::DagCbor,
+                vec![7; WS_HEADER_MAX + len],
+            ));
+            assert_eq!(
+                frame.bytes()[..1 + header.len()],
+                [&[0x82], header].concat()
+            );
+            assert_eq!(frame.payload(), vec![7; len]);
+        }
     }
 }
