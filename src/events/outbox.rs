@@ -92,12 +92,10 @@ impl Outbox {
         }
     }
 
-    /// The hub: from now on events are queued.
+    /// The hub: from now on events are queued. None is while it is shut.
     pub(super) fn open(&self) {
         let mut queue = self.queue.lock();
         if queue.state != State::Gone {
-            queue.events.clear();
-            queue.bytes = 0;
             queue.state = State::Open;
         }
     }
