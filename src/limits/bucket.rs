@@ -24,7 +24,7 @@ impl Bucket {
         let cost = bytes.saturating_mul(FILL_US) / per_minute.max(1);
         let full_at = self.full_at.max(now_us);
         let owed = full_at - now_us;
-        let room = FILL_US.saturating_sub(cost.min(FILL_US));
+        let room = FILL_US.saturating_sub(cost);
         if owed > room {
             return Err(owed - room);
         }
@@ -115,6 +115,16 @@ mod tests {
                 prop_assert_eq!(kept.left(0, per_minute), bucket.left(now_us, per_minute));
             }
         }
+    }
+
+    #[test]
+    fn more_than_a_whole_budget_passes_when_that_is_full_and_an_entry_owes_a_minute_for_it() {
+        let (now, mut bucket) = (Tick::default(), Bucket::default());
+        assert_eq!(bucket.spend(0, 500, 100), Ok(()));
+        assert_eq!(bucket.left(0, 100), (0, FILL_US));
+        let mut entry = Log::new(now);
+        bucket.keep_in(&mut entry, now);
+        assert_eq!(Bucket::kept_in(&entry, now).spend(0, 1, 100), Err(600_000));
     }
 
     #[test]

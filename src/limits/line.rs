@@ -308,7 +308,6 @@ impl Admissions for Slot {
     #[inline]
     fn drop_oldest(&mut self, count: usize) {
         let len = self.len();
-        let count = count.min(len);
         self.times.copy_within(count.., 0);
         self.set_count((len - count) as u8);
     }
@@ -341,6 +340,11 @@ impl Rings {
 
     fn of(&mut self, number: u32) -> &mut Log {
         &mut self.rings[number as usize]
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.rings.len()
     }
 
     fn release(&mut self, number: u32) {

@@ -3,6 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
 use super::*;
 use crate::limits::blind::BlindKey;
 use crate::types::ClientIp;
@@ -30,21 +34,32 @@ impl Fixture {
         }
     }
 
-    fn take(&self, number: u32, now: Tick) -> (Verdict, Place) {
-        let names = Names {
+    fn names(&self, number: u32) -> Names<impl FnOnce() -> Blind> {
+        Names {
             current: self.key.address(0, client(number)),
             previous: None,
-            wide: || self.key.wide_network(0, client(number)),
-        };
-        self.table.take(names, now, QUOTA)
+            wide: move || self.key.wide_network(0, client(number)),
+        }
+    }
+
+    fn take(&self, number: u32, now: Tick) -> (Verdict, Place) {
+        self.table.take(self.names(number), now, QUOTA)
     }
 
     fn entries(&self) -> usize {
-        self.table
-            .lines
-            .iter()
-            .map(|line| line.0.lock().count())
-            .sum()
+        let lines = self.table.lines.iter();
+        lines.map(|line| line.0.lock().count()).sum()
+    }
+
+    /// How many entries live away from their line, as the lines count them.
+    fn away(&self) -> u8 {
+        let lines = self.table.lines.iter();
+        lines.map(|line| line.0.lock().away()).sum()
+    }
+
+    fn rings(&self) -> usize {
+        let rings = self.table.rings.iter();
+        rings.map(|rings| rings.lock().count()).sum()
     }
 }
 
@@ -72,8 +87,11 @@ fn whoever_finds_no_room_shares_with_its_network_and_is_limited_there() {
     for number in 0..slots as u32 {
         assert!(!fixture.take(0x0a00_0000 + number, tick(1)).1.shared);
     }
-    let admitted = (0..1_000).filter(|n| fixture.take(0xc000_0000 + n, tick(1)).0.admitted());
-    assert_eq!(admitted.count(), usize::from(5 * WIDE_SHARE));
+    let admitted = || (0..1_000).filter(|n| fixture.take(0xc000_0000 + n, tick(1)).0.admitted());
+    assert_eq!(admitted().count(), usize::from(5 * WIDE_SHARE));
+    let (_, place) = fixture.take(0xc000_0000, tick(1));
+    fixture.table.give_back(place);
+    assert_eq!(admitted().count(), 1);
     assert!(
         fixture.take(0xc0ff_0000, tick(1)).0.admitted(),
         "another network has its own"
@@ -104,10 +122,14 @@ fn entries_whose_window_is_empty_make_room() {
     for number in 0..100 {
         fixture.take(number, tick(1));
     }
+    fixture.table.set_room_after(0);
     assert!(
         fixture.take(9_999, tick(60)).1.shared,
         "all are in their window"
     );
+    fixture.table.set_room_after(120_000);
+    assert!(fixture.take(9_999, tick(120)).1.shared, "it takes longer");
+    fixture.table.set_room_after(0);
     assert!(
         !fixture.take(9_999, tick(61)).1.shared,
         "found room of its own"
@@ -138,6 +160,8 @@ fn idle_entries_leave_and_others_stay() {
             dropped: 1
         }
     );
+    let swept = fixture.table.sweep(0, tick(559));
+    assert_eq!(swept.kept, 1, "its window is not over");
 }
 
 #[test]
@@ -168,38 +192,73 @@ fn a_new_blind_key_does_not_forget_what_was_counted() {
 }
 
 #[test]
+fn a_line_counts_what_lives_away_from_it_through_any_number_of_new_keys() {
+    let mut fixture = Fixture::new(0);
+    let slots = (SLOTS * (REACH + 1)) as u32;
+    for round in 0..5 {
+        let previous = std::mem::replace(&mut fixture.key, BlindKey::random());
+        for number in 0..slots {
+            let mut names = fixture.names(number);
+            names.previous = Some(previous.address(0, client(number)));
+            let (verdict, place) = fixture.table.take(names, tick(1), QUOTA);
+            assert_eq!((verdict.remaining, place.shared), (4 - round, false));
+        }
+        assert_eq!(usize::from(fixture.away()), SLOTS * REACH);
+    }
+}
+
+#[test]
 fn a_note_is_remembered_for_as_long_as_asked() {
     let fixture = Fixture::new(1_000);
     let key = fixture.key.address(9, client(1));
     assert!(!fixture.table.noted_within(key, 1_000, tick(0)));
-    fixture.table.note(key, tick(0));
-    assert!(fixture.table.noted_within(key, 600_000, tick(599)));
-    assert!(!fixture.table.noted_within(key, 600_000, tick(600)));
+    for noted in [0, 300] {
+        fixture.table.note(key, tick(noted));
+        let within = |later| {
+            fixture
+                .table
+                .noted_within(key, 600_000, tick(noted + later))
+        };
+        assert!(within(599) && !within(600));
+    }
 }
 
-#[test]
-fn a_busy_entry_keeps_its_exact_window_past_what_fits_in_line() {
-    let fixture = Fixture::new(100);
-    let quota = Quota::per_minute(66);
-    let take = |second: u64| {
-        let names = Names {
-            current: fixture.key.address(0, client(1)),
-            previous: None,
-            wide: || fixture.key.wide_network(0, client(1)),
-        };
-        fixture.table.take(names, tick(second), quota)
-    };
-    let mut log = Log::new(tick(0));
-    let mut places = Vec::new();
-    for second in 0..500 {
-        let (verdict, place) = take(second * 7 / 10);
-        assert_eq!(verdict, log.take(tick(second * 7 / 10), quota), "{second}");
-        places.push(place);
-        if second % 9 == 0 {
-            let place = places[places.len() / 2];
-            fixture.table.give_back(place);
-            log.give_back(place.at);
+proptest! {
+    /// Beside each entry, most of which live away from their line, is its log.
+    #[test]
+    fn an_entry_is_its_exact_window_in_line_and_past_it(
+        steps in vec((0..6_u32, 0..20_000_u64, 0..12_usize, any::<Index>()), 1..200),
+    ) {
+        let (fixture, quota) = (Fixture::new(0), Quota::per_minute(15));
+        let mut logs: Vec<_> = (0..6).map(|_| (Log::new(tick(0)), Vec::new())).collect();
+        let mut elapsed = Duration::ZERO;
+        for (number, gap, count, given_back) in steps {
+            elapsed += Duration::from_millis(gap);
+            let now = Tick::at(elapsed);
+            let (log, places) = &mut logs[number as usize];
+            for _ in 0..count {
+                let names = fixture.names(number);
+                let (verdict, place) = fixture.table.take(names, now, quota);
+                prop_assert_eq!(verdict, log.take(now, quota));
+                if verdict.admitted() {
+                    places.push(place);
+                }
+            }
+            if count % 2 == 0 && !places.is_empty() {
+                let place = places.swap_remove(given_back.index(places.len()));
+                fixture.table.give_back(place);
+                log.give_back(place.at);
+            }
+            let current = fixture.names(number).current;
+            let wait = fixture.table.wait((current, None), now, quota);
+            prop_assert_eq!(wait, log.blocked_for(now, quota).map(millis).unwrap_or_default());
+            if count == 0 {
+                fixture.table.sweep(0, now);
+            }
         }
+        prop_assert!(fixture.rings() <= 6, "rings are used again");
+        fixture.table.sweep(0, Tick::at(elapsed + Duration::from_secs(60)));
+        prop_assert_eq!((fixture.entries(), fixture.away()), (0, 0));
     }
 }
 

@@ -163,10 +163,8 @@ pub(super) trait Admissions {
     fn expire(&mut self, now: Tick, quota: Quota) {
         let (len, since_newest) = (self.len(), now.since(self.newest()));
         let has_left = |index: &usize| {
-            since_newest >= quota.span_ms()
-                || self.get(*index).is_some_and(|time| {
-                    since_newest + behind(self.newest(), time) >= quota.span_ms()
-                })
+            self.get(*index)
+                .is_some_and(|time| since_newest + behind(self.newest(), time) >= quota.span_ms())
         };
         let count = (0..len).take_while(has_left).count();
         if count > 0 {
