@@ -379,6 +379,7 @@ mod tests {
         let taken = take(&outbox).unwrap();
         assert_eq!(taken.overflowed, Some(Seq::new(5)));
         assert!(taken.events.is_empty());
+        assert!(take(&outbox).is_none(), "it is told once");
         outbox.open();
         assert_eq!(outbox.offer(&event(10), &mut due), Offer::Queued);
         assert_eq!(seqs(&take(&outbox).unwrap()), [10]);
