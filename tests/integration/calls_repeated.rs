@@ -74,10 +74,10 @@ async fn an_answer_is_known_to_every_node_and_for_as_long_as_is_configured() {
     let keep = Duration::from_secs(2);
     let world = World::with(|settings| settings.xrpc.idempotency_keep = keep).await;
     let alice = Phone::new(&world).await;
-    let input = founding();
-    let first = alice.post("createConvo", &input).await;
     let elsewhere = world.another_node().await;
     let there = elsewhere.client(&alice);
+    let input = founding();
+    let first = alice.post("createConvo", &input).await;
     assert_eq!(there.post("createConvo", &input).await, first);
     let other = with(&input, json!({"groupId": "abce"}));
     let deadline = Instant::now() + Duration::from_secs(20);
