@@ -1,26 +1,23 @@
 //! Layer 3, continued: bytes that an account sends in the bodies of its calls, which are all
-//! that it can have the relay store.
+//! that it can have the relay store. So many in a minute, and so many in a day: one entry
+//! keeps both budgets, and a body takes of both or of none.
 
 use std::time::Duration;
 
+use super::bucket::{Budgets, Rate, Rates, Waits, enforced};
 use super::{Blind, Decision, Inner, LimitError, Limits, Names, Rule, Settings};
 use crate::types::Did;
 
 impl Limits {
     /// Whether a body of so many bytes, which this account has announced, may come. Spends
-    /// nothing: it may never arrive.
+    /// nothing: it may never arrive. Where a rule only counts, it counts what has come.
     pub fn check_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        // Where the rule only counts, it counts what has come.
-        if settings.dry_run.contains(RULE) {
-            return Ok(());
-        }
-        let (names, now) = (inner.body_names(&settings, did), inner.clock.exact_tick());
-        let budget = inner.accounts.budget(names, now);
-        inner.judge_body(&settings, did, |per_minute| {
-            let mut tried = budget;
-            tried.spend(0, bytes, per_minute)
+        let budgets = inner.body_budgets(did);
+        inner.judge_body(&settings, did, |rates| {
+            let mut tried = budgets;
+            enforced(tried.spend(bytes, rates), rates)
         })
     }
 
@@ -28,7 +25,7 @@ impl Limits {
     pub fn charge_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        let (current, previous) = inner.body_names(&settings, did);
+        let (current, previous) = inner.body_names(did);
         let now = inner.clock.exact_tick();
         let names = || Names {
             current,
@@ -36,58 +33,83 @@ impl Limits {
             // Accounts have no networks: those without room share by chance.
             wide: || current,
         };
-        let spend = |per_minute| inner.accounts.spend(names(), now, bytes, per_minute);
+        let spend = |rates| inner.accounts.spend(names(), now, bytes, rates);
         inner.judge_body(&settings, did, spend)
     }
 }
 
 impl Inner {
-    /// What the account's budget is called, and was under the key before.
-    fn body_names(&self, settings: &Settings, did: &Did) -> (Blind, Option<Blind>) {
-        self.account_names(settings, RULE as u8, did)
+    /// What the account's entry is called, and was under the key before, for as long as it may
+    /// still be in use.
+    fn body_names(&self, did: &Did) -> (Blind, Option<Blind>) {
+        self.account_names(DAY, Rule::BodyBytes as u8, did)
     }
 
-    /// Judges a body by what its account may send in a minute: by a judge who knows how many
-    /// microseconds it takes until there is enough.
+    fn body_budgets(&self, did: &Did) -> Budgets {
+        let names = self.body_names(did);
+        self.accounts.budgets(names, self.clock.exact_tick())
+    }
+
+    /// Judges a body by what its account may send: by a judge who knows how long it takes until
+    /// there is enough of each budget.
     fn judge_body(
         &self,
         settings: &Settings,
         did: &Did,
-        judge: impl Fn(u64) -> Result<(), u64>,
+        judge: impl Fn(Rates) -> Waits,
     ) -> Result<(), LimitError> {
-        let plain = u64::from(settings.calls.body_bytes);
         let bonus = self.bonus(settings, &self.keys.load().keys, did);
-        let Err(wait_us) = judge(plain * (100 + u64::from(bonus)) / 100) else {
-            return Ok(());
-        };
-        if !settings.enforces(RULE) {
+        let waits = judge(rates(settings, bonus));
+        let short = RULES.into_iter().zip(waits).filter(|(_, wait)| *wait > 0);
+        if short.filter(|(rule, _)| settings.enforces(*rule)).count() == 0 {
             return Ok(());
         }
         self.lapse(did);
-        // With this refusal its good standing is gone, so it waits for the plain budget.
-        let wait_us = judge(plain).err().unwrap_or(wait_us);
-        let refused = LimitError::Reached {
-            rule: RULE,
-            retry_after: Duration::from_millis(wait_us.div_ceil(1_000)),
-        };
-        let decision = Decision::unlimited(RULE, settings.quota(RULE)).refused_by(refused);
+        // With this refusal its good standing is gone, so it waits for the plain budgets.
+        let plain = rates(settings, 0);
+        let (rule, retry_after) = longest(enforced(judge(plain), plain));
+        let refused = LimitError::Reached { rule, retry_after };
+        let decision = Decision::unlimited(rule, settings.quota(rule)).refused_by(refused);
         let subject = self.account_subject(did);
         self.strike(settings, subject, decision).admit()
     }
 
-    /// Until the account may send a body of any size, if it sends none before.
+    /// Until the account may send a body of any size, if it sends none before: none is larger
+    /// than what may be sent in a minute.
     pub(super) fn body_wait(&self, settings: &Settings, did: &Did) -> Duration {
-        if settings.dry_run.contains(RULE) {
-            return Duration::ZERO;
-        }
-        let names = self.body_names(settings, did);
-        let budget = self.accounts.budget(names, self.clock.exact_tick());
-        let (_, whole_us) = budget.left(0, settings.calls.body_bytes.into());
-        Duration::from_millis(whole_us.div_ceil(1_000))
+        let rates = rates(settings, 0);
+        let waits = self
+            .body_budgets(did)
+            .spend(settings.calls.body_bytes.into(), rates);
+        longest(enforced(waits, rates)).1
     }
 }
 
-const RULE: Rule = Rule::BodyBytes;
+/// By what the two budgets are refused.
+const RULES: [Rule; 2] = [Rule::BodyBytes, Rule::BodyBytesDay];
+
+/// In which all that an account may send in a day comes back.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What an account may send, and so many percent more.
+fn rates(settings: &Settings, bonus: u16) -> Rates {
+    let calls = &settings.calls;
+    let [minute, day] = RULES.map(|rule| !settings.dry_run.contains(rule));
+    [
+        Rate::a_minute(calls.body_bytes.into()).enforced_if(minute),
+        Rate::a_day(calls.body_bytes_day).enforced_if(day),
+    ]
+    .map(|rate| rate.percent(100 + u64::from(bonus)))
+}
+
+/// The longest of two waits, and by which rule it is.
+fn longest([minute, day]: Waits) -> (Rule, Duration) {
+    let (rule, wait_us) = match minute >= day {
+        true => (RULES[0], minute),
+        false => (RULES[1], day),
+    };
+    (rule, Duration::from_millis(wait_us.div_ceil(1_000)))
+}
 
 #[cfg(test)]
 mod tests {
@@ -117,6 +139,13 @@ mod tests {
         (0..1_000).take_while(sends).count()
     }
 
+    fn by(refused: LimitError) -> Rule {
+        match refused {
+            LimitError::Reached { rule, .. } => rule,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn nine_photographs_of_the_largest_size_pass_and_whoever_waits_as_told_gets_in() {
         let (limits, alice) = (limits(|_| {}), did("alice"));
@@ -137,6 +166,67 @@ mod tests {
             assert!(limits.check_body(&did("bob"), photograph).is_ok());
             limits.clock().advance(MINUTE);
         }
+    }
+
+    #[test]
+    fn whoever_never_stops_has_a_day_at_once_and_then_waits_minutes_and_not_until_midnight() {
+        let (limits, alice) = (limits(|_| {}), did("alice"));
+        let mut sent = 0;
+        let spent = loop {
+            match limits.charge_body(&alice, 14 * MIB) {
+                Ok(()) => sent += 14,
+                Err(refused) if by(refused) == Rule::BodyBytesDay => break refused,
+                Err(of_the_minute) => limits.clock().advance(of_the_minute.retry_after()),
+            }
+        };
+        // And what came back in the quarter of an hour that it took.
+        assert!((2_048..2_080).contains(&sent), "{sent} MiB");
+        assert!(spent.retry_after() < 10 * MINUTE, "{spent:?}");
+        assert_eq!(limits.check_body(&alice, 14 * MIB).unwrap_err(), spent);
+        let words = limits.check_body(&alice, 1_024);
+        assert!(words.is_ok(), "where albums do not pass");
+        let almost = spent.retry_after() - Duration::from_millis(1);
+        limits.clock().advance(almost);
+        assert!(limits.check_body(&alice, 14 * MIB).is_err());
+        limits.clock().advance(Duration::from_millis(1));
+        assert!(limits.charge_body(&alice, 14 * MIB).is_ok());
+        assert!(limits.charge_body(&did("bob"), 14 * MIB).is_ok());
+    }
+
+    #[test]
+    fn a_day_is_remembered_while_it_is_owed_whatever_is_swept_and_under_a_new_key() {
+        let gib = 1_024 * MIB;
+        let limits = limits(|settings| {
+            settings.calls.body_bytes = 1 << 30;
+            settings.calls.body_bytes_day = gib;
+        });
+        let (alice, hour) = (did("alice"), 60 * MINUTE);
+        let entries = || limits.inner.accounts.sweep(0, limits.clock().tick()).kept;
+        limits.clock().advance(18 * hour);
+        limits.charge_body(&alice, gib).unwrap();
+        for passed in 1..24 {
+            limits.clock().advance(hour);
+            limits.sweep();
+            let back = gib / 24 * passed;
+            assert!(limits.check_body(&alice, back).is_ok(), "after {passed} h");
+            let refused = limits.check_body(&alice, back + MIB).unwrap_err();
+            assert_eq!(by(refused), Rule::BodyBytesDay);
+        }
+        assert_eq!(entries(), 1);
+        limits.clock().advance(hour + MINUTE);
+        assert!(limits.check_body(&alice, gib).is_ok());
+        assert_eq!(entries(), 0, "it owes nothing");
+    }
+
+    #[test]
+    fn a_minute_that_is_only_counted_leaves_the_day_in_force() {
+        let limits = limits(|settings| {
+            (settings.calls.body_bytes, settings.calls.body_bytes_day) = (1 << 20, 4 * MIB);
+            settings.dry_run = settings.dry_run.with(Rule::BodyBytes);
+        });
+        assert_eq!(passed(&limits, &did("alice"), MIB), 4);
+        let refused = limits.check_body(&did("alice"), MIB).unwrap_err();
+        assert_eq!(by(refused), Rule::BodyBytesDay);
     }
 
     #[test]
@@ -161,12 +251,14 @@ mod tests {
     fn a_dry_run_refuses_nothing_and_counts_each_body_once() {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            let limits = limits(|settings| settings.dry_run = settings.dry_run.with(RULE));
+            let limits = limits(|settings| settings.dry_run = RULES.into_iter().collect());
             assert_eq!(passed(&limits, &did("alice"), 64 * MIB), 1_000);
         });
         let shown = recorder.handle().render();
-        let counted = "relay_limits_refused_total{rule=\"body_bytes\",outcome=\"dry_run\"} 998";
-        assert!(shown.contains(counted), "{shown}");
+        for (rule, times) in [("body_bytes", 998), ("body_bytes_day", 968)] {
+            let counted = format!("rule=\"{rule}\",outcome=\"dry_run\"}} {times}\n");
+            assert!(shown.contains(&counted), "{shown}");
+        }
     }
 
     #[test]
@@ -213,13 +305,7 @@ mod tests {
             Some(MINUTE / 2)
         );
         let boxed = limits.check_did(&alice, Nsid::SendMessage).refused.unwrap();
-        assert!(matches!(
-            boxed,
-            LimitError::Reached {
-                rule: Rule::PenaltyBox,
-                ..
-            }
-        ));
+        assert_eq!(by(boxed), Rule::PenaltyBox);
         assert_eq!(boxed.retry_after(), MINUTE, "until all of it is back");
         let reading = limits.check_did(&alice, Nsid::GetConvos).refused.unwrap();
         assert!(reading.retry_after() < MINUTE);

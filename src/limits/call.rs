@@ -57,7 +57,7 @@ impl Inner {
         if settings.dry_run.contains(rule) {
             return Duration::ZERO;
         }
-        let names = self.account_names(settings, domain, did);
+        let names = self.account_names(settings.tables.idle_after, domain, did);
         let (now, quota) = (self.clock.tick(), settings.quota(rule));
         self.accounts.wait(names, now, quota)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Tick;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Rate};
 use super::rule::{Rule, RuleSet};
 use super::settings::Settings;
 use super::tick::millis;
@@ -132,13 +132,14 @@ impl Meter {
             left = Some(Left::of(info, quota.limit.into()));
         }
         let per_minute = u64::from(settings.sockets.bytes) * u64::from(share);
-        if let Err(wait_us) = self.bytes.spend(now.micros, len as u64, per_minute) {
+        let rate = Rate::a_minute(per_minute);
+        if let Err(wait_us) = self.bytes.spend(now.micros, len as u64, rate) {
             if let Some((_, log)) = counted {
                 log.give_back(now.tick);
             }
             return Err((Rule::FrameBytes, Duration::from_micros(wait_us)));
         }
-        let (bytes, whole_us) = self.bytes.left(now.micros, per_minute);
+        let (bytes, whole_us) = self.bytes.left(now.micros, rate);
         let info = BudgetInfo {
             policy: Rule::FrameBytes,
             remaining: u32::try_from(bytes).unwrap_or(u32::MAX),

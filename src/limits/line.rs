@@ -4,7 +4,7 @@
 use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
-use super::bucket::Bucket;
+use super::bucket::Budgets;
 use super::window::{Admissions, Log, Quota, Verdict};
 
 /// Three slots behind their lock, in 64 bytes.
@@ -211,13 +211,13 @@ impl Found<'_> {
         }
     }
 
-    /// The budget of an entry that keeps one. It never needs a ring.
-    pub(super) fn budget(&self, now: Tick) -> Bucket {
-        Bucket::kept_in(self.slot(), now)
+    /// The budgets of an entry that keeps them. It never needs a ring.
+    pub(super) fn budgets(&self, now: Tick) -> Budgets {
+        Budgets::kept_in(self.slot(), now)
     }
 
-    pub(super) fn keep_budget(&mut self, budget: Bucket, now: Tick) {
-        budget.keep_in(self.slot_mut(), now);
+    pub(super) fn keep_budgets(&mut self, budgets: Budgets, now: Tick) {
+        budgets.keep_in(self.slot_mut(), now);
     }
 
     pub(super) fn give_back(&mut self, taken: Tick) {
@@ -229,10 +229,14 @@ impl Found<'_> {
         }
     }
 
-    /// Takes over what an entry held under another name.
+    /// Takes over what an entry held under another name, into one that is empty.
     pub(super) fn adopt(&mut self, log: &Log) {
         let rings = self.rings;
-        self.slot_mut().in_ring(rings, |ring| ring.clone_from(log));
+        let slot = self.slot_mut();
+        match log.len() {
+            ..=INLINE => slot.put_in_line(log),
+            _ => slot.in_ring(rings, |ring| ring.clone_from(log)),
+        }
     }
 
     /// Removes the entry; what it held.
@@ -263,13 +267,18 @@ impl Slot {
         let outcome = work(ring);
         self.set_newest(ring.newest());
         if ring.len() <= INLINE / 2 {
-            self.set_count(0);
-            (0..ring.len())
-                .filter_map(|index| ring.get(index))
-                .for_each(|time| self.push(time));
+            self.put_in_line(ring);
             rings.release(number);
         }
         outcome
+    }
+
+    fn put_in_line(&mut self, log: &Log) {
+        self.set_newest(log.newest());
+        self.set_count(0);
+        (0..log.len())
+            .filter_map(|index| log.get(index))
+            .for_each(|time| self.push(time));
     }
 }
 

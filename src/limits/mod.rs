@@ -47,6 +47,7 @@ mod window;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Duration;
 
 use crate::runtime::Live;
 use crate::types::{ClientIp, Did};
@@ -226,16 +227,12 @@ impl Inner {
         Decision::of(rule, quota, verdict)
     }
 
-    /// What an account is called in a domain, and was under the key before.
-    fn account_names(
-        &self,
-        settings: &Settings,
-        domain: Domain,
-        did: &Did,
-    ) -> (Blind, Option<Blind>) {
+    /// What an account is called in a domain, and was under the key before, if that was in use
+    /// within such a time.
+    fn account_names(&self, within: Duration, domain: Domain, did: &Did) -> (Blind, Option<Blind>) {
         let keys = self.keys.load();
         let name = |key: &BlindKey| key.account(domain, did);
-        let previous = keys.previous_at(self.clock.tick(), settings).map(name);
+        let previous = keys.previous_within(within, self.clock.tick()).map(name);
         (name(&keys.keys.current), previous)
     }
 

@@ -55,8 +55,10 @@ rules! {
     ReportMember = "report_member",
     SendEphemeral = "send_ephemeral",
     SendMessage = "send_message",
-    /// Bytes in the bodies of an account's calls.
+    /// Bytes in the bodies of an account's calls, in a minute.
     BodyBytes = "body_bytes",
+    /// And in a day.
+    BodyBytesDay = "body_bytes_day",
     /// Memory for bodies, of the node and of one account.
     Bodies = "bodies",
     /// Memory for answers, of the node and of one account.

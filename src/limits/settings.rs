@@ -89,6 +89,8 @@ pub struct Calls {
     pub default: u16,
     /// `BODY_BYTES_PER_MINUTE`: bytes of the bodies of all of them in a minute, on average.
     pub body_bytes: u32,
+    /// `BODY_BYTES_PER_DAY`: and in a day, on average.
+    pub body_bytes_day: u64,
 }
 
 /// Layer 4: subscriptions and their frames.
@@ -241,6 +243,7 @@ impl Default for Settings {
                 report_member: 5,
                 default: 200,
                 body_bytes: 128 << 20,
+                body_bytes_day: 2 << 30,
             },
             scarce_bytes_per_second: 32 << 10,
             sockets: Sockets {

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::Tick;
 use super::blind::Blind;
-use super::bucket::Bucket;
+use super::bucket::{Budgets, Rates, Waits};
 use super::line::{Found, Line, Rings, SLOTS, Slots};
 use super::tick::millis;
 use super::window::{Admissions, Log, Quota, SPAN_MS_MAX, Verdict};
@@ -110,37 +110,30 @@ impl Table {
         (verdict, Place { key, at, shared })
     }
 
-    /// Spends so many bytes of the subject's budget, or says how many microseconds until
-    /// there is enough.
-    pub(super) fn spend<W>(
-        &self,
-        names: Names<W>,
-        now: Tick,
-        bytes: u64,
-        per_minute: u64,
-    ) -> Result<(), u64>
+    /// Spends so many bytes of the subject's budgets; for how long they have not enough.
+    pub(super) fn spend<W>(&self, names: Names<W>, now: Tick, bytes: u64, rates: Rates) -> Waits
     where
         W: FnOnce() -> Blind,
     {
         if let Some(mut entry) = self.own(&names, now) {
-            let mut budget = entry.budget(now);
-            budget.spend(0, bytes, per_minute)?;
-            entry.keep_budget(budget, now);
-            return Ok(());
+            let mut budgets = entry.budgets(now);
+            let waits = budgets.spend(bytes, rates);
+            entry.keep_budgets(budgets, now);
+            return waits;
         }
         let mut log = wide_entry(&self.wide_budgets, (names.wide)()).lock();
-        let mut budget = Bucket::kept_in(&*log, now);
-        budget.spend(0, bytes, per_minute * u64::from(WIDE_SHARE))?;
-        budget.keep_in(&mut *log, now);
-        Ok(())
+        let mut budgets = Budgets::kept_in(&*log, now);
+        let waits = budgets.spend(bytes, rates.map(|rate| rate.times(WIDE_SHARE)));
+        budgets.keep_in(&mut *log, now);
+        waits
     }
 
-    /// The budget of a subject of these names as it stands, on a clock that starts at `now`.
-    /// One that has no entry owes nothing.
-    pub(super) fn budget(&self, names: (Blind, Option<Blind>), now: Tick) -> Bucket {
+    /// The budgets of a subject of these names as they stand. One that has no entry owes
+    /// nothing.
+    pub(super) fn budgets(&self, names: (Blind, Option<Blind>), now: Tick) -> Budgets {
         let (current, previous) = names;
         let entry = self.find(current).or_else(|| self.find(previous?));
-        entry.map_or_else(Bucket::default, |entry| entry.budget(now))
+        entry.map_or_else(Budgets::default, |entry| entry.budgets(now))
     }
 
     /// Until a subject of these names would be admitted, if nothing more is; no place is

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Milliseconds since the limiter started, modulo 2^32 (49 days). Ticks are only
-/// compared with ticks of the last minutes: older state has been swept away.
+/// compared with ticks less than 24 days away: older state has been swept away.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tick(u32);
 
@@ -12,6 +12,11 @@ impl Tick {
     pub fn at(elapsed: Duration) -> Self {
         // Truncation is the modulo.
         Self(elapsed.as_millis() as u32)
+    }
+
+    /// The tick so many milliseconds later.
+    pub(super) fn after(self, millis: u32) -> Self {
+        Self(self.0.wrapping_add(millis))
     }
 
     /// Milliseconds from `earlier` to this tick, and 0 if the clock went back: a

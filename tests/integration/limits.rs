@@ -435,6 +435,7 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         settings.requests.verifications = 1;
         settings.requests.familiar = 1;
         settings.calls.body_bytes = 1_024;
+        settings.calls.body_bytes_day = 1_024;
         settings.sockets.per_ip = 1;
         settings.sockets.per_did = 1;
         settings.sockets.upgrades_per_ip = 1;

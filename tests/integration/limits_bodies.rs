@@ -1,4 +1,5 @@
-//! How many bytes an account may send in a minute, as it meets that limit on a built relay.
+//! How many bytes an account may send in a minute and in a day, as it meets these limits on a
+//! built relay.
 
 use std::time::Duration;
 
@@ -28,12 +29,17 @@ enum Told {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with_a_day_of(1 << 30).await
+    }
+
+    async fn with_a_day_of(bytes: usize) -> Self {
         let directory = Directory::start().await.unwrap();
         let relay = Home::lived_in()
             .knowing(&directory)
             .with("MESSAGE_BODY_BYTES_MAX", &BODY.to_string())
             .with("BODY_BYTES_MAX", &BODY.to_string())
             .with("BODY_BYTES_PER_MINUTE", &(BODIES * BODY).to_string())
+            .with("BODY_BYTES_PER_DAY", &bytes.to_string())
             .start();
         Self { directory, relay }
     }
@@ -103,14 +109,44 @@ async fn what_an_account_sends_is_bounded_and_whoever_waits_as_told_gets_in() {
         !refused.contains("\nratelimit-"),
         "of another limit: {refused}"
     );
-    let wait = refused
-        .lines()
-        .find_map(|line| line.strip_prefix("retry-after: "));
-    let wait: u64 = wait.expect("a wait").parse().unwrap();
+    let wait = wait(&refused);
     assert!((1..=60 / BODIES as u64 + 1).contains(&wait), "{wait}");
     sleep(Duration::from_secs(wait)).await;
     let answer = stage.send(&alice, "sendMessage", Told::InTheHead).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+fn wait(refused: &str) -> u64 {
+    let wait = refused
+        .lines()
+        .find_map(|line| line.strip_prefix("retry-after: "));
+    wait.expect("a wait").parse().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_has_spent_its_day_hears_so_and_when_there_is_room_for_this_body() {
+    let stage = Stage::with_a_day_of(BODIES * BODY).await;
+    let alice = stage.account();
+    let (passed, refused) = stage.spend(&alice).await;
+    assert_eq!(
+        passed, BODIES,
+        "in a day next to nothing comes back meanwhile"
+    );
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    let words = "too many bytes in requests of this account in a day: come back in";
+    assert!(refused.contains(words), "{refused}");
+    assert!(!refused.contains("\nratelimit-"), "{refused}");
+    let one_comes_back_in = 86_400 / BODIES as u64;
+    let expected = one_comes_back_in - 60..=one_comes_back_in;
+    assert!(expected.contains(&wait(&refused)), "{refused}");
+    let answer = stage.ask(&alice, "getConvos", "", &[]).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let (_, metrics) = stage.relay.ask_admin("/metrics").await;
+    for rule in ["body_bytes", "body_bytes_day"] {
+        let counted =
+            format!("relay_limits_refused_total{{rule=\"{rule}\",outcome=\"refused\"}} 1");
+        assert!(metrics.contains(&counted), "{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -111,10 +111,17 @@ pub(super) const KEYS: &[Key] = keys![
     limits.scarce_bytes_per_second, SCARCE_BYTES_PER_SECOND, Live:
         Number(1 << 10..=16 << 20) => limits.scarce_bytes_per_second;
 
-    /// Bytes of the bodies of all calls of an account in a minute, on average: what it can make the
-    /// relay store. At least the largest body.
+    /// Bytes of the bodies of all calls of an account in a minute, on average. At least the largest
+    /// body.
     limits.body_bytes_per_minute, BODY_BYTES_PER_MINUTE, Live:
         Number(1 << 10..=u32::MAX) => limits.calls.body_bytes;
+
+    /// And in a day: what an account can make the relay store, day after day. It comes back evenly,
+    /// so that whoever has spent it waits for the size of the next body, and not until midnight. At
+    /// least what may come in a minute. Remembered of an account that sends nothing until the key of
+    /// BLIND_KEY_HOURS has been replaced twice.
+    limits.body_bytes_per_day, BODY_BYTES_PER_DAY, Live:
+        Number(1 << 10..=1 << 50) => limits.calls.body_bytes_day;
 
     /// Subscriptions open at once from one address.
     limits.sockets_per_ip, SOCKETS_PER_IP, Live:
