@@ -235,6 +235,10 @@ mod tests {
                 "postgres://r:hunter2@db/x?sslmode=require&sslrootcert=/ca.pem",
                 "DATABASE_CA_FILE",
             ),
+            (
+                "postgres://r:s3cr@hunter2@db/x",
+                "an @ in a password is written %40",
+            ),
         ] {
             let said = load_text("", &[("DATABASE_URL", url)])
                 .unwrap_err()

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
 use crate::types::unprintable;
 
 /// A Postgres connection string, which holds a password.
@@ -14,11 +17,15 @@ pub struct DatabaseUrl(String);
 unprintable!(DatabaseUrl);
 
 impl DatabaseUrl {
-    /// Checks the string as libpq-style key-value pairs or a `postgres://` URL.
+    /// Checks the string as libpq-style key-value pairs or a `postgres://` URL. What follows a
+    /// bare `@` in a password is taken for the host, which the log tells: no host has one.
     pub fn parse(text: &str) -> Result<Self, DatabaseUrlError> {
-        text.parse::<tokio_postgres::Config>()
-            .map_err(|_| DatabaseUrlError)?;
-        Ok(Self(text.to_owned()))
+        let config: Config = text.parse().map_err(|_| DatabaseUrlError::Unreadable)?;
+        let is_misread = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        match config.get_hosts().iter().any(is_misread) {
+            true => Err(DatabaseUrlError::BareAt),
+            false => Ok(Self(text.to_owned())),
+        }
     }
 
     /// The raw string, password and all.
@@ -27,10 +34,14 @@ impl DatabaseUrl {
     }
 }
 
-/// The string is not one that Postgres clients understand.
+/// The string is not one that Postgres clients understand as it is meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("must be a postgres:// URL or libpq key=value pairs")]
-pub struct DatabaseUrlError;
+pub enum DatabaseUrlError {
+    #[error("an @ in a password is written %40")]
+    BareAt,
+    #[error("must be a postgres:// URL or libpq key=value pairs")]
+    Unreadable,
+}
 
 /// How the store reaches Postgres, and how much it may hold at once.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use crate::config::key::Key;
 use crate::config::kinds::{Flag, Maybe, Number, PATH, Text, hours, millis, seconds};
 use crate::config::redact;
-use crate::store::DatabaseUrl;
+use crate::store::{DatabaseUrl, DatabaseUrlError};
 
 pub(super) const KEYS: &[Key] = keys![
     /// The Postgres to use. Not set: the relay runs a private one of its own, which suits one
@@ -105,12 +105,15 @@ const URL: Text<DatabaseUrl> = Text {
     allowed: "a Postgres URL, such as \"postgres://user:password@host/database\"",
     parse: |url| DatabaseUrl::parse(url).ok(),
     show: |url| redact::database_url(url.expose()),
-    why: parameter_refused,
+    why: refused,
 };
 
-/// The parameter of libpq's that the relay's client does not take, if there is one. Nothing
-/// else of the text is told: it holds a password.
-fn parameter_refused(url: &str) -> Option<String> {
+/// The parameter of libpq's that the relay's client does not take, if there is one, or what a
+/// password needs. Nothing else of the text is told: it holds one.
+fn refused(url: &str) -> Option<String> {
+    if let Err(error @ DatabaseUrlError::BareAt) = DatabaseUrl::parse(url) {
+        return Some(error.to_string());
+    }
     let value = |name: &str| {
         let (_, rest) = url.split_once(&format!("{name}="))?;
         rest.split(|c: char| c == '&' || c.is_whitespace()).next()
