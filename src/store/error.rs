@@ -34,7 +34,7 @@ pub enum StoreError {
     )]
     ReadOnly,
     /// Our fault or an operator's: a constraint, a missing table, a lacking right.
-    #[error("Postgres refused a statement (SQLSTATE {0})")]
+    #[error("Postgres refused a statement (SQLSTATE {code}){}", remedy(.0), code = .0)]
     Refused(String),
     /// A row or parameter did not have the type that the code expects.
     #[error("a value of Postgres could not be read or written")]
@@ -129,6 +129,15 @@ impl StoreError {
     }
 }
 
+/// What operators can mend, of which a code alone tells little.
+fn remedy(code: &str) -> &'static str {
+    match code {
+        "22P05" => ": the database's encoding must be UTF8",
+        "42501" => ": the role must own the database, or its schema and all its tables",
+        _ => "",
+    }
+}
+
 /// What failed before there was a session, with what lies under it, in one line.
 fn cause(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
@@ -193,5 +202,14 @@ mod tests {
         }
         assert!(!is_unavailable("23505"));
         assert!(!is_unavailable("57014"));
+    }
+
+    #[test]
+    fn a_code_that_operators_can_do_something_about_says_what() {
+        let refused = |code: &str| StoreError::Refused(code.to_owned()).to_string();
+        assert!(refused("42501").ends_with(
+            "(SQLSTATE 42501): the role must own the database, or its schema and all its tables"
+        ));
+        assert!(refused("23505").ends_with("(SQLSTATE 23505)"));
     }
 }
