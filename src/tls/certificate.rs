@@ -162,8 +162,9 @@ pub(super) mod tests {
             refusal(&chain, &other),
             "the key does not match the certificate"
         );
-        assert_eq!(refusal(&chain, &chain), "it holds no private key");
-        assert_eq!(refusal(&key, &key), "it holds no certificate");
+        let no_key = "the file of the key holds none that is not encrypted";
+        assert_eq!(refusal(&chain, &chain), no_key);
+        assert_eq!(refusal(&key, &key), "the file of certificates holds none");
         let cut = &chain[..chain.len() / 2];
         assert_eq!(refusal(cut, &key), "it is not PEM");
     }

@@ -18,9 +18,9 @@ pub enum CertError {
     Malformed(#[source] x509_cert::der::Error),
     #[error("the key does not match the certificate")]
     Mismatch(#[source] rustls::Error),
-    #[error("it holds no certificate")]
+    #[error("the file of certificates holds none")]
     NoCertificate,
-    #[error("it holds no private key")]
+    #[error("the file of the key holds none that is not encrypted")]
     NoKey,
     #[error("it is not yet valid")]
     NotYetValid,
