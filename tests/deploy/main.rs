@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod alerts;
 mod container;
 mod documents;
 mod kubernetes;

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use mls_relay::telemetry::Metrics;
 use serde_json::Value;
 
 use crate::{content, content_given, list, read, root, text, yaml_one};
+
+/// This process's, of which there can be one.
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
 
 /// The metrics that the code records, and of which kind they are.
 fn recorded() -> BTreeMap<String, &'static str> {
@@ -53,7 +57,7 @@ fn named(expression: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn alerts() -> Vec<Value> {
+pub(crate) fn alerts() -> Vec<Value> {
     let file = yaml_one("deploy/alerts.yml");
     let groups = list(&file, "/groups");
     groups
@@ -120,6 +124,14 @@ fn rare_faults_are_counted_from_zero() {
     assert!(watched > 3, "{watched}");
 }
 
+/// A part of nothing is no number, and no alert.
+#[test]
+fn that_no_handshake_was_completed_is_seen_where_all_fail() {
+    let shown = METRICS.render();
+    let none = "\nrelay_edge_handshake_seconds_count{kind=\"full\"} 0\n";
+    assert!(shown.contains(none), "{shown}");
+}
+
 #[test]
 fn every_metric_is_explained_to_operators_and_no_other() {
     let page = read("docs/metrics.md");
@@ -133,7 +145,7 @@ fn every_metric_is_explained_to_operators_and_no_other() {
 
 #[test]
 fn every_metric_tells_its_meaning_and_prometheus_likes_its_name() {
-    let metrics = Metrics::install().unwrap();
+    LazyLock::force(&METRICS);
     for (name, kind) in recorded() {
         match kind {
             "counter" => metrics::counter!(name).increment(1),
@@ -141,7 +153,7 @@ fn every_metric_tells_its_meaning_and_prometheus_likes_its_name() {
             _ => metrics::histogram!(name).record(1),
         }
     }
-    let shown = metrics.render();
+    let shown = METRICS.render();
     for name in recorded().keys() {
         let help = shown.split_once(&format!("# HELP {name} "));
         let (_, help) = help.unwrap_or_else(|| panic!("{name} does not say what it means"));
