@@ -30,7 +30,11 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         &standing,
         commit.as_ref(),
     )?;
-    blocks::refuse_newcomers(cx, &convo, &joining.users).await?;
+    // One that is not of this epoch was accepted before, or is refused: it puts nobody anywhere.
+    let puts_in = |commit: &NewCommit| commit.epoch == standing.epoch;
+    if commit.as_ref().is_none_or(puts_in) {
+        blocks::refuse_newcomers(cx, &convo, &joining.users).await?;
+    }
     let change = GroupChange {
         commit,
         joining,

@@ -87,6 +87,26 @@ async fn for_a_change_that_cannot_be_read_no_appview_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_accepted_is_answered_again_whoever_blocks_whom_by_now() {
+    let appview = AppView::start().await;
+    let world = asking(&appview, |blocks| blocks.fresh_for = Duration::ZERO).await;
+    let [alice, bob, carol] = phones(&world).await;
+    let mut group = alice.found(&[]).await;
+    let late = alice.adding(&mut group, &carol).await;
+    group.abandon_commit().unwrap();
+    let input = alice.adding(&mut group, &bob).await;
+    let answer = alice.post("addMembers", &input).await;
+    let leaving = json!({"convoId": group.id()});
+    bob.post("leaveConvo", &leaving).await;
+    appview.block(bob.did(), alice.did());
+    let asked = appview.questions();
+    assert_eq!(alice.post("addMembers", &input).await, answer);
+    let refused = alice.post_refused("addMembers", &late).await;
+    assert_eq!(refused.name, "EpochMismatch");
+    assert_eq!(appview.questions(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_blocks_whom_is_told_and_remembered_for_a_while() {
     let appview = AppView::start().await;
     let world = asking(&appview, |_| {}).await;
