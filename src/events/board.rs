@@ -200,13 +200,18 @@ impl Board {
         }
     }
 
+    /// There is nothing more up to here.
+    pub fn reach(&mut self, through: Seq) {
+        if through > self.head.seq() {
+            self.head = self.head.with_seq(through);
+        }
+    }
+
     /// Events up to here are gone from the stream, or an event could not be read. It may have
     /// moved an account, so every session is to join anew, and to tell its client where things
     /// stand. What is remembered from before may lack it, or be what a failover undid.
     pub fn hole(&mut self, through: Seq, due: &mut Due) {
-        if through > self.head.seq() {
-            self.head = self.head.with_seq(through);
-        }
+        self.reach(through);
         self.recent.begin_anew(self.head.seq());
         for seat in self.seats.values() {
             seat.outbox.mark_hole(due);

@@ -90,7 +90,7 @@ impl Dispatcher {
             board.pass_on(event, &mut Vec::new());
         }
         // The last numbers may have lost their events.
-        board.hole(head, &mut Vec::new());
+        board.reach(head);
         board
     }
 }

@@ -159,22 +159,31 @@ impl Follower {
         }
     }
 
-    /// Finds the head and the last events before it.
+    /// Finds the head, and the last events before it that can all be read.
     async fn start(&self) -> Result<Sequence, Stop> {
         let Ends { floor, head, at } = self.journal.ends().await?;
         let wanted = u64::from(self.settings.load().recent_at_start);
-        let floor = floor.max(Seq::new(head.get().saturating_sub(wanted)));
+        let mut floor = floor.max(Seq::new(head.get().saturating_sub(wanted)));
         let mut events = Vec::new();
         let mut after = floor;
         loop {
             let page = self.page(after, head).await?;
             after = page.last().map_or(head, |row| row.seq);
             let full = self.is_full(&page);
-            events.extend(page.into_iter().filter_map(|row| row.event));
+            for row in page {
+                match row.event {
+                    Some(event) => events.push(event),
+                    // Whoever missed it has to be told.
+                    None => (floor, events) = (row.seq, Vec::new()),
+                }
+            }
             if !full {
                 break;
             }
         }
+        // Some may have been forgotten before they were read.
+        floor = floor.max(self.journal.ends().await?.floor);
+        events.retain(|event| event.seq() > floor);
         self.pass(Feed::Start {
             floor,
             head,

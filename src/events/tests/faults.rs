@@ -278,7 +278,7 @@ async fn what_comes_after_a_change_that_is_lost_while_somebody_joins_is_not_pass
     memory.join_unseen(BOB, "aa");
     memory.send("aa");
     let mut bob = subscribe(&hub, BOB, None, Some(3));
-    memory.let_stays_take(Duration::from_secs(1));
+    memory.let_answers_take(Duration::from_secs(1));
     let joining = tokio::spawn(async move { hear(&mut bob, 3).await });
     sleep(Duration::from_millis(500)).await;
     memory.set(World::Well);

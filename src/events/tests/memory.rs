@@ -39,8 +39,8 @@ struct State {
     messages_read: usize,
     rows_read: usize,
     world: World,
-    /// How long the answer takes to where an account is.
-    stays_take: Duration,
+    /// How long the answers take to where an account is, and where the stream begins and ends.
+    answers_take: Duration,
 }
 
 /// A muted bell, a shut door and so on, until the world changes again.
@@ -123,8 +123,19 @@ impl Memory {
         self.commit(&format!(r#""convoId":"{convo}","messageId":"{id}""#))
     }
 
-    pub(crate) fn let_stays_take(&self, time: Duration) {
-        self.0.lock().stays_take = time;
+    pub(crate) fn let_answers_take(&self, time: Duration) {
+        self.0.lock().answers_take = time;
+    }
+
+    /// An answer of this moment, told later.
+    fn read_slowly<T: Send + 'static>(&self, look: impl FnOnce(&State) -> T) -> Answer<'static, T> {
+        let answer = self.read(look);
+        let time = self.0.lock().answers_take;
+        async move {
+            tokio::time::sleep(time).await;
+            answer.await
+        }
+        .boxed()
     }
 
     pub(crate) fn join(&self, did: &str, convo: &str) -> u64 {
@@ -185,6 +196,15 @@ impl Memory {
     /// Numbers that no event will ever have.
     pub(crate) fn skip(&self, count: u64) {
         self.0.lock().last += count;
+    }
+
+    /// Nobody can read this event any more, if it is still there.
+    pub(crate) fn spoil(&self, seq: u64) {
+        let mut state = self.0.lock();
+        let mut rows = state.rows.iter_mut();
+        if let Some(row) = rows.find(|row| row.seq.get() == seq) {
+            row.event = None;
+        }
     }
 
     /// A standby takes over that has nothing after this event.
@@ -262,7 +282,7 @@ fn is_about(topic: &Topic, row: &Stored) -> bool {
 
 impl Journal for Memory {
     fn ends(&self) -> Answer<'_, Ends> {
-        self.read(|state| Ends {
+        self.read_slowly(|state| Ends {
             floor: Seq::new(state.floor),
             head: Seq::new(state.last),
             at: now(),
@@ -295,13 +315,7 @@ impl Journal for Memory {
     }
 
     fn memberships<'a>(&'a self, did: &'a Did) -> Answer<'a, Vec<Membership>> {
-        let answer = self.read(|state| state.stays.get(did).cloned().unwrap_or_default());
-        let time = self.0.lock().stays_take;
-        async move {
-            tokio::time::sleep(time).await;
-            answer.await
-        }
-        .boxed()
+        self.read_slowly(|state| state.stays.get(did).cloned().unwrap_or_default())
     }
 
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {

@@ -1,5 +1,7 @@
 //! What one subscriber hears, from joining to leaving.
 
+use std::time::Duration;
+
 use super::memory::{Memory, World, now};
 use super::subscriber::{hear, subscribe};
 use crate::events::Settings;
@@ -42,9 +44,42 @@ async fn a_cursor_brings_back_all_that_was_missed_before_the_end_is_told() {
         let mut expected: Vec<_> = (2..=502).map(|seq| format!("+{seq}")).collect();
         expected.push("synced 502".to_owned());
         assert_eq!(heard, expected);
+        assert_eq!(memory.rows_read() == 0, recent_at_start > 0);
         memory.send("aa");
         assert_eq!(hear(&mut bob, 1).await, ["+503"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_told_also_by_a_node_that_starts_after_it() {
+    for recent_at_start in [1000, 0] {
+        let memory = Memory::default();
+        memory.join(BOB, "aa");
+        let spoilt = memory.send("aa");
+        memory.spoil(spoilt);
+        memory.send("aa");
+        let settings = Settings {
+            recent_at_start,
+            ..Settings::default()
+        };
+        let (hub, _shutdown) = memory.hub(settings);
+        let mut bob = subscribe(&hub, BOB, None, Some(0));
+        assert_eq!(hear(&mut bob, 4).await, ["+1", "+3", "gap aa", "synced 3"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_while_a_node_starts_is_told_of() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    memory.send("aa");
+    memory.let_answers_take(Duration::from_secs(1));
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    memory.forget(1);
+    let mut bob = subscribe(&hub, BOB, None, Some(0));
+    let heard = hear(&mut bob, 4).await;
+    assert_eq!(heard, ["outdated", "+2", "gap aa", "synced 2"]);
 }
 
 #[tokio::test(start_paused = true)]

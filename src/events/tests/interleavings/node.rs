@@ -26,7 +26,7 @@ impl Node {
         for event in table.events.iter().filter(|e| e.seq() > floor) {
             board.pass_on(event, &mut Vec::new());
         }
-        board.hole(Seq::new(table.last), &mut Vec::new());
+        board.reach(Seq::new(table.last));
         Self {
             sequence: Sequence::starting_at(Seq::new(table.last)),
             board,
