@@ -142,7 +142,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         queue.is_due = false;
         // Nobody waits: the session has been called, and will take its sink back.
-        while queue.is_for_sink() && queue.waker.is_some() {
+        while queue.is_whole() && queue.waker.is_some() {
             let writing = Loan::Writing { wanted: false };
             let (mut sink, mut place) = match std::mem::replace(&mut queue.loan, writing) {
                 Loan::Idle(sink, place) => (sink, place),
@@ -236,9 +236,9 @@ impl Outbox {
         self.queue.lock().state == State::Gone
     }
 
-    /// The session: whether something was dropped that it has not read yet.
-    pub(super) fn has_overflowed(&self) -> bool {
-        matches!(self.queue.lock().state, State::Overflowed(_))
+    /// The session: whether all that comes is in the queue.
+    pub(super) fn is_whole(&self) -> bool {
+        self.queue.lock().is_whole()
     }
 
     /// The session: takes what is there, at most `count` events, or waits.
@@ -295,11 +295,12 @@ impl Queue {
 
     /// Nothing is there that the session should hear.
     fn is_at_rest(&self) -> bool {
-        self.events.is_empty() && self.is_for_sink()
+        self.events.is_empty() && self.is_whole()
     }
 
-    /// Nothing is there that only the session itself could do.
-    fn is_for_sink(&self) -> bool {
+    /// It has dropped nothing, and the stream has lost nothing: else only the session itself
+    /// can go on.
+    fn is_whole(&self) -> bool {
         self.state == State::Open && !self.hole
     }
 

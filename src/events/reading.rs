@@ -36,8 +36,9 @@ pub enum SubscriptionError {
 pub(super) struct Joined {
     pub(super) seat: HeldSeat,
     pub(super) attached: Attached,
-    /// The cursor is too old, and these conversations may have lost events.
-    pub(super) gap: Option<Vec<ConvoId>>,
+    /// The cursor is older than this, the oldest place, and these conversations may have lost
+    /// events.
+    pub(super) outdated: Option<(Seq, Vec<ConvoId>)>,
 }
 
 /// Steps 1 to 3 of going live (see [`super::board`]).
@@ -62,7 +63,7 @@ pub(super) async fn join(
             _ => Backlog::InDatabase,
         };
     }
-    let mut gap = None;
+    let mut outdated = None;
     let ahead = cursor.is_some_and(|cursor| cursor.seq() > attached.through.seq());
     if ahead || matches!(attached.backlog, Backlog::InDatabase) {
         // Another node may be ahead of this one: the database knows.
@@ -73,14 +74,14 @@ pub(super) async fn join(
             Start::Outdated { after, floor } => {
                 let mut circle = Circle::as_of(Seq::LAST, reading);
                 circle.narrow(subscriber.filter.as_ref());
-                gap = Some(circle.touched(after.seq(), floor));
+                outdated = Some((floor, circle.touched(after.seq(), floor)));
             }
         }
     }
     Ok(Joined {
         seat,
         attached,
-        gap,
+        outdated,
     })
 }
 

@@ -197,28 +197,28 @@ impl Subscription {
             return self.join_anew();
         }
         self.seat = Some(Arc::new(joined.seat));
-        let place = self.place.unwrap_or(Place::new(joined.attached.through));
-        self.place = Some(place);
-        if let Some(touched) = joined.gap
-            && self.owe_gap(Some(touched))
-        {
-            self.say(News::Outdated);
-        }
         let mut attached = joined.attached;
+        self.place.get_or_insert(Place::new(attached.through));
+        if let Some((floor, touched)) = joined.outdated {
+            self.reach(floor);
+            if self.owe_gap(Some(touched)) {
+                self.say(News::Outdated);
+            }
+        }
         match std::mem::replace(&mut attached.backlog, Backlog::InDatabase) {
             Backlog::Here(events) => {
                 self.hear(events);
                 self.arrived(&attached);
             }
-            Backlog::InDatabase => self.replay(attached, place.seq()),
+            Backlog::InDatabase => self.replay(attached),
         }
     }
 
-    fn replay(&mut self, to: Attached, after: Seq) {
-        if after >= to.through.seq() {
+    fn replay(&mut self, to: Attached) {
+        let range = (self.reached(), to.through.seq());
+        if range.0 >= range.1 {
             return self.arrived(&to);
         }
-        let range = (after, to.through.seq());
         let page = page(self.hub.clone(), Arc::clone(&self.subscriber), range);
         let page = Box::pin(page);
         self.step = Step::Replaying { to, page };
@@ -234,12 +234,15 @@ impl Subscription {
             self.owe_gap(None);
         }
         self.hear(page.events);
-        self.replay(to, page.through);
+        self.reach(page.through);
+        self.replay(to);
     }
 
     /// Everything up to where the queue begins has been heard.
     fn arrived(&mut self, at: &Attached) {
-        self.advance(at.through);
+        if at.through.seq() >= self.reached() {
+            self.place = Some(Place::new(at.through));
+        }
         self.step = if at.is_over { Step::Ended } else { Step::Live };
     }
 
@@ -249,9 +252,9 @@ impl Subscription {
             self.step = Step::Ended;
             return Poll::Ready(());
         };
-        // Truly live only if nothing has overflowed meanwhile.
+        // Truly live only if nothing has been dropped or lost meanwhile.
         if !self.owed.is_empty()
-            && !seat.outbox().has_overflowed()
+            && seat.outbox().is_whole()
             && let Some(owed) = self.owed.pop_front()
         {
             if self.owed.is_empty() {
@@ -281,10 +284,7 @@ impl Subscription {
         self.hear(taken.events);
         if let Some((first, seat)) = overflowed {
             // It has had everything of the stream before that event.
-            if let Some(place) = self.place {
-                let before = Seq::new(first.get().saturating_sub(1));
-                self.advance(place.cursor().with_seq(before));
-            }
+            self.reach(Seq::new(first.get().saturating_sub(1)));
             metrics::counter!("relay_events_fallbacks_total").increment(1);
             self.step = Step::Resuming(Box::pin(async move { Ok(seat.resume().await?) }));
         }
@@ -306,23 +306,23 @@ impl Subscription {
 
     /// Once, however much is lost before it is told. False: it was owed.
     fn owe_gap(&mut self, touched: Option<Vec<ConvoId>>) -> bool {
-        let is_new = !self.owed.iter().any(|owed| matches!(owed, Owed::Gap(_)));
-        if is_new {
-            self.owed.push_front(Owed::Gap(touched));
+        if let Some(Owed::Gap(known)) = self.owed.front_mut() {
+            *known = known.take().filter(|_| touched.is_some());
+            return false;
         }
-        is_new
+        self.owed.push_front(Owed::Gap(touched));
+        true
     }
 
     // Resuming → Replaying | Live
     fn resumed(&mut self, to: Attached) -> Result<(), SubscriptionError> {
-        let after = self.place.map_or(Seq::ZERO, Place::seq);
-        let distance = to.through.seq().get().saturating_sub(after.get());
+        let distance = to.through.seq().get().saturating_sub(self.reached().get());
         let window = self.hub.settings().catch_up_window;
         let now = self.begun.elapsed();
         if !self.catch_up.is_gaining(now, distance, window) {
             return Err(SubscriptionError::ConsumerTooSlow);
         }
-        self.replay(to, after);
+        self.replay(to);
         Ok(())
     }
 
@@ -376,6 +376,17 @@ impl Subscription {
         self.subscriber.filter.is_some()
             && matches!(event.route(), Route::Membership { did, change: Change::Left, .. }
                 if *did == self.subscriber.did)
+    }
+
+    fn reached(&self) -> Seq {
+        self.place.map_or(Seq::ZERO, Place::seq)
+    }
+
+    /// Nothing of its own is left up to here.
+    fn reach(&mut self, through: Seq) {
+        if let Some(place) = self.place {
+            self.advance(place.cursor().with_seq(through));
+        }
     }
 
     fn advance(&mut self, to: Cursor) -> bool {

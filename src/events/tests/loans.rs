@@ -159,5 +159,5 @@ fn an_overflow_of_a_lent_queue_wakes_the_session() {
     }
     assert_eq!(due.len(), 1);
     assert_eq!(outbox.flush(&mut Vec::new()), Flushed::default());
-    assert!(woken.has_been() && outbox.has_overflowed());
+    assert!(woken.has_been() && !outbox.is_whole());
 }

@@ -220,6 +220,36 @@ async fn a_cursor_older_than_the_oldest_event_is_told_what_may_be_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_lost_beside_what_is_too_old_is_told_as_well() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    memory.send("aa");
+    memory.send("aa");
+    memory.forget(3);
+    memory.join(BOB, "cc");
+    let spoilt = memory.send("cc");
+    memory.spoil(spoilt);
+    memory.send("cc");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, Some(2));
+    let heard = hear(&mut bob, 5).await;
+    assert_eq!(heard, ["outdated", "+4", "+6", "gap aa cc", "synced 6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_synced_where_something_is_lost_that_was_not_told() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, Some(0));
+    assert_eq!(hear(&mut bob, 1).await, ["+1"]);
+    memory.skip(1);
+    memory.send("aa");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(hear(&mut bob, 3).await, ["+3", "gap aa", "synced 3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_types_is_shown_to_the_members_and_to_nobody_else() {
     let memory = Memory::default();
     memory.join(ALICE, "aa");
