@@ -161,15 +161,25 @@ impl Memory {
         seq
     }
 
+    /// The event of it is lost.
+    pub(crate) fn remove_unseen(&self, did: &str, convo: &str) -> u64 {
+        self.end_stay(did, convo);
+        self.skip(1);
+        self.0.lock().last
+    }
+
     pub(crate) fn remove(&self, did: &str, convo: &str) -> u64 {
         // The row first: with the event, it is one transaction.
+        self.end_stay(did, convo);
+        self.change(did, convo, "removed")
+    }
+
+    fn end_stay(&self, did: &str, convo: &str) {
         let mut state = self.0.lock();
         let left = Seq::new(state.last + 1);
         let stays = state.stays.get_mut(&Did::parse(did).unwrap()).unwrap();
         let open = |stay: &&mut Membership| stay.left.is_none() && stay.convo.expose() == convo;
         stays.iter_mut().find(open).unwrap().left = Some(left);
-        drop(state);
-        self.change(did, convo, "removed")
     }
 
     fn change(&self, did: &str, convo: &str, action: &str) -> u64 {

@@ -30,8 +30,12 @@ enum Op {
     Move(usize, usize),
     MoveUnseen(usize, usize),
     Skip,
+    /// One of the last events can no longer be read.
+    Spoil(usize),
     /// The oldest events are forgotten.
     Forget,
+    /// A standby takes over that lacks so many of the last events.
+    FailOver(usize),
     /// Something is said in passing.
     Mention(usize),
     /// A node hears some notifications, writes to those who sleep, loses a notification, looks
@@ -54,7 +58,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..ACCOUNTS, 0..CONVOS).prop_map(|(account, convo)| Op::Move(account, convo)),
         1 => (0..ACCOUNTS, 0..CONVOS).prop_map(|(account, convo)| Op::MoveUnseen(account, convo)),
         1 => Just(Op::Skip),
+        1 => (0..5usize).prop_map(Op::Spoil),
         1 => Just(Op::Forget),
+        1 => (0..5usize).prop_map(Op::FailOver),
         2 => (0..CONVOS).prop_map(Op::Mention),
         6 => (0..NODES, 1..6usize).prop_map(|(node, count)| Op::Hear(node, count)),
         5 => (0..NODES).prop_map(Op::Flush),
@@ -130,6 +136,15 @@ impl World {
             Op::Mention(convo) => Some(table.mention(*convo)),
             Op::Skip => {
                 table.last += 1;
+                None
+            }
+            Op::Spoil(nth) => {
+                let spoilt = table.events.iter().nth_back(*nth);
+                table.spoilt.extend(spoilt.map(|event| event.seq()));
+                None
+            }
+            Op::FailOver(but) => {
+                table.fail_over(*but);
                 None
             }
             Op::Forget => {

@@ -22,6 +22,8 @@ impl Node {
     /// A fresh node remembers the last events that it reads from the table.
     pub(super) fn start(table: &Table, remembered: u64) -> Self {
         let floor = Seq::new(table.last.saturating_sub(remembered).max(table.floor));
+        let spoilt = table.spoilt.iter().copied().max();
+        let floor = floor.max(spoilt.unwrap_or_default());
         let mut board = Board::new(cursor(floor), RECENT_BYTES, BACKLOG);
         for event in table.events.iter().filter(|e| e.seq() > floor) {
             board.pass_on(event, &mut Vec::new());
@@ -85,7 +87,10 @@ impl Node {
                 let before = Seq::new(event.seq().get() - 1);
                 self.board.hole(before, &mut self.due);
             }
-            self.board.pass_on(event, &mut self.due);
+            match table.spoilt.contains(&event.seq()) {
+                true => self.board.hole(event.seq(), &mut self.due),
+                false => self.board.pass_on(event, &mut self.due),
+            }
         }
         if self.sequence.exhausted(through) > 0 {
             self.board.hole(through, &mut self.due);

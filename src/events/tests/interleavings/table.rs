@@ -1,5 +1,6 @@
 //! What Postgres knows: the oracle.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{ACCOUNTS, convo_id, did};
@@ -17,6 +18,10 @@ pub(super) struct Table {
     pub(super) events: Vec<Arc<Event>>,
     /// Changes whose events are lost.
     pub(super) unseen: Vec<Seq>,
+    /// What can no longer be read.
+    pub(super) spoilt: Vec<Seq>,
+    /// What a failover undid.
+    pub(super) undone: Vec<RangeInclusive<Seq>>,
     /// What was said in passing, and what was the last event then.
     pub(super) mentions: Vec<(Arc<Event>, Seq)>,
     /// Of each account.
@@ -58,6 +63,34 @@ impl Table {
         self.commit(&format!(
             r#""convoId":"{convo}","type":"membershipChange","did":"{did}","action":"{action}""#
         ))
+    }
+
+    /// The last events but so many are all there is: it has had what is forgotten.
+    pub(super) fn fail_over(&mut self, but: usize) {
+        let floor = Seq::new(self.floor);
+        let forgotten = self.events.partition_point(|event| event.seq() <= floor);
+        let kept = self.events.len().saturating_sub(but);
+        self.events.truncate(kept.max(forgotten));
+        let kept = self.events.last().map_or(0, |event| event.seq().get());
+        let kept = Seq::new(kept.max(self.floor));
+        for stays in &mut self.stays {
+            stays.retain(|stay| stay.joined <= kept);
+            for stay in stays {
+                stay.left = stay.left.filter(|left| *left <= kept);
+            }
+        }
+        self.undone.push(kept.next()..=Seq::new(self.last));
+        // Farther than it can be behind.
+        self.last += 10;
+    }
+
+    pub(super) fn is_undone(&self, at: Seq) -> bool {
+        self.undone.iter().any(|undone| undone.contains(&at))
+    }
+
+    /// Whether what stood here may have been undone since.
+    pub(super) fn may_have_been_undone(&self, at: Seq) -> bool {
+        self.undone.iter().any(|undone| *undone.end() >= at)
     }
 
     pub(super) fn mention(&mut self, convo: usize) -> Arc<Event> {

@@ -1,0 +1,70 @@
+//! What Postgres was told to keep, and what it lost.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+
+use crate::events::Circle;
+use crate::store::Membership;
+use crate::types::{ConvoId, Seq};
+
+/// What the test itself has done.
+#[derive(Default)]
+pub(super) struct Oracle {
+    pub(super) last: u64,
+    pub(super) floor: u64,
+    /// Of each event, what it is about.
+    pub(super) events: Vec<(u64, usize)>,
+    pub(super) stays: HashMap<usize, Vec<Membership>>,
+    pub(super) spoilt: HashSet<u64>,
+    /// Where the numbers go on since the last failover.
+    begun_at: u64,
+    /// What a failover undid.
+    undone: Vec<RangeInclusive<u64>>,
+}
+
+impl Oracle {
+    pub(super) fn circle(&self, account: usize) -> Circle {
+        let stays = self.stays.get(&account).cloned();
+        Circle::as_of(Seq::LAST, stays.unwrap_or_default())
+    }
+
+    /// Whether an account was in a conversation at every moment since this event.
+    pub(super) fn has_stayed(&self, account: usize, convo: &ConvoId, since: u64) -> bool {
+        let was_undone = self.undone.iter().any(|undone| *undone.end() >= since);
+        let stays_since = |at| {
+            let circle = self.circle(account);
+            let mut stays = circle.stays().iter();
+            stays.any(|stay| stay.convo == *convo && stay.joined <= at && stay.left.is_none())
+        };
+        !was_undone && stays_since(Seq::new(since))
+    }
+
+    pub(super) fn is_undone(&self, seq: u64) -> bool {
+        self.undone.iter().any(|undone| undone.contains(&seq))
+    }
+
+    pub(super) fn is_lost(&self, seq: u64) -> bool {
+        seq <= self.floor || self.spoilt.contains(&seq)
+    }
+
+    /// The last events but so many are all there is: it has had what is forgotten, and what was
+    /// before the failover before.
+    pub(super) fn fail_over(&mut self, but: usize) -> u64 {
+        let before = self.floor.max(self.begun_at);
+        let known = self.events.partition_point(|(seq, _)| *seq <= before);
+        let kept = self.events.len().saturating_sub(but);
+        self.events.truncate(kept.max(known));
+        let last = self.events.last().map_or(0, |(seq, _)| *seq);
+        let last = last.max(before);
+        for stays in self.stays.values_mut() {
+            stays.retain(|stay| stay.joined.get() <= last);
+            for stay in stays {
+                stay.left = stay.left.filter(|left| left.get() <= last);
+            }
+        }
+        self.undone.push(last + 1..=self.last);
+        self.begun_at = last + 1_000_000;
+        self.last = self.begun_at;
+        last
+    }
+}
