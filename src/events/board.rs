@@ -248,7 +248,7 @@ fn count(tally: &mut Tally, offer: Offer) {
     match offer {
         Offer::Queued => tally.deliveries += 1,
         Offer::Overflowed => tally.overflows += 1,
-        Offer::Gone | Offer::Shut => {}
+        Offer::Shut => {}
     }
 }
 

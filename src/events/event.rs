@@ -142,9 +142,9 @@ impl Event {
     /// (a third more in base64), and this value itself.
     pub fn cost(&self) -> usize {
         let held = match &self.content {
-            Content::Stored(envelope) | Content::Message(envelope) => 2 * envelope.len(),
+            Content::Stored(envelope) | Content::Message(envelope) => 2 * envelope.bytes(),
             Content::Hydrated(envelope, message) => {
-                2 * envelope.len() + 4 * message.ciphertext.0.len()
+                2 * envelope.bytes() + 4 * message.ciphertext.0.len()
             }
             Content::Passing(Notice::Passing(passing)) => 4 * passing.ciphertext_len(),
             Content::Passing(_) => 0,

@@ -57,10 +57,8 @@ pub enum Offer {
     Queued,
     /// It did not fit, and the queue is dropped: the session reads the database.
     Overflowed,
-    /// The session is not listening now; the database has it.
+    /// The session does not listen, now or ever; the database has it.
     Shut,
-    /// The session is gone: forget it.
-    Gone,
 }
 
 /// The queues that the hub flushes at the end of a batch.
@@ -104,10 +102,8 @@ impl Outbox {
     /// flushes all at the end of a batch, so that the whole batch is written at once.
     pub(super) fn offer(self: &Arc<Self>, event: &Arc<Event>, due: &mut Due) -> Offer {
         let mut queue = self.queue.lock();
-        match queue.state {
-            State::Gone => return Offer::Gone,
-            State::Shut | State::Overflowed(_) => return Offer::Shut,
-            State::Open => {}
+        if queue.state != State::Open {
+            return Offer::Shut;
         }
         let fits = queue.bytes + event.cost() <= self.bytes_max;
         if !fits && !event.is_stored() {
@@ -391,7 +387,7 @@ mod tests {
         let outbox = Arc::new(Outbox::new(10_000));
         outbox.shut_for_good();
         outbox.open();
-        assert_eq!(outbox.offer(&event(1), &mut Vec::new()), Offer::Gone);
+        assert_eq!(outbox.offer(&event(1), &mut Vec::new()), Offer::Shut);
         assert!(outbox.is_gone());
     }
 }

@@ -38,13 +38,9 @@ impl Envelope {
         wire::Envelope::parse(&self.0)
     }
 
-    /// Its length in bytes.
-    pub fn len(&self) -> usize {
+    /// Its length.
+    pub fn bytes(&self) -> usize {
         self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
