@@ -1,6 +1,6 @@
 //! Tells all nodes what has no place in the stream: who types, and ephemeral messages.
-//! Never stored: notifications and nothing else, in one transaction a few times a second
-//! at most, however much there is to tell.
+//! Never stored: notifications and nothing else, in one transaction each `passing_every` at
+//! most, however much there is to tell.
 
 use std::sync::Arc;
 use std::time::Duration;
