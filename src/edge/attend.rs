@@ -64,8 +64,8 @@ impl Server {
         }
         // Draining: what is under way may finish; the drain's grace bounds it. Closing an
         // idle connection at once would cross with the request that is on its way.
-        if timeout(linger, connection.as_mut()).await.is_ok() {
-            return Attended::Ended;
+        if let Ok(ended) = timeout(linger, connection.as_mut()).await {
+            return self.ended(&ended, state);
         }
         wind_down(connection.as_mut());
         self.attend(connection, state, Self::last_patience).await
