@@ -233,6 +233,14 @@ async fn behind_a_body_that_ends_elsewhere_for_others_nothing_is_heard() {
             &["400"],
         ),
         ("transfer-encoding: chunked, gzip\r\n", &["400"]),
+        (
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+            &["200"],
+        ),
+        (
+            "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
+            &["200"],
+        ),
     ] {
         let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
         let first = format!("GET /health HTTP/1.1\r\nhost: a\r\n{codings}\r\n0\r\n\r\n");
