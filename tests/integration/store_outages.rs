@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::authority::Authority;
 use crate::database::Database;
+use crate::relay::eventually;
 use crate::store_values::{did, message};
 
 /// A way to Postgres that can fall silent: then it takes connections and passes nothing on.
@@ -68,10 +69,10 @@ async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_
     way.is_silent.store(true, Ordering::Relaxed);
     assert!(store.ping().await.is_err());
     way.is_silent.store(false, Ordering::Relaxed);
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while store.ping().await.is_err() {
-        assert!(Instant::now() < deadline, "it waits for the silent one");
-    }
+    eventually("the silent one is given up", async || {
+        store.ping().await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,14 +203,9 @@ async fn callers_that_go_away_cost_no_connection() {
             let (store, convo) = (store.clone(), ConvoId::parse("aa").unwrap());
             calls.spawn(async move { store.conversation(&convo).await });
         }
-        let deadline = Instant::now() + Duration::from_secs(15);
-        let backends: Vec<i32> = loop {
-            let rows = watching.query(waiting, &[]).await.unwrap();
-            if rows.len() == CALLS {
-                break rows.iter().map(|row| row.get(0)).collect();
-            }
-            assert!(Instant::now() < deadline, "they do not wait for the lock");
-        };
+        database.waiting(CALLS as i64).await;
+        let rows = watching.query(waiting, &[]).await.unwrap();
+        let backends: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
         assert_eq!(&backends, seen.get_or_insert_with(|| backends.clone()));
         calls.shutdown().await;
         locking.batch_execute("ROLLBACK").await.unwrap();
@@ -298,8 +294,8 @@ async fn forgetting_does_not_wait_for_ever_on_a_server_that_fell_silent() {
     let silence = timeout(Duration::from_secs(3600), forgetting.jtis()).await;
     assert_eq!(silence, Ok(Err(StoreError::Timeout)));
     tokio::time::resume();
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while store.forgetting("nonces").await.unwrap().is_none() {
-        assert!(Instant::now() < deadline, "the silent one holds its lock");
-    }
+    eventually("the silent one lets go of its lock", async || {
+        store.forgetting("nonces").await.unwrap().is_some()
+    })
+    .await;
 }

@@ -1,12 +1,14 @@
 //! Calls, good and bad, of accounts and of operators.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mls_relay::types::{Kind, Nsid};
 use mls_relay_loadtest::frame::Framing;
 use mls_relay_loadtest::subscription::Subscribe;
 use serde_json::{Value, json};
+
+use crate::relay::eventually;
 
 use super::{CLIENTS, Cast, MARK, PATIENCE, SERVICE_DID, Stage};
 
@@ -114,12 +116,11 @@ impl Stage {
     /// Operators name people, well and badly.
     pub(super) async fn operators_act(&mut self, cast: &Cast) {
         let did = cast.accounts[1].did();
-        let deadline = Instant::now() + Duration::from_secs(60);
         let account = format!("/accounts?did={did}");
-        while !self.admin("DELETE", &account).await.contains(" 200 ") {
-            assert!(Instant::now() < deadline, "the account is not deleted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually("the account is deleted", async || {
+            self.admin("DELETE", &account).await.contains(" 200 ")
+        })
+        .await;
         for (method, target, status) in [
             ("DELETE", format!("/accounts?did={MARK}"), 400),
             ("PUT", format!("/penalties?did={did}"), 204),
