@@ -307,7 +307,8 @@ impl Subscription {
     /// Once, however much is lost before it is told. False: it was owed.
     fn owe_gap(&mut self, touched: Option<Vec<ConvoId>>) -> bool {
         if let Some(Owed::Gap(known)) = self.owed.front_mut() {
-            *known = known.take().filter(|_| touched.is_some());
+            // What is lost beside it may be of any conversation.
+            *known = None;
             return false;
         }
         self.owed.push_front(Owed::Gap(touched));

@@ -207,7 +207,7 @@ impl Client {
             let mut since = (last.get()..=table.last).map(Seq::new);
             assert!(
                 since.any(|at| !table.is_in(self.account, convo, at))
-                    || table.may_have_been_undone(last),
+                    || table.may_have_been_undone(attached.through.seq()),
                 "it is over for nobody who stays"
             );
         }

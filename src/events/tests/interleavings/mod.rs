@@ -145,6 +145,7 @@ impl World {
             }
             Op::FailOver(but) => {
                 table.fail_over(*but);
+                self.nodes.iter_mut().for_each(Node::cut);
                 None
             }
             Op::Forget => {

@@ -70,6 +70,11 @@ impl Node {
         self.has_missed |= self.notified.pop_front().is_some();
     }
 
+    /// The connection breaks on which it listens.
+    pub(super) fn cut(&mut self) {
+        self.has_missed = true;
+    }
+
     pub(super) fn look(&mut self, table: &Table) {
         self.has_missed = false;
         self.read(table, Seq::new(table.last));
