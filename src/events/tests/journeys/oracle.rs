@@ -30,13 +30,17 @@ impl Oracle {
 
     /// Whether an account was in a conversation at every moment since this event.
     pub(super) fn has_stayed(&self, account: usize, convo: &ConvoId, since: u64) -> bool {
-        let was_undone = self.undone.iter().any(|undone| *undone.end() >= since);
         let stays_since = |at| {
             let circle = self.circle(account);
             let mut stays = circle.stays().iter();
             stays.any(|stay| stay.convo == *convo && stay.joined <= at && stay.left.is_none())
         };
-        !was_undone && stays_since(Seq::new(since))
+        !self.may_have_been_undone(since) && stays_since(Seq::new(since))
+    }
+
+    /// Whether a failover may have undone what stood here.
+    pub(super) fn may_have_been_undone(&self, at: u64) -> bool {
+        self.undone.iter().any(|undone| *undone.end() >= at)
     }
 
     pub(super) fn is_undone(&self, seq: u64) -> bool {

@@ -117,7 +117,10 @@ impl Phone {
         self.cursor = Some(standings.cursor);
         self.begun_after.get_or_insert(at);
         self.told_through = at;
-        self.check(oracle, at);
+        // Whoever told it may not have known yet what was undone.
+        if !oracle.may_have_been_undone(at) {
+            self.check(oracle, at);
+        }
     }
 
     fn take(&mut self, event: &Event) {
