@@ -13,7 +13,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
         format!("names more than {ACME_DOMAINS_MAX}, the most that one certificate may");
     let needs_proxies =
         "needs edge.trusted_proxies (TRUSTED_PROXIES): nobody else may connect there";
-    let relations: [(bool, &'static [&'static str], &str); 12] = [
+    let relations: [(bool, &'static [&'static str], &str); 11] = [
         (
             edge.tls_cert.is_some() && edge.tls_key.is_none(),
             &["edge.tls_cert", "edge.tls_key"],
@@ -57,11 +57,6 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
             xrpc.body_bytes_max as u64 > body_bytes,
             &["limits.body_bytes_per_minute", "calls.body_bytes_max"],
             "is less than calls.body_bytes_max; the largest body would never fit",
-        ),
-        (
-            body_bytes > config.limits.calls.body_bytes_day,
-            &["limits.body_bytes_per_day", "limits.body_bytes_per_minute"],
-            "is less than limits.body_bytes_per_minute, all of which may come at once",
         ),
         (
             session.drain_window > config.process.drain_grace,
@@ -110,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_body_fits_into_the_bytes_of_a_minute_and_these_into_a_days() {
+    fn the_largest_body_fits_into_the_bytes_of_a_minute() {
         let mut config = Config::default();
         config.limits.calls.body_bytes = 14 << 20;
         assert!(broken(&config).is_empty());
@@ -118,9 +113,6 @@ mod tests {
         let (keys, why) = broken(&config).remove(0);
         assert_eq!(keys[0], "limits.body_bytes_per_minute");
         assert!(why.contains("calls.body_bytes_max"), "{why}");
-        config.limits.calls.body_bytes = u32::MAX;
-        let (keys, _) = broken(&config).remove(0);
-        assert_eq!(keys[0], "limits.body_bytes_per_day");
     }
 
     #[test]

@@ -94,10 +94,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// What an account may send, and so many percent more.
 fn rates(settings: &Settings, bonus: u16) -> Rates {
     let calls = &settings.calls;
+    let (in_a_minute, in_a_day) = (u64::from(calls.body_bytes), calls.body_bytes_day);
     let [minute, day] = RULES.map(|rule| !settings.dry_run.contains(rule));
     [
-        Rate::a_minute(calls.body_bytes.into()).enforced_if(minute),
-        Rate::a_day(calls.body_bytes_day).enforced_if(day),
+        Rate::a_minute(in_a_minute).enforced_if(minute),
+        Rate::a_day(in_a_day.max(in_a_minute)).enforced_if(day),
     ]
     .map(|rate| rate.percent(100 + u64::from(bonus)))
 }
@@ -216,6 +217,12 @@ mod tests {
         limits.clock().advance(hour + MINUTE);
         assert!(limits.check_body(&alice, gib).is_ok());
         assert_eq!(entries(), 0, "it owes nothing");
+    }
+
+    #[test]
+    fn what_may_come_in_a_minute_may_come_whatever_a_day_is_set_to() {
+        let limits = limits(|settings| settings.calls.body_bytes_day = 1);
+        assert_eq!(passed(&limits, &did("alice"), 64 * MIB), 2);
     }
 
     #[test]
