@@ -76,6 +76,8 @@ refusals! {
         "The device has as many unclaimed key packages as it may have.",
     TooManyMembers = BadRequest "TooManyMembers"
         "The conversation would have more devices than it may have.",
+    TooManyReports = BadRequest "TooManyReports"
+        "As many reports of yours wait for this conversation's admins as may.",
     TooManySeats = BadRequest "TooManyDevices"
         "an account would have more devices in the conversation than it may have",
     TooManyWelcomes = BadRequest "TooManyWelcomes"

@@ -14,11 +14,13 @@ pub struct Settings {
     /// A Welcome, after its device has confirmed it; one that nobody confirms goes when it is
     /// so much older than messages get.
     pub welcome_ttl: Duration,
+    /// A report, after an admin has dealt with it.
+    pub report_ttl: Duration,
     /// A key package, after a Welcome has used it.
     pub consumed_key_package_ttl: Duration,
     /// Unclaimed key packages of one device; over it, the oldest leave.
     pub key_packages_per_device_max: u32,
-    /// How often days and Welcomes are looked at.
+    /// How often days, Welcomes and reports are looked at.
     pub hourly: Duration,
     /// Between two steps of forgetting a day, and between two days.
     pub pause: Duration,
@@ -34,6 +36,7 @@ impl Default for Settings {
             message_ttl_days: 30,
             event_ttl_days: 7,
             welcome_ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            report_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             consumed_key_package_ttl: Duration::from_secs(24 * 60 * 60),
             key_packages_per_device_max: 200,
             hourly: Duration::from_secs(60 * 60),

@@ -207,11 +207,13 @@ impl<'a> Turn<'a> {
                 // A conversation that stands still keeps none for ever.
                 let oldest = messages_live + settings.welcome_ttl;
                 let old = forgetting.old_welcomes(oldest).await?;
+                let dealt_with = settings.report_ttl + clocks.lead();
+                let reports = forgetting.reports(dealt_with).await?;
                 // When the day of the last event, and of the last message, is gone.
                 let days = settings.event_ttl_days.max(settings.message_ttl_days);
                 let ended = DAY * (u32::from(days) + 1) + clocks.lead();
                 let conversations = forgetting.conversations(ended).await?;
-                events + messages + confirmed + unconfirmed + old + conversations
+                events + messages + confirmed + unconfirmed + old + reports + conversations
             }
             Task::KeyPackages => {
                 let most = settings.key_packages_per_device_max;

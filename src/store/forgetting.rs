@@ -142,6 +142,12 @@ impl Forgetting {
         self.in_bites(sql, &[&older.as_secs_f64()]).await
     }
 
+    /// Reports that were dealt with longer ago than this.
+    pub async fn reports(&self, older: Duration) -> Result<u64, StoreError> {
+        let sql = "SELECT forget_reports(make_interval(secs => $1), $2)";
+        self.in_bites(sql, &[&older.as_secs_f64()]).await
+    }
+
     /// Conversations that ended longer ago than this, with all that hangs on them, when no message
     /// and no event is left of them.
     pub async fn conversations(&self, older: Duration) -> Result<u64, StoreError> {

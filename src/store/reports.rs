@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::rows::{column, count, get};
+use super::rows::{bound, column, count, get};
 use super::{Params, Store, StoreError};
 use crate::types::{CoarseTime, ConvoId, Did, unprintable};
 use crate::wire::calls::{ReportCounts, ReportMember, ReportStatus};
@@ -23,6 +23,16 @@ pub struct Report {
 
 unprintable!(Report);
 
+/// What became of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReportOutcome {
+    /// It is there, since when.
+    Kept(CoarseTime),
+    NotMember,
+    TargetNotMember,
+    TooMany,
+}
+
 /// What became of a resolution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ResolveOutcome {
@@ -33,18 +43,16 @@ pub enum ResolveOutcome {
 }
 
 impl Store {
-    /// Keeps a report, unless it is there already, and returns since when. Check the
-    /// standings of both first.
+    /// Keeps a report, unless it is there already, or `open_max` of the reporter wait in the
+    /// conversation.
     pub async fn add_report(
         &self,
         report_id: &str,
         reporter: &Did,
         report: &ReportMember,
-    ) -> Result<CoarseTime, StoreError> {
-        let sql = "INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category, \
-                       encrypted_content, message_ids) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                   ON CONFLICT (report_id) DO UPDATE SET report_id = excluded.report_id \
-                   RETURNING created_at";
+        open_max: u32,
+    ) -> Result<ReportOutcome, StoreError> {
+        let sql = "SELECT outcome, created_at FROM add_report($1, $2, $3, $4, $5, $6, $7, $8)";
         let params: Params<'_> = &[
             &report_id,
             &report.convo_id,
@@ -53,8 +61,18 @@ impl Store {
             &report.category.name(),
             &report.encrypted_content.as_slice(),
             &column(report.message_ids.as_slice(), |id| id.as_str()),
+            &bound(open_max),
         ];
-        self.calls().value(sql, params).await
+        let read = |row: &Row| {
+            Ok(match get(row, "outcome")? {
+                "done" => ReportOutcome::Kept(get(row, "created_at")?),
+                "absent" => ReportOutcome::NotMember,
+                "target_absent" => ReportOutcome::TargetNotMember,
+                "too_many" => ReportOutcome::TooMany,
+                _ => return Err(StoreError::Shape),
+            })
+        };
+        self.calls().one(sql, params, read).await
     }
 
     /// The conversation's reports, newest first, at most `limit`, after `after`

@@ -3,7 +3,7 @@
 
 use super::context::Context;
 use crate::refusal::Refusal;
-use crate::store::{Report, ResolveOutcome};
+use crate::store::{Report, ReportOutcome, ResolveOutcome};
 use crate::types::{CoarseTime, ConvoId, Did, uuid_of};
 use crate::wire::calls::{
     AdminStats, GetAdminStats, GetReports, Okay, ReportMember, ReportView, Reported, Reports,
@@ -12,23 +12,27 @@ use crate::wire::calls::{
 use crate::wire::{BytesOut, XrpcError};
 
 pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported, XrpcError> {
-    cx.standing(&input.convo_id).await?;
     if input.reported_did == *cx.did() {
         return Err(Refusal::CannotReportSelf.into());
     }
-    let target = cx
-        .store
-        .standing(&input.convo_id, &input.reported_did)
-        .await?;
-    if target.is_none() {
-        return Err(Refusal::TargetNotMember.into());
-    }
     let report_id = report_id(&input, cx.did());
-    let submitted_at = cx.store.add_report(&report_id, cx.did(), &input);
-    Ok(Reported {
-        submitted_at: submitted_at.await?,
-        report_id,
-    })
+    let open_max = cx.settings.open_reports_max;
+    let outcome = cx.store.add_report(&report_id, cx.did(), &input, open_max);
+    Err(match outcome.await? {
+        ReportOutcome::Kept(submitted_at) => {
+            return Ok(Reported {
+                submitted_at,
+                report_id,
+            });
+        }
+        ReportOutcome::NotMember => Refusal::ConvoNotFound,
+        ReportOutcome::TargetNotMember => Refusal::TargetNotMember,
+        ReportOutcome::TooMany => {
+            metrics::counter!("relay_calls_reports_refused_total").increment(1);
+            Refusal::TooManyReports
+        }
+    }
+    .into())
 }
 
 /// Pure. The same report from the same account has the same id, however often it is sent.

@@ -28,6 +28,8 @@ pub struct Settings {
     pub new_device_events_max: u32,
     /// Unclaimed key packages of one device.
     pub key_packages_max: u32,
+    /// Reports of one member that wait for an admin of one conversation.
+    pub open_reports_max: u32,
     /// How long a key package is kept at most.
     pub key_package_life_max: Duration,
     /// Below this many unclaimed key packages a device should publish more.
@@ -63,6 +65,7 @@ impl Default for Settings {
             account_welcome_bytes_max: seats.welcome_bytes_max,
             new_device_events_max: 500,
             key_packages_max: 200,
+            open_reports_max: 20,
             key_package_life_max: Duration::from_secs(90 * 24 * 60 * 60),
             key_packages_low: 5,
             claims_per_target: 20,

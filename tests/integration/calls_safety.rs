@@ -1,12 +1,13 @@
 //! Admins, reports, consent, the end of a device.
 
 use chrono::Utc;
+use http::StatusCode;
 use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people, together};
+use crate::phone::{Phone, people, phones, together};
 use crate::world::{World, assert_says, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +131,49 @@ async fn a_report_is_for_the_admins_of_its_conversation_and_ends_once() {
     assert_eq!(refused.name, "NotAdmin");
     let refused = alice.get_refused("getAdminStats", &[]).await;
     assert_eq!(refused.name, "NotAuthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_reports_of_one_member_wait_for_the_admins_of_one_conversation() {
+    let world = World::with(|settings| settings.xrpc.open_reports_max = 2).await;
+    let [alice, bob, carol] = phones(&world).await;
+    let id = alice.found(&[bob.did(), carol.did()]).await.id();
+    bob.post("publishKeyPackage", &bob.key_package()).await;
+    let other = alice.found(&[bob.did()]).await.id();
+    let report = |convo: &str, what: &str| {
+        json!({
+            "convoId": convo,
+            "reportedDid": alice.did(),
+            "category": "spam",
+            "encryptedContent": bytes(what.as_bytes()),
+        })
+    };
+    // However many come at once.
+    let sent = ["first", "second", "third"].map(|what| report(&id, what));
+    let calls = sent.iter().map(async |report| {
+        let request = bob.post_request("reportMember", report);
+        (report, bob.exchange(request).await)
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let (kept, refused): (Vec<_>, Vec<_>) = answers
+        .into_iter()
+        .partition(|(_, (status, ..))| *status == StatusCode::OK);
+    assert_eq!((kept.len(), refused.len()), (2, 1));
+    let refused = bob.refusal("reportMember", refused.into_iter().next().unwrap().1);
+    assert_eq!(refused.told(), (400, "TooManyReports"));
+    // What is there is there, and nobody else is kept out, or the same one elsewhere.
+    let (sent, (_, _, answer)) = &kept[0];
+    assert_eq!(bob.post("reportMember", sent).await, *answer);
+    carol.post("reportMember", &report(&id, "Carol's")).await;
+    bob.post("reportMember", &report(&other, "elsewhere")).await;
+
+    let end = json!({"reportId": answer["reportId"], "action": "no_action"});
+    alice.post("resolveReport", &end).await;
+    bob.post("reportMember", &report(&id, "fourth")).await;
+    let refused = bob
+        .post_refused("reportMember", &report(&id, "fifth"))
+        .await;
+    assert_eq!(refused.name, "TooManyReports");
 }
 
 #[tokio::test(flavor = "multi_thread")]

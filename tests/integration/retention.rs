@@ -134,6 +134,27 @@ async fn a_welcome_is_kept_as_long_as_it_leads_somewhere_and_not_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_goes_some_time_after_it_was_dealt_with_and_not_before() {
+    let (database, store, shutdown) = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             VALUES ('ab', 'did:plc:a', 1, 0);
+         INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category,
+                              encrypted_content, message_ids, status, created_at, resolved_at)
+             SELECT id, 'ab', 'did:plc:a', 'did:plc:b', 'spam', 'x', '{}', status,
+                    coarse_now() - '90 days'::interval, coarse_now() - ended
+             FROM (VALUES ('old', 'resolved', '31 days'::interval), ('young', 'resolved', '29 days'),
+                          ('dismissed', 'dismissed', '31 days'), ('open', 'pending', NULL))
+                 AS r (id, status, ended)",
+    )
+    .await;
+    let settings = Live::new(without_pause());
+    first_run(&Retention::start(&store, &settings, &shutdown)).await;
+    let kept = "SELECT report_id FROM reports ORDER BY report_id";
+    let kept: Vec<String> = database.all(kept, &[]).await;
+    assert_eq!(kept, ["open", "young"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_stream_goes_on_where_it_was_when_all_of_it_is_forgotten() {
     let (database, store, shutdown) = seeded(OLD_DAYS).await;
     let settings = Settings {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use mls_relay::store::{Claim, ClaimOutcome, DeleteOutcome, DeletedDevice, Run, Store, Topic};
+use mls_relay::store::{
+    Claim, ClaimOutcome, DeleteOutcome, DeletedDevice, ReportOutcome, Run, Store, Topic,
+};
 use mls_relay::types::{CipherSuite, ConvoId, DeviceId, MessageId, Seq};
 
 use crate::database::Database;
 use crate::store_values::did;
+use crate::world::bytes;
 
 /// A database with the relay's tables and these rows, of which Postgres knows how many they are.
 async fn seeded(rows: &str) -> Database {
@@ -150,6 +153,40 @@ async fn a_welcome_that_leads_nowhere_is_found_among_the_old_ones() {
         let forgetting = store.forgetting("days").await.unwrap().unwrap();
         let gone = forgetting.unconfirmed_welcomes(Duration::from_secs(30 * 24 * 60 * 60));
         assert_eq!(gone.await, Ok(0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_that_go_are_found_among_those_that_stay_and_so_are_a_members_open_ones() {
+    let database = seeded(
+        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+             VALUES ('ab', 'did:plc:bob', 1, 0);
+         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+             SELECT 'ab', who, 0, 0 FROM unnest(ARRAY['did:plc:alice', 'did:plc:bob']) AS who;
+         INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category,
+                              encrypted_content, message_ids, status, resolved_at)
+             SELECT n, 'ab', 'did:plc:carol', 'did:plc:bob', 'spam', 'x', '{}',
+                    CASE WHEN n % 2 = 0 THEN 'resolved' ELSE 'pending' END,
+                    CASE WHEN n % 2 = 0 THEN coarse_now() - n / 1000 * '5 days'::interval END
+             FROM generate_series(1, 20000) n",
+    )
+    .await;
+    let report = serde_json::json!({
+        "convoId": "ab",
+        "reportedDid": did("bob"),
+        "category": "spam",
+        "encryptedContent": bytes(b"x"),
+    });
+    let report = serde_json::from_value(report).unwrap();
+    costs(&database, LOOKED_AT, 4000, async |store| {
+        let kept = store.add_report("new", &did("alice"), &report, 1).await;
+        assert!(matches!(kept, Ok(ReportOutcome::Kept(_))), "{kept:?}");
+        let more = store.add_report("more", &did("alice"), &report, 1).await;
+        assert_eq!(more, Ok(ReportOutcome::TooMany));
+        let forgetting = store.forgetting("days").await.unwrap().unwrap();
+        let gone = forgetting.reports(Duration::from_secs(92 * 24 * 60 * 60));
+        assert_eq!(gone.await, Ok(501));
     })
     .await;
 }

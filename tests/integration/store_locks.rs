@@ -337,7 +337,11 @@ async fn what_is_forgotten_in_bites_waits_for_nobody() {
         INSERT INTO key_package_claims VALUES ('\\x01', 1, '2020-01-01');
         INSERT INTO used_jti VALUES ('\\x01', '2020-01-01');
         INSERT INTO idempotency_keys (key, request_hash, expires_at)
-            VALUES (sha256('a'), sha256('b'), '2020-01-01')";
+            VALUES (sha256('a'), sha256('b'), '2020-01-01');
+        INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category,
+                             encrypted_content, message_ids, resolved_at)
+            SELECT 'r', c.convo_id, 'did:plc:a', 'did:plc:b', 'spam', 'x', '{}', '2020-01-01'
+            FROM conversations c";
     client.batch_execute(old).await.unwrap();
     let forgetting = database.client().await;
     let session = "SET lock_timeout = '5s'";
@@ -349,6 +353,7 @@ async fn what_is_forgotten_in_bites_waits_for_nobody() {
         ("key_packages", "forget_key_packages('1 hour', 10)"),
         ("welcomes", "forget_unconfirmed_welcomes('1 hour', 10)"),
         ("welcomes", "forget_old_welcomes('1 hour', 10)"),
+        ("reports", "forget_reports('1 hour', 10)"),
     ] {
         let forget = format!("SELECT {forget}");
         let held = client.transaction().await.unwrap();

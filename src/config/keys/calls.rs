@@ -57,6 +57,11 @@ pub(super) const KEYS: &[Key] = keys![
     calls.new_device_events_max, NEW_DEVICE_EVENTS_MAX, Live:
         Number(1..=10_000) => xrpc.new_device_events_max;
 
+    /// Reports of one member that wait for an admin of one conversation: over it, it is told to
+    /// wait. A report has up to 50 KiB.
+    calls.open_reports_max, OPEN_REPORTS_MAX, Live:
+        Number(1..=10_000) => xrpc.open_reports_max;
+
     /// How long the answer to a call with an idempotency key is kept.
     calls.idempotency_keep_seconds, IDEMPOTENCY_KEEP_SECONDS, Live:
         seconds(60..=2_592_000) => xrpc.idempotency_keep;

@@ -20,6 +20,11 @@ pub(super) const KEYS: &[Key] = keys![
     retention.welcome_ttl_days, WELCOME_TTL_DAYS, Live:
         days(1..=365) => retention.welcome_ttl;
 
+    /// How long a report is kept after an admin has dealt with it. One that nobody has dealt with
+    /// stays as long as its conversation.
+    retention.report_ttl_days, REPORT_TTL_DAYS, Live:
+        days(1..=3650) => retention.report_ttl;
+
     /// How long a key package is kept after a Welcome has used it.
     retention.consumed_key_package_ttl_hours, CONSUMED_KEY_PACKAGE_TTL_HOURS, Live:
         hours(1..=8760) => retention.consumed_key_package_ttl;
@@ -29,7 +34,7 @@ pub(super) const KEYS: &[Key] = keys![
     retention.key_packages_per_device_max, MAX_KEY_PACKAGES_PER_DEVICE, Live:
         Number(1..=10_000) => retention.key_packages_per_device_max;
 
-    /// How often old days and Welcomes are looked for.
+    /// How often old days, Welcomes and reports are looked for.
     retention.interval_minutes, RETENTION_INTERVAL_MINUTES, Live:
         minutes(1..=1440) => retention.hourly;
 
