@@ -99,7 +99,7 @@ impl Store {
         self.calls().one(sql, &[convo, &since], read).await
     }
 
-    /// The accounts that are in a conversation. Check the standing first.
+    /// The accounts that are in a conversation, whoever asks.
     pub async fn member_dids(&self, convo: &ConvoId) -> Result<Vec<Did>, StoreError> {
         let sql = "SELECT DISTINCT m.user_did FROM members m \
                    WHERE m.convo_id = $1 AND m.left_seq IS NULL ORDER BY m.user_did";

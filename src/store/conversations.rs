@@ -29,6 +29,13 @@ pub struct Conversation {
 
 unprintable!(Conversation);
 
+impl Conversation {
+    /// Whether this account was in it when its members were read.
+    pub fn seats(&self, did: &Did) -> bool {
+        self.members.iter().any(|member| member.user_did == *did)
+    }
+}
+
 /// What an active member may know before it reads or writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Standing {
@@ -92,7 +99,7 @@ impl Store {
         Ok((page, has_more))
     }
 
-    /// One conversation, whoever asks: check the standing first.
+    /// One conversation, whoever asks: look for their seat.
     pub async fn conversation(&self, convo: &ConvoId) -> Result<Option<Conversation>, StoreError> {
         let sql = "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
                           c.description, c.created_at, c.last_message_at, 0::bigint AS place \

@@ -76,11 +76,12 @@ impl Store {
     }
 
     /// The conversation's reports, newest first, at most `limit`, after `after`
-    /// (a report's id) if given; `None` if it has no such report. Check that the caller is
-    /// admin first.
+    /// (a report's id) if given; `None` if it has no such report. None of them for who is no
+    /// admin there.
     pub async fn reports(
         &self,
         convo: &ConvoId,
+        reader: &Did,
         status: Option<ReportStatus>,
         after: Option<&str>,
         limit: u32,
@@ -98,8 +99,11 @@ impl Store {
         let sql = "SELECT r.* FROM reports r \
                    WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
                    AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
+                   AND EXISTS (SELECT FROM members m WHERE m.convo_id = $1 \
+                       AND m.user_did = $6 AND m.left_seq IS NULL AND m.is_admin) \
                    ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5";
-        let params: Params<'_> = &[convo, &status, &after, &since, &i64::from(limit)];
+        let limit = i64::from(limit);
+        let params: Params<'_> = &[convo, &status, &after, &since, &limit, reader];
         self.calls().all(sql, params, report).await.map(Some)
     }
 
@@ -133,7 +137,8 @@ impl Store {
         Ok(outcome.unwrap_or(ResolveOutcome::NotFound))
     }
 
-    /// Counts over a conversation's reports since a time, and its block conflicts.
+    /// Counts over a conversation's reports since a time, and its block conflicts. Check
+    /// afterwards that the caller is admin.
     pub async fn report_stats(
         &self,
         convo: &ConvoId,

@@ -28,8 +28,9 @@ pub(super) async fn check(cx: &Context, input: CheckBlocks) -> Result<CheckedBlo
 /// Blocks between members. Of a large conversation, and for those who ask very often, those that
 /// the relay was told of.
 pub(super) async fn status(cx: &Context, input: GetBlockStatus) -> Result<BlockStatus, XrpcError> {
-    must_be_admin(cx, &input.convo_id).await?;
     let members = cx.store.member_dids(&input.convo_id).await?;
+    // Afterwards, so that nobody is told what came after their own demotion.
+    must_be_admin(cx, &input.convo_id).await?;
     let (blocks, is_complete) = match cx.blocks.among(cx.did(), &members).await {
         Ok(blocks) => (blocks, true),
         Err(BlocksError::TooManyQuestions | BlocksError::TooOften { .. }) => {

@@ -61,19 +61,17 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
     changed(outcome).map_err(|refused| refused.among("initialMembers", named))?;
     let stored = cx.store.conversation(&convo).await?;
     stored
+        .filter(|stored| stored.seats(cx.did()))
         .map(view)
         .ok_or_else(|| Refusal::ConvoNotFound.into())
 }
 
 async fn existing(cx: &Context, new: &NewConversation) -> Result<ConvoView, XrpcError> {
-    let standing = cx.store.standing(&new.convo, cx.did()).await?;
-    let stored = match standing {
-        Some(_) => cx.store.conversation(&new.convo).await?,
-        None => None,
-    };
+    let stored = cx.store.conversation(&new.convo).await?;
     stored
         .filter(|stored| {
-            stored.creator == new.creator
+            stored.seats(cx.did())
+                && stored.creator == new.creator
                 && stored.cipher_suite == new.cipher_suite
                 && stored.name == new.name
                 && stored.description == new.description
@@ -100,8 +98,10 @@ pub(super) async fn list(cx: &Context, input: GetConvos) -> Result<Convos, XrpcE
         .last()
         .filter(|_| has_more)
         .map(|last| last.place.to_string());
+    // Whoever is out since the page was begun is not told who stays.
+    let mine = found.into_iter().filter(|convo| convo.seats(cx.did()));
     Ok(Convos {
-        conversations: found.into_iter().map(view).collect(),
+        conversations: mine.map(view).collect(),
         cursor,
     })
 }

@@ -57,17 +57,19 @@ fn report_id(input: &ReportMember, reporter: &Did) -> String {
 
 /// The conversation's reports, newest first, for its admins.
 pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, XrpcError> {
-    must_be_admin(cx, &input.convo_id).await?;
     let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next page.
     let asked = u32::try_from(limit + 1).unwrap_or(u32::MAX);
     let after = input.cursor.as_ref().map(|cursor| cursor.as_str());
-    let mut found = cx
-        .store
-        .reports(&input.convo_id, input.status, after, asked)
-        .await?
-        .ok_or(Refusal::InvalidCursor)?;
+    let (store, convo) = (&cx.store, &input.convo_id);
+    let reports = store.reports(convo, cx.did(), input.status, after, asked);
+    let found = reports.await?;
+    // Nothing is there for who is no admin, or was one a moment ago.
+    if found.as_ref().is_none_or(Vec::is_empty) {
+        must_be_admin(cx, convo).await?;
+    }
+    let mut found = found.ok_or(Refusal::InvalidCursor)?;
     let more = found.len() > limit;
     found.truncate(limit);
     let cursor = found
@@ -96,12 +98,14 @@ pub(super) async fn resolve(cx: &Context, input: ResolveReport) -> Result<Okay, 
 /// Counts for the admins of one conversation; nobody hears of all together.
 pub(super) async fn stats(cx: &Context, input: GetAdminStats) -> Result<AdminStats, XrpcError> {
     let convo_id = input.convo_id.ok_or(Refusal::NotAuthorized)?;
-    must_be_admin(cx, &convo_id).await?;
     let since = input
         .since
         .map(|since| CoarseTime::from_unix_seconds(since.unix_seconds()));
+    let stats = cx.store.report_stats(&convo_id, since).await?;
+    // Afterwards, so that nobody is told what came after their own demotion.
+    must_be_admin(cx, &convo_id).await?;
     Ok(AdminStats {
-        stats: cx.store.report_stats(&convo_id, since).await?,
+        stats,
         generated_at: cx.now_coarse(),
         convo_id,
     })

@@ -39,6 +39,24 @@ async fn a_conversation_is_founded_seen_by_its_members_and_by_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_while_it_reads_its_conversations_is_not_told_who_stays() {
+    let (world, [alice, bob]) = people().await;
+    alice.found(&[bob.did()]).await;
+    let holder = world.database.client().await;
+    let hold = "BEGIN; LOCK TABLE devices";
+    holder.batch_execute(hold).await.unwrap();
+    let then = async {
+        // The conversation is read, its members are not.
+        world.database.waiting(1).await;
+        let removed = "UPDATE members SET left_seq = 99 WHERE user_did = '";
+        let removed = format!("{removed}{}'; COMMIT", bob.did());
+        holder.batch_execute(&removed).await.unwrap();
+    };
+    let (listed, ()) = tokio::join!(bob.get("getConvos", &[]), then);
+    assert_eq!(listed, json!({"conversations": []}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn strangers_cannot_tell_a_conversation_from_none() {
     let (_world, [alice, mallory]) = people().await;
     let mut group = alice.found(&[]).await;

@@ -224,6 +224,35 @@ async fn reports_are_paged_without_loss_or_repetition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_demoted_while_it_reads_is_told_no_reports() {
+    let (world, [alice, bob]) = people().await;
+    let id = alice.found(&[bob.did()]).await.id();
+    let report = json!({
+        "convoId": id,
+        "reportedDid": alice.did(),
+        "category": "spam",
+        "encryptedContent": bytes(b"only for admins"),
+    });
+    bob.post("reportMember", &report).await;
+    let holder = world.database.client().await;
+    let hold = "BEGIN; LOCK TABLE reports";
+    holder.batch_execute(hold).await.unwrap();
+    let ask = [("convoId", id.as_str())];
+    let then = async {
+        world.database.waiting(2).await;
+        let demoted = "UPDATE members SET is_admin = false; COMMIT";
+        holder.batch_execute(demoted).await.unwrap();
+    };
+    let (reports, stats, ()) = tokio::join!(
+        alice.get_refused("getReports", &ask),
+        alice.get_refused("getAdminStats", &ask),
+        then
+    );
+    assert_eq!(reports.told(), (403, "NotAdmin"));
+    assert_eq!(stats.told(), (403, "NotAdmin"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn consent_is_given_taken_back_and_told() {
     let world = World::start().await;
     let (alice, bob) = (world.account(), world.account());

@@ -295,6 +295,8 @@ async fn a_page_of_reports_reads_those_of_its_conversation_once() {
              UNION ALL SELECT lpad(to_hex(n), 4, '0'), n FROM generate_series(1, 10000) n;
          INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
              SELECT DISTINCT convo, 'did:plc:bob', 1, 0 FROM report;
+         INSERT INTO members (convo_id, user_did, is_admin, joined_seq, joined_message_seq)
+             VALUES ('ab', 'did:plc:bob', true, 0, 0);
          INSERT INTO reports (report_id, convo_id, reporter_did, reported_did, category,
                               encrypted_content, message_ids, created_at)
              SELECT convo || ' ' || n, convo, 'did:plc:alice', 'did:plc:bob', 'spam', 'x', '{}',
@@ -305,7 +307,9 @@ async fn a_page_of_reports_reads_those_of_its_conversation_once() {
     let convo = ConvoId::parse("ab").unwrap();
     costs(&database, INDEX_PAGES, 5000, async |store| {
         for _ in 0..10 {
-            let page = store.reports(&convo, None, Some("ab 500"), 10).await;
+            let page = store
+                .reports(&convo, &did("bob"), None, Some("ab 500"), 10)
+                .await;
             let page = page.unwrap().unwrap();
             let ids: Vec<_> = page.iter().map(|report| &report.report_id).collect();
             assert_eq!((ids[0].as_str(), ids[9].as_str()), ("ab 501", "ab 510"));
