@@ -1,6 +1,8 @@
 //! Brings the schema up to date: a new database gets the base, others what came after it; each
 //! step in a transaction, under a lock, so that nodes that start together take turns.
 
+use tokio_postgres::Transaction;
+
 use super::address::tls;
 use super::connect::{
     KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
@@ -41,16 +43,26 @@ const MIGRATIONS: &[&str] = &[include_str!("../../sql/0033_replicas_and_reports.
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.
-fn turn() -> String {
+fn session() -> String {
     format!(
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
          SET LOCAL idle_in_transaction_session_timeout = '{TCP_USER_TIMEOUT_S}s'; \
          SET LOCAL tcp_keepalives_idle = {KEEPALIVE_IDLE_S}; \
          SET LOCAL tcp_keepalives_interval = {KEEPALIVE_INTERVAL_S}; \
          SET LOCAL tcp_keepalives_count = {KEEPALIVE_COUNT}; \
-         SET LOCAL tcp_user_timeout = '{TCP_USER_TIMEOUT_S}s'; \
-         SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))"
+         SET LOCAL tcp_user_timeout = '{TCP_USER_TIMEOUT_S}s'"
     )
+}
+
+/// Waits for the turn, which is over with the transaction.
+async fn take_turn(step: &Transaction<'_>) -> Result<(), StoreError> {
+    let ask = "SELECT pg_try_advisory_xact_lock(hashtext('mls-relay.migrate'))";
+    if !step.query_one(ask, &[]).await?.get::<_, bool>(0) {
+        tracing::info!("another node brings the schema up to date and is waited for");
+        let wait = "SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))";
+        step.batch_execute(wait).await?;
+    }
+    Ok(())
 }
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -89,7 +101,8 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
     loop {
         // Settings and lock are the transaction's, so that they also work through a pooler.
         let step = client.transaction().await?;
-        step.batch_execute(&turn()).await?;
+        step.batch_execute(&session()).await?;
+        take_turn(&step).await?;
         let ledger = step.batch_execute(LEDGER).await;
         ledger.map_err(|error| told(error, "CREATE TABLE schema_migrations"))?;
         let rows = step
@@ -102,6 +115,8 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
         let Some((version, texts)) = due(&applied)? else {
             return Ok(step.commit().await?);
         };
+        // Before it, since it may wait for a lock.
+        tracing::info!(version, "the schema is brought to its next version");
         let name = format!("schema version {version}");
         let made = step.batch_execute(&texts.concat()).await;
         made.map_err(|error| told(error, &name))?;

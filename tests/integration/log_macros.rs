@@ -58,6 +58,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("task", "the name of a background task"),
     ("thread", "the name of a thread"),
     ("value", "a setting of the operator's; secrets show as ***"),
+    ("version", "the number of a schema"),
     ("welcomes", "a count"),
     ("why", "an error of ours, which holds no identity"),
 ];

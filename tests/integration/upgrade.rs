@@ -1,6 +1,7 @@
 //! An upgrade: nodes of the version before serve on while a new one brings the schema up to
 //! date, on connections that they had before, with calls under way.
 
+use std::fs::{File, read_to_string};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use mls_relay::store::{DatabaseUrl, SCHEMA_BEFORE, Settings, Store};
 use tokio_postgres::Client;
 
 use crate::database::Database;
-use crate::relay::Home;
+use crate::relay::{Home, eventually};
 
 /// What the version before kept for the one before it, and none of its own calls comes to.
 const KEPT_NO_LONGER: [&str; 1] = ["forget_key_packages(interval, integer, integer)"];
@@ -110,6 +111,39 @@ async fn a_backup_that_reads_on_meanwhile_keeps_no_call_waiting() {
 }
 
 #[tokio::test]
+async fn who_waits_has_said_for_what() {
+    let database = version_before().await;
+    let backup = database.client().await;
+    let hold = "BEGIN; SELECT FROM members";
+    backup.batch_execute(hold).await.unwrap();
+    let migrating = || {
+        let home = Home::on(&database.url());
+        let log = home.path().join("log");
+        let mut command = home.command(&["migrate"]);
+        command.stderr(File::create(&log).unwrap());
+        let says = async move |wanted: &str| {
+            eventually(wanted, async || {
+                read_to_string(&log).unwrap().contains(wanted)
+            })
+            .await;
+        };
+        (command.spawn().unwrap(), says, home)
+    };
+    let (mut first, first_says, _first_home) = migrating();
+    let version = SCHEMA_BEFORE + 1;
+    first_says(&format!(
+        "the schema is brought to its next version version={version}"
+    ))
+    .await;
+    let (mut second, second_says, _second_home) = migrating();
+    second_says("another node brings the schema up to date").await;
+    backup.batch_execute("COMMIT").await.unwrap();
+    for node in [&mut first, &mut second] {
+        assert!(node.wait().unwrap().success());
+    }
+}
+
+#[tokio::test]
 async fn what_the_files_made_that_became_the_base_is_taken_as_it_is() {
     let database = version_before().await;
     let client = database.client().await;
@@ -193,9 +227,7 @@ async fn version_before() -> Database {
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/base")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
-    let texts = files
-        .iter()
-        .map(|file| std::fs::read_to_string(file).unwrap());
+    let texts = files.iter().map(|file| read_to_string(file).unwrap());
     let base = texts.collect::<String>();
     client.batch_execute(LEDGER).await.unwrap();
     client.batch_execute(&base).await.unwrap();
