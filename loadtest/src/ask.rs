@@ -4,6 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -52,13 +53,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(driver);
     let request = Request::get(path).header(HOST, host);
     let request = request.body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST_ANSWER);
-    Ok((status, body.collect().await?.to_bytes()))
+    let exchange = async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER);
+        Ok((status, body.collect().await?.to_bytes()))
+    };
+    // In one task: on two threads, a request that meets the end of its connection may wait for ever.
+    join(exchange, driver).await.0
 }
 
 #[cfg(test)]
