@@ -83,8 +83,9 @@ impl Bucket {
     /// What could be spent now, and in how many microseconds all of it will be back.
     pub(super) fn left(&self, now_us: u64, rate: Rate) -> (u64, u64) {
         let owed = self.full_at.saturating_sub(now_us).min(rate.fill_us);
-        let left = (rate.fill_us - owed).saturating_mul(rate.bytes) / rate.fill_us;
-        (left, owed)
+        let left = u128::from(rate.fill_us - owed) * u128::from(rate.bytes);
+        let left = u64::try_from(left / u128::from(rate.fill_us));
+        (left.unwrap_or(rate.bytes), owed)
     }
 }
 
@@ -222,6 +223,14 @@ mod tests {
         assert_eq!(bucket.spend(0, 500, rate), Ok(()));
         assert_eq!(bucket.left(0, rate), (0, MINUTE_US));
         assert!(bucket.spend(1, 500, rate).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_large_day_is_told_as_well() {
+        let (mut bucket, rate) = (Bucket::default(), Rate::a_day(1 << 50));
+        assert_eq!(bucket.left(0, rate), (1 << 50, 0));
+        assert_eq!(bucket.spend(0, 1 << 49, rate), Ok(()));
+        assert_eq!(bucket.left(0, rate), (1 << 49, DAY_US / 2));
     }
 
     #[test]

@@ -118,8 +118,8 @@ pub(super) const KEYS: &[Key] = keys![
 
     /// And in a day: what an account can make the relay store, day after day. It comes back evenly,
     /// so that whoever has spent it waits for the size of the next body, and not until midnight.
-    /// What may come in a minute may come in any case. Remembered of an account that sends nothing until the key of
-    /// BLIND_KEY_HOURS has been replaced twice.
+    /// What may come in a minute may come in any case. Remembered of an account that sends nothing
+    /// until the key of BLIND_KEY_HOURS has been replaced twice.
     limits.body_bytes_per_day, BODY_BYTES_PER_DAY, Live:
         Number(1 << 10..=1 << 50) => limits.calls.body_bytes_day;
 
