@@ -220,49 +220,7 @@ END $$;
 
 -- What follows waits for nobody: rows that somebody holds are forgotten the next time.
 
--- Those that have expired, those that were consumed so long ago, and what a device has over the
--- bound. All devices' packages are counted when nothing else is left to forget, and not again for
--- each bite of it.
-CREATE FUNCTION forget_key_packages(
-    p_consumed interval, p_per_device integer, p_most integer)
-RETURNS bigint
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_due  tid[];
-    v_gone bigint;
-BEGIN
-    v_due := ARRAY(
-        SELECT k.ctid FROM key_packages k WHERE k.expires_at < now()
-        LIMIT p_most FOR UPDATE SKIP LOCKED);
-    v_due := v_due || ARRAY(
-        SELECT k.ctid FROM key_packages k
-        WHERE k.consumed_at < now() - p_consumed AND k.expires_at >= now()
-        LIMIT p_most FOR UPDATE SKIP LOCKED);
-    IF cardinality(v_due) < p_most THEN
-        -- Over the bound the oldest go first, a last-resort package never.
-        v_due := v_due || ARRAY(
-            SELECT k.ctid FROM key_packages k
-            WHERE k.id = ANY (ARRAY(
-                SELECT o.id FROM (
-                    SELECT k.user_did, k.device_id FROM key_packages k
-                    WHERE k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort
-                    GROUP BY k.user_did, k.device_id HAVING count(*) > p_per_device) d
-                CROSS JOIN LATERAL (
-                    SELECT k.id FROM key_packages k
-                    WHERE k.user_did = d.user_did AND k.device_id IS NOT DISTINCT FROM d.device_id
-                      AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND NOT k.last_resort
-                    ORDER BY k.id DESC OFFSET p_per_device) o
-                LIMIT p_most))
-              AND k.claimed_at IS NULL AND k.consumed_at IS NULL
-            FOR UPDATE SKIP LOCKED);
-    END IF;
-    DELETE FROM key_packages k WHERE k.ctid = ANY (v_due);
-    GET DIAGNOSTICS v_gone = ROW_COUNT;
-    RETURN v_gone;
-END $$;
-
--- Expired packages, and those that were used longer ago than p_consumed. The function of three
--- parameters, which also counts all that are open, is kept for nodes of schema 31.
+-- Expired packages, and those that were used longer ago than p_consumed.
 CREATE FUNCTION forget_key_packages(p_consumed interval, p_most integer) RETURNS bigint
 LANGUAGE sql AS $$
     WITH gone AS (

@@ -21,6 +21,10 @@ CREATE TABLE members (
     promoted_at        timestamptz,
     promoted_by        text
 );
+-- There is no primary key, since a seat need not name its device. Where changes are published, as to a
+-- newer Postgres that is to take over, a row that changes is known by all that it was: else Postgres
+-- would refuse to change it.
+ALTER TABLE members REPLICA IDENTITY FULL;
 CREATE UNIQUE INDEX members_active ON members (convo_id, user_did, coalesce(device_id, ''))
     WHERE left_seq IS NULL;
 CREATE INDEX members_of_user ON members (user_did, convo_id, joined_seq);

@@ -188,9 +188,11 @@ impl Store {
     /// What Postgres is like now; fails if nothing can be written. Asked beside the calls, so
     /// that the answer tells of Postgres and not of how busy they are.
     pub async fn vitals(&self) -> Result<Vitals, StoreError> {
-        // Asked as a writer, who is refused where a reader would go on reading.
+        // Asked as a writer, who is refused where a reader would go on reading. And a pooler may have
+        // led this session to a copy that was promoted since.
         let sql = "WITH nothing AS (UPDATE stream_floor SET seq = seq WHERE false)
-            SELECT coalesce(max(version), 0) AS version, clock_timestamp() AS time
+            SELECT coalesce(max(version), 0) AS version, clock_timestamp() AS time,
+                   follow_timeline()
             FROM schema_migrations";
         let read = |row: &Row| {
             Ok(Vitals {

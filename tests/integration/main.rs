@@ -38,6 +38,7 @@ mod ends;
 mod event_frames;
 mod event_streams;
 mod exhaustion;
+mod failover;
 mod floods;
 mod full_disk;
 mod health;

@@ -8,13 +8,12 @@ use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use mls_relay::store::{
     AppendError, ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, Membership,
-    NewCommit, NewKeyPackage, NewMessage, NewReceipt, Nonce, PublishOutcome, Run, Store,
-    StoreError, StoredEvent, Topic,
+    NewKeyPackage, NewMessage, Nonce, PublishOutcome, Run, Store, StoreError, StoredEvent, Topic,
 };
 use mls_relay::types::{ConvoId, Did, Epoch, MessageId, Seq};
 
 use crate::database::Database;
-use crate::store_values::{SUITE, change, conversation, did, fresh_id, key_package, message};
+use crate::store_values::{SUITE, change, commit, conversation, did, key_package, message};
 
 fn epoch(value: u64) -> Epoch {
     Epoch::try_from(value).unwrap()
@@ -239,25 +238,6 @@ async fn cursors_grow_when_the_stream_is_ahead_of_the_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_go_on_above_everything_a_lost_primary_may_have_given_out() {
-    let database = Database::start().await;
-    let alice = did("alice");
-    let convo = ConvoId::of_group(&[1; 16]).unwrap();
-    {
-        let (store, shutdown) = database.store().await;
-        found(&store, &convo, &alice).await;
-        shutdown.drain(Duration::ZERO).await;
-    }
-    // A promoted copy runs on another timeline than the numbers were given on.
-    database
-        .run("UPDATE stream_floor SET timeline = '00000000'")
-        .await;
-    let (store, _shutdown) = database.store().await;
-    store.append(message(&convo, &alice)).await.unwrap();
-    assert_eq!(all_events(&store).await, vec![1, 1_000_002]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_postgres_keeps_every_answered_send() {
     let mut database = Database::start().await;
     let (store, _shutdown) = database.store().await;
@@ -330,23 +310,6 @@ async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
         names.iter().filter(|name| **name == 3).count(),
         names.len() - 2
     );
-}
-
-/// A commit that changes nobody's membership.
-fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> GroupChange {
-    GroupChange {
-        commit: Some(NewCommit {
-            epoch: made_in,
-            message_id: fresh_id(),
-            receipt: NewReceipt {
-                json: "{}".to_owned(),
-                hash: [bytes[0]; 32],
-                previous: made_in.get().checked_sub(1).map(|_| [bytes[0] - 1; 32]),
-            },
-            bytes,
-        }),
-        ..change(convo, caller)
-    }
 }
 
 /// Each may be of a megabyte, and a node answers many at once.

@@ -222,6 +222,39 @@ impl Database {
         }
     }
 
+    /// A standby that has followed up to now, and no further.
+    pub(crate) fn standby(&self, name: &str) {
+        let data = self.directory.path().join(name);
+        let copied = self
+            .tools
+            .command("pg_basebackup")
+            .args(["--username=relay", "--checkpoint=fast", "--no-sync", "-h"])
+            .arg(self.directory.path())
+            .arg("-D")
+            .arg(&data)
+            .status();
+        assert!(copied.unwrap().success(), "pg_basebackup failed");
+        let signal = data.join("standby.signal");
+        std::fs::write(&signal, "").unwrap();
+        self.tools.hand_over(&signal);
+    }
+
+    /// The server is lost, and this standby is promoted in its place.
+    pub(crate) async fn fail_over(&mut self, standby: &str) {
+        self.down("immediate");
+        std::fs::remove_dir_all(self.data()).unwrap();
+        std::fs::rename(self.directory.path().join(standby), self.data()).unwrap();
+        self.up().await;
+        let promoted = self
+            .tools
+            .command("pg_ctl")
+            .args(["promote", "-w", "-D"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .status();
+        assert!(promoted.unwrap().success(), "pg_ctl promote failed");
+    }
+
     /// One of the programs that come with Postgres.
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.tools.bin.join(name)

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use mls_relay::store::{
-    GroupChange, Joining, NewConversation, NewKeyPackage, NewMessage, SeatBounds,
+    GroupChange, Joining, NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt,
+    SeatBounds,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
 
@@ -47,6 +48,23 @@ pub(crate) fn message(convo: &ConvoId, sender: &Did) -> NewMessage {
 /// A change that changes nothing yet, and that any member may make.
 pub(crate) fn change(convo: &ConvoId, caller: &Did) -> GroupChange {
     GroupChange::of(convo.clone(), caller.clone(), SeatBounds::default())
+}
+
+/// A commit that changes nobody's membership.
+pub(crate) fn commit(convo: &ConvoId, caller: &Did, made_in: Epoch, bytes: Vec<u8>) -> GroupChange {
+    GroupChange {
+        commit: Some(NewCommit {
+            epoch: made_in,
+            message_id: fresh_id(),
+            receipt: NewReceipt {
+                json: "{}".to_owned(),
+                hash: [bytes[0]; 32],
+                previous: made_in.get().checked_sub(1).map(|_| [bytes[0] - 1; 32]),
+            },
+            bytes,
+        }),
+        ..change(convo, caller)
+    }
 }
 
 /// A key package that is known by this hash and by the same as its reference.

@@ -1,0 +1,535 @@
+-- A failover to a copy that lacks the last commits, and one after another: no number is given twice,
+-- neither of an event nor of a message.
+
+-- The lock for this stops all who use the table, and whoever waits for it stops all who come later:
+-- nobody shall wait for a backup that reads on. It is tried for a moment, and a second later again.
+DO $$
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '50ms', true);
+            -- The last leap over numbers that a server which is gone may have given out: those that
+            -- were given since lie above it.
+            ALTER TABLE stream_floor ADD COLUMN leap bigint NOT NULL DEFAULT 0;
+            -- The leap that the numbers of its messages have made.
+            ALTER TABLE conversations ADD COLUMN leap bigint NOT NULL DEFAULT 0;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep(1);
+        END;
+    END LOOP;
+    PERFORM set_config('lock_timeout', '0', true);
+END $$;
+
+-- The timeline that this server writes on. A promotion begins another one.
+CREATE FUNCTION timeline_here() RETURNS text
+LANGUAGE sql VOLATILE AS
+$$ SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) $$;
+
+-- Leaps over all numbers that may have been given out by servers that are gone. Whatever they gave
+-- out came before now, at less than a million events a second: the microseconds since 1970 are
+-- above that, though this copy knows nothing of it. Where the clock is behind, a million is more than
+-- a copy lacks. A conversation's messages have no more numbers than the stream has, and make the leap
+-- with the first one that is given since.
+CREATE FUNCTION leap_ahead() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.stream'));
+    UPDATE stream_floor f SET seq = n.seq, leap = n.seq,
+        emitted_at = greatest(f.emitted_at, (SELECT max(e.emitted_at) FROM event_stream e))
+    FROM (SELECT greatest(
+              (SELECT max(e.seq) FROM event_stream e) + 1000000,
+              (SELECT f.seq FROM stream_floor f) + 1000000,
+              (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS seq) n;
+END $$;
+
+-- Called on each new writing connection: whoever finds that the server was promoted makes the leap.
+CREATE OR REPLACE FUNCTION follow_timeline() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM stream_floor WHERE timeline = timeline_here()) THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.stream'));
+    UPDATE stream_floor f SET timeline = timeline_here() WHERE f.timeline <> timeline_here();
+    IF FOUND THEN
+        PERFORM leap_ahead();
+    END IF;
+END $$;
+
+-- Appends events and notifies once per 7 kB. p_detail is what follows the convoId in the envelope:
+-- JSON text with a leading comma. Returns the number before the first event. An event that comes
+-- alone is written by plain statements: starting the executor of a large one takes longer than its
+-- work.
+CREATE OR REPLACE FUNCTION emit_events(p_convo text[], p_user text[], p_kind text[], p_detail text[])
+RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_digits   CONSTANT text := '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+    v_base     bigint;
+    v_at       timestamptz;
+    v_time     text;
+    v_block    bigint;
+    v_head     text;
+    v_head_two text;
+    v_envelope text;
+    v_payloads bigint;
+    v_here     boolean;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.stream'));
+    SELECT greatest(s.seq, f.seq), greatest(s.emitted_at, f.emitted_at, coarse_now()),
+           f.timeline = timeline_here()
+        INTO v_base, v_at, v_here
+        FROM stream_floor f LEFT JOIN LATERAL (
+            SELECT e.seq, e.emitted_at FROM event_stream e
+            ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1) s ON true;
+    -- A pooler has led this session to a copy that was promoted under it.
+    IF NOT v_here THEN
+        RAISE EXCEPTION 'the timeline of this server is not that of the numbers'
+            USING ERRCODE = 'read_only_sql_transaction',
+                  HINT = 'A new session makes the leap that is due (follow_timeline).';
+    END IF;
+    -- All but the last three characters are shared by 32,768 cursors: render
+    -- them once, and once more for a batch that crosses into the next block.
+    v_time := crockford(extract(epoch FROM v_at)::bigint * 1000, 10);
+    v_block := (v_base + 1) >> 15;
+    v_head := v_time || crockford(v_block, 13);
+    IF cardinality(p_kind) = 1 THEN
+        v_envelope := '{"cursor":"' || v_head
+            || substr(v_digits, (((v_base + 1) >> 10) & 31)::integer + 1, 1)
+            || substr(v_digits, (((v_base + 1) >> 5) & 31)::integer + 1, 1)
+            || substr(v_digits, ((v_base + 1) & 31)::integer + 1, 1)
+            || '"'
+            || CASE WHEN p_convo[1] IS NULL THEN '' ELSE ',"convoId":"' || p_convo[1] || '"' END
+            || p_detail[1] || '}';
+        INSERT INTO event_stream (seq, emitted_at, convo_id, user_did, kind, payload)
+        VALUES (v_base + 1, v_at, p_convo[1], p_user[1], p_kind[1], v_envelope::json);
+        PERFORM pg_notify('relay_events', '[' || v_envelope || ']');
+        RETURN v_base;
+    END IF;
+    v_head_two := v_time || crockford(v_block + 1, 13);
+    WITH numbered AS MATERIALIZED (
+        SELECT i.ord, i.convo, i.subject, i.kind, v_base + i.ord AS seq,
+               '{"cursor":"'
+               || CASE WHEN (v_base + i.ord) >> 15 = v_block THEN v_head ELSE v_head_two END
+               || substr(v_digits, (((v_base + i.ord) >> 10) & 31)::integer + 1, 1)
+               || substr(v_digits, (((v_base + i.ord) >> 5) & 31)::integer + 1, 1)
+               || substr(v_digits, ((v_base + i.ord) & 31)::integer + 1, 1)
+               || '"'
+               || CASE WHEN i.convo IS NULL THEN '' ELSE ',"convoId":"' || i.convo || '"' END
+               || i.detail || '}' AS envelope
+        FROM unnest(p_convo, p_user, p_kind, p_detail)
+             WITH ORDINALITY AS i (convo, subject, kind, detail, ord)
+    ), stored AS (
+        INSERT INTO event_stream (seq, emitted_at, convo_id, user_did, kind, payload)
+        SELECT n.seq, v_at, n.convo, n.subject, n.kind, n.envelope::json
+        FROM numbered n ORDER BY n.ord
+    ), chunked AS (
+        -- A payload holds at most 7,999 bytes; an envelope has fewer than 900: the
+        -- longest is that of a commit, with its receipt.
+        SELECT n.ord, n.envelope,
+               sum(length(n.envelope) + 1) OVER (ORDER BY n.ord) / 7000 AS chunk
+        FROM numbered n
+    ), payloads AS (
+        SELECT c.chunk, '[' || string_agg(c.envelope, ',' ORDER BY c.ord) || ']' AS payload
+        FROM chunked c GROUP BY c.chunk ORDER BY c.chunk
+    )
+    SELECT count(pg_notify('relay_events', p.payload)) INTO v_payloads FROM payloads p;
+    RETURN v_base;
+END $$;
+
+-- Appends a batch of sends, each of which may use up the nonce of its token (a key of used_jti;
+-- NULL: it has none). Each is judged by itself; the good ones get one event each, and their
+-- conversation's next numbers, while it is locked: two messages that had one number would be one to
+-- who reads on by it. p_since bounds how far back a repeated id is looked for. p_again: the answer
+-- to this batch may have been lost on its way, so a repeated message is not a replayed token.
+-- Outcomes: stored, repeated (it was stored before), conflict (another has its id), absent (no such
+-- conversation for this sender), epoch (not the conversation's), replayed (the token was used).
+CREATE OR REPLACE FUNCTION append_messages(
+    p_convo text[], p_user text[], p_msg text[], p_epoch bigint[], p_ciphertext bytea[],
+    p_nonce bytea[], p_nonce_expires timestamptz[], p_since interval, p_again boolean)
+RETURNS TABLE (outcome text, seq bigint, epoch bigint, received_at timestamptz)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_at       timestamptz := coarse_now();
+    v_fresh    bytea[];
+    v_locked   text[];
+    v_outcome  text[];
+    v_seq      bigint[];
+    v_epoch    bigint[];
+    v_received timestamptz[];
+    v_convo    text[];
+    v_detail   text[];
+    v_leap     bigint := (SELECT f.leap FROM stream_floor f);
+BEGIN
+    v_fresh := use_up_nonces(p_nonce, p_nonce_expires);
+    -- In the order of ids, so that two batches cannot wait for each other.
+    v_locked := ARRAY(
+        SELECT c.convo_id FROM conversations c WHERE c.convo_id = ANY (p_convo)
+        ORDER BY c.convo_id FOR NO KEY UPDATE);
+    -- One that is founded meanwhile is there now, and not ours to number messages in.
+    IF cardinality(v_locked) < (SELECT count(DISTINCT u.convo) FROM unnest(p_convo) AS u (convo)) THEN
+        p_convo := ARRAY(
+            SELECT CASE WHEN u.convo = ANY (v_locked) THEN u.convo END
+            FROM unnest(p_convo) WITH ORDINALITY AS u (convo, ord) ORDER BY u.ord);
+    END IF;
+    WITH judged AS (
+        SELECT i.ord, i.convo, i.msg, i.ciphertext, c.epoch AS current,
+               CASE WHEN c.leap = v_leap THEN c.last_seq ELSE v_leap END AS last_seq,
+               d.seq AS old_seq, d.epoch AS old_epoch, d.received_at AS old_received,
+               CASE
+                   WHEN i.nonce IS NOT NULL AND i.nonce <> ALL (v_fresh)
+                        AND NOT (p_again AND d.same IS TRUE) THEN 'replayed'
+                   WHEN c.convo_id IS NULL OR NOT EXISTS (
+                       SELECT FROM members m WHERE m.convo_id = i.convo
+                           AND m.user_did = i.sender AND m.left_seq IS NULL) THEN 'absent'
+                   WHEN d.same THEN 'repeated'
+                   WHEN d.seq IS NOT NULL THEN 'conflict'
+                   WHEN i.epoch <> c.epoch THEN 'epoch'
+                   ELSE 'stored'
+               END AS outcome
+        FROM unnest(p_convo, p_user, p_msg, p_epoch, p_ciphertext, p_nonce)
+             WITH ORDINALITY AS i (convo, sender, msg, epoch, ciphertext, nonce, ord)
+        LEFT JOIN conversations c ON c.convo_id = i.convo
+        LEFT JOIN LATERAL (
+            SELECT m.seq, m.epoch, m.received_at, m.kind = 'app' AND m.epoch = i.epoch
+                   AND m.ciphertext = i.ciphertext AS same
+            FROM messages m
+            WHERE m.convo_id = i.convo AND m.msg_id = i.msg
+              AND m.received_at >= v_at - p_since
+            LIMIT 1) d ON true
+    ), numbered AS MATERIALIZED (
+        SELECT j.*, j.last_seq + count(*) FILTER (WHERE j.outcome = 'stored')
+                    OVER (PARTITION BY j.convo ORDER BY j.ord) AS new_seq
+        FROM judged j
+    ), stored AS (
+        INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                              padded_size, received_at)
+        SELECT n.convo, n.new_seq, n.msg, 'app', n.current, n.ciphertext,
+               octet_length(n.ciphertext), octet_length(n.ciphertext), v_at
+        FROM numbered n WHERE n.outcome = 'stored'
+    ), bumped AS (
+        UPDATE conversations c SET last_seq = n.most, leap = v_leap, last_message_at = v_at
+        FROM (SELECT n.convo, max(n.new_seq) AS most FROM numbered n
+              WHERE n.outcome = 'stored' GROUP BY n.convo) n
+        WHERE c.convo_id = n.convo
+    )
+    SELECT array_agg(n.outcome),
+           array_agg(coalesce(n.old_seq, n.new_seq)),
+           array_agg(CASE WHEN n.outcome = 'repeated' THEN n.old_epoch ELSE n.current END),
+           array_agg(coalesce(n.old_received, v_at)),
+           array_agg(n.convo) FILTER (WHERE n.outcome = 'stored'),
+           array_agg(',"messageId":"' || n.msg || '"') FILTER (WHERE n.outcome = 'stored')
+        INTO v_outcome, v_seq, v_epoch, v_received, v_convo, v_detail
+        FROM (SELECT * FROM numbered ORDER BY ord) n;
+    IF v_convo IS NOT NULL THEN
+        PERFORM emit_events(v_convo, array_fill(NULL::text, ARRAY[cardinality(v_convo)]),
+                            array_fill('message'::text, ARRAY[cardinality(v_convo)]), v_detail);
+    END IF;
+    RETURN QUERY SELECT * FROM unnest(v_outcome, v_seq, v_epoch, v_received);
+END $$;
+
+-- The same for one send that comes alone, as on a node that is not busy, without what a batch
+-- needs: starting the executor of a large statement takes longer than its work.
+CREATE OR REPLACE FUNCTION append_message(
+    p_convo text, p_user text, p_msg text, p_epoch bigint, p_ciphertext bytea,
+    p_nonce bytea, p_nonce_expires timestamptz, p_since interval, p_again boolean,
+    OUT outcome text, OUT seq bigint, OUT epoch bigint, OUT received_at timestamptz)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_at        timestamptz := coarse_now();
+    v_size      integer := octet_length(p_ciphertext);
+    v_used      boolean := false;
+    v_present   boolean;
+    v_last      bigint;
+    v_leap      bigint;
+    v_old_seq   bigint;
+    v_old_epoch bigint;
+    v_same      boolean;
+BEGIN
+    -- As use_up_nonces does for many, which starts what this function is there to avoid.
+    IF p_nonce IS NOT NULL THEN
+        INSERT INTO used_jti AS u (key, expires_at) VALUES (p_nonce, p_nonce_expires)
+            ON CONFLICT (key) DO NOTHING;
+        v_used := NOT FOUND;
+    END IF;
+    SELECT c.epoch, CASE WHEN c.leap = f.leap THEN c.last_seq ELSE f.leap END, f.leap
+        INTO epoch, v_last, v_leap
+        FROM conversations c, stream_floor f WHERE c.convo_id = p_convo FOR NO KEY UPDATE OF c;
+    v_present := FOUND AND EXISTS (
+        SELECT FROM members m
+        WHERE m.convo_id = p_convo AND m.user_did = p_user AND m.left_seq IS NULL);
+    SELECT m.seq, m.epoch, m.received_at, m.kind = 'app' AND m.epoch = p_epoch
+           AND m.ciphertext = p_ciphertext
+        INTO v_old_seq, v_old_epoch, received_at, v_same
+        FROM messages m
+        WHERE m.convo_id = p_convo AND m.msg_id = p_msg AND m.received_at >= v_at - p_since
+        LIMIT 1;
+    outcome := CASE
+        WHEN v_used AND NOT (p_again AND v_same IS TRUE) THEN 'replayed'
+        WHEN NOT v_present THEN 'absent'
+        WHEN v_same THEN 'repeated'
+        WHEN v_old_seq IS NOT NULL THEN 'conflict'
+        WHEN p_epoch <> epoch THEN 'epoch'
+        ELSE 'stored'
+    END;
+    IF outcome = 'repeated' THEN
+        seq := v_old_seq;
+        epoch := v_old_epoch;
+    ELSIF outcome = 'stored' THEN
+        seq := v_last + 1;
+        received_at := v_at;
+        INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                              padded_size, received_at)
+        VALUES (p_convo, seq, p_msg, 'app', p_epoch, p_ciphertext, v_size, v_size, v_at);
+        UPDATE conversations c SET last_seq = seq, leap = v_leap, last_message_at = v_at
+        WHERE c.convo_id = p_convo;
+        PERFORM emit_events(ARRAY[p_convo], ARRAY[NULL::text], ARRAY['message'],
+                            ARRAY[',"messageId":"' || p_msg || '"']);
+    END IF;
+END $$;
+
+-- The change. Who comes back without a seat of its own takes the account's seat that has no name if
+-- it has never had another and the account has no other, or if it can only be its own. Who is
+-- welcomed again keeps its seat, and what it had asked for is done. With an account's last seat goes
+-- how far it has read, and with its last seat the conversation is over.
+-- Outcomes: the verdicts of judge_change; with epoch comes the one that has won.
+CREATE OR REPLACE FUNCTION change_group(
+    p_convo text, p_caller text,
+    -- A commit made in p_epoch, or NULL: the epoch does not move. Its receipt names
+    -- the receipt of the commit that led to p_epoch.
+    p_epoch bigint, p_commit bytea, p_commit_id text,
+    p_receipt text, p_receipt_hash bytea, p_previous_receipt bytea,
+    -- Who joins, by the key packages that the Welcome is encrypted to.
+    p_add text[], p_references bytea[], p_welcome bytea,
+    -- Who goes: all devices of the account, or the one that is named.
+    p_remove text, p_remove_device text, p_action text,
+    p_admin_only boolean, p_group_info bytea, p_members_max integer,
+    -- Whether the commit is external: the caller comes back by it, on this device, and
+    -- perhaps takes out the leaf that the device had.
+    p_rejoin boolean, p_rejoin_device text, p_resync boolean,
+    -- The device that the conversation is founded on, if that is told.
+    p_founder_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
+    -- How many Welcomes may wait for one account, and how large.
+    p_waiting_max integer DEFAULT 2147483647,
+    p_waiting_bytes_max bigint DEFAULT 9223372036854775807)
+RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text,
+               whom text[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_convo    conversations;
+    v_at       timestamptz := coarse_now();
+    v_epoch    bigint;
+    v_seq      bigint;
+    v_verdict  text;
+    v_whom     text[];
+    v_founding boolean;
+    v_unnamed  boolean;
+    v_kind     text[] := '{}';
+    v_detail   text[] := '{}';
+    v_subject  text[] := '{}'; -- whose first or last event it is
+    v_base     bigint;
+    v_leap     bigint := (SELECT f.leap FROM stream_floor f);
+BEGIN
+    SELECT * INTO v_convo FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    -- What is judged here must not be used up or deleted before it is used.
+    PERFORM lock_packages(p_references);
+    -- Who had a leaf had a seat: one without a name, if it never had another.
+    SELECT p_resync AND bool_or(m.device_id IS NULL AND m.left_seq IS NULL)
+           AND bool_and(m.device_id IS DISTINCT FROM p_rejoin_device)
+           AND (count(*) FILTER (WHERE m.left_seq IS NULL) = 1
+                OR founding_device(p_convo, p_caller) = p_rejoin_device)
+        INTO v_unnamed
+        FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_caller;
+    v_founding := NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo)
+                  AND v_convo.creator_did = p_caller;
+    SELECT j.verdict, j.whom INTO v_verdict, v_whom FROM judge_change(
+        v_convo, v_founding, p_caller, p_epoch, p_commit, p_add, p_references, p_remove,
+        p_remove_device, p_admin_only, p_members_max, p_rejoin,
+        CASE WHEN v_unnamed THEN NULL ELSE p_rejoin_device END, p_devices_max,
+        octet_length(p_welcome), p_waiting_max, p_waiting_bytes_max) j;
+    -- In one epoch there is one last receipt: another means that it was read too early.
+    IF v_verdict = 'done' AND p_commit IS NOT NULL
+       AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
+        v_verdict := 'epoch';
+    END IF;
+    IF v_verdict = 'repeated' THEN
+        RETURN QUERY SELECT v_verdict, m.epoch, m.seq, m.received_at, m.receipt::text, v_whom
+            FROM messages m
+            WHERE m.convo_id = p_convo AND m.kind = 'commit' AND m.epoch = p_epoch + 1;
+        RETURN;
+    ELSIF v_verdict <> 'done' THEN
+        RETURN QUERY SELECT v_verdict, v_convo.epoch, v_convo.last_seq, v_at, NULL::text,
+            v_whom;
+        RETURN;
+    END IF;
+    IF v_unnamed THEN
+        PERFORM name_seats(p_caller, p_rejoin_device, ARRAY[p_convo]);
+    END IF;
+    -- A founder's seat may name no device. It is taken from the one that it can be, if that goes.
+    IF founding_device(p_convo, p_remove) = p_remove_device THEN
+        PERFORM name_seats(p_remove, p_remove_device, ARRAY[p_convo]);
+    END IF;
+    v_epoch := CASE WHEN p_commit IS NULL THEN v_convo.epoch ELSE p_epoch + 1 END;
+    v_seq := CASE WHEN v_convo.leap = v_leap THEN v_convo.last_seq ELSE v_leap END
+             + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
+    IF p_commit IS NOT NULL THEN
+        INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
+                              padded_size, received_at, receipt)
+        VALUES (p_convo, v_seq, p_commit_id, 'commit', v_epoch, p_commit,
+                octet_length(p_commit), octet_length(p_commit), v_at, p_receipt::json);
+    END IF;
+    UPDATE conversations c SET
+        epoch = v_epoch, last_seq = v_seq, leap = v_leap,
+        receipt_hash = coalesce(p_receipt_hash, c.receipt_hash),
+        group_info = coalesce(p_group_info, c.group_info),
+        group_info_epoch = CASE WHEN p_group_info IS NULL THEN c.group_info_epoch ELSE v_epoch END
+    WHERE c.convo_id = p_convo;
+    -- Who goes, or is in by a later epoch, has no use for a Welcome of an earlier one.
+    WITH gone AS (
+        SELECT w.id FROM welcomes w JOIN (
+            SELECT k.user_did, k.device_id, false FROM key_packages k
+            WHERE k.reference = ANY (p_references)
+            UNION SELECT p_caller, p_rejoin_device, false WHERE p_rejoin
+            UNION SELECT p_remove, p_remove_device, p_remove_device IS NULL) d (who, device, whole)
+            ON w.user_did = d.who AND (d.whole OR w.device_id IS NOT DISTINCT FROM d.device)
+        WHERE w.convo_id = p_convo AND w.state <> 'confirmed'
+        ORDER BY w.id FOR UPDATE OF w)
+    DELETE FROM welcomes w USING gone g WHERE w.id = g.id;
+    -- Whoever says meanwhile how far it has read has done so, or is out.
+    PERFORM FROM members m
+    WHERE m.convo_id = p_convo AND m.user_did = p_remove AND m.left_seq IS NULL FOR NO KEY UPDATE;
+    DELETE FROM read_cursors r WHERE r.convo_id = p_convo AND r.user_did = p_remove
+        AND (p_remove_device IS NULL OR NOT EXISTS (
+                SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_remove
+                    AND m.left_seq IS NULL AND m.device_id IS DISTINCT FROM p_remove_device));
+    INSERT INTO welcomes (convo_id, user_did, device_id, welcome, epoch)
+    SELECT p_convo, k.user_did, k.device_id, p_welcome, v_epoch
+    FROM key_packages k WHERE k.reference = ANY (p_references);
+    UPDATE key_packages k SET consumed_at = v_at, claimed_at = coalesce(k.claimed_at, v_at)
+    WHERE k.reference = ANY (p_references) AND NOT k.last_resort;
+    -- The events, in the order in which members may see them: one who goes sees
+    -- nothing after its own going, one who comes nothing before its coming.
+    IF v_founding THEN
+        v_kind := v_kind || 'membershipChange'::text;
+        v_subject := v_subject || p_caller;
+        v_detail := v_detail || membership_detail(p_caller, 'joined', v_epoch);
+    END IF;
+    IF p_remove IS NOT NULL THEN
+        IF p_remove_device IS NOT NULL AND EXISTS (
+            SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_remove
+                AND m.left_seq IS NULL AND m.device_id IS DISTINCT FROM p_remove_device) THEN
+            v_kind := v_kind || 'conversationUpdated'::text;
+            v_detail := v_detail || ',"type":"conversationUpdated"'::text;
+        ELSE
+            v_kind := v_kind || 'membershipChange'::text;
+            v_detail := v_detail || membership_detail(p_remove, p_action, v_epoch);
+        END IF;
+        v_subject := v_subject || p_remove;
+    END IF;
+    IF p_commit IS NOT NULL THEN
+        v_kind := v_kind || 'epochAdvanced'::text;
+        v_subject := v_subject || ''::text;
+        v_detail := v_detail
+            || format(',"type":"epochAdvanced","epoch":%s,"messageId":"%s","receipt":%s',
+                      v_epoch, p_commit_id, p_receipt);
+    END IF;
+    SELECT v_kind || coalesce(array_agg(n.kind ORDER BY n.who), '{}'),
+           v_subject || coalesce(array_agg(n.who ORDER BY n.who), '{}'),
+           v_detail || coalesce(array_agg(n.detail ORDER BY n.who), '{}')
+        INTO v_kind, v_subject, v_detail
+        FROM (
+            SELECT u.who,
+                   CASE WHEN known THEN 'conversationUpdated' ELSE 'membershipChange' END AS kind,
+                   CASE WHEN known THEN ',"type":"conversationUpdated"'
+                        ELSE membership_detail(u.who, 'joined', v_epoch) END AS detail
+            FROM (SELECT DISTINCT a.who, (v_founding AND a.who = p_caller) OR EXISTS (
+                      SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = a.who
+                          AND m.left_seq IS NULL) AS known
+                  FROM (SELECT k.user_did FROM key_packages k
+                        WHERE k.reference = ANY (p_references)
+                        UNION SELECT p_caller WHERE p_rejoin) AS a (who)) u) n;
+    IF cardinality(v_kind) > 0 THEN
+        v_base := emit_events(array_fill(p_convo, ARRAY[cardinality(v_kind)]),
+                              array_fill(NULL::text, ARRAY[cardinality(v_kind)]), v_kind, v_detail);
+    END IF;
+    -- Each stay begins and ends with its own event.
+    UPDATE members m SET left_seq = v_base + array_position(v_subject, p_remove), left_at = v_at,
+        removed = p_action = 'removed'
+    WHERE m.convo_id = p_convo AND m.user_did = p_remove AND m.left_seq IS NULL
+      AND (p_remove_device IS NULL OR m.device_id IS NOT DISTINCT FROM p_remove_device);
+    IF v_founding THEN
+        INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq,
+                             joined_message_seq, joined_at)
+        VALUES (p_convo, p_caller, p_founder_device, true, v_base + 1, 0, v_at);
+    END IF;
+    -- A device that lost its state keeps its seat; what it asked for is done.
+    WITH coming AS (
+        SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
+        UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin
+    ), answered AS (
+        UPDATE members m SET rejoin_requested_at = NULL FROM coming k
+        WHERE m.convo_id = p_convo AND m.user_did = k.user_did
+          AND (m.left_seq IS NOT NULL OR m.device_id IS NOT DISTINCT FROM k.device_id)
+          AND m.rejoin_requested_at IS NOT NULL
+    )
+    INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq, joined_message_seq,
+                         joined_at)
+    SELECT p_convo, k.user_did, k.device_id,
+           EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.user_did = k.user_did
+                       AND m.left_seq IS NULL AND m.is_admin),
+           v_base + array_position(v_subject, k.user_did), v_seq, v_at
+    FROM coming k
+    WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo
+                          AND m.user_did = k.user_did AND m.left_seq IS NULL
+                          AND m.device_id IS NOT DISTINCT FROM k.device_id);
+    IF p_remove IS NOT NULL THEN
+        PERFORM end_conversations(ARRAY[p_convo]);
+    END IF;
+    RETURN QUERY SELECT 'done'::text, v_epoch, v_seq, v_at, p_receipt, v_whom;
+END $$;
+
+-- Founds a conversation with its first members, on a device of the founder's.
+-- Outcomes: unknown_device (not registered), exists (it was founded before, perhaps by the same
+-- call; an id is given once, whatever has become of the conversation), and those of change_group,
+-- which does the rest.
+CREATE OR REPLACE FUNCTION create_conversation(
+    p_convo text, p_creator text, p_suite smallint, p_epoch bigint, p_name text,
+    p_description text, p_add text[], p_references bytea[], p_welcome bytea,
+    p_group_info bytea, p_members_max integer,
+    p_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
+    p_waiting_max integer DEFAULT 2147483647,
+    p_waiting_bytes_max bigint DEFAULT 9223372036854775807)
+RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, whom text[])
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_change record;
+BEGIN
+    -- It is not deleted before it has its seat.
+    PERFORM FROM devices d WHERE d.user_did = p_creator AND d.device_id = p_device FOR KEY SHARE;
+    IF p_device IS NOT NULL AND NOT FOUND THEN
+        RETURN QUERY SELECT 'unknown_device'::text, p_epoch, 0::bigint, coarse_now(), '{}'::text[];
+        RETURN;
+    END IF;
+    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch, name, description, leap)
+    SELECT p_convo, p_creator, p_suite, p_epoch, p_name, p_description, f.leap
+    FROM stream_floor f
+    WHERE NOT EXISTS (SELECT FROM ended_conversations e WHERE e.convo_id = p_convo)
+    ON CONFLICT (convo_id) DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 'exists'::text, p_epoch, 0::bigint, coarse_now(), '{}'::text[];
+        RETURN;
+    END IF;
+    SELECT * INTO v_change FROM change_group(
+        p_convo, p_creator, NULL, NULL, NULL, NULL, NULL, NULL, p_add, p_references, p_welcome,
+        NULL, NULL, NULL, false, p_group_info, p_members_max, false, NULL, false,
+        p_device, p_devices_max, p_waiting_max, p_waiting_bytes_max);
+    IF v_change.outcome <> 'done' THEN
+        DELETE FROM conversations c WHERE c.convo_id = p_convo;
+    END IF;
+    RETURN QUERY SELECT v_change.outcome, v_change.epoch, v_change.seq, v_change.received_at,
+        v_change.whom;
+END $$;
