@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::hash_map::Entry;
 
 use super::blind::Blind;
-use super::shards::Shards;
+use super::shards::{Shard, Shards};
 
 /// Open things by subject, with a value that a subject's holders share.
 pub(super) struct Counts<V>(Shards<Count<V>>);
 
 struct Count<V> {
-    key: Blind,
     open: u32,
     shared: Arc<V>,
 }
@@ -38,8 +37,7 @@ impl<V> Counts<V> {
         fresh: impl FnOnce() -> V,
     ) -> Option<Held<V>> {
         let mut shard = self.0.of(key);
-        let found = shard.find(key.low(), |count| count.key == key);
-        let open = found.map_or(0, |count| count.open);
+        let open = shard.get(&key).map_or(0, |count| count.open);
         (open < most).then(|| self.hold_in(&mut shard, key, fresh))
     }
 
@@ -50,17 +48,14 @@ impl<V> Counts<V> {
 
     fn hold_in(
         self: &Arc<Self>,
-        shard: &mut HashTable<Count<V>>,
+        shard: &mut Shard<Count<V>>,
         key: Blind,
         fresh: impl FnOnce() -> V,
     ) -> Held<V> {
-        let entry = shard.entry(key.low(), |count| count.key == key, |count| count.key.low());
-        let fresh = || Count {
-            key,
+        let count = shard.entry(key).or_insert_with(|| Count {
             open: 0,
             shared: Arc::new(fresh()),
-        };
-        let count = entry.or_insert_with(fresh).into_mut();
+        });
         count.open += 1;
         Held {
             counts: Arc::clone(self),
@@ -72,15 +67,14 @@ impl<V> Counts<V> {
     /// What a subject's holders share, if there are any.
     pub(super) fn shared(&self, key: Blind) -> Option<Arc<V>> {
         let shard = self.0.of(key);
-        let found = shard.find(key.low(), |count| count.key == key);
-        found.map(|count| Arc::clone(&count.shared))
+        shard.get(&key).map(|count| Arc::clone(&count.shared))
     }
 }
 
 impl<V> Drop for Held<V> {
     fn drop(&mut self) {
         let mut shard = self.counts.0.of(self.key);
-        if let Ok(mut found) = shard.find_entry(self.key.low(), |count| count.key == self.key) {
+        if let Entry::Occupied(mut found) = shard.entry(self.key) {
             let count = found.get_mut();
             count.open -= 1;
             if count.open == 0 {
@@ -105,9 +99,7 @@ mod tests {
     }
 
     fn open(counts: &Counts<()>, key: Blind) -> u32 {
-        let shard = counts.0.of(key);
-        let found = shard.find(key.low(), |count| count.key == key);
-        found.map_or(0, |count| count.open)
+        counts.0.of(key).get(&key).map_or(0, |count| count.open)
     }
 
     #[test]

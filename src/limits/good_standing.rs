@@ -1,7 +1,7 @@
 //! Limits that grow with an account's time without a refusal. Known to this node
 //! and in memory only: after a restart everyone starts at the plain limits.
 
-use super::blind::{Blind, BlindKey, BlindKeys};
+use super::blind::{BlindKey, BlindKeys};
 use super::domain::GOOD_STANDING;
 use super::settings::{GoodStanding, Settings};
 use super::shards::{Shards, part_of};
@@ -11,7 +11,6 @@ use crate::types::Did;
 pub(super) struct Record(Shards<Entry>);
 
 struct Entry {
-    key: Blind,
     /// Seconds since 1970.
     since: i64,
     seen: i64,
@@ -29,23 +28,16 @@ impl Record {
         }
         let name = |key: &BlindKey| key.account(GOOD_STANDING, did);
         let key = name(&keys.current);
-        let moved = keys
-            .previous
-            .as_ref()
-            .and_then(|previous| self.remove(name(previous)));
+        let moved = keys.previous.as_ref().map(name);
+        let moved = moved.and_then(|previous| self.0.of(previous).remove(&previous));
         let mut shard = self.0.of(key);
-        if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
+        if let Some(entry) = shard.get_mut(&key) {
             entry.seen = now;
             return bonus_percent(now - entry.since, &settings.good_standing);
         }
         let since = moved.map_or(now, |entry| entry.since);
         if shard.len() < part_of(settings.tables.did_keys) {
-            let entry = Entry {
-                key,
-                since,
-                seen: now,
-            };
-            shard.insert_unique(key.low(), entry, |entry| entry.key.low());
+            shard.insert(key, Entry { since, seen: now });
         }
         bonus_percent(now - since, &settings.good_standing)
     }
@@ -53,8 +45,7 @@ impl Record {
     /// The account was refused: its time starts over.
     pub(super) fn lapse(&self, did: &Did, keys: &BlindKeys, now: i64) {
         let key = keys.current.account(GOOD_STANDING, did);
-        let mut shard = self.0.of(key);
-        if let Some(entry) = shard.find_mut(key.low(), |entry| entry.key == key) {
+        if let Some(entry) = self.0.of(key).get_mut(&key) {
             entry.since = now;
         }
     }
@@ -63,14 +54,8 @@ impl Record {
     pub(super) fn sweep(&self, now: i64, settings: &GoodStanding) {
         let most = seconds(settings).saturating_mul(2);
         for mut shard in self.0.each() {
-            shard.retain(|entry| now - entry.seen < most);
+            shard.retain(|_, entry| now - entry.seen < most);
         }
-    }
-
-    fn remove(&self, key: Blind) -> Option<Entry> {
-        let mut shard = self.0.of(key);
-        let found = shard.find_entry(key.low(), |entry| entry.key == key);
-        found.ok().map(|entry| entry.remove().0)
     }
 }
 

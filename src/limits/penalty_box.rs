@@ -7,28 +7,22 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use super::blind::{Blind, BlindKey, BlindKeys};
 use super::penalty::{Conduct, Stay};
 use super::settings::Settings;
-use super::shards::{Shards, part_of};
+use super::shards::{Shard, Shards, part_of};
 use crate::runtime::queue;
 
 pub(super) struct PenaltyBox {
     /// Apart from the tables' keys: these are shared by the nodes.
     keys: ArcSwap<BlindKeys>,
-    offenders: Shards<Offender>,
+    offenders: Shards<Conduct>,
     /// No stay ends later than this; before it, nobody needs to look.
     latest_until: AtomicI64,
     /// Stays that this node decided and has not told the others of. Locked after a shard.
     untold: Mutex<HashMap<Blind, Stay>>,
-}
-
-struct Offender {
-    key: Blind,
-    conduct: Conduct,
 }
 
 /// The same subject under the key in use and the one before.
@@ -72,8 +66,7 @@ impl PenaltyBox {
     ) -> Option<Duration> {
         let look = |key: Blind| {
             let shard = self.offenders.of(key);
-            let found = shard.find(key.low(), |offender| offender.key == key)?;
-            found.conduct.stays_for(now, &settings.penalties)
+            shard.get(&key)?.stays_for(now, &settings.penalties)
         };
         look(subject.current).max(subject.previous.and_then(look))
     }
@@ -113,7 +106,7 @@ impl PenaltyBox {
 
     fn adopt(
         &self,
-        shard: &mut HashTable<Offender>,
+        shard: &mut Shard<Conduct>,
         key: Blind,
         stay: Stay,
         now: i64,
@@ -145,13 +138,9 @@ impl PenaltyBox {
     pub(super) fn inmates(&self, now: i64, settings: &Settings) -> Vec<(Blind, Stay)> {
         let mut inmates = Vec::new();
         for shard in self.offenders.each() {
-            let here = shard.iter().filter(|offender| {
-                offender
-                    .conduct
-                    .stays_for(now, &settings.penalties)
-                    .is_some()
-            });
-            inmates.extend(here.map(|offender| (offender.key, offender.conduct.stay())));
+            let is_here = |conduct: &Conduct| conduct.stays_for(now, &settings.penalties).is_some();
+            let here = shard.iter().filter(|(_, conduct)| is_here(conduct));
+            inmates.extend(here.map(|(key, conduct)| (*key, conduct.stay())));
         }
         inmates
     }
@@ -165,7 +154,7 @@ impl PenaltyBox {
     pub(super) fn sweep(&self, now: i64, settings: &Settings) -> usize {
         let mut kept = 0;
         for mut shard in self.offenders.each() {
-            shard.retain(|offender| !offender.conduct.is_forgotten(now, &settings.penalties));
+            shard.retain(|_, conduct| !conduct.is_forgotten(now, &settings.penalties));
             kept += shard.len();
         }
         kept
@@ -175,33 +164,20 @@ impl PenaltyBox {
 /// The subject's record, a fresh one if there is room, or nothing: whoever finds no
 /// room is still limited, only not remembered.
 fn conduct_of<'a>(
-    shard: &'a mut HashTable<Offender>,
+    shard: &'a mut Shard<Conduct>,
     key: Blind,
     now: i64,
     settings: &Settings,
 ) -> Option<&'a mut Conduct> {
     let most = part_of(settings.tables.penalties);
-    if shard.len() >= most
-        && shard
-            .find(key.low(), |offender| offender.key == key)
-            .is_none()
-    {
-        shard.retain(|offender| !offender.conduct.is_forgotten(now, &settings.penalties));
+    if shard.len() >= most && !shard.contains_key(&key) {
+        shard.retain(|_, conduct| !conduct.is_forgotten(now, &settings.penalties));
         if shard.len() >= most {
             queue::full("penalties", 1);
             return None;
         }
     }
-    let fresh = || Offender {
-        key,
-        conduct: Conduct::default(),
-    };
-    let entry = shard.entry(
-        key.low(),
-        |offender| offender.key == key,
-        |offender| offender.key.low(),
-    );
-    Some(&mut entry.or_insert_with(fresh).into_mut().conduct)
+    Some(shard.entry(key).or_default())
 }
 
 fn millis(millis: i64) -> Duration {
