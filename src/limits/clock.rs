@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-#[cfg(target_os = "linux")]
 use rustix::time::ClockId;
 
 use super::Tick;
@@ -15,22 +14,14 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System {
-        started: Instant,
-        #[cfg(target_os = "linux")]
-        started_coarse: Duration,
-    },
-    Manual {
-        millis: Arc<AtomicU64>,
-    },
+    System { started: Duration },
+    Manual { millis: Arc<AtomicU64> },
 }
 
 impl Clock {
     pub fn system() -> Self {
         Self(Source::System {
-            started: Instant::now(),
-            #[cfg(target_os = "linux")]
-            started_coarse: read(ClockId::MonotonicCoarse),
+            started: read(COARSE),
         })
     }
 
@@ -48,31 +39,23 @@ impl Clock {
         }
     }
 
-    /// The tick, from the coarse clock where there is one: reading it costs a tenth.
+    /// The tick, by the cheap clock, which may lag.
     pub(super) fn tick(&self) -> Tick {
-        match &self.0 {
-            #[cfg(target_os = "linux")]
-            Source::System { started_coarse, .. } => {
-                Tick::at(read(ClockId::MonotonicCoarse).saturating_sub(*started_coarse))
-            }
-            _ => Tick::at(self.elapsed()),
-        }
+        Tick::at(self.elapsed_by(COARSE))
     }
 
     /// The tick that does not lag, for the few checks where that matters.
     pub(super) fn exact_tick(&self) -> Tick {
-        match &self.0 {
-            #[cfg(target_os = "linux")]
-            Source::System { started_coarse, .. } => {
-                Tick::at(read(ClockId::Monotonic).saturating_sub(*started_coarse))
-            }
-            _ => Tick::at(self.elapsed()),
-        }
+        Tick::at(self.elapsed())
     }
 
     pub(super) fn elapsed(&self) -> Duration {
+        self.elapsed_by(ClockId::Monotonic)
+    }
+
+    fn elapsed_by(&self, clock: ClockId) -> Duration {
         match &self.0 {
-            Source::System { started, .. } => started.elapsed(),
+            Source::System { started } => read(clock).saturating_sub(*started),
             Source::Manual { millis } => Duration::from_millis(millis.load(Ordering::Relaxed)),
         }
     }
@@ -92,12 +75,17 @@ impl Clock {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn read(clock: ClockId) -> Duration {
     let time = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+/// Linux has one that costs a tenth to read.
+#[cfg(target_os = "linux")]
+const COARSE: ClockId = ClockId::MonotonicCoarse;
+#[cfg(not(target_os = "linux"))]
+const COARSE: ClockId = ClockId::Monotonic;
 
 /// How far a tick may lag, in milliseconds: the coarse clock moves at each timer
 /// interrupt, 100 times a second or more often; a busy host may be late with a few.
