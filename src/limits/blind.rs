@@ -42,32 +42,25 @@ impl From<Hash128> for Blind {
     }
 }
 
-/// One key of SipHash-1-3 with 128 bits of output.
+/// One key of SipHash-1-3 with 128 bits of output, as it takes it: the lower half first.
 #[derive(Clone, Copy)]
-pub(super) struct BlindKey([u8; 16]);
+pub(super) struct BlindKey(pub(super) u64, pub(super) u64);
 
 impl BlindKey {
     /// A fresh key from the system's generator.
     pub(super) fn random() -> Self {
         // Version 4 UUIDs fix six bits; two of them leave enough.
-        let (a, b) = (
-            uuid::Uuid::new_v4().as_u128(),
-            uuid::Uuid::new_v4().as_u128(),
-        );
-        Self((a ^ b.rotate_left(64)).to_be_bytes())
+        let [(a, b), (c, d)] = [(); 2].map(|()| uuid::Uuid::new_v4().as_u64_pair());
+        Self(a ^ d, b ^ c)
     }
 
     pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        let both = u128::from_le_bytes(bytes);
+        Self(both as u64, (both >> 64) as u64)
     }
 
-    pub(super) fn from_words(low: u64, high: u64) -> Self {
-        Self((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
-    }
-
-    pub(super) fn to_words(self) -> (u64, u64) {
-        let both = u128::from_le_bytes(self.0);
-        (both as u64, (both >> 64) as u64)
+    fn hasher(self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
     }
 
     #[inline]
@@ -85,7 +78,7 @@ impl BlindKey {
     }
 
     pub(super) fn account(&self, domain: Domain, did: &Did) -> Blind {
-        let mut hasher = SipHasher13::new_with_key(&self.0);
+        let mut hasher = self.hasher();
         hasher.write_u8(domain);
         did.hash(&mut hasher);
         hasher.finish128().into()
@@ -93,15 +86,14 @@ impl BlindKey {
 
     pub(super) fn account_at(&self, domain: Domain, client: ClientIp, did: &Did) -> Blind {
         let (family, network) = network_bits(client);
-        let mut hasher = SipHasher13::new_with_key(&self.0);
+        let mut hasher = self.hasher();
         hasher.write(&packed(domain, family, network));
         did.hash(&mut hasher);
         hasher.finish128().into()
     }
 
     fn numbers(&self, domain: Domain, family: u8, network: u64) -> Blind {
-        let hasher = SipHasher13::new_with_key(&self.0);
-        hasher.hash(&packed(domain, family, network)).into()
+        self.hasher().hash(&packed(domain, family, network)).into()
     }
 }
 

@@ -87,7 +87,7 @@ impl KeysNow {
 #[inline]
 fn read(words: &Words) -> BlindKey {
     let [first, second] = words;
-    BlindKey::from_words(
+    BlindKey(
         first.load(Ordering::Relaxed),
         second.load(Ordering::Relaxed),
     )
@@ -95,9 +95,8 @@ fn read(words: &Words) -> BlindKey {
 
 fn write(words: &Words, key: BlindKey) {
     let [first, second] = words;
-    let (low, high) = key.to_words();
-    first.store(low, Ordering::Relaxed);
-    second.store(high, Ordering::Relaxed);
+    first.store(key.0, Ordering::Relaxed);
+    second.store(key.1, Ordering::Relaxed);
 }
 
 fn millis_of(time: Duration) -> u64 {
