@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::bucket::{Budgets, Rate, Rates, Waits, enforced};
-use super::{Blind, Decision, Inner, LimitError, Limits, Names, Rule, Settings};
+use super::{Blind, Decision, Inner, LimitError, Limits, Names, Rule, Settings, Tick};
 use crate::types::Did;
 
 impl Limits {
@@ -25,29 +25,24 @@ impl Limits {
     pub fn charge_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
         let settings = inner.settings.load();
-        let (current, previous) = inner.body_names(did);
         let now = inner.clock.exact_tick();
-        let names = || Names {
-            current,
-            previous,
-            // Accounts have no networks: those without room share by chance.
-            wide: || current,
-        };
-        let spend = |rates| inner.accounts.spend(names(), now, bytes, rates);
-        inner.judge_body(&settings, did, spend)
+        inner.judge_body(&settings, did, |rates| {
+            let names = inner.body_names(did, now);
+            inner.accounts.spend(names, now, bytes, rates)
+        })
     }
 }
 
 impl Inner {
     /// What the account's entry is called, and was under the key before, for as long as it may
     /// still be in use.
-    fn body_names(&self, did: &Did) -> (Blind, Option<Blind>) {
-        self.account_names(DAY, Rule::BodyBytes as u8, did)
+    fn body_names(&self, did: &Did, now: Tick) -> Names<impl FnOnce() -> Blind> {
+        self.account_names(DAY, Rule::BodyBytes as u8, did, now)
     }
 
     fn body_budgets(&self, did: &Did) -> Budgets {
-        let names = self.body_names(did);
-        self.accounts.budgets(names, self.clock.exact_tick())
+        let now = self.clock.exact_tick();
+        self.accounts.budgets(&self.body_names(did, now), now)
     }
 
     /// Judges a body by what its account may send: by a judge who knows how long it takes until
@@ -58,8 +53,7 @@ impl Inner {
         did: &Did,
         judge: impl Fn(Rates) -> Waits,
     ) -> Result<(), LimitError> {
-        let bonus = self.bonus(settings, &self.keys.load().keys, did);
-        let waits = judge(rates(settings, bonus));
+        let waits = judge(rates(settings, self.bonus(settings, did)));
         let short = RULES.into_iter().zip(waits).filter(|(_, wait)| *wait > 0);
         if short.filter(|(rule, _)| settings.enforces(*rule)).count() == 0 {
             return Ok(());

@@ -57,9 +57,9 @@ impl Inner {
         if settings.dry_run.contains(rule) {
             return Duration::ZERO;
         }
-        let names = self.account_names(settings.tables.idle_after, domain, did);
         let (now, quota) = (self.clock.tick(), settings.quota(rule));
-        self.accounts.wait(names, now, quota)
+        let names = self.account_names(settings.tables.idle_after, domain, did, now);
+        self.accounts.wait(&names, now, quota)
     }
 
     /// The account's good standing starts over.

@@ -23,9 +23,6 @@ impl Record {
 
     /// What to add to the account's limits, in percent. Notes that it was seen.
     pub(super) fn bonus(&self, did: &Did, keys: &BlindKeys, now: i64, settings: &Settings) -> u16 {
-        if !settings.good_standing.enabled {
-            return 0;
-        }
         let name = |key: &BlindKey| key.account(GOOD_STANDING, did);
         let key = name(&keys.current);
         let moved = keys.previous.as_ref().map(name);
@@ -75,14 +72,18 @@ fn seconds(settings: &GoodStanding) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::limits::{Clock, Limits};
+    use crate::runtime::Live;
+    use crate::types::Nsid;
 
     const DAY: i64 = 24 * 3_600;
 
     #[test]
     fn limits_grow_step_by_step_up_to_a_bound_and_start_over_after_a_refusal() {
-        let mut settings = Settings::default();
-        settings.good_standing.enabled = true;
+        let settings = Settings::default();
         let (record, keys) = (Record::new(), BlindKeys::random());
         let did = Did::parse("did:plc:abc").unwrap();
         let bonus = |day: i64| record.bonus(&did, &keys, day * DAY, &settings);
@@ -105,13 +106,12 @@ mod tests {
 
     #[test]
     fn nobody_grows_unless_the_operator_says_so() {
-        let (record, keys) = (Record::new(), BlindKeys::random());
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
         let did = Did::parse("did:plc:abc").unwrap();
-        for day in 0..100 {
-            assert_eq!(
-                record.bonus(&did, &keys, day * DAY, &Settings::default()),
-                0
-            );
+        for _ in 0..100 {
+            let decision = limits.check_did(&did, Nsid::GetConvos);
+            assert_eq!(decision.limit, Settings::default().calls.default);
+            limits.clock().advance(Duration::from_secs(DAY as u64));
         }
     }
 }

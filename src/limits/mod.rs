@@ -69,7 +69,7 @@ pub use socket::{PlaceWanted, SocketPermit};
 pub use tick::Tick;
 pub use window::{Quota, Verdict};
 
-use blind::{Blind, BlindKey, BlindKeys};
+use blind::{Blind, BlindKey};
 use counts::Counts;
 use domain::{Domain, VERIFYING};
 use penalty_box::PenaltyBox;
@@ -189,17 +189,22 @@ impl Inner {
         arrival: Arrival,
         now: Tick,
     ) -> (Decision, Place) {
-        let names = || Names {
-            current: arrival.current,
-            previous: arrival.previous,
-            wide: || {
-                let keys = self.keys.load().keys;
-                keys.current.wide_network(domain, arrival.client)
-            },
-        };
+        let names = || self.address_names(domain, arrival);
         let quota = settings.quota(rule);
         let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
         (Decision::of(rule, quota, verdict), place)
+    }
+
+    #[inline(always)]
+    fn address_names(&self, domain: Domain, arrival: Arrival) -> Names<impl FnOnce() -> Blind> {
+        Names {
+            current: arrival.current,
+            previous: arrival.previous,
+            wide: move || {
+                let keys = self.keys.load().keys;
+                keys.current.wide_network(domain, arrival.client)
+            },
+        }
     }
 
     /// Takes a place in the window that an account has under a rule, in a domain of
@@ -211,35 +216,40 @@ impl Inner {
         did: &Did,
         now: Tick,
     ) -> Decision {
-        let keys = self.keys.load();
-        let current = keys.keys.current.account(domain, did);
-        let names = || Names {
-            current,
-            previous: keys
-                .previous_at(now, settings)
-                .map(|key| key.account(domain, did)),
-            // Accounts have no networks: those without room share by chance.
-            wide: || current,
-        };
+        let names = || self.account_names(settings.tables.idle_after, domain, did, now);
         let quota = settings.quota(rule);
-        let quota = quota.plus_percent(self.bonus(settings, &keys.keys, did));
+        let quota = quota.plus_percent(self.bonus(settings, did));
         let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
         Decision::of(rule, quota, verdict)
     }
 
     /// What an account is called in a domain, and was under the key before, if that was in use
     /// within such a time.
-    fn account_names(&self, within: Duration, domain: Domain, did: &Did) -> (Blind, Option<Blind>) {
+    fn account_names(
+        &self,
+        within: Duration,
+        domain: Domain,
+        did: &Did,
+        now: Tick,
+    ) -> Names<impl FnOnce() -> Blind> {
         let keys = self.keys.load();
         let name = |key: &BlindKey| key.account(domain, did);
-        let previous = keys.previous_within(within, self.clock.tick()).map(name);
-        (name(&keys.keys.current), previous)
+        let current = name(&keys.keys.current);
+        Names {
+            current,
+            previous: keys.previous_within(within, now).map(name),
+            // Accounts have no networks: those without room share by chance.
+            wide: move || current,
+        }
     }
 
     /// What good standing adds to the account's limits, in percent.
-    fn bonus(&self, settings: &Settings, keys: &BlindKeys, did: &Did) -> u16 {
-        let now = self.clock_seconds(settings);
-        self.good_standing.bonus(did, keys, now, settings)
+    fn bonus(&self, settings: &Settings, did: &Did) -> u16 {
+        if !settings.good_standing.enabled {
+            return 0;
+        }
+        let (keys, now) = (self.keys.load().keys, self.clock.unix_ms() / 1_000);
+        self.good_standing.bonus(did, &keys, now, settings)
     }
 
     /// Takes a place by the cheap clock. Where that clock's lag may be all that stands
@@ -267,15 +277,6 @@ impl Inner {
             decision.refused = None;
         }
         decision
-    }
-
-    /// Seconds since 1970, read only where they matter: for good standing.
-    fn clock_seconds(&self, settings: &Settings) -> i64 {
-        if settings.good_standing.enabled {
-            self.clock.unix_ms() / 1_000
-        } else {
-            0
-        }
     }
 }
 

@@ -188,8 +188,8 @@ impl Inner {
         if settings.dry_run.contains(Rule::Ip) {
             return Duration::ZERO;
         }
-        let names = (arrival.current, arrival.previous);
-        self.addresses.wait(names, now, settings.quota(Rule::Ip))
+        let names = self.address_names(IP.1, arrival);
+        self.addresses.wait(&names, now, settings.quota(Rule::Ip))
     }
 
     /// The reserve of an account that proved itself lately from this address, or of one

@@ -130,18 +130,17 @@ impl Table {
 
     /// The budgets of a subject of these names as they stand. One that has no entry owes
     /// nothing.
-    pub(super) fn budgets(&self, names: (Blind, Option<Blind>), now: Tick) -> Budgets {
-        let (current, previous) = names;
-        let entry = self.find(current).or_else(|| self.find(previous?));
+    pub(super) fn budgets<W>(&self, names: &Names<W>, now: Tick) -> Budgets {
+        let entry = self.find(names.current);
+        let entry = entry.or_else(|| self.find(names.previous?));
         entry.map_or_else(Budgets::default, |entry| entry.budgets(now))
     }
 
     /// Until a subject of these names would be admitted, if nothing more is; no place is
     /// taken for it.
-    pub(super) fn wait(&self, names: (Blind, Option<Blind>), now: Tick, quota: Quota) -> Duration {
-        let (current, previous) = names;
-        let waits = std::iter::once(current)
-            .chain(previous)
+    pub(super) fn wait<W>(&self, names: &Names<W>, now: Tick, quota: Quota) -> Duration {
+        let waits = std::iter::once(names.current)
+            .chain(names.previous)
             .filter_map(|name| self.find(name)?.blocked_for(now, quota));
         waits.max().map(millis).unwrap_or_default()
     }

@@ -249,8 +249,7 @@ proptest! {
                 fixture.table.give_back(place);
                 log.give_back(place.at);
             }
-            let current = fixture.names(number).current;
-            let wait = fixture.table.wait((current, None), now, quota);
+            let wait = fixture.table.wait(&fixture.names(number), now, quota);
             prop_assert_eq!(wait, log.blocked_for(now, quota).map(millis).unwrap_or_default());
             if count == 0 {
                 fixture.table.sweep(0, now);
