@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::domain::{CALLS, Domain};
-use super::{Decision, Inner, LimitError, Limits, Rule, Settings, WhenAway};
+use super::rule::needs_shared_state;
+use super::{Decision, Inner, LimitError, Limits, Rule, Settings};
 use crate::types::{Did, Kind, Nsid};
 
 impl Limits {
@@ -28,8 +29,7 @@ impl Limits {
             let rule = Rule::PenaltyBox;
             return plain().refused_by(LimitError::Reached { rule, retry_after });
         }
-        let away = inner.shared_state_away.load(Ordering::Relaxed);
-        if away && WhenAway::of_call(call) == WhenAway::Closed {
+        if needs_shared_state(call) && inner.shared_state_away.load(Ordering::Relaxed) {
             let retry_after = settings.penalties.shared_every;
             return plain().refused_by(LimitError::SharedStateAway { retry_after });
         }

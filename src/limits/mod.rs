@@ -60,7 +60,7 @@ pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
 pub use handshake::HandshakePermit;
 pub use memory::MemoryPermit;
 pub use request::Arrival;
-pub use rule::{Rule, RuleSet, WhenAway};
+pub use rule::{Rule, RuleSet};
 pub use settings::{
     Calls, Connections, GoodStanding, Penalties, Requests, Settings, Sockets, Tables,
 };

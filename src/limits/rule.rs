@@ -78,15 +78,6 @@ rules! {
     PenaltyBox = "penalty_box",
 }
 
-/// What a rule does when the state that the nodes share cannot be reached.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum WhenAway {
-    /// Goes on with what this node knows: losing a message is worse.
-    Open,
-    /// Refuses with 503: what these calls use up does not come back.
-    Closed,
-}
-
 impl Rule {
     /// The rule that a call counts against.
     pub const fn of_call(call: Nsid) -> Self {
@@ -106,15 +97,12 @@ impl Rule {
     }
 }
 
-impl WhenAway {
-    /// One-time key packages are spent by being claimed, and a registered device is
-    /// in every group from then on; all else can go on.
-    pub const fn of_call(call: Nsid) -> Self {
-        match call {
-            Nsid::GetKeyPackages | Nsid::RegisterDevice => Self::Closed,
-            _ => Self::Open,
-        }
-    }
+/// Whether a call is refused while the state that the nodes share cannot be reached: what these
+/// use up does not come back. One-time key packages are spent by being claimed, and a registered
+/// device is in every group from then on. All else goes on with what this node knows: losing a
+/// message is worse.
+pub(super) const fn needs_shared_state(call: Nsid) -> bool {
+    matches!(call, Nsid::GetKeyPackages | Nsid::RegisterDevice)
 }
 
 /// A set of rules.
