@@ -37,7 +37,9 @@ pub enum FrameVerdict {
         policy: Rule,
     },
     /// Drop it and say nothing: an answer would be more load.
-    Ignore,
+    Ignore {
+        policy: Rule,
+    },
     /// It went on for too long: close with 1008.
     Close {
         policy: Rule,
@@ -226,7 +228,7 @@ impl FrameBudget {
                 policy,
                 retry_after,
             },
-            FrameKind::Ping | FrameKind::Pong => FrameVerdict::Ignore,
+            FrameKind::Ping | FrameKind::Pong => FrameVerdict::Ignore { policy },
             FrameKind::Ack | FrameKind::Close => FrameVerdict::Pass,
         }
     }

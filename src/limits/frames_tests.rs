@@ -1,6 +1,9 @@
 //! The budgets of a socket, an account and an address, frame by frame.
 
 use super::*;
+use crate::limits::{Clock, Limits};
+use crate::runtime::Live;
+use crate::types::{ClientIp, Did};
 
 fn settings() -> Settings {
     let mut settings = Settings::default();
@@ -60,9 +63,10 @@ fn what_makes_load_smaller_passes_even_from_a_spent_socket() {
     for _ in 0..5 {
         judge(&mut budget, FrameKind::Ping, 0, at(1));
     }
+    let policy = Rule::ControlFrames;
     assert_eq!(
         judge(&mut budget, FrameKind::Ping, 0, at(1)),
-        FrameVerdict::Ignore
+        FrameVerdict::Ignore { policy }
     );
     for _ in 0..100 {
         let ack = judge(&mut budget, FrameKind::Ack, 1, at(1));
@@ -175,4 +179,23 @@ fn a_dry_run_refuses_nothing() {
             FrameVerdict::Refuse { .. } | FrameVerdict::Close { .. }
         ));
     }
+}
+
+#[test]
+fn a_ping_that_is_too_long_is_counted_by_the_rule_that_it_broke() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let limits = Limits::new(Live::new(settings()), Clock::manual());
+        let (client, did) = (
+            ClientIp::new([192, 0, 2, 1].into()),
+            Did::parse("did:plc:a"),
+        );
+        let mut socket = limits.admit_socket(client, &did.unwrap()).ok().unwrap();
+        for len in [1_001, 125] {
+            socket.frame(FrameKind::Ping, len);
+        }
+    });
+    let shown = recorder.handle().render();
+    let expected = "rule=\"frame_bytes\",outcome=\"refused\"} 1\n";
+    assert!(shown.contains(expected), "{shown}");
 }

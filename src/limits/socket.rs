@@ -123,12 +123,8 @@ impl SocketPermit {
                 count_refusal(policy, true);
                 FrameVerdict::Pass
             }
-            FrameVerdict::Refuse { policy, .. } => {
+            FrameVerdict::Refuse { policy, .. } | FrameVerdict::Ignore { policy } => {
                 count_refusal(policy, false);
-                verdict
-            }
-            FrameVerdict::Ignore => {
-                count_refusal(Rule::ControlFrames, false);
                 verdict
             }
             FrameVerdict::Close { policy } => {

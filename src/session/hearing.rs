@@ -49,7 +49,7 @@ impl<L: Line> Session<L> {
                 remaining: left.remaining.into(),
                 reset: left.reset,
             })),
-            FrameVerdict::Ignore => return (Vec::new(), Ok(())),
+            FrameVerdict::Ignore { .. } => return (Vec::new(), Ok(())),
             FrameVerdict::Refuse {
                 policy,
                 retry_after,
