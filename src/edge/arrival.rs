@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::listeners::Entrance;
-use super::proxy_header;
+use super::proxy_header::{self, ProxyHeaderError};
 use super::server::{ROUND_TRIP, Server};
 use crate::limits::ConnectionPermit;
 use crate::tls::TlsStream;
@@ -40,7 +40,7 @@ impl Server {
                 metrics::counter!("relay_edge_proxy_headers_refused_total", "reason" => reason)
                     .increment(1);
                 // A balancer that looks whether the port is open sends none.
-                if !error.is_absent() {
+                if error != ProxyHeaderError::Ended {
                     tracing::warn!(
                         key = entrance.key(),
                         reason,
