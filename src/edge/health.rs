@@ -105,11 +105,6 @@ impl Health {
         }
     }
 
-    /// Live: this answers, so nobody needs to restart us.
-    pub(super) fn live() -> StatusCode {
-        StatusCode::OK
-    }
-
     /// Whether everything we need is there, and we are not on the way out.
     pub fn is_ready(&self) -> bool {
         let mut vital = self.probes.iter().filter(|probe| probe.is_vital);
@@ -181,7 +176,6 @@ mod tests {
         assert_eq!(health.ready(), StatusCode::OK);
         shutdown.drain(Duration::ZERO).await;
         assert_eq!(health.ready(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(Health::live(), StatusCode::OK);
     }
 
     #[test]

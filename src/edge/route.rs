@@ -105,16 +105,28 @@ impl Routes {
             response.headers_mut().insert(CONNECTION, close);
             return response;
         }
-        match Route::of(&request.method, request.uri.path()) {
-            Route::Call => self.calls.call(&request, body, client).await,
-            Route::DidDocument => self.did(),
-            Route::Live => bare(Health::live()),
-            Route::Nothing => not_found(),
-            Route::Preflight => cors::preflight(),
-            Route::Ready => bare(self.health.ready()),
-            Route::Stream => self.sessions.stream(request, client).await,
-            Route::Subscription => self.sessions.subscribe(request, client).await,
-            Route::Version => self.version(),
+        if request.method == Method::OPTIONS {
+            return cors::preflight();
+        }
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        let path = request.uri.path();
+        match path {
+            "/xrpc/_health" if is_read => return self.version(),
+            "/health" | "/health/ready" if is_read => return bare(self.health.ready()),
+            // This answers, so nobody needs to restart us.
+            "/health/live" if is_read => return bare(StatusCode::OK),
+            "/.well-known/did.json" if is_read => return self.did(),
+            _ => {}
+        }
+        let Some(nsid) = path.strip_prefix("/xrpc/") else {
+            return not_found();
+        };
+        match Nsid::parse(nsid) {
+            Some(Nsid::StreamConvoEvents) => self.sessions.stream(request, client).await,
+            Some(call) if call.kind() == Kind::Subscription => {
+                self.sessions.subscribe(request, client).await
+            }
+            _ => self.calls.call(&request, body, client).await,
         }
     }
 
@@ -135,41 +147,6 @@ impl Routes {
 
 /// After a 503 that does not know better, such as that of a node that is not ready.
 const COME_BACK: HeaderValue = HeaderValue::from_static("5");
-
-/// Which part answers a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Route {
-    Call,
-    DidDocument,
-    Live,
-    Nothing,
-    Preflight,
-    Ready,
-    Stream,
-    Subscription,
-    Version,
-}
-
-impl Route {
-    fn of(method: &Method, path: &str) -> Self {
-        let is_read = matches!(*method, Method::GET | Method::HEAD);
-        match path {
-            _ if *method == Method::OPTIONS => Self::Preflight,
-            "/xrpc/_health" if is_read => Self::Version,
-            "/health" | "/health/ready" if is_read => Self::Ready,
-            "/health/live" if is_read => Self::Live,
-            "/.well-known/did.json" if is_read => Self::DidDocument,
-            _ => match path.strip_prefix("/xrpc/") {
-                Some(nsid) => match Nsid::parse(nsid) {
-                    Some(Nsid::StreamConvoEvents) => Self::Stream,
-                    Some(call) if call.kind() == Kind::Subscription => Self::Subscription,
-                    _ => Self::Call,
-                },
-                None => Self::Nothing,
-            },
-        }
-    }
-}
 
 /// What a dashboard tells apart.
 fn class(status: StatusCode) -> &'static str {
