@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::error::EdgeError;
-use super::listeners::Security;
+use super::listeners::{Entrance, Security};
 use super::server::Server;
-use crate::runtime::{Shutdown, survive};
+use crate::runtime::survive;
 
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, EdgeError> {
     listen(address).map_err(|source| EdgeError::Bind { address, source })
@@ -29,20 +29,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until the drain begins. The listening socket closes with it.
-pub(super) async fn run(
-    listener: TcpListener,
-    server: Arc<Server>,
-    security: Security,
-    shutdown: Shutdown,
-) {
+pub(super) async fn run(listener: TcpListener, server: Arc<Server>, security: Security) {
+    let server = &server;
     // A panic over a connection ends that one.
-    let (server, down) = (&server, &shutdown);
-    let take = |(stream, peer)| {
-        survive(async move {
-            take(stream, peer, server, security, down);
-        })
-    };
-    let mut draining = pin!(shutdown.draining());
+    let take = |(stream, peer)| survive(async move { take(stream, peer, server, security) });
+    let mut draining = pin!(server.shutdown.draining());
     loop {
         // Draining comes first, so that a flood of arrivals cannot hold it up.
         let arrived = tokio::select! {
@@ -79,18 +70,13 @@ pub(super) async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// One connection goes its way, if it may.
-fn take(
-    stream: TcpStream,
-    peer: SocketAddr,
-    server: &Arc<Server>,
-    security: Security,
-    shutdown: &Shutdown,
-) {
+fn take(stream: TcpStream, peer: SocketAddr, server: &Arc<Server>, security: Security) {
     metrics::counter!("relay_edge_connections_total").increment(1);
-    let entrance = server.entrance(security);
+    let entrance = Entrance::of(security, &server.settings.load());
     // Refused before any cryptography: closing is all it costs.
     if let Some(permit) = server.admit(peer, entrance) {
-        shutdown.spawn(Arc::clone(server).serve(stream, (peer, entrance), permit));
+        let served = Arc::clone(server).serve(stream, (peer, entrance), permit);
+        server.shutdown.spawn(served);
     }
 }
 

@@ -84,17 +84,16 @@ impl Edge {
 
     /// Starts to accept. Returns at once; connections end with `shutdown`.
     pub fn serve(self, tls: Tls, limits: Limits, routes: Routes, shutdown: &Shutdown) {
-        let server = Arc::new(Server::new(
-            self.settings,
+        let server = Arc::new(Server {
+            settings: self.settings,
             tls,
             limits,
             routes,
-            shutdown.clone(),
-        ));
+            shutdown: shutdown.clone(),
+        });
         let plain = self.plain.map(|plain| (plain, Security::Plain));
         for (listener, security) in [(self.listener, Security::Tls)].into_iter().chain(plain) {
-            let server = Arc::clone(&server);
-            shutdown.spawn(accept::run(listener, server, security, shutdown.clone()));
+            shutdown.spawn(accept::run(listener, Arc::clone(&server), security));
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Server {
     pub(super) settings: Live<Settings>,
     pub(super) tls: Tls,
     pub(super) limits: Limits,
-    routes: Routes,
+    pub(super) routes: Routes,
     pub(super) shutdown: Shutdown,
 }
 
@@ -43,27 +43,6 @@ enum Version {
 }
 
 impl Server {
-    pub(super) fn new(
-        settings: Live<Settings>,
-        tls: Tls,
-        limits: Limits,
-        routes: Routes,
-        shutdown: Shutdown,
-    ) -> Self {
-        Self {
-            settings,
-            tls,
-            limits,
-            routes,
-            shutdown,
-        }
-    }
-
-    /// How a connection to the listener of this security begins now.
-    pub(super) fn entrance(&self, security: Security) -> Entrance {
-        Entrance::of(security, &self.settings.load())
-    }
-
     pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
         self.settings.load().trust().is_proxy(address)
     }
