@@ -100,7 +100,7 @@ fn key_of_legacy(
     jwk: Option<PublicKey>,
 ) -> Option<PublicKey> {
     match point {
-        Some(point) => PublicKey::of_point(curve, &point).ok(),
+        Some(point) => PublicKey::of_point(curve, &point),
         None => jwk.filter(|key| key.curve() == curve),
     }
 }
@@ -118,7 +118,7 @@ fn key_of_multikey(bytes: &[u8]) -> Option<PublicKey> {
     if point.len() != COMPRESSED_LEN {
         return None;
     }
-    PublicKey::of_point(curve, point).ok()
+    PublicKey::of_point(curve, point)
 }
 
 fn key_of_jwk(jwk: &Jwk) -> Option<PublicKey> {
@@ -132,7 +132,7 @@ fn key_of_jwk(jwk: &Jwk) -> Option<PublicKey> {
         (bytes.len() == COORDINATE_LEN).then_some(bytes)
     };
     let point = [vec![4], coordinate(&jwk.x)?, coordinate(&jwk.y)?].concat();
-    PublicKey::of_point(curve, &point).ok()
+    PublicKey::of_point(curve, &point)
 }
 
 /// Base58btc with its prefix `z`, the only base that ATProto keys are written in.

@@ -42,8 +42,7 @@ impl Key {
 
     /// For this `alg`, by its point in either form of SEC 1.
     pub fn of_point(alg: &str, point: &[u8]) -> Option<Self> {
-        let key = PublicKey::of_point(Curve::of_alg(alg)?, point);
-        key.ok().map(Self)
+        PublicKey::of_point(Curve::of_alg(alg)?, point).map(Self)
     }
 
     /// Whether a token of this `alg` is signed so.

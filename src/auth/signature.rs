@@ -56,20 +56,13 @@ enum Parsed {
     Secp256k1(VerifyingKey),
 }
 
-/// The bytes are not a point of the curve.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the key is not a point of its curve")]
-pub(crate) struct NotAPoint;
-
 impl PublicKey {
-    /// Takes a point in either form of SEC 1 section 2.3.3.
-    pub(crate) fn of_point(curve: Curve, bytes: &[u8]) -> Result<Self, NotAPoint> {
-        let point = compress(bytes).ok_or(NotAPoint)?;
-        let parsed = Parsed::of_point(curve, bytes).ok_or(NotAPoint)?;
-        Ok(Self {
+    /// Takes a point in either form of SEC 1 section 2.3.3, if it is one of the curve.
+    pub(crate) fn of_point(curve: Curve, bytes: &[u8]) -> Option<Self> {
+        Some(Self {
             curve,
-            point,
-            parsed,
+            point: compress(bytes)?,
+            parsed: Parsed::of_point(curve, bytes)?,
         })
     }
 
@@ -221,7 +214,7 @@ mod tests {
             let mut off = signer.uncompressed().to_vec();
             off[64] ^= 2;
             for bytes in [&off, &Vec::new(), &vec![2; 32], &vec![5; 33], &vec![4; 66]] {
-                assert!(PublicKey::of_point(curve, bytes).is_err());
+                assert!(PublicKey::of_point(curve, bytes).is_none());
             }
         }
     }
