@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::did_location::DidLocation;
 use super::freshness::{Ending, Lifetimes, Standing};
-use super::lookups::{Joined, Lane, Lookups, outcome_of};
+use super::lookups::{Lane, Lookups};
 use super::refresh_budget::RefreshBudget;
 use super::remembered::{Outcome, Remembered};
 use super::resolver::Resolver;
@@ -72,7 +72,7 @@ impl KeyCache {
             Some((_, Standing::Expired)) | None => {
                 count_use("missed");
                 let asker = Asker::Network(network);
-                outcome_of(self.join_or_start(did, Renew::IfExpired, asker)?).await
+                self.looked_up(did, Renew::IfExpired, asker).await
             }
         }
     }
@@ -100,10 +100,8 @@ impl KeyCache {
             count_refresh("limited");
             return Ok(None);
         }
-        let key = match self.join_or_start(did, Renew::Always, Asker::Network(network)) {
-            Ok(joined) => outcome_of(joined).await,
-            Err(error) => Err(error),
-        };
+        let asker = Asker::Network(network);
+        let key = self.looked_up(did, Renew::Always, asker).await;
         let changed = key.map(|key| (*key != *seen).then_some(key));
         count_refresh(match &changed {
             Ok(Some(_)) => "changed",
@@ -127,16 +125,28 @@ impl KeyCache {
         Lifetimes::of(&self.0.settings.load())
     }
 
+    /// Waits for a lookup's end. Each has its own deadlines, so this one ends too.
+    async fn looked_up(&self, did: &Did, renew: Renew, asker: Asker) -> Outcome {
+        let pending = self.join_or_start(did, renew, asker)?;
+        // Without an answer, if the end of the process cut the task off.
+        pending.answer().await.unwrap_or(Err(ResolveError::Busy))
+    }
+
     /// Joins the lookup of this DID that is under way in the same lane, or starts one.
-    fn join_or_start(&self, did: &Did, renew: Renew, asker: Asker) -> Result<Joined, ResolveError> {
+    fn join_or_start(
+        &self,
+        did: &Did,
+        renew: Renew,
+        asker: Asker,
+    ) -> Result<Pending<Outcome>, ResolveError> {
         let lane = Lane::of(&DidLocation::of(did)?, asker);
         let mut lookups = self.0.lookups.lock();
         if let Some(pending) = lookups.find(did, lane) {
-            return Ok(Joined::Pending(pending));
+            return Ok(pending);
         }
         // A lookup may have ended between our look and the lock.
         if let Some(outcome) = self.content(did, renew) {
-            return Ok(Joined::Ended(outcome));
+            return Ok(Pending::told(outcome));
         }
         if lookups.len(lane) >= self.0.settings.load().lookups_max {
             return Err(ResolveError::Busy);
@@ -156,7 +166,7 @@ impl KeyCache {
             drop(lookup);
             told.tell(outcome);
         });
-        Ok(Joined::Pending(pending))
+        Ok(pending)
     }
 }
 

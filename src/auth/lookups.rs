@@ -4,7 +4,6 @@
 use hashbrown::HashMap;
 use metrics::gauge;
 
-use super::ResolveError;
 use super::did_location::DidLocation;
 use super::remembered::Outcome;
 use super::turns::Asker;
@@ -68,21 +67,5 @@ impl Lookups {
     fn tell(&self) {
         let running = self.plc.len() + self.web.len() + self.web_known.len();
         gauge!("relay_auth_lookups_running").set(running as f64);
-    }
-}
-
-/// What came of asking for a lookup.
-pub(super) enum Joined {
-    /// It has ended already.
-    Ended(Outcome),
-    Pending(Pending<Outcome>),
-}
-
-/// Waits for a lookup's end. Each has its own deadlines, so this one ends too.
-pub(super) async fn outcome_of(joined: Joined) -> Outcome {
-    match joined {
-        Joined::Ended(outcome) => outcome,
-        // Without, if the end of the process cut the task off.
-        Joined::Pending(pending) => pending.answer().await.unwrap_or(Err(ResolveError::Busy)),
     }
 }

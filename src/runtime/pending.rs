@@ -16,6 +16,11 @@ impl<T: Clone> Pending<T> {
         (Teller(told), Self(heard))
     }
 
+    /// One that has come already.
+    pub(crate) fn told(answer: T) -> Self {
+        Self(watch::channel(Some(answer)).1)
+    }
+
     /// The answer; none if the task was cut off. The task's own deadlines are those of all
     /// who wait.
     pub(crate) async fn answer(mut self) -> Option<T> {
@@ -41,6 +46,7 @@ mod tests {
         teller.tell(7);
         assert_eq!(early.await.unwrap(), Some(7));
         assert_eq!(pending.answer().await, Some(7));
+        assert_eq!(Pending::told(8).answer().await, Some(8));
         let (teller, pending) = Pending::<u8>::new();
         drop(teller);
         assert_eq!(pending.answer().await, None);
