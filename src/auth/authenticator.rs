@@ -163,9 +163,8 @@ impl Authenticator {
         let ticket = query.and_then(ticket_in);
         let ticket = ticket.and_then(|text| self.0.tickets.check(&text, now).ok());
         if let Some(ticket) = ticket {
-            let did = ticket.caller().did().clone();
             return Some(Claimed {
-                did,
+                did: ticket.caller.did().clone(),
                 by_ticket: true,
             });
         }

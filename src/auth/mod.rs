@@ -40,5 +40,5 @@ pub use did_document::DocumentError;
 pub use did_location::LocationError;
 pub use error::{AuthError, ResolveError};
 pub use settings::{Settings, TicketSecret, TicketSecretError};
-pub use ticket::{Ticket, TicketGrant, UnusedTicket};
+pub use ticket::{Ticket, UnusedTicket};
 pub use token::TokenError;

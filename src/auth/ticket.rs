@@ -17,34 +17,17 @@ pub struct Ticket {
 
 unprintable!(Ticket);
 
-/// What a redeemed ticket allows.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TicketGrant {
-    pub caller: Caller,
-    /// The one conversation that the stream may show; otherwise all of the
-    /// caller's.
-    pub convo: Option<ConvoId>,
-}
-
 /// A ticket with a good signature, whose nonce has yet to be used.
 #[derive(Debug)]
 #[must_use = "the ticket can be used again"]
 pub struct UnusedTicket {
-    pub(crate) grant: TicketGrant,
+    pub caller: Caller,
+    /// The one conversation that the stream may show; otherwise all of the
+    /// caller's.
+    pub convo: Option<ConvoId>,
     pub(crate) nonce: Jti,
     pub(crate) issued_at: i64,
     pub(crate) expires_at: i64,
-}
-
-impl UnusedTicket {
-    pub fn caller(&self) -> &Caller {
-        &self.grant.caller
-    }
-
-    /// The one conversation that the stream may show, if it is one.
-    pub fn convo(&self) -> Option<&ConvoId> {
-        self.grant.convo.as_ref()
-    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -126,10 +109,8 @@ impl TicketOffice {
             return Err(TokenError::Expired.into());
         }
         Ok(UnusedTicket {
-            grant: TicketGrant {
-                caller: Caller::proved(claims.sub),
-                convo: claims.convo,
-            },
+            caller: Caller::proved(claims.sub),
+            convo: claims.convo,
             nonce: claims.jti,
             issued_at: claims.iat,
             expires_at: claims.exp,
@@ -184,8 +165,8 @@ mod tests {
         let ticket = issue(&office);
         assert_eq!(ticket.expires_at.unix_seconds(), NOW + 30);
         let unused = office.check(&ticket.token, NOW + 30).unwrap();
-        assert_eq!(unused.grant.caller, Caller::assumed("did:plc:abc"));
-        assert_eq!(unused.grant.convo, Some(ConvoId::parse("ab01").unwrap()));
+        assert_eq!(unused.caller, Caller::assumed("did:plc:abc"));
+        assert_eq!(unused.convo, Some(ConvoId::parse("ab01").unwrap()));
         assert_eq!(unused.expires_at, NOW + 30);
     }
 

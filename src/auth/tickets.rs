@@ -6,7 +6,7 @@ use chrono::Utc;
 
 use super::authenticator::outcome_counter;
 use super::nonces::NonceKey;
-use super::{AuthError, Authenticator, Caller, Ticket, TicketGrant, UnusedTicket};
+use super::{AuthError, Authenticator, Caller, Ticket, UnusedTicket};
 use crate::types::{ConvoId, Jti};
 
 impl Authenticator {
@@ -52,14 +52,14 @@ impl Authenticator {
         ticket.inspect_err(|error| outcome_counter("ticket", error.label()).increment(1))
     }
 
-    /// Takes a ticket, once.
-    pub async fn redeem(&self, ticket: UnusedTicket) -> Result<TicketGrant, AuthError> {
+    /// Takes a ticket, once: whose it is.
+    pub async fn redeem(&self, ticket: UnusedTicket) -> Result<Caller, AuthError> {
         let outcome = self.take(&ticket).await;
         let label = outcome
             .as_ref()
             .map_or_else(AuthError::label, |()| "proved");
         outcome_counter("ticket", label).increment(1);
-        outcome.map(|()| ticket.grant)
+        outcome.map(|()| ticket.caller)
     }
 
     fn unused(&self, token: &str) -> Result<UnusedTicket, AuthError> {
@@ -77,8 +77,7 @@ impl Authenticator {
         if !self.0.nonces.claim(nonce).await? {
             return Err(AuthError::TokenUsed);
         }
-        let did = ticket.grant.caller.did();
-        let ledger = &self.0.nonces.ledger;
+        let (ledger, did) = (&self.0.nonces.ledger, ticket.caller.did());
         match ledger.is_revoked(did, ticket.issued_at).await? {
             true => Err(AuthError::TicketRevoked),
             false => Ok(()),

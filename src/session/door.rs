@@ -53,7 +53,7 @@ enum Pass {
 impl Pass {
     fn did(&self) -> &Did {
         match self {
-            Self::Ticket(ticket) => ticket.caller().did(),
+            Self::Ticket(ticket) => ticket.caller.did(),
             Self::Token(proof) => proof.caller.did(),
         }
     }
@@ -61,7 +61,7 @@ impl Pass {
     /// The one conversation that it is for; otherwise all of the caller's.
     fn convo(&self) -> Option<ConvoId> {
         match self {
-            Self::Ticket(ticket) => ticket.convo().cloned(),
+            Self::Ticket(ticket) => ticket.convo.clone(),
             Self::Token(_) => None,
         }
     }
@@ -170,7 +170,7 @@ impl Sessions {
         // Not before: a client that has to come back can, with the same. And not after anything
         // that the account would suffer for: anyone may show it a second time.
         let caller = match pass {
-            Pass::Ticket(ticket) => authenticator.redeem(ticket).await?.caller,
+            Pass::Ticket(ticket) => authenticator.redeem(ticket).await?,
             Pass::Token(proof) => {
                 if let Some(nonce) = proof.nonce {
                     authenticator.use_up(nonce).await?;

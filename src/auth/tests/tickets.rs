@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::MemoryLedger;
 use super::world::{World, bearing};
-use crate::auth::{AuthError, Authenticator, Caller, Settings, TicketGrant, TicketSecret};
+use crate::auth::{AuthError, Authenticator, Caller, Settings, TicketSecret};
 use crate::runtime::{Live, Shutdown};
 use crate::types::ConvoId;
 
@@ -24,7 +24,7 @@ fn node(ledger: &MemoryLedger, secret: u8, ttl: Duration) -> Authenticator {
 
 const TTL: Duration = Duration::from_secs(30);
 
-async fn redeem(node: &Authenticator, token: &str) -> Result<TicketGrant, AuthError> {
+async fn redeem(node: &Authenticator, token: &str) -> Result<Caller, AuthError> {
     node.redeem(node.check_ticket(token)?).await
 }
 
@@ -35,9 +35,9 @@ async fn a_ticket_opens_one_stream_on_whatever_node() {
     let caller = Caller::assumed("did:plc:abc");
     let convo = ConvoId::parse("ab01").unwrap();
     let ticket = here.issue_ticket(&caller, Some(&convo)).unwrap();
-    let grant = redeem(&there, &ticket.token).await.unwrap();
-    assert_eq!(grant.caller, caller);
-    assert_eq!(grant.convo, Some(convo));
+    let unused = there.check_ticket(&ticket.token).unwrap();
+    assert_eq!(unused.convo, Some(convo));
+    assert_eq!(there.redeem(unused).await.unwrap(), caller);
     for node in [&here, &there] {
         let again = redeem(node, &ticket.token).await.unwrap_err();
         assert_eq!(again.label(), "token_used");
@@ -50,8 +50,9 @@ async fn two_tickets_of_one_moment_are_two() {
     let caller = Caller::assumed("did:plc:abc");
     for _ in 0..2 {
         let ticket = node.issue_ticket(&caller, None).unwrap();
-        let grant = redeem(&node, &ticket.token).await.unwrap();
-        assert_eq!(grant.convo, None);
+        let unused = node.check_ticket(&ticket.token).unwrap();
+        assert_eq!(unused.convo, None);
+        assert_eq!(node.redeem(unused).await.unwrap(), caller);
     }
 }
 
