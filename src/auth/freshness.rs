@@ -44,37 +44,18 @@ pub(crate) enum Standing {
     Expired,
 }
 
-/// How long each kind of lookup is good for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lifetimes {
-    pub(crate) fresh_for: Duration,
-    pub(crate) stale_for: Duration,
-    pub(crate) absent_for: Duration,
-    /// After a failure: how long before the next attempt.
-    pub(crate) pause: Duration,
-}
-
-impl Lifetimes {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        Self {
-            fresh_for: settings.key_fresh_for,
-            stale_for: settings.key_stale_for,
-            absent_for: settings.key_absent_for,
-            pause: settings.lookup_pause,
-        }
-    }
-
-    /// The standing of a lookup that ended `age` ago, when the last attempt to
-    /// repeat it ended `tried` ago.
-    pub(crate) fn standing(&self, lookup: Ending, age: Duration, tried: Duration) -> Standing {
+impl Standing {
+    /// Of a lookup that ended `age` ago, when the last attempt to repeat it ended `tried` ago.
+    pub(crate) fn of(lookup: Ending, age: Duration, tried: Duration, settings: &Settings) -> Self {
+        let (stale_for, pause) = (settings.key_stale_for, settings.lookup_pause);
         match lookup {
-            Ending::Found if age < self.fresh_for => Standing::Fresh,
+            Ending::Found if age < settings.key_fresh_for => Self::Fresh,
             // A refresh has just failed: rest before the next.
-            Ending::Found if age < self.stale_for && tried < self.pause => Standing::Fresh,
-            Ending::Found if age < self.stale_for => Standing::Stale,
-            Ending::Absent if age < self.absent_for => Standing::Fresh,
-            Ending::Failed if age < self.pause => Standing::Fresh,
-            Ending::Found | Ending::Absent | Ending::Failed => Standing::Expired,
+            Ending::Found if age < stale_for && tried < pause => Self::Fresh,
+            Ending::Found if age < stale_for => Self::Stale,
+            Ending::Absent if age < settings.key_absent_for => Self::Fresh,
+            Ending::Failed if age < pause => Self::Fresh,
+            Ending::Found | Ending::Absent | Ending::Failed => Self::Expired,
         }
     }
 }
@@ -82,13 +63,6 @@ impl Lifetimes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIFETIMES: Lifetimes = Lifetimes {
-        fresh_for: Duration::from_secs(3600),
-        stale_for: Duration::from_secs(86_400),
-        absent_for: Duration::from_secs(60),
-        pause: Duration::from_secs(2),
-    };
 
     #[test]
     fn a_lookup_ages_by_its_kind() {
@@ -106,8 +80,8 @@ mod tests {
             (L::Failed, 1, 1, S::Fresh),
             (L::Failed, 2, 2, S::Expired),
         ] {
-            let age_and_tried = (Duration::from_secs(age), Duration::from_secs(tried));
-            let judged = LIFETIMES.standing(lookup, age_and_tried.0, age_and_tried.1);
+            let [since, before] = [age, tried].map(Duration::from_secs);
+            let judged = Standing::of(lookup, since, before, &Settings::default());
             assert_eq!(judged, standing, "{lookup:?} {age} {tried}");
         }
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::did_location::DidLocation;
-use super::freshness::{Ending, Lifetimes, Standing};
+use super::freshness::{Ending, Standing};
 use super::lookups::{Lane, Lookups};
 use super::refresh_budget::RefreshBudget;
 use super::remembered::{Outcome, Remembered};
@@ -112,17 +112,13 @@ impl KeyCache {
     }
 
     fn remembered(&self, did: &Did) -> Option<(Outcome, Standing)> {
-        self.0.remembered.of(did, self.lifetimes())
+        self.0.remembered.of(did, &self.0.settings.load())
     }
 
     /// What is remembered, if it makes a lookup needless.
     fn content(&self, did: &Did, renew: Renew) -> Option<Outcome> {
         let (outcome, standing) = self.remembered(did)?;
         renew.is_content_with(standing).then_some(outcome)
-    }
-
-    fn lifetimes(&self) -> Lifetimes {
-        Lifetimes::of(&self.0.settings.load())
     }
 
     /// Waits for a lookup's end. Each has its own deadlines, so this one ends too.
@@ -223,8 +219,10 @@ impl Lookup {
         }
         let found = resolver.signing_key(&self.did, &location, turn).await;
         let outcome = found.map(Arc::new);
-        let lifetimes = self.cache.lifetimes();
-        self.cache.0.remembered.note(&self.did, &outcome, lifetimes);
+        let cache = &self.cache.0;
+        cache
+            .remembered
+            .note(&self.did, &outcome, &cache.settings.load());
         outcome
     }
 }

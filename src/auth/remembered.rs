@@ -8,9 +8,9 @@ use metrics::gauge;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use super::ResolveError;
-use super::freshness::{Ending, Lifetimes, Standing};
+use super::freshness::{Ending, Standing};
 use super::signature::PublicKey;
+use super::{ResolveError, Settings};
 use crate::types::Did;
 
 pub(super) type Outcome = Result<Arc<PublicKey>, ResolveError>;
@@ -29,9 +29,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn standing(&self, lifetimes: Lifetimes) -> Standing {
+    fn standing(&self, settings: &Settings) -> Standing {
         let (age, tried) = (self.found_at.elapsed(), self.tried_at.elapsed());
-        lifetimes.standing(Ending::of(&self.outcome), age, tried)
+        Standing::of(Ending::of(&self.outcome), age, tried, settings)
     }
 }
 
@@ -43,14 +43,14 @@ impl Remembered {
         }
     }
 
-    pub(super) fn of(&self, did: &Did, lifetimes: Lifetimes) -> Option<(Outcome, Standing)> {
+    pub(super) fn of(&self, did: &Did, settings: &Settings) -> Option<(Outcome, Standing)> {
         let entry = self.keys.get(did).or_else(|| self.keyless.get(did))?;
-        let standing = entry.standing(lifetimes);
+        let standing = entry.standing(settings);
         Some((entry.outcome, standing))
     }
 
     /// A lookup has ended. A network failure does not displace a key that is still good.
-    pub(super) fn note(&self, did: &Did, outcome: &Outcome, lifetimes: Lifetimes) {
+    pub(super) fn note(&self, did: &Did, outcome: &Outcome, settings: &Settings) {
         let now = Instant::now();
         let fresh = Entry {
             outcome: outcome.clone(),
@@ -62,7 +62,7 @@ impl Remembered {
             Ending::Failed => self.keys.get(did),
             Ending::Absent | Ending::Found => None,
         };
-        let good = good.filter(|entry| entry.standing(lifetimes) != Standing::Expired);
+        let good = good.filter(|entry| entry.standing(settings) != Standing::Expired);
         if let Some(good) = good {
             let tried = Entry {
                 tried_at: now,
@@ -90,7 +90,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::auth::Settings;
     use crate::auth::signature::Curve;
 
     const MANY: usize = 10_000;
@@ -107,47 +106,43 @@ mod tests {
         Ok(Arc::new(PublicKey::of_point(Curve::P256, &point).unwrap()))
     }
 
-    fn lifetimes() -> Lifetimes {
-        Lifetimes::of(&Settings::default())
-    }
-
     #[test]
     fn strangers_who_are_asked_for_again_and_again_push_out_no_key() {
-        let remembered = Remembered::new(1_000);
+        let (remembered, settings) = (Remembered::new(1_000), Settings::default());
         // The last of them have come only now.
         for number in 0..900 {
-            remembered.note(&did(number), &key(), lifetimes());
+            remembered.note(&did(number), &key(), &settings);
         }
         for stranger in MANY..2 * MANY {
-            remembered.note(&did(stranger), &Err(ResolveError::NotFound), lifetimes());
+            remembered.note(&did(stranger), &Err(ResolveError::NotFound), &settings);
             for _ in 0..3 {
-                remembered.of(&did(stranger), lifetimes());
+                remembered.of(&did(stranger), &settings);
             }
         }
-        let is_known = |number: &usize| remembered.of(&did(*number), lifetimes()).is_some();
+        let is_known = |number: &usize| remembered.of(&did(*number), &settings).is_some();
         let known = (0..900).filter(is_known).count();
         assert!(known > 850, "{known}");
     }
 
     #[test]
     fn an_account_is_in_one_place_as_its_last_lookup_ended() {
-        let remembered = Remembered::new(100);
+        let (remembered, settings) = (Remembered::new(100), Settings::default());
         let did = did(1);
-        let of = || remembered.of(&did, lifetimes()).unwrap().0;
+        let of = || remembered.of(&did, &settings).unwrap().0;
         for _ in 0..2 {
-            remembered.note(&did, &Err(ResolveError::NotFound), lifetimes());
+            remembered.note(&did, &Err(ResolveError::NotFound), &settings);
             assert!(of().is_err());
-            remembered.note(&did, &key(), lifetimes());
+            remembered.note(&did, &key(), &settings);
             assert!(of().is_ok());
-            remembered.note(&did, &Err(ResolveError::TimedOut), lifetimes());
+            remembered.note(&did, &Err(ResolveError::TimedOut), &settings);
             assert!(of().is_ok(), "still good");
         }
-        let expired = Lifetimes {
-            stale_for: Duration::ZERO,
-            fresh_for: Duration::ZERO,
-            ..lifetimes()
+        let expired = Settings {
+            key_stale_for: Duration::ZERO,
+            key_fresh_for: Duration::ZERO,
+            ..Settings::default()
         };
-        remembered.note(&did, &Err(ResolveError::TimedOut), expired);
+        remembered.note(&did, &Err(ResolveError::TimedOut), &expired);
         assert!(of().is_err());
     }
 }

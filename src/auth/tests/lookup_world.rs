@@ -6,7 +6,6 @@ use std::time::Duration;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
-use crate::auth::freshness::Lifetimes;
 use crate::auth::key_cache::KeyCache;
 use crate::auth::refresh_budget::RefreshBudget;
 use crate::auth::resolver::Resolver;
@@ -18,14 +17,6 @@ use crate::types::Did;
 
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 
-/// Everything remembered for an hour, failures not at all.
-pub(super) const LIFETIMES: Lifetimes = Lifetimes {
-    fresh_for: LONG,
-    stale_for: LONG,
-    absent_for: LONG,
-    pause: Duration::ZERO,
-};
-
 /// A directory with one account, and a cache that asks it.
 pub(super) struct World {
     pub(super) directory: Directory,
@@ -35,27 +26,30 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new(lifetimes: Lifetimes) -> Self {
-        Self::with_flights(lifetimes, 100).await
+    /// Everything is remembered for an hour, failures not at all.
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
     }
 
-    pub(super) async fn with_flights(lifetimes: Lifetimes, flights_max: usize) -> Self {
+    pub(super) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let directory = Directory::start().await.unwrap();
         let account = Account::generate(KeyCurve::P256).unwrap();
         directory.publish(&account);
-        let settings = Live::new(Settings {
+        let mut settings = Settings {
             resolve_timeout: Duration::from_millis(500),
             plc_lookups_max: 8,
             // Whoever asks for one waits for its turn until it is told to come back.
             web_lookups_max: 0,
             keys_max: 100,
-            lookups_max: flights_max,
-            key_fresh_for: lifetimes.fresh_for,
-            key_stale_for: lifetimes.stale_for,
-            key_absent_for: lifetimes.absent_for,
-            lookup_pause: lifetimes.pause,
+            lookups_max: 100,
+            key_fresh_for: LONG,
+            key_stale_for: LONG,
+            key_absent_for: LONG,
+            lookup_pause: Duration::ZERO,
             ..Settings::default()
-        });
+        };
+        change(&mut settings);
+        let settings = Live::new(settings);
         let fetcher = Fetcher::new(DOCUMENT_LEN_MAX).unwrap();
         let plc = Endpoint::parse(&directory.url()).unwrap();
         let cache = KeyCache::new(

@@ -5,15 +5,14 @@ use std::time::Duration;
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
-use super::lookup_world::{LIFETIMES, LONG, NETWORK, World};
+use super::lookup_world::{LONG, NETWORK, World};
 use crate::auth::ResolveError;
 use crate::auth::did_document::DocumentError;
-use crate::auth::freshness::Lifetimes;
 use crate::types::Did;
 
 #[tokio::test]
 async fn one_lookup_serves_all_who_wait_and_all_who_come_later() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     world.directory.set_latency(Duration::from_millis(50));
     let crowd = (0..50).map(|_| world.key());
     for key in futures_util::future::join_all(crowd).await {
@@ -25,7 +24,7 @@ async fn one_lookup_serves_all_who_wait_and_all_who_come_later() {
 
 #[tokio::test]
 async fn who_asked_first_may_hang_up_without_harm_to_the_others() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     world.directory.set_latency(Duration::from_millis(50));
     let first = tokio::time::timeout(Duration::from_millis(10), world.key()).await;
     assert!(first.is_err());
@@ -35,11 +34,7 @@ async fn who_asked_first_may_hang_up_without_harm_to_the_others() {
 
 #[tokio::test]
 async fn a_stale_key_is_used_at_once_and_replaced_beside_that() {
-    let mut world = World::new(Lifetimes {
-        fresh_for: Duration::ZERO,
-        ..LIFETIMES
-    })
-    .await;
+    let mut world = World::with(|settings| settings.key_fresh_for = Duration::ZERO).await;
     let old = world.key().await.unwrap();
     world.rotate();
     world.directory.set_latency(Duration::from_millis(50));
@@ -49,10 +44,9 @@ async fn a_stale_key_is_used_at_once_and_replaced_beside_that() {
 
 #[tokio::test]
 async fn a_stale_key_is_not_looked_up_again_within_the_pause() {
-    let world = World::new(Lifetimes {
-        fresh_for: Duration::ZERO,
-        pause: LONG,
-        ..LIFETIMES
+    let world = World::with(|settings| {
+        settings.key_fresh_for = Duration::ZERO;
+        settings.lookup_pause = LONG;
     })
     .await;
     for _ in 0..20 {
@@ -63,7 +57,7 @@ async fn a_stale_key_is_not_looked_up_again_within_the_pause() {
 
 #[tokio::test]
 async fn an_absent_account_is_remembered_for_a_while() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     world.directory.remove(world.account.did());
     for _ in 0..3 {
         assert!(matches!(world.key().await, Err(ResolveError::NotFound)));
@@ -73,11 +67,7 @@ async fn an_absent_account_is_remembered_for_a_while() {
 
 #[tokio::test]
 async fn an_account_that_appears_is_found_when_its_absence_has_aged() {
-    let world = World::new(Lifetimes {
-        absent_for: Duration::ZERO,
-        ..LIFETIMES
-    })
-    .await;
+    let world = World::with(|settings| settings.key_absent_for = Duration::ZERO).await;
     world.directory.remove(world.account.did());
     assert!(world.key().await.is_err());
     world.directory.publish(&world.account);
@@ -86,7 +76,7 @@ async fn an_account_that_appears_is_found_when_its_absence_has_aged() {
 
 #[tokio::test]
 async fn a_document_of_another_account_is_no_document() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     let other = Account::generate(KeyCurve::P256).unwrap();
     world.directory.put(world.account.did(), other.document());
     let error = world.key().await.unwrap_err();
@@ -96,7 +86,7 @@ async fn a_document_of_another_account_is_no_document() {
 
 #[tokio::test]
 async fn a_did_that_cannot_be_looked_up_is_refused_without_a_request() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     for did in ["did:web:localhost", "did:key:z6Mk", "did:plc:x"] {
         let error = world.cache.key(&Did::parse(did).unwrap(), NETWORK).await;
         assert!(matches!(error, Err(ResolveError::Location(_))), "{did}");
@@ -106,7 +96,7 @@ async fn a_did_that_cannot_be_looked_up_is_refused_without_a_request() {
 
 #[tokio::test]
 async fn a_wrong_signature_brings_the_new_key_once_and_then_rests() {
-    let mut world = World::new(LIFETIMES).await;
+    let mut world = World::new().await;
     let old = world.key().await.unwrap();
     world.rotate();
     let other = world.cache.other_key(&world.did, &old, NETWORK).await;
@@ -125,7 +115,7 @@ async fn a_wrong_signature_brings_the_new_key_once_and_then_rests() {
 
 #[tokio::test]
 async fn a_wrong_signature_under_an_unchanged_key_changes_nothing() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     let key = world.key().await.unwrap();
     let other = world.cache.other_key(&world.did, &key, NETWORK).await;
     assert!(other.unwrap().is_none());

@@ -6,20 +6,15 @@ use mls_relay_loadtest::directory::{Directory, Fault};
 use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
-use super::lookup_world::{DOCUMENT_LEN_MAX, LIFETIMES, LONG, NETWORK, World};
+use super::lookup_world::{DOCUMENT_LEN_MAX, LONG, NETWORK, World};
 use crate::auth::ResolveError;
-use crate::auth::freshness::Lifetimes;
 use crate::outbound::FetchError;
 use crate::telemetry::Log;
 use crate::types::Did;
 
 #[tokio::test]
 async fn an_outage_leaves_a_stale_key_in_use() {
-    let world = World::new(Lifetimes {
-        fresh_for: Duration::ZERO,
-        ..LIFETIMES
-    })
-    .await;
+    let world = World::with(|settings| settings.key_fresh_for = Duration::ZERO).await;
     world.key().await.unwrap();
     world.directory.set_fault(Fault::Status(500));
     let still_known = async || world.key().await.unwrap() == world.current();
@@ -29,10 +24,9 @@ async fn an_outage_leaves_a_stale_key_in_use() {
 
 #[tokio::test]
 async fn an_expired_key_is_not_used_and_the_outage_is_told_as_one() {
-    let world = World::new(Lifetimes {
-        fresh_for: Duration::ZERO,
-        stale_for: Duration::ZERO,
-        ..LIFETIMES
+    let world = World::with(|settings| {
+        settings.key_fresh_for = Duration::ZERO;
+        settings.key_stale_for = Duration::ZERO;
     })
     .await;
     world.key().await.unwrap();
@@ -45,7 +39,7 @@ async fn an_expired_key_is_not_used_and_the_outage_is_told_as_one() {
 
 #[tokio::test]
 async fn no_failure_of_the_directory_is_taken_for_a_word_on_the_account() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     let elsewhere = Directory::start().await.unwrap();
     elsewhere.publish(&world.account);
     let target = format!("{}/{}", elsewhere.url(), world.account.did());
@@ -69,7 +63,7 @@ async fn no_failure_of_the_directory_is_taken_for_a_word_on_the_account() {
 
 #[tokio::test]
 async fn slowness_and_size_have_their_own_names() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     world.directory.set_latency(LONG);
     assert!(matches!(world.key().await, Err(ResolveError::TimedOut)));
     world.directory.set_latency(Duration::ZERO);
@@ -82,11 +76,7 @@ async fn slowness_and_size_have_their_own_names() {
 
 #[tokio::test]
 async fn after_a_failure_nobody_asks_again_before_the_pause_is_over() {
-    let world = World::new(Lifetimes {
-        pause: Duration::from_millis(200),
-        ..LIFETIMES
-    })
-    .await;
+    let world = World::with(|settings| settings.lookup_pause = Duration::from_millis(200)).await;
     world.directory.set_fault(Fault::Status(500));
     for _ in 0..10 {
         assert!(world.key().await.is_err());
@@ -99,7 +89,7 @@ async fn after_a_failure_nobody_asks_again_before_the_pause_is_over() {
 
 #[tokio::test]
 async fn a_directory_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says() {
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     world.directory.set_fault(Fault::Limited(3));
     let limited = world.key().await.unwrap_err();
     let ResolveError::Fetch(FetchError::Limited { .. }) = limited else {
@@ -115,7 +105,7 @@ async fn a_directory_that_is_asked_too_often_is_left_alone_for_as_long_as_it_say
 #[tokio::test]
 async fn operators_hear_once_of_an_outage_and_why_and_once_of_its_end() {
     let (log, _listening) = Log::listen();
-    let world = World::new(LIFETIMES).await;
+    let world = World::new().await;
     world.directory.set_fault(Fault::Status(503));
     for _ in 0..3 {
         assert!(world.key().await.is_err());
@@ -136,7 +126,7 @@ async fn operators_hear_once_of_an_outage_and_why_and_once_of_its_end() {
 
 #[tokio::test]
 async fn past_the_bound_on_lookups_callers_are_told_to_wait() {
-    let world = World::with_flights(LIFETIMES, 1).await;
+    let world = World::with(|settings| settings.lookups_max = 1).await;
     world.directory.set_fault(Fault::Silent);
     let other = Account::generate(KeyCurve::P256).unwrap();
     let other = Did::parse(other.did()).unwrap();
@@ -147,7 +137,7 @@ async fn past_the_bound_on_lookups_callers_are_told_to_wait() {
 
 #[tokio::test]
 async fn hosts_that_keep_the_web_busy_take_no_places_of_the_directory() {
-    let world = World::with_flights(LIFETIMES, 3).await;
+    let world = World::with(|settings| settings.lookups_max = 3).await;
     let web = |number| Did::parse(&format!("did:web:{number}.example.com")).unwrap();
     let dids: Vec<_> = (0..4).map(web).collect();
     let waiting = dids.iter().map(|did| world.cache.key(did, NETWORK));
