@@ -68,21 +68,20 @@ fn algorithm_of(suite: CipherSuite) -> Option<AtRest> {
 /// An algorithm whose keys rest.
 struct AtRest(&'static aead::Algorithm);
 
+impl AtRest {
+    fn key(&self, key: AeadKey, iv: Iv) -> Box<RestingKey> {
+        let algorithm = self.0;
+        Box::new(RestingKey { algorithm, key, iv })
+    }
+}
+
 impl Tls13AeadAlgorithm for AtRest {
     fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
-        Box::new(RestingKey {
-            algorithm: self.0,
-            key,
-            iv,
-        })
+        self.key(key, iv)
     }
 
     fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
-        Box::new(RestingKey {
-            algorithm: self.0,
-            key,
-            iv,
-        })
+        self.key(key, iv)
     }
 
     fn key_len(&self) -> usize {
