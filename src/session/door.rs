@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::event_stream::{EventStream, last_event_id};
 use super::farewell::Farewells;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, only_get};
 use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
@@ -22,7 +22,7 @@ use crate::limits::{Decision, Limits, ProvedHere, SocketPermit};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::types::{ClientIp, ConvoId, Cursor, Did, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
-use crate::wire::{Body, Framing, Instead, XrpcError, XrpcStatus, decode_query, invalid};
+use crate::wire::{Body, Framing, XrpcError, XrpcStatus, decode_query, invalid};
 
 /// Opens sessions. Clones share everything.
 #[derive(Clone)]
@@ -120,10 +120,7 @@ impl Sessions {
     /// ends. It counts as a socket wherever sockets are counted.
     pub async fn stream(&self, parts: Parts, client: ClientIp) -> Response<Body> {
         if parts.method != Method::GET {
-            let message = "a stream of events is opened with GET";
-            let status = XrpcStatus::MethodNotAllowed;
-            let error = XrpcError::new(status, "InvalidRequest", message);
-            return error.instead(Instead::Methods("GET")).into_response();
+            return only_get("a stream of events is opened with GET").into_response();
         }
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {

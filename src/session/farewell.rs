@@ -20,7 +20,7 @@ pub(super) struct Farewells {
     /// Sessions that were open when the first one took its slot.
     expected: OnceLock<u64>,
     taken: AtomicU64,
-    issue: Issue,
+    pub(super) issue: Issue,
 }
 
 /// When one session goes, counted from now, and how long after that it returns.
@@ -44,15 +44,6 @@ impl Farewells {
         let expected = *self.expected.get_or_init(|| open.max(1));
         let nth = self.taken.fetch_add(1, Ordering::Relaxed) % expected;
         farewell(nth, expected, settings, random)
-    }
-
-    pub(super) fn ticket(
-        &self,
-        caller: &Caller,
-        convo: Option<&ConvoId>,
-        reconnect_after: Duration,
-    ) -> Option<String> {
-        (self.issue)(caller, convo, reconnect_after)
     }
 }
 

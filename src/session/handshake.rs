@@ -41,12 +41,7 @@ impl Handshake {
             });
         }
         if request.method != Method::GET {
-            return Err(XrpcError::new(
-                XrpcStatus::MethodNotAllowed,
-                "InvalidRequest",
-                "a subscription is opened with GET",
-            )
-            .instead(Instead::Methods("GET")));
+            return Err(only_get("a subscription is opened with GET"));
         }
         // A proxy that was not told otherwise asks in HTTP/1.0, which upgrades nothing (RFC 9110
         // section 7.8).
@@ -94,6 +89,12 @@ fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|item| item.trim().eq_ignore_ascii_case(word))
+}
+
+/// 405 for any other method.
+pub(super) fn only_get(message: &'static str) -> XrpcError {
+    let error = XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", message);
+    error.instead(Instead::Methods("GET"))
 }
 
 fn upgrade_required() -> XrpcError {

@@ -6,7 +6,7 @@ use crate::wire::CloseReason;
 
 #[derive(Debug)]
 pub(super) struct Meters {
-    open: Gauge,
+    pub(super) open: Gauge,
     frames: Counter,
     bytes: Counter,
     writes: Counter,
@@ -20,14 +20,6 @@ impl Meters {
             bytes: metrics::counter!("relay_sessions_bytes_written_total"),
             writes: metrics::counter!("relay_sessions_writes_total"),
         }
-    }
-
-    pub(super) fn opened(&self) {
-        self.open.increment(1.0);
-    }
-
-    pub(super) fn left(&self) {
-        self.open.decrement(1.0);
     }
 
     pub(super) fn closed(&self, reason: CloseReason) {

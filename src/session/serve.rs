@@ -337,8 +337,8 @@ impl<L: Line> Session<L> {
     /// new token for it.
     async fn send_away(&mut self, reconnect_after: Duration) -> CloseReason {
         let convo = self.subscription.convo();
-        let farewells = &self.shared.farewells;
-        let ticket = farewells.ticket(&self.caller, convo, reconnect_after);
+        let issue = &self.shared.farewells.issue;
+        let ticket = issue(&self.caller, convo, reconnect_after);
         let info = Info {
             name: "Draining",
             message: "this node is going away; reconnect with your cursor",

@@ -32,7 +32,7 @@ impl Shared {
 
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.meters.opened();
+        self.meters.open.increment(1.0);
         Open(Arc::clone(self))
     }
 
@@ -51,6 +51,6 @@ impl Shared {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.meters.left();
+        self.0.meters.open.decrement(1.0);
     }
 }

@@ -67,7 +67,7 @@ impl World {
         self.shared.settings.snapshot()
     }
 
-    async fn session(
+    fn session(
         &self,
         stream: DuplexStream,
         framing: Framing,
@@ -95,7 +95,7 @@ impl World {
         after: Option<u64>,
     ) -> (Client, JoinHandle<()>) {
         let (near, far) = tokio::io::duplex(self.pipe_len);
-        let mut session = self.session(near, framing, after).await;
+        let mut session = self.session(near, framing, after);
         let shutdown = self.shutdown.clone();
         let served = tokio::spawn(async move {
             session.serve(&shutdown).await;
@@ -325,7 +325,7 @@ async fn a_client_that_goes_leaves_nothing_behind() {
 async fn a_client_that_goes_without_a_goodbye_has_broken_no_rule() {
     let world = World::new();
     let (near, far) = tokio::io::duplex(world.pipe_len);
-    let mut session = world.session(near, Framing::Json, None).await;
+    let mut session = world.session(near, Framing::Json, None);
     let goes = async {
         let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
         assert!(text(&mut client).await.contains("#synced"));
@@ -349,7 +349,7 @@ async fn a_goodbye_is_answered() {
 async fn a_session_is_small() {
     let world = World::new();
     let (near, _far) = tokio::io::duplex(1024);
-    let mut session = world.session(near, Framing::Json, None).await;
+    let mut session = world.session(near, Framing::Json, None);
     let state = size_of_val(&session);
     let run = size_of_val(&session.serve(&world.shutdown));
     // With what tokio adds to a task, this fits the allocator's class of 1,536 bytes.
