@@ -79,8 +79,8 @@ impl Server {
         let Some((peer, permit)) = self.introduce(&mut stream, peer, entrance, permit).await else {
             return;
         };
-        let (stream, version) = match entrance.security {
-            Security::Plain => (Transport::new(tcp::plain(stream)), Version::Http1),
+        let (stream, version): (Transport, _) = match entrance.security {
+            Security::Plain => (Box::new(tcp::plain(stream)), Version::Http1),
             Security::Tls => {
                 let Some(stream) = self.handshake(stream, &permit).await else {
                     return;
@@ -89,7 +89,7 @@ impl Server {
                     true => Version::Http2,
                     false => Version::Http1,
                 };
-                (Transport::new(stream), version)
+                (Box::new(stream), version)
             }
         };
         let offender = permit.client();

@@ -35,4 +35,4 @@ pub(crate) use rate::Rate;
 pub(crate) use room::wait_for_room;
 pub use shutdown::{Drained, Shutdown};
 pub(crate) use survive::{endure, survive};
-pub use transport::Transport;
+pub(crate) use transport::Transport;

@@ -15,7 +15,6 @@ use super::Settings;
 use super::line::Line;
 use super::socket::Socket;
 use super::tests::{World, close_code, text};
-use crate::runtime::Transport;
 use crate::wire::{CloseReason, Framing};
 
 #[tokio::test(start_paused = true)]
@@ -149,8 +148,7 @@ async fn flooded(world: &World) -> (Socket, DuplexStream) {
     let (near, mut far) = tokio::io::duplex(bytes.len());
     far.write_all(&bytes).await.unwrap();
     let settings = world.shared.settings.clone();
-    let stream = Transport::new(near);
-    let socket = Socket::new(stream, Vec::new(), Framing::Json, settings);
+    let socket = Socket::new(Box::new(near), Vec::new(), Framing::Json, settings);
     (socket, far)
 }
 

@@ -232,7 +232,7 @@ impl Sessions {
 fn take_over(upgraded: Upgraded) -> (Transport, Vec<u8>) {
     match upgraded.downcast::<TokioIo<Transport>>() {
         Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
-        Err(upgraded) => (Transport::new(TokioIo::new(upgraded)), Vec::new()),
+        Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
     }
 }
 

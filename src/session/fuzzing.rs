@@ -11,7 +11,7 @@ use super::{Settings, Shared};
 use crate::auth::Caller;
 use crate::events::{Hub, Subscriber};
 use crate::limits::Limits;
-use crate::runtime::{Live, Shutdown, Transport};
+use crate::runtime::{Live, Shutdown};
 use crate::types::{ClientIp, Did};
 use crate::wire::{CloseReason, Framing};
 
@@ -28,8 +28,7 @@ where
 {
     let settings = Live::new(Settings::default());
     let farewells = Farewells::new(Box::new(|_, _, _| None));
-    let stream = Transport::new(stream);
-    let line = Socket::new(stream, begun, framing, settings.clone());
+    let line = Socket::new(Box::new(stream), begun, framing, settings.clone());
     let subscriber = Subscriber {
         did: did.clone(),
         filter: None,

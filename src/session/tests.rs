@@ -21,7 +21,7 @@ use crate::events::tests::memory::Memory;
 use crate::events::tests::subscriber::subscribe;
 use crate::events::{self, Hub};
 use crate::limits::{self, Clock, Limits};
-use crate::runtime::{Live, Shutdown, Transport};
+use crate::runtime::{Live, Shutdown};
 use crate::types::{ClientIp, Did};
 use crate::wire::{CloseReason, Framing};
 
@@ -77,7 +77,7 @@ impl World {
         let did = Did::parse(BOB).unwrap();
         Session {
             line: Some(Box::new(Socket::new(
-                Transport::new(stream),
+                Box::new(stream),
                 Vec::new(),
                 framing,
                 self.shared.settings.clone(),
