@@ -12,32 +12,31 @@ use crate::runtime::Transport;
 
 /// A stream for the length of one poll.
 pub(super) struct Bridge<'a, 'b> {
-    stream: Pin<&'a mut Inlet<Transport>>,
+    inlet: &'a mut Inlet<Transport>,
     context: &'a mut Context<'b>,
 }
 
 impl<'a, 'b> Bridge<'a, 'b> {
-    pub(super) fn new(stream: &'a mut Inlet<Transport>, context: &'a mut Context<'b>) -> Self {
-        let stream = Pin::new(stream);
-        Self { stream, context }
+    pub(super) fn new(inlet: &'a mut Inlet<Transport>, context: &'a mut Context<'b>) -> Self {
+        Self { inlet, context }
     }
 }
 
 impl Read for Bridge<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut into = ReadBuf::new(into);
-        ready(self.stream.as_mut().poll_read(self.context, &mut into))?;
+        ready(Pin::new(&mut *self.inlet).poll_read(self.context, &mut into))?;
         Ok(into.filled().len())
     }
 }
 
 impl Write for Bridge<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        ready(self.stream.as_mut().poll_write(self.context, bytes))
+        ready(Pin::new(&mut self.inlet.stream).poll_write(self.context, bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        ready(self.stream.as_mut().poll_flush(self.context))
+        ready(Pin::new(&mut self.inlet.stream).poll_flush(self.context))
     }
 }
 

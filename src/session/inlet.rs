@@ -4,16 +4,17 @@
 //! a client that sends empty pieces for ever would be heard by nobody and stopped by
 //! no budget. So frame heads (RFC 6455 section 5.2) are watched as they come in.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// A stream whose reading side fails when a message comes in too many pieces: at the piece
-/// that is one too many, whatever came with it, so that all before it is heard.
+/// The reading side of a stream, which fails when a message comes in too many pieces: at the
+/// piece that is one too many, whatever came with it, so that all before it is heard.
 pub(super) struct Inlet<S> {
-    stream: S,
+    /// To write to.
+    pub(super) stream: S,
     heads: Heads,
     fragments_max: u32,
 }
@@ -64,36 +65,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inlet<S> {
         }
         buffer.set_filled(before + fitting);
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Inlet<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

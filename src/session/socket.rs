@@ -33,7 +33,7 @@ use crate::runtime::{Live, Transport};
 use crate::wire::{CloseReason, Framing, Notice, notice_frame};
 
 pub(super) struct Socket {
-    stream: Inlet<Transport>,
+    inlet: Inlet<Transport>,
     protocol: WebSocketContext,
     framing: Framing,
     settings: Live<Settings>,
@@ -67,7 +67,7 @@ impl Socket {
             .max_message_size(Some(frame_len_max));
         let fragments_max = settings.load().fragments_max;
         Self {
-            stream: Inlet::new(stream, &mut begun, fragments_max),
+            inlet: Inlet::new(stream, &mut begun, fragments_max),
             protocol: WebSocketContext::from_partially_read(begun, Role::Server, Some(config)),
             framing,
             settings,
@@ -91,7 +91,7 @@ impl Socket {
         if !self.owes {
             return Poll::Ready(Ok(()));
         }
-        let mut bridge = Bridge::new(&mut self.stream, context);
+        let mut bridge = Bridge::new(&mut self.inlet, context);
         match self.protocol.flush(&mut bridge) {
             Ok(()) => {
                 self.owes = false;
@@ -108,7 +108,7 @@ impl Socket {
         self.owes = true;
         poll_fn(|context| {
             if let Some(message) = message.take() {
-                let mut bridge = Bridge::new(&mut self.stream, context);
+                let mut bridge = Bridge::new(&mut self.inlet, context);
                 match self.protocol.write(&mut bridge, message) {
                     Ok(()) => {}
                     // It is in the buffer.
@@ -161,7 +161,7 @@ impl Socket {
             ready!(self.poll_flush(context))?;
             self.torn = true;
         }
-        ready!(rest.poll_write(Pin::new(&mut self.stream), context))
+        ready!(rest.poll_write(Pin::new(&mut self.inlet.stream), context))
             .map_err(|_| CloseReason::ClientGone)?;
         self.torn = false;
         Poll::Ready(Ok(()))
@@ -196,7 +196,7 @@ impl Socket {
         let limit = self.settings.load().close_timeout;
         let end = async {
             let _ = poll_fn(|context| self.poll_flush(context)).await;
-            let _ = self.stream.shutdown().await;
+            let _ = self.inlet.stream.shutdown().await;
         };
         let _ = timeout(limit, end).await;
     }
@@ -208,7 +208,7 @@ impl Sink for Socket {
         let context = &mut Context::from_waker(Waker::noop());
         let bytes = self.bytes_of_events();
         let mut rest = Rest::new(events, bytes);
-        let written = rest.poll_write(Pin::new(&mut self.stream), context);
+        let written = rest.poll_write(Pin::new(&mut self.inlet.stream), context);
         self.torn = !matches!(written, Poll::Ready(Ok(())));
         if self.torn {
             self.unsent = rest.to_vec();
@@ -269,7 +269,7 @@ impl Line for Socket {
         // One read of a connection brings thousands of the smallest frames: each takes of the
         // task's turn, so that whoever floods its own socket holds nobody else up.
         let turn = ready!(coop::poll_proceed(context));
-        let mut bridge = Bridge::new(&mut self.stream, context);
+        let mut bridge = Bridge::new(&mut self.inlet, context);
         let read = match self.protocol.read(&mut bridge) {
             Ok(message) => {
                 // These have an answer, which leaves with the next read or write.
@@ -286,7 +286,7 @@ impl Line for Socket {
             }
             Err(Error::Protocol(_)) => Err(CloseReason::ProtocolError),
             Err(Error::Utf8(_)) => Err(CloseReason::InvalidPayload),
-            Err(_) if self.stream.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
+            Err(_) if self.inlet.is_torn_to_pieces() => Err(CloseReason::FrameTooLarge),
             Err(_) => Err(CloseReason::ClientGone),
         };
         turn.made_progress();
@@ -310,7 +310,7 @@ impl Line for Socket {
         if reason.fails_the_protocol() || goes_on == Ok(true) {
             // A connection that is closed with something unread is reset, and what was
             // said is lost on its way (RFC 6455 section 7.1.1).
-            let _ = timeout(limit, self.stream.discard()).await;
+            let _ = timeout(limit, self.inlet.discard()).await;
         }
     }
 
