@@ -1,8 +1,6 @@
 //! Pure. Signed receipts for accepted commits: a chain per conversation. A server
 //! that shows two histories of one conversation signs its own proof.
 
-use std::fmt;
-
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
@@ -13,6 +11,8 @@ use crate::types::{ConvoId, Epoch, sha256, unprintable};
 
 /// Signs with the Ed25519 key that the service's DID document publishes.
 pub struct ReceiptSigner(Ed25519KeyPair);
+
+unprintable!(ReceiptSigner);
 
 /// What was signed: this commit, and no other, led this conversation to this epoch,
 /// and the one before it was that.
@@ -57,12 +57,6 @@ impl ReceiptSigner {
         };
         receipt.signature = self.0.sign(&receipt.signed_bytes()).as_ref().to_vec();
         receipt
-    }
-}
-
-impl fmt::Debug for ReceiptSigner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReceiptSigner(~)")
     }
 }
 

@@ -2,7 +2,6 @@
 //! it. Anyone can write a token in the name of another; a connection on which the account
 //! has proved itself, and what only its owner can show, nobody else has.
 
-use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,7 +9,7 @@ use parking_lot::Mutex;
 use super::Limits;
 use super::blind::{Blind, BlindKey, BlindKeys};
 use super::domain::PROVED_HERE;
-use crate::types::Did;
+use crate::types::{Did, unprintable};
 
 /// A claim, and what speaks for it.
 #[derive(Clone, Copy)]
@@ -59,6 +58,8 @@ impl<'a> Claim<'a> {
 #[derive(Clone, Default)]
 pub struct ProvedHere(Arc<Mutex<Vec<Blind>>>);
 
+unprintable!(ProvedHere);
+
 impl ProvedHere {
     fn knows(&self, did: &Did, keys: &BlindKeys) -> bool {
         let proved = self.0.lock();
@@ -87,12 +88,6 @@ impl Limits {
     pub fn proved_here(&self, connection: &ProvedHere, did: &Did) {
         let keys = self.inner.keys.load().keys;
         connection.note(name(&keys.current, did));
-    }
-}
-
-impl fmt::Debug for ProvedHere {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProvedHere")
     }
 }
 

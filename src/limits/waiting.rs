@@ -20,6 +20,7 @@ use tokio::time::timeout_at;
 use super::counts::Held;
 use super::request::{Arrival, Checked};
 use super::{Claim, Decision, Inner, Limits, Settings, count_refusal};
+use crate::types::unprintable;
 
 /// The tokens of one address that are being checked, and who waits for them. Lives as
 /// long as there are any.
@@ -40,6 +41,8 @@ pub(super) struct UnderWay {
     queue: Held<Queue>,
     is_judged: AtomicBool,
 }
+
+unprintable!(UnderWay);
 
 /// A request in the queue, until dropped.
 struct Waiting<'a> {
@@ -240,12 +243,6 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.judged(false);
-    }
-}
-
-impl std::fmt::Debug for UnderWay {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("UnderWay")
     }
 }
 

@@ -1,16 +1,18 @@
 //! What a connection keeps for as long as it is open.
 
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 
 use super::Cut;
+use crate::types::unprintable;
 
 /// The permits under which a connection was let in, given back when the last clone
 /// is dropped. The edge puts one into every request's extensions, and whoever takes
 /// the socket over (a session, after the upgrade) keeps it until the socket closes.
 #[derive(Clone)]
 pub struct Held(Arc<Inner<dyn Any + Send + Sync>>);
+
+unprintable!(Held);
 
 /// Together, since each session keeps a pointer to it.
 struct Inner<P: ?Sized> {
@@ -42,11 +44,5 @@ impl Held {
         if let Some(stream) = &self.0.stream {
             stream.off().await;
         }
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Held")
     }
 }

@@ -1,14 +1,13 @@
 //! How a drain sends its sessions away: each in a slot of its own, with a ticket that
 //! lets it in elsewhere.
 
-use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Settings;
 use crate::auth::Caller;
-use crate::types::ConvoId;
+use crate::types::{ConvoId, unprintable};
 
 /// Makes the ticket of one session, good from its farewell to some time after the
 /// moment at which it should be back.
@@ -22,6 +21,8 @@ pub(super) struct Farewells {
     taken: AtomicU64,
     pub(super) issue: Issue,
 }
+
+unprintable!(Farewells);
 
 /// When one session goes, counted from now, and how long after that it returns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,12 +45,6 @@ impl Farewells {
         let expected = *self.expected.get_or_init(|| open.max(1));
         let nth = self.taken.fetch_add(1, Ordering::Relaxed) % expected;
         farewell(nth, expected, settings, random)
-    }
-}
-
-impl fmt::Debug for Farewells {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Farewells")
     }
 }
 

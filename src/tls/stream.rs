@@ -6,7 +6,6 @@
 //! buffered interface holds 4 KiB for the next read.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,12 +22,15 @@ use tokio::task::coop;
 
 use super::records::{PLAIN_LEN_MAX, RECORD_LEN_MAX, Records};
 use crate::runtime::wait_for_room;
+use crate::types::unprintable;
 
 /// See the module.
 pub struct TlsStream {
     tcp: TcpStream,
     records: Records,
 }
+
+unprintable!(TlsStream);
 
 impl TlsStream {
     /// Answers a handshake, of which `begun` was read already. The caller sets the
@@ -234,12 +236,6 @@ impl AsyncWrite for TlsStream {
         stream.records.end()?;
         ready!(stream.poll_drain(context))?;
         Pin::new(&mut stream.tcp).poll_shutdown(context)
-    }
-}
-
-impl fmt::Debug for TlsStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsStream")
     }
 }
 

@@ -6,7 +6,6 @@
 //! It is named by the second at which its rotation begins, which all nodes know by their
 //! clocks. The next one is there before its time, so that nodes whose clocks differ meet.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -14,12 +13,16 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey
 use aws_lc_rs::error::Unspecified;
 use rustls::server::ProducesTickets;
 
+use crate::types::unprintable;
+
 /// The keys in force.
 pub struct TicketKeys {
     keys: ArcSwap<Vec<TicketKey>>,
     /// Seconds.
     rotation: u64,
 }
+
+unprintable!(TicketKeys);
 
 struct TicketKey {
     begins: u64,
@@ -119,12 +122,6 @@ impl ProducesTickets for TicketKeys {
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
         self.open(cipher, unix_now())
-    }
-}
-
-impl fmt::Debug for TicketKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketKeys(~)")
     }
 }
 
