@@ -32,14 +32,8 @@ pub enum FrameVerdict {
         policy: Rule,
         retry_after: Duration,
     },
-    /// Pass; a rule that only counts would have refused it.
-    Tolerate {
-        policy: Rule,
-    },
     /// Drop it and say nothing: an answer would be more load.
-    Ignore {
-        policy: Rule,
-    },
+    Ignore,
     /// It went on for too long: close with 1008.
     Close {
         policy: Rule,
@@ -178,16 +172,17 @@ impl FrameBudget {
         }
     }
 
-    /// Judges a frame by the socket's own budget, then by each shared one.
+    /// Judges a frame by the socket's own budget, then by each shared one. Beside that, the
+    /// rule that refuses it, or would if it did not only count.
     pub(super) fn judge<'a>(
         &mut self,
         frame: (FrameKind, usize),
         shared: impl IntoIterator<Item = (&'a parking_lot::Mutex<Meter>, u16)>,
         settings: &Settings,
         now: Moment,
-    ) -> FrameVerdict {
+    ) -> (FrameVerdict, Option<Rule>) {
         if frame.0 == FrameKind::Close {
-            return FrameVerdict::Pass;
+            return (FrameVerdict::Pass, None);
         }
         self.strikes.settle(now.tick);
         let mut lefts = match self.meter.count(frame, 1, settings, now) {
@@ -205,7 +200,7 @@ impl FrameBudget {
                 }
             }
         }
-        self.warn_or_pass(lefts)
+        (self.warn_or_pass(lefts), None)
     }
 
     fn strike(
@@ -215,22 +210,23 @@ impl FrameBudget {
         retry_after: Duration,
         settings: &Settings,
         now: Moment,
-    ) -> FrameVerdict {
+    ) -> (FrameVerdict, Option<Rule>) {
         if settings.dry_run.contains(policy) {
-            return FrameVerdict::Tolerate { policy };
+            return (FrameVerdict::Pass, Some(policy));
         }
         let strikes = super::Quota::per_minute(settings.sockets.strikes);
         if !self.strikes.take(now.tick, strikes).admitted() {
-            return FrameVerdict::Close { policy };
+            return (FrameVerdict::Close { policy }, Some(policy));
         }
-        match kind {
+        let verdict = match kind {
             FrameKind::Content => FrameVerdict::Refuse {
                 policy,
                 retry_after,
             },
-            FrameKind::Ping | FrameKind::Pong => FrameVerdict::Ignore { policy },
-            FrameKind::Ack | FrameKind::Close => FrameVerdict::Pass,
-        }
+            FrameKind::Ping | FrameKind::Pong => FrameVerdict::Ignore,
+            FrameKind::Ack | FrameKind::Close => return (FrameVerdict::Pass, None),
+        };
+        (verdict, Some(policy))
     }
 
     /// Warns once each time that four fifths of a budget have been used.

@@ -195,6 +195,7 @@ impl Inner {
         (Decision::of(rule, quota, verdict), place)
     }
 
+    /// What an address that was named already may be called besides.
     #[inline(always)]
     fn address_names(&self, domain: Domain, arrival: Arrival) -> Names<impl FnOnce() -> Blind> {
         Names {

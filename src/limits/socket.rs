@@ -117,23 +117,14 @@ impl SocketPermit {
         let address = self.address.as_ref();
         let address = address.map(|held| (&held.shared.meter, settings.sockets.ip_share));
         let shared = [account].into_iter().chain(address);
-        let verdict = self.budget.judge((kind, len), shared, &settings, now);
-        match verdict {
-            FrameVerdict::Tolerate { policy } => {
-                count_refusal(policy, true);
-                FrameVerdict::Pass
-            }
-            FrameVerdict::Refuse { policy, .. } | FrameVerdict::Ignore { policy } => {
-                count_refusal(policy, false);
-                verdict
-            }
-            FrameVerdict::Close { policy } => {
-                count_refusal(policy, false);
-                inner.blame(&settings, self.subject);
-                verdict
-            }
-            FrameVerdict::Pass | FrameVerdict::Warn(_) => verdict,
+        let (verdict, refuses) = self.budget.judge((kind, len), shared, &settings, now);
+        if let Some(rule) = refuses {
+            count_refusal(rule, settings.dry_run.contains(rule));
         }
+        if let FrameVerdict::Close { .. } = verdict {
+            inner.blame(&settings, self.subject);
+        }
+        verdict
     }
 }
 

@@ -43,13 +43,13 @@ impl<L: Line> Session<L> {
             _ => kind,
         };
         let warning = match self.permit.frame(kind, len) {
-            FrameVerdict::Pass | FrameVerdict::Tolerate { .. } => None,
+            FrameVerdict::Pass => None,
             FrameVerdict::Warn(left) => Some(Notice::Limits(LimitsNotice {
                 policy: left.policy.name(),
                 remaining: left.remaining.into(),
                 reset: left.reset,
             })),
-            FrameVerdict::Ignore { .. } => return (Vec::new(), Ok(())),
+            FrameVerdict::Ignore => return (Vec::new(), Ok(())),
             FrameVerdict::Refuse {
                 policy,
                 retry_after,
