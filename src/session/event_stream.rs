@@ -68,14 +68,10 @@ impl EventStream {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(CHUNK_LEN_MAX));
             let mut sending = pin!(self.chunks.send(chunk));
-            let mut slow: Option<Box<Slow>> = None;
-            let sent = poll_fn(|context| {
-                if let Poll::Ready(sent) = sending.as_mut().poll(context) {
-                    return Poll::Ready(sent.map_err(|_| CloseReason::ClientGone));
-                }
-                let slow = slow.get_or_insert_with(|| Box::new(Slow::new()));
-                let too_slow = slow.poll(0, self.settings.load().write_timeout, context);
-                too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
+            let mut slow = None;
+            let sent = poll_fn(|context| match sending.as_mut().poll(context) {
+                Poll::Pending => Slow::poll(&mut slow, 0, &self.settings, context),
+                sent => sent.map_err(|_| CloseReason::ClientGone),
             });
             sent.await?;
             self.has_taken |= slow.is_some();

@@ -117,7 +117,7 @@ impl Socket {
                 }
             }
             match self.poll_flush(context) {
-                Poll::Pending => self.poll_too_slow(&mut slow, 0, context),
+                Poll::Pending => Slow::poll(&mut slow, 0, &self.settings, context),
                 done => done,
             }
         })
@@ -128,7 +128,7 @@ impl Socket {
     async fn write<T>(&mut self, mut rest: Rest<'_, T>) -> Result<(), CloseReason> {
         let mut slow = None;
         poll_fn(|context| match self.poll_write(&mut rest, context) {
-            Poll::Pending => self.poll_too_slow(&mut slow, rest.taken(), context),
+            Poll::Pending => Slow::poll(&mut slow, rest.taken(), &self.settings, context),
             done => {
                 // Here, where the session is at hand: its future keeps no second pointer to it.
                 self.has_taken |= slow.is_some();
@@ -136,19 +136,6 @@ impl Socket {
             }
         })
         .await
-    }
-
-    /// Whether a write that waits has waited for too long.
-    fn poll_too_slow(
-        &self,
-        // Boxed: no timer lies in a session that does not wait.
-        slow: &mut Option<Box<Slow>>,
-        taken: u64,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), CloseReason>> {
-        let slow = slow.get_or_insert_with(|| Box::new(Slow::new()));
-        let too_slow = slow.poll(taken, self.settings.load().write_timeout, context);
-        too_slow.map(|()| Err(CloseReason::ConsumerTooSlow))
     }
 
     fn poll_write<T>(
