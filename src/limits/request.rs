@@ -73,7 +73,7 @@ impl Limits {
             self.inner.addresses.give_back(place);
         }
         if let Some(under_way) = &decision.under_way {
-            under_way.is_proved();
+            under_way.judged(true);
         }
     }
 

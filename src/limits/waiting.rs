@@ -216,12 +216,8 @@ impl Decision {
 }
 
 impl UnderWay {
-    /// The token was good, and the place has been given back.
-    pub(super) fn is_proved(&self) {
-        self.judged(true);
-    }
-
-    fn judged(&self, gave_back: bool) {
+    /// Its token has been judged. One that was good has given its place back.
+    pub(super) fn judged(&self, gave_back: bool) {
         if self.is_judged.swap(true, Ordering::Relaxed) {
             return;
         }
