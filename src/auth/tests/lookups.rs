@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
-
 use super::eventually;
 use super::lookup_world::{LONG, NETWORK, World};
 use crate::auth::ResolveError;
-use crate::auth::did_document::DocumentError;
 use crate::types::Did;
 
 #[tokio::test]
@@ -72,16 +69,6 @@ async fn an_account_that_appears_is_found_when_its_absence_has_aged() {
     assert!(world.key().await.is_err());
     world.directory.publish(&world.account);
     assert!(world.key().await.is_ok());
-}
-
-#[tokio::test]
-async fn a_document_of_another_account_is_no_document() {
-    let world = World::new().await;
-    let other = Account::generate(KeyCurve::P256).unwrap();
-    world.directory.put(world.account.did(), other.document());
-    let error = world.key().await.unwrap_err();
-    let expected = DocumentError::OtherSubject;
-    assert!(matches!(error, ResolveError::Document(reason) if reason == expected));
 }
 
 #[tokio::test]
