@@ -126,22 +126,6 @@ impl Decision {
         self.refused.map_or(Ok(()), Err)
     }
 
-    /// The one that the other end should hear of: the refusal, else the one with the
-    /// smaller part of its allowance left.
-    #[must_use]
-    pub fn tighter(self, other: Self) -> Self {
-        if self.refused.is_some() != other.refused.is_some() {
-            return if self.refused.is_some() { self } else { other };
-        }
-        let left =
-            |this: &Self, that: &Self| u32::from(this.remaining) * u32::from(that.limit.max(1));
-        if left(&other, &self) < left(&self, &other) {
-            other
-        } else {
-            self
-        }
-    }
-
     /// Writes the headers that ATProto servers send: the allowance, what is left of
     /// it, the UNIX second at which the next place comes back, and `limit;w=seconds`;
     /// on a refusal also `Retry-After`. `unix_now` is the time since 1970.
@@ -223,15 +207,5 @@ mod tests {
         assert!(open.tells_of(StatusCode::OK) && open.tells_of(StatusCode::CONFLICT));
         assert!(!open.tells_of(StatusCode::TOO_MANY_REQUESTS));
         assert!(full.tells_of(StatusCode::TOO_MANY_REQUESTS));
-    }
-
-    #[test]
-    fn the_other_end_hears_of_the_tightest_limit() {
-        let tighter = decision(60, 30, None).tighter(decision(200, 20, None));
-        assert_eq!(tighter.limit, 200);
-        let tighter = decision(60, 30, None).tighter(decision(200, 180, None));
-        assert_eq!(tighter.limit, 60);
-        let tighter = decision(5, 0, None).tighter(decision(200, 0, Some(5)));
-        assert_eq!(tighter.limit, 200, "a refusal comes first");
     }
 }
