@@ -14,7 +14,6 @@ use super::window::{Admissions, Log};
 pub enum FrameKind {
     /// Confirms events: makes load smaller, so it is never refused, however many come.
     Ack,
-    Close,
     /// Everything that asks for something.
     Content,
     Ping,
@@ -109,7 +108,7 @@ impl Meter {
         self.control.settle(now.tick);
         let mut counted = match kind {
             // Only their bytes count: a client may confirm whatever it was sent.
-            FrameKind::Ack | FrameKind::Close => None,
+            FrameKind::Ack => None,
             FrameKind::Content => Some((Rule::Frames, &mut self.frames)),
             FrameKind::Ping | FrameKind::Pong => Some((Rule::ControlFrames, &mut self.control)),
         };
@@ -181,9 +180,6 @@ impl FrameBudget {
         settings: &Settings,
         now: Moment,
     ) -> (FrameVerdict, Option<Rule>) {
-        if frame.0 == FrameKind::Close {
-            return (FrameVerdict::Pass, None);
-        }
         self.strikes.settle(now.tick);
         let mut lefts = match self.meter.count(frame, 1, settings, now) {
             Ok(lefts) => lefts,
@@ -224,7 +220,7 @@ impl FrameBudget {
                 retry_after,
             },
             FrameKind::Ping | FrameKind::Pong => FrameVerdict::Ignore,
-            FrameKind::Ack | FrameKind::Close => return (FrameVerdict::Pass, None),
+            FrameKind::Ack => return (FrameVerdict::Pass, None),
         };
         (verdict, Some(policy))
     }
