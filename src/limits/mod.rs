@@ -66,8 +66,6 @@ pub use settings::{
 };
 pub use sharing::Offender;
 pub use socket::{PlaceWanted, SocketPermit};
-pub use tick::Tick;
-pub use window::{Quota, Verdict};
 
 use blind::{Blind, BlindKey};
 use counts::Counts;
@@ -75,6 +73,8 @@ use domain::{Domain, VERIFYING};
 use penalty_box::PenaltyBox;
 use rotating_keys::RotatingKeys;
 use table::{Names, Place, Table};
+use tick::Tick;
+use window::{Quota, Verdict};
 
 /// The limiter of this node. Clones share their state.
 #[derive(Clone)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Milliseconds since the limiter started, modulo 2^32 (49 days). Ticks are only
 /// compared with ticks less than 24 days away: older state has been swept away.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tick(u32);
+pub(super) struct Tick(u32);
 
 impl Tick {
     /// The tick at which this much time has passed since the limiter started.
-    pub fn at(elapsed: Duration) -> Self {
+    pub(super) fn at(elapsed: Duration) -> Self {
         // Truncation is the modulo.
         Self(elapsed.as_millis() as u32)
     }
@@ -21,13 +21,13 @@ impl Tick {
 
     /// Milliseconds from `earlier` to this tick, and 0 if the clock went back: a
     /// clock that jumps back gives nobody a place, and takes none.
-    pub fn since(self, earlier: Self) -> u32 {
+    pub(super) fn since(self, earlier: Self) -> u32 {
         let forward = self.0.wrapping_sub(earlier.0);
         if forward > u32::MAX / 2 { 0 } else { forward }
     }
 
     /// This tick, or `other` where that is later.
-    pub fn latest(self, other: Self) -> Self {
+    pub(super) fn latest(self, other: Self) -> Self {
         if other.since(self) > 0 { other } else { self }
     }
 

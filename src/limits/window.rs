@@ -20,16 +20,16 @@ pub(super) const SPAN_MS_MAX: u16 = 60_000;
 
 /// What a rule allows in any span of time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Quota {
+pub(super) struct Quota {
     /// The announced allowance.
-    pub limit: u16,
+    pub(super) limit: u16,
     /// How many more pass before the first refusal; not announced.
-    pub burst: u16,
+    pub(super) burst: u16,
     span_ms: u16,
 }
 
 impl Quota {
-    pub const fn per_minute(limit: u16) -> Self {
+    pub(super) const fn per_minute(limit: u16) -> Self {
         Self {
             limit,
             burst: 0,
@@ -37,7 +37,7 @@ impl Quota {
         }
     }
 
-    pub const fn per_second(limit: u16) -> Self {
+    pub(super) const fn per_second(limit: u16) -> Self {
         Self {
             limit,
             burst: 0,
@@ -46,14 +46,14 @@ impl Quota {
     }
 
     #[must_use]
-    pub const fn with_burst(mut self, burst: u16) -> Self {
+    pub(super) const fn with_burst(mut self, burst: u16) -> Self {
         self.burst = burst;
         self
     }
 
     /// The quota of several subjects that share one log.
     #[must_use]
-    pub const fn times(mut self, subjects: u16) -> Self {
+    pub(super) const fn times(mut self, subjects: u16) -> Self {
         self.limit = self.limit.saturating_mul(subjects);
         self.burst = self.burst.saturating_mul(subjects);
         self
@@ -61,7 +61,7 @@ impl Quota {
 
     /// The quota with its announced allowance grown by this much.
     #[must_use]
-    pub const fn plus_percent(mut self, percent: u16) -> Self {
+    pub(super) const fn plus_percent(mut self, percent: u16) -> Self {
         let grown = self.limit as u32 * (100 + percent as u32) / 100;
         self.limit = if grown > u16::MAX as u32 {
             u16::MAX
@@ -71,7 +71,7 @@ impl Quota {
         self
     }
 
-    pub const fn span_ms(self) -> u32 {
+    pub(super) const fn span_ms(self) -> u32 {
         self.span_ms as u32
     }
 
@@ -82,17 +82,17 @@ impl Quota {
 
 /// How a quota stands after a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// Places of the announced allowance that are left.
-    pub remaining: u16,
+    pub(super) remaining: u16,
     /// Until the next place comes back.
-    pub reset_ms: u32,
+    pub(super) reset_ms: u32,
     /// Until a refused request would be admitted; `None` if this one was.
-    pub wait_ms: Option<u32>,
+    pub(super) wait_ms: Option<u32>,
 }
 
 impl Verdict {
-    pub fn admitted(self) -> bool {
+    pub(super) fn admitted(self) -> bool {
         self.wait_ms.is_none()
     }
 }
