@@ -2,6 +2,7 @@
 //! `BLESS=1 cargo test --test deploy` writes them anew.
 
 use mls_relay::config::{env_template, keys, settings_markdown};
+use mls_relay::limits::Rule;
 
 use crate::{is_ours, read, root};
 
@@ -105,6 +106,8 @@ fn every_variable_that_prose_names_is_one_that_the_relay_reads() {
         "docs/operations.md",
         "docs/metrics.md",
         "deploy/cloud-balancers.md",
+        "docs/privacy.md",
+        "docs/rate-limiting.md",
     ] {
         // Between backticks, and at the start of a line of a shell block.
         let page = read(path);
@@ -120,6 +123,15 @@ fn every_variable_that_prose_names_is_one_that_the_relay_reads() {
         }
     }
     assert!(named > 30);
+}
+
+#[test]
+fn every_limit_is_listed_by_the_name_that_a_dry_run_takes() {
+    let page = read("docs/rate-limiting.md");
+    for rule in Rule::ALL {
+        let cell = format!(" | `{}` |", rule.name());
+        assert!(page.contains(&cell), "docs/rate-limiting.md lacks{cell}");
+    }
 }
 
 const ENV_HEAD: &str = "\
