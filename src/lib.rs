@@ -1,5 +1,5 @@
-//! mls-relay: an edge-terminated WebSocket relay and MLS delivery service for
-//! ATProto identities.
+//! mls-relay: encrypted group chat for ATProto accounts, carried to phones over WebSockets.
+//! It terminates TLS itself, and is an MLS delivery service (RFC 9420).
 //!
 //! The modules, in the order in which a message meets them:
 //!
@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Imports run the other way, from the outside in; `tests/integration/tidy.rs` checks it:
-//! `app → config → edge → {xrpc | session} → refusal → {limits | auth | blocks | receipt | tls} → {events | retention}
-//! → store → {telemetry | runtime | outbound} → {wire | mls} → types`.
+//! `app → config → {edge | postgres} → {xrpc | session} → refusal
+//! → {limits | auth | blocks | receipt | tls} → {events | retention} → store
+//! → {telemetry | runtime | outbound} → {wire | mls} → types`.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,14 @@
 //! From the database to the sessions: follow the stream, keep it whole, and give
 //! every session exactly the events of its conversations, once and in order.
+//!
+//! ```text
+//! Postgres ── NOTIFY ─> ear ─> follower ─> dispatcher ─> outbox ─> subscription ─> a session
+//!    │                          │ sequence    │ board                   ▲
+//!    ├── events not told of ────┘             └ recent ─> what it ──────┤
+//!    └── older ones ─────────────────────────── replays ─> has missed ──┘
+//! ```
+//!
+//! The `board` says how a session goes live without a gap or a duplicate.
 
 mod board;
 mod canary;

@@ -1,7 +1,6 @@
-//! What the relay keeps, it forgets on time: background tasks that one node at a
-//! time runs. Messages and events leave by whole days, as tables; the rest in
-//! small bites. A task that fails is tried again and shows in health; it never
-//! takes the relay down.
+//! Deletes what is too old, in background tasks that one node at a time runs. Messages and
+//! events leave by whole days, as tables; the rest in small bites. A task that fails is tried
+//! again and shows in health; it never takes the relay down.
 
 mod clocks;
 mod days;

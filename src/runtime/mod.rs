@@ -1,4 +1,5 @@
-//! The process's own needs: the one door to spawn, the way down, backoff.
+//! What every part of the process needs: the one way to spawn a task, shutdown, backoff,
+//! settings that can be replaced while they are in use.
 
 mod backoff;
 mod batcher;

@@ -1,5 +1,12 @@
 //! Subscriptions, over WebSocket or as server-sent events: the door, and then one small
 //! task for each open session.
+//!
+//! ```text
+//! request ─> door ─> serve ── events ──> line (socket | event_stream) ──> client
+//!             │        ▲                  │
+//!             │        └── hearing <──────┘ what the client says
+//!             └ whatever can be refused is refused here
+//! ```
 
 mod bell;
 #[cfg(test)]
