@@ -70,25 +70,29 @@ impl AppView {
         })
     }
 
-    /// What it says between one account and others, in their order; `None` if it does not
-    /// say. Takes at most twice the limit: once for a turn, once for the answer; and for
-    /// those who are about to add somebody, if it asks for it, once to come back.
+    /// What it says between one account and others, in their order; if it does not say, for
+    /// how long it is not asked again. Takes at most twice the limit: once for a turn, once
+    /// for the answer; and for those who are about to add somebody, if it asks for it, once
+    /// to come back.
     pub(super) async fn ask(
         &self,
         one: &Did,
         others: &[&Did],
         purpose: Purpose<'_>,
         limit: Duration,
-    ) -> Option<Vec<Between>> {
-        match self.try_to_ask(one, others, purpose, limit).await {
-            Ok(answer) => Some(answer),
-            Err(NoAnswer::Limited(wait)) if purpose.is_pressing() && wait <= limit => {
-                sleep(wait).await;
-                let again = self.try_to_ask(one, others, purpose, limit).await;
-                again.ok()
-            }
-            Err(NoAnswer::Limited(_) | NoAnswer::Failed) => None,
+    ) -> Result<Vec<Between>, Duration> {
+        let mut answer = self.try_to_ask(one, others, purpose, limit).await;
+        if let Err(NoAnswer::Limited(wait)) = answer
+            && purpose.is_pressing()
+            && wait <= limit
+        {
+            sleep(wait).await;
+            answer = self.try_to_ask(one, others, purpose, limit).await;
         }
+        answer.map_err(|why| match why {
+            NoAnswer::Limited(wait) => wait.max(self.rest(purpose)),
+            NoAnswer::Failed => self.rest(purpose),
+        })
     }
 
     async fn try_to_ask(
@@ -98,13 +102,13 @@ impl AppView {
         purpose: Purpose<'_>,
         limit: Duration,
     ) -> Result<Vec<Between>, NoAnswer> {
-        if self.rests(purpose) {
+        if !self.rest(purpose).is_zero() {
             return Err(NoAnswer::Failed);
         }
         let turns = timeout(limit, self.turns(purpose)).await.ok().flatten();
         let turns = Arc::new(turns.ok_or(NoAnswer::Failed)?);
         // It may have been too much for it meanwhile.
-        if self.rests(purpose) {
+        if !self.rest(purpose).is_zero() {
             return Err(NoAnswer::Failed);
         }
         let path = self.endpoint.path(&question(one, others));
@@ -145,10 +149,12 @@ impl AppView {
         }
     }
 
-    fn rests(&self, purpose: Purpose<'_>) -> bool {
+    /// For how long it is not asked.
+    fn rest(&self, purpose: Purpose<'_>) -> Duration {
         let (rests, now) = (self.rests.lock(), Instant::now());
         let to_know = rests.to_know.filter(|_| !purpose.is_pressing());
-        rests.all.max(to_know).is_some_and(|until| now < until)
+        let until = rests.all.max(to_know).unwrap_or(now);
+        until.saturating_duration_since(now)
     }
 
     async fn turns(&self, purpose: Purpose<'_>) -> Option<[Option<OwnedSemaphorePermit>; 2]> {

@@ -76,7 +76,7 @@ pub enum BlocksError {
     #[error("too many questions were asked of late")]
     TooOften { retry_after: Duration },
     #[error("the AppView does not answer")]
-    Unavailable,
+    Unavailable { retry_after: Duration },
 }
 
 impl Blocks {
@@ -252,13 +252,11 @@ impl Blocks {
         let appview = self.0.appview.as_ref().ok_or(BlocksError::NobodyToAsk)?;
         let limit = self.0.settings.timeout;
         let answer = appview.ask(one, others, purpose, limit).await;
-        let outcome = if answer.is_some() {
-            "answered"
-        } else {
-            "failed"
-        };
+        let outcome = if answer.is_ok() { "answered" } else { "failed" };
         count_questions(outcome, 1);
-        let answer = answer.ok_or(BlocksError::Unavailable)?;
+        let answer = answer.map_err(|rest| BlocksError::Unavailable {
+            retry_after: rest.max(RETRY_AFTER_MIN),
+        })?;
         let said_at = CoarseTime::floor(chrono::Utc::now());
         let (mut blocks, mut said) = (Vec::new(), Vec::new());
         for (between, other) in answer.into_iter().zip(others) {
@@ -358,6 +356,10 @@ impl Equivalent<(Did, Did)> for Pair<'_> {
         self.0 == first && self.1 == second
     }
 }
+
+/// How soon whoever heard that the AppView does not answer may ask again, however short its
+/// rest.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(5);
 
 /// One account and others about whom the AppView is asked.
 type Question<'a> = (&'a Did, Vec<&'a Did>);

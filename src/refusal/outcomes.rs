@@ -168,9 +168,9 @@ impl From<BlocksError> for XrpcError {
                 Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
                     .come_back_in(retry_after)
             }
-            BlocksError::Unavailable => {
+            BlocksError::Unavailable { retry_after } => {
                 let message = "the AppView that knows of blocks does not answer at the moment";
-                unknown(XrpcStatus::Unavailable, message).retry_after(Duration::from_secs(5))
+                unknown(XrpcStatus::Unavailable, message).retry_after(retry_after)
             }
         }
     }

@@ -185,7 +185,12 @@ async fn an_appview_that_failed_is_left_alone_as_long_as_the_operator_says() {
         let asked = appview.questions();
         match seconds {
             0 => drop(alice.post("createConvo", &input).await),
-            _ => drop(alice.post_refused("createConvo", &input).await),
+            // Nobody need come before it is asked again.
+            _ => {
+                let refused = alice.post_refused("createConvo", &input).await;
+                let wait = refused.headers["retry-after"].to_str().unwrap();
+                assert!((500..=600).contains(&wait.parse().unwrap()), "{wait} s");
+            }
         }
         assert_eq!(appview.questions() > asked, seconds == 0);
     }
