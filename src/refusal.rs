@@ -29,7 +29,7 @@ impl From<AuthError> for XrpcError {
             AuthError::Token(reason) => (token_error_name(reason), reason.to_string()),
             AuthError::TokenUsed => (
                 "JwtReplayed",
-                "the token was used before: mint one for each request".to_owned(),
+                "the token or ticket was used before: get one for each request".to_owned(),
             ),
         };
         Self::new(XrpcStatus::Unauthorized, name, message)

@@ -39,7 +39,8 @@ refusals! {
         "didList: an account in it blocks a member, or is blocked by one.",
     CannotRemoveSelf = BadRequest "CannotRemoveSelf" "To go yourself, call leaveConvo.",
     CannotReportSelf = BadRequest "CannotReportSelf" "Nobody can report themselves.",
-    Conflict = Conflict "Conflict" "This id is taken by something else that was sent before.",
+    Conflict = Conflict "Conflict"
+        "This id or idempotencyKey came before with other bytes: send those, or take a new one.",
     ConvoNotFound = NotFound "ConvoNotFound" "There is no such conversation among yours.",
     DuplicatePublicKey = Conflict "DuplicatePublicKey"
         "Another device is registered with this signature key.",

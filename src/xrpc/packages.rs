@@ -87,7 +87,9 @@ impl Intake<'_> {
             [device] => DeviceId::parse(device)
                 .map(Some)
                 .map_err(|_| refused("names a device that is not a UUID in lower case")),
-            _ => Err(refused("names one device, and the request another")),
+            _ => Err(refused(
+                "must name one device in its credential, deviceId and deviceUUID",
+            )),
         }
     }
 

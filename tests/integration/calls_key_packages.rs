@@ -111,7 +111,7 @@ fn bad_packages(phone: &Phone) -> Vec<(&'static str, Value)> {
             with(&good, json!({"did": "did:plc:stranger"})),
         ),
         (
-            "one device, and the request another",
+            "must name one device",
             with(&good, json!({"keyPackage": sibling, "deviceId": device})),
         ),
         (
