@@ -1,17 +1,19 @@
 //! Clients that nobody here wrote, against the relay: ATProto's packages for Node,
-//! ts-mls beside OpenMLS, and a page in Chromium. They live in `tests/clients`; this
-//! starts what they need and reports what they say.
+//! ts-mls beside OpenMLS, a page in Chromium, and what docs/clients.md begins with. They
+//! live in `tests/clients`; this starts what they need and reports what they say.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::openmls_phone;
-use crate::relay::{Home, SERVICE_DID, free_address};
+use crate::relay::{Home, SERVICE_DID, eventually, free_address};
 
 /// The oldest Node that the clients' packages run on.
 const NODE_MAJOR_MIN: u32 = 20;
@@ -54,11 +56,72 @@ async fn clients_that_nobody_here_wrote_are_at_home() {
     println!("{said}");
 }
 
-/// Node, Chromium and the packages, whichever are missing. Gives the Node to run.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_docs_begin_with_a_call_and_a_subscription_that_work() {
+    let node = install().await;
+    let directory = free_address();
+    let _people = Command::new(node)
+        .args(["people.js", &directory.port().to_string()])
+        .current_dir(clients())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let relay = Home::lived_in()
+        .with("PLC_URL", &format!("http://{directory}"))
+        .start();
+    eventually("the directory listens", async || {
+        TcpStream::connect(directory).await.is_ok()
+    })
+    .await;
+
+    let (_, begin) = include_str!("../../docs/clients.md")
+        .split_once("## Begin\n")
+        .unwrap();
+    let (begin, _) = begin.split_once("\n## ").unwrap();
+    let begin = begin
+        .replace("localhost:8443", &relay.reach().authority())
+        .replace("127.0.0.1:2582", &directory.to_string());
+    let steps = begin.split("```bash\n").skip(1);
+    let steps: Vec<&str> = steps.filter_map(|step| step.split("```").next()).collect();
+    let [call, listen, found] = steps.as_slice() else {
+        panic!("{steps:?}")
+    };
+
+    let mut stream = bash(&format!("{call}\n{listen}\nwait"));
+    let mut stream = stream.kill_on_drop(true).spawn().unwrap();
+    let mut heard = BufReader::new(stream.stdout.take().unwrap()).lines();
+    hear(&mut heard, r#"{"conversations":[]}"#).await;
+    hear(&mut heard, r##""t":"#synced""##).await;
+    let output = finish(bash(&format!("{call}\n{found}")), PATIENCE).await;
+    assert!(said(&output).contains(r#""epoch":0"#), "{}", said(&output));
+    hear(&mut heard, r#""action":"joined""#).await;
+}
+
+/// What people type into a terminal.
+fn bash(script: &str) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script]).stdout(Stdio::piped());
+    bash
+}
+
+/// Reads until a line has these words.
+async fn hear(lines: &mut Lines<BufReader<ChildStdout>>, words: &str) {
+    let heard = timeout(PATIENCE, async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains(words) {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(heard.await.unwrap(), "the end before {words}");
+}
+
+/// Node, Chromium, curl and the packages, whichever are missing. Gives the Node to run.
 async fn install() -> PathBuf {
     let mut debian = Command::new(".ci/install");
     debian
-        .args(["nodejs", "npm", "chromium"])
+        .args(["nodejs", "npm", "chromium", "curl", "openssl"])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     let output = finish(debian, INSTALL_PATIENCE).await;
     assert!(output.status.success(), "{}", said(&output));
