@@ -13,8 +13,13 @@ use super::listeners::{Entrance, Security};
 use super::server::Server;
 use crate::runtime::survive;
 
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, EdgeError> {
-    listen(address).map_err(|source| EdgeError::Bind { address, source })
+/// `key` is the setting that names the address, for whoever must name another.
+pub(super) fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, EdgeError> {
+    listen(address).map_err(|source| EdgeError::Bind {
+        address,
+        key,
+        source,
+    })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

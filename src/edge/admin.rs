@@ -37,7 +37,7 @@ pub struct Admin {
 impl Admin {
     pub fn bind(address: SocketAddr) -> Result<Self, EdgeError> {
         Ok(Self {
-            listener: accept::bind(address)?,
+            listener: accept::bind(address, "edge.admin_listen (RELAY_ADMIN_LISTEN)")?,
         })
     }
 

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    #[error("cannot listen on {address}{}", hint(source))]
+    #[error("cannot listen on {address}, which {key} names{}", hint(source))]
     Bind {
         address: SocketAddr,
+        /// The setting, and its variable.
+        key: &'static str,
         #[source]
         source: io::Error,
     },

@@ -70,9 +70,10 @@ pub struct Edge {
 impl Edge {
     pub fn bind(settings: Live<Settings>) -> Result<Self, EdgeError> {
         let now = settings.snapshot();
+        let plain = |address| accept::bind(address, "edge.plain_listen (RELAY_PLAIN_LISTEN)");
         Ok(Self {
-            listener: accept::bind(now.listen)?,
-            plain: now.plain_listen.map(accept::bind).transpose()?,
+            listener: accept::bind(now.listen, "edge.listen (RELAY_LISTEN)")?,
+            plain: now.plain_listen.map(plain).transpose()?,
             settings,
         })
     }

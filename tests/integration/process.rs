@@ -183,11 +183,19 @@ async fn a_second_relay_on_the_same_data_is_refused_and_harms_nothing() {
 fn a_taken_port_is_said_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let home = Home::new().with("RELAY_LISTEN", &address);
-    let said = home.refusal(69);
-    let why = format!("cannot listen on {address}");
-    assert!(said.contains(&why), "{said}");
-    assert!(!home.path().join(".relay").exists());
+    for (key, variable) in [
+        ("edge.listen", "RELAY_LISTEN"),
+        ("edge.admin_listen", "RELAY_ADMIN_LISTEN"),
+        ("edge.plain_listen", "RELAY_PLAIN_LISTEN"),
+    ] {
+        let home = Home::new()
+            .with("TRUSTED_PROXIES", "127.0.0.0/8")
+            .with(variable, &address);
+        let said = home.refusal(69);
+        let why = format!("cannot listen on {address}, which {key} ({variable}) names: it is taken");
+        assert!(said.contains(&why), "{said}");
+        assert!(!home.path().join(".relay").exists());
+    }
 }
 
 #[tokio::test]
