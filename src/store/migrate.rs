@@ -58,7 +58,7 @@ fn session() -> String {
 async fn take_turn(step: &Transaction<'_>) -> Result<(), StoreError> {
     let ask = "SELECT pg_try_advisory_xact_lock(hashtext('mls-relay.migrate'))";
     if !step.query_one(ask, &[]).await?.get::<_, bool>(0) {
-        tracing::info!("another node brings the schema up to date and is waited for");
+        tracing::warn!("another node brings the schema up to date and is waited for");
         let wait = "SELECT pg_advisory_xact_lock(hashtext('mls-relay.migrate'))";
         step.batch_execute(wait).await?;
     }
@@ -115,8 +115,9 @@ async fn apply(client: &mut tokio_postgres::Client) -> Result<(), StoreError> {
         let Some((version, texts)) = due(&applied)? else {
             return Ok(step.commit().await?);
         };
-        // Before it, since it may wait for a lock.
-        tracing::info!(version, "the schema is brought to its next version");
+        // Before it, since it may wait for a lock; and at warn, since release builds log no less:
+        // whoever waits at an upgrade must see for what.
+        tracing::warn!(version, "the schema is brought to its next version");
         let name = format!("schema version {version}");
         let made = step.batch_execute(&texts.concat()).await;
         made.map_err(|error| told(error, &name))?;

@@ -119,6 +119,8 @@ async fn who_waits_has_said_for_what() {
         let log = home.path().join("log");
         let mut command = home.command(&["migrate"]);
         command.stderr(File::create(&log).unwrap());
+        // As in release builds.
+        command.env("RUST_LOG", "warn");
         let says = async move |wanted: &str| {
             eventually(wanted, async || {
                 read_to_string(&log).unwrap().contains(wanted)
