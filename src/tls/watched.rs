@@ -43,7 +43,8 @@ impl<T: FromFiles> Watched<T> {
             current,
         };
         if let Err(error) = fit {
-            watched.warn(&error);
+            let why = with_causes(&error);
+            tracing::warn!(certificate = %watched.label, why, "served all the same: there is none from before");
         }
         watched.show();
         Ok(watched)

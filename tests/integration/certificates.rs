@@ -114,6 +114,18 @@ async fn what_cannot_be_served_leaves_the_last_good_one_and_alarms() {
 }
 
 #[tokio::test]
+async fn at_a_start_one_that_has_expired_is_served_and_the_log_says_so() {
+    let authority = Authority::new();
+    let home = home("live");
+    let expired = authority.issue_for(&["localhost"], Duration::ZERO);
+    put(&home.path().join("live"), &expired);
+    let relay = home.start();
+    let said = relay.says("it has expired");
+    assert!(said.contains("served all the same"), "{said}");
+    assert!(!is_well(&relay).await);
+}
+
+#[tokio::test]
 async fn a_disk_that_does_not_answer_is_told_and_holds_up_no_handshake() {
     let authority = Authority::new();
     let home = home("live");
