@@ -27,6 +27,8 @@ pub(super) fn entries(path: &Path, text: &str) -> (Vec<Entry>, Vec<Fault>) {
     let faults = faults.collect();
     let mut found = Vec::new();
     flatten(text, "", table.get_ref(), &mut found);
+    // As they are written, and not by name: so they are read again where one is at fault.
+    found.sort_by_key(|entry: &Entry| entry.line);
     (found, faults)
 }
 
