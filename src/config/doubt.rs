@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::fault::Place;
-use super::keys;
 use super::nearest::nearest;
 use super::read::{Origins, Source};
+use super::{Config, keys};
 
 /// Something to tell an operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +18,8 @@ pub enum Doubt {
         env: &'static str,
         line: Place,
     },
+    /// What looks like a port of a did:web is a path there.
+    DidPort { place: Place, port: u16 },
 }
 
 impl fmt::Display for Doubt {
@@ -31,13 +33,24 @@ impl fmt::Display for Doubt {
                 f,
                 "the environment ({env}) overrides {key}, which stands in {line}"
             ),
+            // Not the DID itself: the log names none.
+            Self::DidPort { place, port } => write!(
+                f,
+                "{place}: auth.service_did: in a did:web what follows a colon is a path, whose \
+                 document this relay does not serve; if {port} is a port, write %3A{port}"
+            ),
         }
     }
 }
 
 /// Everything that is doubtful, in the order of names. `in_file` tells where the file sets
-/// a key.
-pub(super) fn doubts(source: &Source, in_file: &Origins) -> Vec<Doubt> {
+/// a key, `origins` where what is in force is set.
+pub(super) fn doubts(
+    source: &Source,
+    in_file: &Origins,
+    config: &Config,
+    origins: &Origins,
+) -> Vec<Doubt> {
     let is_set = |name: &str| source.environment.get(name).is_some_and(|v| !v.is_empty());
     let mut names: Vec<_> = source.environment.keys().collect();
     names.sort_unstable();
@@ -57,7 +70,20 @@ pub(super) fn doubts(source: &Source, in_file: &Origins) -> Vec<Doubt> {
             line,
         })
     });
-    misspelt.chain(overridden).collect()
+    let service_did = &config.auth.service_did;
+    let place = origins.get("auth.service_did");
+    let port = did_port(service_did).zip(place);
+    let port = port.map(|(port, place)| Doubt::DidPort {
+        place: place.clone(),
+        port,
+    });
+    misspelt.chain(overridden).chain(port).collect()
+}
+
+/// The number that stands where a did:web has the first word of its path.
+fn did_port(did: &str) -> Option<u16> {
+    let (_host, path) = did.strip_prefix("did:web:")?.split_once(':')?;
+    path.parse().ok()
 }
 
 /// Two letters that changed places are two edits. The environment is also that of other
@@ -67,7 +93,6 @@ const SLIPS_MAX: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn said(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
         let loaded = Config::load(&Source::of(text, environment)).unwrap();
@@ -128,5 +153,23 @@ mod tests {
                      in relay.toml:2";
         assert_eq!(said(text, &[("TRUSTED_PROXIES", "10.1.0.0/16")]), [meant]);
         assert_eq!(said(text, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_in_a_did_that_is_written_as_a_path_is_told() {
+        let of = |did| said("", &[("SERVICE_DID", did)]);
+        let [doubt] = &of("did:web:relay.example.com:8443")[..] else {
+            panic!("no doubt, or several");
+        };
+        assert!(doubt.starts_with("environment SERVICE_DID: auth.service_did"));
+        assert!(doubt.ends_with("write %3A8443"), "{doubt}");
+        for did in [
+            "did:web:relay.example.com",
+            "did:web:relay.example.com%3A8443",
+            "did:web:example.com:services:relay",
+            "did:plc:ewvi7nxzyoun6zhxrhs64oiz",
+        ] {
+            assert_eq!(of(did), [""; 0], "{did}");
+        }
     }
 }

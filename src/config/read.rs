@@ -45,7 +45,7 @@ impl Config {
         reading.rules();
         Faults::found(reading.faults)?;
         Ok(Loaded {
-            doubts: doubts(source, &in_file),
+            doubts: doubts(source, &in_file, &reading.config, &reading.origins),
             config: reading.config,
             origins: reading.origins,
             file: source.file.as_ref().map(|(path, _)| path.clone()),
