@@ -31,7 +31,7 @@ use crate::runtime::{Drained, Shutdown, raise_descriptor_limit};
 use crate::session::Sessions;
 use crate::store::{DatabaseUrlError, Store, StoreError};
 use crate::telemetry::{LogFilter, Metrics};
-use crate::tls::{self, Certificates};
+use crate::tls::{self, Certificates, ClientAuthorities};
 use crate::xrpc::{self, Calls};
 
 use live::LiveSettings;
@@ -49,6 +49,8 @@ pub enum AppError {
     Blocks(#[from] blocks::StartError),
     #[error("the certificate cannot be served")]
     Certificate(#[from] tls::CertError),
+    #[error("tls.client_ca (TLS_CLIENT_CA) cannot be used")]
+    ClientAuthorities(#[source] tls::CertError),
     #[error("the edge cannot be set up")]
     Edge(#[from] edge::EdgeError),
     #[error("the key that signs receipts cannot be used")]
@@ -94,6 +96,9 @@ impl App {
         let edge = Edge::bind(live.edge.clone())?;
         let admin = Admin::bind(config.edge.admin_listen)?;
         let (certificates, dev_certificate) = certificates::load(config)?;
+        let client_authorities = config.tls.client_ca.as_deref();
+        let client_authorities = client_authorities.map(ClientAuthorities::load).transpose();
+        let client_authorities = client_authorities.map_err(AppError::ClientAuthorities)?;
         // 2. Postgres, ours if none is given.
         let postgres = database::private(config).await?;
         let opening = Opening {
@@ -114,6 +119,7 @@ impl App {
             edge,
             admin,
             certificates,
+            client_authorities,
             metrics: beginnings.metrics,
             live: live.clone(),
             reloads: Reloads::default(),
@@ -214,6 +220,7 @@ struct Parts {
     edge: Edge,
     admin: Admin,
     certificates: Certificates,
+    client_authorities: Option<ClientAuthorities>,
     metrics: Metrics,
     live: LiveSettings,
     reloads: Reloads,
@@ -259,7 +266,8 @@ async fn serve(
         shutdown.clone(),
     );
 
-    let tls = certificates::serve(config, &store, parts.certificates, shutdown).await?;
+    let (certificates, authorities) = (parts.certificates, parts.client_authorities);
+    let tls = certificates::serve(config, &store, certificates, authorities, shutdown).await?;
     let pulse = upkeep::watch(store.clone(), shutdown);
     let probes = probes::all(pulse, hub, retention, parts.reloads, tls.clone());
     let health = Health::new(shutdown.clone(), probes);

@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::runtime::Shutdown;
 use crate::store::Store;
 use crate::tls::{
-    Acme, CertError, CertificateFiles, Certificates, DevCertificate, TicketKeys, Tls, TlsError,
-    ensure_dev_certificate,
+    Acme, CertError, CertificateFiles, Certificates, ClientAuthorities, DevCertificate, TicketKeys,
+    Tls, TlsError, ensure_dev_certificate,
 };
 
 /// Loads the files that are configured. Only where there are none, and no ACME, there is a
@@ -38,6 +38,7 @@ pub(super) async fn serve(
     config: &Config,
     store: &Store,
     certificates: Certificates,
+    client_authorities: Option<ClientAuthorities>,
     shutdown: &Shutdown,
 ) -> Result<Tls, TlsError> {
     let settings = &config.tls;
@@ -52,7 +53,7 @@ pub(super) async fn serve(
             shutdown,
         )?),
     };
-    let tls = Tls::new(settings, certificates, tickets, challenges)?;
+    let tls = Tls::new(client_authorities, certificates, tickets, challenges)?;
     tls.watch(settings.look_every, shutdown);
     Ok(tls)
 }

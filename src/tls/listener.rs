@@ -2,6 +2,7 @@
 //! forward secrecy and authenticated encryption.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +19,7 @@ use super::acme::{ACME_TLS_ALPN, Challenges};
 use super::certificates::Certificates;
 use super::cipher_suites;
 use super::client_roots::ClientRoots;
-use super::error::TlsError;
-use super::settings::Settings;
+use super::error::{CertError, TlsError};
 use super::stream::TlsStream;
 use super::ticket_keys::TicketKeys;
 use super::watched::{Watched, read};
@@ -29,6 +29,18 @@ use crate::telemetry::with_causes;
 /// The two protocols, most wanted first.
 pub const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// Mutual TLS: the authorities of which a connection must show a certificate.
+#[derive(Debug)]
+pub struct ClientAuthorities(Watched<ClientRoots>);
+
+impl ClientAuthorities {
+    /// `bundle` is read once more whenever it changes.
+    pub fn load(bundle: &Path) -> Result<Self, CertError> {
+        let paths = vec![bundle.to_owned()];
+        Watched::start("client_ca".to_owned(), paths, SystemTime::now()).map(Self)
+    }
+}
 
 /// Shakes hands. Clones share it.
 #[derive(Clone, Debug)]
@@ -46,16 +58,12 @@ struct Inner {
 impl Tls {
     /// `challenges`: how an ACME directory that asks is answered, if one is used.
     pub fn new(
-        settings: &Settings,
+        client_authorities: Option<ClientAuthorities>,
         certificates: Certificates,
         tickets: Arc<TicketKeys>,
         challenges: Option<Challenges>,
     ) -> Result<Self, TlsError> {
-        let client_roots = settings.client_ca.as_ref().map(|path| {
-            let paths = vec![path.clone()];
-            Watched::start("client_ca".to_owned(), paths, SystemTime::now())
-        });
-        let client_roots = client_roots.transpose()?;
+        let client_roots = client_authorities.map(|authorities| authorities.0);
         let roots = client_roots.as_ref().map(|watched| &watched.current);
         let config = server_config(&certificates, &tickets, roots)?;
         Ok(Self(Arc::new(Inner {

@@ -37,7 +37,7 @@ pub use certificates::Certificates;
 pub use dev_cert::{DevCertificate, ensure as ensure_dev_certificate};
 pub use error::{CertError, TlsError};
 pub use files::CertificateFiles;
-pub use listener::{ALPN_H2, Tls};
+pub use listener::{ALPN_H2, ClientAuthorities, Tls};
 pub use settings::Settings;
 pub use stream::TlsStream;
 pub use ticket_keys::TicketKeys;

@@ -192,10 +192,20 @@ fn a_taken_port_is_said_before_anything_is_started() {
             .with("TRUSTED_PROXIES", "127.0.0.0/8")
             .with(variable, &address);
         let said = home.refusal(69);
-        let why = format!("cannot listen on {address}, which {key} ({variable}) names: it is taken");
+        let why =
+            format!("cannot listen on {address}, which {key} ({variable}) names: it is taken");
         assert!(said.contains(&why), "{said}");
         assert!(!home.path().join(".relay").exists());
     }
+}
+
+#[test]
+fn authorities_that_cannot_be_used_are_said_before_anything_is_started() {
+    let home = Home::new().with("TLS_CLIENT_CA", "nowhere.pem");
+    let said = home.refusal(69);
+    let why = "tls.client_ca (TLS_CLIENT_CA) cannot be used\n  because: cannot read nowhere.pem";
+    assert!(said.contains(why), "{said}");
+    assert!(!home.path().join(".relay").exists());
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ impl Node {
         let tls = tls::Settings::default();
         let certificates = Certificates::load(&[files], tls.expiry_alarm, false).unwrap();
         let tickets = TicketKeys::share(tls.ticket_rotation, store.clone(), &shutdown);
-        let tls = Tls::new(&tls, certificates, tickets.await.unwrap(), None).unwrap();
+        let tls = Tls::new(None, certificates, tickets.await.unwrap(), None).unwrap();
         listener.serve(tls, limits, routes, &shutdown);
         Self {
             relay: Arc::new(relay),
