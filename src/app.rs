@@ -303,7 +303,8 @@ fn connections_room(config: &Config) -> u32 {
         tracing::warn!(
             most,
             room,
-            "the open-files limit has room for fewer connections than limits.connections_total"
+            "the open-files limit (ulimit -n, LimitNOFILE) has room for fewer connections than \
+             limits.connections_total (CONNECTIONS_TOTAL)"
         );
     }
     room
