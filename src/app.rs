@@ -207,6 +207,9 @@ impl App {
 /// Brings the schema of the configured database up to date, and nothing else.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let postgres = database::private(&config).await?;
+    if let Some(own) = &postgres {
+        own.about.warn();
+    }
     let migrated = match database::store_settings(&config, postgres.as_ref()) {
         Ok(settings) => Store::migrate(&settings).await.map_err(AppError::from),
         Err(error) => Err(error.into()),

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Serve) {
         Command::CheckConfig { env_file, .. } => check(&loaded, env_file.is_some()),
         Command::Health => health(&loaded.config),
-        Command::Migrate => start(&log, |_, _| migrate(loaded.config)),
+        Command::Migrate => start(&log, |_, _| migrate(loaded)),
         Command::Serve => start(&log, |logs, metrics| {
             serve(Beginnings {
                 loaded,
@@ -141,8 +141,10 @@ fn health(config: &Config) -> ExitCode {
     }
 }
 
-async fn migrate(config: Config) -> Result<ExitCode, Box<dyn Error>> {
-    app::migrate(config).await?;
+async fn migrate(loaded: Loaded) -> Result<ExitCode, Box<dyn Error>> {
+    config::tell(&loaded.doubts);
+    app::migrate(loaded.config).await?;
+    print("the database's schema is up to date\n")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -79,10 +79,7 @@ impl Opening {
     /// and a certificate that no client knows.
     pub fn warn(&self) {
         if let Some(own) = &self.postgres {
-            tracing::warn!(
-                value = %own.data_dir.display(),
-                "database.url (DATABASE_URL) is not set: a private Postgres keeps everything"
-            );
+            own.warn();
         }
         if let Some(dev) = &self.dev_certificate {
             tracing::warn!(

@@ -56,6 +56,16 @@ pub struct About {
     pub version: String,
 }
 
+impl About {
+    /// Nobody may have asked for it: one mistyped variable, and it is used.
+    pub fn warn(&self) {
+        tracing::warn!(
+            value = %self.data_dir.display(),
+            "database.url (DATABASE_URL) is not set: a private Postgres keeps everything"
+        );
+    }
+}
+
 impl Private {
     /// Starts it: creates the cluster at the first run, recovers it after a crash.
     pub async fn start(settings: &Settings) -> Result<Self, PostgresError> {

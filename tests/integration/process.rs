@@ -228,10 +228,16 @@ fn a_start_waits_for_postgres_no_longer_than_the_operator_says() {
 
 #[test]
 fn migrate_prepares_the_database_and_ends() {
-    let home = Home::new();
+    let home = Home::new().with("DATABASE_ULR", "postgres://relay@db/relay");
     for _ in 0..2 {
         let output = home.command(&["migrate"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(output.stdout, b"the database's schema is up to date\n");
+        // It was meant for another.
+        let said = String::from_utf8(output.stderr).unwrap();
+        for words in ["did you mean DATABASE_URL?", "a private Postgres keeps"] {
+            assert!(said.contains(words), "{said}");
+        }
         assert_eq!(home.postgres(), None);
     }
 }
