@@ -1,5 +1,5 @@
 //! Pure. The table of keys as text: the configuration in force, the documented `relay.toml` and
-//! `.env.example`, and the settings table of `docs/operations.md`. Tests keep these files equal
+//! `.env.example`, and the tables of `docs/settings.md`. Tests keep these files equal
 //! to what this writes.
 
 use std::fmt::Write;
@@ -70,7 +70,7 @@ pub fn env_template() -> String {
 pub fn settings_markdown() -> String {
     let mut text = String::new();
     for (table, keys) in TABLES {
-        let _ = writeln!(text, "\n### `[{table}]`\n");
+        let _ = writeln!(text, "\n## `[{table}]`\n");
         text.push_str("| key and variable | default | a change applies | what it does |\n");
         text.push_str("|---|---|---|---|\n");
         for key in *keys {

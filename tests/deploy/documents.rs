@@ -1,6 +1,8 @@
 //! The files that follow from the table of keys or from another file.
 //! `BLESS=1 cargo test --test deploy` writes them anew.
 
+use std::collections::HashSet;
+
 use mls_relay::config::{env_template, keys, settings_markdown};
 use mls_relay::limits::Rule;
 
@@ -36,7 +38,7 @@ fn the_env_example_explains_every_variable_as_the_code_has_it() {
 
 #[test]
 fn the_operators_table_of_settings_is_the_codes() {
-    let path = "docs/operations.md";
+    let path = "docs/settings.md";
     let is = read(path);
     let (before, rest) = is.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
@@ -71,40 +73,52 @@ spec:
 ";
 
 #[test]
-fn links_of_the_operators_page_lead_somewhere() {
-    let page = read("docs/operations.md");
-    let anchors: Vec<_> = page
-        .lines()
-        .filter(|line| line.starts_with("## ") || line.starts_with("### "))
-        .map(|line| {
-            let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
-            let title = line.trim_start_matches('#').trim().to_lowercase();
-            title
-                .chars()
-                .filter(kept)
-                .collect::<String>()
-                .replace(' ', "-")
-        })
-        .collect();
+fn links_of_the_pages_lead_somewhere() {
+    let pages = std::fs::read_dir(root().join("docs")).unwrap();
+    let pages = pages.map(|page| page.unwrap().path());
     let mut links = 0;
-    for link in page.split("](").skip(1) {
-        let target = link.split(')').next().unwrap();
-        links += 1;
-        match target.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.iter().any(|a| a == anchor), "#{anchor}"),
-            None if target.starts_with("https://") => {}
-            None => assert!(root().join("docs").join(target).exists(), "{target}"),
+    for page in pages.chain([root().join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            if target.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            let leads = match anchor {
+                "" => file.exists(),
+                anchor => anchors(&std::fs::read_to_string(&file).unwrap()).contains(anchor),
+            };
+            assert!(leads, "{}: {target}", page.display());
         }
     }
-    assert!(links > 10);
+    assert!(links > 100);
+}
+
+/// What the headings of a page are called in links.
+fn anchors(page: &str) -> HashSet<String> {
+    let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let named = headings.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let title: String = title.chars().filter(kept).collect();
+        title.replace(' ', "-")
+    });
+    named.collect()
 }
 
 #[test]
 fn every_variable_that_prose_names_is_one_that_the_relay_reads() {
     let mut named = 0;
     for path in [
-        "docs/operations.md",
+        "docs/deployment.md",
         "docs/metrics.md",
+        "docs/operations.md",
         "deploy/cloud-balancers.md",
         "docs/privacy.md",
         "docs/rate-limiting.md",

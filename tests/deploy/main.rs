@@ -1,4 +1,4 @@
-//! What `deploy/`, `docs/operations.md` and `docs/metrics.md` say is true of the code: paths, ports,
+//! What `deploy/` and the pages for operators say is true of the code: paths, ports,
 //! variables, metrics and alerts agree, and each file passes the judgement of the
 //! tool that it is written for, where that tool is installed.
 

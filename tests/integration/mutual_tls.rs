@@ -1,4 +1,4 @@
-//! Mutual TLS toward the proxies that operators use, configured as docs/operations.md says.
+//! Mutual TLS toward the proxies that operators use, configured as docs/deployment.md says.
 
 use std::fs;
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn identify(relay: &Relay, authority: &Authority) {
 
 /// The document's configuration for a proxy, with the test's paths and addresses.
 fn documented(language: &str, relay: &Relay) -> String {
-    let text = include_str!("../../docs/operations.md");
+    let text = include_str!("../../docs/deployment.md");
     let block = text.split(&format!("```{language}\n")).nth(1).unwrap();
     let block = block.split("```").next().unwrap();
     let dir = relay.home().path().display().to_string();
