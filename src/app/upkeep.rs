@@ -77,7 +77,7 @@ impl Pulse {
     }
 }
 
-/// Begins to ask the database whether it is there. It was a moment ago.
+/// Begins to ask the database whether it is there.
 pub(super) fn watch(store: Store, shutdown: &Shutdown) -> Pulse {
     let pulse = Pulse(Arc::default());
     let beating = pulse.clone();
@@ -96,7 +96,7 @@ pub(super) fn keep_metrics(metrics: Metrics, shutdown: &Shutdown) {
     });
 }
 
-/// Does something again and again until the process stops.
+/// Does something at once, and again and again until the process stops.
 fn every<T, F>(pause: Duration, name: &'static str, shutdown: &Shutdown, turn: T)
 where
     T: FnMut() -> F + Send + 'static,
@@ -105,8 +105,8 @@ where
     shutdown.spawn_lasting(name, turn, move |turn| {
         Box::pin(async move {
             loop {
-                sleep(pause).await;
                 turn().await;
+                sleep(pause).await;
             }
         })
     });
@@ -127,8 +127,21 @@ const METRICS_EVERY: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn health_knows_at_once_what_it_is_asked_for() {
+        let (told, mut heard) = mpsc::channel(1);
+        every(PULSE_EVERY, "of a test", &Shutdown::default(), move || {
+            let told = told.clone();
+            async move { told.send(Instant::now()).await.unwrap() }
+        });
+        let begun = Instant::now();
+        assert_eq!(heard.recv().await, Some(begun));
+        assert_eq!(heard.recv().await, Some(begun + PULSE_EVERY));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_once_runs_again() {
