@@ -27,6 +27,7 @@ mod gate;
 mod health;
 mod host;
 mod http;
+mod http2_frames;
 mod listeners;
 mod penalties;
 mod proxy_header;

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::attend::Attended;
 use super::connection::{Connection, InFlight, Open, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
+use super::http2_frames::Frames;
 use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
@@ -117,7 +118,13 @@ impl Server {
                 // and all that shows it is that its connection has no room.
                 let writing = Arc::clone(&connection);
                 let watch = move |_: &_, is_blocked| writing.note_write(is_blocked);
-                let io = TokioIo::new(Watched::new(stream, watch));
+                let mut budget = connection.offender.map(|one| self.limits.http2_frames(one));
+                let mut frames = Frames::default();
+                let hear = move |bytes: &[u8]| {
+                    let budget = budget.as_mut();
+                    budget.is_none_or(|budget| budget.admit(frames.see(bytes)))
+                };
+                let io = TokioIo::new(Watched::new(stream, hear, watch));
                 let http2 = http2_builder(&self.settings.load(), &self.shutdown);
                 let http2 = pin!(http2.serve_connection(io, service));
                 // A GOAWAY tells which streams are still served.

@@ -29,11 +29,12 @@ const UNSENT_MAX: u32 = 16 * 1024;
 
 /// A connection without TLS.
 pub(super) fn plain(stream: TcpStream) -> impl AsyncRead + AsyncWrite + Send + Unpin {
-    Watched::new(stream, |stream: &TcpStream, is_blocked| {
+    let watch = |stream: &TcpStream, is_blocked| {
         if is_blocked {
             wait_for_room(stream);
         }
-    })
+    };
+    Watched::new(stream, |_: &[u8]| true, watch)
 }
 
 #[cfg(test)]

@@ -1,39 +1,61 @@
-//! A stream of which is seen, whenever it is written to, whether it has room.
+//! A stream of which is seen what is read, and, whenever it is written to, whether it has room.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(super) struct Watched<S, W> {
+pub(super) struct Watched<S, R, W> {
     stream: S,
-    watch: W,
+    read: R,
+    write: W,
 }
 
-impl<S, W: Fn(&S, bool)> Watched<S, W> {
-    /// Tells `watch`, each time that something was to be written, whether it found no room.
-    pub(super) fn new(stream: S, watch: W) -> Self {
-        Self { stream, watch }
+impl<S, R, W: Fn(&S, bool)> Watched<S, R, W> {
+    /// Asks `read` whether what has come may be heard; and tells `write`, each time that
+    /// something was to be written, whether it found no room.
+    pub(super) fn new(stream: S, read: R, write: W) -> Self {
+        Self {
+            stream,
+            read,
+            write,
+        }
     }
 
     fn note<T>(&self, done: Poll<T>) -> Poll<T> {
-        (self.watch)(&self.stream, done.is_pending());
+        (self.write)(&self.stream, done.is_pending());
         done
     }
 }
 
-impl<S: AsyncRead + Unpin, W: Unpin> AsyncRead for Watched<S, W> {
+impl<S, R, W> AsyncRead for Watched<S, R, W>
+where
+    S: AsyncRead + Unpin,
+    R: FnMut(&[u8]) -> bool + Unpin,
+    W: Unpin,
+{
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        let came = into.filled().get(before..).unwrap_or_default();
+        Poll::Ready(match (self.read)(came) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        })
     }
 }
 
-impl<S: AsyncWrite + Unpin, W: Fn(&S, bool) + Unpin> AsyncWrite for Watched<S, W> {
+impl<S, R, W> AsyncWrite for Watched<S, R, W>
+where
+    S: AsyncWrite + Unpin,
+    R: Unpin,
+    W: Fn(&S, bool) + Unpin,
+{
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

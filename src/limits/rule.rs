@@ -39,6 +39,8 @@ rules! {
     Handshakes = "handshakes",
     /// Those of one IPv6 /32.
     HandshakesNetwork = "handshakes_network",
+    /// Frames of one HTTP/2 connection that bring little.
+    Http2Frames = "http2_frames",
     // Layer 2: a request, before its token is looked at.
     /// Requests of one address that proved nothing.
     Ip = "ip",

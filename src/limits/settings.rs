@@ -42,6 +42,8 @@ pub struct Connections {
     pub handshakes: u32,
     /// The part of those that one IPv6 /32 may have, in percent.
     pub handshakes_network_percent: u32,
+    /// Frames of one HTTP/2 connection in a minute, but for those that bring much of a body.
+    pub http2_frames: u32,
 }
 
 /// Layer 2: requests, before their tokens are looked at.
@@ -222,6 +224,8 @@ impl Default for Settings {
                 per_ip_per_second: 200,
                 handshakes: 1_024,
                 handshakes_network_percent: 50,
+                // Some clients open their window twice for each 4 KiB that they read: 60 MiB so.
+                http2_frames: 30_000,
             },
             requests: Requests {
                 per_ip: 60,

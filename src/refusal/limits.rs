@@ -46,6 +46,7 @@ fn words(rule: Rule) -> &'static str {
         Rule::ConnectionRate => "too many new connections from this address",
         Rule::Handshakes => "too many TLS handshakes are under way",
         Rule::HandshakesNetwork => "too many TLS handshakes of this network are under way",
+        Rule::Http2Frames => "too many frames on this HTTP/2 connection",
         Rule::Ip => "too many requests from this address that proved no account",
         Rule::Verifications => "too many tokens from this address to check",
         Rule::Familiar => "too many requests from this address, by this account as well",

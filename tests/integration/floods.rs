@@ -1,11 +1,14 @@
 //! Those who go on in spite of refusals: how much of it the relay listens to.
 
+use std::time::Duration;
+
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, read_to_end};
@@ -22,8 +25,12 @@ fn strict() -> Home {
 }
 
 async fn closed_for_it(relay: &Relay) {
+    counted(relay, "relay_edge_refused_closed_total").await;
+}
+
+async fn counted(relay: &Relay, metric: &str) {
     eventually("it is counted", || async {
-        relay.figure("relay_edge_refused_closed_total").await == Some(1)
+        relay.figure(metric).await == Some(1)
     })
     .await;
 }
@@ -65,4 +72,37 @@ async fn over_http_2_too_it_ends_and_the_last_refusal_is_heard() {
     drop(sender);
     let _ = connection.await.unwrap();
     closed_for_it(&relay).await;
+}
+
+/// An HTTP/2 frame of the connection itself.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, len, kind, 0, 0, 0, 0, 0], payload].concat()
+}
+
+/// What asks for nothing that any other rule counts, and costs as much as a request does.
+#[tokio::test]
+async fn frames_of_http_2_that_ask_for_nothing_are_heard_only_so_often() {
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+    let relay = Home::lived_in()
+        .with("HTTP2_FRAMES_PER_MINUTE", "1000")
+        .start();
+    let mut stream = Client::http2(&relay).connect(&relay).await.unwrap();
+    let begin = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, &[]),
+    ]
+    .concat();
+    stream.write_all(&begin).await.unwrap();
+    let opens = frame(WINDOW_UPDATE, &[0, 0, 0, 1]);
+    stream.write_all(&opens.repeat(900)).await.unwrap();
+    let still = timeout(Duration::from_millis(300), read_to_end(&mut stream)).await;
+    assert!(still.is_err(), "fewer than are allowed");
+    // It may be closed in the middle of it.
+    let _ = stream.write_all(&opens.repeat(REQUESTS)).await;
+    let end = timeout(Duration::from_secs(5), read_to_end(&mut stream)).await;
+    assert!(end.is_ok(), "it goes on");
+    let refused = "relay_limits_refused_total{rule=\"http2_frames\",outcome=\"refused\"}";
+    counted(&relay, refused).await;
 }

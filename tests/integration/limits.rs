@@ -422,6 +422,24 @@ fn an_address_in_the_box_does_not_take_its_known_accounts_along() {
 }
 
 #[test]
+fn frames_of_http_2_come_back_evenly_and_too_many_of_them_are_an_offence() {
+    let limits = limits(|settings| {
+        settings.connections.http2_frames = 6_000;
+        settings.penalties.strikes = 1;
+    });
+    let flooder = ip("192.0.2.1");
+    let (mut one, mut other) = (limits.http2_frames(flooder), limits.http2_frames(flooder));
+    assert!(one.admit(6_000));
+    for _ in 0..100 {
+        wait(&limits, Duration::from_secs(1));
+        assert!(one.admit(100));
+    }
+    assert!(limits.admit_connection(flooder).is_ok());
+    assert!(!one.admit(100) && other.admit(6_000));
+    assert!(limits.admit_connection(flooder).is_err());
+}
+
+#[test]
 fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
     // Next to nothing is allowed, so that each rule would refuse.
     let limits = limits(|settings| {
@@ -430,6 +448,7 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         settings.connections.share_percent = 1;
         settings.connections.per_ip_per_second = 1;
         settings.connections.handshakes = 1;
+        settings.connections.http2_frames = 1;
         settings.requests.per_ip = 1;
         settings.requests.burst = 0;
         settings.requests.verifications = 1;
@@ -464,6 +483,8 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         assert_eq!(limits.check_body(&did(1), 1_000), Ok(()));
         assert_eq!(limits.charge_body(&did(1), 1_000), Ok(()));
     }
+    let mut connection = limits.http2_frames(address);
+    assert!((0..20).all(|_| connection.admit(1_000)));
     let (_, _, socket) = &mut open[0];
     for kind in [FrameKind::Content, FrameKind::Ping, FrameKind::Ack] {
         for _ in 0..20 {

@@ -37,6 +37,11 @@ pub(super) const KEYS: &[Key] = keys![
     limits.handshakes_network_percent, HANDSHAKES_NETWORK_PERCENT, Live:
         Number(1..=100) => limits.connections.handshakes_network_percent;
 
+    /// Frames of one HTTP/2 connection in a minute, but for those that bring 1 KiB of a body or
+    /// more; over it, the connection is closed. Those of trusted proxies have no such bound.
+    limits.http2_frames_per_minute, HTTP2_FRAMES_PER_MINUTE, Live:
+        Number(1_000..=u32::MAX) => limits.connections.http2_frames;
+
     /// Requests in any minute from one address that proved nothing. A request whose token verifies
     /// gives its place back.
     limits.ip_per_minute, RATE_LIMIT_IP_PER_MINUTE, Live:
