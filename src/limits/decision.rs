@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::request::Reserve;
 use super::rule::Rule;
@@ -127,8 +127,8 @@ impl Decision {
     }
 
     /// Writes the headers that ATProto servers send: the allowance, what is left of
-    /// it, the UNIX second at which the next place comes back, and `limit;w=seconds`;
-    /// on a refusal also `Retry-After`. `unix_now` is the time since 1970.
+    /// it, the UNIX second at which the next place comes back, and `limit;w=seconds`. A
+    /// refusal's `Retry-After` is there already. `unix_now` is the time since 1970.
     pub fn write_headers(&self, headers: &mut HeaderMap, unix_now: Duration) {
         let reset = seconds_up(unix_now.saturating_add(millis(self.reset_ms)));
         headers.insert(LIMIT, HeaderValue::from(self.limit));
@@ -138,19 +138,7 @@ impl Decision {
         if let Ok(policy) = HeaderValue::try_from(policy) {
             headers.insert(POLICY, policy);
         }
-        if let Some(refused) = &self.refused {
-            headers.insert(
-                RETRY_AFTER,
-                HeaderValue::from(retry_after_seconds(refused.retry_after())),
-            );
-        }
     }
-}
-
-/// Whole seconds for `Retry-After`: rounded up, and at least 1, so that whoever
-/// waits exactly so long gets in.
-pub fn retry_after_seconds(wait: Duration) -> u64 {
-    seconds_up(wait).max(1)
 }
 
 fn seconds_up(time: Duration) -> u64 {
@@ -187,18 +175,10 @@ mod tests {
             ("ratelimit-remaining", "0"),
             ("ratelimit-reset", "1001"),
             ("ratelimit-policy", "60;w=60"),
-            ("retry-after", "2"),
         ];
         for (name, value) in expected {
             assert_eq!(headers.get(name).unwrap(), value, "{name}");
         }
-    }
-
-    #[test]
-    fn an_admitted_request_is_not_told_to_wait() {
-        let mut headers = HeaderMap::new();
-        decision(60, 5, None).write_headers(&mut headers, Duration::ZERO);
-        assert!(headers.get("retry-after").is_none());
     }
 
     #[test]

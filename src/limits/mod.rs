@@ -56,7 +56,7 @@ use crate::types::{ClientIp, Did};
 pub use claim::{Claim, ProvedHere};
 pub use clock::Clock;
 pub use connection::ConnectionPermit;
-pub use decision::{Decision, HEADERS, LimitError, retry_after_seconds};
+pub use decision::{Decision, HEADERS, LimitError};
 pub use frames::{BudgetInfo, FrameKind, FrameVerdict};
 pub use handshake::HandshakePermit;
 pub use http2_frames::Http2Frames;
