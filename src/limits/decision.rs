@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::request::Reserve;
+use super::domain::Domain;
 use super::rule::Rule;
 use super::table::Place;
 use super::tick::millis;
@@ -26,8 +26,8 @@ pub struct Decision {
     pub refused: Option<LimitError>,
     /// The place that was taken, to be given back when the token verifies.
     pub(super) place: Option<Place>,
-    /// The reserve that it came from, if not from the window.
-    pub(super) reserve: Option<Reserve>,
+    /// Where the check of its token is counted: apart, if it came in by a reserve.
+    pub(super) verifications: Domain,
     /// The check of its token, which others of its address may wait for.
     pub(super) under_way: Option<Arc<UnderWay>>,
 }
@@ -75,7 +75,7 @@ impl Decision {
                 retry_after: millis(wait),
             }),
             place: None,
-            reserve: None,
+            verifications: Rule::Verifications as Domain,
             under_way: None,
         }
     }

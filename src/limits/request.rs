@@ -93,32 +93,6 @@ pub(super) enum Checked {
     Full(Decision),
 }
 
-/// By which reserve a request came in. Each is counted apart, so that what one bears
-/// against an account spends nothing of the other.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Reserve {
-    /// Of an account that is known at the address, for anyone who claims to be it.
-    Claimed,
-    /// Of an account that nobody else can be.
-    Proved,
-}
-
-impl Reserve {
-    fn domain(self) -> Domain {
-        match self {
-            Self::Claimed => Rule::Familiar as u8,
-            Self::Proved => PROVED_RESERVE,
-        }
-    }
-
-    fn verifications(self) -> Domain {
-        match self {
-            Self::Claimed => RESERVED_VERIFICATIONS,
-            Self::Proved => PROVED_VERIFICATIONS,
-        }
-    }
-}
-
 impl Inner {
     /// Looks whether a request may go on, and takes its place if so.
     #[inline(always)]
@@ -192,8 +166,9 @@ impl Inner {
         self.addresses.wait(&names, now, settings.quota(Rule::Ip))
     }
 
-    /// The reserve of an account that proved itself lately from this address, or of one
-    /// that nobody else can be.
+    /// The reserve of an account that proved itself lately from this address, for anyone who
+    /// claims to be it, or of one that nobody else can be. Each is counted apart, so that what
+    /// one bears against an account spends nothing of the other.
     fn use_reserve(
         &self,
         settings: &Settings,
@@ -204,13 +179,15 @@ impl Inner {
         let claim = claims?;
         let keys = self.keys.load();
         let account = |key: &BlindKey| key.account_at(FAMILIAR_ACCOUNT, client, claim.did);
-        let reserve = match claim.is_proved(&keys.keys) {
-            true => Reserve::Proved,
-            false if self.is_familiar(settings, account, now) => Reserve::Claimed,
+        let rule = Rule::Familiar;
+        let (domain, verifications) = match claim.is_proved(&keys.keys) {
+            true => (PROVED_RESERVE, PROVED_VERIFICATIONS),
+            false if self.is_familiar(settings, account, now) => {
+                (rule as Domain, RESERVED_VERIFICATIONS)
+            }
             false => return None,
         };
         let previous = keys.previous_at(now, settings);
-        let (rule, domain) = (Rule::Familiar, reserve.domain());
         let name = |key: &BlindKey| key.account_at(domain, client, claim.did);
         let names = || Names {
             current: name(&keys.keys.current),
@@ -221,7 +198,7 @@ impl Inner {
         let (verdict, place) = self.punctually(now, |now| self.addresses.take(names(), now, quota));
         let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {
-            (decision.place, decision.reserve) = (Some(place), Some(reserve));
+            (decision.place, decision.verifications) = (Some(place), verifications);
         }
         Some(decision)
     }
@@ -235,9 +212,8 @@ impl Inner {
         decision: Decision,
         now: Tick,
     ) -> Decision {
-        let rule = Rule::Verifications;
-        let domain = decision.reserve.map_or(rule as u8, Reserve::verifications);
-        let (checked, _) = self.take_address(settings, (rule, domain), client, now);
+        let rule = (Rule::Verifications, decision.verifications);
+        let (checked, _) = self.take_address(settings, rule, client, now);
         let checked = self.settle(settings, checked);
         if checked.refused.is_none() {
             return decision;
