@@ -8,7 +8,7 @@ use chrono::Utc;
 use http::HeaderMap;
 use metrics::{Counter, counter};
 
-use super::claims::{Claims, Expected};
+use super::claims::Claims;
 use super::key_cache::KeyCache;
 use super::keyed_hash::KeyedHash;
 use super::nonces::{Ledger, NonceKey, Nonces};
@@ -239,16 +239,9 @@ impl Authenticator {
         now: i64,
     ) -> Result<(Token<'a>, Claims), AuthError> {
         let mut token = Token::parse(text, settings.token_len_max)?;
-        let expected = Expected {
-            audience: self.0.tickets.service().expose(),
-            method,
-            nonce: settings.enforce_jti,
-            iat_skew: settings.iat_skew,
-            exp_leeway: settings.exp_leeway,
-            lifetime_max: settings.token_lifetime_max,
-        };
-        let claims = std::mem::take(&mut token.claims).check(&expected, now)?;
-        Ok((token, claims))
+        let service = self.0.tickets.service().expose();
+        let claims = std::mem::take(&mut token.claims);
+        Ok((token, claims.check(service, method, settings, now)?))
     }
 
     /// Against the account's key as we know it; if it does not fit, once more

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::TokenError;
+use super::{Settings, TokenError};
 use crate::types::{Did, Jti};
 use crate::wire::Object;
 
@@ -22,23 +22,6 @@ pub(crate) struct RawClaims {
     nbf: Option<i64>,
     lxm: Option<Box<str>>,
     jti: Option<Box<str>>,
-}
-
-/// What a token must say to be good here and now.
-#[derive(Debug)]
-pub(crate) struct Expected<'a> {
-    /// This service's DID; `aud` is this, or this with [`SERVICE_FRAGMENT`].
-    pub(crate) audience: &'a str,
-    /// The NSID called, where `lxm` must name it.
-    pub(crate) method: Option<&'a str>,
-    /// Whether a token without a `jti` is refused.
-    pub(crate) nonce: bool,
-    /// How far ahead of ours the minter's clock may be.
-    pub(crate) iat_skew: Duration,
-    /// How long after `exp` a token still passes.
-    pub(crate) exp_leeway: Duration,
-    /// The longest life that a token may be given.
-    pub(crate) lifetime_max: Duration,
 }
 
 /// Claims that fit, but are not proved yet.
@@ -57,15 +40,23 @@ impl RawClaims {
         read.map(|Object(claims)| claims).map_err(|_| misfit(json))
     }
 
-    /// Checks everything but the signature, at `now` in seconds since 1970.
-    pub(crate) fn check(self, expected: &Expected<'_>, now: i64) -> Result<Claims, TokenError> {
-        let good_until = self.check_times(expected, now)?;
+    /// Checks everything but the signature, at `now` in seconds since 1970. `service` is this
+    /// service's DID: `aud` is that, or that with [`SERVICE_FRAGMENT`]. `method` is the NSID
+    /// called, where `lxm` must name it.
+    pub(crate) fn check(
+        self,
+        service: &str,
+        method: Option<&str>,
+        settings: &Settings,
+        now: i64,
+    ) -> Result<Claims, TokenError> {
+        let good_until = self.check_times(settings, now)?;
         match self.aud.as_deref() {
             None => return Err(TokenError::AudienceMissing),
-            Some(aud) if !is_for(aud, expected.audience) => return Err(TokenError::AudienceWrong),
+            Some(aud) if !is_for(aud, service) => return Err(TokenError::AudienceWrong),
             Some(_) => {}
         }
-        if let Some(method) = expected.method {
+        if let Some(method) = method {
             match self.lxm.as_deref() {
                 None => return Err(TokenError::MethodMissing),
                 Some(lxm) if lxm != method => return Err(TokenError::MethodWrong),
@@ -74,7 +65,7 @@ impl RawClaims {
         }
         let nonce = match self.jti.as_deref() {
             Some(jti) => Some(Jti::parse(jti).map_err(|_| TokenError::NonceMissing)?),
-            None if expected.nonce => return Err(TokenError::NonceMissing),
+            None if settings.enforce_jti => return Err(TokenError::NonceMissing),
             None => None,
         };
         Ok(Claims {
@@ -85,18 +76,18 @@ impl RawClaims {
         })
     }
 
-    fn check_times(&self, expected: &Expected<'_>, now: i64) -> Result<i64, TokenError> {
+    fn check_times(&self, settings: &Settings, now: i64) -> Result<i64, TokenError> {
         let exp = self.exp.ok_or(TokenError::ExpiryMissing)?;
-        let good_until = exp.saturating_add(seconds(expected.exp_leeway));
+        let good_until = exp.saturating_add(seconds(settings.exp_leeway));
         if now > good_until {
             return Err(TokenError::Expired);
         }
-        let latest_start = now.saturating_add(seconds(expected.iat_skew));
+        let latest_start = now.saturating_add(seconds(settings.iat_skew));
         if self.iat.max(self.nbf) > Some(latest_start) {
             return Err(TokenError::FromTheFuture);
         }
         let minted = self.iat.unwrap_or(now);
-        if exp.saturating_sub(minted) > seconds(expected.lifetime_max) {
+        if exp.saturating_sub(minted) > seconds(settings.token_lifetime_max) {
             return Err(TokenError::LifetimeTooLong);
         }
         Ok(good_until)
@@ -118,8 +109,8 @@ impl RawClaims {
     }
 }
 
-fn is_for(aud: &str, audience: &str) -> bool {
-    matches!(aud.strip_prefix(audience), Some("" | SERVICE_FRAGMENT))
+fn is_for(aud: &str, service: &str) -> bool {
+    matches!(aud.strip_prefix(service), Some("" | SERVICE_FRAGMENT))
 }
 
 /// Which claim is of another form than it must be. Read anew: only a caller that is refused
@@ -162,14 +153,8 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
-    const EXPECTED: Expected<'static> = Expected {
-        audience: "did:web:relay.test",
-        method: Some("blue.catbird.mls.sendMessage"),
-        nonce: true,
-        iat_skew: Duration::from_secs(30),
-        exp_leeway: Duration::from_secs(5),
-        lifetime_max: Duration::from_secs(300),
-    };
+    const SERVICE: &str = "did:web:relay.test";
+    const METHOD: Option<&str> = Some("blue.catbird.mls.sendMessage");
 
     fn good() -> Value {
         json!({
@@ -182,8 +167,9 @@ mod tests {
         })
     }
 
-    fn check(claims: Value, expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        RawClaims::parse(claims.to_string().as_bytes())?.check(expected, NOW)
+    fn check(claims: Value) -> Result<Claims, TokenError> {
+        let raw = RawClaims::parse(claims.to_string().as_bytes())?;
+        raw.check(SERVICE, METHOD, &Settings::default(), NOW)
     }
 
     /// The good claims with some changed; null takes one away.
@@ -197,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_fitting_token_passes_with_its_issuer_and_nonce() {
-        let claims = check(good(), &EXPECTED).unwrap();
+        let claims = check(good()).unwrap();
         assert_eq!(claims.issuer.expose(), "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa");
         assert_eq!(claims.nonce.unwrap().expose(), "0123456789abcdef");
         assert_eq!(claims.good_until, NOW + 65);
@@ -216,7 +202,7 @@ mod tests {
             json!({"exp": NOW + 300}),
             json!({"sub": {"any": ["thing"]}, "nonce": 1}),
         ] {
-            assert!(check(with(changes.clone()), &EXPECTED).is_ok(), "{changes}");
+            assert!(check(with(changes.clone())).is_ok(), "{changes}");
         }
     }
 
@@ -260,20 +246,20 @@ mod tests {
             (json!({"iss": "did:plc:a#b#c"}), E::IssuerMalformed),
             (json!({"iss": "did:plc:a/../b"}), E::IssuerMalformed),
         ] {
-            let refused = check(with(changes.clone()), &EXPECTED).map(|_| ());
+            let refused = check(with(changes.clone())).map(|_| ());
             assert_eq!(refused, Err(error), "{changes}");
         }
     }
 
     #[test]
     fn method_and_nonce_are_needed_only_where_they_are_enforced() {
-        let lenient = Expected {
-            method: None,
-            nonce: false,
-            ..EXPECTED
+        let lenient = Settings {
+            enforce_jti: false,
+            ..Settings::default()
         };
         for changes in [json!({"lxm": null}), json!({"jti": null})] {
-            assert!(check(with(changes), &lenient).is_ok());
+            let raw = RawClaims::parse(with(changes).to_string().as_bytes()).unwrap();
+            assert!(raw.check(SERVICE, None, &lenient, NOW).is_ok());
         }
     }
 
@@ -282,7 +268,7 @@ mod tests {
         let claims = good();
         let names = ["iss", "aud", "exp", "iat", "nbf", "lxm", "jti"];
         let list: Vec<_> = names.iter().map(|name| claims[*name].clone()).collect();
-        let refused = check(json!(list), &EXPECTED).map(|_| ());
+        let refused = check(json!(list)).map(|_| ());
         assert_eq!(refused, Err(TokenError::Malformed));
     }
 
@@ -290,12 +276,12 @@ mod tests {
         #[test]
         fn no_times_make_the_check_panic(exp: i64, iat: Option<i64>, nbf: Option<i64>, now: i64) {
             let raw = RawClaims { exp: Some(exp), iat, nbf, ..RawClaims::default() };
-            let _ = raw.check(&EXPECTED, now);
+            let _ = raw.check(SERVICE, METHOD, &Settings::default(), now);
         }
 
         #[test]
         fn what_passes_ends_within_the_longest_life(exp in NOW - 600..NOW + 900, iat in NOW - 600..NOW + 900) {
-            if let Ok(claims) = check(with(json!({"exp": exp, "iat": iat})), &EXPECTED) {
+            if let Ok(claims) = check(with(json!({"exp": exp, "iat": iat}))) {
                 prop_assert!(claims.good_until >= NOW);
                 prop_assert!(claims.good_until <= NOW + 300 + 30 + 5);
             }

@@ -1,6 +1,5 @@
 //! The ways in for `fuzz/`: tokens, the documents that their keys come from, and tickets.
 
-use super::claims::Expected;
 use super::did_document::signing_key;
 use super::signature::{Curve, PublicKey};
 use super::ticket::TicketOffice;
@@ -17,16 +16,8 @@ pub fn claims(
     now: i64,
 ) -> Result<(Did, Option<Jti>), TokenError> {
     let settings = Settings::default();
-    let expected = Expected {
-        audience,
-        method: Some(method),
-        nonce: true,
-        iat_skew: settings.iat_skew,
-        exp_leeway: settings.exp_leeway,
-        lifetime_max: settings.token_lifetime_max,
-    };
     let token = Token::parse(token, settings.token_len_max)?;
-    let claims = token.claims.check(&expected, now)?;
+    let claims = token.claims.check(audience, Some(method), &settings, now)?;
     Ok((claims.issuer, claims.nonce))
 }
 
