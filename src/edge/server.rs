@@ -21,7 +21,7 @@ use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
 use super::tcp;
-use super::unread::{self, Owed};
+use super::unread;
 use super::watched::Watched;
 use crate::limits::{ConnectionPermit, Limits};
 use crate::runtime::{Held, Live, Shutdown, Transport};
@@ -141,8 +141,8 @@ impl Server {
                 if run.await == Attended::Refused
                     && let Some(parts) = http1.into_parts()
                 {
-                    let owed = Owed::of(&self.settings.load());
-                    unread::discard_rest(parts.io.into_inner(), owed).await;
+                    let patience = self.settings.load().unread_timeout;
+                    unread::discard_rest(parts.io.into_inner(), patience).await;
                 }
             }
         }
@@ -166,11 +166,11 @@ impl Server {
             _ => connection.held.clone(),
         };
         request.extensions.insert(held);
-        let (client, origin, is_shared, owed) = {
+        let (client, origin, is_shared) = {
             let (settings, peer) = (self.settings.load(), connection.peer);
             let trust = settings.trust();
             let (client, origin) = trust.client(peer, &request.headers);
-            (client, origin, trust.is_proxy(peer), Owed::of(&settings))
+            (client, origin, trust.is_proxy(peer))
         };
         if !is_shared {
             request.extensions.insert(connection.proved.clone());
@@ -190,7 +190,8 @@ impl Server {
         }
         let is_sent = !waits || left_of(&body) < announced;
         if is_sent && !body.is_end_stream() {
-            self.shutdown.spawn(unread::discard(body, owed));
+            let rest = unread::discard(body, self.settings.snapshot());
+            self.shutdown.spawn(rest);
         }
         if is_http1 && self.shutdown.is_leaving() && !response.headers().contains_key(CONNECTION) {
             let close = HeaderValue::from_static("close");

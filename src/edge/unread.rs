@@ -5,6 +5,7 @@
 //! 9.6); and over HTTP/2 some do not keep what came before a reset, though they must (RFC 9113
 //! section 8.1).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,13 +16,6 @@ use tokio::time::timeout;
 
 use super::settings::Settings;
 
-/// How much of it an honest client is owed.
-#[derive(Clone, Copy)]
-pub(super) struct Owed {
-    len: usize,
-    time: Duration,
-}
-
 /// How the reading ended.
 #[derive(Debug, Eq, PartialEq)]
 enum End {
@@ -31,26 +25,18 @@ enum End {
     TooSlow,
 }
 
-impl Owed {
-    pub(super) fn of(settings: &Settings) -> Self {
-        Self {
-            len: settings.unread_bytes_max,
-            time: settings.unread_timeout,
-        }
-    }
-}
-
 /// Reads a body to its end, or as far as its client is owed.
-pub(super) async fn discard(body: impl Body<Data = Bytes> + Unpin, owed: Owed) {
-    let end = timeout(owed.time, read(body, owed.len)).await;
+pub(super) async fn discard(body: impl Body<Data = Bytes> + Unpin, settings: Arc<Settings>) {
+    let read = read(body, settings.unread_bytes_max);
+    let end = timeout(settings.unread_timeout, read).await;
     count(end.unwrap_or(End::TooSlow));
 }
 
 /// Reads a connection that we have closed until its client closes it too. How much that is, TLS
 /// does not tell: it is let go as it comes.
-pub(super) async fn discard_rest(mut stream: impl AsyncRead + Unpin, owed: Owed) {
+pub(super) async fn discard_rest(mut stream: impl AsyncRead + Unpin, patience: Duration) {
     let mut nowhere = sink();
-    let end = timeout(owed.time, copy(&mut stream, &mut nowhere)).await;
+    let end = timeout(patience, copy(&mut stream, &mut nowhere)).await;
     count(end.map_or(End::TooSlow, |_| End::Whole));
 }
 
