@@ -147,15 +147,11 @@ impl Acme {
         }
         let certificate = Certificate::from_pem(pem.as_bytes(), pem.as_bytes())?;
         let domains = &self.settings.domains;
-        let is_better = self.held.as_ref().is_none_or(
-            |Held {
-                 certificate: held, ..
-             }| {
-                covers(&certificate, domains)
-                    && (certificate.ends > held.ends || !covers(held, domains))
-            },
-        );
-        if is_better {
+        let is_better = |held: &Held| {
+            let lasts = certificate.ends > held.certificate.ends;
+            covers(&certificate, domains) && (lasts || !covers(&held.certificate, domains))
+        };
+        if self.held.as_ref().is_none_or(is_better) {
             self.certificates.issue(certificate.clone());
             self.held = Some(Held {
                 pem: pem.to_owned(),
