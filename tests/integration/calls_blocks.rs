@@ -7,7 +7,6 @@ use mls_relay::blocks;
 use serde_json::{Value, json};
 
 use crate::appview::AppView;
-use crate::event_stream::EventStream;
 use crate::phone::{Phone, phones, together};
 use crate::relay::eventually;
 use crate::world::{Client, World, assert_says, text, with};
@@ -203,7 +202,7 @@ async fn a_block_that_comes_later_is_told_to_the_admins_when_the_appview_says_so
     let [alice, bob, carol] = phones(&world).await;
     let group = alice.found(&[bob.did(), carol.did()]).await;
     let id = group.id();
-    let mut alices = EventStream::live(&alice).await;
+    let mut alices = world.live(&alice).await;
     let [created, removed] = ["created", "removed"].map(|action| change(&bob, &carol, action));
     let refused = alice.post_refused("handleBlockChange", &created).await;
     assert_eq!(refused.told(), (403, "NotAuthorized"));

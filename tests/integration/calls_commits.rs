@@ -4,7 +4,6 @@
 use mls_relay_loadtest::mls::{Commit, Group, Received};
 use serde_json::{Value, json};
 
-use crate::event_stream::EventStream;
 use crate::phone::{Phone, people, together};
 use crate::world::{assert_says, decoded, text, with};
 
@@ -29,9 +28,9 @@ async fn read_commit(phone: &Phone, group: &mut Group) -> Received {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_left_is_taken_out_of_the_tree_by_somebody_who_stays() {
-    let (_world, [alice, bob, carol], mut group) = together().await;
+    let (world, [alice, bob, carol], mut group) = together().await;
     let mut carols = carol.join(&group).await;
-    let mut heard = EventStream::live(&carol).await;
+    let mut heard = world.live(&carol).await;
     let id = group.id();
     bob.post("leaveConvo", &json!({"convoId": id})).await;
     heard.next_named("#membershipChangeEvent").await;

@@ -244,8 +244,8 @@ async fn an_owner_hears_that_its_stock_runs_low_before_it_has_run_out() {
     let last = json!({"keyPackage": last, "cipherSuite": CIPHER_SUITE_NAME});
     let batch = json!({"keyPackages": [bob.key_package(), bob.key_package(), last]});
     bob.post("publishKeyPackages", &batch).await;
-    let mut bobs = EventStream::live(&bob).await;
-    let mut alices = EventStream::live(&alice).await;
+    let mut bobs = world.live(&bob).await;
+    let mut alices = world.live(&alice).await;
 
     // Three ordinary packages: the first claim leaves two, which is enough.
     for _ in 0..5 {

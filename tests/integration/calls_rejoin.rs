@@ -6,7 +6,6 @@ use std::sync::Arc;
 use mls_relay_loadtest::mls::{Device, Group, Received};
 use serde_json::{Value, json};
 
-use crate::event_stream::EventStream;
 use crate::phone::{Phone, adding, people, phones, together};
 use crate::world::{World, bytes, decoded, text, with};
 
@@ -25,9 +24,9 @@ fn reinstalled(phone: &Phone) -> Phone {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_lost_its_state_comes_back_by_itself() {
-    let (_world, [alice, bob], mut group) = together().await;
+    let (world, [alice, bob], mut group) = together().await;
     bob.join(&group).await;
-    let mut alices = EventStream::live(&alice).await;
+    let mut alices = world.live(&alice).await;
 
     let info = alice.leave_group_info(&group).await;
     let bob = reinstalled(&bob);
@@ -115,10 +114,10 @@ async fn a_founder_comes_back_either_way_and_has_one_seat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
-    let (_world, [alice, bob], mut group) = together().await;
+    let (world, [alice, bob], mut group) = together().await;
     let mut bobs = bob.join(&group).await;
     let info = alice.leave_group_info(&group).await;
-    let mut alices = EventStream::live(&alice).await;
+    let mut alices = world.live(&alice).await;
     let tablet = Phone::of(&bob).await;
     let told = alices.next_named("#newDeviceEvent").await;
     assert_eq!(told.body()["deviceId"], tablet.device.device_id());
@@ -235,9 +234,9 @@ async fn only_members_come_back_by_themselves_and_only_as_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_asks_and_a_member_adds_it_anew() {
-    let (_world, [alice, bob], mut group) = together().await;
+    let (world, [alice, bob], mut group) = together().await;
     bob.join(&group).await;
-    let mut alices = EventStream::live(&alice).await;
+    let mut alices = world.live(&alice).await;
 
     // Packages whose keys are lost must not be what Alice gets.
     bob.post("publishKeyPackage", &bob.key_package()).await;

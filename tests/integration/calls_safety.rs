@@ -6,7 +6,6 @@ use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
-use crate::event_stream::EventStream;
 use crate::phone::{Phone, people, phones, together};
 use crate::world::{World, assert_says, bytes, text, unhex, with};
 
@@ -57,7 +56,7 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
         let role = json!({"convoId": group.id(), "targetDid": carol.did()});
         alice.post(call, &role).await;
     }
-    let mut heard = EventStream::live(&bob).await;
+    let mut heard = world.live(&bob).await;
     let gone = Did::parse(alice.did()).unwrap();
     world.store.delete_account(&gone, Utc::now()).await.unwrap();
 

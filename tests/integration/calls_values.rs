@@ -3,7 +3,6 @@
 use mls_relay_loadtest::mls::Group;
 use serde_json::{Value, json};
 
-use crate::event_stream::EventStream;
 use crate::phone::{Phone, adding, people, together};
 use crate::world::{World, assert_says, bytes, decoded, text, with};
 
@@ -39,10 +38,10 @@ fn info(group: &Group) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_device_is_removed_and_its_account_stays_until_the_last() {
-    let (_world, [alice, bob], mut group) = together().await;
+    let (world, [alice, bob], mut group) = together().await;
     let bobs = seated(&bob, &alice, &mut group).await;
     let alices = seated(&alice, &alice, &mut group).await;
-    let mut heard = EventStream::live(&bob).await;
+    let mut heard = world.live(&bob).await;
     let id = group.id();
     let remove = async |owner: &Phone, device: &Phone| {
         let device = device.device.device_id();

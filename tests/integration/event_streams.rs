@@ -183,7 +183,7 @@ async fn streams_count_as_sockets_do() {
     let bob = world.account();
     let mut streams = Vec::new();
     for _ in 0..5 {
-        streams.push(EventStream::live(&bob).await);
+        streams.push(world.live(&bob).await);
     }
     let refused = EventStream::resume(&bob, &[], None).await.err().unwrap();
     assert_eq!(refused.told(), (429, "RateLimitExceeded"));

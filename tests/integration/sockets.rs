@@ -27,14 +27,15 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::phone::Phone;
+use crate::phone::{Phone, together};
 use crate::relay::SERVICE_DID;
 use crate::websocket::extended_connect;
 use crate::world::{Client, World};
 
 const CALL: &str = "blue.catbird.mls.subscribeConvoEvents";
 
-/// The door to subscriptions on a port of its own, beside the calls of a world.
+/// The door to subscriptions on a port of its own, beside the calls of a world. Its node knows
+/// of all that was there before.
 struct Door {
     world: World,
     address: SocketAddr,
@@ -161,9 +162,8 @@ fn token(client: &Client) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_a_stream_and_events_flow() {
-    let door = Door::open().await;
-    let alice = Phone::new(&door.world).await;
-    let mut group = alice.found(&[]).await;
+    let (world, [alice], mut group) = together().await;
+    let door = Door::beside(world).await;
     let mut socket = door.ask("", Some(&token(&alice))).await.unwrap();
     let synced = socket.next().await;
     assert_eq!(synced["t"], "#synced");
@@ -268,9 +268,8 @@ async fn a_ticket_that_was_used_costs_its_account_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_stay() {
-    let door = Door::open().await;
-    let alice = Phone::new(&door.world).await;
-    let mut group = alice.found(&[]).await;
+    let (world, [alice], mut group) = together().await;
+    let door = Door::beside(world).await;
     let mut live = Vec::new();
     for _ in 0..4 {
         let mut socket = door.ask("", Some(&token(&alice))).await.unwrap();
@@ -295,9 +294,8 @@ async fn a_socket_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_sta
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_2_a_stream_is_one_of_many_on_its_connection() {
-    let door = Door::open().await;
-    let alice = Phone::new(&door.world).await;
-    let mut group = alice.found(&[]).await;
+    let (world, [alice], mut group) = together().await;
+    let door = Door::beside(world).await;
     let stream = TokioIo::new(TcpStream::connect(door.address).await.unwrap());
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)

@@ -47,13 +47,6 @@ impl EventStream {
         Self::resume(client, parameters, None).await.unwrap()
     }
 
-    /// A stream that is live.
-    pub(crate) async fn live(client: &Client) -> Self {
-        let mut stream = Self::open(client, &[]).await;
-        assert_eq!(stream.next().await.unwrap().name(), "#synced");
-        stream
-    }
-
     /// As a browser does: with the id of the last event that it was told.
     pub(crate) async fn resume(
         client: &Client,

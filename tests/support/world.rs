@@ -24,6 +24,7 @@ use mls_relay_loadtest::relay::Relay;
 use serde_json::{Map, Value, json};
 
 use crate::database::Database;
+use crate::event_stream::EventStream;
 use crate::lexicon::Lexicons;
 use crate::relay::{path, token};
 use node::Node;
@@ -93,6 +94,15 @@ impl World {
     /// One more node on the same database.
     pub(crate) async fn another_node(&self) -> Node {
         Node::start(&self.database, &self.directory, self.settings.clone()).await
+    }
+
+    /// A stream that is live, and hears what comes now. Without a place to begin at, it would
+    /// also hear what is there and its node has not been told yet.
+    pub(crate) async fn live(&self, client: &Client) -> EventStream {
+        let head = self.store.ends().await.unwrap().head.get().to_string();
+        let mut stream = EventStream::open(client, &[("cursor", &head)]).await;
+        assert_eq!(stream.next().await.unwrap().name(), "#synced");
+        stream
     }
 
     /// A new account, known to the directory.
