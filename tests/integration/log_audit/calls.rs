@@ -7,9 +7,11 @@ use mls_relay::types::{Kind, Nsid};
 use mls_relay_loadtest::frame::Framing;
 use mls_relay_loadtest::subscription::Subscribe;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::relay::eventually;
 
+use super::sockets::hears;
 use super::{CLIENTS, Cast, MARK, PATIENCE, SERVICE_DID, Stage};
 
 impl Stage {
@@ -66,9 +68,9 @@ impl Stage {
             "GET /xrpc/{call}?cursor=0&convoId={convo}&hydrate=true HTTP/1.1\r\n\
              host: {MARK}.test\r\nlast-event-id: 0\r\nauthorization: Bearer {token}\r\n\r\n"
         );
-        let told = self.raw(&request).await;
-        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-        assert!(told.contains(r#""message":{"#), "{told}");
+        let mut stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        hears(&mut stream, r#""message":{"#).await;
     }
 
     /// A block, about which the AppView is asked.

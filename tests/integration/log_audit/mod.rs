@@ -17,6 +17,7 @@ use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::phone::Phone;
 use mls_relay_loadtest::relay as remote;
 use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -145,8 +146,7 @@ impl Stage {
         let mut stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // A relay that refuses may close without a TLS goodbye; a stream of events does not
-        // end, and what came of it until then is the answer.
+        // A relay that refuses may close without a TLS goodbye.
         let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -162,7 +162,11 @@ impl Stage {
         answer
     }
 
-    async fn judge(&self) {
+    async fn judge(mut self) {
+        let metrics = self.admin("GET", "/metrics").await;
+        // All is written when it has ended.
+        self.process.signal(Signal::INT);
+        self.process.ended();
         let log = self.process.log();
         let lines: Vec<_> = log.lines().filter(|line| line.starts_with('{')).collect();
         // An audit of nothing proves nothing: the outage at least must be in it.
@@ -178,7 +182,6 @@ impl Stage {
         }
         let found = self.secrets.found_in(&log);
         assert!(found.is_empty(), "the log holds {found:?}");
-        let metrics = self.admin("GET", "/metrics").await;
         assert!(metrics.contains("relay_auth_checks_total"));
         let found = self.secrets.found_in(&metrics);
         assert!(found.is_empty(), "metrics hold {found:?}");
