@@ -1,15 +1,16 @@
-//! What holds for every call: names, verbs, callers, bodies, quotas.
+//! What holds for every call: names, verbs, callers, strangers, bodies, quotas.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::Full;
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::phone::{people, together};
-use crate::world::{World, with};
+use crate::phone::people;
+use crate::world::{Refused, World, bytes, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_no_call_is_not_implemented() {
@@ -81,6 +82,63 @@ async fn without_a_good_token_there_is_no_answer() {
         .insert("authorization", wrong.headers()["authorization"].clone());
     let refused = client.refused("getConvos", other).await;
     assert_eq!(refused.name, "BadJwtLexiconMethod");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_tell_a_conversation_from_none() {
+    let (_world, [alice, mallory]) = people().await;
+    let mut group = alice.found(&[]).await;
+    let message = alice.message(&mut group, b"hi");
+    let both = [group.id(), "abcdef".to_owned()];
+    let cannot_tell = |call: &str, told: [Refused; 2]| {
+        assert_eq!(told[0].told(), (404, "ConvoNotFound"), "{call}");
+        assert_eq!(told[0].told(), told[1].told(), "{call}");
+        assert_eq!(told[0].body, told[1].body, "{call}");
+    };
+    for (call, more) in [
+        ("getAdminStats", None),
+        ("getCommits", Some(("fromEpoch", "0"))),
+        ("getEpoch", None),
+        ("getGroupInfo", None),
+        ("getMessages", None),
+        ("getReports", None),
+        ("getWelcome", None),
+    ] {
+        let ask = async |id: &str| {
+            let parameters: Vec<_> = [("convoId", id)].into_iter().chain(more).collect();
+            mallory.get_refused(call, &parameters).await
+        };
+        cannot_tell(call, [ask(&both[0]).await, ask(&both[1]).await]);
+    }
+    let target = json!({"targetDid": alice.did()});
+    let report = json!({
+        "reportedDid": alice.did(),
+        "category": "spam",
+        "encryptedContent": bytes(b"for nobody"),
+    });
+    for (call, input) in [
+        ("addMembers", json!({"didList": [mallory.did()]})),
+        ("confirmWelcome", json!({"success": true})),
+        ("demoteAdmin", target.clone()),
+        ("getSubscriptionTicket", json!({})),
+        ("leaveConvo", json!({})),
+        ("promoteAdmin", target.clone()),
+        ("removeMember", target),
+        ("reportMember", report),
+        ("updateCursor", json!({"cursor": "1"})),
+    ] {
+        let ask = async |id: &str| {
+            let input = with(&input, json!({"convoId": id}));
+            mallory.post_refused(call, &input).await
+        };
+        cannot_tell(call, [ask(&both[0]).await, ask(&both[1]).await]);
+    }
+    let refused = mallory.post_refused("sendMessage", &message).await;
+    assert_eq!(refused.name, "ConvoNotFound");
+    // But for its creation: the id is taken, whoever asks, and who knows it hears that.
+    let input = json!({"groupId": group.id(), "cipherSuite": CIPHER_SUITE_NAME});
+    let refused = mallory.post_refused("createConvo", &input).await;
+    assert_eq!(refused.name, "Conflict");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,12 +246,17 @@ async fn an_unknown_cipher_suite_is_refused_by_its_own_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticket_is_for_members_and_short_lived() {
-    let (_world, [alice], group) = together().await;
-    let for_all = alice.post("getSubscriptionTicket", &json!({})).await;
-    let for_one = json!({"convoId": group.id()});
-    let for_one = alice.post("getSubscriptionTicket", &for_one).await;
-    assert_ne!(for_all["ticket"], for_one["ticket"]);
+async fn a_ticket_lives_for_half_a_minute_and_who_asks_for_one_need_not_say_anything() {
+    let world = World::start().await;
+    let alice = world.account();
+    let life = chrono::TimeDelta::seconds(30);
+    let before = chrono::Utc::now();
+    let ticket = alice.post("getSubscriptionTicket", &json!({})).await;
+    let ends = ticket["expiresAt"].as_str().unwrap();
+    let ends = chrono::DateTime::parse_from_rfc3339(ends).unwrap();
+    // Times are told to 2 seconds only.
+    let begins = ends.to_utc() - life;
+    assert!(begins > before - chrono::TimeDelta::seconds(2) && begins <= chrono::Utc::now());
     // No body at all is no input, whether or not its length is given.
     for length in [Some("0"), None] {
         let mut request = alice.request("getSubscriptionTicket").method("POST");

@@ -75,6 +75,9 @@ async fn where_the_only_admins_account_ends_whoever_was_in_longest_is_admin() {
     world.store.delete_account(&gone, Utc::now()).await.unwrap();
     let told = heard.next_named("#membershipChangeEvent").await;
     assert_eq!(told.body()["did"], carol.did());
+    let members = bob.seats().await;
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0]["promotedBy"], carol.did());
 }
 
 #[tokio::test(flavor = "multi_thread")]
