@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mls_relay_loadtest::mls::{Group, Received};
+use mls_relay_loadtest::receipt::{Chain, Receipt, ReceiptKey};
 use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -41,8 +42,9 @@ impl Member {
         }
     }
 
-    /// Adds one account, against everybody else who commits. How often it lost.
-    async fn add(&mut self, newcomer: &str, packages: &[Vec<u8>]) -> usize {
+    /// Adds one account, against everybody else who commits. How often it lost, and what the
+    /// relay signed in the end.
+    async fn add(&mut self, newcomer: &str, packages: &[Vec<u8>]) -> (usize, Receipt) {
         for losses in 0.. {
             let commit = self.group.add(packages).unwrap();
             let input = json!({
@@ -56,7 +58,8 @@ impl Member {
                 Ok(answer) => {
                     self.read_on().await;
                     assert!(self.group.epoch() >= answer["newEpoch"].as_u64().unwrap());
-                    return losses;
+                    let receipt = serde_json::from_value(answer["receipt"].clone());
+                    return (losses, receipt.unwrap());
                 }
                 Err(error) => assert_eq!(error.name(), Some("EpochMismatch"), "{error}"),
             }
@@ -115,15 +118,16 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
             let start = Arc::clone(&start);
             tokio::spawn(async move {
                 start.wait().await;
-                let losses = member.add(&newcomer, &packages).await;
-                (member, losses)
+                let added = member.add(&newcomer, &packages).await;
+                (member, added)
             })
         })
         .collect();
-    let (mut members, mut losses) = (Vec::new(), 0);
+    let (mut members, mut receipts, mut losses) = (Vec::new(), Vec::new(), 0);
     for race in races {
-        let (member, lost) = race.await.unwrap();
+        let (member, (lost, receipt)) = race.await.unwrap();
         members.push(member);
+        receipts.push(receipt);
         losses += lost;
     }
     assert!(losses > 0, "nobody raced");
@@ -139,6 +143,13 @@ async fn twenty_devices_race_and_end_in_one_epoch_with_one_confirmation_tag() {
         .collect();
     let expected: Vec<Value> = (2..=last).map(|epoch| json!(epoch)).collect();
     assert_eq!(epochs, expected);
+    receipts.sort_by_key(|receipt| receipt.epoch);
+    let mut chain = Chain::new(ReceiptKey::fetch(&world.relay).await.unwrap());
+    for (receipt, commit) in receipts.iter().zip(commits) {
+        let commit = decoded(&commit["commitData"]);
+        chain.extend(receipt, &commit).unwrap();
+    }
+    assert_eq!(chain.len(), DEVICES);
 
     // Those who raced, and those who were added meanwhile, agree.
     for phone in newcomers {

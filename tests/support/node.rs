@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mls_relay::auth::{self, Authenticator};
 use mls_relay::blocks::Blocks;
-use mls_relay::edge::{self, Edge, Gate, Health, Routes};
+use mls_relay::edge::{self, DidDocument, Edge, Gate, Health, Routes};
 use mls_relay::events::{self, Hub};
 use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::receipt::ReceiptSigner;
@@ -62,6 +62,7 @@ impl Node {
         };
         let limits = Limits::new(Live::new(limits), Clock::system());
         let receipts = Arc::new(ReceiptSigner::new(&[7; 32]).unwrap());
+        let document = DidDocument::new(SERVICE_DID, None, &receipts.multikey());
         let hub = Hub::start(
             Arc::new(store.clone()),
             Live::new(events::Settings::default()),
@@ -95,7 +96,7 @@ impl Node {
             calls,
             sessions,
             Health::new(shutdown.clone(), []),
-            None,
+            document,
         );
         let listener = Edge::bind(Live::new(settings)).unwrap();
         let address = format!("localhost:{}", listener.address().unwrap().port());
