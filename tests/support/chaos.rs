@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -60,6 +60,9 @@ impl Crowd {
             .into()
     }
 }
+
+/// Long enough for those who were cut off to come back.
+const BETWEEN_FAULTS: Duration = Duration::from_millis(1500);
 
 struct Node {
     process: Option<Relay>,
@@ -117,14 +120,10 @@ impl Cluster {
         stored_messages(&*self.database.lock().await).await
     }
 
-    /// One fault after another until the time is over; then everything stands again.
-    pub(crate) async fn torment(&self, time: Duration) {
-        let end = Instant::now() + time;
-        for round in 0.. {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            if Instant::now() > end {
-                return;
-            }
+    /// Each kind of fault twice, one after another; then everything stands again.
+    pub(crate) async fn torment(&self) {
+        for round in 0..8 {
+            tokio::time::sleep(BETWEEN_FAULTS).await;
             match round % 4 {
                 0 => self.kill_a_relay(round).await,
                 1 => self.cut_off_listeners().await,
@@ -132,6 +131,7 @@ impl Cluster {
                 _ => self.restart_postgres("immediate").await,
             }
         }
+        tokio::time::sleep(BETWEEN_FAULTS).await;
     }
 
     async fn kill_a_relay(&self, round: usize) {
