@@ -1,12 +1,11 @@
 //! Each alert fires on what it is for, and on nothing that only looks like it: worlds of a few
 //! series, in which `promtool` plays Prometheus.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::{content, root, text, watching::alerts};
+use crate::{content, text, watching::alerts};
 
 /// An alert, the worlds in which it fires, and those in which it does not. A world is series and
 /// their values of each minute, of one relay; it is looked at after half an hour.
@@ -278,27 +277,36 @@ const SLOWEST: &str = "RelayRetentionFailing";
 
 #[test]
 fn each_alert_fires_when_it_should_and_not_otherwise() {
-    let named: BTreeSet<_> = CASES
+    let alerts = alerts();
+    let rules: BTreeMap<_, _> = alerts
         .iter()
-        .map(|(alert, ..)| (*alert).to_owned())
+        .map(|rule| (text(rule, "/alert"), rule))
         .collect();
-    let alerts: BTreeSet<_> = alerts()
-        .iter()
-        .map(|rule| text(rule, "/alert").to_owned())
-        .collect();
-    assert_eq!(named, alerts);
-    let tests = CASES.iter().flat_map(|(alert, fires, rests)| {
-        let fires = fires.iter().map(move |world| played(alert, world, 1));
-        fires.chain(rests.iter().map(move |world| played(alert, world, 0)))
-    });
-    let file = json!({
-        "rule_files": [root().join("deploy/alerts.yml")],
-        "evaluation_interval": "1m",
-        "tests": tests.collect::<Vec<_>>(),
-    });
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alerts.yml");
-    std::fs::write(&path, file.to_string()).unwrap();
-    content("promtool", &["test", "rules", path.to_str().unwrap()]);
+    let named: BTreeSet<_> = CASES.iter().map(|(alert, ..)| *alert).collect();
+    let known: BTreeSet<_> = rules.keys().copied().collect();
+    assert_eq!(named, known);
+    // Each alone: in every world all the rules of a file are looked at, minute by minute.
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: String, file: Value| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, file.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let mut arguments = vec!["test".to_owned(), "rules".to_owned()];
+    for (alert, fires, rests) in CASES {
+        let group = json!({"name": alert, "rules": [rules[alert]]});
+        let rule = write(format!("{alert}.rule"), json!({"groups": [group]}));
+        let fires = fires.iter().map(|world| played(alert, world, 1));
+        let tests = fires.chain(rests.iter().map(|world| played(alert, world, 0)));
+        let file = json!({
+            "rule_files": [rule],
+            "evaluation_interval": "1m",
+            "tests": tests.collect::<Vec<_>>(),
+        });
+        arguments.push(write(format!("{alert}.test"), file));
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    content("promtool", &arguments);
 }
 
 /// A world of which is asked whether the alert fires.
