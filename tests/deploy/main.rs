@@ -6,9 +6,13 @@
 
 mod alerts;
 mod container;
+#[path = "../support/database.rs"]
+mod database;
 mod documents;
 mod kubernetes;
 mod proxies;
+#[path = "../support/relay.rs"]
+mod relay;
 mod systemd;
 mod verify;
 mod watching;
