@@ -195,21 +195,17 @@ async fn two_nodes_behind_haproxy_are_replaced_and_nobody_loses_a_call_or_an_eve
 fn home(address: SocketAddr, database: &Database, directory: &Directory, certs: &TempDir) -> Home {
     let cert = certs.path().join("localhost.pem").display().to_string();
     let key = certs.path().join("localhost-key.pem").display().to_string();
-    let home = Home::new()
+    Home::on(&database.url())
+        .knowing(directory)
         .with("RELAY_LISTEN", &address.to_string())
-        .with("DATABASE_URL", &database.url())
-        .with("SERVICE_DID", SERVICE_DID)
-        .with("PLC_URL", &directory.url())
         .with("TLS_CERT", &cert)
         .with("TLS_KEY", &key)
         .with("PROXY_PROTOCOL", "true")
         .with("TRUSTED_PROXIES", "127.0.0.1/32")
         .with("DRAIN_WINDOW_SECONDS", &WINDOW.to_string())
         .with("RUST_LOG", "warn")
-        .with("SOCKETS_PER_DID", "10000");
-    LIMITS
-        .iter()
-        .fold(home, |home, limit| home.with(limit, "10000"))
+        .with("SOCKETS_PER_DID", "10000")
+        .with_all(LIMITS.map(|limit| (limit, "10000")))
 }
 
 /// The most that came back within a second of the window, and the mean of its seconds.

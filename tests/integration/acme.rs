@@ -4,8 +4,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, Settings, Store};
 use rustls::version::TLS13;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -134,10 +132,7 @@ async fn one_node_orders_another_proves_and_both_serve() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failure_no_node_orders_before_the_wait_is_over() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    let store = || Store::open(Settings::for_database(url.clone()), &shutdown);
-    let (here, there) = (store().await.unwrap(), store().await.unwrap());
+    let ((here, _here), (there, _there)) = (database.store().await, database.store().await);
     let (directory, hour) = ("https://acme.test/dir", Duration::from_secs(3600));
     assert!(here.take_acme_turn(directory, hour).await.unwrap());
     assert!(!there.take_acme_turn(directory, hour).await.unwrap());

@@ -12,7 +12,6 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::frame::{Event, Framing};
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
-use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -23,7 +22,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::database::Database;
-use crate::relay::{Home, Relay, SERVICE_DID, eventually};
+use crate::relay::{Home, Relay, eventually, path, token};
 use crate::tls::read_to_end;
 use crate::websocket::{opened, upgrade};
 
@@ -51,8 +50,7 @@ impl World {
     }
 
     fn home(&self, window: &str) -> Home {
-        Home::new()
-            .with("DATABASE_URL", &self.database.url())
+        Home::on(&self.database.url())
             .knowing(&self.directory)
             .with("DRAIN_WINDOW_SECONDS", window)
     }
@@ -135,11 +133,7 @@ async fn who_had_connected_before_a_drain_is_let_in_and_told_where_to_go() {
         here.health().await.1["draining"] == true
     })
     .await;
-    let ask = |call| {
-        let call = format!("blue.catbird.mls.{call}");
-        let token = world.account.service_token(SERVICE_DID, &call, TOKEN_LIFE);
-        upgrade(&format!("/xrpc/{call}"), &token.unwrap(), "")
-    };
+    let ask = |call| upgrade(&path(call), &token(&world.account, call), "");
     opened(&mut socket, &ask("subscribeConvoEvents")).await;
     let mut socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
     let said = timeout(PATIENCE, socket.next()).await.unwrap().unwrap();
@@ -251,13 +245,12 @@ async fn who_stands_still_makes_no_drain_last_to_its_end() {
     let world = World::new().await;
     let mut node = world.home("1").with("RELAY_DRAIN_SECONDS", "20").start();
     // A body that does not come on.
-    let call = "blue.catbird.mls.registerDevice";
-    let token = world.account.service_token(SERVICE_DID, call, TOKEN_LIFE);
+    let call = "registerDevice";
+    let (path, token) = (path(call), token(&world.account, call));
     let mut sending = node.reach().connect(&[b"http/1.1"]).await.unwrap();
     let begun = format!(
-        "POST /xrpc/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
-        token.unwrap()
+        "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
     );
     sending.write_all(begun.as_bytes()).await.unwrap();
     // An answer that is not taken.

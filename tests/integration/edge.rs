@@ -10,7 +10,6 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::Curve;
-use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::frames::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, frame,
 };
-use crate::relay::{Home, Relay, SERVICE_DID, eventually};
+use crate::relay::{Home, Relay, eventually, path, token};
 use crate::tls;
 use crate::tls::{Client, PATIENCE, read_head, read_to_end};
 use crate::websocket::{extended_connect, opened, upgrade};
@@ -319,11 +318,9 @@ async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
         .knowing(&directory)
         .start();
     let (mut sender, mut connection) = http2(&relay).await;
-    let call = "blue.catbird.mls.subscribeConvoEvents";
-    let token = account
-        .service_token(SERVICE_DID, call, TOKEN_LIFE)
-        .unwrap();
-    let request = extended_connect(format!("https://localhost/xrpc/{call}"), &token);
+    let call = "subscribeConvoEvents";
+    let uri = format!("https://localhost{}", path(call));
+    let request = extended_connect(uri, &token(&account, call));
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), http::StatusCode::OK);
     let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
@@ -384,12 +381,9 @@ async fn a_socket_is_an_open_connection_until_it_closes() {
     let directory = Directory::start().await.unwrap();
     let account = directory.account(Curve::P256).unwrap();
     let relay = Home::lived_in().knowing(&directory).start();
-    let call = "blue.catbird.mls.subscribeConvoEvents";
-    let token = account
-        .service_token(SERVICE_DID, call, TOKEN_LIFE)
-        .unwrap();
+    let call = "subscribeConvoEvents";
     let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
-    let request = upgrade(&format!("/xrpc/{call}"), &token, "");
+    let request = upgrade(&path(call), &token(&account, call), "");
     opened(&mut stream, &request).await;
     // What the session says first: HTTP has let go of the connection.
     timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mls_relay::store::{Claim, DatabaseUrl, Reservation, Settings, SharedStay, Store};
+use mls_relay::store::{Claim, Reservation, SharedStay};
 use mls_relay::types::{CipherSuite, Did};
 
 use crate::database::Database;
@@ -30,9 +30,7 @@ fn documented() -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_privacy_document_names_every_stored_column() {
-    let database = Database::start().await;
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    Store::migrate(&Settings::for_database(url)).await.unwrap();
+    let (database, _store, _shutdown) = Database::with_store().await;
     let stored = "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a \
                   ON a.attrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace \
                   AND c.relkind IN ('r', 'p') AND NOT c.relispartition \
@@ -48,9 +46,7 @@ async fn the_privacy_document_names_every_stored_column() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_a_fine_time_and_a_true_size_cannot_be_stored() {
-    let database = Database::start().await;
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    Store::migrate(&Settings::for_database(url)).await.unwrap();
+    let (database, _store, _shutdown) = Database::with_store().await;
     let client = database.client().await;
     let insert = |sender: &str, size: u32, declared: u32, at: &str| {
         format!(

@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, Settings, Store};
+use mls_relay::store::Store;
 use mls_relay::tls::TicketKeys;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
@@ -67,10 +66,7 @@ async fn a_panic_does_not_end_the_keeping_of_ticket_keys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ticket_keys_are_made_once_for_all_nodes_and_deleted_when_they_are_over() {
     let database = Database::start().await;
-    let shutdown = Shutdown::default();
-    let url = DatabaseUrl::parse(&database.url()).unwrap();
-    let store = || Store::open(Settings::for_database(url.clone()), &shutdown);
-    let (here, there) = (store().await.unwrap(), store().await.unwrap());
+    let ((here, _here), (there, _there)) = (database.store().await, database.store().await);
     let sorted = |mut keys: Vec<(u64, [u8; 32])>| {
         keys.sort_unstable();
         keys

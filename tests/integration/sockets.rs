@@ -18,7 +18,6 @@ use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::session::{self, Sessions};
 use mls_relay::types::ClientIp;
-use mls_relay_loadtest::xrpc_client::TOKEN_LIFE;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -28,11 +27,11 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::phone::{Phone, together};
-use crate::relay::SERVICE_DID;
+use crate::relay::{self, SERVICE_DID, path};
 use crate::websocket::extended_connect;
 use crate::world::{Client, World};
 
-const CALL: &str = "blue.catbird.mls.subscribeConvoEvents";
+const CALL: &str = "subscribeConvoEvents";
 
 /// The door to subscriptions on a port of its own, beside the calls of a world. Its node knows
 /// of all that was there before.
@@ -79,7 +78,7 @@ impl Door {
 
     /// Asks for a subscription as a browser would, with a ticket or a token.
     async fn ask(&self, query: &str, token: Option<&str>) -> Result<Socket, Refusal> {
-        let uri = format!("ws://{}/xrpc/{CALL}?{query}", self.address);
+        let uri = format!("ws://{}{}?{query}", self.address, path(CALL));
         let mut request = Request::get(uri)
             .header("host", self.address.to_string())
             .header("connection", "Upgrade")
@@ -154,10 +153,7 @@ impl Socket {
 }
 
 fn token(client: &Client) -> String {
-    let account = &client.account;
-    account
-        .service_token(SERVICE_DID, CALL, TOKEN_LIFE)
-        .unwrap()
+    relay::token(&client.account, CALL)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,7 +301,7 @@ async fn over_http_2_a_stream_is_one_of_many_on_its_connection() {
     let mut sockets = Vec::new();
     for _ in 0..3 {
         let request = extended_connect(
-            format!("http://{}/xrpc/{CALL}", door.address),
+            format!("http://{}{}", door.address, path(CALL)),
             &token(&alice),
         );
         sender.ready().await.unwrap();

@@ -29,19 +29,18 @@ fn a_scanner_finds_nothing_above_low() {
     ] {
         fs::write(path(name), text).unwrap();
     }
-    let mut home = home
-        .clone()
-        .with("TLS_CERT", "cert.pem")
-        .with("TLS_KEY", "key.pem");
     // It connects some hundred times, all from one address.
-    for limit in [
+    let limits = [
         "CONNECTIONS_PER_IP",
         "CONNECTIONS_PER_IP_PER_SECOND",
         "RATE_LIMIT_IP_PER_MINUTE",
-    ] {
-        home = home.with(limit, "10000");
-    }
-    let relay = home.start();
+    ];
+    let relay = home
+        .clone()
+        .with("TLS_CERT", "cert.pem")
+        .with("TLS_KEY", "key.pem")
+        .with_all(limits.map(|limit| (limit, "10000")))
+        .start();
     let scan = Command::new("testssl")
         .args(["--quiet", "--color", "0", "--warnings", "off", "--add-ca"])
         .arg(path("ca.pem"))

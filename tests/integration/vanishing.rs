@@ -220,10 +220,8 @@ impl World {
     fn node(&self) -> (Relay, Arc<remote::Relay>) {
         let home = Home::on(&self.database.url())
             .knowing(&self.directory)
-            .with("DRAIN_WINDOW_SECONDS", "1");
-        let home = LIMITS
-            .iter()
-            .fold(home, |home, limit| home.with(limit, "10000"));
+            .with("DRAIN_WINDOW_SECONDS", "1")
+            .with_all(LIMITS.map(|limit| (limit, "10000")));
         std::fs::write(home.path().join("relay.toml"), "").unwrap();
         let node = home.start();
         let relay = node.reach();

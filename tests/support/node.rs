@@ -12,7 +12,7 @@ use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::receipt::ReceiptSigner;
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::session::{self, Sessions};
-use mls_relay::store::{self, DatabaseUrl, Store};
+use mls_relay::store::Store;
 use mls_relay::tls::{self, CertificateFiles, Certificates, TicketKeys, Tls};
 use mls_relay::xrpc::{self, Calls};
 use mls_relay_loadtest::directory::Directory;
@@ -37,11 +37,7 @@ impl Node {
         directory: &Directory,
         settings: Settings,
     ) -> Self {
-        let shutdown = Shutdown::default();
-        let url = DatabaseUrl::parse(&database.url()).unwrap();
-        let store = Store::open(store::Settings::for_database(url), &shutdown)
-            .await
-            .unwrap();
+        let (store, shutdown) = database.store().await;
         let auth = auth::Settings {
             service_did: SERVICE_DID.to_owned(),
             plc_url: directory.url(),
