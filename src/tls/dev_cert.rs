@@ -3,13 +3,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Datelike, Utc};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 
 use super::error::CertError;
 
@@ -42,13 +41,8 @@ pub fn ensure(dir: &Path, now: SystemTime) -> Result<DevCertificate, CertError> 
 }
 
 fn generate(now: SystemTime) -> Result<(String, String), rcgen::Error> {
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-    for address in [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ] {
-        params.subject_alt_names.push(SanType::IpAddress(address));
-    }
+    // Whatever reads as an address is entered as one.
+    let mut params = CertificateParams::new(["localhost", "127.0.0.1", "::1"].map(str::to_owned))?;
     params
         .distinguished_name
         .push(DnType::CommonName, "mls-relay development");
@@ -134,7 +128,11 @@ mod tests {
         let first = ensure(dir.path(), now).unwrap();
         assert!(first.made);
         let read = |path| fs::read(path).unwrap();
-        Certificate::from_pem(&read(&first.cert), &read(&first.key)).unwrap();
+        let it = Certificate::from_pem(&read(&first.cert), &read(&first.key)).unwrap();
+        assert!(it.is_for("localhost"));
+        // An address of four bytes (RFC 5280 section 4.2.1.6).
+        let address = [0x87, 4, 127, 0, 0, 1];
+        assert!(it.key.cert[0].windows(6).any(|bytes| bytes == address));
         assert!(!ensure(dir.path(), now).unwrap().made);
         assert!(ensure(dir.path(), now + RENEWAL + ONE_DAY).unwrap().made);
     }
