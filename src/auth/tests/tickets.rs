@@ -1,28 +1,20 @@
 //! Tickets, from the call that gives them out to the stream that they open.
 
-use std::time::Duration;
-
 use super::MemoryLedger;
 use super::world::{World, bearing};
 use crate::auth::{AuthError, Authenticator, Caller, Settings, TicketSecret};
 use crate::runtime::{Live, Shutdown};
 use crate::types::ConvoId;
 
-fn node(ledger: &MemoryLedger, secret: u8, ttl: Duration) -> Authenticator {
-    let settings = Settings {
-        ticket_ttl: ttl,
-        ..Settings::default()
-    };
+fn node(ledger: &MemoryLedger, secret: u8) -> Authenticator {
     Authenticator::with_ledger(
-        Live::new(settings),
+        Live::new(Settings::default()),
         Box::new(ledger.clone()),
         &TicketSecret::new([secret; 32]),
         Shutdown::default(),
     )
     .unwrap()
 }
-
-const TTL: Duration = Duration::from_secs(30);
 
 async fn redeem(node: &Authenticator, token: &str) -> Result<Caller, AuthError> {
     node.redeem(node.check_ticket(token)?).await
@@ -31,7 +23,7 @@ async fn redeem(node: &Authenticator, token: &str) -> Result<Caller, AuthError> 
 #[tokio::test]
 async fn a_ticket_opens_one_stream_on_whatever_node() {
     let ledger = MemoryLedger::default();
-    let (here, there) = (node(&ledger, 7, TTL), node(&ledger, 7, TTL));
+    let (here, there) = (node(&ledger, 7), node(&ledger, 7));
     let caller = Caller::assumed("did:plc:abc");
     let convo = ConvoId::parse("ab01").unwrap();
     let ticket = here.issue_ticket(&caller, Some(&convo)).unwrap();
@@ -46,7 +38,7 @@ async fn a_ticket_opens_one_stream_on_whatever_node() {
 
 #[tokio::test]
 async fn two_tickets_of_one_moment_are_two() {
-    let node = node(&MemoryLedger::default(), 7, TTL);
+    let node = node(&MemoryLedger::default(), 7);
     let caller = Caller::assumed("did:plc:abc");
     for _ in 0..2 {
         let ticket = node.issue_ticket(&caller, None).unwrap();
@@ -99,8 +91,8 @@ async fn a_token_speaks_for_itself_once_it_was_proved_and_may_serve_again() {
 async fn a_ticket_of_another_service_opens_nothing_and_uses_nothing_up() {
     let ledger = MemoryLedger::default();
     let caller = Caller::assumed("did:plc:abc");
-    let foreign = node(&ledger, 8, TTL).issue_ticket(&caller, None).unwrap();
-    let here = node(&ledger, 7, TTL);
+    let foreign = node(&ledger, 8).issue_ticket(&caller, None).unwrap();
+    let here = node(&ledger, 7);
     let refused = redeem(&here, &foreign.token).await.unwrap_err();
     assert_eq!(refused.label(), "signature_wrong");
     assert_eq!(ledger.questions(), 0);
@@ -109,7 +101,7 @@ async fn a_ticket_of_another_service_opens_nothing_and_uses_nothing_up() {
 #[tokio::test]
 async fn a_ticket_from_before_a_deletion_opens_nothing() {
     let ledger = MemoryLedger::default();
-    let node = node(&ledger, 7, TTL);
+    let node = node(&ledger, 7);
     let caller = Caller::assumed("did:plc:abc");
     let ticket = node.issue_ticket(&caller, None).unwrap();
     ledger.revoke(chrono::Utc::now().timestamp());
