@@ -14,13 +14,6 @@ macro_rules! rules {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
             }
-
-            pub fn parse(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
         }
     };
 }
@@ -81,6 +74,11 @@ rules! {
 }
 
 impl Rule {
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|rule| rule.name() == name)
+    }
+
     /// The rule that a call counts against.
     pub const fn of_call(call: Nsid) -> Self {
         match call {
