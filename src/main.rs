@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mls_relay::app::{self, App, AppError, Beginnings};
-use mls_relay::config::{self, Config, Doubt, Loaded, Source};
+use mls_relay::config::{self, Config, Doubt, Faults, Loaded, Source};
 use mls_relay::runtime::Drained;
 use mls_relay::telemetry::{self, Format, LogFilter, Metrics};
 use tokio::runtime::Runtime;
@@ -58,35 +59,39 @@ fn main() -> ExitCode {
     if let Some(Command::CheckConfig { template: true, .. }) = cli.command {
         return print(&config::template()).map_or_else(unavailable, |()| ExitCode::SUCCESS);
     }
-    // Every fault at once: an operator should fix a configuration in one go.
+    let command = cli.command.unwrap_or(Command::Serve);
     let source = Source::process(cli.config.as_deref());
-    let source = match &cli.command {
-        Some(Command::CheckConfig {
+    let source = match &command {
+        Command::CheckConfig {
             env_file: Some(variables),
             ..
-        }) => source.and_then(|source| source.with_env_file(variables)),
+        } => source.and_then(|source| source.with_env_file(variables)),
         _ => source,
     };
-    let loaded = match source.and_then(|source| Config::load(&source)) {
-        Ok(loaded) => loaded,
-        Err(faults) => {
-            let format = wished_format(cli.command.as_ref());
-            return refuse(&faults, EX_USAGE, format, &mut io::stderr());
-        }
+    let source = match source {
+        Ok(source) => source,
+        Err(faults) => return misconfigured(&faults, &command),
     };
-    let log = loaded.config.log.clone();
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::CheckConfig { env_file, .. } => check(&loaded, env_file.is_some()),
-        Command::Health => health(&loaded.config),
-        Command::Migrate => start(&log, |_, _| migrate(loaded)),
-        Command::Serve => start(&log, |logs, metrics| {
-            serve(Beginnings {
-                loaded,
-                file: cli.config,
-                logs,
-                metrics,
+    match (command, Config::load(&source)) {
+        (Command::Health, _) => health(Config::admin_listen(&source)),
+        // Every fault at once: an operator should fix a configuration in one go.
+        (command, Err(faults)) => misconfigured(&faults, &command),
+        (Command::CheckConfig { env_file, .. }, Ok(loaded)) => check(&loaded, env_file.is_some()),
+        (Command::Migrate, Ok(loaded)) => {
+            let log = loaded.config.log.clone();
+            start(&log, |_, _| migrate(loaded))
+        }
+        (Command::Serve, Ok(loaded)) => {
+            let log = loaded.config.log.clone();
+            start(&log, |logs, metrics| {
+                serve(Beginnings {
+                    loaded,
+                    file: cli.config,
+                    logs,
+                    metrics,
+                })
             })
-        }),
+        }
     }
 }
 
@@ -133,8 +138,8 @@ where
 }
 
 /// For the health checks of containers, which read the exit code only.
-fn health(config: &Config) -> ExitCode {
-    match app::is_ready(config.edge.admin_listen) {
+fn health(admin: SocketAddr) -> ExitCode {
+    match app::is_ready(admin) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => unavailable(error),
@@ -265,13 +270,14 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// In which form to say that a configuration cannot be read, which names the form. Whoever
-/// asks for a check is a person.
-fn wished_format(command: Option<&Command>) -> Format {
-    match command {
-        None | Some(Command::Serve | Command::Migrate) => config::wished_log_format(),
+/// Says what is wrong with a configuration, which would have told in which form to say it.
+/// Whoever asks for a check is a person.
+fn misconfigured(faults: &Faults, command: &Command) -> ExitCode {
+    let format = match command {
+        Command::Serve | Command::Migrate => config::wished_log_format(),
         _ => Format::Text,
-    }
+    };
+    refuse(faults, EX_USAGE, format, &mut io::stderr())
 }
 
 /// Says something on standard output. Whoever has heard enough may close it.

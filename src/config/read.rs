@@ -1,6 +1,7 @@
 //! Pure. Source to configuration: file, then environment, then the rules between keys.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::doubt::{Doubt, doubts};
@@ -36,12 +37,7 @@ impl Config {
     /// Reads, checks and relates every key. Either a configuration that holds every
     /// rule, or everything that is wrong.
     pub fn load(source: &Source) -> Result<Loaded, Faults> {
-        let mut reading = Reading::default();
-        if let Some((path, text)) = &source.file {
-            reading.file(path, text);
-        }
-        let in_file = reading.origins.clone();
-        reading.environment(&source.environment);
+        let (mut reading, in_file) = Reading::of(source);
         reading.rules();
         Faults::found(reading.faults)?;
         Ok(Loaded {
@@ -50,6 +46,12 @@ impl Config {
             origins: reading.origins,
             file: source.file.as_ref().map(|(path, _)| path.clone()),
         })
+    }
+
+    /// Where a relay that runs is asked how it is. What else has become wrong since it started,
+    /// it does not go by.
+    pub fn admin_listen(source: &Source) -> SocketAddr {
+        Reading::of(source).0.config.edge.admin_listen
     }
 }
 
@@ -73,6 +75,17 @@ struct Reading {
 }
 
 impl Reading {
+    /// Everything that is said, and what of it the file says.
+    fn of(source: &Source) -> (Self, Origins) {
+        let mut reading = Self::default();
+        if let Some((path, text)) = &source.file {
+            reading.file(path, text);
+        }
+        let in_file = reading.origins.clone();
+        reading.environment(&source.environment);
+        (reading, in_file)
+    }
+
     fn file(&mut self, path: &Path, text: &str) {
         let (entries, faults) = file::entries(path, text);
         self.faults.extend(faults);

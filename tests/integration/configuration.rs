@@ -154,6 +154,23 @@ fn whoever_asks_a_relay_that_is_not_there_is_told_where_it_was_looked_for() {
     assert!(said.contains("http://127.0.0.1:1/health/ready"), "{said}");
 }
 
+/// An orchestrator would end a relay that serves well, and its next start would be refused.
+#[tokio::test]
+async fn a_file_that_is_refused_makes_no_relay_unwell() {
+    let relay = Home::lived_in().start();
+    let file = "[limits]\nip_burst = -3\n";
+    fs::write(relay.home().path().join("relay.toml"), file).unwrap();
+    let asking = relay
+        .home()
+        .clone()
+        .with("RELAY_ADMIN_LISTEN", &relay.admin.to_string());
+    assert!(asking.command(&["health"]).status().unwrap().success());
+    assert_eq!(
+        asking.command(&["check-config"]).status().unwrap().code(),
+        Some(64)
+    );
+}
+
 #[test]
 fn a_database_host_that_nobody_knows_is_named() {
     let url = "postgres://relay@nowhere.invalid/relay";
