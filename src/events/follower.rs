@@ -14,7 +14,7 @@ use super::ear::{EVENTS, Heard, PASSING};
 use super::event::{Event, Stored};
 use super::health::{Health, Hearing};
 use super::journal::Journal;
-use super::sequence::{Announced, Read, Sequence};
+use super::sequence::{Announced, Sequence};
 use super::settings::Settings;
 use crate::runtime::{Backoff, Live, Shutdown, queue, random};
 use crate::store::{Ends, Notification, StoreError};
@@ -239,7 +239,7 @@ impl Follower {
                 continue;
             };
             let mut announced = sequence.announced(event.seq());
-            if let Announced::Missed { through, .. } = announced {
+            if let Announced::Missed { through } = announced {
                 if failing {
                     break;
                 }
@@ -267,9 +267,7 @@ impl Follower {
     async fn look(&self, sequence: &mut Sequence) -> Result<Done, Stop> {
         self.health.overflowed.store(false, Ordering::Relaxed);
         let head = self.journal.ends().await?.head;
-        if head > sequence.head() {
-            self.read(sequence, head).await?;
-        }
+        self.read(sequence, head).await?;
         Ok(Done::Looked)
     }
 
@@ -281,7 +279,8 @@ impl Follower {
             full = self.is_full(&page);
             let mut events = Vec::with_capacity(page.len());
             for row in page {
-                if let Read::AfterHole { missing } = sequence.read(row.seq) {
+                let missing = sequence.read(row.seq);
+                if missing > 0 {
                     self.pass_all(&mut events).await?;
                     self.hole(Seq::new(row.seq.get() - 1), missing).await?;
                 }

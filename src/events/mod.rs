@@ -50,7 +50,7 @@ pub use passing::PassingError;
 pub use place::{CatchUp, Place, Start, start};
 pub use reading::SubscriptionError;
 pub use recent::Backlog;
-pub use sequence::{Announced, Read, Sequence};
+pub use sequence::{Announced, Sequence};
 pub use settings::Settings;
 pub use subscription::{News, Subscription};
 pub use topics::SeatId;

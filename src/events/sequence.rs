@@ -20,19 +20,8 @@ pub enum Announced {
     Next,
     /// It was passed on before.
     Known,
-    /// Others before it were missed: read `(after, through]` from the table first.
-    Missed { after: Seq, through: Seq },
-}
-
-/// What to do with an event that was read from the table.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Read {
-    Next,
-    Known,
-    /// It follows a hole: numbers that no event has, or has any more.
-    AfterHole {
-        missing: u64,
-    },
+    /// Others before it were missed: read the table up to here first.
+    Missed { through: Seq },
 }
 
 impl Sequence {
@@ -55,22 +44,16 @@ impl Sequence {
             return Announced::Next;
         }
         Announced::Missed {
-            after: self.head,
             through: Seq::new(seq.get() - 1),
         }
     }
 
-    /// An event came from the table, read in order from the head on.
-    pub fn read(&mut self, seq: Seq) -> Read {
-        if seq <= self.head {
-            return Read::Known;
-        }
-        let missing = seq.get() - self.head.next().get();
+    /// An event came from the table, read in order from the head on: returns how many
+    /// numbers before it are proven to have no event, or none any more.
+    pub fn read(&mut self, seq: Seq) -> u64 {
+        let missing = self.exhausted(Seq::new(seq.get() - 1));
         self.head = seq;
-        match missing {
-            0 => Read::Next,
-            missing => Read::AfterHole { missing },
-        }
+        missing
     }
 
     /// The table was read up to here and had nothing more: returns how many
@@ -98,13 +81,11 @@ mod tests {
     #[test]
     fn a_jump_asks_for_what_was_missed_and_then_passes() {
         let mut sequence = Sequence::starting_at(Seq::new(7));
-        let missed = Announced::Missed {
-            after: Seq::new(7),
-            through: Seq::new(9),
-        };
+        let through = Seq::new(9);
+        let missed = Announced::Missed { through };
         assert_eq!(sequence.announced(Seq::new(10)), missed);
-        assert_eq!(sequence.read(Seq::new(8)), Read::Next);
-        assert_eq!(sequence.read(Seq::new(9)), Read::Next);
+        assert_eq!(sequence.read(Seq::new(8)), 0);
+        assert_eq!(sequence.read(Seq::new(9)), 0);
         assert_eq!(sequence.exhausted(Seq::new(9)), 0);
         assert_eq!(sequence.announced(Seq::new(10)), Announced::Next);
     }
@@ -112,7 +93,7 @@ mod tests {
     #[test]
     fn numbers_without_events_are_counted_as_a_hole() {
         let mut sequence = Sequence::starting_at(Seq::new(7));
-        assert_eq!(sequence.read(Seq::new(10)), Read::AfterHole { missing: 2 });
+        assert_eq!(sequence.read(Seq::new(10)), 2);
         assert_eq!(sequence.exhausted(Seq::new(12)), 2);
         assert_eq!(sequence.announced(Seq::new(13)), Announced::Next);
     }

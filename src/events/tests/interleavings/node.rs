@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::table::Table;
 use super::{BACKLOG, RECENT_BYTES, cursor};
-use crate::events::sequence::{Announced, Read, Sequence};
+use crate::events::sequence::{Announced, Sequence};
 use crate::events::*;
 use crate::types::Seq;
 
@@ -57,7 +57,7 @@ impl Node {
             }
             return;
         }
-        if let Announced::Missed { through, .. } = self.sequence.announced(event.seq()) {
+        if let Announced::Missed { through } = self.sequence.announced(event.seq()) {
             self.read(table, through);
             assert_eq!(self.sequence.announced(event.seq()), Announced::Next);
         } else if event.seq() <= self.board.head().seq() {
@@ -88,7 +88,7 @@ impl Node {
             .filter(|e| e.seq() > after && e.seq() <= through)
             .filter(|e| e.seq().get() > table.floor);
         for event in range {
-            if let Read::AfterHole { .. } = self.sequence.read(event.seq()) {
+            if self.sequence.read(event.seq()) > 0 {
                 let before = Seq::new(event.seq().get() - 1);
                 self.board.hole(before, &mut self.due);
             }
