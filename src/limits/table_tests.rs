@@ -192,6 +192,24 @@ fn a_new_blind_key_does_not_forget_what_was_counted() {
 }
 
 #[test]
+fn a_call_that_still_has_the_old_blind_key_makes_nothing_forgotten() {
+    let mut fixture = Fixture::new(1_000);
+    let old = std::mem::replace(&mut fixture.key, BlindKey::random());
+    for _ in 0..5 {
+        fixture.take(1, tick(1));
+    }
+    let old_name = old.address(0, client(1));
+    let late = Names {
+        current: old_name,
+        ..fixture.names(1)
+    };
+    assert!(fixture.table.take(late, tick(1), QUOTA).0.admitted());
+    let mut names = fixture.names(1);
+    names.previous = Some(old_name);
+    assert!(!fixture.table.take(names, tick(2), QUOTA).0.admitted());
+}
+
+#[test]
 fn a_line_counts_what_lives_away_from_it_through_any_number_of_new_keys() {
     let mut fixture = Fixture::new(0);
     let slots = (SLOTS * (REACH + 1)) as u32;
