@@ -136,6 +136,58 @@ fn a_sink_that_panics_ends_its_own_session_and_the_others_get_theirs() {
 }
 
 #[test]
+fn each_session_of_a_batch_gets_its_own_events_and_no_others() {
+    let written = Arc::default();
+    let sinks: [Box<dyn Sink>; 3] = [
+        Box::new(Panics),
+        Box::new(Count(Arc::clone(&written), true)),
+        Box::new(Count(Arc::clone(&written), true)),
+    ];
+    let mut due = Due::new();
+    for (sink, seq) in sinks.into_iter().zip(2..) {
+        let outbox = Arc::new(Outbox::new(10_000));
+        outbox.open();
+        let context = Context::from_waker(Waker::noop());
+        assert!(outbox.lend(sink, place(1), &context).is_ok());
+        let _ = outbox.offer(&event(seq), &mut due);
+    }
+    let flushed = Flushed {
+        events: 2,
+        bytes: 2,
+        writes: 2,
+    };
+    assert_eq!(write_out(&due), flushed);
+    assert_eq!(written.load(Ordering::Relaxed), 2);
+}
+
+/// Its session asks for it while it is written to.
+struct Wanted(Arc<Outbox>, Waker);
+
+impl Sink for Wanted {
+    fn write_now(&mut self, events: &[Arc<Event>]) -> Written {
+        let returned = self.0.poll_return(&Context::from_waker(&self.1));
+        assert!(returned.is_pending());
+        let (bytes, is_whole) = (events.len(), true);
+        Written { bytes, is_whole }
+    }
+}
+
+#[test]
+fn who_asks_for_its_sink_while_it_is_written_to_is_woken_as_it_asked() {
+    let outbox = Arc::new(Outbox::new(10_000));
+    outbox.open();
+    let (woken, waker) = Woken::new();
+    let context = Context::from_waker(Waker::noop());
+    let sink = Box::new(Wanted(Arc::clone(&outbox), waker));
+    assert!(outbox.lend(sink, place(1), &context).is_ok());
+    let _ = outbox.offer(&event(2), &mut Due::new());
+    outbox.flush(&mut Vec::new());
+    assert!(woken.has_been());
+    let returned = outbox.poll_return(&context);
+    assert!(matches!(returned, Poll::Ready(Some(_))));
+}
+
+#[test]
 fn who_has_something_to_hear_lends_nothing() {
     let outbox = Arc::new(Outbox::new(10_000));
     outbox.open();
