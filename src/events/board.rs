@@ -257,6 +257,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_crowd_that_has_left_nothing_is_kept_but_those_who_stay() {
+        let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
+        let mut stay = || {
+            let accounts = (0..1_000).map(|number| Did::parse(&format!("did:plc:{number}")));
+            let register = |did| board.register(did, None, Arc::new(Outbox::new(1)));
+            accounts
+                .map(Result::unwrap)
+                .map(register)
+                .collect::<Vec<_>>()
+        };
+        let [first, second] = [stay(), stay()];
+        first.into_iter().for_each(|id| board.leave(id));
+        let mut stayed: Vec<_> = board.by_account.values().flatten().copied().collect();
+        stayed.sort();
+        assert_eq!(stayed, second);
+        second.into_iter().for_each(|id| board.leave(id));
+        let rooms = [board.seats.capacity(), board.by_account.capacity()];
+        assert_eq!(rooms, [0, 0]);
+    }
+
+    #[test]
     fn whoever_hangs_up_before_its_seat_is_there_leaves_none() {
         let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
         let outbox = Arc::new(Outbox::new(1));

@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn the_stays_of_several_devices_are_one_membership() {
         let reading = vec![
-            stay("aa", 3, Some(9)),
-            stay("aa", 5, Some(7)),
             stay("aa", 8, None),
             stay("bb", 1, Some(2)),
+            stay("aa", 3, Some(9)),
+            stay("aa", 5, Some(7)),
             stay("bb", 3, Some(5)),
         ];
         let mut circle = Circle::as_of(Seq::new(20), reading);

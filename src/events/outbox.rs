@@ -262,7 +262,6 @@ impl Outbox {
         let mut queue = self.queue.lock();
         queue.state = State::Gone;
         queue.events = VecDeque::new();
-        queue.bytes = 0;
         queue.waker = None;
         queue.loan = Loan::None;
     }
@@ -380,6 +379,19 @@ mod tests {
         outbox.open();
         assert_eq!(outbox.offer(&event(10), &mut due), Offer::Queued);
         assert_eq!(seqs(&take(&outbox).unwrap()), [10]);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_goes_back_and_that_of_a_trickle_stays() {
+        for (events, is_kept) in [(1, true), (100, false)] {
+            let outbox = Arc::new(Outbox::new(100_000));
+            outbox.open();
+            for seq in 1..=events {
+                let _ = outbox.offer(&event(seq), &mut Due::new());
+            }
+            assert!(take(&outbox).is_some());
+            assert_eq!(outbox.queue.lock().events.capacity() > 0, is_kept);
+        }
     }
 
     #[test]

@@ -102,4 +102,31 @@ mod tests {
         topics.leave(&convo, SeatId(2));
         assert_eq!(topics.count(), 0);
     }
+
+    #[test]
+    fn what_a_crowd_needed_is_not_kept_when_it_has_left() {
+        let mut topics = Topics::default();
+        let convo = |number: u64| ConvoId::of_group(&number.to_be_bytes()).unwrap();
+        let listener = |id| Listener {
+            seat: SeatId(id),
+            outbox: Arc::new(Outbox::new(1)),
+        };
+        for number in 0..1_000 {
+            topics.join(&convo(0), listener(number));
+            topics.join(&convo(number + 1), listener(number));
+        }
+        for number in 8..1_000 {
+            topics.leave(&convo(0), SeatId(number));
+            topics.leave(&convo(number + 1), SeatId(number));
+        }
+        let left = [topics.listeners(&convo(0)).len(), topics.count()];
+        assert_eq!(left, [8, 9]);
+        let rooms = [
+            topics.listeners[&convo(0)].capacity(),
+            topics.listeners.capacity(),
+        ];
+        for (left, room) in left.into_iter().zip(rooms) {
+            assert!((left..=4 * left).contains(&room), "{room} for {left}");
+        }
+    }
 }
