@@ -10,6 +10,8 @@ use super::subscriber::{hear, subscribe};
 use crate::events::{Hearing, Hub, Settings, Subscription};
 use crate::runtime::Shutdown;
 use crate::telemetry::Log;
+use crate::types::{ConvoId, Did};
+use crate::wire::{Passing, Typing};
 
 const BOB: &str = "did:plc:bob";
 
@@ -125,6 +127,37 @@ async fn what_is_told_is_passed_on_while_the_table_cannot_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_shown_to_type_while_it_is_not_known_who_was_removed() {
+    let memory = Memory::default();
+    let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
+    until(&hub, Hearing::Ringing).await;
+    memory.set(World::Unreadable);
+    until(&hub, Hearing::Blind).await;
+    memory.tell(&Passing::Typing(Typing {
+        convo_id: ConvoId::parse("aa").unwrap(),
+        did: Did::parse("did:plc:alice").unwrap(),
+        is_typing: true,
+    }));
+    memory.send("aa");
+    assert_eq!(hear(&mut bob, 1).await, ["+2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_ring_does_not_take_is_read_at_once() {
+    let memory = Memory::default();
+    let settings = Settings {
+        ring_max: 1,
+        ..Settings::default()
+    };
+    let (hub, mut bob, _shutdown) = live(&memory, settings).await;
+    until(&hub, Hearing::Ringing).await;
+    (0..9).for_each(|_| _ = memory.send("aa"));
+    let begun = Instant::now();
+    assert_eq!(hear(&mut bob, 9).await[8], "+10");
+    assert!(begun.elapsed() < Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_commits_while_the_listener_reconnects_is_read_at_once() {
     let memory = Memory::default();
     let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
@@ -184,7 +217,13 @@ async fn a_pooler_is_suspected_only_while_the_database_answers() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_told_once_for_each_cause_and_not_with_every_attempt() {
     let memory = Memory::default();
+    memory.set(World::Away);
+    let (log, listening) = Log::listen();
     let (hub, _shutdown) = memory.hub(Settings::default());
+    sleep(Duration::from_secs(120)).await;
+    let at_the_start = log.text();
+    drop(listening);
+    memory.set(World::Well);
     until(&hub, Hearing::Ringing).await;
     let (log, _listening) = Log::listen();
     memory.set(World::Away);
@@ -192,11 +231,11 @@ async fn an_outage_is_told_once_for_each_cause_and_not_with_every_attempt() {
     memory.set(World::Well);
     until(&hub, Hearing::Ringing).await;
     let text = log.text();
-    assert_eq!(
-        text.matches("cannot listen for events").count(),
-        1,
-        "{text}"
-    );
+    for text in [&at_the_start, &text] {
+        for cause in ["cannot listen for events", "cannot read the event stream"] {
+            assert_eq!(text.matches(cause).count(), 1, "{text}");
+        }
+    }
     let last = text.lines().last().unwrap();
     assert!(
         last.contains("events arrive by notification again"),
@@ -240,6 +279,24 @@ async fn a_slow_subscriber_falls_back_to_the_database_and_loses_nothing() {
         let first = round * 1000 + 2;
         let expected: Vec<_> = (first..first + 1000).map(|seq| format!("+{seq}")).collect();
         assert_eq!(heard, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_caught_up_may_fall_behind_again_and_farther() {
+    let memory = Memory::default();
+    let settings = Settings {
+        outbox_bytes_max: 4_000,
+        ..Settings::default()
+    };
+    let (_hub, mut bob, _shutdown) = live(&memory, settings).await;
+    for count in [100, 1_000] {
+        (0..count).for_each(|_| _ = memory.send("aa"));
+        sleep(Duration::from_secs(1)).await;
+        let heard = hear(&mut bob, count).await;
+        assert!(heard.iter().all(|line| line.starts_with('+')), "{heard:?}");
+        let more = tokio::time::timeout(Duration::from_secs(600), bob.next());
+        assert!(more.await.is_err(), "it has had all");
     }
 }
 

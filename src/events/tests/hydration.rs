@@ -198,6 +198,43 @@ async fn who_was_removed_gets_no_message_any_more_and_who_returned_only_later_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_that_a_node_remembers_are_bounded() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings {
+        hydrated_bytes_max: 64 << 10,
+        ..Settings::default()
+    });
+    let mut session = hydrated(&hub, BOB, None);
+    synced(&mut session).await;
+    for _ in 0..1_000 {
+        memory.send_message("aa");
+        hear(&mut session, 1).await;
+    }
+    let mut again = hydrated(&hub, BOB, Some(1));
+    hear(&mut again, 1_000).await;
+    // Of 512 bytes each.
+    let remembered = 2_000 - memory.messages_read();
+    assert!(remembered <= 128, "{remembered}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_events_come_from_memory_with_their_messages_and_many_page_by_page() {
+    for (count, from_memory) in [(64, true), (65, false)] {
+        let memory = Memory::default();
+        memory.join(BOB, "aa");
+        for _ in 0..count {
+            memory.send_message("aa");
+        }
+        let (hub, _shutdown) = memory.hub(Settings::default());
+        let mut session = hydrated(&hub, BOB, Some(1));
+        let heard = hear(&mut session, count).await;
+        assert!(heard.iter().all(|(_, bytes)| *bytes == 512));
+        assert_eq!(memory.rows_read() == 0, from_memory);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_that_wait_for_one_session_are_bounded() {
     let memory = Memory::default();
     memory.join(BOB, "aa");

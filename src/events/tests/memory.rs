@@ -16,7 +16,7 @@ use crate::store::{
     Announced, Ends, Membership, MessageKind, Notification, Run, StoreError, StoredMessage, Topic,
 };
 use crate::types::{CoarseTime, ConvoId, Did, Epoch, MessageId, Seq};
-use crate::wire::{Route, Standing};
+use crate::wire::{Passing, Route, Standing};
 
 /// What time it always is.
 pub(crate) fn now() -> CoarseTime {
@@ -201,6 +201,12 @@ impl Memory {
             ring(&state, "relay_events", &format!("[{text}]"));
         }
         state.last
+    }
+
+    /// Another node tells something that is kept nowhere.
+    pub(crate) fn tell(&self, passing: &Passing) {
+        let payloads = Passing::payloads([passing]);
+        ring(&self.0.lock(), "relay_passing", &payloads[0]);
     }
 
     /// Numbers that no event will ever have.

@@ -177,3 +177,25 @@ async fn the_past_of_a_conversation_is_read_once_for_all_who_come_back_at_once()
     // Once for the one that came first, and once for those that waited meanwhile.
     assert!(memory.rows_read() <= 200, "{} rows", memory.rows_read());
 }
+
+#[tokio::test(start_paused = true)]
+async fn however_little_one_reading_may_bring_all_who_wait_get_on() {
+    let memory = Memory::default();
+    for phone in 0..9 {
+        let convo = format!("a{phone}");
+        memory.join(&format!("did:plc:{phone}"), &convo);
+        (0..20).for_each(|_| _ = memory.send(&convo));
+    }
+    let (hub, _shutdown) = memory.hub(Settings {
+        recent_at_start: 0,
+        replay_rows_max: 7,
+        ..Settings::default()
+    });
+    let phones = (0..9).map(|phone| {
+        let mut phone = subscribe(&hub, &format!("did:plc:{phone}"), None, Some(0));
+        tokio::spawn(async move { hear(&mut phone, 22).await })
+    });
+    for phone in phones.collect::<Vec<_>>() {
+        assert_eq!(phone.await.unwrap()[21], "synced 189");
+    }
+}
