@@ -200,7 +200,9 @@ impl Inner {
         let taken = self.connections.load(Ordering::Relaxed).saturating_sub(1);
         let places = self.places(settings);
         let percent = u32::from(settings.connections.share_percent) * addresses;
-        threshold(places.saturating_sub(taken), places, percent)
+        let free = places.saturating_sub(taken);
+        let most = threshold(free.into(), places.into(), percent);
+        u32::try_from(most).unwrap_or(u32::MAX)
     }
 
     /// How many connections there is room for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::blind::Blind;
 use super::counts::{Counts, Held};
+use super::threshold::threshold;
 use super::{Inner, LimitError, Limits, Rule};
 use crate::runtime::BYTES_PER_SECOND_MIN;
 use crate::types::Did;
@@ -48,7 +49,7 @@ pub struct MemoryPermit {
     most: usize,
     held: usize,
     name: Blind,
-    /// Who answers for it, once it is more than a little.
+    /// Who answers for it, if it is more than a little that came at once.
     account: Option<Held<AtomicUsize>>,
 }
 
@@ -92,19 +93,37 @@ impl MemoryPermit {
         }
     }
 
-    /// Takes `bytes` more. One account has a share of the memory, so that it cannot stop the
-    /// others; but a call that is its only one may be of any size. After an error the call is
-    /// over, and drops what it held.
+    /// Takes `bytes`, after which nothing more comes: a little that came at once is nobody's.
+    pub fn take_last(&mut self, bytes: usize) -> Result<(), LimitError> {
+        match self.held + bytes > UNCHARGED_MAX {
+            true => self.take(bytes),
+            false => self.add(bytes),
+        }
+    }
+
+    /// Takes `bytes` more, for which the account answers. It has a share of the memory, so that it
+    /// cannot stop the others; but a call that is its only one may be larger. However many
+    /// accounts take all they can, they leave something (`threshold`): what is large waits sooner
+    /// than what is small. After an error the call is over, and drops what it held.
     pub fn take(&mut self, bytes: usize) -> Result<(), LimitError> {
-        if self.account.is_none() && self.held + bytes > UNCHARGED_MAX {
+        if self.account.is_none() {
             let accounts = &self.pool().accounts;
             self.account = Some(accounts.hold(self.name, AtomicUsize::default));
             self.charge_account(self.held);
         }
-        let before = self.charge_account(bytes);
-        let is_account_full = before > self.held && before + bytes > self.most / ACCOUNT_SHARE;
+        self.add(bytes)
+    }
+
+    fn add(&mut self, bytes: usize) -> Result<(), LimitError> {
+        let account = self.charge_account(bytes);
+        let is_account_full = account > self.held && account + bytes > self.most / ACCOUNT_SHARE;
         let before = self.pool().all.fetch_add(bytes, Ordering::Relaxed);
-        let is_node_full = before + bytes > self.most;
+        let others = before.saturating_sub(account);
+        let most = match self.account {
+            Some(_) => part_of(self.most.saturating_sub(others), self.most),
+            None => self.most.saturating_sub(others),
+        };
+        let is_node_full = account + bytes > most;
         self.held += bytes;
         self.gauge().increment(exact(bytes));
 
@@ -158,6 +177,11 @@ impl Drop for MemoryPermit {
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
 fn exact(bytes: usize) -> f64 {
     bytes as f64
+}
+
+/// How much one account may hold of what others leave.
+fn part_of(left: usize, all: usize) -> usize {
+    usize::try_from(threshold(left as u64, all as u64, 100)).unwrap_or(usize::MAX)
 }
 
 /// Most calls hold less, and nobody counts whose they are.
@@ -258,8 +282,44 @@ mod tests {
             grown.take(1024).unwrap();
         }
         let mut other = limits.memory_for_body(&alice, MOST);
-        assert!(other.take(UNCHARGED_MAX).is_ok(), "a little is nobody's");
+        assert!(
+            other.take_last(UNCHARGED_MAX).is_ok(),
+            "a little is nobody's"
+        );
         assert!(other.take(1024).is_err());
+    }
+
+    #[test]
+    fn a_little_that_waits_for_more_is_its_accounts() {
+        let (limits, alice) = (limits(), did("alice"));
+        let mut waiting = Vec::new();
+        let refused = (0..MOST / 1024).find(|_| {
+            let mut body = limits.memory_for_body(&alice, MOST);
+            let refused = body.take(1024).is_err();
+            waiting.push(body);
+            refused
+        });
+        assert_eq!(refused, Some(SHARE / 1024));
+    }
+
+    #[test]
+    fn many_who_take_all_they_can_leave_something_for_small_bodies() {
+        let limits = limits();
+        let greedy = |one: usize| {
+            let greedy = did(&format!("mallory{one}"));
+            (1..=SHARE).rev().step_by(1024).find_map(|len| {
+                let mut body = limits.memory_for_body(&greedy, MOST);
+                body.take(len).is_ok().then_some(body)
+            })
+        };
+        let _held: Vec<_> = (0..30).map(greedy).collect();
+        let left = MOST - limits.inner.bodies.all.load(Ordering::Relaxed);
+        assert!((MOST / 40..MOST / 20).contains(&left), "{left}");
+        let alice = did("alice");
+        let body = || limits.memory_for_body(&alice, MOST);
+        assert_eq!(body().take_last(UNCHARGED_MAX), Ok(()));
+        assert_eq!(body().take(512), Ok(()));
+        assert!(body().take(UNCHARGED_MAX).is_err());
     }
 
     #[test]

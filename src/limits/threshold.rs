@@ -12,10 +12,11 @@
 
 /// How many of so many places one may hold while so many are free: this part of those, in
 /// percent, where all are free. At least one, if any is.
-pub(super) fn threshold(free: u32, places: u32, percent: u32) -> u32 {
+pub(super) fn threshold(free: u64, places: u64, percent: u32) -> u64 {
     let squared = u128::from(free) * u128::from(free);
-    let most = (squared * u128::from(percent)).div_ceil(u128::from(places.max(1)) * 100);
-    u32::try_from(most).unwrap_or(u32::MAX)
+    let most = squared.saturating_mul(percent.into());
+    let most = most.div_ceil(u128::from(places.max(1)) * 100);
+    u64::try_from(most).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     /// Who takes or gives back a place at each step: what is free in the end.
-    fn free(places: u32, percent: u32, steps: impl IntoIterator<Item = (usize, bool)>) -> u32 {
+    fn free(places: u64, percent: u32, steps: impl IntoIterator<Item = (usize, bool)>) -> u64 {
         let (mut held, mut free) = ([0; 100], places);
         for (one, takes) in steps {
             if takes && held[one] < threshold(free, places, percent) {
@@ -51,14 +52,14 @@ mod tests {
             [0, 1, 10, 100].map(|free| threshold(free, 100, 50)),
             [0, 1, 1, 50]
         );
-        assert_eq!(threshold(u32::MAX, u32::MAX, 100), u32::MAX);
-        assert_eq!(threshold(u32::MAX, 1, u32::MAX), u32::MAX);
+        assert_eq!(threshold(u64::MAX >> 7, u64::MAX >> 7, 100), u64::MAX >> 7);
+        assert_eq!(threshold(u64::MAX, 1, u32::MAX), u64::MAX);
     }
 
     proptest! {
         #[test]
         fn in_whatever_order_they_come_and_go_at_least_so_much_is_left(
-            places in 1u32..1_000,
+            places in 1u64..1_000,
             percent in 1u32..300,
             greedy in 1usize..20,
             steps in proptest::collection::vec((0usize..20, 0u8..4), 1..4_000),
@@ -66,8 +67,8 @@ mod tests {
             let steps = steps.iter().map(|(one, chance)| (one % greedy, *chance > 0));
             let left = free(places, percent, steps);
             // Each may have a part of a place too much.
-            let bound = places * 100 / (100 + percent * greedy as u32);
-            prop_assert!(left + greedy as u32 + 1 >= bound, "{left} of {bound}");
+            let bound = places * 100 / (100 + u64::from(percent) * greedy as u64);
+            prop_assert!(left + greedy as u64 + 1 >= bound, "{left} of {bound}");
             prop_assert!(left == 0 || threshold(left, places, percent) > 0);
         }
     }

@@ -80,7 +80,10 @@ pub(super) async fn collect(
         if bytes.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
-        memory.take(data.len())?;
+        match body.is_end_stream() {
+            true => memory.take_last(data.len()),
+            false => memory.take(data.len()),
+        }?;
         bytes.extend_from_slice(&data);
         pace.require(memory.least_pace());
         pace.reach(bytes.len() as u64, Instant::now());
@@ -147,7 +150,7 @@ mod tests {
 
     use futures_util::stream::{self, StreamExt};
     use http::HeaderValue;
-    use http_body_util::StreamBody;
+    use http_body_util::{Full, StreamBody};
     use hyper::body::Frame;
     use tokio::time::sleep;
 
@@ -254,6 +257,19 @@ mod tests {
         };
         let ((read, took), ()) = tokio::join!(reading, shortening);
         assert_eq!((read, took), (Err(XrpcStatus::RequestTimeout), 26));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_little_that_comes_at_once_is_nobodys_and_what_waits_is_its_accounts() {
+        let limits = limits();
+        let bob = || memory(&limits, "did:plc:bob");
+        let mut much = bob();
+        much.take(ALL / 8).unwrap();
+        let whole = Full::new(Bytes::from_static(b"{}"));
+        let read = collect(whole, bob(), 8 << 20, &patient(PATIENCE)).await;
+        assert_eq!(read.map(|body| body.bytes.len()).ok(), Some(2));
+        let (read, _) = read_within(bob(), &patient(PATIENCE), 2, 1 << 10, true).await;
+        assert_eq!(read, Err(XrpcStatus::TooManyRequests));
     }
 
     #[test]

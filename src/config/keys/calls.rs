@@ -13,14 +13,16 @@ pub(super) const KEYS: &[Key] = keys![
         Number(1 << 10..=64 << 20) => xrpc.body_bytes_max;
 
     /// Bodies being read or worked on at once, all together; over it, 503. One account may have an
-    /// eighth of it (429), or one body. While half of it is held, they must come at
+    /// eighth of it (429), or one body; and less (503) while others hold much, so that some is left
+    /// for what is small. While half of it is held, they must come at
     /// limits.scarce_bytes_per_second.
     calls.bodies_bytes_max, BODIES_BYTES_MAX, Live:
         Number(1 << 20..=64 << 30) => xrpc.bodies_bytes_max;
 
     /// Answers of more than 16 KiB on their way at once, all together; over it, 503. One account
-    /// may have an eighth of it (429), or one answer. While half of it is held, they must be taken
-    /// at limits.scarce_bytes_per_second.
+    /// may have an eighth of it (429), or one answer; and less (503) while others hold much, so that
+    /// some is left for what is small. While half of it is held, they must be taken at
+    /// limits.scarce_bytes_per_second.
     calls.answers_bytes_max, ANSWERS_BYTES_MAX, Live:
         Number(64 << 20..=64 << 30) => xrpc.answers_bytes_max;
 
