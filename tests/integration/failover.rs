@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn phones_read_on_through_failovers_to_copies_that_lack_the_last_commits() {
     let (mut world, [alice, bob], mut group) = together().await;
     let [carol, dave] = phones(&world).await;
-    let mut reader = Reader::new(&bob, &group).await;
+    let mut reader = Reader::new(&bob, &group, world.live(&bob).await);
     reader.hears(sent(&alice, &mut group).await).await;
     for standby in ["first", "second"] {
         world.database.standby(standby);
@@ -135,11 +135,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    async fn new(phone: &'a Phone, group: &Group) -> Self {
+    fn new(phone: &'a Phone, group: &Group, stream: EventStream) -> Self {
         Self {
             phone,
             convo: group.id(),
-            stream: EventStream::live(phone).await,
+            stream,
             cursor: String::new(),
             last_seq: 0,
         }

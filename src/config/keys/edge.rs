@@ -91,7 +91,8 @@ pub(super) const KEYS: &[Key] = keys![
         seconds(5..=600) => edge.stall_timeout;
 
     /// What is read and dropped of a body whose call was answered before it had come whole, so that
-    /// its client does not lose the answer. Over it the stream is reset, or the connection closed.
+    /// its client does not lose the answer; a piece of it counts as 256 bytes at least. Over it the
+    /// stream is reset, or the connection closed.
     edge.unread_bytes_max, RELAY_UNREAD_BYTES_MAX, Live:
         Number(0..=16 << 20) => edge.unread_bytes_max;
 
