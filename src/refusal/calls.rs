@@ -69,6 +69,8 @@ refusals! {
     ReportNotFound = NotFound "ReportNotFound"
         "There is no such report among your conversations'.",
     TargetNotMember = NotFound "NotMember" "The account or device is not in this conversation.",
+    TooManyConvos = BadRequest "TooManyConvos"
+        "already in as many conversations as an account may be",
     TooManyDevices = BadRequest "TooManyDevices"
         "The account has as many devices as it may have.",
     TooManyDids = BadRequest "TooManyDids"

@@ -114,6 +114,7 @@ pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refused> {
         ChangeOutcome::NotAdmin => Refusal::NotAdmin,
         ChangeOutcome::NotMember => Refusal::ConvoNotFound,
         ChangeOutcome::TargetNotMember => Refusal::TargetNotMember,
+        ChangeOutcome::TooManyConvos { whom } => return about(Refusal::TooManyConvos, whom),
         ChangeOutcome::TooManyDevices { whom } => return about(Refusal::TooManySeats, whom),
         ChangeOutcome::TooManyMembers => Refusal::TooManyMembers,
         ChangeOutcome::TooManyWelcomes { whom } => return about(Refusal::TooManyWelcomes, whom),

@@ -61,11 +61,13 @@ pub struct NewReceipt {
 
 unprintable!(NewReceipt);
 
-/// What one account may have of a conversation, and may leave waiting.
+/// What one account may have of a conversation, of all of them, and may leave waiting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SeatBounds {
     /// Seats of one account in one conversation: its devices.
     pub devices_max: u32,
+    /// Conversations that an account is in; over it, it founds and is put into no more.
+    pub convos_max: u32,
     /// Conversations whose Welcomes an account has not confirmed; over it, others put it into
     /// no more.
     pub unconfirmed_convos_max: u32,
@@ -77,6 +79,7 @@ impl Default for SeatBounds {
     fn default() -> Self {
         Self {
             devices_max: 32,
+            convos_max: 5_000,
             unconfirmed_convos_max: 500,
             welcome_bytes_max: 128 << 20,
         }
@@ -162,6 +165,10 @@ pub enum ChangeOutcome {
     NotAdmin,
     NotMember,
     TargetNotMember,
+    /// These are in as many conversations as an account may be; nobody: the caller is.
+    TooManyConvos {
+        whom: Vec<Did>,
+    },
     /// These would have more seats than an account may have devices.
     TooManyDevices {
         whom: Vec<Did>,
@@ -187,7 +194,7 @@ impl Store {
     ) -> Result<ChangeOutcome, StoreError> {
         let bounds = &new.bounds;
         let sql = "SELECT outcome, epoch, received_at, NULL::text AS receipt, whom FROM create_conversation(\
-                       $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+                       $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
         let params: Params<'_> = &[
             &new.convo,
             &new.creator,
@@ -204,6 +211,7 @@ impl Store {
             &bound(bounds.devices_max),
             &bound(bounds.unconfirmed_convos_max),
             &int(bounds.welcome_bytes_max),
+            &bound(bounds.convos_max),
         ];
         self.calls().one(sql, params, outcome).await
     }
@@ -217,7 +225,7 @@ impl Store {
         let leaving = change.leaving.as_ref();
         let rejoining = change.rejoining.as_ref();
         let sql = "SELECT outcome, epoch, received_at, receipt, whom FROM change_group($1, $2, $3, $4, $5, \
-                       $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23)";
+                       $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21, $22, $23, $24)";
         let params: Params<'_> = &[
             &change.convo,
             &change.caller,
@@ -242,6 +250,7 @@ impl Store {
             &bound(bounds.devices_max),
             &bound(bounds.unconfirmed_convos_max),
             &int(bounds.welcome_bytes_max),
+            &bound(bounds.convos_max),
         ];
         self.calls().one(sql, params, outcome).await
     }
@@ -272,6 +281,10 @@ fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
         "last_admin" => ChangeOutcome::LastAdmin,
         "not_admin" => ChangeOutcome::NotAdmin,
         "target_absent" => ChangeOutcome::TargetNotMember,
+        "too_many_convos" => {
+            metrics::counter!("relay_store_convos_refused_total").increment(1);
+            ChangeOutcome::TooManyConvos { whom: whom()? }
+        }
         "too_many_devices" => ChangeOutcome::TooManyDevices { whom: whom()? },
         "too_many_members" => ChangeOutcome::TooManyMembers,
         "too_many_welcomes" => {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Devices of one account, in all and in one conversation.
     pub devices_max: u32,
+    /// Conversations that an account is in.
+    pub convos_max: u32,
     /// Conversations whose Welcomes an account has not confirmed; over it, others put it into
     /// no more.
     pub unconfirmed_convos_max: u32,
@@ -61,6 +63,7 @@ impl Default for Settings {
             answers_bytes_max: 64 << 20,
             body_timeout: Duration::from_secs(60),
             devices_max: seats.devices_max,
+            convos_max: seats.convos_max,
             unconfirmed_convos_max: seats.unconfirmed_convos_max,
             account_welcome_bytes_max: seats.welcome_bytes_max,
             new_device_events_max: 500,
@@ -85,6 +88,7 @@ impl Settings {
     pub fn seat_bounds(&self) -> SeatBounds {
         SeatBounds {
             devices_max: self.devices_max,
+            convos_max: self.convos_max,
             unconfirmed_convos_max: self.unconfirmed_convos_max,
             welcome_bytes_max: self.account_welcome_bytes_max,
         }

@@ -143,6 +143,34 @@ async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room()
     bob.join(&group).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_in_so_many_conversations_and_makes_room_by_leaving() {
+    let world = World::with(|settings| settings.xrpc.convos_max = 3).await;
+    let [alice, bob] = phones(&world).await;
+    crowd(&world, &bob, 3, "").await;
+    let (_, founding) = alice.founding(&[bob.did()]).await;
+    let refused = alice.post_refused("createConvo", &founding).await;
+    assert_eq!(refused.name, "TooManyConvos");
+    let place = "initialMembers[0]: ";
+    assert!(refused.message.starts_with(place), "{}", refused.message);
+    let (_, own) = bob.founding(&[]).await;
+    let refused = bob.post_refused("createConvo", &own).await;
+    assert_eq!(refused.name, "TooManyConvos");
+    assert!(
+        refused.message.starts_with("already "),
+        "{}",
+        refused.message
+    );
+
+    bob.post("leaveConvo", &json!({"convoId": "f000000001"}))
+        .await;
+    alice.post("createConvo", &founding).await;
+    let refused = bob.post_refused("createConvo", &own).await;
+    assert_eq!(refused.name, "TooManyConvos");
+    // Whoever is in is not put in, and what was done is answered.
+    alice.post("createConvo", &founding).await;
+}
+
 /// Strangers have left an account as many bytes as they may, until it makes room.
 async fn strangers_leave_so_many_bytes(make_room: impl AsyncFnOnce(&Phone)) {
     let world = World::with(|settings| settings.xrpc.account_welcome_bytes_max = 20_000).await;

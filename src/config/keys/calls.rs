@@ -45,6 +45,11 @@ pub(super) const KEYS: &[Key] = keys![
     calls.devices_max, DEVICES_MAX, Live:
         Number(1..=1000) => xrpc.devices_max;
 
+    /// Conversations that an account is in; over it, it founds none, and nobody puts it into one.
+    /// Whoever subscribes reads where all of its own stand.
+    calls.convos_max, CONVOS_PER_ACCOUNT_MAX, Live:
+        Number(1..=1_000_000) => xrpc.convos_max;
+
     /// Conversations whose Welcomes an account has not confirmed. Over it, others cannot put it
     /// into one more until it has confirmed or left some.
     calls.unconfirmed_convos_max, UNCONFIRMED_CONVOS_MAX, Live:

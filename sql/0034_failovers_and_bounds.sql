@@ -1,5 +1,5 @@
 -- A failover to a copy that lacks the last commits, and one after another: no number is given twice,
--- neither of an event nor of a message.
+-- neither of an event nor of a message. And an account is in so many conversations at most.
 
 -- The lock for this stops all who use the table, and whoever waits for it stops all who come later:
 -- nobody shall wait for a backup that reads on. It is tried for a moment, and a second later again.
@@ -290,12 +290,170 @@ BEGIN
     END IF;
 END $$;
 
+-- What nodes of the version before call is called with a default for what is new.
+DROP FUNCTION create_conversation(text, text, smallint, bigint, text, text, text[], bytea[], bytea, bytea,
+    integer, text, integer, integer, bigint);
+DROP FUNCTION change_group(text, text, bigint, bytea, text, text, bytea, bytea, text[], bytea[], bytea, text,
+    text, text, boolean, bytea, integer, boolean, text, boolean, text, integer, integer, bigint);
+DROP FUNCTION judge_change(conversations, boolean, text, bigint, bytea, text[], bytea[], text, text,
+    boolean, integer, boolean, text, integer, bigint, integer, bigint);
+
+-- Whether a change may be made, or whom the refusal is about, if it is about somebody; called with
+-- the conversation's row locked. Who comes back takes no second seat; no account has more seats in a
+-- conversation than it may have devices, is in more conversations than it may be, or has more Welcomes
+-- waiting for it than it may leave waiting.
+-- Verdicts: done, repeated (the same commit was accepted before), absent (no such conversation for
+-- this caller), epoch (not the conversation's), not_admin, target_absent, last_admin,
+-- key_package_not_found, welcome_mismatch, already_member, too_many_members, too_many_devices,
+-- too_many_convos, too_many_welcomes.
+CREATE FUNCTION judge_change(
+    p_convo conversations, p_founding boolean, p_caller text, p_epoch bigint, p_commit bytea,
+    p_add text[], p_references bytea[], p_remove text, p_remove_device text,
+    p_admin_only boolean, p_members_max integer, p_rejoin boolean, p_rejoin_device text,
+    p_devices_max integer, p_welcome_bytes bigint, p_waiting_max integer,
+    p_waiting_bytes_max bigint, p_convos_max integer DEFAULT 2147483647,
+    OUT verdict text, OUT whom text[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_targets text[];
+    v_going   tid[];
+    v_found   integer;
+    v_admins  integer;
+    v_others  integer;
+BEGIN
+    whom := '{}';
+    IF NOT p_founding AND NOT EXISTS (
+        SELECT FROM members m WHERE m.convo_id = p_convo.convo_id AND m.user_did = p_caller
+            AND m.left_seq IS NULL) THEN
+        verdict := 'absent';
+        RETURN;
+    END IF;
+    IF p_commit IS NOT NULL AND p_epoch <> p_convo.epoch THEN
+        IF EXISTS (SELECT FROM messages m WHERE m.convo_id = p_convo.convo_id
+                       AND m.kind = 'commit' AND m.epoch = p_epoch + 1
+                       AND m.ciphertext = p_commit) THEN
+            verdict := 'repeated';
+            RETURN;
+        END IF;
+        verdict := 'epoch';
+        RETURN;
+    END IF;
+    IF p_admin_only AND NOT EXISTS (
+        SELECT FROM members m WHERE m.convo_id = p_convo.convo_id AND m.user_did = p_caller
+            AND m.left_seq IS NULL AND m.is_admin) THEN
+        verdict := 'not_admin';
+        RETURN;
+    END IF;
+    IF p_remove IS NOT NULL THEN
+        v_going := ARRAY(SELECT s.place FROM seats_of(p_remove, p_remove_device) s
+                         WHERE s.convo_id = p_convo.convo_id);
+        IF v_going = '{}' THEN
+            verdict := 'target_absent';
+            RETURN;
+        END IF;
+        SELECT count(*) FILTER (WHERE m.is_admin), count(*) INTO v_admins, v_others
+            FROM members m WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
+                AND m.ctid <> ALL (v_going);
+        IF v_others > 0 AND v_admins = 0 THEN
+            verdict := 'last_admin';
+            RETURN;
+        END IF;
+    END IF;
+    IF cardinality(p_add) > 0 THEN
+        -- A founder may list itself: it is in, with or without a Welcome for a
+        -- further device of its own.
+        IF p_founding THEN
+            p_add := array_remove(p_add, p_caller);
+        END IF;
+        SELECT count(*), array_agg(DISTINCT k.user_did) INTO v_found, v_targets
+            FROM key_packages k WHERE k.reference = ANY (p_references)
+                AND (k.consumed_at IS NULL OR k.last_resort);
+        IF v_found <> cardinality(p_references) THEN
+            whom := ARRAY(SELECT unnest(p_add) EXCEPT SELECT unnest(v_targets));
+            verdict := 'key_package_not_found';
+            RETURN;
+        END IF;
+        v_targets := coalesce(v_targets, '{}');
+        IF p_founding THEN
+            v_targets := array_remove(v_targets, p_caller);
+        END IF;
+        IF NOT (v_targets @> p_add AND p_add @> v_targets) THEN
+            verdict := 'welcome_mismatch';
+            RETURN;
+        END IF;
+        whom := ARRAY(
+            SELECT DISTINCT m.user_did FROM members m JOIN key_packages k
+                ON k.user_did = m.user_did AND k.device_id IS NOT DISTINCT FROM m.device_id
+            WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
+                AND m.rejoin_requested_at IS NULL
+                AND k.reference = ANY (p_references));
+        IF whom <> '{}' THEN
+            verdict := 'already_member';
+            RETURN;
+        END IF;
+    END IF;
+    -- Who comes back has a seat.
+    SELECT coalesce(array_agg(n.user_did), '{}') INTO v_targets FROM (
+        (SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
+         UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin)
+        EXCEPT SELECT m.user_did, m.device_id FROM members m
+        WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL) n;
+    v_found := cardinality(v_targets);
+    IF v_found > 0 AND v_found + p_founding::integer + (
+           SELECT count(*) FROM members m
+           WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL) > p_members_max THEN
+        verdict := 'too_many_members';
+        RETURN;
+    END IF;
+    whom := ARRAY(
+        SELECT n.who FROM unnest(v_targets) AS n (who) GROUP BY n.who
+        HAVING count(*) + (p_founding AND n.who = p_caller)::integer + (
+                   SELECT count(*) FROM members m WHERE m.convo_id = p_convo.convo_id
+                       AND m.user_did = n.who AND m.left_seq IS NULL) > p_devices_max);
+    IF whom <> '{}' THEN
+        verdict := 'too_many_devices';
+        RETURN;
+    END IF;
+    -- Whoever subscribes reads all that it is in. Of two that come at once both may.
+    whom := ARRAY(
+        SELECT n.who FROM (SELECT unnest(v_targets) UNION SELECT p_caller WHERE p_founding) AS n (who)
+        WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
+                              AND m.user_did = n.who AND m.left_seq IS NULL)
+          AND (SELECT count(DISTINCT m.convo_id) FROM members m
+               WHERE m.user_did = n.who AND m.left_seq IS NULL) >= p_convos_max);
+    IF whom <> '{}' THEN
+        verdict := 'too_many_convos';
+        -- Whoever founds it cannot be left out.
+        IF p_caller = ANY (whom) THEN
+            whom := '{}';
+        END IF;
+        RETURN;
+    END IF;
+    -- What others put an account into waits for it, until it does something about it.
+    whom := ARRAY(
+        SELECT n.who FROM (SELECT k.user_did AS who, count(*) AS copies FROM key_packages k
+                     WHERE k.reference = ANY (p_references) GROUP BY k.user_did) n
+        CROSS JOIN LATERAL (
+            SELECT count(DISTINCT w.convo_id) FILTER (WHERE w.state <> 'confirmed') AS waiting,
+                   coalesce(sum(octet_length(w.welcome)), 0) AS bytes
+            FROM welcomes w WHERE w.user_did = n.who AND w.convo_id <> p_convo.convo_id) w
+        WHERE w.bytes + n.copies * p_welcome_bytes > p_waiting_bytes_max
+           OR (w.waiting >= p_waiting_max AND n.who <> p_caller AND NOT EXISTS (
+                   SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
+                       AND m.user_did = n.who AND m.left_seq IS NULL)));
+    IF whom <> '{}' THEN
+        verdict := 'too_many_welcomes';
+        RETURN;
+    END IF;
+    verdict := 'done';
+END $$;
+
 -- The change. Who comes back without a seat of its own takes the account's seat that has no name if
 -- it has never had another and the account has no other, or if it can only be its own. Who is
 -- welcomed again keeps its seat, and what it had asked for is done. With an account's last seat goes
 -- how far it has read, and with its last seat the conversation is over.
 -- Outcomes: the verdicts of judge_change; with epoch comes the one that has won.
-CREATE OR REPLACE FUNCTION change_group(
+CREATE FUNCTION change_group(
     p_convo text, p_caller text,
     -- A commit made in p_epoch, or NULL: the epoch does not move. Its receipt names
     -- the receipt of the commit that led to p_epoch.
@@ -311,9 +469,10 @@ CREATE OR REPLACE FUNCTION change_group(
     p_rejoin boolean, p_rejoin_device text, p_resync boolean,
     -- The device that the conversation is founded on, if that is told.
     p_founder_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
-    -- How many Welcomes may wait for one account, and how large.
+    -- How many Welcomes may wait for one account, and how large; how many conversations it may be in.
     p_waiting_max integer DEFAULT 2147483647,
-    p_waiting_bytes_max bigint DEFAULT 9223372036854775807)
+    p_waiting_bytes_max bigint DEFAULT 9223372036854775807,
+    p_convos_max integer DEFAULT 2147483647)
 RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text,
                whom text[])
 LANGUAGE plpgsql AS $$
@@ -349,7 +508,7 @@ BEGIN
         v_convo, v_founding, p_caller, p_epoch, p_commit, p_add, p_references, p_remove,
         p_remove_device, p_admin_only, p_members_max, p_rejoin,
         CASE WHEN v_unnamed THEN NULL ELSE p_rejoin_device END, p_devices_max,
-        octet_length(p_welcome), p_waiting_max, p_waiting_bytes_max) j;
+        octet_length(p_welcome), p_waiting_max, p_waiting_bytes_max, p_convos_max) j;
     -- In one epoch there is one last receipt: another means that it was read too early.
     IF v_verdict = 'done' AND p_commit IS NOT NULL
        AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
@@ -495,13 +654,14 @@ END $$;
 -- Outcomes: unknown_device (not registered), exists (it was founded before, perhaps by the same
 -- call; an id is given once, whatever has become of the conversation), and those of change_group,
 -- which does the rest.
-CREATE OR REPLACE FUNCTION create_conversation(
+CREATE FUNCTION create_conversation(
     p_convo text, p_creator text, p_suite smallint, p_epoch bigint, p_name text,
     p_description text, p_add text[], p_references bytea[], p_welcome bytea,
     p_group_info bytea, p_members_max integer,
     p_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
     p_waiting_max integer DEFAULT 2147483647,
-    p_waiting_bytes_max bigint DEFAULT 9223372036854775807)
+    p_waiting_bytes_max bigint DEFAULT 9223372036854775807,
+    p_convos_max integer DEFAULT 2147483647)
 RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, whom text[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -526,7 +686,7 @@ BEGIN
     SELECT * INTO v_change FROM change_group(
         p_convo, p_creator, NULL, NULL, NULL, NULL, NULL, NULL, p_add, p_references, p_welcome,
         NULL, NULL, NULL, false, p_group_info, p_members_max, false, NULL, false,
-        p_device, p_devices_max, p_waiting_max, p_waiting_bytes_max);
+        p_device, p_devices_max, p_waiting_max, p_waiting_bytes_max, p_convos_max);
     IF v_change.outcome <> 'done' THEN
         DELETE FROM conversations c WHERE c.convo_id = p_convo;
     END IF;
