@@ -23,6 +23,9 @@ pub(crate) fn now() -> CoarseTime {
     CoarseTime::from_unix_seconds(1_800_000_000)
 }
 
+/// Where numbers go on when a standby takes over: about the microseconds since 1970.
+pub(crate) const LEAP: u64 = 1_800_000_000_000_000;
+
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<State>>);
 
@@ -223,8 +226,8 @@ impl Memory {
         }
     }
 
-    /// A standby takes over that has nothing after this event.
-    pub(crate) fn fail_over(&self, last: u64) {
+    /// A standby takes over that has nothing after this event, and whose numbers go on there.
+    pub(crate) fn fail_over(&self, last: u64, leap: u64) {
         let mut state = self.0.lock();
         let last = Seq::new(last);
         state.rows.retain(|row| row.seq <= last);
@@ -234,7 +237,7 @@ impl Memory {
                 stay.left = stay.left.filter(|left| *left <= last);
             }
         }
-        state.last = last.get() + 1_000_000;
+        state.last = leap;
     }
 
     /// Forgets the events up to here.

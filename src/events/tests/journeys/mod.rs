@@ -142,8 +142,8 @@ impl Play {
                 }
             }
             Op::FailOver(but) => {
-                let last = self.oracle.fail_over(but);
-                self.memory.fail_over(last);
+                let (last, leap) = self.oracle.fail_over(but);
+                self.memory.fail_over(last, leap);
             }
             Op::Restart(node) => {
                 let phones = self.phones.iter_mut();

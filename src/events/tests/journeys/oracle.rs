@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use crate::events::Circle;
+use crate::events::tests::memory::LEAP;
 use crate::store::Membership;
 use crate::types::{ConvoId, Seq};
 
@@ -16,8 +17,6 @@ pub(super) struct Oracle {
     pub(super) events: Vec<(u64, usize)>,
     pub(super) stays: HashMap<usize, Vec<Membership>>,
     pub(super) spoilt: HashSet<u64>,
-    /// Where the numbers go on since the last failover.
-    begun_at: u64,
     /// What a failover undid.
     undone: Vec<RangeInclusive<u64>>,
 }
@@ -51,15 +50,14 @@ impl Oracle {
         seq <= self.floor || self.spoilt.contains(&seq)
     }
 
-    /// The last events but so many are all there is: it has had what is forgotten, and what was
-    /// before the failover before.
-    pub(super) fn fail_over(&mut self, but: usize) -> u64 {
-        let before = self.floor.max(self.begun_at);
-        let known = self.events.partition_point(|(seq, _)| *seq <= before);
+    /// The last events but so many are all there is: it has had what is forgotten. It may lack the
+    /// failover before. After which event the numbers go on where.
+    pub(super) fn fail_over(&mut self, but: usize) -> (u64, u64) {
+        let known = self.events.partition_point(|(seq, _)| *seq <= self.floor);
         let kept = self.events.len().saturating_sub(but);
         self.events.truncate(kept.max(known));
         let last = self.events.last().map_or(0, |(seq, _)| *seq);
-        let last = last.max(before);
+        let last = last.max(self.floor);
         for stays in self.stays.values_mut() {
             stays.retain(|stay| stay.joined.get() <= last);
             for stay in stays {
@@ -67,8 +65,8 @@ impl Oracle {
             }
         }
         self.undone.push(last + 1..=self.last);
-        self.begun_at = last + 1_000_000;
-        self.last = self.begun_at;
-        last
+        // A second later each time.
+        self.last = (last + 1_000_000).max(LEAP + 1_000_000 * self.undone.len() as u64);
+        (last, self.last)
     }
 }
