@@ -1,5 +1,5 @@
--- A failover to a copy that lacks the last commits, and one after another: no number is given twice,
--- neither of an event nor of a message. And an account is in so many conversations at most.
+-- A failover to a copy that lacks the last commits, and one after another: no number is given
+-- twice, neither of an event nor of a message. And an account is in so many conversations at most.
 
 -- The lock for this stops all who use the table, and whoever waits for it stops all who come later:
 -- nobody shall wait for a backup that reads on. It is tried for a moment, and a second later again.
@@ -28,9 +28,9 @@ $$ SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) $$;
 
 -- Leaps over all numbers that may have been given out by servers that are gone. Whatever they gave
 -- out came before now, at less than a million events a second: the microseconds since 1970 are
--- above that, though this copy knows nothing of it. Where the clock is behind, a million is more than
--- a copy lacks. A conversation's messages have no more numbers than the stream has, and make the leap
--- with the first one that is given since.
+-- above that, though this copy knows nothing of it. Where the clock is behind, a million is more
+-- than a copy lacks. A conversation's messages have no more numbers than the stream has, and make
+-- the leap with the first one that is given since.
 CREATE FUNCTION leap_ahead() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -61,7 +61,8 @@ END $$;
 -- JSON text with a leading comma. Returns the number before the first event. An event that comes
 -- alone is written by plain statements: starting the executor of a large one takes longer than its
 -- work.
-CREATE OR REPLACE FUNCTION emit_events(p_convo text[], p_user text[], p_kind text[], p_detail text[])
+CREATE OR REPLACE FUNCTION emit_events(
+    p_convo text[], p_user text[], p_kind text[], p_detail text[])
 RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -291,17 +292,20 @@ BEGIN
 END $$;
 
 -- What nodes of the version before call is called with a default for what is new.
-DROP FUNCTION create_conversation(text, text, smallint, bigint, text, text, text[], bytea[], bytea, bytea,
-    integer, text, integer, integer, bigint);
-DROP FUNCTION change_group(text, text, bigint, bytea, text, text, bytea, bytea, text[], bytea[], bytea, text,
-    text, text, boolean, bytea, integer, boolean, text, boolean, text, integer, integer, bigint);
-DROP FUNCTION judge_change(conversations, boolean, text, bigint, bytea, text[], bytea[], text, text,
-    boolean, integer, boolean, text, integer, bigint, integer, bigint);
+DROP FUNCTION create_conversation(
+    text, text, smallint, bigint, text, text, text[], bytea[], bytea, bytea, integer, text, integer,
+    integer, bigint);
+DROP FUNCTION change_group(
+    text, text, bigint, bytea, text, text, bytea, bytea, text[], bytea[], bytea, text, text, text,
+    boolean, bytea, integer, boolean, text, boolean, text, integer, integer, bigint);
+DROP FUNCTION judge_change(
+    conversations, boolean, text, bigint, bytea, text[], bytea[], text, text, boolean, integer,
+    boolean, text, integer, bigint, integer, bigint);
 
 -- Whether a change may be made, or whom the refusal is about, if it is about somebody; called with
--- the conversation's row locked. Who comes back takes no second seat; no account has more seats in a
--- conversation than it may have devices, is in more conversations than it may be, or has more Welcomes
--- waiting for it than it may leave waiting.
+-- the conversation's row locked. Who comes back takes no second seat; no account has more seats in
+-- a conversation than it may have devices, is in more conversations than it may be, or has more
+-- Welcomes waiting for it than it may leave waiting.
 -- Verdicts: done, repeated (the same commit was accepted before), absent (no such conversation for
 -- this caller), epoch (not the conversation's), not_admin, target_absent, last_admin,
 -- key_package_not_found, welcome_mismatch, already_member, too_many_members, too_many_devices,
@@ -416,7 +420,8 @@ BEGIN
     END IF;
     -- Whoever subscribes reads all that it is in. Of two that come at once both may.
     whom := ARRAY(
-        SELECT n.who FROM (SELECT unnest(v_targets) UNION SELECT p_caller WHERE p_founding) AS n (who)
+        SELECT n.who
+        FROM (SELECT unnest(v_targets) UNION SELECT p_caller WHERE p_founding) AS n (who)
         WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
                               AND m.user_did = n.who AND m.left_seq IS NULL)
           AND (SELECT count(DISTINCT m.convo_id) FROM members m
@@ -469,7 +474,8 @@ CREATE FUNCTION change_group(
     p_rejoin boolean, p_rejoin_device text, p_resync boolean,
     -- The device that the conversation is founded on, if that is told.
     p_founder_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
-    -- How many Welcomes may wait for one account, and how large; how many conversations it may be in.
+    -- How many Welcomes may wait for one account, and how large; in how many conversations it
+    -- may be.
     p_waiting_max integer DEFAULT 2147483647,
     p_waiting_bytes_max bigint DEFAULT 9223372036854775807,
     p_convos_max integer DEFAULT 2147483647)
