@@ -363,6 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_wakes_a_waiting_session_before_anything_comes_after_it() {
+        let outbox = Arc::new(Outbox::new(10_000));
+        outbox.open();
+        assert!(take(&outbox).is_none());
+        let mut due = Due::new();
+        outbox.mark_hole(&mut due);
+        assert_eq!(due.len(), 1);
+        assert!(take(&outbox).unwrap().hole);
+    }
+
+    #[test]
+    fn what_was_taken_makes_room_for_what_comes() {
+        let outbox = Arc::new(Outbox::new(2 * event(1).cost()));
+        outbox.open();
+        for seq in 1..=9 {
+            let offered = outbox.offer(&event(seq), &mut Due::new());
+            assert_eq!(offered, Offer::Queued, "{seq}");
+            assert_eq!(seqs(&take(&outbox).unwrap()), [seq]);
+        }
+    }
+
+    #[test]
     fn a_full_queue_is_dropped_whole_and_says_from_where_to_read() {
         let outbox = Arc::new(Outbox::new(2 * event(1).cost()));
         outbox.open();
