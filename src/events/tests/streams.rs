@@ -115,6 +115,20 @@ async fn a_stream_of_one_conversation_ends_when_its_subscriber_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_of_one_conversation_ends_with_its_going_though_it_returns_at_once() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, Some("aa"), None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+    memory.remove(BOB, "aa");
+    memory.join(BOB, "aa");
+    memory.send("aa");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(hear(&mut bob, 2).await, ["+2", "ended"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_of_one_conversation_goes_on_over_a_return_and_ends_with_the_last_going() {
     for recent_at_start in [1000, 0] {
         let memory = Memory::default();
