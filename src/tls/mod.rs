@@ -22,6 +22,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod listener;
+mod plain_http;
 mod records;
 mod selection;
 mod settings;

@@ -12,6 +12,8 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
 use rustls::{HandshakeKind, ServerConfig};
 
+use super::plain_http;
+
 /// See the module.
 pub(super) struct Records {
     /// Boxed: it is over a kilobyte, and every future that holds the stream on its
@@ -72,15 +74,21 @@ impl Records {
         &self.partial
     }
 
-    /// Takes what came, as far as it is whole. After an error, `unsent` may hold an alert.
-    /// What comes after our goodbye is let go: of a fault in it rustls would have to tell,
+    /// Takes what came, as far as it is whole. After an error, `unsent` may hold an alert, or
+    /// an answer in plain HTTP. What comes after our goodbye is let go: of a fault in it rustls would have to tell,
     /// and asserts that it has not said its last word yet.
     pub(super) fn take(&mut self, received: &mut [u8]) -> io::Result<()> {
         if self.left {
             self.partial = BytesMut::new();
             return Ok(());
         }
-        let (done, _) = self.process(received, |_| ())?;
+        let (done, _) = self.process(received, |_| ()).inspect_err(|_| {
+            if let Some(answer) = plain_http::answer_to(received)
+                && self.is_handshaking()
+            {
+                self.unsent = BytesMut::from(answer);
+            }
+        })?;
         let rest = &received[done..];
         if rest.len() > RECORD_LEN_MAX {
             self.broken = true;

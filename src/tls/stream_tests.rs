@@ -157,6 +157,26 @@ async fn a_stranger_who_sends_half_a_hello_and_then_something_else_is_refused() 
     }
 }
 
+#[tokio::test]
+async fn a_request_in_plain_http_is_told_what_to_speak_here() {
+    for (begun, sent, is_told) in [
+        ("", "GET /xrpc/_health HTTP/1.1\r\n\r\n", true),
+        ("POST /xrpc/ HTTP/1.0\r\n\r\n", "", true),
+        ("", "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", false),
+    ] {
+        let (server, _) = configs(default_provider(), default_provider());
+        let (ours, mut theirs) = tcp_pair().await;
+        theirs.write_all(sent.as_bytes()).await.unwrap();
+        let accepted = TlsStream::accept(Arc::new(server), ours, begun.into());
+        assert!(accepted.await.is_err());
+        let mut heard = Vec::new();
+        theirs.read_to_end(&mut heard).await.unwrap();
+        let heard = String::from_utf8_lossy(&heard);
+        let told = heard.starts_with("HTTP/1.1 400 ") && heard.contains("speaks TLS");
+        assert_eq!(told, is_told, "{heard}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_write_that_finds_no_room_ends_the_patience_of_the_kernel() {
