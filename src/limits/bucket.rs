@@ -55,6 +55,12 @@ impl Rate {
         let bytes = self.bytes.saturating_mul(percent) / 100;
         Self { bytes, ..self }
     }
+
+    /// In which so many bytes come back.
+    fn cost_us(self, bytes: u64) -> u64 {
+        let cost = u128::from(bytes) * u128::from(self.fill_us) / u128::from(self.bytes.max(1));
+        u64::try_from(cost).unwrap_or(u64::MAX)
+    }
 }
 
 /// When the budget would be full again, on a clock of microseconds.
@@ -68,16 +74,18 @@ impl Bucket {
     /// until there is enough. More than a whole budget is never enough: it is
     /// admitted only when the budget is full, so that it passes at last.
     pub(super) fn spend(&mut self, now_us: u64, bytes: u64, rate: Rate) -> Result<(), u64> {
-        let cost = u128::from(bytes) * u128::from(rate.fill_us) / u128::from(rate.bytes.max(1));
-        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-        let full_at = self.full_at.max(now_us);
-        let owed = full_at - now_us;
-        let room = rate.fill_us.saturating_sub(cost);
+        let owed = self.full_at.saturating_sub(now_us);
+        let room = rate.fill_us.saturating_sub(rate.cost_us(bytes));
         if owed > room {
             return Err(owed - room);
         }
-        self.full_at = full_at.saturating_add(cost);
+        self.charge(now_us, bytes, rate);
         Ok(())
+    }
+
+    /// Takes `bytes`, whether or not there is enough.
+    fn charge(&mut self, now_us: u64, bytes: u64, rate: Rate) {
+        self.full_at = self.full_at.max(now_us).saturating_add(rate.cost_us(bytes));
     }
 
     /// What could be spent now, and in how many microseconds all of it will be back.
@@ -114,6 +122,19 @@ impl Budgets {
         waits
     }
 
+    /// Takes so many bytes of each, whether or not it has enough. One that only counts is not
+    /// overdrawn: it may be enforced one day.
+    pub(super) fn charge(&mut self, bytes: u64, rates: Rates) {
+        for (budget, rate) in self.0.iter_mut().zip(rates) {
+            match rate.is_enforced {
+                true => budget.charge(0, bytes, rate),
+                false => {
+                    let _ = budget.spend(0, bytes, rate);
+                }
+            }
+        }
+    }
+
     /// The budgets that an entry keeps: how long before its newest moment each is full.
     pub(super) fn kept_in(entry: &impl Admissions, now: Tick) -> Self {
         let until_us = u64::from(entry.newest().since(now)) * 1_000;
@@ -130,7 +151,7 @@ impl Budgets {
 
     /// Keeps the budgets so. Until all is full, the entry is in use: it must not leave.
     pub(super) fn keep_in(self, entry: &mut impl Admissions, now: Tick) {
-        let owed = self.0.map(|bucket| bucket.full_at.min(DAY_US));
+        let owed = self.0.map(|bucket| bucket.full_at.min(OWED_US_MAX));
         let until_ms = owed[0].max(owed[1]).div_ceil(1_000);
         entry.drop_oldest(entry.len());
         entry.set_newest(now.after(until_ms as u32));
@@ -149,7 +170,10 @@ pub(super) fn enforced(waits: Waits, rates: Rates) -> Waits {
     [waits[0] * first, waits[1] * second]
 }
 
-/// A day in microseconds takes 37 bits.
+/// A day's budget, and what has been taken beyond it.
+const OWED_US_MAX: u64 = 2 * DAY_US;
+
+/// Two days in microseconds take 38 bits.
 const WORDS: usize = 3;
 
 #[cfg(test)]
@@ -206,6 +230,12 @@ mod tests {
                 }
                 let mut kept = Budgets::kept_in(&entry, now);
                 prop_assert_eq!(kept.spend(bytes, rates), waits);
+                if bytes % 7 == 0 {
+                    kept.charge(bytes, rates);
+                    for nth in [0, 1] {
+                        buckets[nth].charge(now_us, bytes, rates[nth]);
+                    }
+                }
                 kept.keep_in(&mut entry, now);
                 prop_assert_eq!(entry.len(), 2 * WORDS);
                 let kept = Budgets::kept_in(&entry, now);

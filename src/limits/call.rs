@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::bytes::Traffic;
 use super::domain::{CALLS, Domain};
 use super::rule::needs_shared_state;
 use super::{Decision, Inner, LimitError, Limits, Rule, Settings};
@@ -23,9 +24,11 @@ impl Limits {
         if let Some(stay) = inner.boxed(&settings, || inner.account_subject(did)) {
             // Whoever leaves the box shall not find the quota still spent.
             let mut retry_after = stay.max(inner.quota_wait(&settings, (rule, domain), did));
-            if call.kind() == Kind::Procedure {
-                retry_after = retry_after.max(inner.body_wait(&settings, did));
-            }
+            let traffic = match call.kind() {
+                Kind::Procedure => Traffic::Bodies,
+                Kind::Query | Kind::Subscription => Traffic::Answers,
+            };
+            retry_after = retry_after.max(inner.bytes_wait(&settings, traffic, did));
             let rule = Rule::PenaltyBox;
             return plain().refused_by(LimitError::Reached { rule, retry_after });
         }

@@ -12,8 +12,8 @@
 //! tells operators about each rule.
 
 mod blind;
-mod body_bytes;
 mod bucket;
+mod bytes;
 mod call;
 mod claim;
 mod clock;

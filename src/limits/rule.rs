@@ -54,6 +54,10 @@ rules! {
     BodyBytes = "body_bytes",
     /// And in a day.
     BodyBytesDay = "body_bytes_day",
+    /// Bytes of large answers to an account, in a minute.
+    AnswerBytes = "answer_bytes",
+    /// And in a day.
+    AnswerBytesDay = "answer_bytes_day",
     /// Memory for bodies, of the node and of one account.
     Bodies = "bodies",
     /// Memory for answers, of the node and of one account.

@@ -93,6 +93,10 @@ pub struct Calls {
     pub body_bytes: u32,
     /// `BODY_BYTES_PER_DAY`: and in a day, on average.
     pub body_bytes_day: u64,
+    /// `ANSWER_BYTES_PER_MINUTE`: bytes of large answers to them in a minute, on average.
+    pub answer_bytes: u32,
+    /// `ANSWER_BYTES_PER_DAY`: and in a day, on average.
+    pub answer_bytes_day: u64,
 }
 
 /// Layer 4: subscriptions and their frames.
@@ -248,6 +252,8 @@ impl Default for Settings {
                 default: 200,
                 body_bytes: 128 << 20,
                 body_bytes_day: 2 << 30,
+                answer_bytes: 256 << 20,
+                answer_bytes_day: 16 << 30,
             },
             scarce_bytes_per_second: 32 << 10,
             sockets: Sockets {

@@ -108,6 +108,12 @@ impl SocketPermit {
         self.limits.inner.settings.load().sockets.full_retry_after
     }
 
+    /// Counts what its account was given with its events, as an answer; whether it may have more.
+    pub fn charge_answer(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
+        self.limits.charge_answer(did, bytes);
+        self.limits.check_answer(did)
+    }
+
     /// Judges one inbound frame of `len` bytes.
     pub fn frame(&mut self, kind: FrameKind, len: usize) -> FrameVerdict {
         let inner = &*self.limits.inner;

@@ -115,25 +115,57 @@ impl Table {
     where
         W: FnOnce() -> Blind,
     {
+        let spend = |budgets: &mut Budgets, rates| budgets.spend(bytes, rates);
+        self.change_budgets(names, now, rates, spend)
+    }
+
+    /// Takes so many bytes of the subject's budgets, whether or not they have enough.
+    pub(super) fn charge<W>(&self, names: Names<W>, now: Tick, bytes: u64, rates: Rates)
+    where
+        W: FnOnce() -> Blind,
+    {
+        let charge = |budgets: &mut Budgets, rates| budgets.charge(bytes, rates);
+        self.change_budgets(names, now, rates, charge);
+    }
+
+    /// Changes the subject's budgets, or those that all share who find no room.
+    fn change_budgets<W, T>(
+        &self,
+        names: Names<W>,
+        now: Tick,
+        rates: Rates,
+        change: impl FnOnce(&mut Budgets, Rates) -> T,
+    ) -> T
+    where
+        W: FnOnce() -> Blind,
+    {
         if let Some(mut entry) = self.own(&names, now) {
             let mut budgets = entry.budgets(now);
-            let waits = budgets.spend(bytes, rates);
+            let changed = change(&mut budgets, rates);
             entry.keep_budgets(budgets, now);
-            return waits;
+            return changed;
         }
         let mut log = wide_entry(&self.wide_budgets, (names.wide)()).lock();
         let mut budgets = Budgets::kept_in(&*log, now);
-        let waits = budgets.spend(bytes, rates.map(|rate| rate.times(WIDE_SHARE)));
+        let changed = change(&mut budgets, rates.map(|rate| rate.times(WIDE_SHARE)));
         budgets.keep_in(&mut *log, now);
-        waits
+        changed
     }
 
-    /// The budgets of a subject of these names as they stand. One that has no entry owes
-    /// nothing.
-    pub(super) fn budgets<W>(&self, names: &Names<W>, now: Tick) -> Budgets {
+    /// For how long the subject's budgets have not so many bytes, if nothing more is spent. One
+    /// that has no entry owes nothing, but for what those owe together who find no room.
+    pub(super) fn waits<W>(&self, names: Names<W>, now: Tick, bytes: u64, rates: Rates) -> Waits
+    where
+        W: FnOnce() -> Blind,
+    {
         let entry = self.find(names.current);
         let entry = entry.or_else(|| self.find(names.previous?));
-        entry.map_or_else(Budgets::default, |entry| entry.budgets(now))
+        if let Some(entry) = entry {
+            return entry.budgets(now).spend(bytes, rates);
+        }
+        let log = wide_entry(&self.wide_budgets, (names.wide)()).lock();
+        let rates = rates.map(|rate| rate.times(WIDE_SHARE));
+        Budgets::kept_in(&*log, now).spend(bytes, rates)
     }
 
     /// Until a subject of these names would be admitted, if nothing more is; no place is

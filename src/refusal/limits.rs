@@ -60,6 +60,8 @@ fn words(rule: Rule) -> &'static str {
         | Rule::SendMessage => "too many calls of this kind by this account",
         Rule::BodyBytes => "too many bytes in requests of this account in a minute",
         Rule::BodyBytesDay => "too many bytes in requests of this account in a day",
+        Rule::AnswerBytes => "too many bytes in answers to this account in a minute",
+        Rule::AnswerBytesDay => "too many bytes in answers to this account in a day",
         Rule::Bodies => "too many bytes in requests of this account under way",
         Rule::Answers => "too many bytes in answers to this account under way",
         Rule::SocketsIp => "too many subscriptions are open from this address",

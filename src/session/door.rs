@@ -180,6 +180,9 @@ impl Sessions {
             self.0.limits.proved_here(connection, caller.did());
         }
         self.0.limits.admit_upgrade(caller.did())?;
+        if subscriber.hydrate {
+            self.0.limits.check_answer(caller.did())?;
+        }
         Ok(Granted {
             caller,
             subscriber,

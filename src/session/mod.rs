@@ -8,6 +8,7 @@
 //!             └ whatever can be refused is refused here
 //! ```
 
+mod allowance;
 mod bell;
 #[cfg(test)]
 mod breach_tests;

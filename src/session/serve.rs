@@ -258,7 +258,12 @@ impl<L: Line> Session<L> {
                 let shared = Arc::clone(&self.shared);
                 // No function of its own: its state would hold the events twice.
                 return Either::Left(async move {
-                    self.line()?.write_events(&events, &shared.meters).await
+                    self.line()?.write_events(&events, &shared.meters).await?;
+                    let Some(overdrawn) = self.settle(&events) else {
+                        return Ok(());
+                    };
+                    self.write(overdrawn).await?;
+                    Err(CloseReason::RateLimited)
                 });
             }
             News::Gap(standings) => self.write(Notice::Gap(standings)),

@@ -78,7 +78,7 @@ impl HttpBody for Portions {
 
 /// As much as a TLS record (RFC 8446 section 5.1) and a frame of HTTP/2 (RFC 9113 section
 /// 4.2) hold. Nobody counts an answer that is no larger.
-const PORTION: usize = 16 << 10;
+pub(super) const PORTION: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Settings;
-use super::answer::json_response;
+use super::answer::{PORTION, json_response};
 use super::body::{ReadBody, announced, check_form, collect};
 use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
@@ -123,6 +123,9 @@ impl Calls {
         let admitted = decision.admit();
         known.quota = Some(decision);
         admitted?;
+        if call.kind() == Kind::Query {
+            self.limits.check_answer(caller.did())?;
+        }
         let cx = Arc::new(Context {
             parts: Arc::clone(&self.parts),
             settings: self.settings.snapshot(),
@@ -143,7 +146,13 @@ impl Calls {
         }
         let all = cx.settings.answers_bytes_max;
         let memory = || self.limits.memory_for_answer(cx.did(), all);
-        answer.and_then(|json| json_response(call, json, memory))
+        let json = answer?;
+        let bytes = json.len();
+        let response = json_response(call, json, memory)?;
+        if bytes > PORTION {
+            self.limits.charge_answer(cx.did(), bytes as u64);
+        }
+        Ok(response)
     }
 
     /// Uses a nonce up, or leaves that to the call: a send does it with what it writes,

@@ -455,6 +455,8 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         settings.requests.familiar = 1;
         settings.calls.body_bytes = 1_024;
         settings.calls.body_bytes_day = 1_024;
+        settings.calls.answer_bytes = 1_024;
+        settings.calls.answer_bytes_day = 1_024;
         settings.sockets.per_ip = 1;
         settings.sockets.per_did = 1;
         settings.sockets.upgrades_per_ip = 1;
@@ -482,6 +484,8 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
         }
         assert_eq!(limits.check_body(&did(1), 1_000), Ok(()));
         assert_eq!(limits.charge_body(&did(1), 1_000), Ok(()));
+        limits.charge_answer(&did(1), 1_000);
+        assert_eq!(limits.check_answer(&did(1)), Ok(()));
     }
     let mut connection = limits.http2_frames(address);
     assert!((0..20).all(|_| connection.admit(1_000)));

@@ -45,6 +45,7 @@ mod health;
 mod hydration;
 mod lexicons;
 mod limits;
+mod limits_answers;
 mod limits_bodies;
 mod limits_places;
 mod limits_proxies;

@@ -43,6 +43,8 @@ use crate::phone::PhoneError;
 /// relay that is started for it gets these settings, which keep them out of the way.
 pub fn raised_limits() -> Vec<(String, String)> {
     [
+        ("ANSWER_BYTES_PER_DAY", "1125899906842624"),
+        ("ANSWER_BYTES_PER_MINUTE", "4294967295"),
         ("BODY_BYTES_PER_DAY", "1125899906842624"),
         ("BODY_BYTES_PER_MINUTE", "4294967295"),
         ("LIMITS_EXEMPT", "127.0.0.0/8"),

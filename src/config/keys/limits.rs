@@ -128,6 +128,17 @@ pub(super) const KEYS: &[Key] = keys![
     limits.body_bytes_per_day, BODY_BYTES_PER_DAY, Live:
         Number(1 << 10..=1 << 50) => limits.calls.body_bytes_day;
 
+    /// Bytes of answers over 16 KiB to an account in a minute, on average, and of the messages in
+    /// its subscriptions' frames (`hydrate`). Whoever has taken more waits until that has come
+    /// back.
+    limits.answer_bytes_per_minute, ANSWER_BYTES_PER_MINUTE, Live:
+        Number(1 << 10..=u32::MAX) => limits.calls.answer_bytes;
+
+    /// And in a day: what an account can cost in traffic, day after day. It comes back evenly. What
+    /// may be taken in a minute may be taken in any case.
+    limits.answer_bytes_per_day, ANSWER_BYTES_PER_DAY, Live:
+        Number(1 << 10..=1 << 50) => limits.calls.answer_bytes_day;
+
     /// Subscriptions open at once from one address.
     limits.sockets_per_ip, SOCKETS_PER_IP, Live:
         Number(1..=2_000_000) => limits.sockets.per_ip;

@@ -1,110 +1,151 @@
-//! Layer 3, continued: bytes that an account sends in the bodies of its calls, which are all
-//! that it can have the relay store. So many in a minute, and so many in a day: one entry
-//! keeps both budgets, and a body takes of both or of none.
+//! Layer 3, continued: bytes of an account's calls. Those of bodies are all that it can have the
+//! relay store; those of answers are what a line and a bill are for. So many in a minute, and so
+//! many in a day: one entry keeps both budgets.
+//!
+//! A body takes of both budgets or of none. An answer is as long as it is: whoever has taken more
+//! than there was waits until that has come back.
 
 use std::time::Duration;
 
-use super::bucket::{Budgets, Rate, Rates, Waits, enforced};
+use super::bucket::{Rate, Rates, Waits, enforced};
 use super::{Blind, Decision, Inner, LimitError, Limits, Names, Rule, Settings, Tick};
 use crate::types::Did;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Traffic {
+    Bodies,
+    Answers,
+}
 
 impl Limits {
     /// Whether a body of so many bytes, which this account has announced, may come. Spends
     /// nothing: it may never arrive. Where a rule only counts, it counts what has come.
     pub fn check_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
-        let settings = inner.settings.load();
-        let budgets = inner.body_budgets(did);
-        inner.judge_body(&settings, did, |rates| {
-            let mut tried = budgets;
-            enforced(tried.spend(bytes, rates), rates)
+        inner.judge_bytes(Traffic::Bodies, did, |rates| {
+            enforced(inner.byte_waits(Traffic::Bodies, did, bytes, rates), rates)
         })
     }
 
     /// Counts a body of this account that has come.
     pub fn charge_body(&self, did: &Did, bytes: u64) -> Result<(), LimitError> {
         let inner = &*self.inner;
-        let settings = inner.settings.load();
         let now = inner.clock.exact_tick();
-        inner.judge_body(&settings, did, |rates| {
-            let names = inner.body_names(did, now);
+        inner.judge_bytes(Traffic::Bodies, did, |rates| {
+            let names = inner.byte_names(Traffic::Bodies, did, now);
             inner.accounts.spend(names, now, bytes, rates)
         })
+    }
+
+    /// Whether this account may be answered at length, or has had too much already.
+    pub fn check_answer(&self, did: &Did) -> Result<(), LimitError> {
+        let inner = &*self.inner;
+        inner.judge_bytes(Traffic::Answers, did, |rates| {
+            inner.byte_waits(Traffic::Answers, did, 1, rates)
+        })
+    }
+
+    /// Counts what this account is given, however much that is.
+    pub fn charge_answer(&self, did: &Did, bytes: u64) {
+        let inner = &*self.inner;
+        let (settings, now) = (inner.settings.load(), inner.clock.exact_tick());
+        let rates = Traffic::Answers.rates(&settings, inner.bonus(&settings, did));
+        let names = inner.byte_names(Traffic::Answers, did, now);
+        inner.accounts.charge(names, now, bytes, rates);
     }
 }
 
 impl Inner {
     /// What the account's entry is called, and was under the key before, for as long as it may
     /// still be in use.
-    fn body_names(&self, did: &Did, now: Tick) -> Names<impl FnOnce() -> Blind> {
-        self.account_names(DAY, Rule::BodyBytes as u8, did, now)
+    fn byte_names(&self, traffic: Traffic, did: &Did, now: Tick) -> Names<impl FnOnce() -> Blind> {
+        let [minute, _] = traffic.rules();
+        self.account_names(DAY, minute as u8, did, now)
     }
 
-    fn body_budgets(&self, did: &Did) -> Budgets {
+    fn byte_waits(&self, traffic: Traffic, did: &Did, bytes: u64, rates: Rates) -> Waits {
         let now = self.clock.exact_tick();
-        self.accounts.budgets(&self.body_names(did, now), now)
+        let names = self.byte_names(traffic, did, now);
+        self.accounts.waits(names, now, bytes, rates)
     }
 
-    /// Judges a body by what its account may send: by a judge who knows how long it takes until
-    /// there is enough of each budget.
-    fn judge_body(
+    /// Judges by what the account may have: by a judge who knows how long it takes until there is
+    /// enough of each budget.
+    fn judge_bytes(
         &self,
-        settings: &Settings,
+        traffic: Traffic,
         did: &Did,
         judge: impl Fn(Rates) -> Waits,
     ) -> Result<(), LimitError> {
-        let waits = judge(rates(settings, self.bonus(settings, did)));
-        let short = RULES.into_iter().zip(waits).filter(|(_, wait)| *wait > 0);
+        let settings = &*self.settings.load();
+        let waits = judge(traffic.rates(settings, self.bonus(settings, did)));
+        let short = traffic.rules().into_iter().zip(waits);
+        let short = short.filter(|(_, wait)| *wait > 0);
         if short.filter(|(rule, _)| settings.enforces(*rule)).count() == 0 {
             return Ok(());
         }
         self.lapse(did);
         // With this refusal its good standing is gone, so it waits for the plain budgets.
-        let plain = rates(settings, 0);
-        let (rule, retry_after) = longest(enforced(judge(plain), plain));
+        let plain = traffic.rates(settings, 0);
+        let (rule, retry_after) = traffic.longest(enforced(judge(plain), plain));
         let refused = LimitError::Reached { rule, retry_after };
         let decision = Decision::unlimited(rule, settings.quota(rule)).refused_by(refused);
         let subject = self.account_subject(did);
         self.strike(settings, subject, decision).admit()
     }
 
-    /// Until the account may send a body of any size, if it sends none before: none is larger
-    /// than what may be sent in a minute.
-    pub(super) fn body_wait(&self, settings: &Settings, did: &Did) -> Duration {
-        let rates = rates(settings, 0);
-        let waits = self
-            .body_budgets(did)
-            .spend(settings.calls.body_bytes.into(), rates);
-        longest(enforced(waits, rates)).1
+    /// Until the account may send a body of any size, of which none is larger than what may be
+    /// sent in a minute; or be answered. If it does nothing before.
+    pub(super) fn bytes_wait(&self, settings: &Settings, traffic: Traffic, did: &Did) -> Duration {
+        let rates = traffic.rates(settings, 0);
+        let bytes = match traffic {
+            Traffic::Bodies => settings.calls.body_bytes.into(),
+            Traffic::Answers => 1,
+        };
+        let waits = self.byte_waits(traffic, did, bytes, rates);
+        traffic.longest(enforced(waits, rates)).1
     }
 }
 
-/// By what the two budgets are refused.
-const RULES: [Rule; 2] = [Rule::BodyBytes, Rule::BodyBytesDay];
+impl Traffic {
+    /// By what the two budgets are refused.
+    const fn rules(self) -> [Rule; 2] {
+        match self {
+            Self::Bodies => [Rule::BodyBytes, Rule::BodyBytesDay],
+            Self::Answers => [Rule::AnswerBytes, Rule::AnswerBytesDay],
+        }
+    }
 
-/// In which all that an account may send in a day comes back.
+    /// What an account may have, and so many percent more.
+    fn rates(self, settings: &Settings, bonus: u16) -> Rates {
+        let calls = &settings.calls;
+        let (in_a_minute, in_a_day) = match self {
+            Self::Bodies => (calls.body_bytes, calls.body_bytes_day),
+            Self::Answers => (calls.answer_bytes, calls.answer_bytes_day),
+        };
+        let in_a_minute = u64::from(in_a_minute);
+        let [minute, day] = self.rules().map(|rule| !settings.dry_run.contains(rule));
+        [
+            Rate::a_minute(in_a_minute).enforced_if(minute),
+            Rate::a_day(in_a_day.max(in_a_minute)).enforced_if(day),
+        ]
+        .map(|rate| rate.percent(100 + u64::from(bonus)))
+    }
+
+    /// The longest of two waits, and by which rule it is.
+    fn longest(self, [minute, day]: Waits) -> (Rule, Duration) {
+        let [by_minute, by_day] = self.rules();
+        let (rule, wait_us) = match minute >= day {
+            true => (by_minute, minute),
+            false => (by_day, day),
+        };
+        (rule, Duration::from_millis(wait_us.div_ceil(1_000)))
+    }
+}
+
+/// In which all that an account may have in a day comes back.
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// What an account may send, and so many percent more.
-fn rates(settings: &Settings, bonus: u16) -> Rates {
-    let calls = &settings.calls;
-    let (in_a_minute, in_a_day) = (u64::from(calls.body_bytes), calls.body_bytes_day);
-    let [minute, day] = RULES.map(|rule| !settings.dry_run.contains(rule));
-    [
-        Rate::a_minute(in_a_minute).enforced_if(minute),
-        Rate::a_day(in_a_day.max(in_a_minute)).enforced_if(day),
-    ]
-    .map(|rate| rate.percent(100 + u64::from(bonus)))
-}
-
-/// The longest of two waits, and by which rule it is.
-fn longest([minute, day]: Waits) -> (Rule, Duration) {
-    let (rule, wait_us) = match minute >= day {
-        true => (RULES[0], minute),
-        false => (RULES[1], day),
-    };
-    (rule, Duration::from_millis(wait_us.div_ceil(1_000)))
-}
 
 #[cfg(test)]
 mod tests {
@@ -240,6 +281,22 @@ mod tests {
     }
 
     #[test]
+    fn an_account_that_finds_no_room_in_the_table_owes_what_it_was_given_all_the_same() {
+        let (limits, alice) = (
+            limits(|settings| settings.tables.did_keys = 0),
+            did("alice"),
+        );
+        for nth in 0..15 {
+            limits.charge_answer(&did(&nth.to_string()), 1);
+        }
+        let answers = (0..200).take_while(|_| {
+            limits.charge_answer(&alice, 64 * MIB);
+            limits.check_answer(&alice).is_ok()
+        });
+        assert_eq!(answers.count(), 16 * 4);
+    }
+
+    #[test]
     fn accounts_that_find_no_room_in_the_table_are_limited_together() {
         let limits = limits(|settings| settings.tables.did_keys = 0);
         for nth in 0..15 {
@@ -252,7 +309,8 @@ mod tests {
     fn a_dry_run_refuses_nothing_and_counts_each_body_once() {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            let limits = limits(|settings| settings.dry_run = RULES.into_iter().collect());
+            let limits =
+                limits(|settings| settings.dry_run = Traffic::Bodies.rules().into_iter().collect());
             assert_eq!(passed(&limits, &did("alice"), 64 * MIB), 1_000);
         });
         let shown = recorder.handle().render();
@@ -294,6 +352,83 @@ mod tests {
         settings.replace(raised);
         limits.clock().advance(MINUTE / 2);
         assert_eq!(passed(&limits, &alice, 64 * MIB), 2);
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_it_is_and_the_next_waits_until_it_is_paid() {
+        let (limits, alice) = (limits(|_| {}), did("alice"));
+        let page = 14 * MIB;
+        for _ in 0..19 {
+            limits.check_answer(&alice).unwrap();
+            limits.charge_answer(&alice, page);
+        }
+        for _ in 0..3 {
+            let refused = limits.check_answer(&alice).unwrap_err();
+            assert_eq!(by(refused), Rule::AnswerBytes);
+            assert!(refused.retry_after() < 4 * Duration::from_secs(1));
+            assert!(limits.check_answer(&did("bob")).is_ok());
+            assert!(limits.check_body(&alice, page).is_ok(), "of its own");
+            limits
+                .clock()
+                .advance(refused.retry_after() - Duration::from_millis(1));
+            assert!(limits.check_answer(&alice).is_err());
+            limits.clock().advance(Duration::from_millis(1));
+            limits.check_answer(&alice).unwrap();
+            limits.charge_answer(&alice, page);
+        }
+    }
+
+    #[test]
+    fn whoever_never_stops_reading_gets_a_day_at_once_and_then_what_comes_back() {
+        let limits = limits(|settings| {
+            (settings.tables.did_keys, settings.tables.ip_keys) = (100, 100);
+        });
+        let (alice, day) = (did("alice"), 24 * 60 * MINUTE);
+        let (mut had, mut elapsed) = (0, Duration::ZERO);
+        while elapsed < 2 * day {
+            while limits.check_answer(&alice).is_ok() {
+                limits.charge_answer(&alice, 14 * MIB);
+                had += 14;
+            }
+            limits.clock().advance(10 * MINUTE);
+            limits.sweep();
+            elapsed += 10 * MINUTE;
+        }
+        let days = 3 * 16 * 1_024;
+        // The last ten minutes are not spent.
+        assert!((days - 128..days + 14).contains(&had), "{had} MiB");
+    }
+
+    #[test]
+    fn what_answers_are_only_counted_by_is_never_owed() {
+        let settings = Live::new(Settings {
+            dry_run: Traffic::Answers.rules().into_iter().collect(),
+            ..Settings::default()
+        });
+        let (limits, alice) = (Limits::new(settings.clone(), Clock::manual()), did("alice"));
+        for _ in 0..10_000 {
+            limits.check_answer(&alice).unwrap();
+            limits.charge_answer(&alice, 64 * MIB);
+        }
+        settings.replace(Settings::default());
+        limits.clock().advance(MINUTE);
+        assert!(limits.check_answer(&alice).is_ok());
+    }
+
+    #[test]
+    fn whoever_leaves_the_box_does_not_find_its_answers_still_to_be_paid() {
+        let limits = limits(|settings| settings.calls.answer_bytes = 1 << 20);
+        let alice = did("alice");
+        limits.charge_answer(&alice, 5 * MIB);
+        for _ in 0..200 {
+            limits.check_answer(&alice).unwrap_err();
+        }
+        let boxed = limits.check_did(&alice, Nsid::GetMessages).refused.unwrap();
+        assert_eq!(by(boxed), Rule::PenaltyBox);
+        limits.clock().advance(boxed.retry_after());
+        let reading = limits.check_did(&alice, Nsid::GetMessages);
+        assert!(reading.refused.is_none());
+        assert!(limits.check_answer(&alice).is_ok());
     }
 
     #[test]

@@ -1,0 +1,28 @@
+//! What an account is given with its events counts as answers do.
+
+use std::sync::Arc;
+
+use super::line::Line;
+use super::serve::Session;
+use crate::events::Event;
+use crate::wire::{CloseReason, ErrorNotice, Notice, XrpcError};
+
+impl<L: Line> Session<L> {
+    /// Counts the messages that came with these events, which have been written. Where that was
+    /// too much: what to say of it before the close. `retryAfterMs` is of errors that the stream
+    /// survives.
+    pub(super) fn settle(&mut self, events: &[Arc<Event>]) -> Option<Notice> {
+        let bytes: usize = events.iter().map(|event| event.message_bytes()).sum();
+        if bytes == 0 {
+            return None;
+        }
+        let charged = self.permit.charge_answer(self.caller.did(), bytes as u64);
+        let error = XrpcError::from(charged.err()?);
+        Some(Notice::Error(ErrorNotice {
+            error: CloseReason::RateLimited.name().into(),
+            message: error.message,
+            cursor: self.subscription.cursor(),
+            retry_after: None,
+        }))
+    }
+}
