@@ -51,14 +51,22 @@ export const listen = async (params, options) => {
   return { frames, code, reason: reason.toString() }
 }
 
-/** Opens a WebSocket in the JSON framing: what to say, and what is said, one by one. */
+/**
+ * Opens a WebSocket in the JSON framing: what to say, and what is said, by its kind. What was
+ * told shortly before may come after `#synced`, so nothing is anybody's by its place alone.
+ */
 export const talk = async (params) => {
   const socket = open(params, 'mls-relay.json.v1')
   const frames = on(socket, 'message')
   await once(socket, 'open')
   return {
     say: (frame) => socket.send(JSON.stringify(frame)),
-    hear: async () => JSON.parse((await frames.next()).value[0]),
+    async hear(kind) {
+      let frame
+      do frame = JSON.parse((await frames.next()).value[0])
+      while (frame.t !== kind)
+      return frame
+    },
     close: () => socket.close(),
   }
 }
