@@ -54,6 +54,12 @@ impl Node {
                 ..usual.connections
             },
             calls: settings.quotas,
+            // Room for fewer clients than any relay has, since each start makes it anew.
+            tables: limits::Tables {
+                ip_keys: 10_000,
+                did_keys: 10_000,
+                ..usual.tables
+            },
             ..usual
         };
         let limits = Limits::new(Live::new(limits), Clock::system());

@@ -70,6 +70,9 @@ impl Home {
         .with("RELAY_LISTEN", "127.0.0.1:0")
         .with("RELAY_ADMIN_LISTEN", "127.0.0.1:0")
         .with("RELAY_PG_DURABLE", "false")
+        // Room for fewer clients than any relay has, since each start makes it anew.
+        .with("LIMIT_IP_KEYS_MAX", "10000")
+        .with("LIMIT_DID_KEYS_MAX", "10000")
         .with("RUST_LOG", "info")
     }
 
