@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::database::Database;
 use crate::relay::{Home, Relay, eventually};
@@ -95,8 +96,8 @@ async fn a_primary_that_was_demoted_is_left_for_the_one_that_takes_writes() {
     for statement in [fence, "SELECT pg_reload_conf()"] {
         client.batch_execute(statement).await.unwrap();
     }
-    let is_left = async || on(&old).await == 0;
-    eventually("nothing is left on the old one", is_left).await;
+    old.until("nothing is left on the old one", sessions, 0)
+        .await;
     let hears = |ready, checks: &Value| ready && checks["events"].get("cause").is_none();
     relay
         .health_until("it hears what commits on the new one", hears)
@@ -228,6 +229,7 @@ async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
         assert_eq!(status, StatusCode::OK, "{report}");
         assert_eq!(report["checks"]["database"]["ok"], true, "{report}");
         assert!(relay.is_ready().await);
+        sleep(Duration::from_millis(100)).await;
     }
     calls.shutdown().await;
     holding.rollback().await.unwrap();
