@@ -1,31 +1,19 @@
-//! The edge as strangers meet it: TLS, HTTP, deadlines, sizes, and who they are.
+//! The edge as strangers meet it: what it speaks, what it tells them, and who they are to it.
 
-use std::time::Duration;
-
-use futures_util::StreamExt;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
-use hyper::body::{Body, Bytes};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::body::Bytes;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::Curve;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::frames::{
-    self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE, frame,
-};
+use crate::http2::http2;
 use crate::relay::{Home, Relay, eventually, path, token};
-use crate::tls;
-use crate::tls::{Client, PATIENCE, read_head, read_to_end};
-use crate::websocket::{extended_connect, opened, upgrade};
+use crate::tls::{Client, PATIENCE, read_to_end};
+use crate::websocket::{opened, upgrade};
 
 #[tokio::test]
 async fn tls_1_2_and_1_3_are_spoken_and_resumed() {
@@ -63,19 +51,6 @@ async fn the_protocol_is_the_one_that_both_want_most() {
         let chosen = stream.get_ref().1.alpn_protocol();
         assert_eq!(chosen, expected.map(str::as_bytes));
     }
-}
-
-/// A connection, and what ends with it.
-async fn http2(
-    relay: &Relay,
-) -> (
-    http2::SendRequest<Empty<Bytes>>,
-    JoinHandle<hyper::Result<()>>,
-) {
-    let stream = Client::http2(relay).connect(relay).await.unwrap();
-    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (sender, connection) = handshake.await.unwrap();
-    (sender, tokio::spawn(connection))
 }
 
 #[tokio::test]
@@ -150,233 +125,6 @@ async fn strict_transport_is_said_for_as_long_as_the_operator_wants() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_shake_hands_or_ask_in_time_is_cut_off() {
-    let relay = Home::lived_in()
-        .with("RELAY_HANDSHAKE_TIMEOUT_SECONDS", "1")
-        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
-        .start();
-    // No handshake.
-    let mut silent = TcpStream::connect(relay.public).await.unwrap();
-    let read = timeout(PATIENCE, silent.read(&mut [0])).await.unwrap();
-    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
-    // A request that never ends.
-    let mut slow = Client::http1(&relay).connect(&relay).await.unwrap();
-    slow.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\nx-slow: ")
-        .await
-        .unwrap();
-    assert_eq!(read_to_end(&mut slow).await, "");
-    // HTTP/2 without a request: settings and a goodbye may come, then the end.
-    let client = Client::http2(&relay);
-    let mut quiet = client.connect(&relay).await.unwrap();
-    quiet
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await
-        .unwrap();
-    read_to_end(&mut quiet).await;
-    // The deadlines are the relay's, and it lives on.
-    let failed = "relay_edge_handshakes_failed_total{reason=\"timeout\"}";
-    assert_eq!(relay.figure(failed).await, Some(1));
-    let closed = relay.figure("relay_edge_idle_closed_total").await;
-    assert_eq!(closed, Some(2));
-}
-
-#[tokio::test]
-async fn a_request_says_once_and_in_good_form_to_whom_it_is() {
-    let relay = Relay::start();
-    for (line, hosts, expected) in [
-        ("GET /health HTTP/1.1", "host: a\r\n", "200"),
-        ("GET /health HTTP/1.1", "host:\r\n", "200"),
-        ("GET /health HTTP/1.1", "", "400"),
-        ("GET /health HTTP/1.1", "host: a\r\nhost: a\r\n", "400"),
-        ("GET /health HTTP/1.1", "host: a/b\r\n", "400"),
-        ("GET https://b/health HTTP/1.1", "host: a\r\n", "200"),
-        ("GET https://b/health HTTP/1.1", "", "400"),
-        // As balancers probe.
-        ("GET /health HTTP/1.0", "", "200"),
-        ("GET /health HTTP/1.0", "host: a\r\nhost: a\r\n", "400"),
-    ] {
-        let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
-        let request = format!("{line}\r\n{hosts}connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let answer = read_to_end(&mut stream).await;
-        let (_, status) = answer.split_once(' ').unwrap();
-        assert!(status.starts_with(expected), "{request}{answer}");
-    }
-}
-
-#[tokio::test]
-async fn over_http_2_no_header_says_otherwise_to_whom_a_request_is() {
-    let relay = Relay::start();
-    let (mut sender, _connection) = http2(&relay).await;
-    for (host, expected) in [("LOCALHOST", 200), ("elsewhere", 400)] {
-        let request = Request::get("https://localhost/health").header("host", host);
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), expected, "{host}");
-    }
-}
-
-#[tokio::test]
-async fn behind_a_body_that_ends_elsewhere_for_others_nothing_is_heard() {
-    let relay = Relay::start();
-    let next = "GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    for (codings, expected) in [
-        ("transfer-encoding: chunked\r\n", ["200", "200"].as_slice()),
-        ("transfer-encoding: gzip, chunked\r\n", &["400"]),
-        (
-            "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
-            &["400"],
-        ),
-        (
-            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
-            &["400"],
-        ),
-        ("transfer-encoding: chunked, gzip\r\n", &["400"]),
-        (
-            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
-            &["200"],
-        ),
-        (
-            "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
-            &["200"],
-        ),
-    ] {
-        let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
-        let first = format!("GET /health HTTP/1.1\r\nhost: a\r\n{codings}\r\n0\r\n\r\n");
-        let both = first + next;
-        stream.write_all(both.as_bytes()).await.unwrap();
-        let answers = read_to_end(&mut stream).await;
-        let statuses = answers
-            .split("HTTP/1.1 ")
-            .skip(1)
-            .map(|answer| &answer[..3]);
-        assert_eq!(
-            statuses.collect::<Vec<_>>(),
-            expected,
-            "{codings} {answers}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn an_idle_connection_is_closed_but_not_before_its_time() {
-    let relay = Home::lived_in()
-        .with("RELAY_IDLE_TIMEOUT_SECONDS", "2")
-        .start();
-    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
-    let begun = std::time::Instant::now();
-    // Kept alive for a second request, then left alone.
-    for _ in 0..2 {
-        stream
-            .write_all(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .unwrap();
-        let head = read_head(&mut stream).await.unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    }
-    read_to_end(&mut stream).await;
-    assert!(begun.elapsed().as_secs_f32() > 1.9);
-}
-
-#[tokio::test]
-async fn an_answer_that_nobody_takes_is_given_up_and_those_beside_it_are_not() {
-    let relay = Home::lived_in()
-        .with("RELAY_STALL_TIMEOUT_SECONDS", "5")
-        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
-        .start();
-    let client = Client::http2(&relay);
-    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
-    let mut handshake = http2::Builder::new(TokioExecutor::new());
-    handshake.initial_stream_window_size(1);
-    let (mut sender, connection) = handshake.handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let mut ask = async |method| {
-        let request = Request::builder().method(method);
-        let request = request.uri("https://localhost/.well-known/did.json");
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        response.into_body()
-    };
-    // Until it is read, nobody opens the window again.
-    let body = ask("GET").await;
-    eventually("it is given up", || async {
-        relay.figure("relay_edge_answers_stalled_total").await == Some(1)
-    })
-    .await;
-    assert!(body.collect().await.is_err());
-    assert!(ask("HEAD").await.is_end_stream());
-}
-
-#[tokio::test]
-async fn a_quiet_stream_over_http_2_is_not_an_idle_connection() {
-    let directory = Directory::start().await.unwrap();
-    let account = directory.account(Curve::P256).unwrap();
-    let relay = Home::lived_in()
-        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
-        .with("RELAY_IDLE_TIMEOUT_SECONDS", "1")
-        .knowing(&directory)
-        .start();
-    let (mut sender, mut connection) = http2(&relay).await;
-    let call = "subscribeConvoEvents";
-    let uri = format!("https://localhost{}", path(call));
-    let request = extended_connect(uri, &token(&account, call));
-    let response = sender.send_request(request).await.unwrap();
-    assert_eq!(response.status(), http::StatusCode::OK);
-    let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-    let synced = timeout(PATIENCE, socket.next()).await.unwrap();
-    assert!(synced.unwrap().unwrap().is_text());
-    // Several times as long as an idle connection lives.
-    let quiet = timeout(Duration::from_secs(5), &mut connection).await;
-    assert!(quiet.is_err(), "the connection was closed: {quiet:?}");
-    // With its last stream, the connection has no use any more.
-    socket.close(None).await.unwrap();
-    timeout(PATIENCE, connection)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_request_that_crosses_with_the_goodbye_of_an_idle_connection_is_answered() {
-    let relay = Home::lived_in()
-        .with("RELAY_HEADER_TIMEOUT_SECONDS", "1")
-        .start();
-    let client = Client::http2(&relay);
-    let mut stream = client.connect(&relay).await.unwrap();
-    // The client has room for one byte of an answer.
-    let room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
-    let begun = [frames::PREFACE, &room].concat();
-    stream.write_all(&begun).await.unwrap();
-    while frames::next(&mut stream).await.kind != GOAWAY {}
-    let path = "/.well-known/did.json";
-    // GET, https; the path and the host in letters (RFC 7541).
-    let mut head = vec![0x82, 0x87, 0x04, path.len() as u8];
-    head.extend(path.as_bytes());
-    head.extend(b"\x01\x09localhost");
-    let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, &head);
-    stream.write_all(&request).await.unwrap();
-    // Longer than an idle connection has to say goodbye.
-    let early = timeout(Duration::from_secs(4), until_answered(&mut stream)).await;
-    assert!(early.is_err(), "it has taken its time");
-    let more = frame(WINDOW_UPDATE, 0, 1, &65_535_u32.to_be_bytes());
-    stream.write_all(&more).await.unwrap();
-    until_answered(&mut stream).await;
-    read_to_end(&mut stream).await;
-}
-
-async fn until_answered(stream: &mut tls::Stream) {
-    loop {
-        let next = frames::next(stream).await;
-        if (next.kind, next.flags) == (DATA, END_STREAM) {
-            return;
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_socket_is_an_open_connection_until_it_closes() {
     let directory = Directory::start().await.unwrap();
     let account = directory.account(Curve::P256).unwrap();
@@ -391,62 +139,6 @@ async fn a_socket_is_an_open_connection_until_it_closes() {
     assert_eq!(open().await, Some(1));
     drop(stream);
     eventually("it is closed", || async { open().await == Some(0) }).await;
-}
-
-#[tokio::test]
-async fn heads_over_their_bounds_are_refused() {
-    let relay = Home::lived_in().with("RELAY_HEADERS_MAX", "20").start();
-    let client = Client::http1(&relay);
-    let large = format!("x-large: {}\r\n", "a".repeat(20_000));
-    let many = "x-many: a\r\n".repeat(30);
-    for headers in [large, many] {
-        let answer = client.get(&relay, "/health", &headers).await;
-        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    }
-    let fine = "x-fine: a\r\n".repeat(10);
-    let answer = client.get(&relay, "/health", &fine).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-#[tokio::test]
-async fn garbage_instead_of_tls_or_http_ends_one_connection_only() {
-    let relay = Relay::start();
-    let mut plain = TcpStream::connect(relay.public).await.unwrap();
-    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let mut said = Vec::new();
-    let read = timeout(PATIENCE, plain.read_to_end(&mut said)).await;
-    assert!(read.is_ok());
-    let client = Client::http1(&relay);
-    let mut stream = client.connect(&relay).await.unwrap();
-    stream
-        .write_all(b"\0\x01\x02 not http\r\n\r\n")
-        .await
-        .unwrap();
-    let answer = read_to_end(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    let answer = client.get(&relay, "/health", "").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-#[tokio::test]
-async fn heads_that_cannot_be_read_count_as_refusals_do() {
-    let relay = Home::lived_in().with("PENALTY_STRIKES", "5").start();
-    let client = Client::http1(&relay);
-    for _ in 0..5 {
-        let mut stream = client.connect(&relay).await.unwrap();
-        stream
-            .write_all(b"\0\x01\x02 not http\r\n\r\n")
-            .await
-            .unwrap();
-        let answer = read_to_end(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    }
-    eventually("it is closed before TLS", || async {
-        client.connect(&relay).await.is_err()
-    })
-    .await;
-    let refused = relay.figure("relay_edge_heads_refused_total").await;
-    assert_eq!(refused, Some(5));
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use crate::frames::{PREFACE, SETTINGS, WINDOW_UPDATE, frame};
+use crate::http2::http2;
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, read_to_end};
 
@@ -52,12 +52,7 @@ async fn a_connection_that_asks_on_and_on_in_spite_of_refusals_is_closed() {
 #[tokio::test]
 async fn over_http_2_too_it_ends_and_the_last_refusal_is_heard() {
     let relay = strict().start();
-    let client = Client::http2(&relay);
-    let stream = TokioIo::new(client.connect(&relay).await.unwrap());
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-        .await
-        .unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = http2(&relay).await;
     let mut refused = 0;
     while refused < REQUESTS && sender.ready().await.is_ok() {
         let request = Request::builder().uri("https://localhost/");
@@ -74,28 +69,16 @@ async fn over_http_2_too_it_ends_and_the_last_refusal_is_heard() {
     closed_for_it(&relay).await;
 }
 
-/// An HTTP/2 frame of the connection itself.
-fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let len = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, len, kind, 0, 0, 0, 0, 0], payload].concat()
-}
-
 /// What asks for nothing that any other rule counts, and costs as much as a request does.
 #[tokio::test]
 async fn frames_of_http_2_that_ask_for_nothing_are_heard_only_so_often() {
-    const SETTINGS: u8 = 4;
-    const WINDOW_UPDATE: u8 = 8;
     let relay = Home::lived_in()
         .with("HTTP2_FRAMES_PER_MINUTE", "1000")
         .start();
     let mut stream = Client::http2(&relay).connect(&relay).await.unwrap();
-    let begin = [
-        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
-        &frame(SETTINGS, &[]),
-    ]
-    .concat();
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     stream.write_all(&begin).await.unwrap();
-    let opens = frame(WINDOW_UPDATE, &[0, 0, 0, 1]);
+    let opens = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
     stream.write_all(&opens.repeat(900)).await.unwrap();
     let still = timeout(Duration::from_millis(300), read_to_end(&mut stream)).await;
     assert!(still.is_err(), "fewer than are allowed");

@@ -34,6 +34,8 @@ mod demo;
 mod drain;
 mod early_answers;
 mod edge;
+mod edge_deadlines;
+mod edge_heads;
 mod ends;
 mod event_frames;
 mod event_streams;
@@ -94,6 +96,8 @@ mod fault;
 mod frames;
 #[path = "../support/front.rs"]
 mod front;
+#[path = "../support/http2.rs"]
+mod http2;
 #[path = "../support/lexicon.rs"]
 mod lexicon;
 #[path = "../support/openmls_phone.rs"]

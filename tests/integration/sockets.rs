@@ -292,12 +292,8 @@ async fn a_socket_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_sta
 async fn over_http_2_a_stream_is_one_of_many_on_its_connection() {
     let (world, [alice], mut group) = together().await;
     let door = Door::beside(world).await;
-    let stream = TokioIo::new(TcpStream::connect(door.address).await.unwrap());
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let stream = TcpStream::connect(door.address).await.unwrap();
+    let (mut sender, _connection) = crate::http2::over(stream).await;
     let mut sockets = Vec::new();
     for _ in 0..3 {
         let request = extended_connect(

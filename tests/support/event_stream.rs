@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::http2;
 use crate::lexicon::Lexicons;
 use crate::world::{Client, Refused, whole};
 
@@ -67,12 +67,7 @@ impl EventStream {
         *request.uri_mut() = target.parse().unwrap();
         request.headers_mut().remove("host");
         let stream = client.relay.connect(&[b"h2"]).await.unwrap();
-        let executor = TokioExecutor::new();
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
-                .await
-                .unwrap();
-        tokio::spawn(connection);
+        let (mut sender, _connection) = http2::over(stream).await;
         let response = sender.send_request(request).await.unwrap();
         Self::of(client, response).await.unwrap()
     }

@@ -2,13 +2,14 @@
 //! HTTP after a PROXY header, and HTTP/2.
 
 use http::StatusCode;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use mls_relay::types::Nsid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::{CLIENTS, Cast, PATIENCE, PROXY, Stage, frames};
+use crate::http2;
 use crate::websocket::{extended_connect, opened, upgrade};
 
 impl Stage {
@@ -89,12 +90,8 @@ impl Stage {
     async fn over_http_2(&mut self, cast: &Cast) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
         let call = Nsid::SubscribeConvoEvents.as_str();
         let token = self.token(&cast.accounts[1], call);
-        let stream = TokioIo::new(self.relay.connect(&[b"h2"]).await.unwrap());
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
-                .await
-                .unwrap();
-        tokio::spawn(connection);
+        let stream = self.relay.connect(&[b"h2"]).await.unwrap();
+        let (mut sender, _connection) = http2::over(stream).await;
         let request = extended_connect(format!("https://localhost/xrpc/{call}"), &token);
         sender.ready().await.unwrap();
         let response = sender.send_request(request).await.unwrap();
