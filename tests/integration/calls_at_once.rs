@@ -5,33 +5,8 @@ use chrono::Utc;
 use mls_relay::types::Did;
 use serde_json::json;
 
-use crate::database::Database;
 use crate::phone::{Phone, people, together};
 use crate::world::{World, text};
-
-/// Runs two calls about some rows of an account at once: the second begins when the first
-/// waits for the rows, and both go on when both wait.
-pub(crate) async fn meeting<A, B>(
-    database: &Database,
-    rows: &str,
-    did: &str,
-    first: impl Future<Output = A>,
-    second: impl Future<Output = B>,
-) {
-    let mut client = database.client().await;
-    let holder = client.transaction().await.unwrap();
-    let hold = format!("SELECT FROM {rows} FOR UPDATE");
-    assert!(holder.execute(&hold, &[&did]).await.unwrap() > 0);
-    let second = async {
-        database.waiting(1).await;
-        second.await
-    };
-    let release = async {
-        database.waiting(2).await;
-        holder.commit().await.unwrap();
-    };
-    tokio::join!(first, second, release);
-}
 
 /// The account's seats that go on.
 async fn seats(world: &World, did: &str) -> i64 {
@@ -46,7 +21,10 @@ async fn added_while(world: &World, bob: &Phone, ending: impl Future<Output = ()
     let (_, founding) = alice.founding(&[bob.did()]).await;
     let founding = alice.post("createConvo", &founding);
     let packages = "key_packages WHERE user_did = $1";
-    meeting(&world.database, packages, bob.did(), founding, ending).await;
+    world
+        .database
+        .meeting(packages, bob.did(), founding, ending)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +64,10 @@ async fn two_phones_that_name_no_device_and_confirm_at_once_leave_nothing_waitin
     let first = bob.post("confirmWelcome", &done);
     let second = tablet.post("confirmWelcome", &done);
     let welcomes = "welcomes WHERE user_did = $1";
-    meeting(&world.database, welcomes, bob.did(), first, second).await;
+    world
+        .database
+        .meeting(welcomes, bob.did(), first, second)
+        .await;
     let refused = bob.get_refused("getWelcome", &ask).await;
     assert_eq!(refused.name, "WelcomeNotFound");
 }
@@ -110,7 +91,10 @@ async fn an_account_that_ends_and_who_adds_two_of_its_devices_do_not_wait_for_ea
         SELECT reference FROM key_packages WHERE user_did = $1 ORDER BY reference LIMIT 1)";
     let founding = alice.post("createConvo", &founding);
     let ending = async { world.store.delete_account(&did, Utc::now()).await.unwrap() };
-    meeting(&world.database, first, bob.did(), founding, ending).await;
+    world
+        .database
+        .meeting(first, bob.did(), founding, ending)
+        .await;
     assert_eq!(seats(&world, bob.did()).await, 0);
 }
 
@@ -124,7 +108,10 @@ async fn what_comes_back_by_a_conversation_that_ends_meanwhile_is_not_kept() {
     let keeping = alice.post_refused("updateGroupInfo", &keep);
     let conversation = "conversations WHERE creator_did = $1";
     let keeping = async { assert_eq!(keeping.await.name, "ConvoNotFound") };
-    meeting(&world.database, conversation, alice.did(), leaving, keeping).await;
+    world
+        .database
+        .meeting(conversation, alice.did(), leaving, keeping)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,8 @@ mod limits_relay;
 mod limits_sharing;
 mod limits_waiting;
 mod loadtest;
+mod locks_of_blocks;
+mod locks_of_devices;
 mod log_audit;
 mod log_macros;
 mod lone_send;
@@ -72,7 +74,6 @@ mod shut_windows;
 mod sockets;
 mod standstill;
 mod store_groups;
-mod store_locks;
 mod store_outages;
 mod store_stream;
 mod streams;
@@ -102,6 +103,8 @@ mod http2;
 mod lexicon;
 #[path = "../support/openmls_phone.rs"]
 mod openmls_phone;
+#[path = "../support/owners.rs"]
+mod owners;
 #[path = "../support/pebble.rs"]
 mod pebble;
 #[path = "../support/phone.rs"]

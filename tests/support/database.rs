@@ -178,6 +178,30 @@ impl Database {
         self.until("calls wait", &waiting, calls).await;
     }
 
+    /// Runs two calls about some rows of an account at once: the second begins when the first
+    /// waits for the rows, and both go on when both wait.
+    pub(crate) async fn meeting<A, B>(
+        &self,
+        rows: &str,
+        did: &str,
+        first: impl Future<Output = A>,
+        second: impl Future<Output = B>,
+    ) {
+        let mut client = self.client().await;
+        let holder = client.transaction().await.unwrap();
+        let hold = format!("SELECT FROM {rows} FOR UPDATE");
+        assert!(holder.execute(&hold, &[&did]).await.unwrap() > 0);
+        let second = async {
+            self.waiting(1).await;
+            second.await
+        };
+        let release = async {
+            self.waiting(2).await;
+            holder.commit().await.unwrap();
+        };
+        tokio::join!(first, second, release);
+    }
+
     /// Waits until a query counts so many.
     pub(crate) async fn until(&self, what: &str, query: &str, wanted: i64) {
         let client = self.client().await;
