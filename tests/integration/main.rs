@@ -70,6 +70,7 @@ mod resumption;
 mod retention;
 mod retention_faults;
 mod scale;
+mod scale_of_forgetting;
 mod shut_windows;
 mod sockets;
 mod standstill;
