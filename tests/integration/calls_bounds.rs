@@ -1,10 +1,13 @@
 //! What one account can make others read, keep or fail at is bounded.
 
-use mls_relay::types::Epoch;
+use mls_relay::store::ChangeOutcome;
+use mls_relay::types::{ConvoId, Epoch};
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::json;
 
+use crate::database::Database;
 use crate::phone::{Phone, people, phones};
+use crate::store_values::{commit, conversation, did};
 use crate::world::{World, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,4 +91,34 @@ async fn a_welcome_is_not_kept_for_more_devices_than_its_size_allows() {
         "{}",
         refused.message
     );
+}
+
+/// Each may be of a megabyte, and a node answers many at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_come_in_pages_of_bounded_bytes() {
+    let (_database, store, _shutdown) = Database::with_store().await;
+    let alice = did("alice");
+    let convo = ConvoId::of_group(&[1; 16]).unwrap();
+    let epoch = |value: u64| Epoch::try_from(value).unwrap();
+    let founding = conversation(&convo, &alice);
+    store.create_conversation(&founding).await.unwrap();
+    for made_in in 0..12 {
+        let bytes = vec![u8::try_from(made_in).unwrap(); 1 << 18];
+        let change = commit(&convo, &alice, epoch(made_in), bytes);
+        let outcome = store.change_group(&change).await.unwrap();
+        assert!(matches!(outcome, ChangeOutcome::Done { .. }), "{outcome:?}");
+    }
+    let page = async |from, limit| {
+        let (page, has_more) = store
+            .commits(&convo, &alice, epoch(from), epoch(99), limit)
+            .await
+            .unwrap();
+        let epochs: Vec<_> = page.iter().map(|commit| commit.epoch.get()).collect();
+        (epochs, has_more)
+    };
+    assert_eq!(page(0, 100).await, ((1..=8).collect(), true));
+    assert_eq!(page(9, 100).await, ((9..=12).collect(), false));
+    assert_eq!(page(0, 3).await, ((1..=3).collect(), true));
+    assert_eq!(page(10, 3).await, ((10..=12).collect(), false));
+    assert_eq!(page(13, 100).await, (vec![], false));
 }

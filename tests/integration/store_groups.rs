@@ -1,16 +1,17 @@
-//! Who fits into a conversation, and what two who change things at once leave behind.
+//! Who fits into a conversation, and what those who change things at once leave behind.
 
 use std::time::Duration;
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    ChangeOutcome, DeleteOutcome, GroupChange, Joining, Leaving, NewConversation, NewDevice,
-    PublishOutcome, RejoinOutcome, RejoinRequest, Rejoining, Settings, Store,
+    ChangeOutcome, Claim, ClaimOutcome, DeleteOutcome, GroupChange, Joining, Leaving,
+    NewConversation, NewDevice, NewKeyPackage, PublishOutcome, RejoinOutcome, RejoinRequest,
+    Rejoining, Settings, Store,
 };
 use mls_relay::types::{ConvoId, DeviceId, Did};
 
 use crate::database::Database;
-use crate::store_values::{change, conversation, did, key_package};
+use crate::store_values::{SUITE, change, conversation, did, key_package};
 
 /// A store that lets so many devices into a conversation.
 async fn open(database: &Database, members_max: u32) -> (Store, Shutdown) {
@@ -225,4 +226,41 @@ async fn a_device_that_registers_anew_waits_for_nobody_who_waits_for_it() {
     other.batch_execute(rows).await.unwrap();
     let registered = registering.await.unwrap();
     assert_eq!(registered.unwrap(), PublishOutcome::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_claim_at_once_one_gets_a_package_and_all_may_get_the_last_resort() {
+    let (_database, store, _shutdown) = Database::with_store().await;
+    let bob = did("bob");
+    let packages = [1, 2, 3].map(|name| NewKeyPackage {
+        last_resort: name == 3,
+        ..key_package([name; 32])
+    });
+    let published = store
+        .publish_key_packages(&bob, None, &packages, 10, 32)
+        .await;
+    assert_eq!(published.unwrap(), PublishOutcome::Done);
+    let claims = (0..6).map(|_| {
+        let store = store.clone();
+        let claim = Claim {
+            users: vec![bob.clone()],
+            suite: SUITE,
+            keys: vec![[7; 32]],
+            claims_max: 100,
+            window: Duration::from_secs(60),
+            low: 0,
+            devices_max: 32,
+            bytes_max: 1 << 20,
+        };
+        tokio::spawn(async move { store.claim_key_packages(&claim).await.unwrap() })
+    });
+    let mut names = Vec::new();
+    for claim in claims.collect::<Vec<_>>() {
+        let ClaimOutcome::Claimed(claimed) = claim.await.unwrap() else {
+            panic!("nobody claims too often");
+        };
+        names.extend(claimed.into_iter().map(|claimed| claimed.hash[0]));
+    }
+    names.sort_unstable();
+    assert_eq!(names, [1, 2, 3, 3, 3, 3]);
 }

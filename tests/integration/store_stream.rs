@@ -7,13 +7,13 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use mls_relay::store::{
-    AppendError, ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, Membership,
-    NewKeyPackage, NewMessage, Nonce, PublishOutcome, Run, Store, StoreError, StoredEvent, Topic,
+    AppendError, ChangeOutcome, GroupChange, Joining, Leaving, Membership, NewMessage, Nonce, Run,
+    Store, StoreError, StoredEvent, Topic,
 };
 use mls_relay::types::{ConvoId, Did, Epoch, MessageId, Seq};
 
 use crate::database::Database;
-use crate::store_values::{SUITE, change, commit, conversation, did, key_package, message};
+use crate::store_values::{change, conversation, did, key_package, message};
 
 fn epoch(value: u64) -> Epoch {
     Epoch::try_from(value).unwrap()
@@ -265,88 +265,13 @@ async fn a_crash_of_postgres_keeps_every_answered_send() {
     assert_eq!(store.append(message(&convo, &alice)).await.unwrap().seq, 51);
 }
 
-fn package(name: u8, last_resort: bool) -> NewKeyPackage {
-    NewKeyPackage {
-        last_resort,
-        ..key_package([name; 32])
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_package_is_handed_out_once_and_the_last_resort_stays() {
-    let (_database, store, _shutdown) = Database::with_store().await;
-    let bob = did("bob");
-    let packages = [package(1, false), package(2, false), package(3, true)];
-    let outcome = store
-        .publish_key_packages(&bob, None, &packages, 10, 32)
-        .await
-        .unwrap();
-    assert_eq!(outcome, PublishOutcome::Done);
-    let claims = (0..6).map(|_| {
-        let (store, bob) = (store.clone(), bob.clone());
-        let claim = Claim {
-            users: vec![bob],
-            suite: SUITE,
-            keys: vec![[7; 32]],
-            claims_max: 100,
-            window: Duration::from_secs(60),
-            low: 0,
-            devices_max: 32,
-            bytes_max: 1 << 20,
-        };
-        tokio::spawn(async move { store.claim_key_packages(&claim).await.unwrap() })
-    });
-    let mut names = Vec::new();
-    for claim in claims.collect::<Vec<_>>() {
-        let ClaimOutcome::Claimed(claimed) = claim.await.unwrap() else {
-            panic!("nobody claims too often");
-        };
-        names.extend(claimed.into_iter().map(|claimed| claimed.hash[0]));
-    }
-    names.sort_unstable();
-    assert_eq!(names.iter().filter(|name| **name == 1).count(), 1);
-    assert_eq!(names.iter().filter(|name| **name == 2).count(), 1);
-    assert_eq!(
-        names.iter().filter(|name| **name == 3).count(),
-        names.len() - 2
-    );
-}
-
-/// Each may be of a megabyte, and a node answers many at once.
-#[tokio::test(flavor = "multi_thread")]
-async fn commits_come_in_pages_of_bounded_bytes() {
-    let (_database, store, _shutdown) = Database::with_store().await;
-    let alice = did("alice");
-    let convo = ConvoId::of_group(&[1; 16]).unwrap();
-    found(&store, &convo, &alice).await;
-    for made_in in 0..12 {
-        let bytes = vec![u8::try_from(made_in).unwrap(); 1 << 18];
-        let change = commit(&convo, &alice, epoch(made_in), bytes);
-        let outcome = store.change_group(&change).await.unwrap();
-        assert!(matches!(outcome, ChangeOutcome::Done { .. }), "{outcome:?}");
-    }
-    let page = async |from, limit| {
-        let (page, has_more) = store
-            .commits(&convo, &alice, epoch(from), epoch(99), limit)
-            .await
-            .unwrap();
-        let epochs: Vec<_> = page.iter().map(|commit| commit.epoch.get()).collect();
-        (epochs, has_more)
-    };
-    assert_eq!(page(0, 100).await, ((1..=8).collect(), true));
-    assert_eq!(page(9, 100).await, ((9..=12).collect(), false));
-    assert_eq!(page(0, 3).await, ((1..=3).collect(), true));
-    assert_eq!(page(10, 3).await, ((10..=12).collect(), false));
-    assert_eq!(page(13, 100).await, (vec![], false));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_who_came_and_went_sees_exactly_the_events_of_the_stay() {
     let (_database, store, _shutdown) = Database::with_store().await;
     let (alice, bob) = (did("alice"), did("bob"));
     let convo = ConvoId::of_group(&[1; 16]).unwrap();
     store
-        .publish_key_packages(&bob, None, &[package(1, false)], 10, 32)
+        .publish_key_packages(&bob, None, &[key_package([1; 32])], 10, 32)
         .await
         .unwrap();
     found(&store, &convo, &alice).await; // 1: alice joined
