@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::event_stream::EventStream;
-use crate::phone::{Phone, people, together};
+use crate::phone::{Phone, people};
 use crate::relay::SERVICE_DID;
 use crate::world::{World, text};
 
@@ -252,39 +252,6 @@ async fn a_deletion_that_is_repeated_looks_at_what_came_since() {
     story.world.database.run(forgotten).await;
     delete().await;
     assert_eq!(named().await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_or_is_removed_leaves_nothing_of_how_far_it_had_read() {
-    for (who, call, target) in [(1, "leaveConvo", false), (0, "removeMember", true)] {
-        let story = Story::begin().await;
-        let caller = [&story.alice, &story.bob][who];
-        let mut going = json!({"convoId": story.convo});
-        if target {
-            going["targetDid"] = json!(story.bob.did());
-        }
-        caller.post(call, &going).await;
-        let after = story.of_bob().await;
-        assert_eq!(after["read_cursors"], 0, "{call}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_that_all_have_left_keeps_no_group_info() {
-    for ends_by_deletion in [false, true] {
-        let (world, [alice], group) = together().await;
-        let info = text(&group.group_info().unwrap());
-        let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
-        alice.post("updateGroupInfo", &kept).await;
-        if ends_by_deletion {
-            alice.delete(&alice).await;
-        } else {
-            alice.leave(&group).await;
-        }
-        let sql = "SELECT count(*) FROM conversations WHERE group_info IS NOT NULL";
-        let kept: i64 = world.database.one(sql, &[]).await;
-        assert_eq!(kept, 0);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

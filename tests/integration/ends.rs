@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_postgres::Transaction;
 
 use crate::database::Database;
-use crate::phone::{Phone, people};
+use crate::phone::{Phone, people, phones};
 use crate::retention::{first_run, seeded, without_pause};
 use crate::world::{World, text};
 
@@ -76,9 +76,10 @@ async fn overtaking<A, B>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_far_one_has_read_ends_with_the_stay_whichever_comes_first() {
+    let world = World::start().await;
     for ending in Ending::ALL {
         for is_said_first in [true, false] {
-            let (world, [alice, bob]) = people().await;
+            let [alice, bob] = phones(&world).await;
             let convo = alice.found(&[bob.did()]).await.id();
             let says = json!({"convoId": convo, "cursor": "1"});
             let mut client = world.database.client().await;
@@ -247,4 +248,23 @@ async fn the_id_of_an_ended_conversation_is_never_given_again() {
     }
     is_over().await;
     assert_eq!(named(&world.database, "ended_conversations").await, [id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_all_have_left_keeps_no_group_info() {
+    let world = World::start().await;
+    for ends_by_deletion in [false, true] {
+        let [alice] = phones(&world).await;
+        let group = alice.found(&[]).await;
+        let info = text(&group.group_info().unwrap());
+        let kept = json!({"convoId": group.id(), "groupInfo": info, "epoch": 0});
+        alice.post("updateGroupInfo", &kept).await;
+        if ends_by_deletion {
+            alice.delete(&alice).await;
+        } else {
+            alice.leave(&group).await;
+        }
+        let sql = "SELECT count(*) FROM conversations WHERE group_info IS NOT NULL";
+        assert_eq!(world.database.count(sql).await, 0);
+    }
 }
