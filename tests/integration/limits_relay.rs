@@ -1,9 +1,7 @@
 //! The limits of a built relay with its defaults, as a client meets them: seventy
 //! requests from one address, quotas of an account, frames on a socket, a thousand
-//! phones at once; and the script with which operators see the same.
+//! phones at once.
 
-use std::path::Path;
-use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +17,11 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::relay as remote;
 use serde_json::Value;
-use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use crate::relay::{Home, Relay, SERVICE_DID, path, token};
+use crate::relay::{Home, Relay, path, token};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -363,61 +360,4 @@ async fn tokens_that_prove_nothing_are_not_checked_more_often_for_waiting() {
         .iter()
         .filter(|victim| stage.directory.requests_for(victim.did()) > 0);
     assert!(looked_up.count() <= 66);
-}
-
-/// `loadtest/rate-limits.sh`, as an operator calls it.
-async fn script(stage: &Stage, arguments: &[&str], token: Option<&str>) -> (bool, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/rate-limits.sh");
-    let mut command = Command::new(script);
-    command.arg(format!("https://{}", stage.relay.authority()));
-    command.args(arguments).env_remove("TOKEN");
-    if let Some(token) = token {
-        command.env("TOKEN", token);
-    }
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().await.unwrap();
-    let said = [stdout, stderr].concat();
-    (status.success(), String::from_utf8(said).unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_operators_script_sees_the_limits_hold_and_waits_as_told() {
-    let defaults = Stage::with(&[]).await;
-    let many_uses = [("ENFORCE_JTI", "false"), ("RATE_LIMIT_DID_DEFAULT", "8")];
-    let by_account = Stage::with(&many_uses).await;
-    let life = Duration::from_secs(240);
-    let token = by_account.account();
-    let token = token.service_token(SERVICE_DID, "blue.catbird.mls.getConvos", life);
-    let token = token.unwrap();
-    // Each waits for up to a minute.
-    let (of_address, of_account) = tokio::join!(
-        script(&defaults, &[], None),
-        script(&by_account, &["12"], Some(&token)),
-    );
-    let (succeeded, said) = of_address;
-    assert!(succeeded, "{said}");
-    assert!(
-        said.contains("passed 66, refused 4, the first refusal was request 67"),
-        "{said}"
-    );
-    assert!(said.contains("policy 60;w=60"), "{said}");
-    assert!(said.contains("and in: 401"), "{said}");
-    let (succeeded, said) = of_account;
-    assert!(succeeded, "{said}");
-    assert!(
-        said.contains("passed 8, refused 4, the first refusal was request 9"),
-        "{said}"
-    );
-    assert!(said.contains("and in: 200"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_operators_script_says_so_when_nothing_is_refused() {
-    let stage = Stage::with(&[("LIMITS_EXEMPT", "127.0.0.0/8")]).await;
-    let (succeeded, said) = script(&stage, &["70"], None).await;
-    assert!(!succeeded, "{said}");
-    assert!(said.contains("Nothing was refused"), "{said}");
 }

@@ -1,9 +1,7 @@
 //! The load generator against a built relay: each scenario that comes with it, made
 //! small, runs clean, and its report is whole as JSON and as a page.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -142,29 +140,6 @@ async fn the_hostile_are_limited_and_the_honest_lose_nothing() {
         for attack in &abuse.attacks {
             assert!(page.contains(attack.name) && page.contains(&attack.told()));
         }
-    }
-}
-
-#[test]
-fn where_nobody_answers_the_script_of_the_limits_says_so() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = format!("https://{}", free.local_addr().unwrap());
-    drop(free);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/rate-limits.sh");
-    let output = Command::new(script).args([&closed, "3"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("request 1: no answer"), "{said}");
-}
-
-#[test]
-fn the_script_of_the_limits_refuses_what_is_no_request() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/rate-limits.sh");
-    for arguments in [&["--help"][..], &["https://localhost:1", "many"]] {
-        let output = Command::new(&script).args(arguments).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.starts_with("usage: "), "{said}");
     }
 }
 

@@ -52,6 +52,7 @@ mod limits_bodies;
 mod limits_places;
 mod limits_proxies;
 mod limits_relay;
+mod limits_script;
 mod limits_sharing;
 mod limits_waiting;
 mod loadtest;
