@@ -11,7 +11,7 @@ use mls_relay::types::ClientIp;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::limits::{did, ip, limits};
+use crate::limiter::{did, ip, limits};
 
 /// In any minute, with the burst.
 const ALLOWED: usize = 66;

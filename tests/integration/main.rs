@@ -49,9 +49,13 @@ mod lexicons;
 mod limits;
 mod limits_answers;
 mod limits_bodies;
+mod limits_calls;
+mod limits_connections;
 mod limits_places;
 mod limits_proxies;
 mod limits_relay;
+mod limits_requests;
+mod limits_rules;
 mod limits_script;
 mod limits_sharing;
 mod limits_waiting;
@@ -103,6 +107,8 @@ mod front;
 mod http2;
 #[path = "../support/lexicon.rs"]
 mod lexicon;
+#[path = "../support/limiter.rs"]
+mod limiter;
 #[path = "../support/openmls_phone.rs"]
 mod openmls_phone;
 #[path = "../support/owners.rs"]
