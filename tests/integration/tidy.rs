@@ -88,6 +88,22 @@ fn every_file_keeps_the_house_rules() {
     assert!(faults.is_empty(), "untidy:\n{}", faults.join("\n"));
 }
 
+#[test]
+fn every_file_of_tests_says_what_it_promises_and_is_read_in_one_sitting() {
+    let areas = ["deploy", "integration", "support"].map(|area| Path::new("tests").join(area));
+    let files = areas.iter().flat_map(|area| rust_files(area));
+    for path in files.chain(["tests/cluster.rs", "tests/rolling.rs"].map(PathBuf::from)) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("//! "),
+            "{} opens otherwise",
+            path.display()
+        );
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+    }
+}
+
 struct File<'a> {
     path: &'a Path,
     /// The first part of its path below `src`.
