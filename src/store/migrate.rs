@@ -42,10 +42,12 @@ const BASE: &[&str] = &[
 const MIGRATIONS: &[&str] = &[include_str!("../../sql/0034_failovers_and_bounds.sql")];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
-/// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting.
+/// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting. And
+/// where a day begins is written in the session's zone: Postgres takes the short name of some for
+/// that of another.
 fn session() -> String {
     format!(
-        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+        "SET LOCAL timezone = 'UTC'; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
          SET LOCAL idle_in_transaction_session_timeout = '{TCP_USER_TIMEOUT_S}s'; \
          SET LOCAL tcp_keepalives_idle = {KEEPALIVE_IDLE_S}; \
          SET LOCAL tcp_keepalives_interval = {KEEPALIVE_INTERVAL_S}; \

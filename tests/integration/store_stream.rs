@@ -137,6 +137,16 @@ async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
     }
 }
 
+#[tokio::test]
+async fn a_day_begins_at_midnight_utc_wherever_postgres_is() {
+    let (database, _store, _shutdown) = Database::with_store().await;
+    let days = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class
+        WHERE relkind = 'r' AND relispartition ORDER BY relname";
+    for bounds in database.all::<String>(days, &[]).await {
+        assert_eq!(bounds.matches(" 00:00:00 UTC'").count(), 2, "{bounds}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_message_gets_its_first_answer_and_another_one_a_conflict() {
     let (_database, store, _shutdown) = Database::with_store().await;

@@ -102,12 +102,13 @@ impl Database {
         (Store::open(settings, &shutdown).await.unwrap(), shutdown)
     }
 
-    /// A connection of the test's own.
+    /// A connection of the test's own, on which days are those of the relay.
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls)
             .await
             .unwrap();
         tokio::spawn(connection);
+        client.batch_execute("SET timezone = 'UTC'").await.unwrap();
         client
     }
 
@@ -149,7 +150,9 @@ impl Database {
             .command("/bin/sh")
             .args(["-c", script, "postgres"])
             .arg(self.tools.bin.join("postgres"))
-            .args(["-c", "listen_addresses=", "-c", "max_connections=200", "-k"])
+            .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
+            .args(ELSEWHERE)
+            .arg("-k")
             .arg(self.directory.path())
             .arg("-D")
             .arg(self.data())
@@ -297,3 +300,7 @@ impl Drop for Database {
         }
     }
 }
+
+/// No test may depend on where its Postgres thinks that it is, nor may the relay. Here it is half
+/// past five when the day begins, and times are written so that IST is read as that of Israel.
+const ELSEWHERE: [&str; 4] = ["-c", "timezone=Asia/Kolkata", "-c", "datestyle=SQL,DMY"];
