@@ -16,7 +16,7 @@ use super::health::{Health, Hearing};
 use super::journal::Journal;
 use super::sequence::{Announced, Sequence};
 use super::settings::Settings;
-use crate::runtime::{Backoff, Live, Shutdown, queue, random};
+use crate::runtime::{Backoff, Live, queue, random};
 use crate::store::{Ends, Notification, StoreError};
 use crate::types::{CoarseTime, Seq};
 use crate::wire::{Passing, envelopes};
@@ -49,15 +49,17 @@ pub(super) struct Follower {
     pub(super) feed: mpsc::Sender<Feed>,
 }
 
-/// However the follower ends, nobody follows the stream then: readiness must say so.
-struct BlindAfter(Arc<Health>, Shutdown);
+/// However the follower ends, nobody follows the stream then: readiness must say so. To whoever
+/// watches it is an alarm only where this is a fault, and not where the process ends: after a
+/// drain, at a second signal, at a start that comes to nothing.
+struct BlindAfter(Arc<Health>);
 
 impl Drop for BlindAfter {
     fn drop(&mut self) {
-        if self.1.is_stopping() {
-            self.0.stop();
+        match std::thread::panicking() {
+            true => self.0.set_hearing(Hearing::Blind),
+            false => self.0.stop(),
         }
-        self.0.set_hearing(Hearing::Blind);
     }
 }
 
@@ -83,8 +85,8 @@ impl From<StoreError> for Stop {
 }
 
 impl Follower {
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let _blind = BlindAfter(Arc::clone(&self.health), shutdown);
+    pub(super) async fn run(mut self) {
+        let _blind = BlindAfter(Arc::clone(&self.health));
         let first = self.settings.load().reconnect_first;
         let mut backoff = Backoff::new(first, self.settings.load().reconnect_most);
         let mut told = None;

@@ -89,6 +89,7 @@ impl Health {
     /// Nobody reads the stream any more, as it should be when the process ends.
     pub(super) fn stop(&self) {
         *self.hearing.lock() = Hearing::Blind;
+        metrics::gauge!("relay_events_hearing").set(f64::from(Hearing::Blind as u8));
     }
 
     pub(super) fn set_doorbell_lag(&self, lag: Duration) {

@@ -85,7 +85,7 @@ impl Hub {
             has_strays: Arc::clone(&has_strays),
         };
         shutdown.spawn_vital(ear.run());
-        shutdown.spawn_vital(follower.run(shutdown.clone()));
+        shutdown.spawn_vital(follower.run());
         shutdown.spawn_vital(dispatcher.run(shutdown.clone()));
         shutdown.spawn_vital(canary.run(
             Arc::clone(&journal),

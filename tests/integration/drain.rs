@@ -185,6 +185,7 @@ async fn a_draining_node_says_why_it_is_not_ready_and_a_second_sigterm_ends_it()
         "it did not wait for the window"
     );
     assert!(node.log().contains("told to stop twice"), "{}", node.log());
+    assert!(!node.log().contains("ERROR"), "{}", node.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

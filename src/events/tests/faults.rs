@@ -243,6 +243,23 @@ async fn an_outage_is_told_once_for_each_cause_and_not_with_every_attempt() {
     );
 }
 
+#[test]
+fn a_process_that_ends_without_a_drain_alarms_nobody() {
+    let (log, _listening) = Log::listen();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let held = runtime.block_on(async {
+        let memory = Memory::default();
+        let held = live(&memory, Settings::default()).await;
+        until(&held.0, Hearing::Ringing).await;
+        held
+    });
+    drop(runtime);
+    assert_eq!(held.0.health().hearing(), Hearing::Blind);
+    let text = log.text();
+    assert!(!text.contains("ERROR"), "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_subscription_does_not_wait_for_ever_on_a_database_that_is_silent() {
     let memory = Memory::default();
