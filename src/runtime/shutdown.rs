@@ -48,10 +48,6 @@ impl Shutdown {
         self.draining.is_cancelled()
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
-
     /// Spawns a piece of work that the drain waits for: a connection, a session.
     pub fn spawn<F>(&self, task: F)
     where
@@ -61,14 +57,19 @@ impl Shutdown {
     }
 
     /// Spawns a task that serves the others and must outlive them, such as the one that looks
-    /// after certificates. It is cut off at `stopping`.
+    /// after certificates. It is cut off at `stopping`, before it can see that others are and take
+    /// that for a fault of theirs.
     pub fn spawn_background<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let stopping = self.stopping.clone();
         self.spawn_errand(async move {
-            stopping.run_until_cancelled(task).await;
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => {}
+                () = task => {}
+            }
         });
     }
 
@@ -156,13 +157,32 @@ mod tests {
         shutdown.spawn(async move {
             watched.draining().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(!watched.is_stopping());
+            assert!(!watched.stopping.is_cancelled());
         });
         shutdown.spawn_background(std::future::pending());
         assert_eq!(
             shutdown.drain(Duration::from_secs(3)).await,
             Drained::Complete
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_background_task_sees_that_another_was_cut_off() {
+        let shutdown = Shutdown::default();
+        let (serves, served) = tokio::sync::oneshot::channel::<()>();
+        let (sees, mut seen) = tokio::sync::oneshot::channel();
+        shutdown.spawn_background(async move {
+            std::future::pending::<()>().await;
+            drop(serves);
+        });
+        shutdown.spawn_background(async move {
+            let _ = sees.send(served.await);
+        });
+        // Both wait.
+        tokio::task::yield_now().await;
+        shutdown.drain(Duration::ZERO).await;
+        let seen = seen.try_recv();
+        assert_eq!(seen, Err(tokio::sync::oneshot::error::TryRecvError::Closed));
     }
 
     #[tokio::test(start_paused = true)]
