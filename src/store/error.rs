@@ -143,8 +143,16 @@ fn cause(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
     }
-    with_causes(error)
+    let why = with_causes(error);
+    match why.ends_with(NO_TLS) {
+        true => format!("{why}, which sslmode=require in its URL asks for"),
+        false => why,
+    }
 }
+
+/// As the client says of every answer that is no yes: also of a server's that has no process to
+/// spare for the moment. So it may pass, as far as we know.
+const NO_TLS: &str = "server does not support TLS";
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {

@@ -94,8 +94,9 @@ async fn a_certificate_that_is_not_trusted_is_told_by_its_fault() {
     }
     let plain = postgres(&ours, None).await;
     let error = refusal(&settings("localhost", plain, None)).await;
-    let told = "server does not support TLS";
+    let told = "server does not support TLS, which sslmode=require in its URL asks for";
     assert!(error.to_string().contains(told), "{error}");
+    assert!(error.is_transient());
 }
 
 #[tokio::test]
