@@ -148,6 +148,12 @@ async fn after_a_failure_no_node_orders_before_the_wait_is_over() {
         .await
         .unwrap();
     assert!(there.take_acme_turn(directory, hour).await.unwrap());
+    // Nor does it wait for what a clock has said that ran ahead and was set right since.
+    here.fail_acme_turn(directory, DAY / 2).await.unwrap();
+    assert!(!there.take_acme_turn(directory, hour).await.unwrap());
+    let ahead = "UPDATE acme SET turn_until = coarse_now() + '40 days'::interval";
+    database.run(ahead).await;
+    assert!(there.take_acme_turn(directory, hour).await.unwrap());
     there.keep_acme_certificate(directory, "pem").await.unwrap();
     let record = here.acme_record(directory).await.unwrap();
     assert_eq!(
