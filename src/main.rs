@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use mls_relay::app::{self, App, AppError, Beginnings};
+use mls_relay::app::{self, App, Beginnings};
 use mls_relay::config::{self, Config, Doubt, Faults, Loaded, Source};
 use mls_relay::runtime::Drained;
 use mls_relay::telemetry::{self, Format, LogFilter, Metrics};
@@ -158,39 +158,27 @@ async fn serve(beginnings: Beginnings) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything starts, so that no signal finds us half-built and deaf.
     let mut signals = Signals::listen()?;
     let app = tokio::select! {
-        started = start_and_be_ready(beginnings) => started?,
+        started = App::start(beginnings) => started?,
         // Postgres, if it is up already, follows us by itself. The file is read once more
         // when the start has ended.
-        () = signals.stop(|| {}) => return Ok(ExitCode::SUCCESS),
+        _ = signals.ending(|| {}) => return Ok(ExitCode::SUCCESS),
     };
-    let mut ready = app.opening.ready_line();
-    match io::stdout().is_terminal() {
-        true => ready.insert_str(0, &format!("{}\n", app.opening.screen())),
-        false => app.opening.warn(),
-    }
-    ready.push('\n');
-    // On a thread of its own: whoever has our standard output may not read it.
-    thread::Builder::new().spawn(move || print(&ready))?;
-
     // HUP reloads. TERM drains. INT, from a terminal, does not wait for anyone; nor does
     // a second TERM.
     let reload = app.reload();
-    let code = loop {
-        let asked = tokio::select! {
-            asked = signals.next() => asked,
-            () = app.failed() => {
-                tracing::error!("a task that all others need has panicked; leaving");
-                break ExitCode::FAILURE;
-            }
-        };
-        match asked {
-            Asked::Reload => reload(),
-            Asked::Drain => break ExitCode::SUCCESS,
-            Asked::Stop => {
+    let code = tokio::select! {
+        Err(error) = tell_when_ready(&app) => return Err(error.into()),
+        ending = signals.ending(&reload) => match ending {
+            Ending::Drain => ExitCode::SUCCESS,
+            Ending::Stop => {
                 // Nobody was promised a grace.
                 app.stop().await;
                 return Ok(ExitCode::SUCCESS);
             }
+        },
+        () = app.failed() => {
+            tracing::error!("a task that all others need has panicked; leaving");
+            ExitCode::FAILURE
         }
     };
     Ok(tokio::select! {
@@ -201,23 +189,30 @@ async fn serve(beginnings: Beginnings) -> Result<ExitCode, Box<dyn Error>> {
                 ExitCode::FAILURE
             }
         },
-        () = signals.stop(reload) => {
+        _ = signals.ending(reload) => {
             tracing::warn!("told to stop twice; stopping at once");
             ExitCode::FAILURE
         }
     })
 }
 
-async fn start_and_be_ready(beginnings: Beginnings) -> Result<App, AppError> {
-    let app = App::start(beginnings).await?;
+/// It serves already, so whoever ends it meanwhile has it drain.
+async fn tell_when_ready(app: &App) -> io::Result<()> {
     app.ready().await;
-    Ok(app)
+    let mut ready = app.opening.ready_line();
+    match io::stdout().is_terminal() {
+        true => ready.insert_str(0, &format!("{}\n", app.opening.screen())),
+        false => app.opening.warn(),
+    }
+    ready.push('\n');
+    // On a thread of its own: whoever has our standard output may not read it.
+    thread::Builder::new().spawn(move || print(&ready))?;
+    Ok(())
 }
 
-/// What the outside asks of the process.
-enum Asked {
+/// How the process is told to end.
+enum Ending {
     Drain,
-    Reload,
     Stop,
 }
 
@@ -240,22 +235,18 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.term.recv() => Asked::Drain,
-            _ = self.int.recv() => Asked::Stop,
-            // Sent by an operator, or by the system because the terminal has closed.
-            _ = self.hangup.recv() => match self.had_terminal && !io::stdin().is_terminal() {
-                true => Asked::Stop,
-                false => Asked::Reload,
-            },
-        }
-    }
-
     /// The next that asks to end. Whoever asks for a reload before gets that.
-    async fn stop(&mut self, reload: impl Fn()) {
-        while let Asked::Reload = self.next().await {
-            reload();
+    async fn ending(&mut self, reload: impl Fn()) -> Ending {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return Ending::Drain,
+                _ = self.int.recv() => return Ending::Stop,
+                // Sent by an operator, or by the system because the terminal has closed.
+                _ = self.hangup.recv() => match self.had_terminal && !io::stdin().is_terminal() {
+                    true => return Ending::Stop,
+                    false => reload(),
+                },
+            }
         }
     }
 }

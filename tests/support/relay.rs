@@ -175,6 +175,17 @@ impl Home {
     /// Starts a relay of which nobody hears when it is ready, and waits until it says so to
     /// whoever asks.
     pub(crate) async fn start_unheard(&self, stdout: Stdio, stderr: Stdio) -> Relay {
+        self.start_until(StatusCode::OK, stdout, stderr).await
+    }
+
+    /// Starts a relay and waits until it says that it is not ready.
+    pub(crate) async fn start_unready(&self) -> Relay {
+        let refused = StatusCode::SERVICE_UNAVAILABLE;
+        self.start_until(refused, Stdio::null(), Stdio::null())
+            .await
+    }
+
+    async fn start_until(&self, says: StatusCode, stdout: Stdio, stderr: Stdio) -> Relay {
         let [public, admin] = [(); 2].map(|()| free_address());
         let mut command = self.command(&["serve"]);
         command.env("RELAY_LISTEN", public.to_string());
@@ -185,9 +196,9 @@ impl Home {
             public,
             admin,
         };
-        eventually("it is ready", async || {
+        eventually("it answers so", async || {
             let answer = ask::admin(admin, "/health/ready").await;
-            answer.is_ok_and(|(status, _)| status == StatusCode::OK)
+            answer.is_ok_and(|(status, _)| status == says)
         })
         .await;
         relay
