@@ -61,10 +61,13 @@ test('a page shows what happens, whatever happens', { timeout: 90_000 }, async (
     server.close()
   })
   const page = await browser.newPage()
+  // Chromium takes its time to give up a connection that calls went out on.
+  page.setDefaultTimeout(60_000)
   const problems = []
   page.on('pageerror', (error) => problems.push(error))
 
-  await page.goto(`http://localhost:${server.address().port}/?relay=${line.address}`)
+  const query = `relay=${line.address}&silence=10000`
+  await page.goto(`http://localhost:${server.address().port}/?${query}`)
   const live = () => page.waitForSelector('#state:text("live")')
   /** What it was told, once so many messages are among it. */
   const shown = async (count) => {
@@ -92,5 +95,10 @@ test('a page shows what happens, whatever happens', { timeout: 90_000 }, async (
     again.map(({ messageId }) => messageId),
     [first, missed, later].map(({ messageId }) => messageId),
   )
+
+  line.forget()
+  const unheard = await alice.send('to a connection that leads nowhere')
+  const last = (await shown(7)).findLast(({ t }) => t === '#messageEvent')
+  assert.equal(last.messageId, unheard.messageId)
   assert.deepEqual(problems, [])
 })

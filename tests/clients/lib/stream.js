@@ -81,7 +81,7 @@ export const refused = async (params, options) => {
   return { status: response.statusCode, headers: response.headers, ...body }
 }
 
-/** A wire to the relay that can be cut. */
+/** A wire to the relay that can be cut, or forget its connections without a word. */
 export const wire = async () => {
   const [host, port] = RELAY.split(':')
   const ends = new Set()
@@ -96,6 +96,7 @@ export const wire = async () => {
   return {
     address: `localhost:${server.address().port}`,
     cut: () => ends.forEach((end) => end.destroy()),
+    forget: () => ends.forEach((end) => end.unpipe().pause()),
     close() {
       server.close()
       this.cut()

@@ -6,7 +6,10 @@ const LONGEST_WAIT = 64_000
 // The stream will never have anything for us again: do not come back.
 const FINAL = new Set([1000, 1002, 1003, 1007, 1009])
 
-const relay = new URLSearchParams(location.search).get('relay')
+const asked = new URLSearchParams(location.search)
+const relay = asked.get('relay')
+// A network that has forgotten a connection closes nothing.
+const silenceMax = Number(asked.get('silence') ?? 75_000)
 const state = document.querySelector('#state')
 const left = document.querySelector('#left')
 const events = document.querySelector('#events')
@@ -22,7 +25,7 @@ const show = ({ t, body }) => {
 
 const hear = ({ data }) => {
   const frame = JSON.parse(data)
-  if (frame.op === 1) show(frame)
+  if (frame.op === 1 && frame.t !== '#pong') show(frame)
   // A cursor comes with events, with #synced and with errors: resume after it.
   if (frame.body.cursor) cursor = frame.body.cursor
   if (frame.t === '#synced') {
@@ -38,11 +41,33 @@ const comeBack = () => {
   setTimeout(connect, wait / 2 + (Math.random() * wait) / 2)
 }
 
+/** Gives a connection up on which nothing comes. No page sees pings, so it asks for itself. */
+const listenTo = (socket) => {
+  let heard = Date.now()
+  const look = setInterval(() => {
+    if (Date.now() - heard > silenceMax) return end()
+    if (socket.readyState === WebSocket.OPEN) socket.send('{"$type":"#ping"}')
+  }, silenceMax / 3)
+  const end = ({ code } = {}) => {
+    clearInterval(look)
+    socket.onmessage = socket.onclose = null
+    socket.close()
+    FINAL.has(code) ? (state.textContent = 'ended') : comeBack()
+  }
+  socket.onmessage = (message) => {
+    heard = Date.now()
+    hear(message)
+  }
+  socket.onclose = end
+}
+
 const ticketFor = async (token) => {
   const answer = await fetch(`https://${relay}/xrpc/blue.catbird.mls.getSubscriptionTicket`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: '{}',
+    // It may go out on the connection that nothing comes back on.
+    signal: AbortSignal.timeout(silenceMax),
   })
   left.textContent = answer.headers.get('ratelimit-remaining')
   if (!answer.ok) throw new Error((await answer.json()).error)
@@ -55,9 +80,7 @@ const connect = async () => {
   if (!ticket) return comeBack()
   const parameters = new URLSearchParams({ ticket, ...(cursor && { cursor }) })
   const url = `wss://${relay}/xrpc/blue.catbird.mls.subscribeConvoEvents?${parameters}`
-  const socket = new WebSocket(url, 'mls-relay.json.v1')
-  socket.onmessage = hear
-  socket.onclose = ({ code }) => (FINAL.has(code) ? (state.textContent = 'ended') : comeBack())
+  listenTo(new WebSocket(url, 'mls-relay.json.v1'))
 }
 
 connect()
