@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -45,9 +46,9 @@ pub enum RelayProcessError {
     NotBuilt(PathBuf),
     #[error("cannot start the relay")]
     Io(#[from] io::Error),
-    #[error("the relay ended by itself with {status}; it said:\n{said}")]
+    #[error("the relay ended by itself with {status}; its last words:\n{said}")]
     Ended { status: ExitStatus, said: String },
-    #[error("the relay was not ready in time; it said:\n{said}")]
+    #[error("the relay was not ready in time; its last words:\n{said}")]
     NotReady { said: String },
 }
 
@@ -59,6 +60,9 @@ pub struct RelayOptions {
     pub plc_url: String,
     /// More settings, by the names that operators use.
     pub environment: Vec<(String, String)>,
+    /// Ctrl-C goes to all of a terminal's group: whether this relay is in another one. Who
+    /// asks for that heeds signals, and stops it.
+    pub survives_ctrl_c: bool,
 }
 
 impl RelayOptions {
@@ -69,6 +73,7 @@ impl RelayOptions {
             service_did: SERVICE_DID.to_owned(),
             plc_url,
             environment,
+            survives_ctrl_c: false,
         })
     }
 }
@@ -105,7 +110,11 @@ impl RelayProcess {
         // The private Postgres of a relay started by root is another user.
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755))?;
         let log = std::fs::File::create(log_file(directory.path()))?;
-        let child = Command::new(&options.binary)
+        let mut command = Command::new(&options.binary);
+        if options.survives_ctrl_c {
+            command.process_group(0);
+        }
+        let child = command
             .arg("serve")
             .current_dir(directory.path())
             .env_clear()
@@ -165,7 +174,7 @@ impl RelayProcess {
             match self.child.try_wait() {
                 Ok(None) => sleep(POLL).await,
                 Ok(Some(status)) => {
-                    let said = self.said();
+                    let said = self.last_words();
                     return RelayProcessError::Ended { status, said };
                 }
                 Err(error) => return error.into(),
@@ -174,8 +183,17 @@ impl RelayProcess {
     }
 
     /// What the relay has written so far.
-    pub fn said(&self) -> String {
+    fn said(&self) -> String {
         std::fs::read_to_string(log_file(self.directory.path())).unwrap_or_default()
+    }
+
+    /// The end of that: a relay may have written for hours.
+    pub fn last_words(&self) -> String {
+        const LINES: usize = 20;
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        let from = lines.len().saturating_sub(LINES);
+        lines.get(from..).unwrap_or_default().join("\n")
     }
 
     async fn until_ready(&mut self) -> Result<(SocketAddr, SocketAddr), RelayProcessError> {
@@ -185,12 +203,14 @@ impl RelayProcess {
                 return Ok(addresses);
             }
             if let Some(status) = self.child.try_wait()? {
-                let said = self.said();
+                let said = self.last_words();
                 return Err(RelayProcessError::Ended { status, said });
             }
             sleep(POLL).await;
         }
-        Err(RelayProcessError::NotReady { said: self.said() })
+        Err(RelayProcessError::NotReady {
+            said: self.last_words(),
+        })
     }
 
     /// Asks the relay to stop, and makes it when it does not.

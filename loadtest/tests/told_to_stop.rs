@@ -8,11 +8,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
-/// Says who it is and never becomes ready: a relay that only waits to be stopped.
-const RELAY: &str =
-    "#!/bin/sh\necho $$ >\"$HOME/new\" && mv \"$HOME/new\" \"$HOME/pid\"\nexec sleep 600\n";
+/// Says who it is and never becomes ready: a relay that only waits to be stopped, and notes
+/// how it was.
+const RELAY: &str = r#"#!/bin/sh
+sleep 600 &
+for told in INT TERM HUP; do
+    trap "echo $told >>\"$HOME/told\"; kill $!; exit" $told
+done
+echo $$ >"$HOME/new" && mv "$HOME/new" "$HOME/pid"
+wait
+"#;
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -22,7 +29,9 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn stops_its_relay(program: &str, arguments: &[&str], told: Signal) {
+/// Tells the program to end, and all of its group if it is told as by a terminal. What its
+/// relay was told meanwhile.
+fn stops_its_relay(program: &str, arguments: &[&str], told: Signal, by_terminal: bool) -> String {
     let home = tempfile::tempdir().unwrap();
     let relay = home.path().join("relay");
     std::fs::write(&relay, RELAY).unwrap();
@@ -41,7 +50,11 @@ fn stops_its_relay(program: &str, arguments: &[&str], told: Signal) {
         home.path().join("pid").exists()
     });
     let relay = pid(&home.path().join("pid"));
-    kill_process(Pid::from_child(&child), told).unwrap();
+    let program_id = Pid::from_child(&child);
+    match by_terminal {
+        true => kill_process_group(program_id, told).unwrap(),
+        false => kill_process(program_id, told).unwrap(),
+    }
     wait_until("the program goes on", || {
         child.try_wait().unwrap().is_some()
     });
@@ -51,6 +64,7 @@ fn stops_its_relay(program: &str, arguments: &[&str], told: Signal) {
         kill_process(relay, Signal::KILL).unwrap();
     }
     assert!(!outlived, "{program} left its relay behind at {told:?}");
+    std::fs::read_to_string(home.path().join("told")).unwrap()
 }
 
 fn pid(file: &Path) -> Pid {
@@ -67,7 +81,15 @@ fn a_relay_ends_with_the_program_that_started_it() {
     );
     for (program, arguments) in [demo, loadtest] {
         for told in [Signal::INT, Signal::TERM, Signal::HUP] {
-            stops_its_relay(program, arguments, told);
+            let told = stops_its_relay(program, arguments, told, false);
+            assert_eq!(told, "TERM\n", "{program}");
         }
     }
+}
+
+#[test]
+fn ctrl_c_leaves_the_relay_to_the_load_generator_which_is_not_done_with_it() {
+    let loadtest = env!("CARGO_BIN_EXE_loadtest");
+    let told = stops_its_relay(loadtest, &["run", "chat", "--binary"], Signal::INT, true);
+    assert_eq!(told, "TERM\n");
 }

@@ -78,6 +78,7 @@ pub async fn play(settings: &Settings, screen: &mut Screen) -> Result<bool, Demo
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .chain(settings.environment.iter().cloned())
             .collect(),
+        survives_ctrl_c: false,
     };
     let started = std::time::Instant::now();
     let relay = RelayProcess::start(&options).await?;
@@ -93,15 +94,7 @@ pub async fn play(settings: &Settings, screen: &mut Screen) -> Result<bool, Demo
         Err(error) => Err(error),
     };
     if clean.is_err() {
-        screen.wrong(&format!("the relay's last words:\n{}", tail(&relay.said())));
+        screen.wrong(&format!("the relay's last words:\n{}", relay.last_words()));
     }
     clean
-}
-
-/// The last lines of a log.
-fn tail(text: &str) -> String {
-    const LINES: usize = 20;
-    let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(LINES);
-    lines.get(from..).unwrap_or_default().join("\n")
 }

@@ -248,6 +248,8 @@ async fn start(
         service_did: target.service_did.clone(),
         plc_url: directory.url(),
         environment: scenario.relay_environment(),
+        // The run goes on for a while, to report what there was.
+        survives_ctrl_c: true,
     };
     Ok(RelayProcess::start(&options).await?)
 }
