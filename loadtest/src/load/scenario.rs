@@ -73,18 +73,6 @@ pub struct Abuse {
     pub frames: f64,
 }
 
-impl Abuse {
-    fn rates(&self) -> [f64; 5] {
-        [
-            self.connections,
-            self.bad_tokens,
-            self.bodies,
-            self.sockets,
-            self.frames,
-        ]
-    }
-}
-
 fn settle_seconds() -> f64 {
     3.0
 }
@@ -101,8 +89,15 @@ pub struct Storm {
 pub enum ScenarioError {
     #[error(transparent)]
     Syntax(#[from] toml::de::Error),
-    #[error("{0}")]
-    Range(&'static str),
+    #[error("{field} is {value}: it may be {low} to {high}")]
+    Range {
+        field: &'static str,
+        value: f64,
+        low: f64,
+        high: f64,
+    },
+    #[error("abuse.calm_seconds is {calm}: it must be less than seconds, which is {seconds}")]
+    NoAttack { calm: f64, seconds: u64 },
 }
 
 impl Scenario {
@@ -114,63 +109,47 @@ impl Scenario {
 
     /// Refuses what cannot be run.
     pub fn check(&self) -> Result<(), ScenarioError> {
-        let counts = 1..=100_000;
-        let share = 0.0..=1.0;
-        let storm = self.storm.unwrap_or(Storm {
-            every_seconds: 1.0,
-            share: 0.0,
-        });
-        let rules = [
-            (
-                counts.contains(&self.conversations) && counts.contains(&self.sockets),
-                "conversations and sockets are 1 to 100000",
-            ),
-            (
-                (2..=1000).contains(&self.accounts),
-                "accounts of a conversation are 2 to 1000",
-            ),
-            (
-                (1..=86_400).contains(&self.seconds),
-                "seconds are 1 to 86400",
-            ),
-            (
-                (0.0..=100_000.0).contains(&self.rate),
-                "rate is 0 to 100000 a second",
-            ),
-            (
-                (1.0..=100_000.0).contains(&self.connect_rate),
-                "connect_rate is 1 to 100000 a second",
-            ),
-            (
-                share.contains(&self.slow) && share.contains(&storm.share),
-                "slow and storm.share are 0 to 1",
-            ),
-            (
-                (0.1..=86_400.0).contains(&storm.every_seconds),
-                "storm.every_seconds is 0.1 to 86400",
-            ),
-            (
-                (0.0..=600.0).contains(&self.settle_seconds),
-                "settle_seconds is 0 to 600",
-            ),
-            (
-                self.abuse.is_none_or(|abuse| {
-                    abuse
-                        .rates()
-                        .iter()
-                        .all(|rate| (0.0..=100_000.0).contains(rate))
-                }),
-                "the rates of abuse are 0 to 100000 a second",
-            ),
-            (
-                self.abuse
-                    .is_none_or(|abuse| (0.0..self.seconds as f64).contains(&abuse.calm_seconds)),
-                "abuse.calm_seconds is shorter than seconds",
-            ),
+        let own = [
+            ("conversations", self.conversations as f64, 1.0, 1e5),
+            ("accounts", self.accounts as f64, 2.0, 1000.0),
+            ("sockets", self.sockets as f64, 1.0, 1e5),
+            ("seconds", self.seconds as f64, 1.0, 86_400.0),
+            ("rate", self.rate, 0.0, 1e5),
+            ("connect_rate", self.connect_rate, 1.0, 1e5),
+            ("slow", self.slow, 0.0, 1.0),
+            ("settle_seconds", self.settle_seconds, 0.0, 600.0),
         ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(ScenarioError::Range(rule)),
-            None => Ok(()),
+        let storm = self.storm.map(|storm| {
+            [
+                ("storm.every_seconds", storm.every_seconds, 0.1, 86_400.0),
+                ("storm.share", storm.share, 0.0, 1.0),
+            ]
+        });
+        let abuse = self.abuse.map(|abuse| {
+            [
+                ("abuse.calm_seconds", abuse.calm_seconds, 0.0, 86_400.0),
+                ("abuse.connections", abuse.connections, 0.0, 1e5),
+                ("abuse.bad_tokens", abuse.bad_tokens, 0.0, 1e5),
+                ("abuse.bodies", abuse.bodies, 0.0, 1e5),
+                ("abuse.sockets", abuse.sockets, 0.0, 1e5),
+                ("abuse.frames", abuse.frames, 0.0, 1e5),
+            ]
+        });
+        let nested = storm.into_iter().flatten().chain(abuse.into_iter().flatten());
+        for (field, value, low, high) in own.into_iter().chain(nested) {
+            if !(low..=high).contains(&value) {
+                return Err(ScenarioError::Range {
+                    field,
+                    value,
+                    low,
+                    high,
+                });
+            }
+        }
+        let seconds = self.seconds;
+        match self.abuse.map(|abuse| abuse.calm_seconds) {
+            Some(calm) if calm >= seconds as f64 => Err(ScenarioError::NoAttack { calm, seconds }),
+            _ => Ok(()),
         }
     }
 
@@ -262,14 +241,16 @@ mod tests {
     #[test]
     fn what_is_unknown_or_out_of_range_is_refused() {
         assert!(Scenario::parse(&format!("{TEXT}\nspeed = 1")).is_err());
-        for (from, to) in [
-            ("accounts = 3", "accounts = 1"),
-            ("share = 0.5", "share = 1.5"),
-            ("rate = 2.5", "rate = -1"),
-            ("bodies = 1", "bodies = -1"),
-            ("calm_seconds = 3", "calm_seconds = 10"),
+        for (from, to, said) in [
+            ("accounts = 3", "accounts = 1", "accounts is 1: it may be 2"),
+            ("share = 0.5", "share = 1.5", "storm.share is 1.5: it may be 0"),
+            ("rate = 2.5", "rate = -1", "rate is -1: it may be 0 to 100000"),
+            ("rate = 2.5", "rate = nan", "rate is NaN"),
+            ("bodies = 1", "bodies = -1", "abuse.bodies is -1"),
+            ("calm_seconds = 3", "calm_seconds = 10", "less than seconds"),
         ] {
-            assert!(Scenario::parse(&TEXT.replace(from, to)).is_err(), "{to}");
+            let error = Scenario::parse(&TEXT.replace(from, to)).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
         }
     }
 
