@@ -15,6 +15,7 @@ pub mod relay;
 pub mod relay_process;
 pub mod subscription;
 mod told_to_stop;
+mod trust;
 pub mod xrpc_client;
 
 pub use told_to_stop::told_to_stop;

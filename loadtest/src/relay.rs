@@ -2,19 +2,20 @@
 //! the TLS connection that every client starts with.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::num::ParseIntError;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::trust;
 
 /// Long enough for a busy machine, short enough to notice a relay that is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,10 +28,14 @@ const RECEIVE_BUFFER: u32 = 2048;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("cannot reach the relay")]
-    Io(#[from] io::Error),
-    #[error("the relay did not finish the TLS handshake in time")]
-    Deadline,
+    #[error("cannot reach the relay at {authority}")]
+    Io {
+        authority: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the relay at {authority} did not finish the TLS handshake in time")]
+    Deadline { authority: String },
     #[error("the certificate file cannot be used")]
     Certificate(#[source] rustls::Error),
     #[error("the certificates of {} cannot be read", .path.display())]
@@ -41,10 +46,19 @@ pub enum ConnectError {
     },
     #[error("there is no certificate in {}", .0.display())]
     NoRoots(PathBuf),
-    #[error("the relay's address is not https://HOST or https://HOST:PORT")]
-    Address(#[from] InvalidDnsNameError),
-    #[error("the port of the relay's address is none")]
-    Port(#[from] ParseIntError),
+    #[error("the relay's address is not https://HOST or https://HOST:PORT: {0}")]
+    Address(String),
+}
+
+impl ConnectError {
+    /// Whether somebody answers whom the certificates do not vouch for.
+    pub fn is_distrust(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        let tls = source.get_ref().and_then(|cause| cause.downcast_ref());
+        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    }
 }
 
 /// A relay's public address, the roots that vouch for it, and the DID that
@@ -52,6 +66,7 @@ pub enum ConnectError {
 #[derive(Clone, Debug)]
 pub struct Relay {
     host: String,
+    name: ServerName<'static>,
     port: u16,
     service_did: String,
     tls: Arc<ClientConfig>,
@@ -62,19 +77,17 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay at `HOST:PORT` (an `https://` in front is allowed, and the port
-    /// is 443 when it is left out) whose certificate chains to one in `roots`.
+    /// A relay at `HOST:PORT` (an `https://` in front is allowed, and the port is 443 when
+    /// it is left out) whose certificate is in `roots`, or chains to one that is.
     pub fn new(address: &str, service_did: &str, roots: &Path) -> Result<Self, ConnectError> {
-        let address = address.trim_start_matches("https://").trim_end_matches('/');
-        let (host, port) = match address.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse()?),
-            None => (address, 443),
-        };
+        let (host, name, port) =
+            place(address).ok_or_else(|| ConnectError::Address(address.to_owned()))?;
         Ok(Self {
-            host: host.to_owned(),
+            host,
+            name,
             port,
             service_did: service_did.to_owned(),
-            tls: Arc::new(tls_config(roots)?),
+            tls: Arc::new(trust::client(roots)?),
             source: None,
             small_buffers: false,
         })
@@ -101,7 +114,7 @@ impl Relay {
 
     /// Whether it is on this machine, where all of 127.0.0.0/8 can be a source.
     pub fn is_local(&self) -> bool {
-        let address: Option<IpAddr> = self.host.parse().ok();
+        let address: Option<Ipv4Addr> = self.host.parse().ok();
         self.host == "localhost" || address.is_some_and(|address| address.is_loopback())
     }
 
@@ -111,22 +124,28 @@ impl Relay {
 
     /// `host:port`, as the `Host` header says it.
     pub fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        let port = self.port;
+        match self.host.contains(':') {
+            true => format!("[{}]:{port}", self.host),
+            false => format!("{}:{port}", self.host),
+        }
     }
 
     /// A new TLS connection that offers these protocols, in this order.
     pub async fn connect(&self, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, ConnectError> {
         let mut tls = ClientConfig::clone(&self.tls);
         tls.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        let name = ServerName::try_from(self.host.clone())?;
         let connect = async {
             let tcp = self.connect_tcp().await?;
-            let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?;
-            Ok(stream)
+            let connector = TlsConnector::from(Arc::new(tls));
+            connector.connect(self.name.clone(), tcp).await
         };
-        timeout(CONNECT_TIMEOUT, connect)
-            .await
-            .map_err(|_| ConnectError::Deadline)?
+        let authority = self.authority();
+        match timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(source)) => Err(ConnectError::Io { authority, source }),
+            Err(_) => Err(ConnectError::Deadline { authority }),
+        }
     }
 
     /// A TCP connection on which nothing has been said yet.
@@ -165,27 +184,19 @@ impl Relay {
     }
 }
 
-/// A client that trusts exactly the certificates in this file.
-fn tls_config(roots: &Path) -> Result<ClientConfig, ConnectError> {
-    let mut store = RootCertStore::empty();
-    let unreadable = |source| ConnectError::Roots {
-        path: roots.to_owned(),
-        source,
+/// The host, as what it is known to its certificate, and the port.
+fn place(address: &str) -> Option<(String, ServerName<'static>, u16)> {
+    let place = address.trim_start_matches("https://").trim_end_matches('/');
+    let (host, port) = match place.rsplit_once(':') {
+        // That colon is one of an IPv6 address without a port.
+        Some((_, port)) if port.ends_with(']') => (place, 443),
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (place, 443),
     };
-    let pem = std::fs::read(roots).map_err(unreadable)?;
-    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-        let certificate: CertificateDer<'static> = certificate.map_err(unreadable)?;
-        store.add(certificate).map_err(ConnectError::Certificate)?;
-    }
-    if store.is_empty() {
-        return Err(ConnectError::NoRoots(roots.to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ConnectError::Certificate)?
-        .with_root_certificates(store)
-        .with_no_client_auth())
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = bare.unwrap_or(host).to_owned();
+    let name = ServerName::try_from(host.clone()).ok()?;
+    Some((host, name, port))
 }
 
 #[cfg(test)]
@@ -200,7 +211,29 @@ mod tests {
         let gone = Path::new("/nowhere/ca.pem");
         let missing = Relay::new("localhost", "did:web:localhost", gone).unwrap_err();
         assert!(missing.to_string().contains("/nowhere/ca.pem"), "{missing}");
-        let port = Relay::new("https://localhost:99999", "did:web:localhost", gone).unwrap_err();
-        assert!(matches!(port, ConnectError::Port(_)), "{port}");
+    }
+
+    #[test]
+    fn an_address_is_a_host_with_or_without_a_port_and_nothing_else() {
+        for (address, host, port) in [
+            ("localhost:8443", "localhost", 8443),
+            ("https://relay.example.com/", "relay.example.com", 443),
+            ("https://127.0.0.1:1", "127.0.0.1", 1),
+            ("https://[::1]:8443", "::1", 8443),
+            ("https://[2001:db8::1]", "2001:db8::1", 443),
+        ] {
+            let (seen, _, seen_port) = place(address).unwrap();
+            assert_eq!((seen.as_str(), seen_port), (host, port), "{address}");
+        }
+        for address in [
+            "",
+            "https://localhost:99999",
+            "http://localhost:8443",
+            "https://localhost:8443/xrpc",
+            "https://localhost/xrpc",
+            "::1",
+        ] {
+            assert_eq!(place(address), None, "{address}");
+        }
     }
 }

@@ -106,13 +106,12 @@ impl Outcome {
 
     pub fn of_connect(error: &ConnectError) -> Self {
         match error {
-            ConnectError::Io(_) => Self::Closed,
-            ConnectError::Deadline => Self::Silence,
+            ConnectError::Io { .. } => Self::Closed,
+            ConnectError::Deadline { .. } => Self::Silence,
             ConnectError::Certificate(_)
             | ConnectError::Roots { .. }
             | ConnectError::NoRoots(_)
-            | ConnectError::Address(_)
-            | ConnectError::Port(_) => Self::Other,
+            | ConnectError::Address(_) => Self::Other,
         }
     }
 }
