@@ -13,6 +13,8 @@ pub mod phone;
 pub mod receipt;
 pub mod relay;
 pub mod relay_process;
+#[cfg(test)]
+mod stand_in;
 pub mod subscription;
 mod told_to_stop;
 mod trust;

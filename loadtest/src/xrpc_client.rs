@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +35,7 @@ const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HttpVersion {
     One,
+    /// Where the other end does: nginx has only HTTP/1.1 unless it is told otherwise.
     Two,
 }
 
@@ -196,12 +197,9 @@ impl XrpcClient {
             &format!("{NAMESPACE}.{call}"),
             TOKEN_LIFE,
         )?;
-        let authority = self.relay.authority();
-        let request = Request::builder().method(method.clone());
-        let request = match self.version {
-            HttpVersion::One => request.uri(path).header(HOST, authority),
-            HttpVersion::Two => request.uri(format!("https://{authority}{path}")),
-        };
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(format!("https://{}{path}", self.relay.authority()));
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         let request = match method {
             Method::POST => request.header(CONTENT_TYPE, "application/json"),
@@ -246,20 +244,22 @@ impl XrpcClient {
     }
 
     async fn connect(&self) -> Result<Connection, CallError> {
-        match self.version {
-            HttpVersion::One => {
-                let stream = TokioIo::new(self.relay.connect(&[b"http/1.1"]).await?);
-                let (sender, driver) = http1::handshake(stream).await?;
-                // A connection that breaks tells the call that uses it.
-                tokio::spawn(driver);
-                Ok(Connection::One(sender))
-            }
-            HttpVersion::Two => {
-                let stream = TokioIo::new(self.relay.connect(&[b"h2"]).await?);
-                let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await?;
-                tokio::spawn(driver);
-                Ok(Connection::Two(sender))
-            }
+        let offered: &[&[u8]] = match self.version {
+            HttpVersion::One => &[b"http/1.1"],
+            HttpVersion::Two => &[b"h2", b"http/1.1"],
+        };
+        let stream = self.relay.connect(offered).await?;
+        let is_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = TokioIo::new(stream);
+        // A connection that breaks tells the call that uses it.
+        if is_two {
+            let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await?;
+            tokio::spawn(driver);
+            Ok(Connection::Two(sender))
+        } else {
+            let (sender, driver) = http1::handshake(stream).await?;
+            tokio::spawn(driver);
+            Ok(Connection::One(sender))
         }
     }
 
@@ -285,10 +285,21 @@ impl Connection {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
         match self {
-            Self::One(sender) => sender.try_send_request(request).await,
+            Self::One(sender) => sender.try_send_request(by_path(request)).await,
             Self::Two(sender) => sender.try_send_request(request).await,
         }
     }
+}
+
+/// The request as HTTP/1.1 writes it, with the host in a header.
+fn by_path<T>(mut request: Request<T>) -> Request<T> {
+    let uri = std::mem::take(request.uri_mut()).into_parts();
+    let host = uri.authority.map(|host| HeaderValue::from_str(host.as_str()));
+    if let Some(Ok(host)) = host {
+        request.headers_mut().insert(HOST, host);
+    }
+    *request.uri_mut() = uri.path_and_query.map(Uri::from).unwrap_or_default();
+    request
 }
 
 /// Whether the relay says that it has not begun with the request, since it goes away (RFC 9113
@@ -314,8 +325,37 @@ pub(crate) fn query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::identity::Curve;
+    use crate::stand_in::stand_in;
+
+    #[tokio::test]
+    async fn where_the_other_end_has_no_http_2_a_call_is_made_over_http_1() {
+        let (listener, mut tls, relay) = stand_in().await;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let authority = relay.authority();
+        let asked = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let acceptor = TlsAcceptor::from(Arc::new(tls));
+            let mut stream = acceptor.accept(tcp).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        let account = Arc::new(Account::generate(Curve::P256).unwrap());
+        let client = XrpcClient::new(Arc::new(relay), account, HttpVersion::Two);
+        client.query::<Value>("getConvos", &[("limit", "1")]).await.unwrap();
+        let asked = asked.await.unwrap();
+        let line = "GET /xrpc/blue.catbird.mls.getConvos?limit=1 HTTP/1.1\r\n";
+        assert!(asked.starts_with(line), "{asked}");
+        assert!(asked.contains(&format!("host: {authority}\r\n")), "{asked}");
+    }
 
     /// How a request over HTTP/2 fails whose other end answers with these bytes.
     async fn failure(answer: &[u8]) -> hyper::Error {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use futures_util::SinkExt;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -17,7 +15,7 @@ use super::listener::{Listener, Phase, Shared};
 use super::tally::Schedule;
 use super::world::Member;
 use crate::identity::{Account, Curve};
-use crate::relay::Relay;
+use crate::stand_in::stand_in;
 
 /// Gives each subscription, one after the other, its frames and is gone; what each asked for.
 async fn serve(
@@ -51,33 +49,21 @@ async fn serve(
 
 #[tokio::test]
 async fn what_was_heard_before_a_replay_broke_off_is_not_asked_for_again() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), made.cert.pem()).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("localhost:{}", tcp.local_addr().unwrap().port());
+    let (tcp, tls, relay) = stand_in().await;
     let event =
         json!({"t": "#messageEvent", "body": {"seq": 7, "cursor": "seven", "convoId": "ab"}});
     let synced = json!({"t": "#synced", "body": {"cursor": "seven"}});
     let subscriptions = vec![vec![event], vec![synced]];
-    let relay = tokio::spawn(serve(tcp, TlsAcceptor::from(Arc::new(tls)), subscriptions));
+    let asked = tokio::spawn(serve(tcp, TlsAcceptor::from(Arc::new(tls)), subscriptions));
 
     let shared = Shared::new(Schedule::new(0, 1)).unwrap();
     let member = Member {
         account: Arc::new(Account::generate(Curve::P256).unwrap()),
-        relay: Arc::new(Relay::new(&address, "did:web:localhost", file.path()).unwrap()),
+        relay: Arc::new(relay),
     };
     let (_phase, phases) = watch::channel(Phase::default());
     let mut listener = Listener::new(Arc::new(shared), member, phases, 0, 0, 0.0);
     assert!(listener.subscribe().await.is_err(), "it broke off");
     listener.subscribe().await.unwrap();
-    assert_eq!(relay.await.unwrap(), ["", "cursor=seven"]);
+    assert_eq!(asked.await.unwrap(), ["", "cursor=seven"]);
 }
