@@ -183,18 +183,30 @@ async fn play(
     )
 }
 
-/// What to look at where a relay that runs already refuses a load.
+/// What to look at where a relay that runs already cannot be used.
 fn hint(error: Option<&LoadError>, directory: &Directory) -> Option<String> {
-    let Some(LoadError::Phone(PhoneError::Call(CallError::Refused { status, .. }))) = error else {
+    let Some(LoadError::Phone(PhoneError::Call(error))) = error else {
         return None;
     };
-    if *status == StatusCode::TOO_MANY_REQUESTS {
-        let settings = "its limits are in the way: loadtest/README.md has the settings for a load";
-        return Some(settings.to_owned());
+    match error {
+        CallError::Connect(error) if error.is_distrust() => {
+            Some("--certificate names the file of whom to trust".to_owned())
+        }
+        CallError::Refused { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
+            let hint = "its limits are in the way: loadtest/README.md has the settings for a load";
+            Some(hint.to_owned())
+        }
+        CallError::Refused { name, .. } if name == "BadJwtAudience" => {
+            Some("--service-did is who the relay says it is (its SERVICE_DID)".to_owned())
+        }
+        CallError::Refused { .. } if directory.requests() == 0 => {
+            let url = directory.url();
+            Some(format!(
+                "nobody has asked the directory at {url}: is it the relay's PLC_URL?"
+            ))
+        }
+        _ => None,
     }
-    let url = directory.url();
-    (directory.requests() == 0)
-        .then(|| format!("nobody has asked the directory at {url}: is it the relay's PLC_URL?"))
 }
 
 /// When a relay that was started has ended by itself; never when none was.
