@@ -146,7 +146,9 @@ impl Listener {
             }
             match self.subscribe().await {
                 Ok(subscription) => {
-                    self.shared.connects.record(self.number, begin.elapsed());
+                    if !self.slow {
+                        self.shared.connects.record(self.number, begin.elapsed());
+                    }
                     count(&self.shared.counters.live);
                     return Some(subscription);
                 }
