@@ -193,7 +193,9 @@ fn place(address: &str) -> Option<(String, ServerName<'static>, u16)> {
         Some((host, port)) => (host, port.parse().ok()?),
         None => (place, 443),
     };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let host = bare.unwrap_or(host).to_owned();
     let name = ServerName::try_from(host.clone()).ok()?;
     Some((host, name, port))

@@ -294,7 +294,9 @@ impl Connection {
 /// The request as HTTP/1.1 writes it, with the host in a header.
 fn by_path<T>(mut request: Request<T>) -> Request<T> {
     let uri = std::mem::take(request.uri_mut()).into_parts();
-    let host = uri.authority.map(|host| HeaderValue::from_str(host.as_str()));
+    let host = uri
+        .authority
+        .map(|host| HeaderValue::from_str(host.as_str()));
     if let Some(Ok(host)) = host {
         request.headers_mut().insert(HOST, host);
     }
@@ -350,7 +352,10 @@ mod tests {
         });
         let account = Arc::new(Account::generate(Curve::P256).unwrap());
         let client = XrpcClient::new(Arc::new(relay), account, HttpVersion::Two);
-        client.query::<Value>("getConvos", &[("limit", "1")]).await.unwrap();
+        client
+            .query::<Value>("getConvos", &[("limit", "1")])
+            .await
+            .unwrap();
         let asked = asked.await.unwrap();
         let line = "GET /xrpc/blue.catbird.mls.getConvos?limit=1 HTTP/1.1\r\n";
         assert!(asked.starts_with(line), "{asked}");

@@ -25,7 +25,10 @@ fn a_wrong_request_is_refused_at_once_and_the_word_that_is_wrong_is_named() {
         (vec!["run", typo], "unknown field `secconds`"),
         (vec!["run", "chat", "--accounts", "0"], "accounts"),
         (vec!["run", "chat", "--conversations", "0"], "conversations"),
-        (vec!["run", "chat", "--rate", "-1"], "rate is -1: it may be 0"),
+        (
+            vec!["run", "chat", "--rate", "-1"],
+            "rate is -1: it may be 0",
+        ),
         (vec!["run", "chat", "--rate", "NaN"], "rate is NaN"),
         (vec!["run", "chat", "--seconds", "0"], "seconds"),
         (vec!["run", "chat", "--json", "/nowhere/a"], "/nowhere/a"),

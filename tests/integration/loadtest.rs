@@ -63,9 +63,14 @@ async fn play_until(scenarios: Vec<(String, Scenario)>, stop: &Stop) -> Vec<Repo
         pid: u32::try_from(process.process().as_raw_nonzero().get()).ok(),
         admin: Some(process.admin),
     };
-    let runs = scenarios
-        .iter()
-        .map(async |(name, scenario)| run(name, scenario, &target, stop, |_| ()).await.unwrap());
+    let runs = scenarios.iter().map(async |(name, scenario)| {
+        let mut said = String::new();
+        let report = run(name, scenario, &target, stop, |text| said.push_str(text)).await;
+        // Also where no message is due.
+        let progress = format!("1/{} s, sent ", scenario.seconds);
+        assert!(said.contains(&progress), "{name}: {said}");
+        report.unwrap()
+    });
     join_all(runs).await
 }
 

@@ -1,8 +1,9 @@
 //! One run from the first account to the report.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -178,8 +179,11 @@ impl<'a> Play<'a> {
     }
 
     async fn settle(&self, what: &str, say: &mut impl FnMut(&str)) {
-        say(&format!("{what}; waiting until the relay has settled"));
-        sleep(self.scenario.settle()).await;
+        let end = Instant::now() + self.scenario.settle();
+        while Instant::now() < end {
+            say(&format!("{what}; waiting until the relay has settled"));
+            sleep(POLL.min(end.saturating_duration_since(Instant::now()))).await;
+        }
     }
 
     fn begin(&self, stage: Stage) {
@@ -198,7 +202,7 @@ impl<'a> Play<'a> {
         stop: &Stop,
         say: &mut impl FnMut(&str),
     ) -> Result<Loaded, LoadError> {
-        let (scenario, counters) = (self.scenario, &self.shared.counters);
+        let scenario = self.scenario;
         let before = self.usage();
         let begin = Instant::now();
         self.begin(Stage::Running);
@@ -208,21 +212,16 @@ impl<'a> Play<'a> {
             let (shared, sends) = (Arc::clone(&self.shared), Arc::clone(&self.sends));
             tokio::spawn(attackers.attack(self.phase.clone(), shared, sends))
         });
-        let of = scenario.messages();
         let load = writer::Load {
             scenario,
             shared: &self.shared,
             latencies: &self.sends,
             stop,
         };
-        let sent = load.write(conversations, |number| {
-            let delivered = counters.delivered.load(Ordering::Relaxed);
-            let live = counters.live.load(Ordering::Relaxed);
-            say(&format!(
-                "sent {number}/{of}, delivered {delivered}, {live} sockets live"
-            ));
-        });
-        let sent = sent.await?;
+        let sent = tokio::select! {
+            sent = load.write(conversations) => sent?,
+            never = self.tell(begin, say) => match never {},
+        };
         storms.abort();
         let after = self.usage();
         let seconds = begin.elapsed().as_secs_f64();
@@ -233,7 +232,7 @@ impl<'a> Play<'a> {
         };
         wait_for_the_rest(scenario, &self.shared, &sent, say).await;
         itself.abort();
-        let live = counters.live.load(Ordering::Relaxed);
+        let live = self.shared.counters.live.load(Ordering::Relaxed);
         self.begin(Stage::Over);
         Ok(Loaded {
             sent,
@@ -243,6 +242,28 @@ impl<'a> Play<'a> {
             own: [before[1], after[1]],
             live,
         })
+    }
+
+    /// Says how it goes, also where no message is due for long.
+    async fn tell(&self, begin: Instant, say: &mut impl FnMut(&str)) -> Infallible {
+        let (all, of) = (self.scenario.total_sockets(), self.scenario.messages());
+        let counters = &self.shared.counters;
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        loop {
+            let failed = match now(&counters.failed) {
+                0 => String::new(),
+                failed => format!(" ({failed} failed)"),
+            };
+            say(&format!(
+                "{}/{} s, sent {}/{of}{failed}, delivered {}, {}/{all} sockets live",
+                begin.elapsed().as_secs(),
+                self.scenario.seconds,
+                now(&counters.due),
+                now(&counters.delivered),
+                now(&counters.live),
+            ));
+            sleep(POLL).await;
+        }
     }
 }
 
@@ -269,17 +290,20 @@ async fn wait_for_the_rest(
 ) {
     let taken: u64 = sent.taken.iter().map(Numbers::count).sum();
     let expected = taken * scenario.sockets_of_a_conversation();
+    let all = scenario.total_sockets() as u64;
     let deadline = Instant::now() + PATIENCE;
     let (mut delivered, mut since) = (0, Instant::now());
     while Instant::now() < deadline {
         let now = shared.counters.delivered.load(Ordering::Relaxed);
-        say(&format!("waiting for the last events: {now}/{expected}"));
+        let live = shared.counters.live.load(Ordering::Relaxed);
+        say(&format!(
+            "waiting for the last events: {now}/{expected}, {live}/{all} sockets live"
+        ));
         if now > delivered {
             (delivered, since) = (now, Instant::now());
         }
         let is_complete = now >= expected && (sent.failed == 0 || since.elapsed() > QUIET);
-        let live = shared.counters.live.load(Ordering::Relaxed);
-        if is_complete && live >= scenario.total_sockets() as u64 {
+        if is_complete && live >= all {
             return;
         }
         sleep(POLL).await;

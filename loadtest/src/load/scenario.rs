@@ -135,7 +135,10 @@ impl Scenario {
                 ("abuse.frames", abuse.frames, 0.0, 1e5),
             ]
         });
-        let nested = storm.into_iter().flatten().chain(abuse.into_iter().flatten());
+        let nested = storm
+            .into_iter()
+            .flatten()
+            .chain(abuse.into_iter().flatten());
         for (field, value, low, high) in own.into_iter().chain(nested) {
             if !(low..=high).contains(&value) {
                 return Err(ScenarioError::Range {
@@ -243,8 +246,16 @@ mod tests {
         assert!(Scenario::parse(&format!("{TEXT}\nspeed = 1")).is_err());
         for (from, to, said) in [
             ("accounts = 3", "accounts = 1", "accounts is 1: it may be 2"),
-            ("share = 0.5", "share = 1.5", "storm.share is 1.5: it may be 0"),
-            ("rate = 2.5", "rate = -1", "rate is -1: it may be 0 to 100000"),
+            (
+                "share = 0.5",
+                "share = 1.5",
+                "storm.share is 1.5: it may be 0",
+            ),
+            (
+                "rate = 2.5",
+                "rate = -1",
+                "rate is -1: it may be 0 to 100000",
+            ),
             ("rate = 2.5", "rate = nan", "rate is NaN"),
             ("bodies = 1", "bodies = -1", "abuse.bodies is -1"),
             ("calm_seconds = 3", "calm_seconds = 10", "less than seconds"),

@@ -55,7 +55,9 @@ fn empty() -> Result<Histogram<u64>, CreationError> {
 #[derive(Debug, Default)]
 pub struct Counters {
     pub live: AtomicU64,
+    pub due: AtomicU64,
     pub sent: AtomicU64,
+    pub failed: AtomicU64,
     pub delivered: AtomicU64,
     pub reconnects: AtomicU64,
 }

@@ -49,12 +49,10 @@ pub(super) struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Sends everything that is due, until it is told to stop; `tick` is called for each
-    /// message.
+    /// Sends everything that is due, until it is told to stop.
     pub(super) async fn write(
         &self,
         conversations: &mut [Conversation],
-        mut tick: impl FnMut(usize),
     ) -> Result<Sent, LoadError> {
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut sends = JoinSet::new();
@@ -82,6 +80,7 @@ impl Load<'_> {
             let late = due.elapsed().saturating_sub(held);
             self.shared.lateness.record(number, late);
             self.shared.schedule.set(number, due);
+            count(&self.shared.counters.due);
             let place = self.shared.schedule.place(number);
             let Some(conversation) = conversations.get_mut(place.conversation) else {
                 break;
@@ -99,17 +98,19 @@ impl Load<'_> {
             sends.spawn(async move {
                 let answer = client.procedure::<Taken>("sendMessage", &input).await;
                 drop(permit);
-                // What failed says nothing of how fast a message is taken.
-                if answer.is_ok() {
-                    latencies.record(number, due.elapsed());
-                    count(&shared.counters.sent);
+                match &answer {
+                    Ok(_) => {
+                        latencies.record(number, due.elapsed());
+                        count(&shared.counters.sent);
+                    }
+                    // It says nothing of how fast a message is taken.
+                    Err(_) => count(&shared.counters.failed),
                 }
                 (place, answer.map(drop))
             });
             while let Some(done) = sends.try_join_next() {
                 sent.count(done?);
             }
-            tick(number + 1);
         }
         while let Some(done) = sends.join_next().await {
             sent.count(done?);

@@ -149,6 +149,7 @@ async fn play(
     let directory = Directory::start_at(served_at)
         .await
         .map_err(|error| format!("no directory can be served at {served_at}: {error}"))?;
+    let mut progress = Progress::new();
     let mut started = None;
     let (relay, pid, admin) = match (&target.relay, &target.certificate) {
         (Some(url), Some(certificate)) => {
@@ -156,7 +157,10 @@ async fn play(
             (relay, target.pid, target.admin)
         }
         _ => {
-            let process = started.insert(start(target, scenario, &directory).await?);
+            progress.show("starting a relay");
+            let process = start(target, scenario, &directory).await;
+            progress.clear();
+            let process = started.insert(process?);
             let (pid, admin) = (process.pid(), process.admin());
             (process.relay()?, Some(pid), Some(admin))
         }
@@ -167,7 +171,6 @@ async fn play(
         pid,
         admin,
     };
-    let mut progress = Progress::new();
     let run = load::run(name, scenario, &target, stop, |text| progress.show(text));
     let outcome = tokio::select! {
         report = run => report.map_err(Into::into),
