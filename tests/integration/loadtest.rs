@@ -165,6 +165,11 @@ fn is_whole(report: &Report) {
         assert!(report.timeline.moment(what).is_some(), "{what:?}");
     }
 
+    let mut gone = report.clone();
+    (gone.absent, gone.relay) = (1, None);
+    assert_eq!(gone.verdict(), "Not clean: 1 sockets not live at the end.");
+    assert!(gone.table().contains("The relay's process ended"));
+
     let json: Value = serde_json::to_value(report).unwrap();
     for (name, latency) in [
         ("connect", report.connect),

@@ -58,7 +58,9 @@ impl Measured<'_> {
         let tallies = self.tallies;
         let sum = |of: fn(&SocketTally) -> u64| tallies.iter().map(of).sum::<u64>();
         let delivered = sum(|tally| tally.heard.count());
-        let expected = self.stored() * scenario.sockets_of_a_conversation();
+        let sent: u64 = self.sent.taken.iter().map(Numbers::count).sum();
+        let stored = self.stored();
+        let expected = stored * scenario.sockets_of_a_conversation();
         let connects = self.shared.connects.sum()?;
         let sends = self.sends.sum()?;
         let deliveries = self.shared.deliveries.sum()?;
@@ -75,8 +77,9 @@ impl Measured<'_> {
             sockets: scenario.total_sockets(),
             seconds: self.seconds,
             set_up_seconds: self.set_up.as_secs_f64(),
-            sent: self.sent.taken.iter().map(Numbers::count).sum(),
+            sent,
             failed: self.sent.failed,
+            failed_but_heard: stored - sent,
             first_failure: first_failure.map(|error| chain(error)),
             held_back: self.sent.held_back,
             is_cut_short: self.sent.is_cut_short,
@@ -140,7 +143,7 @@ impl Measured<'_> {
 
     fn relay_usage(&self, delivered: u64) -> Option<RelayUsage> {
         let [empty, before, after, left] = self.relay;
-        let (empty, before, after) = (empty?, before?, after?);
+        let (empty, before, after, left) = (empty?, before?, after?, left?);
         let cpu_seconds = after.cpu_since(&before).as_secs_f64();
         let grown = before.resident_kib.saturating_sub(empty.resident_kib);
         Some(RelayUsage {
@@ -149,9 +152,7 @@ impl Measured<'_> {
             deliveries_per_cpu_second: delivered as f64 / cpu_seconds.max(0.01),
             resident_kib: before.resident_kib,
             kib_per_socket: grown as f64 / self.tallies.len().max(1) as f64,
-            left_over: left.map_or(0.0, |left| {
-                left.resident_kib as f64 / empty.resident_kib.max(1) as f64
-            }),
+            left_over: left.resident_kib as f64 / empty.resident_kib.max(1) as f64,
             growth_kib_per_minute: self.timeline.memory_slope(),
         })
     }

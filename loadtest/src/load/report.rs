@@ -11,7 +11,7 @@ use super::buckets::Histograms;
 use super::machine::Machine;
 use super::scenario::Scenario;
 use super::slow::SlowSockets;
-use super::timeline::Timeline;
+use super::timeline::{Point, Timeline};
 use super::writer::IN_FLIGHT;
 
 /// A run that took longer than this by its scenario, and a second, did not keep its rate.
@@ -89,6 +89,8 @@ pub struct Report {
     pub set_up_seconds: f64,
     pub sent: u64,
     pub failed: u64,
+    /// Of those that failed: it was their answer that was lost, and somebody heard them.
+    pub failed_but_heard: u64,
     pub first_failure: Option<String>,
     /// Messages that waited here, because as many as may be were under way.
     pub held_back: u64,
@@ -147,6 +149,7 @@ impl Report {
             (self.duplicated, "duplicated"),
             (self.out_of_order, "out of order"),
             (self.misdirected, "sent to strangers"),
+            (self.absent, "sockets not live at the end"),
         ];
         let counted = counted.into_iter().filter(|(count, _)| *count > 0);
         let mut faults: Vec<String> = counted
@@ -181,8 +184,14 @@ impl Report {
             (
                 "messages sent",
                 format!(
-                    "{} in {:.1} s ({} failed)",
-                    self.sent, self.seconds, self.failed
+                    "{} in {:.1} s ({} failed{})",
+                    self.sent,
+                    self.seconds,
+                    self.failed,
+                    match self.failed_but_heard {
+                        0 => String::new(),
+                        heard => format!(", {heard} of them heard"),
+                    }
                 ),
             ),
             (
@@ -268,11 +277,22 @@ impl Report {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.generator_was_the_bottleneck {
+            let cores = self.machine.cores;
+            let starved = match self.generator_cores < cores as f64 / 2.0 {
+                true => ", so others kept it from them",
+                false => "",
+            };
             warnings.push(format!(
-                "The generator was the bottleneck: it used {:.2} of {} cores and was {:.0} ms late \
-                 itself (p99). Latencies are partly its own.",
-                self.generator_cores, self.machine.cores, self.generator_late.p99_ms
+                "The generator was the bottleneck: it was {:.0} ms late itself (p99). It used \
+                 {:.2} of {cores} cores{starved}. Latencies are partly its own.",
+                self.generator_late.p99_ms, self.generator_cores
             ));
+        }
+        let had_process = |point: &Point| point.relay_resident_kib.is_some();
+        if self.relay.is_none() && self.timeline.points.iter().any(had_process) {
+            warnings.push(
+                "The relay's process ended during the run: what it used is not known.".to_owned(),
+            );
         }
         let due = self.played.seconds as f64;
         if self.is_cut_short {
