@@ -181,6 +181,10 @@ fn is_whole(report: &Report) {
         assert_eq!(count, latency.count, "{name}");
         assert_eq!(json[name]["count"], latency.count);
     }
+    let readme = include_str!("../../loadtest/README.md");
+    for field in json.as_object().unwrap().keys() {
+        assert!(readme.contains(&format!("`{field}`")), "{field}");
+    }
     assert_eq!(json["relay_version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(json["machine"]["cores"], report.machine.cores);
 

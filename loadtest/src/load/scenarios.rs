@@ -38,10 +38,22 @@ mod tests {
             let name = path.file_stem().unwrap().to_str().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(named(name), Some(text.as_str()), "{name}");
-            Scenario::parse(&text).unwrap();
+            let scenario = toml::Value::try_from(Scenario::parse(&text).unwrap()).unwrap();
+            is_explained(scenario.as_table().unwrap());
             found += 1;
         }
         assert_eq!(found, OURS.len());
         assert_eq!(named("nothing"), None);
+    }
+
+    /// Whoever writes one finds each field in the README. Settings are the relay's.
+    fn is_explained(fields: &toml::Table) {
+        let readme = include_str!("../../README.md");
+        for (field, value) in fields {
+            assert!(readme.contains(&format!("`{field}`")), "{field}");
+            if let Some(nested) = value.as_table().filter(|_| field != "environment") {
+                is_explained(nested);
+            }
+        }
     }
 }
