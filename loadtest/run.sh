@@ -24,11 +24,6 @@ shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 
-# Not quiet: a release takes minutes, in which one wants to see that something happens.
-"${CARGO:-cargo}" build --release --workspace --manifest-path "$root/Cargo.toml" \
-    --bin mls-relay --bin loadtest
-mkdir -p "$target/loadtest"
-
 if [ -n "${RELAY:-}" ]; then
     set -- --relay "$RELAY" --certificate "${CERTIFICATE:?the file of the certificates to trust}" \
         --service-did "${SERVICE_DID:?the DID of the relay}" \
@@ -36,6 +31,11 @@ if [ -n "${RELAY:-}" ]; then
     [ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
     [ -z "${ADMIN:-}" ] || set -- --admin "$ADMIN" "$@"
 fi
+
+# Not quiet: a release takes minutes, in which one wants to see that something happens.
+"${CARGO:-cargo}" build --release --workspace --manifest-path "$root/Cargo.toml" \
+    --bin mls-relay --bin loadtest
+mkdir -p "$target/loadtest"
 
 reports=$target/loadtest/$(basename "$name" .toml)
 case $name in
