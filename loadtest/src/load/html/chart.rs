@@ -56,7 +56,9 @@ impl TimeChart<'_> {
             Rise::Log => Scale::log(least, most, BOTTOM, TOP),
         };
         let x = Scale::exact(self.times.last().copied().unwrap_or(1.0), LEFT, RIGHT);
-        let mut svg = open(self.title);
+        let (title, unit, most) = (self.title, self.unit, number(most));
+        let said = format!("{title} over time, at most {most} {unit}");
+        let mut svg = open(said.trim_end());
         axes(&mut svg, &x, &y, |seconds| format!("{} s", number(seconds)));
         for mark in self.marks {
             let class = match mark.what {
@@ -76,9 +78,7 @@ impl TimeChart<'_> {
         self.tips(&mut svg, &x);
         svg.push_str("</svg>");
         format!(
-            r#"<div class="card"><h3>{} <span class="soft">{}</span></h3>{svg}{}</div>"#,
-            self.title,
-            self.unit,
+            r#"<div class="card"><h3>{title} <span class="soft">{unit}</span></h3>{svg}{}</div>"#,
             self.legend()
         )
     }
@@ -123,8 +123,9 @@ impl TimeChart<'_> {
     }
 }
 
-fn open(title: &str) -> String {
-    format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#)
+/// What is said instead of a drawing where it cannot be seen.
+fn open(said: &str) -> String {
+    format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">"#)
 }
 
 fn axes(svg: &mut String, x: &Scale, y: &Scale, name: impl Fn(f64) -> String) {
@@ -183,7 +184,13 @@ pub(super) fn histogram(title: &str, Buckets(buckets): &Buckets, quantiles: &Qua
     let x = Scale::log(first.from_ms, last.to_ms, LEFT, RIGHT);
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1);
     let y = Scale::linear(most as f64, BOTTOM, TOP);
-    let mut svg = open(title);
+    let figures = format!(
+        "p50 {}, p99 {}, max {}",
+        duration(quantiles.p50_ms),
+        duration(quantiles.p99_ms),
+        duration(quantiles.max_ms)
+    );
+    let mut svg = open(&format!("Latencies of {title}: {figures}"));
     axes(&mut svg, &x, &y, duration);
     for bucket in buckets {
         let (left, right) = (x.place(bucket.from_ms), x.place(bucket.to_ms));
@@ -214,12 +221,7 @@ pub(super) fn histogram(title: &str, Buckets(buckets): &Buckets, quantiles: &Qua
         );
     }
     svg.push_str("</svg>");
-    format!(
-        r#"<div class="card"><h3>{title} <span class="soft">p50 {}, p99 {}, max {}</span></h3>{svg}</div>"#,
-        duration(quantiles.p50_ms),
-        duration(quantiles.p99_ms),
-        duration(quantiles.max_ms)
-    )
+    format!(r#"<div class="card"><h3>{title} <span class="soft">{figures}</span></h3>{svg}</div>"#)
 }
 
 pub(super) fn duration(ms: f64) -> String {
@@ -264,6 +266,7 @@ mod tests {
         assert_eq!(path.matches('L').count(), 1, "{path}");
         assert_eq!(svg.matches(r#"class="mark""#).count(), 1);
         assert!(svg.contains("<title>2 s\nsends: 2 1/s</title>"));
+        assert!(svg.contains(r#"aria-label="Load over time, at most 4 1/s""#));
         assert_eq!(chart(vec![None; 4]), "");
     }
 
@@ -297,6 +300,9 @@ mod tests {
         let svg = histogram("Delivery", &buckets, &quantiles);
         assert_eq!(svg.matches(r#"class="bar""#).count(), 2);
         assert!(svg.contains("<title>1 ms to 2 s: 3</title>"));
+        assert!(
+            svg.contains(r#"aria-label="Latencies of Delivery: p50 0.8 ms, p99 1.5 s, max 1.5 s""#)
+        );
         assert!(svg.contains(">1 s</text>") && svg.contains(">p99</text>"));
         assert_eq!(histogram("Delivery", &Buckets::default(), &quantiles), "");
         let near = Quantiles {

@@ -190,15 +190,22 @@ fn histograms(report: &Report) -> String {
 fn latencies(report: &Report) -> String {
     let mut rows = String::new();
     for (name, q) in report.latencies() {
-        let _ = write!(rows, "<tr><td>{name}</td><td>{}</td>", q.count);
+        let _ = write!(
+            rows,
+            r#"<tr><th scope="row">{name}</th><td>{}</td>"#,
+            q.count
+        );
         for value in [q.p50_ms, q.p90_ms, q.p99_ms, q.p999_ms, q.max_ms] {
             let _ = write!(rows, "<td>{value:.2}</td>");
         }
         rows.push_str("</tr>");
     }
+    let columns = ["ms", "count", "p50", "p90", "p99", "p99.9", "max"];
+    let columns = columns.map(|name| format!(r#"<th scope="col">{name}</th>"#));
+    let columns = columns.concat();
     format!(
-        "<div class=\"card scroll\" style=\"margin-top:.9rem\"><table><tr><th>ms</th><th>count</th>\
-         <th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th></tr>{rows}</table></div>\n"
+        "<div class=\"card scroll\" style=\"margin-top:.9rem\"><table><tr>{columns}</tr>{rows}</table>\
+         </div>\n"
     )
 }
 
@@ -209,7 +216,7 @@ fn facts(report: &Report) -> String {
         .fold(String::new(), |mut rows, (name, value)| {
             let _ = write!(
                 rows,
-                r#"<tr><td>{name}</td><td class="words">{}</td></tr>"#,
+                r#"<tr><th scope="row">{name}</th><td class="words">{}</td></tr>"#,
                 escape(value)
             );
             rows
