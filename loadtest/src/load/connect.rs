@@ -10,11 +10,12 @@ use tokio::time::{sleep, sleep_until};
 
 use super::LoadError;
 use super::listener::{Listener, Phase, Shared};
+use super::pace::Stillness;
 use super::scenario::Scenario;
 use super::socket_tally::SocketTally;
 use super::world::Conversation;
 
-/// How long stragglers have.
+/// How long nobody may come before the rest is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(50);
@@ -51,9 +52,9 @@ pub(super) async fn connect(
             }
         }
     }
-    let deadline = Instant::now() + PATIENCE;
+    let mut stillness = Stillness::from(Instant::now());
     while live() != total as u64 {
-        if Instant::now() > deadline {
+        if stillness.at(live(), Instant::now()) > PATIENCE {
             return Err(LoadError::Subscribe {
                 live: live(),
                 sockets: total,

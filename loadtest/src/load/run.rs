@@ -15,6 +15,7 @@ use super::connect::connect;
 use super::lateness::watch_self;
 use super::listener::{Phase, Shared, Stage};
 use super::measured::Measured;
+use super::pace::Stillness;
 use super::report::Report;
 use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
@@ -29,7 +30,7 @@ use super::{LoadError, Usage, files, world, writer};
 use crate::directory::Directory;
 use crate::relay::Relay;
 
-/// How long events have after the last message.
+/// How long nothing may come after the last message before the rest is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the answer to a message was lost, it may come all the same: what has not come
@@ -291,19 +292,18 @@ async fn wait_for_the_rest(
     let taken: u64 = sent.taken.iter().map(Numbers::count).sum();
     let expected = taken * scenario.sockets_of_a_conversation();
     let all = scenario.total_sockets() as u64;
-    let deadline = Instant::now() + PATIENCE;
-    let (mut delivered, mut since) = (0, Instant::now());
-    while Instant::now() < deadline {
+    let begin = Instant::now();
+    let (mut events, mut sockets) = (Stillness::from(begin), Stillness::from(begin));
+    loop {
         let now = shared.counters.delivered.load(Ordering::Relaxed);
         let live = shared.counters.live.load(Ordering::Relaxed);
         say(&format!(
             "waiting for the last events: {now}/{expected}, {live}/{all} sockets live"
         ));
-        if now > delivered {
-            (delivered, since) = (now, Instant::now());
-        }
-        let is_complete = now >= expected && (sent.failed == 0 || since.elapsed() > QUIET);
-        if is_complete && live >= all {
+        let still = events.at(now, Instant::now());
+        let is_complete = now >= expected && (sent.failed == 0 || still > QUIET);
+        let is_over = still.min(sockets.at(live, Instant::now())) > PATIENCE;
+        if (is_complete && live >= all) || is_over {
             return;
         }
         sleep(POLL).await;
