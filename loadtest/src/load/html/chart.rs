@@ -105,13 +105,15 @@ impl TimeChart<'_> {
         }
     }
 
-    /// A curve that is alone has the chart's name.
+    /// A curve that is alone has the chart's name, and one without a value needs none.
     fn legend(&self) -> String {
         if self.curves.len() == 1 {
             return String::new();
         }
         let mut legend = String::from(r#"<div class="legend">"#);
-        for (curve, colour) in self.curves.iter().zip(COLOURS) {
+        let has_values = |curve: &Curve| curve.values.iter().any(Option::is_some);
+        let curves = self.curves.iter().zip(COLOURS);
+        for (curve, colour) in curves.filter(|(curve, _)| has_values(curve)) {
             let _ = write!(
                 legend,
                 r#"<span><i class="{colour}"></i>{}</span>"#,
@@ -268,6 +270,25 @@ mod tests {
         assert!(svg.contains("<title>2 s\nsends: 2 1/s</title>"));
         assert!(svg.contains(r#"aria-label="Load over time, at most 4 1/s""#));
         assert_eq!(chart(vec![None; 4]), "");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_in_the_legend() {
+        let curve = |name, value| Curve {
+            name,
+            values: vec![value],
+        };
+        let legend = TimeChart {
+            title: "CPU",
+            unit: "cores",
+            rise: Rise::Linear,
+            times: &[1.0],
+            curves: vec![curve("relay", None), curve("generator", Some(0.1))],
+            marks: &[],
+        }
+        .legend();
+        let generator = r#"<span><i class="b"></i>generator</span>"#;
+        assert_eq!(legend, format!(r#"<div class="legend">{generator}</div>"#));
     }
 
     #[test]
