@@ -59,6 +59,7 @@ fn token_error_name(error: TokenError) -> &'static str {
 
 /// When the network failed, the caller is not to blame and may come back.
 fn refuse_issuer(error: &ResolveError) -> XrpcError {
+    let seconds = Duration::from_secs;
     let (status, name, wait) = match error {
         ResolveError::Location(reason) => {
             let message = reason.to_string();
@@ -68,12 +69,13 @@ fn refuse_issuer(error: &ResolveError) -> XrpcError {
             let message = "the issuer has no DID document with a usable #atproto key";
             return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", message);
         }
-        ResolveError::Busy => (XrpcStatus::Unavailable, "NotEnoughResources", 1),
-        ResolveError::TimedOut => (XrpcStatus::GatewayTimeout, "UpstreamTimeout", 5),
-        _ => (XrpcStatus::BadGateway, "UpstreamFailure", 5),
+        ResolveError::Busy => (XrpcStatus::Unavailable, "NotEnoughResources", seconds(1)),
+        ResolveError::Resting { wait } => (XrpcStatus::Unavailable, "NotEnoughResources", *wait),
+        ResolveError::TimedOut => (XrpcStatus::GatewayTimeout, "UpstreamTimeout", seconds(5)),
+        _ => (XrpcStatus::BadGateway, "UpstreamFailure", seconds(5)),
     };
     let message = "the issuer's DID document cannot be read at the moment";
-    XrpcError::new(status, name, message).retry_after(Duration::from_secs(wait))
+    XrpcError::new(status, name, message).retry_after(wait)
 }
 
 impl From<StoreError> for XrpcError {

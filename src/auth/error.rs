@@ -1,5 +1,7 @@
 //! Pure. Why a caller is not let in. Nothing of the token or the account is in it.
 
+use std::time::Duration;
+
 use super::did_document::DocumentError;
 use super::did_location::LocationError;
 use super::token::TokenError;
@@ -59,6 +61,9 @@ pub enum ResolveError {
     Location(#[from] LocationError),
     #[error("there is no such DID")]
     NotFound,
+    /// The directory said that it is asked too often.
+    #[error("the directory is left alone for a while")]
+    Resting { wait: Duration },
     #[error("the document did not come in time")]
     TimedOut,
 }
@@ -71,7 +76,7 @@ impl ResolveError {
             Self::Location(_) | Self::NotFound => true,
             // Half a document is what a broken directory sends as well.
             Self::Document(reason) => *reason != DocumentError::NotADocument,
-            Self::Busy | Self::Fetch(_) | Self::TimedOut => false,
+            Self::Busy | Self::Fetch(_) | Self::Resting { .. } | Self::TimedOut => false,
         }
     }
 }

@@ -197,7 +197,7 @@ impl Lookup {
         let start = Instant::now();
         let outcome = self.outcome(asker).await;
         let label = match &outcome {
-            Err(ResolveError::Busy) => "busy",
+            Err(ResolveError::Busy | ResolveError::Resting { .. }) => "busy",
             outcome => Ending::of(outcome).label(),
         };
         counter!("relay_auth_lookups_total", "outcome" => label).increment(1);

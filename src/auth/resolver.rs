@@ -67,16 +67,19 @@ impl Resolver {
             match location {
                 DidLocation::Plc => {
                     let turn = Turn::of_all(&self.plc_permits).await;
-                    turn.filter(|_| !self.is_plc_at_rest())
+                    self.is_plc_asked()?;
+                    turn
                 }
                 DidLocation::Web { host } => {
                     let domain = domain_of(host);
                     self.web_turns.take(asker, domain, pending_max).await
                 }
             }
+            .ok_or(ResolveError::Busy)
         };
-        let turn = timeout(patience, turn).await.ok().flatten();
-        turn.ok_or(ResolveError::Busy)
+        timeout(patience, turn)
+            .await
+            .unwrap_or(Err(ResolveError::Busy))
     }
 
     /// Looks the key up in its turn, no longer than the timeout. The turn may last longer.
@@ -99,6 +102,7 @@ impl Resolver {
                 Err(ResolveError::Fetch(error)) => {
                     self.plc_outage.failed(error);
                     self.note_rest(*error);
+                    self.is_plc_asked()?;
                 }
                 Err(error) => self.plc_outage.failed(error),
             }
@@ -118,9 +122,11 @@ impl Resolver {
         }
     }
 
-    fn is_plc_at_rest(&self) -> bool {
+    /// Or for how long the directory is left alone.
+    fn is_plc_asked(&self) -> Result<(), ResolveError> {
         let until = *self.plc_rests_until.lock();
-        until.is_some_and(|until| Instant::now() < until)
+        let wait = until.and_then(|until| until.checked_duration_since(Instant::now()));
+        wait.map_or(Ok(()), |wait| Err(ResolveError::Resting { wait }))
     }
 
     async fn fetch(

@@ -7,10 +7,11 @@ use mls_relay_loadtest::identity::{Account, Curve as KeyCurve};
 
 use super::eventually;
 use super::lookup_world::{DOCUMENT_LEN_MAX, LONG, NETWORK, World};
-use crate::auth::ResolveError;
+use crate::auth::{AuthError, ResolveError};
 use crate::outbound::FetchError;
 use crate::telemetry::Log;
 use crate::types::Did;
+use crate::wire::{XrpcError, XrpcStatus};
 
 #[tokio::test]
 async fn an_outage_leaves_a_stale_key_in_use() {
@@ -91,12 +92,16 @@ async fn after_a_failure_nobody_asks_again_before_the_pause_is_over() {
 async fn a_directory_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says() {
     let world = World::new().await;
     world.directory.set_fault(Fault::Limited(3));
-    let limited = world.key().await.unwrap_err();
-    let ResolveError::Fetch(FetchError::Limited { .. }) = limited else {
-        panic!("{limited:?}");
-    };
-    world.directory.set_fault(Fault::None);
-    assert!(matches!(world.key().await, Err(ResolveError::Busy)));
+    // Whoever met the 429, and whoever came after, is told how long to wait.
+    for _ in 0..2 {
+        let error = world.key().await.unwrap_err();
+        world.directory.set_fault(Fault::None);
+        assert!(!error.is_definite());
+        let told = XrpcError::from(AuthError::Issuer(error));
+        assert_eq!(told.status, XrpcStatus::Unavailable);
+        let wait = told.retry_after.unwrap();
+        assert!((2.0..=3.0).contains(&wait.as_secs_f64()), "{wait:?}");
+    }
     assert_eq!(world.requests(), 1);
     eventually(async || world.key().await.is_ok()).await;
     assert_eq!(world.requests(), 2);
