@@ -7,10 +7,10 @@ use chrono::Utc;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{self, bare, json as json_response, wrong_method};
+use super::route::{self, json as json_response, wrong_method};
 use crate::store::Store;
 use crate::types::Did;
-use crate::wire::{Body, XrpcError};
+use crate::wire::{Body, XrpcError, invalid};
 
 /// Answers a request for `/accounts` with how much was deleted.
 pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<Body> {
@@ -18,7 +18,7 @@ pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<B
         return wrong_method("DELETE");
     }
     let Some(did) = named(request.uri().query()) else {
-        return bare(StatusCode::BAD_REQUEST);
+        return invalid("did", "must be a DID, such as did:plc:…").into_response();
     };
     let gone = match store.delete_account(&did, Utc::now()).await {
         Ok(gone) => gone,

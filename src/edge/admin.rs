@@ -19,14 +19,14 @@ use super::accounts;
 use super::error::EdgeError;
 use super::health::Health;
 use super::penalties;
-use super::route::{bare, json, not_found};
+use super::route::{bare, json, not_found, to_read};
 use super::settings::Settings;
 use super::tcp;
 use crate::limits::Limits;
 use crate::runtime::{Live, Shutdown};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::wire::{Body, full};
+use crate::wire::{Body, XrpcError, XrpcStatus, full};
 
 /// The listener, bound but not yet accepting.
 #[derive(Debug)]
@@ -84,17 +84,12 @@ impl Answers {
         // A browser says for which page it asks, whatever name has led the page here: none has
         // anything to change (Fetch standard, "append a request `Origin` header").
         if !is_read && request.headers().contains_key(ORIGIN) {
-            return bare(StatusCode::FORBIDDEN);
+            let message = "Origin: a page has nothing to change here";
+            return XrpcError::new(XrpcStatus::Forbidden, "Forbidden", message).into_response();
         }
-        match request.uri().path() {
+        let answer = match request.uri().path() {
             "/accounts" => return accounts::answer(request, &self.store).await,
             "/penalties" => return penalties::answer(request, &self.limits),
-            _ => {}
-        }
-        if !is_read {
-            return not_found();
-        }
-        match request.uri().path() {
             "/health" => {
                 let (status, report) = self.health.report();
                 json(status, report.to_string())
@@ -102,8 +97,9 @@ impl Answers {
             "/health/live" => bare(StatusCode::OK),
             "/health/ready" => bare(self.health.ready()),
             "/metrics" => exposition(self.metrics.render()),
-            _ => not_found(),
-        }
+            _ => return not_found(),
+        };
+        to_read(request.method(), answer)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::route::{bare, json as json_response, named, value, wrong_method};
 use crate::limits::{Limits, Offender};
 use crate::types::{ClientIp, Did};
-use crate::wire::{Body, XrpcError, XrpcStatus};
+use crate::wire::{Body, invalid};
 
 /// Answers a request for `/penalties`.
 pub(super) fn answer<B>(request: &Request<B>, limits: &Limits) -> Response<Body> {
@@ -55,15 +55,15 @@ fn change(query: &str, apply: impl FnOnce(Offender<'_>)) -> Response<Body> {
     match (address, did) {
         (Some(Ok(address)), None) => apply(Offender::Address(ClientIp::new(address))),
         (None, Some(Ok(did))) => apply(Offender::Account(&did)),
-        _ => return bare(StatusCode::BAD_REQUEST),
+        _ => return invalid("address", "must be an IP address, or did a DID").into_response(),
     }
     bare(StatusCode::NO_CONTENT)
 }
 
 /// A stay that would be cut short is none that was asked for.
 fn too_long(most: u64) -> Response<Body> {
-    let message = format!("seconds: must be 0 to {most} (limits.penalty_most_seconds)");
-    XrpcError::new(XrpcStatus::BadRequest, "InvalidRequest", message).into_response()
+    let bound = format!("must be 0 to {most} (limits.penalty_most_seconds)");
+    invalid("seconds", &bound).into_response()
 }
 
 /// As `PUT /penalties` has it where nobody says.

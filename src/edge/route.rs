@@ -1,8 +1,7 @@
 //! From a path to the part that answers it.
 
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
-    STRICT_TRANSPORT_SECURITY,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -17,7 +16,7 @@ use super::host;
 use super::settings::Settings;
 use crate::session::Sessions;
 use crate::types::{ClientIp, Kind, Nsid};
-use crate::wire::{Body, XrpcError, XrpcStatus, full, invalid};
+use crate::wire::{Body, Instead, XrpcError, XrpcStatus, full, invalid};
 use crate::xrpc::Calls;
 
 /// Every part that answers on the public listener.
@@ -108,15 +107,9 @@ impl Routes {
         if request.method == Method::OPTIONS {
             return cors::preflight();
         }
-        let is_read = matches!(request.method, Method::GET | Method::HEAD);
         let path = request.uri.path();
-        match path {
-            "/xrpc/_health" if is_read => return self.version(),
-            "/health" | "/health/ready" if is_read => return bare(self.health.ready()),
-            // This answers, so nobody needs to restart us.
-            "/health/live" if is_read => return bare(StatusCode::OK),
-            "/.well-known/did.json" if is_read => return self.did(),
-            _ => {}
+        if let Some(answer) = self.page(path) {
+            return to_read(&request.method, answer);
         }
         let Some(nsid) = path.strip_prefix("/xrpc/") else {
             return not_found();
@@ -130,18 +123,23 @@ impl Routes {
         }
     }
 
+    /// What stands at a path for anybody to read.
+    fn page(&self, path: &str) -> Option<Response<Body>> {
+        Some(match path {
+            "/xrpc/_health" => self.version(),
+            "/health" | "/health/ready" => bare(self.health.ready()),
+            // This answers, so nobody needs to restart us.
+            "/health/live" => bare(StatusCode::OK),
+            "/.well-known/did.json" => json(StatusCode::OK, self.did_document.as_ref()?.bytes()),
+            _ => return None,
+        })
+    }
+
     /// What ATProto services answer at `/xrpc/_health`.
     fn version(&self) -> Response<Body> {
         let status = self.health.ready();
         let body = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
         json(status, body.to_string())
-    }
-
-    fn did(&self) -> Response<Body> {
-        match &self.did_document {
-            Some(document) => json(StatusCode::OK, document.bytes()),
-            None => not_found(),
-        }
     }
 }
 
@@ -187,12 +185,20 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// 405, with the methods that would do (RFC 9110 section 15.5.6).
+/// An answer that can only be read.
+pub(super) fn to_read(method: &Method, answer: Response<Body>) -> Response<Body> {
+    match *method {
+        Method::GET | Method::HEAD => answer,
+        _ => wrong_method("GET, HEAD"),
+    }
+}
+
+/// 405, with the methods that would do.
 pub(super) fn wrong_method(allowed: &'static str) -> Response<Body> {
-    let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
-    let allowed = HeaderValue::from_static(allowed);
-    response.headers_mut().insert(ALLOW, allowed);
-    response
+    let message = format!("the request: must be made with {}", allowed.replace(", ", " or "));
+    XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", message)
+        .instead(Instead::Methods(allowed))
+        .into_response()
 }
 
 pub(super) fn not_found() -> Response<Body> {

@@ -111,6 +111,15 @@ async fn the_public_listener_tells_health_the_did_document_and_nothing_else() {
             "{path}: {answer}"
         );
     }
+    for path in ["/health", "/.well-known/did.json", "/xrpc/_health"] {
+        let answer = client.ask(&relay, "POST", path, "").await;
+        assert!(answer.starts_with("HTTP/1.1 405"), "{path}: {answer}");
+        assert!(answer.contains("allow: GET, HEAD\r\n"), "{path}: {answer}");
+        assert!(
+            answer.contains("{\"error\":\"InvalidRequest\""),
+            "{path}: {answer}"
+        );
+    }
 }
 
 #[tokio::test]

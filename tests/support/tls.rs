@@ -104,9 +104,20 @@ impl Client {
 
     /// One GET on a connection of its own, and the whole answer as text.
     pub(crate) async fn get(&self, relay: &Relay, path: &str, headers: &str) -> String {
+        self.ask(relay, "GET", path, headers).await
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        relay: &Relay,
+        method: &str,
+        path: &str,
+        headers: &str,
+    ) -> String {
         let mut stream = self.connect(relay).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         read_to_end(&mut stream).await
     }
