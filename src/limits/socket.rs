@@ -48,6 +48,12 @@ impl Limits {
             let (decision, _) = inner.take_address(&settings, (rule, rule as Domain), client, now);
             inner.settle(&settings, decision).admit()?;
         }
+        if let Some(stay) = inner.boxed(&settings, || inner.account_subject(did)) {
+            // Whoever leaves the box shall not find its upgrades still spent.
+            let retry_after = stay.max(inner.quota_wait(&settings, UPGRADES, did));
+            let rule = Rule::PenaltyBox;
+            return Err(LimitError::Reached { rule, retry_after });
+        }
         let now = Moment::at(inner.clock.elapsed());
         let account = inner.hold(
             &settings,
@@ -76,19 +82,21 @@ impl Limits {
     /// Whether this account, which has just proved itself, may open one more subscription so
     /// soon.
     pub fn admit_upgrade(&self, did: &Did) -> Result<(), LimitError> {
-        let (inner, rule) = (&*self.inner, Rule::UpgradesDid);
-        let (settings, rule) = (inner.settings.load(), (rule, rule as Domain));
-        let decision = inner.take_account(&settings, rule, did, inner.clock.tick());
+        let inner = &*self.inner;
+        let settings = inner.settings.load();
+        let decision = inner.take_account(&settings, UPGRADES, did, inner.clock.tick());
         let decision = inner.settle(&settings, decision);
         if decision.refused.is_none() {
             return Ok(());
         }
         inner.lapse(did);
-        let decision = decision.for_at_least(inner.quota_wait(&settings, rule, did));
+        let decision = decision.for_at_least(inner.quota_wait(&settings, UPGRADES, did));
         let subject = inner.account_subject(did);
         inner.strike(&settings, subject, decision).admit()
     }
 }
+
+const UPGRADES: (Rule, Domain) = (Rule::UpgradesDid, Rule::UpgradesDid as Domain);
 
 impl PlaceWanted {
     /// Resolves when the account is refused one more socket after this call.

@@ -60,6 +60,28 @@ fn an_account_in_the_box_that_waits_as_told_gets_in_though_its_quota_was_spent()
 }
 
 #[test]
+fn an_account_in_the_box_opens_no_stream_until_it_has_waited_as_told() {
+    let limits = limits(|settings| settings.sockets.upgrades_per_did = 1);
+    let alice = did(1);
+    let open = || {
+        let permit = limits.admit_socket(ip("192.0.2.1"), &alice);
+        permit.and_then(|_| limits.admit_upgrade(&alice))
+    };
+    assert_eq!(open(), Ok(()));
+    limits.penalize(Offender::Account(&alice), Duration::from_secs(15));
+    let told = open().unwrap_err();
+    assert!(matches!(
+        told,
+        LimitError::Reached {
+            rule: Rule::PenaltyBox,
+            ..
+        }
+    ));
+    wait(&limits, told.retry_after());
+    assert_eq!(open(), Ok(()), "nor is it too soon then");
+}
+
+#[test]
 fn an_account_that_loses_its_good_standing_by_a_refusal_is_told_the_wait_without_it() {
     let limits = limits(|settings| settings.good_standing.enabled = true);
     let alice = did(1);
