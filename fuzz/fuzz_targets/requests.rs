@@ -29,7 +29,7 @@ const BODIES: &[Decode] = &[
     body::<KeyPackageInput>,
     body::<LeaveConvo>,
     body::<OptInInput>,
-    body::<OptOutInput>,
+    body::<NoInput>,
     body::<ProcessExternalCommit>,
     body::<PublishKeyPackages>,
     body::<RegisterDevice>,
@@ -58,7 +58,7 @@ const QUERIES: &[Decode] = &[
     query::<GetOptInStatus>,
     query::<GetReports>,
     query::<GetWelcome>,
-    query::<ListDevices>,
+    query::<NoInput>,
     query::<SubscribeConvoEvents>,
 ];
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use http::request::Parts as Head;
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -21,7 +21,8 @@ use crate::refusal::{Refusal, unavailable};
 use crate::runtime::{Live, Shutdown};
 use crate::store::Nonce;
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
-use crate::wire::{Body, Instead, XrpcError, XrpcStatus};
+use crate::wire::calls::NoInput;
+use crate::wire::{Body, Instead, XrpcError, XrpcStatus, decode_query};
 
 /// Every call that is a request and an answer. Clones share everything.
 #[derive(Clone)]
@@ -135,9 +136,7 @@ impl Calls {
         });
         let answer = match call.kind() {
             Kind::Query => dispatch::query(call, &cx, request.uri.query()).await,
-            Kind::Procedure | Kind::Subscription => {
-                self.procedure(call, &cx, &request.headers, body).await
-            }
+            Kind::Procedure | Kind::Subscription => self.procedure(call, &cx, request, body).await,
         };
         // A call that was refused before it wrote anything has used its token all the same.
         let unused = cx.nonce.lock().take();
@@ -171,9 +170,11 @@ impl Calls {
         &self,
         call: Nsid,
         cx: &Arc<Context>,
-        headers: &HeaderMap,
+        request: &Head,
         body: &mut Incoming,
     ) -> Answer {
+        let NoInput {} = decode_query(request.uri.query())?;
+        let headers = &request.headers;
         let bytes_max = match call {
             Nsid::SendMessage => cx.settings.message_body_bytes_max,
             _ => cx.settings.body_bytes_max,

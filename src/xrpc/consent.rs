@@ -4,7 +4,7 @@
 use super::context::Context;
 use crate::wire::XrpcError;
 use crate::wire::calls::{
-    GetOptInStatus, OptInInput, OptInStatus, OptInStatuses, OptOutInput, OptedIn, Success,
+    GetOptInStatus, NoInput, OptInInput, OptInStatus, OptInStatuses, OptedIn, Success,
 };
 
 pub(super) async fn opt_in(cx: &Context, _: OptInInput) -> Result<OptedIn, XrpcError> {
@@ -14,7 +14,7 @@ pub(super) async fn opt_in(cx: &Context, _: OptInInput) -> Result<OptedIn, XrpcE
     })
 }
 
-pub(super) async fn opt_out(cx: &Context, _: OptOutInput) -> Result<Success, XrpcError> {
+pub(super) async fn opt_out(cx: &Context, _: NoInput) -> Result<Success, XrpcError> {
     Ok(Success {
         success: cx.store.opt_out(cx.did()).await?,
     })

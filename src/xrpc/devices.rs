@@ -9,7 +9,7 @@ use crate::store::{DeleteOutcome, NewDevice};
 use crate::types::DeviceId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{
-    DeleteDevice, Deleted, Devices, ListDevices, RegisterDevice, Registered, device_did,
+    DeleteDevice, Deleted, Devices, NoInput, RegisterDevice, Registered, device_did,
 };
 
 /// Registers a device with its first key packages, or registers it anew.
@@ -47,7 +47,7 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
 }
 
 /// The caller's own devices.
-pub(super) async fn list(cx: &Context, _: ListDevices) -> Result<Devices, XrpcError> {
+pub(super) async fn list(cx: &Context, _: NoInput) -> Result<Devices, XrpcError> {
     Ok(Devices {
         devices: cx.store.devices(cx.did()).await?,
     })

@@ -49,6 +49,26 @@ async fn the_verb_follows_the_kind_of_call() {
     }
 }
 
+/// A ticket for all conversations is not what was asked for here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_takes_nothing_from_its_address() {
+    let world = World::start().await;
+    let client = world.account();
+    for (query, told) in [("convoId=ab", Some("convoId: ")), ("convoId=", None)] {
+        let call = "getSubscriptionTicket";
+        let mut request = client.post_request(call, &json!({}));
+        *request.uri_mut() = format!("{}?{query}", request.uri()).parse().unwrap();
+        match told {
+            Some(field) => {
+                let refused = client.refused(call, request).await;
+                assert_eq!(refused.told(), (400, "InvalidRequest"));
+                assert!(refused.message.starts_with(field), "{}", refused.message);
+            }
+            None => assert_eq!(client.exchange(request).await.0, StatusCode::OK),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn head_is_answered_as_get_is_but_for_the_body() {
     let world = World::start().await;

@@ -10,9 +10,6 @@ input! {
         pub device_id: Option<DeviceId>,
     }
 
-    /// `optOut`.
-    pub struct OptOutInput {}
-
     /// `getOptInStatus`.
     pub struct GetOptInStatus {
         pub dids: List<Did, 1, 100>,

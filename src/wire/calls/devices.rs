@@ -16,9 +16,6 @@ input! {
         pub device_uuid: Option<DeviceId>,
     }
 
-    /// `listDevices`.
-    pub struct ListDevices {}
-
     /// `deleteDevice`.
     pub struct DeleteDevice {
         pub device_id: DeviceId,

@@ -24,6 +24,11 @@ macro_rules! output {
     )+};
 }
 
+input! {
+    /// What a call takes that takes nothing, and the parameters of every procedure.
+    pub struct NoInput {}
+}
+
 mod blocks;
 mod consent;
 mod convos;
