@@ -90,6 +90,22 @@ async fn over_http_2_too_an_answer_to_head_has_a_length_and_no_body() {
 }
 
 #[tokio::test]
+async fn over_http_2_a_head_that_is_too_large_costs_its_stream_alone() {
+    let relay = Relay::start();
+    let (mut sender, _connection) = http2(&relay).await;
+    // Each header weighs 32 bytes more than its text.
+    for (headers, status) in [(100, 200), (600, 431), (1, 200)] {
+        let mut request = Request::get("https://localhost/health");
+        for number in 0..headers {
+            request = request.header(format!("x-{number}"), "1");
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{headers}");
+    }
+}
+
+#[tokio::test]
 async fn the_public_listener_tells_health_the_did_document_and_nothing_else() {
     let relay = Relay::start();
     let client = Client::http1(&relay);

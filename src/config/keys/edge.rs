@@ -105,7 +105,8 @@ pub(super) const KEYS: &[Key] = keys![
     edge.header_bytes_max, RELAY_HEADER_BYTES_MAX, NewConnections:
         Number(1 << 10..=64 << 10) => edge.header_bytes_max;
 
-    /// The number of a request's headers. Over it the answer is 431.
+    /// The number of a request's headers over HTTP/1.1. Over it the answer is 431. Over HTTP/2
+    /// each counts as 32 bytes more of edge.header_bytes_max.
     edge.headers_max, RELAY_HEADERS_MAX, NewConnections:
         Number(8..=1000) => edge.headers_max;
 
