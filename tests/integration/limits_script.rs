@@ -17,12 +17,18 @@ async fn the_operators_script_sees_the_limits_hold_and_waits_as_told() {
     let many_uses = [("ENFORCE_JTI", "false"), ("RATE_LIMIT_DID_DEFAULT", "8")];
     let (defaults, by_account) = (Relay::start(), home.with_all(many_uses).start());
     let account = directory.account(Curve::P256).unwrap();
-    let (call, life) = ("blue.catbird.mls.getConvos", Duration::from_secs(240));
-    let token = account.service_token(SERVICE_DID, call, life).unwrap();
+    let life = Duration::from_secs(240);
+    let token = |call: &str| {
+        let call = format!("blue.catbird.mls.{call}");
+        account.service_token(SERVICE_DID, &call, life).unwrap()
+    };
+    let (query, procedure) = (token("getConvos"), token("createConvo"));
+    let path = "/xrpc/blue.catbird.mls.createConvo";
     // Each waits for up to a minute.
-    let (of_address, of_account) = tokio::join!(
+    let (of_address, of_query, of_procedure) = tokio::join!(
         script(&defaults, &[], None),
-        script(&by_account, &["12"], Some(&token)),
+        script(&by_account, &["12"], Some(&query)),
+        script(&by_account, &["8", path], Some(&procedure)),
     );
     let (code, said) = of_address;
     assert_eq!(code, Some(0), "{said}");
@@ -32,7 +38,13 @@ async fn the_operators_script_sees_the_limits_hold_and_waits_as_told() {
     );
     assert!(said.contains("policy 60;w=60"), "{said}");
     assert!(said.contains("and in: 401"), "{said}");
-    let (code, said) = of_account;
+    let (code, said) = of_procedure;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("passed 5, refused 3, the first refusal was request 6"),
+        "{said}"
+    );
+    let (code, said) = of_query;
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains("passed 8, refused 4, the first refusal was request 9"),
