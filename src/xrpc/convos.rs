@@ -38,7 +38,7 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
         None => (None, None),
     };
     let new = NewConversation {
-        convo: convo.clone(),
+        convo,
         creator: cx.did().clone(),
         device: input.device_id,
         cipher_suite: suite,
@@ -55,15 +55,10 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
     }
     let outcome = cx.store.create_conversation(&new).await?;
     // Only its creator, still in it, may learn that it is there.
-    if outcome == ChangeOutcome::Exists {
-        return existing(cx, &new).await;
+    if outcome != ChangeOutcome::Exists {
+        changed(outcome).map_err(|refused| refused.among("initialMembers", named))?;
     }
-    changed(outcome).map_err(|refused| refused.among("initialMembers", named))?;
-    let stored = cx.store.conversation(&convo).await?;
-    stored
-        .filter(|stored| stored.seats(cx.did()))
-        .map(view)
-        .ok_or_else(|| Refusal::ConvoNotFound.into())
+    existing(cx, &new).await
 }
 
 async fn existing(cx: &Context, new: &NewConversation) -> Result<ConvoView, XrpcError> {
