@@ -5,31 +5,33 @@ mod calls;
 mod limits;
 mod outcomes;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::auth::{AuthError, ResolveError, TokenError};
 use crate::store::StoreError;
-use crate::wire::{XrpcError, XrpcStatus};
+use crate::wire::{Instead, THE_REQUEST, XrpcError, XrpcStatus};
 
 pub use calls::Refusal;
-pub use outcomes::{Made, Refused, changed, claimed_too_often, published, requested, unavailable};
+pub use limits::words;
+pub use outcomes::{Made, Refused, changed, claimed_too_often, published, requested};
 
 impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {
         let (name, message) = match error {
             AuthError::CredentialMissing => (
                 "AuthenticationRequired",
-                "send a service token as Authorization: Bearer, once".to_owned(),
+                "Authorization: must be Bearer and a service token, given once".to_owned(),
             ),
             AuthError::Issuer(error) => return refuse_issuer(&error),
             AuthError::SignatureWrong => ("BadJwtSignature", error.to_string()),
-            AuthError::Signing => return internal(),
+            AuthError::Signing => return Refusal::Internal.into(),
             AuthError::Store(error) => return error.into(),
             AuthError::TicketRevoked => ("BadJwt", error.to_string()),
             AuthError::Token(reason) => (token_error_name(reason), reason.to_string()),
             AuthError::TokenUsed => (
                 "JwtReplayed",
-                "the token or ticket was used before: get one for each request".to_owned(),
+                "the token or ticket was used before; get one for each request".to_owned(),
             ),
         };
         Self::new(XrpcStatus::Unauthorized, name, message)
@@ -81,15 +83,29 @@ fn refuse_issuer(error: &ResolveError) -> XrpcError {
 impl From<StoreError> for XrpcError {
     fn from(error: StoreError) -> Self {
         if !error.is_transient() {
-            return internal();
+            return Refusal::Internal.into();
         }
         let message = "the database does not answer at the moment";
-        Self::new(XrpcStatus::Unavailable, "NotEnoughResources", message)
-            .retry_after(Duration::from_secs(1))
+        unavailable(message, Duration::from_secs(1))
     }
 }
 
-fn internal() -> XrpcError {
-    let message = "something went wrong here";
-    XrpcError::new(XrpcStatus::Internal, "InternalServerError", message)
+/// The relay cannot now; it may soon.
+pub fn unavailable(message: &'static str, wait: Duration) -> XrpcError {
+    XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message).retry_after(wait)
+}
+
+/// Somebody has asked too often, or for too much.
+fn too_often(message: impl Into<Cow<'static, str>>, wait: Duration) -> XrpcError {
+    XrpcError::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message).retry_after(wait)
+}
+
+/// 405, with the methods that would do.
+pub fn wrong_method(allowed: &'static str) -> XrpcError {
+    let message = format!(
+        "{THE_REQUEST}: must be made with {}",
+        allowed.replace(", ", " or ")
+    );
+    XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", message)
+        .instead(Instead::Methods(allowed))
 }

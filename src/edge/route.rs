@@ -202,7 +202,12 @@ pub(super) fn wrong_method(allowed: &'static str) -> Response<Body> {
 }
 
 pub(super) fn not_found() -> Response<Body> {
-    XrpcError::new(XrpcStatus::NotFound, "NotFound", "nothing is at this path").into_response()
+    XrpcError::new(
+        XrpcStatus::NotFound,
+        "NotFound",
+        "there is nothing at this path",
+    )
+    .into_response()
 }
 
 /// What a parameter names: as it stands, for an address or a DID needs no escapes here and

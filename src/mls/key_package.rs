@@ -25,17 +25,17 @@ pub struct KeyPackage<'a> {
 /// Why a key package that parses is still of no use to the one who would take it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyPackageFault {
-    #[error("is for another cipher suite than the one declared")]
+    #[error("has another cipher suite than cipherSuite says")]
     Suite,
-    #[error("has a leaf that does not come from a key package")]
+    #[error("has a leaf whose source is not a key package")]
     Source,
-    #[error("has a credential that is not basic, or not the caller's account")]
+    #[error("must have a basic credential of your account")]
     Credential,
-    #[error("is outside its lifetime")]
+    #[error("has a lifetime that is over, or begins more than an hour from now")]
     Lifetime,
-    #[error("uses one key for both joining and encryption")]
+    #[error("has one key for both joining and encryption")]
     Keys,
-    #[error("carries a signature that does not verify")]
+    #[error("has a signature that does not verify")]
     Signature,
 }
 

@@ -4,21 +4,21 @@
 /// Why bytes are not the MLS structure they should be. Never echoes the bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MlsError {
-    #[error("the bytes end in the middle of an MLS structure")]
+    #[error("ends in the middle of an MLS structure")]
     Truncated,
-    #[error("bytes follow the MLS structure")]
+    #[error("has bytes behind the end of the MLS structure")]
     Trailing,
-    #[error("bytes other than zero follow the MLS message as padding")]
+    #[error("has padding of bytes other than zero")]
     Padding,
-    #[error("a vector's length is not in its shortest form")]
+    #[error("has a vector whose length is not in its shortest form")]
     Length,
-    #[error("a vector has more than {0} items")]
+    #[error("has a vector of more than {0} items")]
     TooMany(usize),
     #[error("is not MLS 1.0")]
     Version,
-    #[error("is not an MLSMessage of the kind wanted here")]
+    #[error("is not an MLSMessage of the kind that belongs here")]
     WireFormat,
-    #[error("holds a value that RFC 9420 does not define: {0}")]
+    #[error("has {0} that RFC 9420 does not define")]
     Unknown(&'static str),
 }
 
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         match self.u8()? {
             0 => Ok(None),
             1 => value(self).map(Some),
-            _ => Err(MlsError::Unknown("the presence of an optional value")),
+            _ => Err(MlsError::Unknown("a presence octet")),
         }
     }
 

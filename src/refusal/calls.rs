@@ -13,12 +13,17 @@ macro_rules! refusals {
             EpochMismatch { current: Epoch },
         }
 
+        impl Refusal {
+            /// All that are the same for everybody.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+        }
+
         impl From<Refusal> for XrpcError {
             fn from(refusal: Refusal) -> Self {
                 match refusal {
                     $(Refusal::$variant => Self::new(XrpcStatus::$status, $name, $message),)+
                     Refusal::EpochMismatch { current } => {
-                        let message = format!("The conversation is in epoch {}.", current.get());
+                        let message = format!("the conversation is in epoch {}", current.get());
                         Self::new(XrpcStatus::Conflict, "EpochMismatch", message)
                             .current_epoch(current)
                     }
@@ -29,66 +34,73 @@ macro_rules! refusals {
 }
 
 refusals! {
-    AlreadyAdmin = BadRequest "AlreadyAdmin" "The account is an admin.",
+    AlreadyAdmin = BadRequest "AlreadyAdmin" "targetDid: is an admin",
     AlreadyMember = Conflict "AlreadyMember"
         "a device that the Welcome is for is a member already",
-    AlreadyResolved = BadRequest "AlreadyResolved" "Somebody has dealt with this report.",
+    AlreadyResolved = BadRequest "AlreadyResolved"
+        "reportId: is of a report that somebody has dealt with",
     BlockNotVerified = BadRequest "BlockNotVerified"
-        "The AppView does not say so: try again when it does.",
+        "the AppView does not say so; try again when it does",
     BlockedByMember = Forbidden "BlockedByMember"
-        "didList: an account in it blocks a member, or is blocked by one.",
-    CannotRemoveSelf = BadRequest "CannotRemoveSelf" "To go yourself, call leaveConvo.",
-    CannotReportSelf = BadRequest "CannotReportSelf" "Nobody can report themselves.",
+        "didList: has an account that blocks a member, or is blocked by one; leave it out",
+    CannotRemoveSelf = BadRequest "CannotRemoveSelf"
+        "targetDid: must not be you; to go yourself, call leaveConvo",
+    CannotReportSelf = BadRequest "CannotReportSelf" "reportedDid: must not be you",
     Conflict = Conflict "Conflict"
-        "This id or idempotencyKey came before with other bytes: send those, or take a new one.",
-    ConvoNotFound = NotFound "ConvoNotFound" "There is no such conversation among yours.",
+        "this id or idempotencyKey came before with other bytes; send those, or take a new one",
+    ConvoNotFound = NotFound "ConvoNotFound" "there is no such conversation among yours",
     DuplicatePublicKey = Conflict "DuplicatePublicKey"
-        "Another device is registered with this signature key.",
+        "signaturePublicKey: is that of another device",
+    ForeignKeyPackage = BadRequest "InvalidKeyPackage"
+        "a key package among these was published for another account or device",
+    ForeignSuite = BadRequest "InvalidKeyPackage"
+        "keyPackage: must be of the conversation's cipher suite",
     GroupInfoUnavailable = NotFound "GroupInfoUnavailable"
-        "No member has left a GroupInfo of the current epoch.",
+        "no member has left a GroupInfo of the current epoch; call requestRejoin",
+    Internal = Internal "InternalServerError" "something went wrong in the relay",
     InvalidCursor = BadRequest "InvalidCursor"
-        "This cursor is not one that the relay gave out.",
-    InvalidDid = BadRequest "InvalidDid" "Only your own account can be asked about.",
-    InvalidEpochRange = BadRequest "InvalidEpochRange" "The first epoch is after the last.",
+        "cursor: is not one that the relay gave out",
+    InvalidDid = BadRequest "InvalidDid" "did: must be your own account",
+    InvalidEpochRange = BadRequest "InvalidEpochRange" "fromEpoch: must not be over toEpoch",
     KeyPackageNotFound = NotFound "KeyPackageNotFound"
-        "the Welcome is for a key package that the relay does not hold",
+        "the Welcome is for a key package that the relay does not hold; claim anew",
     LastAdmin = BadRequest "LastAdmin"
-        "The last admin cannot go while others stay: promote somebody first.",
-    MethodNotAllowed = MethodNotAllowed "InvalidRequest"
-        "Queries are GET requests, procedures are POST requests.",
+        "the last admin cannot go while others stay; promote somebody first",
+    MessageNotFound = BadRequest "InvalidCursor"
+        "sinceMessage: is of no message that is still here; read by sinceSeq",
     MethodNotImplemented = NotImplemented "MethodNotImplemented"
-        "The relay does not implement this method.",
+        "there is no such method here",
     MutualBlockDetected = Forbidden "MutualBlockDetected"
-        "initialMembers: accounts in it block each other, or one of them you.",
+        "initialMembers: has accounts that block each other, or one of them you; leave them apart",
     NotAParty = Forbidden "NotAuthorized"
-        "Only the one who blocks or the one who is blocked may say so.",
-    NotAdmin = Forbidden "NotAdmin" "Only an admin may do this.",
-    NotAdminTarget = BadRequest "NotAdminTarget" "The account is not an admin.",
+        "blockerDid, blockedDid: must be two accounts, one of them you",
+    NotAdmin = Forbidden "NotAdmin" "only an admin may do this",
+    NotAdminTarget = BadRequest "NotAdminTarget" "targetDid: is not an admin",
     NotAuthorized = Forbidden "NotAuthorized"
-        "Numbers are given for one conversation, to its admins.",
+        "convoId: must be given, for an admin hears of one conversation",
     ReportNotFound = NotFound "ReportNotFound"
-        "There is no such report among your conversations'.",
-    TargetNotMember = NotFound "NotMember" "The account or device is not in this conversation.",
+        "reportId: is of no report in your conversations",
+    TargetNotMember = NotFound "NotMember" "the account or device is not in this conversation",
     TooManyConvos = BadRequest "TooManyConvos"
-        "already in as many conversations as an account may be",
+        "already in as many conversations as an account may be; leaveConvo makes room",
     TooManyDevices = BadRequest "TooManyDevices"
-        "The account has as many devices as it may have.",
+        "you have as many devices as an account may have; deleteDevice makes room",
     TooManyDids = BadRequest "TooManyDids"
-        "dids: that would take too many questions; ask about fewer at once.",
+        "dids: has so many that the AppView would be asked too much; ask about fewer",
     TooManyKeyPackages = BadRequest "TooManyKeyPackages"
-        "The device has as many unclaimed key packages as it may have.",
+        "the device would have more unclaimed key packages than it may; publish fewer",
     TooManyMembers = BadRequest "TooManyMembers"
-        "The conversation would have more devices than it may have.",
+        "the conversation would have more devices than it may",
     TooManyReports = BadRequest "TooManyReports"
-        "As many reports of yours wait for this conversation's admins as may.",
+        "as many reports of yours wait for this conversation's admins as may; report it later",
     TooManySeats = BadRequest "TooManyDevices"
-        "an account would have more devices in the conversation than it may have",
+        "an account would have more devices in the conversation than it may; deleteDevice makes room",
     TooManyWelcomes = BadRequest "TooManyWelcomes"
-        "too much waits already for an account that would be added: leave it out",
+        "too much waits already for an account that would be added; leave it out",
     UnknownDevice = BadRequest "InvalidRequest" "deviceId: must be a registered device of yours",
     WelcomeMismatch = BadRequest "InvalidRequest"
         "welcomeMessage: must be for key packages of exactly the members that are added",
-    WelcomeNotFound = NotFound "WelcomeNotFound" "No Welcome is waiting for you here.",
+    WelcomeNotFound = NotFound "WelcomeNotFound" "no Welcome waits for you here",
 }
 
 #[cfg(test)]

@@ -1,27 +1,20 @@
 //! Pure. What a limit says: which one it was, in a few words, and never of whom.
 
+use super::{too_often, unavailable};
 use crate::limits::{LimitError, Rule};
-use crate::wire::{XrpcError, XrpcStatus};
+use crate::wire::XrpcError;
 
 impl From<LimitError> for XrpcError {
     fn from(error: LimitError) -> Self {
-        let refused =
-            |message: String| Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message);
-        let full = |message| Self::new(XrpcStatus::Unavailable, "NotEnoughResources", message);
         let wait = error.retry_after();
-        let told = match error {
-            LimitError::Reached { rule, .. } => {
-                return refused(words(rule).into()).come_back_in(wait);
-            }
-            LimitError::AllOpen { rule, open, .. } => {
-                return refused(all_open(rule, open)).come_back_in(wait);
-            }
-            LimitError::NodeFull { .. } => full("the relay is full at the moment"),
+        match error {
+            LimitError::Reached { rule, .. } => too_often(words(rule), wait),
+            LimitError::AllOpen { rule, open, .. } => too_often(all_open(rule, open), wait),
+            LimitError::NodeFull { .. } => unavailable("the relay is full at the moment", wait),
             LimitError::SharedStateAway { .. } => {
-                full("the relay cannot count this call at the moment")
+                unavailable("the relay cannot count this call at the moment", wait)
             }
-        };
-        told.retry_after(wait)
+        }
     }
 }
 
@@ -38,7 +31,8 @@ fn all_open(rule: Rule, open: u32) -> String {
     format!("{open} {are} open {whose}, so close one")
 }
 
-fn words(rule: Rule) -> &'static str {
+/// Which limit it was.
+pub fn words(rule: Rule) -> &'static str {
     match rule {
         Rule::ConnectionsTotal | Rule::ConnectionsIp | Rule::ConnectionsShare => {
             "too many connections are open"
@@ -107,7 +101,7 @@ mod tests {
         };
         assert_eq!(
             open(Rule::SocketsDid, 5),
-            "5 subscriptions are open for this account, so close one: come back in 10 s"
+            "5 subscriptions are open for this account, so close one; come back in 10 s"
         );
         assert!(open(Rule::SocketsIp, 1).starts_with("1 subscription is open from this address"));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::Refusal;
+use super::{Refusal, too_often, unavailable};
 use crate::auth::AuthError;
 use crate::blocks::BlocksError;
 use crate::events::PassingError;
@@ -18,7 +18,7 @@ impl From<AppendError> for XrpcError {
             AppendError::Conflict => Refusal::Conflict.into(),
             AppendError::EpochMismatch { current } => Refusal::EpochMismatch { current }.into(),
             AppendError::Full { retry_after } => {
-                unavailable("Too many messages are waiting to be stored.", retry_after)
+                unavailable("too many messages wait to be stored", retry_after)
             }
             AppendError::NonceUsed => AuthError::TokenUsed.into(),
             AppendError::NotMember => Refusal::ConvoNotFound.into(),
@@ -30,10 +30,9 @@ impl From<AppendError> for XrpcError {
 impl From<PassingError> for XrpcError {
     fn from(error: PassingError) -> Self {
         match error {
-            PassingError::Full => unavailable(
-                "Too much is waiting to be passed on.",
-                Duration::from_secs(1),
-            ),
+            PassingError::Full => {
+                unavailable("too much waits to be passed on", Duration::from_secs(1))
+            }
             PassingError::Store(error) => error.into(),
         }
     }
@@ -126,32 +125,27 @@ pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refused> {
 
 /// What a publication of key packages came to, as a result.
 pub fn published(outcome: PublishOutcome) -> Result<(), XrpcError> {
-    Err(match outcome {
+    let refusal = match outcome {
         PublishOutcome::Done => return Ok(()),
-        PublishOutcome::DuplicateKey => Refusal::DuplicatePublicKey.into(),
-        PublishOutcome::Foreign => XrpcError::new(
-            XrpcStatus::BadRequest,
-            "InvalidKeyPackage",
-            "A package among these belongs to another account or device.",
-        ),
-        PublishOutcome::TooManyDevices => Refusal::TooManyDevices.into(),
-        PublishOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages.into(),
-    })
+        PublishOutcome::DuplicateKey => Refusal::DuplicatePublicKey,
+        PublishOutcome::Foreign => Refusal::ForeignKeyPackage,
+        PublishOutcome::TooManyDevices => Refusal::TooManyDevices,
+        PublishOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages,
+    };
+    Err(refusal.into())
 }
 
 /// What a request to be added anew came to, as a result.
 pub fn requested(outcome: RejoinOutcome) -> Result<(), XrpcError> {
-    let refused = |message| XrpcError::new(XrpcStatus::BadRequest, "InvalidKeyPackage", message);
-    Err(match outcome {
+    let refusal = match outcome {
         RejoinOutcome::Done => return Ok(()),
-        RejoinOutcome::Foreign => refused("keyPackage: belongs to another account or device"),
-        RejoinOutcome::NotMember => Refusal::ConvoNotFound.into(),
-        RejoinOutcome::TooManyDevices => Refusal::TooManyDevices.into(),
-        RejoinOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages.into(),
-        RejoinOutcome::WrongSuite => {
-            refused("keyPackage: is of another cipher suite than the conversation")
-        }
-    })
+        RejoinOutcome::Foreign => Refusal::ForeignKeyPackage,
+        RejoinOutcome::NotMember => Refusal::ConvoNotFound,
+        RejoinOutcome::TooManyDevices => Refusal::TooManyDevices,
+        RejoinOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages,
+        RejoinOutcome::WrongSuite => Refusal::ForeignSuite,
+    };
+    Err(refusal.into())
 }
 
 impl From<BlocksError> for XrpcError {
@@ -165,9 +159,7 @@ impl From<BlocksError> for XrpcError {
             }
             BlocksError::TooManyQuestions => Refusal::TooManyDids.into(),
             BlocksError::TooOften { retry_after } => {
-                let message = "too much was asked about blocks";
-                Self::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
-                    .come_back_in(retry_after)
+                too_often("too much was asked about blocks", retry_after)
             }
             BlocksError::Unavailable { retry_after } => {
                 let message = "the AppView that knows of blocks does not answer at the moment";
@@ -181,13 +173,7 @@ impl From<BlocksError> for XrpcError {
 /// asked.
 pub fn claimed_too_often(place: usize, retry_after: Duration) -> XrpcError {
     let message = format!("dids[{place}]: you have claimed key packages of this account too often");
-    XrpcError::new(XrpcStatus::TooManyRequests, "RateLimitExceeded", message)
-        .come_back_in(retry_after)
-}
-
-/// The relay cannot now; it may soon.
-pub fn unavailable(message: &'static str, retry_after: Duration) -> XrpcError {
-    XrpcError::new(XrpcStatus::Unavailable, "NotEnoughResources", message).retry_after(retry_after)
+    too_often(message, retry_after)
 }
 
 #[cfg(test)]
@@ -210,7 +196,7 @@ mod tests {
             assert_eq!(
                 told.message,
                 format!(
-                    "{places}too much waits already for an account that would be added: leave it out"
+                    "{places}too much waits already for an account that would be added; leave it out"
                 )
             );
         }

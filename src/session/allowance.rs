@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::line::Line;
 use super::serve::Session;
 use crate::events::Event;
-use crate::wire::{CloseReason, ErrorNotice, Notice, XrpcError};
+use crate::limits::LimitError;
+use crate::refusal::words;
+use crate::wire::{CloseReason, ErrorNotice, Notice};
 
 impl<L: Line> Session<L> {
     /// Counts the messages that came with these events, which have been written. Where that was
@@ -17,10 +19,12 @@ impl<L: Line> Session<L> {
             return None;
         }
         let charged = self.permit.charge_answer(self.caller.did(), bytes as u64);
-        let error = XrpcError::from(charged.err()?);
+        let Err(LimitError::Reached { rule, .. }) = charged else {
+            return None;
+        };
         Some(Notice::Error(ErrorNotice {
-            error: CloseReason::RateLimited.name().into(),
-            message: error.message,
+            error: CloseReason::RateLimited.name(),
+            message: words(rule),
             cursor: self.subscription.cursor(),
             retry_after: None,
         }))

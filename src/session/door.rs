@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::event_stream::{EventStream, last_event_id};
 use super::farewell::Farewells;
-use super::handshake::{Handshake, only_get};
+use super::handshake::Handshake;
 use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
@@ -19,10 +19,11 @@ use super::{Settings, Shared};
 use crate::auth::{Authenticator, Caller, Proof, UnusedTicket};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, ProvedHere, SocketPermit};
+use crate::refusal::{Refusal, wrong_method};
 use crate::runtime::{Held, Live, Shutdown, Transport};
 use crate::types::{ClientIp, ConvoId, Cursor, Did, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
-use crate::wire::{Body, Framing, XrpcError, XrpcStatus, decode_query, invalid};
+use crate::wire::{Body, Framing, XrpcError, decode_query, invalid};
 
 /// Opens sessions. Clones share everything.
 #[derive(Clone)]
@@ -120,7 +121,7 @@ impl Sessions {
     /// ends. It counts as a socket wherever sockets are counted.
     pub async fn stream(&self, parts: Parts, client: ClientIp) -> Response<Body> {
         if parts.method != Method::GET {
-            return only_get("a stream of events is opened with GET").into_response();
+            return wrong_method("GET").into_response();
         }
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {
@@ -141,7 +142,7 @@ impl Sessions {
     ) -> Result<Granted, XrpcError> {
         let mut asked: SubscribeConvoEvents = decode_query(parts.uri.query())?;
         if let (Nsid::StreamConvoEvents, Some(id)) = (call, last_event_id(&parts.headers)) {
-            let cursor = Cursor::parse(id).map_err(|_| invalid("Last-Event-ID", NO_CURSOR))?;
+            let cursor = Cursor::parse(id).map_err(|error| invalid("Last-Event-ID", error))?;
             asked.cursor = Some(cursor);
         }
         let authenticator = &self.0.authenticator;
@@ -162,7 +163,7 @@ impl Sessions {
         let permit = self.0.limits.admit_socket(client, pass.did())?;
         // A stream of one conversation is only for those who have something to hear of it.
         if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
-            return Err(convo_not_found());
+            return Err(Refusal::ConvoNotFound.into());
         }
         // Not before: a client that has to come back can, with the same. And not after anything
         // that the account would suffer for: anyone may show it a second time.
@@ -245,14 +246,7 @@ fn one_convo(
     asked: Option<ConvoId>,
 ) -> Result<Option<ConvoId>, XrpcError> {
     match (granted, asked) {
-        (Some(granted), Some(asked)) if granted != asked => Err(convo_not_found()),
+        (Some(granted), Some(asked)) if granted != asked => Err(Refusal::ConvoNotFound.into()),
         (granted, asked) => Ok(granted.or(asked)),
     }
-}
-
-const NO_CURSOR: &str = "must be a cursor that the relay gave out";
-
-fn convo_not_found() -> XrpcError {
-    let message = "there is no such conversation for this account";
-    XrpcError::new(XrpcStatus::NotFound, "ConvoNotFound", message)
 }

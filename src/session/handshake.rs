@@ -9,8 +9,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::refusal::wrong_method;
 use crate::types::unprintable;
-use crate::wire::{Body, Framing, Instead, JSON_SUBPROTOCOL, XrpcError, XrpcStatus, full};
+use crate::wire::{Body, Framing, JSON_SUBPROTOCOL, THE_REQUEST, XrpcError, XrpcStatus, full};
 
 /// A request for a WebSocket that can be granted.
 pub(super) struct Handshake {
@@ -41,7 +42,7 @@ impl Handshake {
             });
         }
         if request.method != Method::GET {
-            return Err(only_get("a subscription is opened with GET"));
+            return Err(wrong_method("GET"));
         }
         // A proxy that was not told otherwise asks in HTTP/1.0, which upgrades nothing (RFC 9110
         // section 7.8).
@@ -91,17 +92,11 @@ fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
         .any(|item| item.trim().eq_ignore_ascii_case(word))
 }
 
-/// 405 for any other method.
-pub(super) fn only_get(message: &'static str) -> XrpcError {
-    let error = XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", message);
-    error.instead(Instead::Methods("GET"))
-}
-
 fn upgrade_required() -> XrpcError {
     XrpcError::new(
         XrpcStatus::UpgradeRequired,
         "UpgradeRequired",
-        "a subscription is a WebSocket, version 13, over HTTP/1.1 or HTTP/2",
+        format!("{THE_REQUEST}: must open a WebSocket, version 13, over HTTP/1.1 or HTTP/2"),
     )
 }
 

@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::line::Line;
 use super::serve::Session;
 use crate::limits::{FrameKind, FrameVerdict, Rule};
+use crate::refusal::words;
 use crate::wire::{ClientFrame, CloseReason, ErrorNotice, LimitsNotice, Notice};
 
 impl<L: Line> Session<L> {
@@ -82,14 +83,9 @@ impl<L: Line> Session<L> {
 }
 
 fn rate_limited(policy: Rule, retry_after: Option<Duration>) -> Notice {
-    let message = match policy {
-        Rule::ControlFrames => "too many pings and pongs",
-        Rule::FrameBytes => "too many bytes in frames",
-        _ => "too many frames",
-    };
     Notice::Error(ErrorNotice {
-        error: CloseReason::RateLimited.name().into(),
-        message: message.into(),
+        error: CloseReason::RateLimited.name(),
+        message: words(policy),
         cursor: None,
         retry_after,
     })

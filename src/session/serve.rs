@@ -269,7 +269,7 @@ impl<L: Line> Session<L> {
             News::Gap(standings) => self.write(Notice::Gap(standings)),
             News::Synced(standings) => self.write(Notice::Synced(standings)),
             News::Outdated => {
-                let message = "the cursor is older than the oldest event; this is all there is";
+                let message = "cursor: is older than the oldest event; this is all there is";
                 self.write_info("OutdatedCursor", message)
             }
             News::Ended => {
@@ -314,11 +314,12 @@ impl<L: Line> Session<L> {
         let (reason, message) = match &error {
             SubscriptionError::ConsumerTooSlow => (
                 CloseReason::ConsumerTooSlow,
-                "the client does not keep up; resume from the cursor",
+                "others send faster than you read; resume from the cursor",
             ),
-            SubscriptionError::FutureCursor => {
-                (CloseReason::FutureCursor, "the cursor is in the future")
-            }
+            SubscriptionError::FutureCursor => (
+                CloseReason::FutureCursor,
+                "cursor: is ahead of all events; come without it, and fetch everything",
+            ),
             SubscriptionError::Hub(_) | SubscriptionError::Store(_) => {
                 tracing::warn!(%error, "a subscription failed");
                 (
@@ -329,8 +330,8 @@ impl<L: Line> Session<L> {
         };
         let resumable = reason != CloseReason::FutureCursor;
         let notice = ErrorNotice {
-            error: reason.name().into(),
-            message: message.into(),
+            error: reason.name(),
+            message,
             cursor: self.subscription.cursor().filter(|_| resumable),
             retry_after: None,
         };
@@ -346,7 +347,7 @@ impl<L: Line> Session<L> {
         let ticket = issue(&self.caller, convo, reconnect_after);
         let info = Info {
             name: "Draining",
-            message: "this node is going away; reconnect with your cursor",
+            message: "this node is going away; come back in reconnectAfterMs with your cursor",
             reconnect_after: Some(reconnect_after),
             resume_ticket: ticket.map(TicketText::new),
         };

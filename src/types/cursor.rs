@@ -43,7 +43,7 @@ unprintable!(Cursor);
 
 /// Why a text is not a cursor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("must be a cursor: a ULID from an event, or its seq in decimal")]
+#[error("must be a cursor, the ULID of an event or its seq in decimal")]
 pub struct CursorError;
 
 impl Cursor {

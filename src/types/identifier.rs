@@ -16,7 +16,7 @@ pub enum IdentifierError {
     TooLong(usize),
     #[error("must be the MLS group id in lower-case hex, 2 to 128 characters")]
     ConvoId,
-    #[error("must be a ULID: 26 upper-case characters of Crockford base32")]
+    #[error("must be a ULID, 26 upper-case characters of Crockford base32")]
     MessageId,
     #[error("must be a UUID in lower-case hyphenated form")]
     DeviceId,

@@ -30,7 +30,8 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX
         let text = String::deserialize(deserializer)?;
         if !(MIN..=MAX).contains(&text.len()) {
             return Err(de::Error::custom(format_args!(
-                "must be text of {MIN} to {MAX} bytes"
+                "must be text of {MIN} to {MAX} bytes, not {}",
+                text.len()
             )));
         }
         // Postgres text holds no NUL, and nobody types one.

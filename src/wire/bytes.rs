@@ -30,11 +30,11 @@ impl<const MIN: usize, const MAX: usize> Blob<MIN, MAX> {
     fn checked(text: &str) -> Result<Self, String> {
         // Four characters for three bytes: refuse before decoding what is too long.
         if text.len() / 4 > MAX / 3 + 1 {
-            return Err(format!("must be at most {MAX} bytes"));
+            return Err(format!("must be {MIN} to {MAX} bytes"));
         }
         let bytes = decode(text).ok_or("must be base64 or base64url")?;
-        if bytes.len() < MIN || bytes.len() > MAX {
-            return Err(format!("must be {MIN} to {MAX} bytes"));
+        if !(MIN..=MAX).contains(&bytes.len()) {
+            return Err(format!("must be {MIN} to {MAX} bytes, not {}", bytes.len()));
         }
         Ok(Self(bytes.into()))
     }
@@ -65,7 +65,7 @@ impl<'de, const MIN: usize, const MAX: usize> Visitor<'de> for BlobVisitor<MIN, 
     type Value = Blob<MIN, MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes as {\"$bytes\": base64} or a base64 string")
+        f.write_str("{\"$bytes\":…} or text, in base64")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -73,7 +73,7 @@ impl<'de, const MIN: usize, const MAX: usize> Visitor<'de> for BlobVisitor<MIN, 
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let wanted = || de::Error::custom("must be {\"$bytes\": base64} with no other key");
+        let wanted = || de::Error::custom("must be {\"$bytes\":…} with no other key");
         let key: Option<String> = map.next_key()?;
         if key.as_deref() != Some(BYTES_KEY) {
             return Err(wanted());

@@ -1,11 +1,13 @@
 //! Pure. From a request to a typed value, or to a refusal that names the field.
 
+use std::fmt::Display;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::XrpcError;
 use super::fault::Fault;
 use super::object::Object;
-use super::query::Query;
-use super::{XrpcError, XrpcStatus};
+use super::query::{PAIRS_MAX, Query};
 
 /// Decodes a JSON body.
 pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, XrpcError> {
@@ -22,20 +24,16 @@ pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, XrpcError> {
 /// Decodes the part of a request target after the `?`.
 pub fn decode_query<T: DeserializeOwned>(raw: Option<&str>) -> Result<T, XrpcError> {
     let query = Query::parse(raw.unwrap_or_default())
-        .ok_or_else(|| invalid(THE_REQUEST, "has too many parameters"))?;
+        .ok_or_else(|| invalid(THE_REQUEST, format_args!("has over {PAIRS_MAX} parameters")))?;
     serde_path_to_error::deserialize(query.into_deserializer()).map_err(|error| {
         let path = error.path().to_string();
         refusal(&Fault::read(&path, &error.into_inner().to_string()))
     })
 }
 
-/// `InvalidRequest`, in the words "field: what is wrong".
-pub fn invalid(field: &str, what: &str) -> XrpcError {
-    XrpcError::new(
-        XrpcStatus::BadRequest,
-        "InvalidRequest",
-        format!("{field}: {what}"),
-    )
+/// `InvalidRequest`.
+pub fn invalid(field: &str, what: impl Display) -> XrpcError {
+    XrpcError::of_field("InvalidRequest", field, what)
 }
 
 /// Serde calls some values of the wrong kind a mistake of syntax, so the text is read once
@@ -53,8 +51,8 @@ fn body_refusal(bytes: &[u8], path: &str, error: &serde_json::Error) -> XrpcErro
         Err(broken) if broken.is_eof() => invalid(THE_REQUEST, "is JSON that breaks off"),
         Err(broken) => {
             let (line, column) = (broken.line(), broken.column());
-            let what = format!("is not JSON from line {line}, column {column} on");
-            invalid(THE_REQUEST, &what)
+            let what = format_args!("is not JSON from line {line}, column {column} on");
+            invalid(THE_REQUEST, what)
         }
     }
 }
@@ -66,18 +64,16 @@ fn refusal(fault: &Fault) -> XrpcError {
         && fault.is_of_list
         && (field == SUITE_FIELD || field.ends_with(".cipherSuite"))
     {
-        return XrpcError::new(
-            XrpcStatus::BadRequest,
-            "InvalidCipherSuite",
-            format!("{field}: must be a cipher suite that the lexicon names"),
-        );
+        let what = "must be a cipher suite that the lexicon names";
+        return XrpcError::of_field("InvalidCipherSuite", field, what);
     }
     invalid(field.unwrap_or(THE_REQUEST), &fault.what)
 }
 
 const SUITE_FIELD: &str = "cipherSuite";
 
-const THE_REQUEST: &str = "the request";
+/// What stands where a field would, when it is not of one.
+pub const THE_REQUEST: &str = "the request";
 
 /// What serde's paths call a whole request.
 const WHOLE: &str = ".";
@@ -289,6 +285,6 @@ mod tests {
         assert!(query_fault("dids=did:plc:a&evil=1").contains("evil"));
         assert!(query_fault("dids=did:plc:a&dids=did:plc:b&dids=did:plc:c").contains("1 to 2"));
         assert!(query_fault("").contains("dids"));
-        assert!(query_fault(&"dids=did:plc:a&".repeat(300)).contains("too many"));
+        assert!(query_fault(&"dids=did:plc:a&".repeat(300)).contains("over 256"));
     }
 }

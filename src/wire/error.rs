@@ -1,6 +1,7 @@
 //! Pure. The XRPC error envelope (ATProto XRPC specification, "Error Responses").
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,7 +22,6 @@ pub enum XrpcStatus {
     UnsupportedMediaType = 415,
     UpgradeRequired = 426,
     TooManyRequests = 429,
-    HeadersTooLarge = 431,
     Internal = 500,
     NotImplemented = 501,
     BadGateway = 502,
@@ -35,7 +35,12 @@ pub enum XrpcStatus {
 pub struct XrpcError {
     pub status: XrpcStatus,
     /// The error's name in the lexicon, such as `EpochMismatch`.
-    pub name: Cow<'static, str>,
+    pub name: &'static str,
+    /// For people; programs go by the name. `field: what is wrong; what to do`, of which the
+    /// first and the last may be missing. The field is the path in the lexicon, or a header. It
+    /// is, has or must be something, with the bound and the size that came, and never with a
+    /// value that came: that may be an identity. In lower case, without a full stop, names as
+    /// they are; so that what is added before and behind makes it no other sentence.
     pub message: Cow<'static, str>,
     /// Sent as `Retry-After`, in whole seconds, rounded up.
     pub retry_after: Option<Duration>,
@@ -56,12 +61,12 @@ pub enum Instead {
 impl XrpcError {
     pub fn new(
         status: XrpcStatus,
-        name: impl Into<Cow<'static, str>>,
+        name: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             status,
-            name: name.into(),
+            name,
             message: message.into(),
             retry_after: None,
             current_epoch: None,
@@ -69,18 +74,18 @@ impl XrpcError {
         }
     }
 
-    #[must_use]
-    pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
-        self
+    /// 400 for a field.
+    pub fn of_field(name: &'static str, field: &str, what: impl Display) -> Self {
+        Self::new(XrpcStatus::BadRequest, name, format!("{field}: {what}"))
     }
 
     /// Says the wait in words as well: a PDS that forwards a call keeps no header of a refusal.
     #[must_use]
-    pub fn come_back_in(mut self, wait: Duration) -> Self {
+    pub fn retry_after(mut self, wait: Duration) -> Self {
         let seconds = whole_seconds(wait);
-        self.message = format!("{}: come back in {seconds} s", self.message).into();
-        self.retry_after(wait)
+        self.message = format!("{}; come back in {seconds} s", self.message).into();
+        self.retry_after = Some(wait);
+        self
     }
 
     #[must_use]
@@ -107,7 +112,7 @@ impl XrpcError {
             current_epoch: Option<Epoch>,
         }
         let envelope = Envelope {
-            error: &self.name,
+            error: self.name,
             message: &self.message,
             current_epoch: self.current_epoch,
         };

@@ -13,7 +13,6 @@
 //! A frame is encoded with its WebSocket header (RFC 6455 section 5.2; a server
 //! masks nothing), so that all recipients share its bytes as they go to the socket.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,8 +81,8 @@ pub enum Notice {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorNotice {
-    pub error: Cow<'static, str>,
-    pub message: Cow<'static, str>,
+    pub error: &'static str,
+    pub message: &'static str,
     /// Where to resume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
@@ -308,8 +307,8 @@ mod tests {
     #[test]
     fn an_error_has_no_type_and_says_where_to_resume() {
         let notice = Notice::Error(ErrorNotice {
-            error: "ConsumerTooSlow".into(),
-            message: "slow".into(),
+            error: "ConsumerTooSlow",
+            message: "slow",
             cursor: Some(Cursor::parse("41").unwrap()),
             retry_after: None,
         });

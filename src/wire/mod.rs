@@ -24,7 +24,7 @@ pub use body::{Body, full};
 pub use bounded::{Int, List, Text};
 pub use client_frame::ClientFrame;
 pub use close::CloseReason;
-pub use decode::{decode_body, decode_query, invalid};
+pub use decode::{THE_REQUEST, decode_body, decode_query, invalid};
 pub use envelope::{Change, Envelope, EnvelopeError, Route, envelopes};
 pub use error::{Instead, XrpcError, XrpcStatus};
 pub use frame::{

@@ -119,4 +119,4 @@ impl<'de> Deserializer<'de> for Values {
 }
 
 /// The longest list has 100 items.
-const PAIRS_MAX: usize = 256;
+pub(super) const PAIRS_MAX: usize = 256;

@@ -58,13 +58,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_rounded_up_to_whole_seconds() {
+    fn a_wait_is_told_twice_and_rounded_up_to_whole_seconds() {
         let error = XrpcError::new(
             XrpcStatus::TooManyRequests,
             "RateLimitExceeded",
             "slow down",
         )
         .retry_after(Duration::from_millis(1001));
+        assert_eq!(error.message, "slow down; come back in 2 s");
         let response = error.into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "2");

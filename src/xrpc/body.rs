@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::settings::Settings;
 use crate::limits::MemoryPermit;
 use crate::runtime::{Live, Pace};
-use crate::wire::{Instead, XrpcError, XrpcStatus};
+use crate::wire::{Instead, THE_REQUEST, XrpcError, XrpcStatus, invalid};
 
 /// A body that was read, with the memory that it takes until the call is answered.
 pub(super) struct ReadBody {
@@ -40,10 +40,10 @@ pub(super) fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), Xrp
         return Ok(());
     }
     if !is_json(headers) {
-        return Err(unsupported("The body must be application/json."));
+        return Err(unsupported("Content-Type: must be application/json"));
     }
     if !is_plain(headers) {
-        let error = unsupported("Content-Encoding: the body must come as it is.");
+        let error = unsupported("Content-Encoding: must be identity, or absent");
         return Err(error.instead(Instead::Codings("identity")));
     }
     Ok(())
@@ -72,7 +72,7 @@ pub(super) async fn collect(
         let Some(frame) = frame else {
             break;
         };
-        let frame = frame.map_err(|_| broken("The body broke off."))?;
+        let frame = frame.map_err(|_| invalid(THE_REQUEST, "has a body that broke off"))?;
         // Trailers say nothing that we would need.
         let Ok(data) = frame.into_data() else {
             continue;
@@ -122,7 +122,7 @@ fn too_large(bytes_max: usize) -> XrpcError {
     XrpcError::new(
         XrpcStatus::PayloadTooLarge,
         "PayloadTooLarge",
-        format!("The body may have {bytes_max} bytes at most."),
+        format!("{THE_REQUEST}: must have a body of at most {bytes_max} bytes"),
     )
 }
 
@@ -131,13 +131,9 @@ fn timed_out() -> XrpcError {
     XrpcError::new(
         XrpcStatus::RequestTimeout,
         "RequestTimeout",
-        "The body took too long to arrive.",
+        format!("{THE_REQUEST}: has a body that took too long to arrive"),
     )
     .retry_after(SLOW_RETRY)
-}
-
-fn broken(message: &'static str) -> XrpcError {
-    XrpcError::new(XrpcStatus::BadRequest, "InvalidRequest", message)
 }
 
 /// The network may be better at once; the client is told to wait all the same.

@@ -17,12 +17,12 @@ use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
 use crate::limits::{Decision, Limits, ProvedHere};
-use crate::refusal::{Refusal, unavailable};
+use crate::refusal::{Refusal, unavailable, wrong_method};
 use crate::runtime::{Live, Shutdown};
 use crate::store::Nonce;
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
 use crate::wire::calls::NoInput;
-use crate::wire::{Body, Instead, XrpcError, XrpcStatus, decode_query};
+use crate::wire::{Body, XrpcError, XrpcStatus, decode_query};
 
 /// Every call that is a request and an answer. Clones share everything.
 #[derive(Clone)]
@@ -208,7 +208,7 @@ impl Calls {
             // Nobody may be there any more to be told.
             let _ = tell.send(once(&cx, &attempt, run).await);
         });
-        let lost = || unavailable("The call was broken off.", Duration::from_secs(1));
+        let lost = || unavailable("the call was broken off", Duration::from_secs(1));
         told.await.unwrap_or_else(|_| Err(lost()))
     }
 }
@@ -222,7 +222,7 @@ fn check_verb(call: Nsid, verb: &Method) -> Result<(), XrpcError> {
     };
     match is_allowed {
         true => Ok(()),
-        false => Err(XrpcError::from(Refusal::MethodNotAllowed).instead(Instead::Methods(allowed))),
+        false => Err(wrong_method(allowed)),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::refusal::Refusal;
 use crate::types::Nsid;
-use crate::wire::{XrpcError, XrpcStatus, decode_body, decode_query};
+use crate::wire::{XrpcError, decode_body, decode_query};
 
 /// An answer's JSON.
 pub(super) type Answer = Result<Vec<u8>, XrpcError>;
@@ -89,13 +89,7 @@ fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, XrpcError> {
 }
 
 fn json<T: Serialize>(value: &T) -> Answer {
-    serde_json::to_vec(value).map_err(|_| {
-        XrpcError::new(
-            XrpcStatus::Internal,
-            "InternalServerError",
-            "The relay made a mistake.",
-        )
-    })
+    serde_json::to_vec(value).map_err(|_| Refusal::Internal.into())
 }
 
 #[cfg(test)]

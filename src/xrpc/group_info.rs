@@ -24,8 +24,10 @@ pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updat
     let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
         .map(ReadCommit::adds_nobody)
         .transpose()?;
-    if commit.as_ref().is_some_and(|c| c.epoch.next() != epoch) {
-        return Err(invalid("epoch", "must be the one that the commit leads to"));
+    let next = commit.as_ref().map(|commit| commit.epoch.next());
+    if let Some(next) = next.filter(|next| *next != epoch) {
+        let what = format_args!("must be {}, to which the commit leads", next.get());
+        return Err(invalid("epoch", what));
     }
     let suite = standing.cipher_suite;
     let group_info = handshake::group_info(Some(&input.group_info), &convo, suite, epoch)?;

@@ -2,14 +2,14 @@
 //! lets them near the store: that each is what it claims to be, for this group, and
 //! that they belong together.
 
-use crate::mls::{Content, ContentType, GroupInfo, Message, Sender, Welcome};
+use crate::mls::{Content, ContentType, GroupInfo, KeyPackageFault, Message, Sender, Welcome};
 use crate::receipt::ReceiptSigner;
 use crate::store::{Joining, NewCommit, NewReceipt, Rejoining};
 use crate::types::{
     CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, MessageId, unprintable,
 };
 use crate::wire::calls::{Handshake, KeyPackageHash};
-use crate::wire::{Object, XrpcError, XrpcStatus, invalid};
+use crate::wire::{Object, XrpcError, invalid};
 
 /// Who signs for a commit, and the receipt before it.
 pub(super) struct Signing<'a> {
@@ -55,14 +55,12 @@ impl ReadCommit {
     ) -> Result<Self, XrpcError> {
         let bytes = commit.as_slice();
         let fault = |what: &str| invalid("commit", what);
-        let message = Message::parse(bytes).map_err(|error| fault(&error.to_string()))?;
+        let message = Message::parse(bytes).map_err(|error| invalid("commit", error))?;
         let framing = message
             .framing()
             .filter(|framing| framing.content_type == ContentType::Commit)
             .ok_or_else(|| fault("must be a commit"))?;
-        if !is_group(convo, framing.group_id) {
-            return Err(fault("must be for this conversation's group"));
-        }
+        check_group(convo, framing.group_id).map_err(fault)?;
         if framing
             .sender
             .is_some_and(|sender| !matches!(sender, Sender::Member { .. }))
@@ -87,18 +85,13 @@ impl ReadCommit {
         signing: &Signing<'_>,
     ) -> Result<(NewCommit, Rejoining), XrpcError> {
         let bytes = commit.as_slice();
-        let fault = |what: &str| {
-            let message = format!("externalCommit: {what}");
-            XrpcError::new(XrpcStatus::BadRequest, "InvalidCommit", message)
-        };
+        let fault = |what: &str| XrpcError::of_field("InvalidCommit", "externalCommit", what);
         let message = Message::parse(bytes).map_err(|error| fault(&error.to_string()))?;
         // RFC 9420 section 12.4.3.2: it is sent in the clear.
         let Message::Public(message) = message else {
             return Err(fault("must be a PublicMessage"));
         };
-        if !is_group(convo, message.group_id) {
-            return Err(fault("must be for this conversation's group"));
-        }
+        check_group(convo, message.group_id).map_err(fault)?;
         let read = match &message.content {
             Content::Commit(commit) if commit.is_external() => {
                 commit.path.map(|leaf| (leaf, commit.removes()))
@@ -108,12 +101,10 @@ impl ReadCommit {
         let (leaf, resync) = read
             .filter(|_| message.sender == Sender::NewMemberCommit)
             .ok_or_else(|| fault("must be an external commit, with a path and no references"))?;
-        let device = leaf.credential.device_of(caller).ok_or_else(|| {
-            fault("has a credential that is not basic, or not the caller's account")
-        })?;
+        let device = leaf.credential.device_of(caller);
+        let device = device.ok_or_else(|| fault(&KeyPackageFault::Credential.to_string()))?;
         let device = device.map(DeviceId::parse).transpose();
-        let device =
-            device.map_err(|_| fault("names a device that is not a UUID in lower case"))?;
+        let device = device.map_err(|_| fault(NO_UUID))?;
         let epoch = epoch_of_commit(message.epoch).map_err(fault)?;
         Ok((
             signing.sign(convo, epoch, bytes, now),
@@ -124,10 +115,10 @@ impl ReadCommit {
     /// A commit beside which nobody joins must not add anybody.
     pub(super) fn adds_nobody(self) -> Result<NewCommit, XrpcError> {
         match self.adds {
-            Some(adds) if !adds.is_empty() => Err(invalid(
-                "commit",
-                "must not add anybody: addMembers does that",
-            )),
+            Some(adds) if !adds.is_empty() => {
+                let what = "must not add anybody; addMembers does that";
+                Err(invalid("commit", what))
+            }
             _ => Ok(self.commit),
         }
     }
@@ -186,10 +177,8 @@ pub(super) fn joining(
     users.sort_unstable();
     users.dedup();
     if hashes.iter().any(|Object(hash)| !users.contains(&hash.did)) {
-        return Err(invalid(
-            "keyPackageHashes",
-            "must be of accounts that are added",
-        ));
+        let what = "must be of accounts that are added";
+        return Err(invalid("keyPackageHashes", what));
     }
     let fault = |what: &str| invalid("welcomeMessage", what);
     let welcome = match (welcome, users.is_empty()) {
@@ -199,9 +188,7 @@ pub(super) fn joining(
         (Some(welcome), false) => welcome.as_slice(),
     };
     let read = Welcome::parse(welcome).map_err(|error| fault(&error.to_string()))?;
-    if CipherSuite::from_number(read.suite_number) != Some(suite) {
-        return Err(fault("must be of the conversation's cipher suite"));
-    }
+    check_suite(suite, read.suite_number).map_err(fault)?;
     let mut references: Vec<Vec<u8>> = read.new_members.iter().map(|r| r.to_vec()).collect();
     references.sort_unstable();
     let named = references.len();
@@ -212,7 +199,7 @@ pub(super) fn joining(
     // Each of them gets a row of its own.
     if welcome.len().saturating_mul(named) > copies_bytes_max {
         let what = format!(
-            "has {} bytes for each of {named} key packages, together over {copies_bytes_max}: \
+            "has {} bytes for each of {named} key packages, together over {copies_bytes_max}; \
              add them in several commits",
             welcome.len()
         );
@@ -235,19 +222,13 @@ pub(super) fn group_info(
     let Some(info) = info else {
         return Ok(None);
     };
-    let fault = |what: &str| {
-        let message = format!("groupInfo: {what}");
-        XrpcError::new(XrpcStatus::BadRequest, "InvalidGroupInfo", message)
-    };
+    let fault = |what: &str| XrpcError::of_field("InvalidGroupInfo", "groupInfo", what);
     let read = GroupInfo::parse(info.as_slice()).map_err(|error| fault(&error.to_string()))?;
-    if !is_group(convo, read.group_id) {
-        return Err(fault("must be for this conversation's group"));
-    }
-    if CipherSuite::from_number(read.suite_number) != Some(suite) {
-        return Err(fault("must be of the conversation's cipher suite"));
-    }
+    check_group(convo, read.group_id).map_err(fault)?;
+    check_suite(suite, read.suite_number).map_err(fault)?;
     if read.epoch != epoch.get() {
-        return Err(fault("must be of the epoch that the change leads to"));
+        let what = format!("must be of epoch {}, not {}", epoch.get(), read.epoch);
+        return Err(fault(&what));
     }
     // Else it would take the place of one by which a device could come back.
     if !read.has_external_pub {
@@ -256,7 +237,20 @@ pub(super) fn group_info(
     Ok(Some(info.as_slice().to_vec()))
 }
 
-/// Whether a message's group is this conversation.
-pub(super) fn is_group(convo: &ConvoId, group_id: &[u8]) -> bool {
-    ConvoId::of_group(group_id).is_ok_and(|id| id == *convo)
+/// A message's group is this conversation.
+pub(super) fn check_group(convo: &ConvoId, group_id: &[u8]) -> Result<(), &'static str> {
+    let is_group = ConvoId::of_group(group_id).is_ok_and(|id| id == *convo);
+    is_group
+        .then_some(())
+        .ok_or("must be for this conversation's group")
 }
+
+fn check_suite(suite: CipherSuite, number: u16) -> Result<(), &'static str> {
+    let is_suite = CipherSuite::from_number(number) == Some(suite);
+    is_suite
+        .then_some(())
+        .ok_or("must be of the conversation's cipher suite")
+}
+
+/// Said of the credential in a leaf.
+pub(super) const NO_UUID: &str = "has a credential whose device is not a UUID in lower case";

@@ -76,10 +76,8 @@ pub(super) fn judged<'a>(
 async fn store(cx: &Context, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
     let device = accepted.first().and_then(|first| first.device.clone());
     if accepted.iter().any(|other| other.device != device) {
-        return Err(invalid(
-            "keyPackages",
-            "must all be of one device: publish each device's by itself",
-        ));
+        let what = "must all be of one device; publish each device's by itself";
+        return Err(invalid("keyPackages", what));
     }
     let packages: Vec<_> = accepted.into_iter().map(|a| a.package).collect();
     let (open_max, devices_max) = (cx.settings.key_packages_max, cx.settings.devices_max);

@@ -1,7 +1,7 @@
 //! sendMessage, sendEphemeral, getMessages, getCommits, updateCursor.
 
 use super::context::Context;
-use super::handshake::is_group;
+use super::handshake::check_group;
 use crate::mls::{ContentType, Message};
 use crate::refusal::Refusal;
 use crate::store::{NewMessage, Standing, StoredMessage};
@@ -10,7 +10,9 @@ use crate::wire::calls::{
     CommitView, Commits, GapInfo, GetCommits, GetMessages, Messages, PassedOn, SendEphemeral,
     SendMessage, Sent, Success, UpdateCursor,
 };
-use crate::wire::{BytesOut, EPHEMERAL_BYTES_MAX, Ephemeral, PaddedSize, XrpcError, invalid};
+use crate::wire::{
+    BytesOut, EPHEMERAL_BYTES_MAX, Ephemeral, PaddedSize, THE_REQUEST, XrpcError, invalid,
+};
 
 /// Appends a ciphertext to its conversation.
 pub(super) async fn send(cx: &Context, input: SendMessage) -> Result<Sent, XrpcError> {
@@ -76,22 +78,23 @@ fn check_ciphertext(
     padded_size: PaddedSize,
     bytes: &[u8],
 ) -> Result<(), XrpcError> {
-    if bytes.len() != padded_size.get() {
-        return Err(invalid("ciphertext", "must have paddedSize bytes"));
+    let (size, len) = (padded_size.get(), bytes.len());
+    if len != size {
+        let what = format_args!("must be {size} bytes, as paddedSize says, not {len}");
+        return Err(invalid("ciphertext", what));
     }
     let fault = |what: &str| invalid("ciphertext", what);
-    let message = Message::parse_padded(bytes).map_err(|error| fault(&error.to_string()))?;
+    let message = Message::parse_padded(bytes).map_err(|error| invalid("ciphertext", error))?;
     let Message::Private(message) = message else {
         return Err(fault("must be a PrivateMessage"));
     };
     if message.content_type != ContentType::Application {
         return Err(fault("must be an application message"));
     }
-    if !is_group(convo, message.group_id) {
-        return Err(fault("must be for this conversation's group"));
-    }
+    check_group(convo, message.group_id).map_err(fault)?;
     if message.epoch != epoch.get() {
-        return Err(invalid("epoch", "must be the epoch of the ciphertext"));
+        let what = format_args!("must be {}, that of the ciphertext", message.epoch);
+        return Err(invalid("epoch", what));
     }
     Ok(())
 }
@@ -118,10 +121,8 @@ async fn page_start(cx: &Context, input: &GetMessages) -> Result<u64, XrpcError>
         input.since_message.is_some(),
     ];
     if given.iter().filter(|is_given| **is_given).count() > 1 {
-        return Err(invalid(
-            "cursor",
-            "give one of cursor, sinceSeq and sinceMessage",
-        ));
+        let what = "must have at most one of cursor, sinceSeq and sinceMessage";
+        return Err(invalid(THE_REQUEST, what));
     }
     if let Some(cursor) = &input.cursor {
         let seq = cursor.as_str().parse().map_err(|_| Refusal::InvalidCursor);
@@ -130,7 +131,7 @@ async fn page_start(cx: &Context, input: &GetMessages) -> Result<u64, XrpcError>
     match &input.since_message {
         Some(id) => {
             let seq = cx.store.message_seq(&input.convo_id, id).await?;
-            seq.ok_or_else(|| Refusal::InvalidCursor.into())
+            seq.ok_or_else(|| Refusal::MessageNotFound.into())
         }
         None => Ok(input.since_seq.map_or(0, |seq| seq.get())),
     }

@@ -111,10 +111,8 @@ async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<First, XrpcErro
             Reservation::UnderWay => tokio::time::sleep(pause).await,
         }
     }
-    Err(unavailable(
-        "The same call is under way.",
-        Duration::from_secs(1),
-    ))
+    let message = "the same call is under way";
+    Err(unavailable(message, Duration::from_secs(1)))
 }
 
 /// How long the second asker waits for the first, in steps: 2.5 s in all.

@@ -1,13 +1,15 @@
 //! Pure. Whether a key package may be kept: it parses, is the caller's, of the
 //! suite it says, signed, and alive.
 
+use std::fmt::Display;
 use std::time::Duration;
 
+use super::handshake::NO_UUID;
 use crate::mls::KeyPackage;
 use crate::store::NewKeyPackage;
 use crate::types::{CoarseTime, DeviceId, Did, sha256};
+use crate::wire::XrpcError;
 use crate::wire::calls::KeyPackageInput;
-use crate::wire::{XrpcError, XrpcStatus};
 
 /// A key package that may be kept, and the device it is for.
 #[derive(Debug)]
@@ -35,18 +37,16 @@ impl Intake<'_> {
     /// Accepts one package, or says why not.
     pub(super) fn accept(&self, input: &KeyPackageInput) -> Result<Accepted, XrpcError> {
         let bytes = input.key_package.as_slice();
-        let package = KeyPackage::parse(bytes).map_err(|error| refused(&error.to_string()))?;
+        let package = KeyPackage::parse(bytes).map_err(refused)?;
         package
             .check(input.cipher_suite, self.caller, self.now_unix)
-            .map_err(|error| refused(&error.to_string()))?;
+            .map_err(refused)?;
         let leaf_key = package.leaf.signature_key;
         if self.signature_key.is_some_and(|key| key != leaf_key) {
             return Err(refused("has another signature key than signaturePublicKey"));
         }
         let device = self.device_of(input, &package)?;
-        let reference = package
-            .reference()
-            .ok_or_else(|| refused("has an unknown cipher suite"))?;
+        let reference = package.reference().ok_or_else(|| refused(UNKNOWN_SUITE))?;
         Ok(Accepted {
             package: NewKeyPackage {
                 cipher_suite: input.cipher_suite,
@@ -66,17 +66,20 @@ impl Intake<'_> {
         input: &KeyPackageInput,
         package: &KeyPackage<'_>,
     ) -> Result<Option<DeviceId>, XrpcError> {
-        let in_credential = package
-            .device_of(self.caller)
-            .map_err(|error| refused(&error.to_string()))?;
+        let in_credential = package.device_of(self.caller).map_err(refused)?;
         let mut named = Vec::new();
         named.extend(in_credential.map(str::to_owned));
-        for owner in [&input.did, &input.credential_did].into_iter().flatten() {
+        let owners = [
+            ("did", &input.did),
+            ("credentialDid", &input.credential_did),
+        ];
+        for (field, owner) in owners {
+            let Some(owner) = owner else { continue };
             let rest = owner.as_str().strip_prefix(self.caller.expose());
             match rest.and_then(|rest| rest.strip_prefix('#').or(rest.is_empty().then_some(""))) {
                 Some("") => {}
                 Some(device) => named.push(device.to_owned()),
-                None => return Err(refused("is said to belong to another account")),
+                None => return Err(misfit(field, "must be your account, or a device of it")),
             }
         }
         let given = [self.device, input.device_id.as_ref()];
@@ -86,9 +89,9 @@ impl Intake<'_> {
             [] => Ok(None),
             [device] => DeviceId::parse(device)
                 .map(Some)
-                .map_err(|_| refused("names a device that is not a UUID in lower case")),
+                .map_err(|_| refused(NO_UUID)),
             _ => Err(refused(
-                "must name one device in its credential, deviceId and deviceUUID",
+                "must be of one device by its credential, deviceId and deviceUUID",
             )),
         }
     }
@@ -109,7 +112,7 @@ impl Intake<'_> {
                 return Err(self.too_far());
             }
             if expires <= self.now_unix {
-                return Err(refused("expires before it arrives"));
+                return Err(misfit("expires", "must be in the future"));
             }
             end = end.min(expires);
         }
@@ -120,18 +123,18 @@ impl Intake<'_> {
 
     fn too_far(&self) -> XrpcError {
         let days = self.life_max.as_secs() / 86_400;
-        XrpcError::new(
-            XrpcStatus::BadRequest,
-            "ExpirationTooFar",
-            format!("expires: may be {days} days ahead at most"),
-        )
+        let what = format_args!("must be at most {days} days ahead");
+        XrpcError::of_field("ExpirationTooFar", "expires", what)
     }
 }
 
-fn refused(what: &str) -> XrpcError {
-    XrpcError::new(
-        XrpcStatus::BadRequest,
-        "InvalidKeyPackage",
-        format!("keyPackage: {what}"),
-    )
+pub(super) const UNKNOWN_SUITE: &str = "has an unknown cipher suite";
+
+pub(super) fn refused(what: impl Display) -> XrpcError {
+    misfit("keyPackage", what)
+}
+
+/// What is said beside a package does not go with it.
+fn misfit(field: &str, what: impl Display) -> XrpcError {
+    XrpcError::of_field("InvalidKeyPackage", field, what)
 }

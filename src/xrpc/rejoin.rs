@@ -3,14 +3,15 @@
 
 use super::context::Context;
 use super::handshake::{self, ReadCommit};
+use super::packages::{UNKNOWN_SUITE, refused};
 use crate::mls::KeyPackage;
 use crate::refusal::{changed, requested};
 use crate::store::{GroupChange, RejoinRequest};
 use crate::types::CipherSuite;
+use crate::wire::XrpcError;
 use crate::wire::calls::{
     KeyPackageInput, ProcessExternalCommit, RejoinRequested, Rejoined, RequestRejoin,
 };
-use crate::wire::{XrpcError, XrpcStatus};
 
 /// A member's device comes back by an external commit.
 pub(super) async fn by_external_commit(
@@ -50,12 +51,9 @@ pub(super) async fn request(
 ) -> Result<RejoinRequested, XrpcError> {
     let intake = cx.intake(None, None);
     let bytes = input.key_package.as_slice();
-    let suite = KeyPackage::parse(bytes).map(|package| package.suite_number);
-    let suite = suite.ok().and_then(CipherSuite::from_number);
-    let suite = suite.ok_or_else(|| {
-        let message = "keyPackage: is no key package of a known cipher suite";
-        XrpcError::new(XrpcStatus::BadRequest, "InvalidKeyPackage", message)
-    })?;
+    let package = KeyPackage::parse(bytes).map_err(refused)?;
+    let suite = CipherSuite::from_number(package.suite_number);
+    let suite = suite.ok_or_else(|| refused(UNKNOWN_SUITE))?;
     let accepted = intake.accept(&KeyPackageInput::bare(input.key_package, suite))?;
     let request = RejoinRequest {
         convo: input.convo_id,

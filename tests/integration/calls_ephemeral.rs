@@ -125,11 +125,11 @@ async fn it_is_held_to_the_rules_of_messages_and_to_one_notification() {
     let large = ephemeral(&alice, &mut group, &[7; 5000]);
     assert_eq!(large["paddedSize"], 8192);
     for (what, input, field) in [
-        ("too large", large, "ciphertext: must be at most 4096 bytes"),
+        ("too large", large, "ciphertext: must be 1 to 4096 bytes"),
         (
             "of another size than it says",
             with(&good, json!({"paddedSize": 4096})),
-            "ciphertext: must have paddedSize bytes",
+            "ciphertext: must be 4096 bytes, as paddedSize says, not 512",
         ),
         (
             "in no bucket",

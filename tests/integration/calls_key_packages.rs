@@ -91,15 +91,15 @@ fn bad_packages(phone: &Phone) -> Vec<(&'static str, Value)> {
     let device = phone.device.device_id();
     vec![
         (
-            "end in the middle",
+            "keyPackage: ends in the middle",
             with(&good, json!({"keyPackage": "AAEAAQ"})),
         ),
         (
-            "not the caller's account",
+            "credential of your account",
             with(&good, json!({"keyPackage": stranger})),
         ),
         (
-            "another cipher suite",
+            "another cipher suite than cipherSuite says",
             with(&good, json!({"cipherSuite": p256})),
         ),
         (
@@ -107,15 +107,15 @@ fn bad_packages(phone: &Phone) -> Vec<(&'static str, Value)> {
             with(&good, json!({"keyPackage": text(&forged)})),
         ),
         (
-            "another account",
+            "did: must be your account",
             with(&good, json!({"did": "did:plc:stranger"})),
         ),
         (
-            "must name one device",
+            "must be of one device",
             with(&good, json!({"keyPackage": sibling, "deviceId": device})),
         ),
         (
-            "before it arrives",
+            "expires: must be in the future",
             with(&good, json!({"expires": "2020-01-01T00:00:00Z"})),
         ),
     ]
@@ -154,14 +154,14 @@ async fn who_wants_a_package_kept_too_long_hears_how_long_it_may_be() {
     let package = with(&phone.key_package(), far.clone());
     let refused = phone.post_refused("publishKeyPackage", &package).await;
     assert_eq!(refused.name, "ExpirationTooFar");
-    assert_eq!(refused.message, "expires: may be 10 days ahead at most");
+    assert_eq!(refused.message, "expires: must be at most 10 days ahead");
 
     let device = Phone::unregistered(&phone);
     let package = with(&device.key_package(), far);
     let registration = with(&device.registration(), json!({"keyPackages": [package]}));
     let refused = device.post_refused("registerDevice", &registration).await;
     assert_eq!(refused.name, "ExpirationTooFar");
-    let message = "keyPackages[0].expires: may be 10 days ahead at most";
+    let message = "keyPackages[0].expires: must be at most 10 days ahead";
     assert_eq!(refused.message, message);
 }
 

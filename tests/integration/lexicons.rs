@@ -1,6 +1,10 @@
 //! The lexicons and the code say the same: what a lexicon allows is decoded, what
 //! it forbids is refused, and the refusal names the field.
 
+use std::time::Duration;
+
+use mls_relay::limits::{LimitError, Rule};
+use mls_relay::refusal::Refusal;
 use mls_relay::types::{Kind, Nsid};
 use mls_relay::wire::calls::*;
 use mls_relay::wire::{CloseReason, XrpcError, decode_body, decode_query};
@@ -8,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::lexicon::Lexicons;
+use crate::wording;
 
 type Decode = fn(&Value) -> Result<(), XrpcError>;
 
@@ -129,6 +134,33 @@ fn what_a_call_takes_tells_errors_that_its_lexicon_names() {
         missing.extend((!known).then(|| format!("{call}: {name}")));
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_refusal_has_a_name_in_a_lexicon_and_is_worded_as_all_are() {
+    let lexicons = Lexicons::load();
+    let retry_after = Duration::from_secs(3600);
+    let of_limit = |rule: &Rule| LimitError::Reached {
+        rule: *rule,
+        retry_after,
+    };
+    let of_calls = Refusal::ALL.iter().map(|refusal| XrpcError::from(*refusal));
+    let of_limits = Rule::ALL.iter().map(|rule| of_limit(rule).into());
+    for error in of_calls.chain(of_limits) {
+        let is_named = |(call, _)| lexicons.knows_error(call, error.name);
+        assert!(lexicons.calls().any(is_named), "{error:?}");
+        assert_eq!(wording::fault(&error.message), None, "{error:?}");
+    }
+    for (message, what) in [
+        ("The account is an admin.", "a capital first"),
+        ("the account is an admin.", "a full stop"),
+        ("an admin: is one", "no field before the colon"),
+        ("targetDid: is: an admin", "a second colon"),
+        ("targetDid: must not be did:plc:abc", "an identity"),
+        ("messageId: is 01ARZ3NDEKTSV4RRFFQ69G5FAV", "an identity"),
+    ] {
+        assert_eq!(wording::fault(message), Some(what), "{message}");
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ async fn what_an_account_sends_is_bounded_and_whoever_waits_as_told_gets_in() {
     // Some comes back while it is spent.
     assert!((BODIES..2 * BODIES).contains(&passed), "{passed}");
     assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
-    let words = "too many bytes in requests of this account in a minute: come back in";
+    let words = "too many bytes in requests of this account in a minute; come back in";
     assert!(
         refused.contains("RateLimitExceeded") && refused.contains(words),
         "{refused}"
@@ -133,7 +133,7 @@ async fn whoever_has_spent_its_day_hears_so_and_when_there_is_room_for_this_body
         "in a day next to nothing comes back meanwhile"
     );
     assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
-    let words = "too many bytes in requests of this account in a day: come back in";
+    let words = "too many bytes in requests of this account in a day; come back in";
     assert!(refused.contains(words), "{refused}");
     assert!(!refused.contains("\nratelimit-"), "{refused}");
     let one_comes_back_in = 86_400 / BODIES as u64;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mls_relay::limits::{LimitError, Limits, Offender};
+use mls_relay::limits::{LimitError, Limits, Offender, Rule};
 use mls_relay::types::Nsid;
 
 use crate::limiter::{did, ip, limits, prove, refuses, refuses_call, wait};

@@ -23,12 +23,12 @@ async fn the_operators_script_sees_the_limits_hold_and_waits_as_told() {
         account.service_token(SERVICE_DID, &call, life).unwrap()
     };
     let (query, procedure) = (token("getConvos"), token("createConvo"));
-    let path = "/xrpc/blue.catbird.mls.createConvo";
+    let of_procedures = ["8", "/xrpc/blue.catbird.mls.createConvo"];
     // Each waits for up to a minute.
     let (of_address, of_query, of_procedure) = tokio::join!(
         script(&defaults, &[], None),
         script(&by_account, &["12"], Some(&query)),
-        script(&by_account, &["8", path], Some(&procedure)),
+        script(&by_account, &of_procedures, Some(&procedure)),
     );
     let (code, said) = of_address;
     assert_eq!(code, Some(0), "{said}");

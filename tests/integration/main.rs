@@ -129,5 +129,7 @@ mod store_values;
 mod tls;
 #[path = "../support/websocket.rs"]
 mod websocket;
+#[path = "../support/wording.rs"]
+mod wording;
 #[path = "../support/world.rs"]
 mod world;

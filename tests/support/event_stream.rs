@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::http2;
 use crate::lexicon::Lexicons;
+use crate::wording;
 use crate::world::{Client, Refused, whole};
 
 const CALL: &str = "streamConvoEvents";
@@ -123,6 +124,9 @@ impl EventStream {
             let known = self.lexicons.knows_error(CALL, error);
             assert!(known, "{CALL} does not name the error {error}");
         }
+        // `message` of an event is an object.
+        let message = told.body()["message"].as_str();
+        assert_eq!(message.and_then(wording::fault), None, "{message:?}");
         // What can be resumed after says so in the way of browsers too.
         assert_eq!(told.id.as_deref(), told.body()["cursor"].as_str());
     }

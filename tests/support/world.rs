@@ -27,6 +27,7 @@ use crate::database::Database;
 use crate::event_stream::EventStream;
 use crate::lexicon::Lexicons;
 use crate::relay::{path, token};
+use crate::wording;
 use node::Node;
 
 /// What a test may want otherwise than it usually is.
@@ -205,6 +206,8 @@ impl Client {
         };
         let known = self.lexicons.knows_error(call, &refused.name);
         assert!(known, "{call} does not name the error {}", refused.name);
+        let message = &refused.message;
+        assert_eq!(wording::fault(message), None, "{call}: {message}");
         refused
     }
 
