@@ -24,7 +24,9 @@ impl From<AuthError> for XrpcError {
                 "Authorization: must be Bearer and a service token, given once".to_owned(),
             ),
             AuthError::Issuer(error) => return refuse_issuer(&error),
-            AuthError::SignatureWrong => ("BadJwtSignature", error.to_string()),
+            AuthError::SignatureWrong | AuthError::TicketForeign => {
+                ("BadJwtSignature", error.to_string())
+            }
             AuthError::Signing => return Refusal::Internal.into(),
             AuthError::Store(error) => return error.into(),
             AuthError::TicketRevoked => ("BadJwt", error.to_string()),
@@ -48,14 +50,14 @@ fn token_error_name(error: TokenError) -> &'static str {
         TokenError::TypeRefused => "BadJwtType",
         TokenError::AlgorithmRefused
         | TokenError::ExpiryMissing
-        | TokenError::FromTheFuture
+        | TokenError::FromTheFuture(_)
         | TokenError::KeyIdUnknown
-        | TokenError::LifetimeTooLong
+        | TokenError::LifetimeTooLong(_)
         | TokenError::Malformed
         | TokenError::NonceMissing
         | TokenError::NotSeconds(_)
         | TokenError::NotText(_)
-        | TokenError::TooLong => "BadJwt",
+        | TokenError::TooLong(_) => "BadJwt",
     }
 }
 
@@ -63,13 +65,8 @@ fn token_error_name(error: TokenError) -> &'static str {
 fn refuse_issuer(error: &ResolveError) -> XrpcError {
     let seconds = Duration::from_secs;
     let (status, name, wait) = match error {
-        ResolveError::Location(reason) => {
-            let message = reason.to_string();
-            return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", message);
-        }
         error if error.is_definite() => {
-            let message = "the issuer has no DID document with a usable #atproto key";
-            return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", message);
+            return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", error.to_string());
         }
         ResolveError::Busy => (XrpcStatus::Unavailable, "NotEnoughResources", seconds(1)),
         ResolveError::Resting { wait } => (XrpcStatus::Unavailable, "NotEnoughResources", *wait),

@@ -82,13 +82,14 @@ impl RawClaims {
         if now > good_until {
             return Err(TokenError::Expired);
         }
-        let latest_start = now.saturating_add(seconds(settings.iat_skew));
-        if self.iat.max(self.nbf) > Some(latest_start) {
-            return Err(TokenError::FromTheFuture);
+        let skew_max = seconds(settings.iat_skew);
+        if self.iat.max(self.nbf) > Some(now.saturating_add(skew_max)) {
+            return Err(TokenError::FromTheFuture(skew_max));
         }
         let minted = self.iat.unwrap_or(now);
-        if exp.saturating_sub(minted) > seconds(settings.token_lifetime_max) {
-            return Err(TokenError::LifetimeTooLong);
+        let lifetime_max = seconds(settings.token_lifetime_max);
+        if exp.saturating_sub(minted) > lifetime_max {
+            return Err(TokenError::LifetimeTooLong(lifetime_max));
         }
         Ok(good_until)
     }
@@ -217,16 +218,22 @@ mod tests {
             (json!({"exp": NOW - 6, "iat": NOW - 60}), E::Expired),
             (json!({"exp": 0}), E::Expired),
             (json!({"exp": i64::MIN, "iat": i64::MIN}), E::Expired),
-            (json!({"exp": NOW + 301}), E::LifetimeTooLong),
+            (json!({"exp": NOW + 301}), E::LifetimeTooLong(300)),
             (
                 json!({"iat": NOW - 250, "exp": NOW + 60}),
-                E::LifetimeTooLong,
+                E::LifetimeTooLong(300),
             ),
-            (json!({"iat": null, "exp": NOW + 301}), E::LifetimeTooLong),
-            (json!({"exp": i64::MAX}), E::LifetimeTooLong),
-            (json!({"iat": i64::MIN}), E::LifetimeTooLong),
-            (json!({"iat": NOW + 31, "exp": NOW + 60}), E::FromTheFuture),
-            (json!({"nbf": NOW + 31}), E::FromTheFuture),
+            (
+                json!({"iat": null, "exp": NOW + 301}),
+                E::LifetimeTooLong(300),
+            ),
+            (json!({"exp": i64::MAX}), E::LifetimeTooLong(300)),
+            (json!({"iat": i64::MIN}), E::LifetimeTooLong(300)),
+            (
+                json!({"iat": NOW + 31, "exp": NOW + 60}),
+                E::FromTheFuture(30),
+            ),
+            (json!({"nbf": NOW + 31}), E::FromTheFuture(30)),
             (json!({"aud": null}), E::AudienceMissing),
             (json!({"aud": ""}), E::AudienceWrong),
             (json!({"aud": "did:web:other.test"}), E::AudienceWrong),

@@ -13,13 +13,15 @@ use crate::wire::Object;
 /// Why a document gives no key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DocumentError {
-    #[error("the DID document's #atproto key is of no supported type or curve, or damaged")]
+    #[error(
+        "the #atproto key in the issuer's DID document is of no supported type or curve, or damaged"
+    )]
     KeyUnusable,
-    #[error("the DID document has no #atproto key")]
+    #[error("the issuer's DID document has no #atproto key")]
     NoKey,
-    #[error("the DID document is not JSON of the expected shape")]
+    #[error("the issuer's DID document is not JSON of the expected shape")]
     NotADocument,
-    #[error("the DID document is for another DID")]
+    #[error("the issuer's DID document is for another DID")]
     OtherSubject,
 }
 

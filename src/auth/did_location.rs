@@ -16,11 +16,13 @@ pub(crate) enum DidLocation<'a> {
 /// Why a DID cannot be looked up by us. The same answer at every attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LocationError {
-    #[error("only did:plc and did:web accounts are served")]
+    #[error("the token's iss must be a did:plc or a did:web")]
     MethodUnsupported,
-    #[error("not a did:plc of the directory: 24 characters of base32")]
+    #[error("the token's iss must be a did:plc of 24 characters of base32")]
     NotOfPlc,
-    #[error("a did:web must be a public host name in lower case, without port or path")]
+    #[error(
+        "the token's iss must be a did:web of a public host name in lower case, without port and path"
+    )]
     NotAHost,
 }
 

@@ -14,11 +14,13 @@ use crate::store::StoreError;
 pub enum AuthError {
     #[error("the request has no usable credential")]
     CredentialMissing,
-    #[error("the signature is not by the account's current key")]
+    #[error("the signature is not by the account's current #atproto key, with a low S")]
     SignatureWrong,
     #[error("the token was used before")]
     TokenUsed,
-    #[error("the ticket was revoked: its account, or a device of it, was deleted")]
+    #[error("the ticket is not of this relay; get another")]
+    TicketForeign,
+    #[error("the ticket was revoked, for its account or a device of it was deleted; get another")]
     TicketRevoked,
     #[error("the token is refused")]
     Token(#[from] TokenError),
@@ -37,7 +39,7 @@ impl AuthError {
             Self::CredentialMissing => "credential_missing",
             Self::Issuer(error) if error.is_definite() => "issuer_unknown",
             Self::Issuer(_) => "issuer_unreachable",
-            Self::SignatureWrong => "signature_wrong",
+            Self::SignatureWrong | Self::TicketForeign => "signature_wrong",
             Self::Signing => "signing_failed",
             Self::Store(_) => "store_failed",
             Self::TicketRevoked => "ticket_revoked",
@@ -55,11 +57,11 @@ pub enum ResolveError {
     Busy,
     #[error("the document could not be fetched")]
     Fetch(#[from] FetchError),
-    #[error("the document is not usable")]
+    #[error(transparent)]
     Document(#[from] DocumentError),
-    #[error("the DID cannot be looked up")]
+    #[error(transparent)]
     Location(#[from] LocationError),
-    #[error("there is no such DID")]
+    #[error("the issuer's DID does not exist")]
     NotFound,
     /// The directory said that it is asked too often.
     #[error("the directory is left alone for a while")]

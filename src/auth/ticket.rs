@@ -98,7 +98,7 @@ impl TicketOffice {
 
     pub(crate) fn check(&self, token: &str, now: i64) -> Result<UnusedTicket, AuthError> {
         if token.len() > TICKET_LEN_MAX {
-            return Err(TokenError::TooLong.into());
+            return Err(TokenError::TooLong(TICKET_LEN_MAX).into());
         }
         let decoded = jsonwebtoken::decode::<TicketClaims>(token, &self.checker, &self.validation);
         let claims = decoded.map_err(|error| refusal(&error))?.claims;
@@ -121,7 +121,7 @@ impl TicketOffice {
 fn refusal(error: &jsonwebtoken::errors::Error) -> AuthError {
     use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
-        ErrorKind::InvalidSignature => AuthError::SignatureWrong,
+        ErrorKind::InvalidSignature => AuthError::TicketForeign,
         ErrorKind::InvalidAlgorithm => TokenError::AlgorithmRefused.into(),
         ErrorKind::InvalidAudience => TokenError::AudienceWrong.into(),
         ErrorKind::InvalidIssuer => TokenError::IssuerMalformed.into(),

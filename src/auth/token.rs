@@ -18,29 +18,31 @@ use crate::wire::Object;
 pub enum TokenError {
     #[error("the token's alg must be ES256 or ES256K")]
     AlgorithmRefused,
-    #[error("the token has no aud, which must be this service's DID")]
+    #[error(
+        "the token has no aud, which must be this service's DID, as /.well-known/did.json has it"
+    )]
     AudienceMissing,
-    #[error("the token's aud is not this service")]
+    #[error("the token's aud must be this service's DID, which /.well-known/did.json has")]
     AudienceWrong,
     #[error("the token has no exp, which must be the second since 1970 at which it ends")]
     ExpiryMissing,
-    #[error("the token has expired")]
+    #[error("the token or ticket has expired; get another")]
     Expired,
-    #[error("the token's iat or nbf is in the future")]
-    FromTheFuture,
+    #[error("the token's iat and nbf must not be over {0} s ahead; check the clock")]
+    FromTheFuture(i64),
     #[error("the token's iss must be a DID, with or without a fragment")]
     IssuerMalformed,
     #[error("the token has no iss, which must be the account's DID")]
     IssuerMissing,
     #[error("the token's kid must be #atproto")]
     KeyIdUnknown,
-    #[error("the token lives too long")]
-    LifetimeTooLong,
-    #[error("the token is not three base64url parts of JSON, JSON and signature")]
+    #[error("the token's exp must be at most {0} s after its iat, or from now")]
+    LifetimeTooLong(i64),
+    #[error("the token or ticket is not three base64url parts of JSON, JSON and signature")]
     Malformed,
     #[error("the token has no lxm, which must name the method called")]
     MethodMissing,
-    #[error("the token's lxm is not the method called")]
+    #[error("the token's lxm must name the method called")]
     MethodWrong,
     #[error("the token has no usable jti, which must be 1 to 128 printable characters")]
     NonceMissing,
@@ -48,8 +50,8 @@ pub enum TokenError {
     NotSeconds(&'static str),
     #[error("the token's {0} must be text")]
     NotText(&'static str),
-    #[error("the token is too long")]
-    TooLong,
+    #[error("the token or ticket has over {0} bytes")]
+    TooLong(usize),
     #[error("the token's typ must be JWT or absent")]
     TypeRefused,
 }
@@ -77,7 +79,7 @@ impl<'a> Token<'a> {
     /// Splits and decodes a token of at most `len_max` bytes.
     pub(crate) fn parse(text: &'a str, len_max: usize) -> Result<Self, TokenError> {
         if text.len() > len_max {
-            return Err(TokenError::TooLong);
+            return Err(TokenError::TooLong(len_max));
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
@@ -207,7 +209,7 @@ mod tests {
             [7; 64]
         );
         let error = Token::parse(&whole, whole.len() - 1).unwrap_err();
-        assert_eq!(error, TokenError::TooLong);
+        assert_eq!(error, TokenError::TooLong(whole.len() - 1));
     }
 
     #[test]
