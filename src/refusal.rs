@@ -18,25 +18,19 @@ pub use outcomes::{Made, Refused, changed, claimed_too_often, published, request
 
 impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {
-        let (name, message) = match error {
-            AuthError::CredentialMissing => (
-                "AuthenticationRequired",
-                "Authorization: must be Bearer and a service token, given once".to_owned(),
-            ),
-            AuthError::Issuer(error) => return refuse_issuer(&error),
-            AuthError::SignatureWrong | AuthError::TicketForeign => {
-                ("BadJwtSignature", error.to_string())
-            }
+        let name = match &error {
+            AuthError::CredentialMissing => "AuthenticationRequired",
+            AuthError::Issuer(error) => return refuse_issuer(error),
+            AuthError::SignatureWrong | AuthError::TicketForeign => "BadJwtSignature",
             AuthError::Signing => return Refusal::Internal.into(),
-            AuthError::Store(error) => return error.into(),
-            AuthError::TicketRevoked => ("BadJwt", error.to_string()),
-            AuthError::Token(reason) => (token_error_name(reason), reason.to_string()),
-            AuthError::TokenUsed => (
-                "JwtReplayed",
-                "the token or ticket was used before; get one for each request".to_owned(),
-            ),
+            AuthError::Store(error) => return error.clone().into(),
+            AuthError::TicketRefused(reason) | AuthError::Token(reason) => {
+                token_error_name(*reason)
+            }
+            AuthError::TicketRevoked => "BadJwt",
+            AuthError::TokenUsed => "JwtReplayed",
         };
-        Self::new(XrpcStatus::Unauthorized, name, message)
+        Self::new(XrpcStatus::Unauthorized, name, error.to_string())
     }
 }
 

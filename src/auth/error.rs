@@ -12,17 +12,19 @@ use crate::store::StoreError;
 /// told us of are not about the caller, and are never told as "unauthorized".
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
-    #[error("the request has no usable credential")]
+    #[error("Authorization: must be Bearer and a service token, given once")]
     CredentialMissing,
     #[error("the signature is not by the account's current #atproto key, with a low S")]
     SignatureWrong,
-    #[error("the token was used before")]
+    #[error("the token or ticket was used before; get one for each request")]
     TokenUsed,
-    #[error("the ticket is not of this relay; get another")]
+    #[error("the ticket is signed by another relay; get one of this")]
     TicketForeign,
+    #[error("the ticket is not one that this relay gave out; get another")]
+    TicketRefused(TokenError),
     #[error("the ticket was revoked, for its account or a device of it was deleted; get another")]
     TicketRevoked,
-    #[error("the token is refused")]
+    #[error(transparent)]
     Token(#[from] TokenError),
     #[error("the issuer's key is not known")]
     Issuer(#[from] ResolveError),
@@ -44,7 +46,7 @@ impl AuthError {
             Self::Store(_) => "store_failed",
             Self::TicketRevoked => "ticket_revoked",
             Self::Token(TokenError::Expired) => "token_expired",
-            Self::Token(_) => "token_refused",
+            Self::TicketRefused(_) | Self::Token(_) => "token_refused",
             Self::TokenUsed => "token_used",
         }
     }

@@ -98,12 +98,14 @@ impl TicketOffice {
 
     pub(crate) fn check(&self, token: &str, now: i64) -> Result<UnusedTicket, AuthError> {
         if token.len() > TICKET_LEN_MAX {
-            return Err(TokenError::TooLong(TICKET_LEN_MAX).into());
+            return Err(AuthError::TicketRefused(TokenError::TooLong(
+                TICKET_LEN_MAX,
+            )));
         }
         let decoded = jsonwebtoken::decode::<TicketClaims>(token, &self.checker, &self.validation);
         let claims = decoded.map_err(|error| refusal(&error))?.claims;
         if claims.purpose != PURPOSE {
-            return Err(TokenError::MethodWrong.into());
+            return Err(AuthError::TicketRefused(TokenError::MethodWrong));
         }
         if now > claims.exp {
             return Err(TokenError::Expired.into());
@@ -120,13 +122,13 @@ impl TicketOffice {
 
 fn refusal(error: &jsonwebtoken::errors::Error) -> AuthError {
     use jsonwebtoken::errors::ErrorKind;
-    match error.kind() {
-        ErrorKind::InvalidSignature => AuthError::TicketForeign,
-        ErrorKind::InvalidAlgorithm => TokenError::AlgorithmRefused.into(),
-        ErrorKind::InvalidAudience => TokenError::AudienceWrong.into(),
-        ErrorKind::InvalidIssuer => TokenError::IssuerMalformed.into(),
-        _ => TokenError::Malformed.into(),
-    }
+    AuthError::TicketRefused(match error.kind() {
+        ErrorKind::InvalidSignature => return AuthError::TicketForeign,
+        ErrorKind::InvalidAlgorithm => TokenError::AlgorithmRefused,
+        ErrorKind::InvalidAudience => TokenError::AudienceWrong,
+        ErrorKind::InvalidIssuer => TokenError::IssuerMalformed,
+        _ => TokenError::Malformed,
+    })
 }
 
 /// So that a token of ours for another use can never open a stream.
@@ -138,6 +140,7 @@ const TICKET_LEN_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::XrpcError;
 
     /// Long ago: the clock of the machine is not asked.
     const NOW: i64 = 1_000_000_000;
@@ -199,7 +202,14 @@ mod tests {
                 std::time::Duration::from_secs(60),
             )
             .unwrap();
-        assert_eq!(name(office.check(&service_token, NOW)), "token_refused");
+        let refused = office.check(&service_token, NOW).unwrap_err();
+        assert_eq!(refused.label(), "token_refused");
+        // Its algorithm is right where a token belongs.
+        let told = XrpcError::from(refused).message;
+        assert_eq!(
+            told,
+            "the ticket is not one that this relay gave out; get another"
+        );
         let long = "a".repeat(TICKET_LEN_MAX + 1);
         assert_eq!(name(office.check(&long, NOW)), "token_refused");
     }

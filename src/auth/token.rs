@@ -38,7 +38,7 @@ pub enum TokenError {
     KeyIdUnknown,
     #[error("the token's exp must be at most {0} s after its iat, or from now")]
     LifetimeTooLong(i64),
-    #[error("the token or ticket is not three base64url parts of JSON, JSON and signature")]
+    #[error("the token is not three base64url parts of JSON, JSON and signature")]
     Malformed,
     #[error("the token has no lxm, which must name the method called")]
     MethodMissing,
@@ -50,7 +50,7 @@ pub enum TokenError {
     NotSeconds(&'static str),
     #[error("the token's {0} must be text")]
     NotText(&'static str),
-    #[error("the token or ticket has over {0} bytes")]
+    #[error("the token has over {0} bytes")]
     TooLong(usize),
     #[error("the token's typ must be JWT or absent")]
     TypeRefused,
