@@ -4,24 +4,26 @@ use crate::types::Epoch;
 use crate::wire::{XrpcError, XrpcStatus};
 
 macro_rules! refusals {
-    ($($variant:ident = $status:ident $name:literal $message:literal,)+) => {
+    ($($variant:ident $(($most:ident))? = $status:ident $name:literal $message:literal,)+) => {
         /// What a call may be refused for, by the names of the lexicons. A caller who is
         /// not a member hears `ConvoNotFound`, as if there were no such conversation.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Refusal {
-            $($variant,)+
+            $($variant $({ $most: u32 })?,)+
             EpochMismatch { current: Epoch },
         }
 
         impl Refusal {
-            /// All that are the same for everybody.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+            /// Each, with some number for a bound; but for the one with an epoch.
+            pub const ALL: &[Self] = &[$(Self::$variant $({ $most: 7 })?,)+];
         }
 
         impl From<Refusal> for XrpcError {
             fn from(refusal: Refusal) -> Self {
                 match refusal {
-                    $(Refusal::$variant => Self::new(XrpcStatus::$status, $name, $message),)+
+                    $(Refusal::$variant $({ $most })? => {
+                        Self::new(XrpcStatus::$status, $name, format!($message))
+                    })+
                     Refusal::EpochMismatch { current } => {
                         let message = format!("the conversation is in epoch {}", current.get());
                         Self::new(XrpcStatus::Conflict, "EpochMismatch", message)
@@ -81,20 +83,20 @@ refusals! {
     ReportNotFound = NotFound "ReportNotFound"
         "reportId: is of no report in your conversations",
     TargetNotMember = NotFound "NotMember" "the account or device is not in this conversation",
-    TooManyConvos = BadRequest "TooManyConvos"
-        "already in as many conversations as an account may be; leaveConvo makes room",
-    TooManyDevices = BadRequest "TooManyDevices"
-        "you have as many devices as an account may have; deleteDevice makes room",
+    TooManyConvos(most) = BadRequest "TooManyConvos"
+        "already in {most} conversations or more, the most for an account; leaveConvo makes room",
+    TooManyDevices(most) = BadRequest "TooManyDevices"
+        "you have {most} devices or more, the most for an account; deleteDevice makes room",
     TooManyDids = BadRequest "TooManyDids"
         "dids: has so many that the AppView would be asked too much; ask about fewer",
-    TooManyKeyPackages = BadRequest "TooManyKeyPackages"
-        "the device would have more unclaimed key packages than it may; publish fewer",
+    TooManyKeyPackages(most) = BadRequest "TooManyKeyPackages"
+        "the device would have over {most} unclaimed key packages; publish fewer",
     TooManyMembers = BadRequest "TooManyMembers"
         "the conversation would have more devices than it may",
-    TooManyReports = BadRequest "TooManyReports"
-        "as many reports of yours wait for this conversation's admins as may; report it later",
-    TooManySeats = BadRequest "TooManyDevices"
-        "an account would have more devices in the conversation than it may; deleteDevice makes room",
+    TooManyReports(most) = BadRequest "TooManyReports"
+        "{most} reports of yours or more wait for this conversation's admins; report it later",
+    TooManySeats(most) = BadRequest "TooManyDevices"
+        "an account would have over {most} devices in the conversation; deleteDevice makes room",
     TooManyWelcomes = BadRequest "TooManyWelcomes"
         "too much waits already for an account that would be added; leave it out",
     UnknownDevice = BadRequest "InvalidRequest" "deviceId: must be a registered device of yours",

@@ -8,7 +8,7 @@ use super::{Refusal, too_often, unavailable};
 use crate::auth::AuthError;
 use crate::blocks::BlocksError;
 use crate::events::PassingError;
-use crate::store::{AppendError, ChangeOutcome, PublishOutcome, RejoinOutcome};
+use crate::store::{AppendError, ChangeOutcome, PublishOutcome, RejoinOutcome, SeatBounds};
 use crate::types::{CoarseTime, Did, Epoch};
 use crate::wire::{XrpcError, XrpcStatus};
 
@@ -87,8 +87,9 @@ impl From<Refused> for XrpcError {
     }
 }
 
-/// What a group change came to, as a result: the epoch it led to, or a refusal.
-pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refused> {
+/// What a group change came to within its bounds, as a result: the epoch it led to, or a
+/// refusal.
+pub fn changed(outcome: ChangeOutcome, bounds: SeatBounds) -> Result<Made, Refused> {
     let about = |refusal, whom| Err(Refused { refusal, whom });
     let refusal = match outcome {
         ChangeOutcome::Done {
@@ -113,8 +114,14 @@ pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refused> {
         ChangeOutcome::NotAdmin => Refusal::NotAdmin,
         ChangeOutcome::NotMember => Refusal::ConvoNotFound,
         ChangeOutcome::TargetNotMember => Refusal::TargetNotMember,
-        ChangeOutcome::TooManyConvos { whom } => return about(Refusal::TooManyConvos, whom),
-        ChangeOutcome::TooManyDevices { whom } => return about(Refusal::TooManySeats, whom),
+        ChangeOutcome::TooManyConvos { whom } => {
+            let most = bounds.convos_max;
+            return about(Refusal::TooManyConvos { most }, whom);
+        }
+        ChangeOutcome::TooManyDevices { whom } => {
+            let most = bounds.devices_max;
+            return about(Refusal::TooManySeats { most }, whom);
+        }
         ChangeOutcome::TooManyMembers => Refusal::TooManyMembers,
         ChangeOutcome::TooManyWelcomes { whom } => return about(Refusal::TooManyWelcomes, whom),
         ChangeOutcome::UnknownDevice => Refusal::UnknownDevice,
@@ -123,26 +130,27 @@ pub fn changed(outcome: ChangeOutcome) -> Result<Made, Refused> {
     Err(refusal.into())
 }
 
-/// What a publication of key packages came to, as a result.
-pub fn published(outcome: PublishOutcome) -> Result<(), XrpcError> {
+/// What a publication of key packages came to, as a result, within so many devices of the
+/// account and packages of the device.
+pub fn published(outcome: PublishOutcome, devices: u32, packages: u32) -> Result<(), XrpcError> {
     let refusal = match outcome {
         PublishOutcome::Done => return Ok(()),
         PublishOutcome::DuplicateKey => Refusal::DuplicatePublicKey,
         PublishOutcome::Foreign => Refusal::ForeignKeyPackage,
-        PublishOutcome::TooManyDevices => Refusal::TooManyDevices,
-        PublishOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages,
+        PublishOutcome::TooManyDevices => Refusal::TooManyDevices { most: devices },
+        PublishOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages { most: packages },
     };
     Err(refusal.into())
 }
 
-/// What a request to be added anew came to, as a result.
-pub fn requested(outcome: RejoinOutcome) -> Result<(), XrpcError> {
+/// What a request to be added anew came to, as a result, within the same bounds.
+pub fn requested(outcome: RejoinOutcome, devices: u32, packages: u32) -> Result<(), XrpcError> {
     let refusal = match outcome {
         RejoinOutcome::Done => return Ok(()),
         RejoinOutcome::Foreign => Refusal::ForeignKeyPackage,
         RejoinOutcome::NotMember => Refusal::ConvoNotFound,
-        RejoinOutcome::TooManyDevices => Refusal::TooManyDevices,
-        RejoinOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages,
+        RejoinOutcome::TooManyDevices => Refusal::TooManyDevices { most: devices },
+        RejoinOutcome::TooManyKeyPackages => Refusal::TooManyKeyPackages { most: packages },
         RejoinOutcome::WrongSuite => Refusal::ForeignSuite,
     };
     Err(refusal.into())
@@ -190,7 +198,8 @@ mod tests {
             (vec![b, a], "didList[0], didList[1], didList[2]: "),
             (vec![c], "welcomeMessage: "),
         ] {
-            let refused = changed(ChangeOutcome::TooManyWelcomes { whom }).unwrap_err();
+            let outcome = ChangeOutcome::TooManyWelcomes { whom };
+            let refused = changed(outcome, SeatBounds::default()).unwrap_err();
             let told = refused.among("didList", &named);
             assert_eq!(told.name, "TooManyWelcomes");
             assert_eq!(

@@ -56,7 +56,8 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
     let outcome = cx.store.create_conversation(&new).await?;
     // Only its creator, still in it, may learn that it is there.
     if outcome != ChangeOutcome::Exists {
-        changed(outcome).map_err(|refused| refused.among("initialMembers", named))?;
+        let made = changed(outcome, new.bounds);
+        made.map_err(|refused| refused.among("initialMembers", named))?;
     }
     existing(cx, &new).await
 }

@@ -34,11 +34,11 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
     };
     let (devices_max, open_max) = (cx.settings.devices_max, cx.settings.key_packages_max);
     let told_max = cx.settings.new_device_events_max;
-    published(
-        cx.store
-            .register_device(&new, devices_max, open_max, told_max)
-            .await?,
-    )?;
+    let outcome = cx
+        .store
+        .register_device(&new, devices_max, open_max, told_max)
+        .await?;
+    published(outcome, devices_max, open_max)?;
     Ok(Registered {
         mls_did: device_did(cx.did(), Some(&device)),
         device_id: device,

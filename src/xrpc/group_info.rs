@@ -39,7 +39,7 @@ pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updat
         group_info,
         ..cx.change(convo)
     };
-    let made = changed(cx.store.change_group(&change).await?)?;
+    let made = changed(cx.store.change_group(&change).await?, change.bounds)?;
     Ok(Updated {
         updated: true,
         new_epoch: Some(made.epoch),

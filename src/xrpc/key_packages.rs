@@ -85,7 +85,7 @@ async fn store(cx: &Context, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
         .store
         .publish_key_packages(cx.did(), device.as_ref(), &packages, open_max, devices_max)
         .await?;
-    published(outcome)
+    published(outcome, devices_max, open_max)
 }
 
 /// Claims one key package per device of each account.

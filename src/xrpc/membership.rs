@@ -42,7 +42,8 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         ..cx.change(convo)
     };
     let outcome = cx.store.change_group(&change).await?;
-    let made = changed(outcome).map_err(|refused| refused.among("didList", named))?;
+    let made = changed(outcome, change.bounds);
+    let made = made.map_err(|refused| refused.among("didList", named))?;
     Ok(Changed {
         success: true,
         new_epoch: made.epoch,
@@ -124,7 +125,10 @@ async fn go(
         group_info,
         ..cx.change(going.convo)
     };
-    Ok(changed(cx.store.change_group(&change).await?)?)
+    Ok(changed(
+        cx.store.change_group(&change).await?,
+        change.bounds,
+    )?)
 }
 
 pub(super) fn read_commit(

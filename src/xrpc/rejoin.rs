@@ -36,7 +36,7 @@ pub(super) async fn by_external_commit(
         group_info,
         ..cx.change(convo)
     };
-    let made = changed(cx.store.change_group(&change).await?)?;
+    let made = changed(cx.store.change_group(&change).await?, change.bounds)?;
     Ok(Rejoined {
         epoch: made.epoch,
         rejoined_at: made.received_at,
@@ -64,7 +64,8 @@ pub(super) async fn request(
         devices_max: cx.settings.devices_max,
         quiet: cx.settings.rejoin_quiet,
     };
-    requested(cx.store.request_rejoin(&request).await?)?;
+    let outcome = cx.store.request_rejoin(&request).await?;
+    requested(outcome, request.devices_max, request.open_max)?;
     Ok(RejoinRequested {
         request_id: format!("{}-{}-rejoin", request.convo.expose(), cx.did().expose()),
         pending: true,

@@ -29,7 +29,7 @@ pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported
         ReportOutcome::TargetNotMember => Refusal::TargetNotMember,
         ReportOutcome::TooMany => {
             metrics::counter!("relay_calls_reports_refused_total").increment(1);
-            Refusal::TooManyReports
+            Refusal::TooManyReports { most: open_max }
         }
     }
     .into())

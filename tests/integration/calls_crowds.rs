@@ -157,7 +157,9 @@ async fn an_account_is_in_so_many_conversations_and_makes_room_by_leaving() {
     let refused = bob.post_refused("createConvo", &own).await;
     assert_eq!(refused.name, "TooManyConvos");
     assert!(
-        refused.message.starts_with("already "),
+        refused
+            .message
+            .starts_with("already in 3 conversations or more"),
         "{}",
         refused.message
     );

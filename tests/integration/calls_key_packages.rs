@@ -67,12 +67,22 @@ async fn accounts_have_bounded_numbers_of_devices_and_packages() {
         .post_refused("registerDevice", &second.registration())
         .await;
     assert_eq!(refused.name, "TooManyDevices");
+    let message = &refused.message;
+    assert!(
+        message.starts_with("you have 1 devices or more"),
+        "{message}"
+    );
 
     phone.post("publishKeyPackage", &phone.key_package()).await;
     let refused = phone
         .post_refused("publishKeyPackage", &phone.key_package())
         .await;
     assert_eq!(refused.name, "TooManyKeyPackages");
+    let message = &refused.message;
+    assert!(
+        message.starts_with("the device would have over 2 "),
+        "{message}"
+    );
     let batch = json!({"keyPackages": [phone.key_package()]});
     let refused = phone.post_refused("publishKeyPackages", &batch).await;
     assert_eq!(refused.name, "TooManyKeyPackages");
