@@ -120,7 +120,7 @@ fn of_query(decode: Decode, raw: &[u8]) {
 }
 
 fn is_short(refusal: &XrpcError) {
-    assert!(["InvalidRequest", "InvalidCipherSuite"].contains(&&*refusal.name));
+    assert!(["InvalidRequest", "InvalidCipherSuite"].contains(&refusal.name));
     assert!(refusal.message.len() <= 400, "{}", refusal.message);
 }
 
