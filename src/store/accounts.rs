@@ -33,9 +33,13 @@ impl Store {
         let mut after = Some(String::new());
         while let Some(last) = &after {
             // The statement counts by what was there when it began.
-            let sql = "SELECT devices, packages, welcomes, seats, after, \
-                              (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
-                       FROM delete_account($1, $2, $3, $4, $5)";
+            let sql = concat!(
+                "SELECT devices, packages, welcomes, seats, after, \
+                        (SELECT count(*) FROM opt_ins WHERE user_did = $1) AS opt_ins \
+                 FROM delete_account(",
+                planned_anew!("$1"),
+                ", $2, $3, $4, $5)"
+            );
             let params: Params<'_> = &[user, &mark.as_slice(), &until, &CONVOS_BITE, last];
             let bite = |row: &Row| {
                 gone.devices += count(row, "devices")?;
@@ -112,6 +116,21 @@ pub(super) fn marked(user: &Did, purpose: &str) -> [u8; 32] {
 pub(super) fn marked_until(now: DateTime<Utc>) -> DateTime<Utc> {
     now + TICKET_LIFE_MAX
 }
+
+/// The first parameter of a function whose statements are planned anew with each call. Postgres
+/// would keep plans that are good for an account in few conversations. Of one in thousands they
+/// compare each with each, while everybody's sends wait.
+macro_rules! planned_anew {
+    ($parameter:literal) => {
+        concat!(
+            "CASE WHEN set_config('plan_cache_mode', 'force_custom_plan', true) <> '' THEN ",
+            $parameter,
+            "::text END"
+        )
+    };
+}
+
+pub(super) use planned_anew;
 
 /// Conversations that are told of something in one transaction: everybody's sends wait for its
 /// events, some ten milliseconds.

@@ -166,6 +166,10 @@ fn member(row: &Row) -> Result<MemberView, StoreError> {
 /// stays that began later than whatever is still to come. So no more conversations are looked at
 /// than fill the page, and each once, however often one came and went there. Seats are counted in
 /// order, no more of them than are allowed.
+///
+/// A plan that is kept is made for an account of average size, whose seats Postgres would sort at
+/// each step. So a step asks for nothing but their places, of which one index has the order, and
+/// then for the conversation by its place, with what no index has.
 const CONVERSATIONS: &str = "
     WITH RECURSIVE walk (convo_id, place, position, places) AS (
         SELECT NULL::text, NULL::bigint, coalesce($2::bigint, 9223372036854775807), '{}'::bigint[]
@@ -174,13 +178,19 @@ const CONVERSATIONS: &str = "
                CASE WHEN stay.place < coalesce($2::bigint, 9223372036854775807)
                     THEN w.places || stay.place ELSE w.places END
         FROM walk w CROSS JOIN LATERAL (
-            SELECT m.convo_id, m.joined_seq FROM members m
-            WHERE m.user_did = $1 AND m.joined_seq < w.position
-              AND EXISTS (SELECT FROM members a WHERE a.convo_id = m.convo_id
+            SELECT c.convo_id, m.joined_seq FROM (
+                SELECT m.joined_seq FROM members m
+                WHERE m.user_did = $1 AND m.joined_seq < w.position
+                ORDER BY m.joined_seq DESC OFFSET 0) m
+            CROSS JOIN LATERAL (
+                SELECT o.convo_id FROM members o
+                WHERE o.user_did = $1 AND o.joined_seq = m.joined_seq
+                ORDER BY o.device_id LIMIT 1) c
+            WHERE EXISTS (SELECT FROM members a WHERE a.convo_id = c.convo_id
                               AND a.user_did = $1 AND a.left_seq IS NULL OFFSET 0)
               AND m.joined_seq = (
                 SELECT l.joined_seq FROM members l
-                WHERE l.user_did = $1 AND l.convo_id = m.convo_id
+                WHERE l.user_did = $1 AND l.convo_id = c.convo_id
                   AND l.joined_seq < coalesce($2::bigint, 9223372036854775807)
                 ORDER BY l.joined_seq DESC LIMIT 1)
             ORDER BY m.joined_seq DESC LIMIT 1) s

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::accounts::CONVOS_BITE;
+use super::accounts::{CONVOS_BITE, planned_anew};
 use super::key_packages::{PublishOutcome, columns};
 use super::rows::{bound, count, get};
 use super::{NewKeyPackage, Params, Store, StoreError, accounts};
@@ -128,8 +128,11 @@ impl Store {
         let mut gone = DeletedDevice::default();
         let mut after = String::new();
         for bite in 0_u64.. {
-            let sql = "SELECT outcome, packages, seats, after \
-                       FROM delete_device($1, $2, $3, $4, $5, $6)";
+            let sql = concat!(
+                "SELECT outcome, packages, seats, after FROM delete_device(",
+                planned_anew!("$1"),
+                ", $2, $3, $4, $5, $6)"
+            );
             let params: Params<'_> =
                 &[user, device, &mark.as_slice(), &until, &CONVOS_BITE, &after];
             let found = self.calls().query(sql, params).await?;
