@@ -21,6 +21,9 @@ pub enum StoreError {
     /// Nothing can be written until there is room.
     #[error("the disk of Postgres is full (SQLSTATE 53100)")]
     DiskFull,
+    /// Others take bytes for characters, or do not have all of them.
+    #[error("the database's encoding is {0}: it must be UTF8")]
+    Encoding(String),
     /// Postgres ended it for a reason that passes: a stop, a lack of resources.
     #[error("Postgres cannot serve this now (SQLSTATE {0})")]
     Interrupted(String),
@@ -78,9 +81,10 @@ impl StoreError {
             | Self::Interrupted(_)
             | Self::Unavailable
             | Self::Unreachable(_) => "unavailable",
-            Self::SchemaTooNew { .. } | Self::SchemaTooOld { .. } | Self::SchemaChanged(_) => {
-                "schema"
-            }
+            Self::Encoding(_)
+            | Self::SchemaTooNew { .. }
+            | Self::SchemaTooOld { .. }
+            | Self::SchemaChanged(_) => "schema",
         }
     }
 
@@ -132,7 +136,6 @@ impl StoreError {
 /// What operators can mend, of which a code alone tells little.
 fn remedy(code: &str) -> &'static str {
     match code {
-        "22P05" => ": the database's encoding must be UTF8",
         "42501" => ": the role must own the database, or its schema and all its tables",
         _ => "",
     }

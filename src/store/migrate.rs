@@ -88,6 +88,10 @@ pub(super) fn newest() -> i32 {
 pub(super) async fn migrate(settings: &Settings) -> Result<(), StoreError> {
     let url = &settings.database_url;
     let (mut client, connection) = connect_alone(url, settings, &tls(settings)?).await?;
+    let encoding = connection.parameter("server_encoding");
+    if let Some(other) = encoding.filter(|name| *name != "UTF8") {
+        return Err(StoreError::Encoding(other.to_owned()));
+    }
     let driver = async {
         // An error of the connection is seen by the calls below.
         let _ = connection.await;

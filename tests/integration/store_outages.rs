@@ -281,6 +281,24 @@ async fn a_migration_is_not_cut_off_by_the_timeouts_of_its_role() {
     assert_eq!(migrating.await.unwrap(), Ok(()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_encoding_gets_no_tables() {
+    let database = Database::start().await;
+    for encoding in ["SQL_ASCII", "WIN1252"] {
+        let name = encoding.to_lowercase();
+        let create = format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0");
+        database.run(&create).await;
+        let url = database
+            .url()
+            .replace("dbname=postgres", &format!("dbname={name}"));
+        let settings = Settings::for_database(DatabaseUrl::parse(&url).unwrap());
+        let refused = Store::migrate(&settings).await.unwrap_err();
+        assert!(!refused.is_transient());
+        let said = format!("the database's encoding is {encoding}: it must be UTF8");
+        assert_eq!(refused.to_string(), said);
+    }
+}
+
 #[tokio::test]
 async fn forgetting_does_not_wait_for_ever_on_a_server_that_fell_silent() {
     let (database, store, _shutdown) = Database::with_store().await;
