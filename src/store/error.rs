@@ -25,7 +25,7 @@ pub enum StoreError {
     #[error("the database's encoding is {0}: it must be UTF8")]
     Encoding(String),
     /// Postgres ended it for a reason that passes: a stop, a lack of resources.
-    #[error("Postgres cannot serve this now (SQLSTATE {0})")]
+    #[error("Postgres cannot serve this now (SQLSTATE {code}){}", remedy(.0), code = .0)]
     Interrupted(String),
     /// There is no table for the day that it is.
     #[error("the day has no table yet (SQLSTATE 23514)")]
@@ -137,6 +137,7 @@ impl StoreError {
 fn remedy(code: &str) -> &'static str {
     match code {
         "42501" => ": the role must own the database, or its schema and all its tables",
+        "53200" => ": it has no room for more locks; raise max_locks_per_transaction",
         _ => "",
     }
 }
@@ -222,5 +223,8 @@ mod tests {
             "(SQLSTATE 42501): the role must own the database, or its schema and all its tables"
         ));
         assert!(refused("23505").ends_with("(SQLSTATE 23505)"));
+        let interrupted = |code: &str| StoreError::Interrupted(code.to_owned()).to_string();
+        assert!(interrupted("53200").ends_with("raise max_locks_per_transaction"));
+        assert!(interrupted("57P01").ends_with("(SQLSTATE 57P01)"));
     }
 }
