@@ -7,7 +7,8 @@ use chrono::Utc;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{self, json as json_response, wrong_method};
+use super::route::{self, json as json_response};
+use crate::refusal::wrong_method;
 use crate::store::Store;
 use crate::types::Did;
 use crate::wire::{Body, XrpcError, invalid};
@@ -15,7 +16,7 @@ use crate::wire::{Body, XrpcError, invalid};
 /// Answers a request for `/accounts` with how much was deleted.
 pub(super) async fn answer<B>(request: &Request<B>, store: &Store) -> Response<Body> {
     if *request.method() != Method::DELETE {
-        return wrong_method("DELETE");
+        return wrong_method("DELETE").into_response();
     }
     let Some(did) = named(request.uri().query()) else {
         return invalid("did", "must be a DID, such as did:plc:…").into_response();

@@ -10,8 +10,9 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::route::{bare, json as json_response, named, value, wrong_method};
+use super::route::{bare, json as json_response, named, value};
 use crate::limits::{Limits, Offender};
+use crate::refusal::wrong_method;
 use crate::types::{ClientIp, Did};
 use crate::wire::{Body, invalid};
 
@@ -32,7 +33,7 @@ pub(super) fn answer<B>(request: &Request<B>, limits: &Limits) -> Response<Body>
             }
         }
         Method::DELETE => change(query, |offender| limits.lift(offender)),
-        _ => wrong_method("GET, HEAD, PUT, DELETE"),
+        _ => wrong_method("GET, HEAD, PUT, DELETE").into_response(),
     }
 }
 

@@ -14,9 +14,10 @@ use super::gate::Gate;
 use super::health::Health;
 use super::host;
 use super::settings::Settings;
+use crate::refusal::wrong_method;
 use crate::session::Sessions;
 use crate::types::{ClientIp, Kind, Nsid};
-use crate::wire::{Body, Instead, XrpcError, XrpcStatus, full, invalid};
+use crate::wire::{Body, XrpcError, XrpcStatus, full, invalid};
 use crate::xrpc::Calls;
 
 /// Every part that answers on the public listener.
@@ -189,16 +190,8 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
 pub(super) fn to_read(method: &Method, answer: Response<Body>) -> Response<Body> {
     match *method {
         Method::GET | Method::HEAD => answer,
-        _ => wrong_method("GET, HEAD"),
+        _ => wrong_method("GET, HEAD").into_response(),
     }
-}
-
-/// 405, with the methods that would do.
-pub(super) fn wrong_method(allowed: &'static str) -> Response<Body> {
-    let message = format!("the request: must be made with {}", allowed.replace(", ", " or "));
-    XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", message)
-        .instead(Instead::Methods(allowed))
-        .into_response()
 }
 
 pub(super) fn not_found() -> Response<Body> {
