@@ -5,6 +5,7 @@
 pub mod abuse;
 pub mod buckets;
 mod connect;
+mod ending;
 pub mod files;
 pub mod growth;
 pub mod html;

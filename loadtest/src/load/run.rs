@@ -12,15 +12,14 @@ use tokio::time::{interval, sleep};
 
 use super::abuse::{Attacked, Attackers};
 use super::connect::connect;
+use super::ending::wait_for_the_rest;
 use super::lateness::watch_self;
 use super::listener::{Phase, Shared, Stage};
 use super::measured::Measured;
-use super::pace::Stillness;
 use super::report::Report;
 use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
 use super::slow::SlowSockets;
-use super::socket_tally::Numbers;
 use super::stop::Stop;
 use super::tally::{Latencies, Schedule};
 use super::version::version_of;
@@ -29,13 +28,6 @@ use super::writer::Sent;
 use super::{LoadError, Usage, files, world, writer};
 use crate::directory::Directory;
 use crate::relay::Relay;
-
-/// How long nothing may come after the last message before the rest is lost.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where the answer to a message was lost, it may come all the same: what has not come
-/// after a pause of this length does not come.
-const QUIET: Duration = Duration::from_secs(2);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -279,33 +271,5 @@ async fn rage(storm: Option<Storm>, phase: watch::Sender<Phase>) {
     loop {
         ticks.tick().await;
         phase.send_modify(|phase| phase.storms += 1);
-    }
-}
-
-/// Waits until everything that must come has come, and who was cut off is back.
-async fn wait_for_the_rest(
-    scenario: &Scenario,
-    shared: &Shared,
-    sent: &Sent,
-    say: &mut impl FnMut(&str),
-) {
-    let taken: u64 = sent.taken.iter().map(Numbers::count).sum();
-    let expected = taken * scenario.sockets_of_a_conversation();
-    let all = scenario.total_sockets() as u64;
-    let begin = Instant::now();
-    let (mut events, mut sockets) = (Stillness::from(begin), Stillness::from(begin));
-    loop {
-        let now = shared.counters.delivered.load(Ordering::Relaxed);
-        let live = shared.counters.live.load(Ordering::Relaxed);
-        say(&format!(
-            "waiting for the last events: {now}/{expected}, {live}/{all} sockets live"
-        ));
-        let still = events.at(now, Instant::now());
-        let is_complete = now >= expected && (sent.failed == 0 || still > QUIET);
-        let is_over = still.min(sockets.at(live, Instant::now())) > PATIENCE;
-        if (is_complete && live >= all) || is_over {
-            return;
-        }
-        sleep(POLL).await;
     }
 }
