@@ -278,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_handed_on_and_what_overflowed_is_told_once() {
+        let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
+        let did = Did::parse("did:plc:abc").unwrap();
+        let told = r#"{"cursor":"2","type":"keyPackages","did":"did:plc:abc"}"#;
+        let told = Arc::new(Event::parse(told).unwrap());
+        let outbox = Arc::new(Outbox::new(told.cost()));
+        let id = board.register(did, None, outbox);
+        board.attach(id, Vec::new(), None).unwrap();
+        for _ in ["fits", "is too much", "finds it shut"] {
+            board.pass_on(&told, &mut Due::new());
+        }
+        let tally = board.tally();
+        assert_eq!((tally.deliveries, tally.overflows), (1, 1));
+        assert_eq!(board.tally(), Tally::default());
+    }
+
+    #[test]
     fn whoever_hangs_up_before_its_seat_is_there_leaves_none() {
         let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
         let outbox = Arc::new(Outbox::new(1));
