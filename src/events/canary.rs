@@ -135,3 +135,14 @@ enum Song {
 /// So many in a row that did not arrive although the database answers: then it is not slow, but
 /// something else.
 const LATE_TIMES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_node_takes_the_canary_of_another_for_its_own() {
+        let [one, other] = [Canary::new(), Canary::new()];
+        assert_ne!(one.channel(), other.channel());
+    }
+}

@@ -197,6 +197,20 @@ async fn a_listener_that_falls_silent_without_breaking_is_replaced() {
     assert!(!log.text().contains("pooler"), "{}", log.text());
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_a_new_connection_brings_nothing_either_the_next_one_waits_longer() {
+    let (log, _listening) = Log::listen();
+    let memory = Memory::default();
+    memory.set(World::Deaf);
+    let (_hub, _shutdown) = memory.hub(Settings::default());
+    let tried = || log.text().matches("listening anew").count();
+    // A notification every two seconds.
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(tried(), 0, "{}", log.text());
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(tried(), 7, "{}", log.text());
+}
+
 /// The guess sends an operator looking for a pooler.
 #[tokio::test(start_paused = true)]
 async fn a_pooler_is_suspected_only_while_the_database_answers() {
