@@ -36,8 +36,9 @@ async fn is_empty(memory: &Memory, hub: &Hub, shown: &PrometheusHandle) -> bool 
     hear(&mut alice, 1).await;
     // It tells of how many conversations somebody listens to when it has passed something on.
     memory.join(ALICE, "bb");
-    hear(&mut alice, 1).await;
-    shown.render().contains("relay_events_topics 1\n")
+    memory.join(ALICE, "cc");
+    hear(&mut alice, 2).await;
+    shown.render().contains("relay_events_topics 2\n")
 }
 
 #[tokio::test(start_paused = true)]
