@@ -22,7 +22,7 @@ use crate::events::tests::subscriber::subscribe;
 use crate::events::{self, Hub};
 use crate::limits::{self, Clock, Limits};
 use crate::runtime::{Live, Shutdown};
-use crate::types::{ClientIp, Did};
+use crate::types::{ClientIp, ConvoId, Did};
 use crate::wire::{CloseReason, Framing};
 
 pub(super) const BOB: &str = "did:plc:bob";
@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) limits: Limits,
     pub(super) shared: Arc<Shared>,
     pub(super) pipe_len: usize,
+    /// The one conversation that its sessions hear of, if not all.
+    convo: Option<&'static str>,
     pub(super) shutdown: Shutdown,
     /// Of the hub: it outlives the sessions' drain.
     _hub_shutdown: Shutdown,
@@ -49,15 +51,20 @@ impl World {
         let memory = Memory::default();
         memory.join(BOB, "aa");
         let (hub, hub_shutdown) = memory.hub(settings);
+        let ticket = |convo: Option<&ConvoId>| match convo {
+            Some(convo) => format!("a ticket for {}", convo.expose()),
+            None => "a ticket".to_owned(),
+        };
         Self {
             memory,
             hub,
             limits: Limits::new(Live::new(limits::Settings::default()), Clock::system()),
             shared: Arc::new(Shared::new(
                 Live::new(Settings::default()),
-                Farewells::new(Box::new(|_, _, _| Some("a ticket".to_owned()))),
+                Farewells::new(Box::new(move |_, convo, _| Some(ticket(convo)))),
             )),
             pipe_len: 1 << 16,
+            convo: None,
             shutdown: Shutdown::default(),
             _hub_shutdown: hub_shutdown,
         }
@@ -82,7 +89,7 @@ impl World {
                 framing,
                 self.shared.settings.clone(),
             ))),
-            subscription: subscribe(&self.hub, BOB, None, after),
+            subscription: subscribe(&self.hub, BOB, self.convo, after),
             permit: self.limits.admit_socket(address, &did).ok().unwrap(),
             caller: Caller::assumed(BOB),
             shared: Arc::clone(&self.shared),
@@ -260,6 +267,17 @@ async fn a_drain_sends_everyone_away_spread_over_its_window() {
     let apart = waits[4] - waits[0];
     let earlier = world.settings().reconnect_spread;
     assert!(apart + earlier > window * 3 / 5, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_one_conversation_is_sent_away_with_a_ticket_for_that_one() {
+    let mut world = World::new();
+    world.convo = Some("aa");
+    let mut client = world.connect_json().await;
+    let shutdown = world.shutdown.clone();
+    tokio::spawn(async move { shutdown.drain(Duration::from_secs(60)).await });
+    let info = text(&mut client).await;
+    assert!(info.contains("a ticket for aa"), "{info}");
 }
 
 #[tokio::test(start_paused = true)]
