@@ -158,6 +158,13 @@ fn a_smaller_allowance_waits_until_enough_have_left() {
 }
 
 #[test]
+fn a_quota_grows_by_its_percents_up_to_the_most_that_can_be_counted() {
+    let grown = |limit, percent| Quota::per_minute(limit).plus_percent(percent).limit;
+    assert_eq!([grown(100, 30), grown(648, 10_000)], [130, 65_448]);
+    assert_eq!([grown(649, 10_000), grown(u16::MAX, 1)], [u16::MAX; 2]);
+}
+
+#[test]
 fn a_quiet_log_keeps_no_memory() {
     let mut log = Log::new(tick(0));
     for _ in 0..20 {
