@@ -9,6 +9,7 @@ mod acme;
 mod auth;
 mod calls_at_once;
 mod calls_blocks;
+mod calls_bodies;
 mod calls_bounds;
 mod calls_commits;
 mod calls_convos;
