@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
+use tokio::time::timeout;
+
+use super::memory::Memory;
+use super::subscriber::hear;
 use crate::events::dispatcher::write_out;
 use crate::events::outbox::Flushed;
-use crate::events::{Due, Event, Outbox, Place, Sink, Written};
-use crate::types::{Cursor, Seq};
+use crate::events::{Due, Event, Outbox, Place, Settings, Sink, Subscriber, Subscription, Written};
+use crate::types::{ConvoId, Cursor, Did, Seq};
 
 #[derive(Default)]
 struct Woken(AtomicBool);
@@ -212,4 +217,38 @@ fn an_overflow_of_a_lent_queue_wakes_the_session() {
     assert_eq!(due.len(), 1);
     assert_eq!(outbox.flush(&mut Vec::new()), Flushed::default());
     assert!(woken.has_been() && !outbox.is_whole());
+}
+
+/// Whether its sink is taken when nothing comes just now.
+fn lends(subscription: &mut Subscription) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(subscription.poll_next(&mut context).is_pending());
+    let sink = Box::new(Count(Arc::default(), true));
+    subscription.lend(sink, &context).is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_is_live_and_hears_all_as_it_comes_lends_its_sink() {
+    let memory = Memory::default();
+    memory.join("did:plc:bob", "aa");
+    memory.let_answers_take(Duration::from_secs(1));
+    let (hub, _shutdown) = memory.hub(Settings {
+        backlog_max: 0,
+        ..Settings::default()
+    });
+    for (filter, hydrate) in [(None, false), (Some("aa"), false), (None, true)] {
+        let subscriber = Subscriber {
+            did: Did::parse("did:plc:bob").unwrap(),
+            filter: filter.map(|convo| ConvoId::parse(convo).unwrap()),
+            hydrate,
+        };
+        let mut bob = hub.subscribe(subscriber, Some(place(0).cursor()));
+        let moment = Duration::from_millis(300);
+        while timeout(moment, bob.next()).await.is_err() {
+            assert!(!lends(&mut bob), "it joins or replays");
+        }
+        assert_eq!(hear(&mut bob, 1).await, ["synced 1"]);
+        let is_plain = filter.is_none() && !hydrate;
+        assert_eq!(lends(&mut bob), is_plain, "{filter:?} {hydrate}");
+    }
 }
