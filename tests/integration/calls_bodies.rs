@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{World, with};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_json_within_its_bounds() {
