@@ -8,6 +8,7 @@ mod journeys;
 mod loans;
 pub(crate) mod memory;
 mod replays;
+mod slow;
 mod strays;
 mod streams;
 pub(crate) mod subscriber;
