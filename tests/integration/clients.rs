@@ -2,6 +2,7 @@
 //! ts-mls beside OpenMLS, a page in Chromium, and what docs/clients.md begins with. They
 //! live in `tests/clients`; this starts what they need and reports what they say.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdout, Command};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use crate::openmls_phone;
@@ -119,6 +121,9 @@ async fn hear(lines: &mut Lines<BufReader<ChildStdout>>, words: &str) {
 
 /// Node, Chromium, curl and the packages, whichever are missing. Gives the Node to run.
 async fn install() -> PathBuf {
+    // The tests are processes, and neither Debian nor npm can be asked by two at once.
+    let turn = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients.lock")).unwrap();
+    block_in_place(|| turn.lock()).unwrap();
     let mut debian = Command::new(".ci/install");
     debian
         .args(["nodejs", "npm", "chromium", "curl", "openssl"])
