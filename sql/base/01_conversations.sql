@@ -1,4 +1,4 @@
--- The schema of version 33, by topic, as a new database gets it. Rules that run through all of it:
+-- The schema of version 34, by topic, as a new database gets it. Rules that run through all of it:
 --   * every stored time is floored to 2 s (coarse_now), so that no row times a sender;
 --   * identifiers are text exactly as the wire has them;
 --   * locks are taken in the one order of docs/architecture.md ("Who waits for whom");
@@ -29,7 +29,9 @@ CREATE TABLE conversations (
     group_info_epoch bigint,
     -- SHA-256 of the last commit's receipt, which the next one names.
     receipt_hash     bytea,
-    created_at       timestamptz NOT NULL DEFAULT coarse_now()
+    created_at       timestamptz NOT NULL DEFAULT coarse_now(),
+    -- The leap of the stream that the numbers of its messages have made (leap_ahead).
+    leap             bigint      NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70); -- room for in-page updates of last_seq
 
 -- Founds a conversation with its first members, on a device of the founder's.
@@ -42,7 +44,8 @@ CREATE FUNCTION create_conversation(
     p_group_info bytea, p_members_max integer,
     p_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
     p_waiting_max integer DEFAULT 2147483647,
-    p_waiting_bytes_max bigint DEFAULT 9223372036854775807)
+    p_waiting_bytes_max bigint DEFAULT 9223372036854775807,
+    p_convos_max integer DEFAULT 2147483647)
 RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, whom text[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -55,8 +58,9 @@ BEGIN
         RETURN QUERY SELECT 'unknown_device'::text, p_epoch, 0::bigint, coarse_now(), '{}'::text[];
         RETURN;
     END IF;
-    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch, name, description)
-    SELECT p_convo, p_creator, p_suite, p_epoch, p_name, p_description
+    INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch, name, description, leap)
+    SELECT p_convo, p_creator, p_suite, p_epoch, p_name, p_description, f.leap
+    FROM stream_floor f
     WHERE NOT EXISTS (SELECT FROM ended_conversations e WHERE e.convo_id = p_convo)
     ON CONFLICT (convo_id) DO NOTHING;
     IF NOT FOUND THEN
@@ -66,7 +70,7 @@ BEGIN
     SELECT * INTO v_change FROM change_group(
         p_convo, p_creator, NULL, NULL, NULL, NULL, NULL, NULL, p_add, p_references, p_welcome,
         NULL, NULL, NULL, false, p_group_info, p_members_max, false, NULL, false,
-        p_device, p_devices_max, p_waiting_max, p_waiting_bytes_max);
+        p_device, p_devices_max, p_waiting_max, p_waiting_bytes_max, p_convos_max);
     IF v_change.outcome <> 'done' THEN
         DELETE FROM conversations c WHERE c.convo_id = p_convo;
     END IF;

@@ -25,6 +25,11 @@ CREATE INDEX events_by_seq ON event_stream (seq);
 CREATE INDEX events_of_convo ON event_stream (convo_id, seq) WHERE convo_id IS NOT NULL;
 CREATE INDEX events_of_user ON event_stream (user_did, seq) WHERE user_did IS NOT NULL;
 
+-- The timeline that this server writes on. A promotion begins another one.
+CREATE FUNCTION timeline_here() RETURNS text
+LANGUAGE sql VOLATILE AS
+$$ SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) $$;
+
 -- One row: what the stream goes on from when its last partition is gone, and on which Postgres
 -- timeline its numbers were given.
 CREATE TABLE stream_floor (
@@ -33,9 +38,12 @@ CREATE TABLE stream_floor (
     emitted_at timestamptz NOT NULL DEFAULT 'epoch',
     timeline   text        NOT NULL,
     -- Events up to this one have been forgotten.
-    forgotten  bigint      NOT NULL DEFAULT 0
+    forgotten  bigint      NOT NULL DEFAULT 0,
+    -- The last leap over numbers that a server which is gone may have given out: those that were
+    -- given since lie above it.
+    leap       bigint      NOT NULL DEFAULT 0
 );
-INSERT INTO stream_floor (timeline) VALUES (substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8));
+INSERT INTO stream_floor (timeline) VALUES (timeline_here());
 
 -- The last characters of a number in Crockford base32, as ULID text has it.
 CREATE FUNCTION crockford(p_value bigint, p_digits integer) RETURNS text
@@ -67,13 +75,21 @@ DECLARE
     v_head_two text;
     v_envelope text;
     v_payloads bigint;
+    v_here     boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.stream'));
-    SELECT greatest(s.seq, f.seq), greatest(s.emitted_at, f.emitted_at, coarse_now())
-        INTO v_base, v_at
+    SELECT greatest(s.seq, f.seq), greatest(s.emitted_at, f.emitted_at, coarse_now()),
+           f.timeline = timeline_here()
+        INTO v_base, v_at, v_here
         FROM stream_floor f LEFT JOIN LATERAL (
             SELECT e.seq, e.emitted_at FROM event_stream e
             ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1) s ON true;
+    -- A pooler has led this session to a copy that was promoted under it.
+    IF NOT v_here THEN
+        RAISE EXCEPTION 'the timeline of this server is not that of the numbers'
+            USING ERRCODE = 'read_only_sql_transaction',
+                  HINT = 'A new session makes the leap that is due (follow_timeline).';
+    END IF;
     -- All but the last three characters are shared by 32,768 cursors: render
     -- them once, and once more for a batch that crosses into the next block.
     v_time := crockford(extract(epoch FROM v_at)::bigint * 1000, 10);
@@ -135,23 +151,35 @@ BEGIN
     END IF;
 END $$;
 
--- Called on each new writing connection: after a promotion the copy may lack the last events that
--- the old primary gave out, so their numbers are jumped over.
+-- Leaps over all numbers that may have been given out by servers that are gone. Whatever they gave
+-- out came before now, at less than a million events a second: the microseconds since 1970 are
+-- above that, though this copy knows nothing of it. Where the clock is behind, a million is more
+-- than a copy lacks. A conversation's messages have no more numbers than the stream has, and make
+-- the leap with the first one that is given since.
+CREATE FUNCTION leap_ahead() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.stream'));
+    UPDATE stream_floor f SET seq = n.seq, leap = n.seq,
+        emitted_at = greatest(f.emitted_at, (SELECT max(e.emitted_at) FROM event_stream e))
+    FROM (SELECT greatest(
+              (SELECT max(e.seq) FROM event_stream e) + 1000000,
+              (SELECT f.seq FROM stream_floor f) + 1000000,
+              (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS seq) n;
+END $$;
+
+-- Called on each new writing connection: whoever finds that the server was promoted makes the leap.
 CREATE FUNCTION follow_timeline() RETURNS void
 LANGUAGE plpgsql AS $$
-DECLARE
-    v_current text := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
 BEGIN
-    IF EXISTS (SELECT FROM stream_floor WHERE timeline = v_current) THEN
+    IF EXISTS (SELECT FROM stream_floor WHERE timeline = timeline_here()) THEN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.stream'));
-    -- A million is far more than an asynchronous standby can be behind.
-    UPDATE stream_floor f SET
-        timeline = v_current,
-        emitted_at = greatest(f.emitted_at, (SELECT max(e.emitted_at) FROM event_stream e)),
-        seq = greatest(f.seq, (SELECT max(e.seq) FROM event_stream e)) + 1000000
-    WHERE f.timeline <> v_current;
+    UPDATE stream_floor f SET timeline = timeline_here() WHERE f.timeline <> timeline_here();
+    IF FOUND THEN
+        PERFORM leap_ahead();
+    END IF;
 END $$;
 
 -- Before events are dropped: what the stream goes on from, and which of its events a client can no

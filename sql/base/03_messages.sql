@@ -46,6 +46,7 @@ DECLARE
     v_received timestamptz[];
     v_convo    text[];
     v_detail   text[];
+    v_leap     bigint := (SELECT f.leap FROM stream_floor f);
 BEGIN
     v_fresh := use_up_nonces(p_nonce, p_nonce_expires);
     -- In the order of ids, so that two batches cannot wait for each other.
@@ -59,7 +60,8 @@ BEGIN
             FROM unnest(p_convo) WITH ORDINALITY AS u (convo, ord) ORDER BY u.ord);
     END IF;
     WITH judged AS (
-        SELECT i.ord, i.convo, i.msg, i.ciphertext, c.last_seq, c.epoch AS current,
+        SELECT i.ord, i.convo, i.msg, i.ciphertext, c.epoch AS current,
+               CASE WHEN c.leap = v_leap THEN c.last_seq ELSE v_leap END AS last_seq,
                d.seq AS old_seq, d.epoch AS old_epoch, d.received_at AS old_received,
                CASE
                    WHEN i.nonce IS NOT NULL AND i.nonce <> ALL (v_fresh)
@@ -93,7 +95,7 @@ BEGIN
                octet_length(n.ciphertext), octet_length(n.ciphertext), v_at
         FROM numbered n WHERE n.outcome = 'stored'
     ), bumped AS (
-        UPDATE conversations c SET last_seq = n.most, last_message_at = v_at
+        UPDATE conversations c SET last_seq = n.most, leap = v_leap, last_message_at = v_at
         FROM (SELECT n.convo, max(n.new_seq) AS most FROM numbered n
               WHERE n.outcome = 'stored' GROUP BY n.convo) n
         WHERE c.convo_id = n.convo
@@ -126,6 +128,7 @@ DECLARE
     v_used      boolean := false;
     v_present   boolean;
     v_last      bigint;
+    v_leap      bigint;
     v_old_seq   bigint;
     v_old_epoch bigint;
     v_same      boolean;
@@ -136,8 +139,9 @@ BEGIN
             ON CONFLICT (key) DO NOTHING;
         v_used := NOT FOUND;
     END IF;
-    SELECT c.epoch, c.last_seq INTO epoch, v_last
-        FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    SELECT c.epoch, CASE WHEN c.leap = f.leap THEN c.last_seq ELSE f.leap END, f.leap
+        INTO epoch, v_last, v_leap
+        FROM conversations c, stream_floor f WHERE c.convo_id = p_convo FOR NO KEY UPDATE OF c;
     v_present := FOUND AND EXISTS (
         SELECT FROM members m
         WHERE m.convo_id = p_convo AND m.user_did = p_user AND m.left_seq IS NULL);
@@ -164,7 +168,7 @@ BEGIN
         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
                               padded_size, received_at)
         VALUES (p_convo, seq, p_msg, 'app', p_epoch, p_ciphertext, v_size, v_size, v_at);
-        UPDATE conversations c SET last_seq = seq, last_message_at = v_at
+        UPDATE conversations c SET last_seq = seq, leap = v_leap, last_message_at = v_at
         WHERE c.convo_id = p_convo;
         PERFORM emit_events(ARRAY[p_convo], ARRAY[NULL::text], ARRAY['message'],
                             ARRAY[',"messageId":"' || p_msg || '"']);

@@ -95,10 +95,11 @@ BEGIN
 END $$;
 
 -- Ends a device: its packages, registration and Welcomes, also those of a founder's seat that can
--- only be its own, the account's tickets, and its seats in p_bite conversations after p_after: everybody's sends wait for the events of one transaction. Says
--- how many packages and seats there were; no row: there is no such device, though one that nobody
--- registered may have seats as well. The registration goes last: by it a founder's seat is known,
--- and a deletion that was cut off is found again.
+-- only be its own, the account's tickets, and its seats in p_bite conversations after p_after, since
+-- everybody's sends wait for the events of one transaction. Says how many packages and seats there
+-- were; no row: there is no such device, though one that nobody registered may have seats as well.
+-- The registration goes last: by it a founder's seat is known, and a deletion that was cut off is
+-- found again.
 -- Outcomes: done, last_admin (others would stay behind without an admin, in any of its
 -- conversations; what was judged once is judged again in the bite that it is in), more (call again,
 -- after the conversation that is named). It is more as long as there is a seat: who added the device

@@ -10,18 +10,20 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- Whether a change may be made, or whom the refusal is about, if it is about somebody; called with
--- the conversation's row locked. Who comes back takes no second seat; no account has more seats in a
--- conversation than it may have devices, and no more Welcomes wait for it than it may leave waiting.
+-- the conversation's row locked. Who comes back takes no second seat; no account has more seats in
+-- a conversation than it may have devices, is in more conversations than it may be, or has more
+-- Welcomes waiting for it than it may leave waiting.
 -- Verdicts: done, repeated (the same commit was accepted before), absent (no such conversation for
 -- this caller), epoch (not the conversation's), not_admin, target_absent, last_admin,
 -- key_package_not_found, welcome_mismatch, already_member, too_many_members, too_many_devices,
--- too_many_welcomes.
+-- too_many_convos, too_many_welcomes.
 CREATE FUNCTION judge_change(
     p_convo conversations, p_founding boolean, p_caller text, p_epoch bigint, p_commit bytea,
     p_add text[], p_references bytea[], p_remove text, p_remove_device text,
     p_admin_only boolean, p_members_max integer, p_rejoin boolean, p_rejoin_device text,
     p_devices_max integer, p_welcome_bytes bigint, p_waiting_max integer,
-    p_waiting_bytes_max bigint, OUT verdict text, OUT whom text[])
+    p_waiting_bytes_max bigint, p_convos_max integer DEFAULT 2147483647,
+    OUT verdict text, OUT whom text[])
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_targets text[];
@@ -123,6 +125,22 @@ BEGIN
         verdict := 'too_many_devices';
         RETURN;
     END IF;
+    -- Whoever subscribes reads all that it is in. Of two that come at once both may.
+    whom := ARRAY(
+        SELECT n.who
+        FROM (SELECT unnest(v_targets) UNION SELECT p_caller WHERE p_founding) AS n (who)
+        WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
+                              AND m.user_did = n.who AND m.left_seq IS NULL)
+          AND (SELECT count(DISTINCT m.convo_id) FROM members m
+               WHERE m.user_did = n.who AND m.left_seq IS NULL) >= p_convos_max);
+    IF whom <> '{}' THEN
+        verdict := 'too_many_convos';
+        -- Whoever founds it cannot be left out.
+        IF p_caller = ANY (whom) THEN
+            whom := '{}';
+        END IF;
+        RETURN;
+    END IF;
     -- What others put an account into waits for it, until it does something about it.
     whom := ARRAY(
         SELECT n.who FROM (SELECT k.user_did AS who, count(*) AS copies FROM key_packages k
@@ -163,9 +181,11 @@ CREATE FUNCTION change_group(
     p_rejoin boolean, p_rejoin_device text, p_resync boolean,
     -- The device that the conversation is founded on, if that is told.
     p_founder_device text DEFAULT NULL, p_devices_max integer DEFAULT 2147483647,
-    -- How many Welcomes may wait for one account, and how large.
+    -- How many Welcomes may wait for one account, and how large; in how many conversations it
+    -- may be.
     p_waiting_max integer DEFAULT 2147483647,
-    p_waiting_bytes_max bigint DEFAULT 9223372036854775807)
+    p_waiting_bytes_max bigint DEFAULT 9223372036854775807,
+    p_convos_max integer DEFAULT 2147483647)
 RETURNS TABLE (outcome text, epoch bigint, seq bigint, received_at timestamptz, receipt text,
                whom text[])
 LANGUAGE plpgsql AS $$
@@ -183,6 +203,7 @@ DECLARE
     v_detail   text[] := '{}';
     v_subject  text[] := '{}'; -- whose first or last event it is
     v_base     bigint;
+    v_leap     bigint := (SELECT f.leap FROM stream_floor f);
 BEGIN
     SELECT * INTO v_convo FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
     -- What is judged here must not be used up or deleted before it is used.
@@ -200,7 +221,7 @@ BEGIN
         v_convo, v_founding, p_caller, p_epoch, p_commit, p_add, p_references, p_remove,
         p_remove_device, p_admin_only, p_members_max, p_rejoin,
         CASE WHEN v_unnamed THEN NULL ELSE p_rejoin_device END, p_devices_max,
-        octet_length(p_welcome), p_waiting_max, p_waiting_bytes_max) j;
+        octet_length(p_welcome), p_waiting_max, p_waiting_bytes_max, p_convos_max) j;
     -- In one epoch there is one last receipt: another means that it was read too early.
     IF v_verdict = 'done' AND p_commit IS NOT NULL
        AND p_previous_receipt IS DISTINCT FROM v_convo.receipt_hash THEN
@@ -224,7 +245,8 @@ BEGIN
         PERFORM name_seats(p_remove, p_remove_device, ARRAY[p_convo]);
     END IF;
     v_epoch := CASE WHEN p_commit IS NULL THEN v_convo.epoch ELSE p_epoch + 1 END;
-    v_seq := v_convo.last_seq + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
+    v_seq := CASE WHEN v_convo.leap = v_leap THEN v_convo.last_seq ELSE v_leap END
+             + CASE WHEN p_commit IS NULL THEN 0 ELSE 1 END;
     IF p_commit IS NOT NULL THEN
         INSERT INTO messages (convo_id, seq, msg_id, kind, epoch, ciphertext, declared_size,
                               padded_size, received_at, receipt)
@@ -232,7 +254,7 @@ BEGIN
                 octet_length(p_commit), octet_length(p_commit), v_at, p_receipt::json);
     END IF;
     UPDATE conversations c SET
-        epoch = v_epoch, last_seq = v_seq,
+        epoch = v_epoch, last_seq = v_seq, leap = v_leap,
         receipt_hash = coalesce(p_receipt_hash, c.receipt_hash),
         group_info = coalesce(p_group_info, c.group_info),
         group_info_epoch = CASE WHEN p_group_info IS NULL THEN c.group_info_epoch ELSE v_epoch END

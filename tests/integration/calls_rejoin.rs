@@ -272,6 +272,30 @@ async fn a_device_asks_and_a_member_adds_it_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asked_while_a_clock_ran_ahead_may_ask_again_when_it_is_set_right() {
+    let (world, [alice, bob], group) = together().await;
+    bob.join(&group).await;
+    let mut alices = world.live(&alice).await;
+    let tablet = Phone::of(&bob).await;
+    for phone in [&bob, &tablet] {
+        let package = phone.device.key_package().unwrap();
+        let request = json!({"convoId": group.id(), "keyPackage": text(&package)});
+        phone.post("requestRejoin", &request).await;
+        alices.next_named("#readditionRequestedEvent").await;
+        world
+            .database
+            .run(
+                "UPDATE members SET rejoin_requested_at = rejoin_requested_at + interval '1 day';
+                 UPDATE key_package_claims SET expires_at = expires_at + interval '1 day'",
+            )
+            .await;
+        phone.post("requestRejoin", &request).await;
+        let told = alices.next_named("#readditionRequestedEvent").await;
+        assert_eq!(told.body()["deviceId"], phone.device.device_id());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_asks_in_two_groups_can_be_added_to_both() {
     let (world, [alice, bob]) = people().await;
     let (carol, back) = (Phone::new(&world).await, reinstalled(&bob));

@@ -67,7 +67,8 @@ pub(crate) const OLD_DAYS: &str = "
            (sha256('new'), sha256('a'), coarse_now() + '1 h'::interval);
     INSERT INTO key_package_claims (key, claims, expires_at)
     VALUES (sha256('old'), 3, coarse_now() - '2 s'::interval),
-           (sha256('new'), 3, coarse_now() + '1 h'::interval);
+           (sha256('of a clock that ran ahead'), 3, coarse_now() + '9 d'::interval),
+           (sha256('new'), 3, coarse_now() + '7 d'::interval);
     INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference, last_resort,
                               expires_at, claimed_at, consumed_at)
     VALUES ('did:plc:a', 'd', 1, 'x', 'expired', 'r1', false, now() - '1 s'::interval, NULL, NULL),
@@ -120,6 +121,20 @@ async fn what_is_too_old_goes_and_nothing_else() {
     let kept = "SELECT convert_from(hash, 'UTF8') FROM key_packages ORDER BY id";
     let kept: Vec<String> = database.all(kept, &[]).await;
     assert_eq!(kept, ["lately", "resort", "older", "newest"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_begins_at_midnight_utc_wherever_the_session_is_that_makes_its_table() {
+    let (database, _store, _shutdown) = seeded("").await;
+    let client = database.client().await;
+    let elsewhere = "SET timezone = 'Asia/Kolkata'; \
+        SELECT ensure_partition('messages', '2020-01-01'); SET timezone = 'UTC'";
+    client.batch_execute(elsewhere).await.unwrap();
+    let day =
+        "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'messages_20200101'";
+    let day: String = client.query_one(day, &[]).await.unwrap().get(0);
+    let midnights = "('01/01/2020 00:00:00 UTC') TO ('02/01/2020 00:00:00 UTC')";
+    assert_eq!(day, format!("FOR VALUES FROM {midnights}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,108 @@
+-- What a clock that ran ahead has written, and what a session's zone can change.
+
+-- Where a day begins must not depend on whose session makes its table: a transaction pooler hands on
+-- sessions that have lost their settings, and Postgres takes the short name of some zones for that
+-- of another.
+ALTER FUNCTION ensure_partition(text, date) SET timezone = 'UTC';
+
+-- Counts that are over, and those that are said to go on for longer than any may (a week): a clock
+-- has said so that ran ahead, and was set right since.
+CREATE OR REPLACE FUNCTION forget_claims(p_most integer) RETURNS bigint
+LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM key_package_claims c WHERE c.ctid = ANY (ARRAY(
+            SELECT c.ctid FROM key_package_claims c
+            WHERE c.expires_at < now() OR c.expires_at > now() + interval '8 days'
+            LIMIT p_most FOR UPDATE SKIP LOCKED))
+        RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+
+-- As before (sql/base/10_rejoin.sql), but that the members were told at a time to come, by such a
+-- clock, keeps nobody from asking them.
+CREATE OR REPLACE FUNCTION request_rejoin(
+    p_convo text, p_user text, p_device text, p_suite smallint, p_package bytea, p_hash bytea,
+    p_reference bytea, p_last_resort boolean, p_expires timestamptz, p_open_max integer,
+    p_quiet interval, p_devices_max integer DEFAULT 2147483647)
+RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_convo   conversations;
+    v_seat    record;
+    v_founder boolean; -- a seat without a name is its own
+    v_seated  boolean; -- the seat is its own, or nobody's any more
+    v_quiet   boolean;
+    v_outcome text;
+    v_at      timestamptz := coarse_now();
+    v_kept    timestamptz;
+    v_key     bytea := sha256(convert_to(
+        concat_ws(' ', 'rejoin', p_convo, p_user, p_device), 'UTF8'));
+BEGIN
+    SELECT * INTO v_convo FROM conversations c WHERE c.convo_id = p_convo FOR NO KEY UPDATE;
+    -- A founder's seat may name no device.
+    v_founder := coalesce(founding_device(p_convo, p_user) = p_device, false);
+    -- Its own seat, or another of the account's, or the account's last stay.
+    SELECT m.ctid AS place, m.left_seq, m.removed, m.joined_at, m.rejoin_requested_at, m.device_id
+        INTO v_seat
+        FROM members m WHERE m.convo_id = p_convo AND m.user_did = p_user
+        ORDER BY m.left_seq DESC NULLS FIRST, m.device_id IS NOT DISTINCT FROM p_device DESC,
+                 v_founder AND m.device_id IS NULL DESC, m.joined_seq DESC LIMIT 1;
+    IF NOT FOUND OR (v_seat.left_seq IS NOT NULL AND v_seat.removed)
+       OR NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo AND m.left_seq IS NULL) THEN
+        RETURN 'absent';
+    ELSIF v_convo.cipher_suite <> p_suite THEN
+        RETURN 'suite';
+    END IF;
+    v_kept := coalesce(
+        (SELECT d.last_seen_at FROM devices d WHERE d.user_did = p_user
+            AND d.device_id = p_device AND d.last_seen_at > v_seat.joined_at),
+        (SELECT min(m.rejoin_requested_at) FROM members m WHERE m.user_did = p_user
+            AND m.convo_id <> p_convo AND m.device_id IS NOT DISTINCT FROM p_device
+            AND m.left_seq IS NULL));
+    PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));
+    PERFORM lock_packages(p_reference || ARRAY(
+        SELECT k.reference FROM key_packages k
+        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
+          AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+          AND (v_kept IS NULL OR k.created_at < v_kept)));
+    BEGIN
+        DELETE FROM key_packages k WHERE k.user_did = p_user
+            AND k.device_id IS NOT DISTINCT FROM p_device
+            AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.reference <> p_reference
+            AND (v_kept IS NULL OR k.created_at < v_kept);
+        v_outcome := publish_key_packages(
+            p_user, p_device, ARRAY[p_suite], ARRAY[p_package], ARRAY[p_hash], ARRAY[p_reference],
+            ARRAY[p_last_resort], ARRAY[p_expires], p_open_max, p_devices_max);
+        IF v_outcome <> 'done' THEN
+            RAISE EXCEPTION USING ERRCODE = 'MR001', MESSAGE = 'the package is refused';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'MR001' THEN
+        RETURN v_outcome;
+    END;
+    v_seated := v_seat.left_seq IS NOT NULL OR v_seat.device_id IS NOT DISTINCT FROM p_device
+        OR (v_founder AND v_seat.device_id IS NULL);
+    v_quiet := CASE WHEN v_seated
+        THEN coalesce(v_seat.rejoin_requested_at > v_at - p_quiet
+                      AND v_seat.rejoin_requested_at <= v_at + p_quiet, false)
+        ELSE EXISTS (SELECT FROM key_package_claims c
+                     WHERE c.key = v_key AND c.expires_at > v_at
+                         AND c.expires_at <= v_at + p_quiet) END;
+    UPDATE members m SET rejoin_requested_at = v_at
+    WHERE v_seated AND NOT v_quiet AND m.ctid = v_seat.place;
+    IF v_founder AND v_seat.left_seq IS NULL AND v_seat.device_id IS NULL THEN
+        PERFORM name_seats(p_user, p_device, ARRAY[p_convo]);
+    END IF;
+    IF v_quiet THEN
+        RETURN 'done';
+    END IF;
+    INSERT INTO key_package_claims AS c (key, claims, expires_at)
+    SELECT v_key, 1, v_at + p_quiet WHERE NOT v_seated
+    ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at;
+    PERFORM emit_events(
+        ARRAY[p_convo], ARRAY[NULL::text], ARRAY['readditionRequested'],
+        ARRAY[format(',"type":"readditionRequested","userDid":"%s"%s,"requestedAt":"%s"', p_user,
+                     CASE WHEN p_device IS NULL THEN ''
+                          ELSE ',"deviceId":"' || p_device || '"' END,
+                     to_char(v_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))]);
+    RETURN 'done';
+END $$;
