@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, copy, sink};
 use tokio::time::timeout;
 
 use super::settings::Settings;
+use crate::runtime::PIECE_LEN_MIN;
 
 /// How the reading ended.
 #[derive(Debug, Eq, PartialEq)]
@@ -55,14 +56,11 @@ async fn read(mut body: impl Body<Data = Bytes> + Unpin, most: usize) -> End {
         let Some(Ok(frame)) = body.frame().await else {
             return End::Whole;
         };
+        // Trailers are a piece as well.
         len += frame.data_ref().map_or(0, Bytes::len).max(PIECE_LEN_MIN);
     }
     End::TooLong
 }
-
-/// To read a piece costs as much as so many bytes do, at least: who sends its body byte by byte would
-/// have seconds of a core for what it is owed. Trailers are a piece as well.
-const PIECE_LEN_MIN: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -29,7 +29,7 @@ pub(crate) use every_way::{Choices, every_way};
 pub use file_stamp::FileStamp;
 pub use held::Held;
 pub use live::Live;
-pub(crate) use pace::{BYTES_PER_SECOND_MIN, Pace};
+pub(crate) use pace::{BYTES_PER_SECOND_MIN, PIECE_LEN_MIN, Pace};
 pub(crate) use pending::Pending;
 pub(crate) use random::random;
 pub(crate) use rate::Rate;

@@ -46,6 +46,10 @@ impl Pace {
 /// The least that must move, to a client or from it: the slowest mobile networks carry more.
 pub(crate) const BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
+/// To read a piece of a body costs as much as so many bytes do, at least: who sends byte by byte
+/// would have seconds of a core for next to nothing.
+pub(crate) const PIECE_LEN_MIN: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,12 +10,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::settings::Settings;
 use crate::limits::MemoryPermit;
-use crate::runtime::{Live, Pace};
+use crate::runtime::{Live, PIECE_LEN_MIN, Pace};
 use crate::wire::{Instead, THE_REQUEST, XrpcError, XrpcStatus, invalid};
 
 /// A body that was read, with the memory that it takes until the call is answered.
 pub(super) struct ReadBody {
     pub(super) bytes: Bytes,
+    /// What it counts as: its length, or more if it came in very small pieces.
+    pub(super) weight: usize,
     _memory: MemoryPermit,
 }
 
@@ -49,16 +51,16 @@ pub(super) fn check_form(headers: &HeaderMap, is_absent: bool) -> Result<(), Xrp
     Ok(())
 }
 
-/// Reads a body of at most `bytes_max`. It may stand still for as long as the settings say, which
-/// may change meanwhile, or be so far behind the least pace. Takes memory as the bytes arrive: what
-/// is only announced costs nobody anything.
+/// Reads a body that counts as at most `bytes_max`. It may stand still for as long as the settings
+/// say, which may change meanwhile, or be so far behind the least pace. Takes memory as the bytes
+/// arrive: what is only announced costs nobody anything.
 pub(super) async fn collect(
     mut body: impl Body<Data = Bytes> + Unpin,
     mut memory: MemoryPermit,
     bytes_max: usize,
     settings: &Live<Settings>,
 ) -> Result<ReadBody, XrpcError> {
-    let mut bytes = BytesMut::new();
+    let (mut bytes, mut weight, mut pieces) = (BytesMut::new(), 0, 0);
     let mut pace = Pace::new(memory.least_pace(), Instant::now());
     loop {
         let changed = settings.changed();
@@ -77,8 +79,14 @@ pub(super) async fn collect(
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > bytes_max {
+        let len = bytes.len() + data.len();
+        if len > bytes_max {
             return Err(too_large(bytes_max));
+        }
+        pieces += 1;
+        weight = len.max(pieces * PIECE_LEN_MIN);
+        if weight > bytes_max {
+            return Err(too_scattered(bytes_max));
         }
         match body.is_end_stream() {
             true => memory.take_last(data.len()),
@@ -90,6 +98,7 @@ pub(super) async fn collect(
     }
     Ok(ReadBody {
         bytes: bytes.freeze(),
+        weight,
         _memory: memory,
     })
 }
@@ -123,6 +132,16 @@ fn too_large(bytes_max: usize) -> XrpcError {
         XrpcStatus::PayloadTooLarge,
         "PayloadTooLarge",
         format!("{THE_REQUEST}: must have a body of at most {bytes_max} bytes"),
+    )
+}
+
+/// Each costs time, however little is in it.
+fn too_scattered(bytes_max: usize) -> XrpcError {
+    let pieces = bytes_max / PIECE_LEN_MIN;
+    XrpcError::new(
+        XrpcStatus::PayloadTooLarge,
+        "PayloadTooLarge",
+        format!("{THE_REQUEST}: has a body in over {pieces} pieces; send larger ones"),
     )
 }
 
@@ -266,6 +285,24 @@ mod tests {
         assert_eq!(read.map(|body| body.bytes.len()).ok(), Some(2));
         let (read, _) = read_within(bob(), &patient(PATIENCE), 2, 1 << 10, true).await;
         assert_eq!(read, Err(XrpcStatus::TooManyRequests));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_very_small_pieces_counts_as_more_than_it_is() {
+        let in_pieces = async |count, len| {
+            let piece = Bytes::from_static(&[b' '; 300]).slice(..len);
+            let pieces = (0..count).map(|_| Ok::<_, io::Error>(Frame::data(piece.clone())));
+            let (body, bob) = (StreamBody::new(stream::iter(pieces)), "did:plc:bob");
+            let read = collect(body, memory(&limits(), bob), 8 << 20, &patient(PATIENCE)).await;
+            read.map(|body| (body.bytes.len(), body.weight))
+                .map_err(|error| error.status)
+        };
+        let most = (8 << 20) / PIECE_LEN_MIN;
+        assert_eq!(in_pieces(1_000, 300).await, Ok((300_000, 300_000)));
+        assert_eq!(in_pieces(1_000, 2).await, Ok((2_000, 256_000)));
+        assert_eq!(in_pieces(most, 1).await, Ok((most, 8 << 20)));
+        let too_many = in_pieces(most + 1, 1).await;
+        assert_eq!(too_many, Err(XrpcStatus::PayloadTooLarge));
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Calls {
         let memory = self.limits.memory_for_body(cx.did(), all);
         let body = collect(body, memory, bytes_max, &self.settings).await?;
         // In pieces it tells its length with the last one.
-        self.limits.charge_body(cx.did(), body.bytes.len() as u64)?;
+        self.limits.charge_body(cx.did(), body.weight as u64)?;
         check_form(headers, body.bytes.is_empty())?;
         match Attempt::of(call, cx.did(), &body.bytes) {
             Some(attempt) => self.run_detached(call, Arc::clone(cx), attempt, body).await,

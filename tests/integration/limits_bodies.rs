@@ -116,6 +116,35 @@ async fn what_an_account_sends_is_bounded_and_whoever_waits_as_told_gets_in() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
+/// A byte of a chunk is six on the line, and costs as much time as hundreds that come together.
+#[tokio::test]
+async fn very_small_pieces_of_a_body_count_as_more_than_they_are() {
+    let stage = Stage::new().await;
+    let alice = stage.account();
+    let send = async |pieces: usize| {
+        let body = "1\r\n \r\n".repeat(pieces) + "0\r\n\r\n";
+        let header = "transfer-encoding: chunked\r\n";
+        let call = "sendMessage";
+        stage.ask(&alice, call, header, body.as_bytes()).await
+    };
+    let most = BODY / 256;
+    let too_many = send(most + 1).await;
+    assert!(too_many.starts_with("HTTP/1.1 413"), "{too_many}");
+    let words = format!("has a body in over {most} pieces; send larger ones");
+    assert!(too_many.contains(&words), "{too_many}");
+    let mut passed = 0;
+    let refused = loop {
+        let answer = send(most).await;
+        if !answer.starts_with("HTTP/1.1 400") {
+            break answer;
+        }
+        passed += 1;
+        assert!(passed < 2 * BODIES, "all of them pass");
+    };
+    assert!(passed >= BODIES, "{passed}");
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+}
+
 fn wait(refused: &str) -> u64 {
     let wait = refused
         .lines()
