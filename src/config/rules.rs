@@ -13,7 +13,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
         format!("names more than {ACME_DOMAINS_MAX}, the most that one certificate may");
     let needs_proxies =
         "needs edge.trusted_proxies (TRUSTED_PROXIES): nobody else may connect there";
-    let relations: [(bool, &'static [&'static str], &str); 11] = [
+    let relations: [(bool, &'static [&'static str], &str); 12] = [
         (
             edge.tls_cert.is_some() && edge.tls_key.is_none(),
             &["edge.tls_cert", "edge.tls_key"],
@@ -57,6 +57,16 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
             xrpc.body_bytes_max as u64 > body_bytes,
             &["limits.body_bytes_per_minute", "calls.body_bytes_max"],
             "is less than calls.body_bytes_max; the largest body would never fit",
+        ),
+        (
+            xrpc.message_body_bytes_max.max(xrpc.body_bytes_max) > xrpc.bodies_bytes_max,
+            &[
+                "calls.bodies_bytes_max",
+                "calls.message_body_bytes_max",
+                "calls.body_bytes_max",
+            ],
+            "is less than calls.message_body_bytes_max or calls.body_bytes_max; the largest body \
+             would never fit",
         ),
         (
             session.drain_window > config.process.drain_grace,
@@ -113,6 +123,17 @@ mod tests {
         let (keys, why) = broken(&config).remove(0);
         assert_eq!(keys[0], "limits.body_bytes_per_minute");
         assert!(why.contains("calls.body_bytes_max"), "{why}");
+    }
+
+    #[test]
+    fn the_largest_body_fits_into_the_memory_for_bodies() {
+        let mut config = Config::default();
+        config.xrpc.bodies_bytes_max = 14 << 20;
+        assert!(broken(&config).is_empty());
+        config.xrpc.body_bytes_max = (14 << 20) + 1;
+        let (keys, why) = broken(&config).remove(0);
+        assert_eq!(keys[0], "calls.bodies_bytes_max");
+        assert!(why.contains("would never fit"), "{why}");
     }
 
     #[test]

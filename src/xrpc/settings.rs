@@ -93,19 +93,4 @@ impl Settings {
             welcome_bytes_max: self.account_welcome_bytes_max,
         }
     }
-
-    /// Lowest and highest values that make sense, by the name of the setting.
-    pub fn faults(&self) -> Vec<(&'static str, &'static str)> {
-        let mut faults = Vec::new();
-        if !((1 << 10)..=(64 << 20)).contains(&self.message_body_bytes_max) {
-            faults.push(("message_body_bytes_max", "must be 1 KiB to 64 MiB"));
-        }
-        if !((1 << 10)..=(64 << 20)).contains(&self.body_bytes_max) {
-            faults.push(("body_bytes_max", "must be 1 KiB to 64 MiB"));
-        }
-        if self.bodies_bytes_max < self.message_body_bytes_max.max(self.body_bytes_max) {
-            faults.push(("bodies_bytes_max", "must hold at least one body"));
-        }
-        faults
-    }
 }
