@@ -14,7 +14,7 @@ use super::gate::Gate;
 use super::health::Health;
 use super::host;
 use super::settings::Settings;
-use crate::refusal::wrong_method;
+use crate::refusal::{Refusal, wrong_method};
 use crate::session::Sessions;
 use crate::types::{ClientIp, Kind, Nsid};
 use crate::wire::{Body, XrpcError, XrpcStatus, full, invalid};
@@ -120,7 +120,8 @@ impl Routes {
             Some(call) if call.kind() == Kind::Subscription => {
                 self.sessions.subscribe(request, client).await
             }
-            _ => self.calls.call(&request, body, client).await,
+            Some(call) => self.calls.call(call, (&request, body), client).await,
+            None => XrpcError::from(Refusal::MethodNotImplemented).into_response(),
         }
     }
 

@@ -17,7 +17,7 @@ use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
 use crate::limits::{Decision, Limits, ProvedHere};
-use crate::refusal::{Refusal, unavailable, wrong_method};
+use crate::refusal::{unavailable, wrong_method};
 use crate::runtime::{Live, Shutdown};
 use crate::store::Nonce;
 use crate::types::{ClientIp, Kind, Nsid, Pseudonym};
@@ -51,21 +51,16 @@ impl Calls {
         }
     }
 
-    /// Answers one request for a path under `/xrpc/`.
+    /// Answers one request for a call.
     pub async fn call(
         &self,
-        request: &Head,
-        body: &mut Incoming,
+        call: Nsid,
+        request: (&Head, &mut Incoming),
         client: ClientIp,
     ) -> Response<Body> {
-        let path = request.uri.path();
-        let call = path.strip_prefix("/xrpc/").and_then(Nsid::parse);
-        let Some(call) = call else {
-            return XrpcError::from(Refusal::MethodNotImplemented).into_response();
-        };
         let begun = Instant::now();
         let mut known = Known::default();
-        let response = self.admit(call, (request, body), client, &mut known).await;
+        let response = self.admit(call, request, client, &mut known).await;
         let mut response = response.unwrap_or_else(|error| {
             metrics::counter!("relay_calls_refused_total",
                 "call" => call.name(), "status" => (error.status as u16).to_string())
@@ -86,7 +81,7 @@ impl Calls {
             .quota
             .filter(|quota| quota.tells_of(response.status()));
         if let Some(decision) = quota {
-            decision.write_headers(response.headers_mut(), unix_now());
+            decision.write_headers(response.headers_mut(), self.limits.clock().unix());
         }
         metrics::histogram!("relay_call_seconds", "call" => call.name())
             .record(begun.elapsed().as_secs_f64());
@@ -100,9 +95,6 @@ impl Calls {
         client: ClientIp,
         known: &mut Known,
     ) -> Result<Response<Body>, XrpcError> {
-        if !dispatch::serves(call) {
-            return Err(Refusal::MethodNotImplemented.into());
-        }
         check_verb(call, &request.method)?;
         let proof = self
             .parts
@@ -224,9 +216,4 @@ fn check_verb(call: Nsid, verb: &Method) -> Result<(), XrpcError> {
         true => Ok(()),
         false => Err(wrong_method(allowed)),
     }
-}
-
-fn unix_now() -> Duration {
-    let millis = Utc::now().timestamp_millis();
-    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
