@@ -10,9 +10,7 @@ use super::reader::{MlsError, Reader};
 pub enum ProposalKind<'a> {
     Add(Box<KeyPackage<'a>>),
     Update,
-    Remove {
-        leaf: u32,
-    },
+    Remove,
     PreSharedKey,
     ReInit,
     ExternalInit,
@@ -27,9 +25,7 @@ impl<'a> ProposalKind<'a> {
         match reader.u16()? {
             1 => Ok(Self::Add(Box::new(KeyPackage::read(reader)?))),
             2 => LeafNode::read(reader).map(|_| Self::Update),
-            3 => Ok(Self::Remove {
-                leaf: reader.u32()?,
-            }),
+            3 => reader.u32().map(|_| Self::Remove),
             4 => read_pre_shared_key_id(reader).map(|()| Self::PreSharedKey),
             5 => read_re_init(reader).map(|()| Self::ReInit),
             6 => reader.opaque().map(|_| Self::ExternalInit),
@@ -84,7 +80,7 @@ impl<'a> Commit<'a> {
 
     /// Whether it takes a leaf out by value.
     pub fn removes(&self) -> bool {
-        let is_removal = |p: &ProposalKind<'_>| matches!(p, ProposalKind::Remove { .. });
+        let is_removal = |p: &ProposalKind<'_>| matches!(p, ProposalKind::Remove);
         self.proposals.iter().any(is_removal)
     }
 
@@ -96,7 +92,7 @@ impl<'a> Commit<'a> {
             self.proposals.iter().filter(|p| wanted(p)).count()
         };
         let inits = count(|p| matches!(p, ProposalKind::ExternalInit));
-        let removals = count(|p| matches!(p, ProposalKind::Remove { .. }));
+        let removals = count(|p| matches!(p, ProposalKind::Remove));
         let keys = count(|p| matches!(p, ProposalKind::PreSharedKey));
         inits == 1
             && removals <= 1
@@ -156,7 +152,7 @@ const TREE_DEPTH_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mls::leaf_node::{Credential, Source};
+    use crate::mls::leaf_node::Credential;
 
     /// Bytes of every kind, whose content nobody reads but for two.
     #[test]
@@ -179,18 +175,17 @@ mod tests {
     #[test]
     fn an_external_commit_has_one_init_one_removal_at_most_and_nothing_but_keys_beside() {
         use ProposalKind::{ExternalInit as Init, PreSharedKey as Key, Remove, Update};
-        let gone = Remove { leaf: 1 };
         for (proposals, references, is_external) in [
             (vec![Init], 0, true),
-            (vec![Key, gone.clone(), Init, Key], 0, true),
+            (vec![Key, Remove, Init, Key], 0, true),
             (vec![], 0, false),
-            (vec![gone.clone()], 0, false),
+            (vec![Remove], 0, false),
             (vec![Init, Init], 0, false),
-            (vec![Init, gone.clone(), gone.clone()], 0, false),
+            (vec![Init, Remove, Remove], 0, false),
             (vec![Init, Update], 0, false),
             (vec![Init], 1, false),
         ] {
-            let removes = proposals.iter().any(|one| matches!(one, Remove { .. }));
+            let removes = proposals.iter().any(|one| matches!(one, Remove));
             let mut commit = Commit {
                 proposals,
                 references,
@@ -207,7 +202,7 @@ mod tests {
         encryption_key: &[],
         signature_key: &[],
         credential: Credential::X509,
-        source: Source::Commit,
+        lifetime: None,
         to_be_signed: &[],
         signature: &[],
     };

@@ -26,8 +26,8 @@ impl ContentType {
 /// Who claims to have sent a PublicMessage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sender {
-    Member { leaf: u32 },
-    External { index: u32 },
+    Member,
+    External,
     NewMemberProposal,
     NewMemberCommit,
 }
@@ -35,12 +35,8 @@ pub enum Sender {
 impl Sender {
     fn read(reader: &mut Reader<'_>) -> Result<Self, MlsError> {
         match reader.u8()? {
-            1 => Ok(Self::Member {
-                leaf: reader.u32()?,
-            }),
-            2 => Ok(Self::External {
-                index: reader.u32()?,
-            }),
+            1 => reader.u32().map(|_| Self::Member),
+            2 => reader.u32().map(|_| Self::External),
             3 => Ok(Self::NewMemberProposal),
             4 => Ok(Self::NewMemberCommit),
             _ => Err(MlsError::Unknown("a sender type")),
@@ -107,7 +103,7 @@ impl<'a> PublicMessage<'a> {
         if matches!(content, Content::Commit(_)) {
             let _confirmation_tag = reader.opaque()?;
         }
-        if matches!(sender, Sender::Member { .. }) {
+        if sender == Sender::Member {
             let _membership_tag = reader.opaque()?;
         }
         Ok(Self {

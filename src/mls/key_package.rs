@@ -3,9 +3,9 @@
 
 use crate::types::{CipherSuite, Did};
 
-use super::leaf_node::{LeafNode, Lifetime, Source};
+use super::leaf_node::LeafNode;
 use super::reader::{MlsError, Reader};
-use super::signature::{SignatureCheck, ref_hash, verify};
+use super::signature::{is_forged, ref_hash};
 
 /// A key package and the bytes it was read from.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +69,6 @@ impl<'a> KeyPackage<'a> {
         })
     }
 
-    /// When it may be used. `None` for a leaf that is not of a key package.
-    pub fn lifetime(&self) -> Option<Lifetime> {
-        match self.leaf.source {
-            Source::KeyPackage(lifetime) => Some(lifetime),
-            Source::Update | Source::Commit => None,
-        }
-    }
-
     /// The name by which a Welcome refers to it (section 5.2). `None` when its
     /// suite is not one of ours.
     pub fn reference(&self) -> Option<Vec<u8>> {
@@ -103,7 +95,7 @@ impl<'a> KeyPackage<'a> {
         if CipherSuite::from_number(self.suite_number) != Some(suite) {
             return Err(KeyPackageFault::Suite);
         }
-        let lifetime = self.lifetime().ok_or(KeyPackageFault::Source)?;
+        let lifetime = self.leaf.lifetime.ok_or(KeyPackageFault::Source)?;
         self.device_of(account)?;
         let begun = lifetime.not_before <= now_unix.saturating_add(CLOCK_SKEW_SECONDS);
         if !begun || lifetime.not_after <= now_unix {
@@ -122,7 +114,7 @@ impl<'a> KeyPackage<'a> {
             ("KeyPackageTBS", self.to_be_signed, self.signature),
         ];
         for (label, content, signature) in signed {
-            if verify(suite, key, label, content, signature) == SignatureCheck::Bad {
+            if is_forged(suite, key, label, content, signature) {
                 return Err(KeyPackageFault::Signature);
             }
         }

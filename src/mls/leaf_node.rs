@@ -37,21 +37,14 @@ pub struct Lifetime {
     pub not_after: u64,
 }
 
-/// How the leaf came into the tree.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Source {
-    KeyPackage(Lifetime),
-    Update,
-    Commit,
-}
-
 /// A leaf of the ratchet tree.
 #[derive(Clone, Copy, Debug)]
 pub struct LeafNode<'a> {
     pub encryption_key: &'a [u8],
     pub signature_key: &'a [u8],
     pub credential: Credential<'a>,
-    pub source: Source,
+    /// Of a leaf that is in a key package; one of an update or a commit has none.
+    pub lifetime: Option<Lifetime>,
     /// What the signature covers, as long as the leaf is in a key package: an
     /// update's or commit's signature also covers its place in the tree.
     pub(super) to_be_signed: &'a [u8],
@@ -65,13 +58,13 @@ impl<'a> LeafNode<'a> {
             let signature_key = reader.opaque()?;
             let credential = read_credential(reader)?;
             read_capabilities(reader)?;
-            let source = read_source(reader)?;
+            let lifetime = read_source(reader)?;
             reader.extensions(|_, _| ())?;
             Ok(Self {
                 encryption_key,
                 signature_key,
                 credential,
-                source,
+                lifetime,
                 to_be_signed: &[],
                 signature: &[],
             })
@@ -102,16 +95,17 @@ fn read_capabilities(reader: &mut Reader<'_>) -> Result<(), MlsError> {
     Ok(())
 }
 
-fn read_source(reader: &mut Reader<'_>) -> Result<Source, MlsError> {
+/// How the leaf came into the tree: its lifetime, if that was by a key package.
+fn read_source(reader: &mut Reader<'_>) -> Result<Option<Lifetime>, MlsError> {
     match reader.u8()? {
-        1 => Ok(Source::KeyPackage(Lifetime {
+        1 => Ok(Some(Lifetime {
             not_before: reader.u64()?,
             not_after: reader.u64()?,
         })),
-        2 => Ok(Source::Update),
+        2 => Ok(None),
         3 => {
             let _parent_hash = reader.opaque()?;
-            Ok(Source::Commit)
+            Ok(None)
         }
         _ => Err(MlsError::Unknown("a leaf node source")),
     }

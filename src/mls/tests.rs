@@ -161,7 +161,7 @@ fn a_public_commit_shows_its_epoch_and_whom_it_adds() {
     let framing = message.framing().unwrap();
     assert_eq!((framing.group_id, framing.epoch), (GROUP, 0));
     assert_eq!(framing.content_type, ContentType::Commit);
-    assert_eq!(framing.sender, Some(Sender::Member { leaf: 0 }));
+    assert_eq!(framing.sender, Some(Sender::Member));
     let Message::Public(message) = message else {
         panic!("not public");
     };
@@ -214,7 +214,7 @@ fn a_key_package_is_read_bare_and_wrapped_and_its_signatures_hold() {
         let reference = package.hash_ref(phone.provider.crypto()).unwrap();
         for bytes in [&bare, &wrapped] {
             let package = KeyPackage::parse(bytes).unwrap();
-            let now = package.lifetime().unwrap().not_before + 7200;
+            let now = package.leaf.lifetime.unwrap().not_before + 7200;
             assert_eq!(package.check(ours, &account, now), Ok(()));
             assert_eq!(package.reference().unwrap(), reference.as_slice());
             assert_eq!(package.device_of(&account), Ok(Some("tablet")));
@@ -236,7 +236,7 @@ fn a_key_package_of_no_use_says_why() {
     let bytes = specimens().bare_package;
     let package = KeyPackage::parse(&bytes).unwrap();
     let bob = Did::parse("did:plc:b").unwrap();
-    let lifetime = package.lifetime().unwrap();
+    let lifetime = package.leaf.lifetime.unwrap();
     let (suite, now) = (SUITES[0].1, lifetime.not_after - 1);
     assert_eq!(package.check(suite, &bob, now), Ok(()));
     assert!(!package.last_resort);
@@ -262,7 +262,7 @@ fn one_flipped_bit_anywhere_in_a_key_package_is_noticed() {
     let bob = Did::parse("did:plc:b").unwrap();
     let now = {
         let package = KeyPackage::parse(&bytes).unwrap();
-        package.lifetime().unwrap().not_before + 7200
+        package.leaf.lifetime.unwrap().not_before + 7200
     };
     for at in 0..bytes.len() {
         let mut forged = bytes.clone();

@@ -63,7 +63,7 @@ impl ReadCommit {
         check_group(convo, framing.group_id).map_err(fault)?;
         if framing
             .sender
-            .is_some_and(|sender| !matches!(sender, Sender::Member { .. }))
+            .is_some_and(|sender| sender != Sender::Member)
         {
             return Err(fault("must be sent by a member of the group"));
         }

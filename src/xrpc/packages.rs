@@ -104,7 +104,7 @@ impl Intake<'_> {
         package: &KeyPackage<'_>,
     ) -> Result<CoarseTime, XrpcError> {
         let latest = self.now_unix.saturating_add(self.life_max.as_secs());
-        let own = package.lifetime().map_or(latest, |life| life.not_after);
+        let own = package.leaf.lifetime.map_or(latest, |life| life.not_after);
         let mut end = own.min(latest);
         if let Some(expires) = input.expires {
             let expires = u64::try_from(expires.unix_seconds()).unwrap_or(0);
