@@ -99,7 +99,8 @@ enum First {
 /// The answer of the first asker, waiting for it a moment.
 async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<First, XrpcError> {
     let lease = cx.settings.idempotency_lease;
-    for pause in PAUSES {
+    let mut pauses = PAUSES.into_iter();
+    loop {
         let known = cx
             .store
             .reserve(&attempt.key, &attempt.request, lease)
@@ -108,11 +109,14 @@ async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<First, XrpcErro
             Reservation::Run(lease) => return Ok(First::Run(lease)),
             Reservation::Answered(answer) => return Ok(First::Answered(answer)),
             Reservation::Conflict => return Err(Refusal::Conflict.into()),
-            Reservation::UnderWay => tokio::time::sleep(pause).await,
+            Reservation::UnderWay => {}
         }
+        let Some(pause) = pauses.next() else {
+            let message = "the same call is under way";
+            return Err(unavailable(message, Duration::from_secs(1)));
+        };
+        tokio::time::sleep(pause).await;
     }
-    let message = "the same call is under way";
-    Err(unavailable(message, Duration::from_secs(1)))
 }
 
 /// How long the second asker waits for the first, in steps: 2.5 s in all.

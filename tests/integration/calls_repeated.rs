@@ -115,3 +115,25 @@ async fn who_went_away_before_the_answer_hears_it_when_asking_again() {
     let answer = alice.post("createConvo", &input).await;
     assert_eq!(answer["id"], "abcd");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_again_meanwhile_waits_for_the_answer_to_the_end() {
+    let (world, [alice]) = people().await;
+    let input = founding();
+    let mut holder = world.database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    let all = "LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE";
+    lock.batch_execute(all).await.unwrap();
+    let first = alice.post("createConvo", &input);
+    let second = async {
+        world.database.waiting(1).await;
+        // In the last of its pauses, which is a second long, the first is answered.
+        let last_pause = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            lock.rollback().await.unwrap();
+        };
+        tokio::join!(alice.post("createConvo", &input), last_pause).0
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first, second);
+}
