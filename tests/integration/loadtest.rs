@@ -127,6 +127,10 @@ async fn the_relay_feels_a_socket_that_does_not_read() {
     for report in play(slow).await {
         assert!(report.is_clean(), "{}", report.table());
         assert!(report.slow.unwrap().overflows > 0, "{}", report.table());
+        // What it reads at the end is in no latency and in no rate.
+        let relay = report.relay.unwrap();
+        let rated = relay.deliveries_per_cpu_second * relay.cpu_seconds;
+        assert!(rated < report.delivery.count as f64 + 1.0, "{rated}");
     }
 }
 

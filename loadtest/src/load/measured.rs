@@ -42,8 +42,10 @@ pub(super) struct Measured<'a> {
     pub absent: u64,
     /// From the first account to the last conversation.
     pub set_up: Duration,
-    /// From the first message to the last.
+    /// From the first message to the last answer.
     pub seconds: f64,
+    /// Deliveries in that time: slow sockets read afterwards.
+    pub delivered_in_run: u64,
     /// Before anyone came; with everyone subscribed; after the last message; when
     /// everyone has left.
     pub relay: [Option<Usage>; 4],
@@ -84,6 +86,7 @@ impl Measured<'_> {
             held_back: self.sent.held_back,
             is_cut_short: self.sent.is_cut_short,
             delivered,
+            delivered_in_run: self.delivered_in_run,
             expected,
             lost: expected.saturating_sub(delivered),
             duplicated: sum(|tally| tally.duplicated),
@@ -96,7 +99,7 @@ impl Measured<'_> {
             connect: Quantiles::from(&connects),
             send: Quantiles::from(&sends),
             delivery,
-            relay: self.relay_usage(delivered),
+            relay: self.relay_usage(),
             slow: self.slow_sockets().filter(|_| scenario.slow > 0.0),
             abuse: self
                 .attacked
@@ -141,7 +144,7 @@ impl Measured<'_> {
         Some(after?.since(before?))
     }
 
-    fn relay_usage(&self, delivered: u64) -> Option<RelayUsage> {
+    fn relay_usage(&self) -> Option<RelayUsage> {
         let [empty, before, after, left] = self.relay;
         let (empty, before, after, left) = (empty?, before?, after?, left?);
         let cpu_seconds = after.cpu_since(&before).as_secs_f64();
@@ -149,7 +152,7 @@ impl Measured<'_> {
         Some(RelayUsage {
             cpu_seconds,
             cpu_seconds_in_ten: cpu_seconds * 10.0 / self.seconds.max(f64::MIN_POSITIVE),
-            deliveries_per_cpu_second: delivered as f64 / cpu_seconds.max(0.01),
+            deliveries_per_cpu_second: self.delivered_in_run as f64 / cpu_seconds.max(0.01),
             resident_kib: before.resident_kib,
             kib_per_socket: grown as f64 / self.tallies.len().max(1) as f64,
             left_over: left.resident_kib as f64 / empty.resident_kib.max(1) as f64,

@@ -98,6 +98,8 @@ pub struct Report {
     pub is_cut_short: bool,
     /// Each message counts once for each socket.
     pub delivered: u64,
+    /// Of these, those that came in `seconds`, in which the relay's CPU was measured.
+    pub delivered_in_run: u64,
     pub expected: u64,
     pub lost: u64,
     pub duplicated: u64,

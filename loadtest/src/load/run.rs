@@ -131,6 +131,7 @@ pub async fn run(
         absent: (scenario.total_sockets() as u64).saturating_sub(loaded.live),
         set_up,
         seconds: loaded.seconds,
+        delivered_in_run: loaded.delivered,
         relay: [empty, loaded.relay[0], loaded.relay[1], left],
         own: loaded.own,
         slow: [slow_before, slow_after],
@@ -153,6 +154,8 @@ struct Loaded {
     sent: Sent,
     attacked: Option<Attacked>,
     seconds: f64,
+    /// Deliveries in these seconds; more may come afterwards.
+    delivered: u64,
     relay: [Option<Usage>; 2],
     own: [Option<Usage>; 2],
     /// Sockets when all that must come had come.
@@ -218,6 +221,7 @@ impl<'a> Play<'a> {
         storms.abort();
         let after = self.usage();
         let seconds = begin.elapsed().as_secs_f64();
+        let delivered = self.shared.counters.delivered.load(Ordering::Relaxed);
         self.begin(Stage::Ending);
         let attacked = match attack {
             Some(attack) => Some(attack.await??),
@@ -231,6 +235,7 @@ impl<'a> Play<'a> {
             sent,
             attacked,
             seconds,
+            delivered,
             relay: [before[0], after[0]],
             own: [before[1], after[1]],
             live,

@@ -66,7 +66,7 @@ fn tiles(report: &Report) -> String {
     let mut tiles = vec![
         (number(report.sockets as f64), "sockets"),
         (
-            number(report.delivered as f64 / report.seconds.max(1e-9)),
+            number(report.delivered_in_run as f64 / report.seconds.max(1e-9)),
             "deliveries a second",
         ),
         (latency(&report.delivery, |q| q.p50_ms), "delivery, p50"),
