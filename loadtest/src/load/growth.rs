@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::report::Report;
 use super::scenario::Scenario;
 
 /// What grows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Axis {
     /// Sockets, in conversations as large as the scenario's, with as many messages a
@@ -127,7 +128,7 @@ mod tests {
     fn each_axis_moves_its_own_figure() {
         let text = include_str!("../../scenarios/growth.toml");
         let base = Scenario::parse(text).unwrap();
-        for axis in [Axis::Sockets, Axis::Groups, Axis::Rate] {
+        for axis in Axis::value_variants() {
             for step in axis.steps() {
                 let scenario = axis.scenario(&base, *step);
                 scenario.check().unwrap();

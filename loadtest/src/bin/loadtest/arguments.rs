@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use mls_relay_loadtest::load::growth::Axis;
 use mls_relay_loadtest::relay_process::SERVICE_DID;
 
@@ -48,7 +48,7 @@ pub(crate) struct Run {
 pub(crate) struct Growth {
     /// What grows
     #[arg(long, value_enum, default_value = "sockets")]
-    pub(crate) axis: AxisName,
+    pub(crate) axis: Axis,
 
     /// Instead of the axis' own, such as 1000,2000
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
@@ -68,23 +68,6 @@ pub(crate) struct Growth {
     /// Also write the reports of all steps as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum AxisName {
-    Sockets,
-    Groups,
-    Rate,
-}
-
-impl From<AxisName> for Axis {
-    fn from(name: AxisName) -> Self {
-        match name {
-            AxisName::Sockets => Self::Sockets,
-            AxisName::Groups => Self::Groups,
-            AxisName::Rate => Self::Rate,
-        }
-    }
 }
 
 #[derive(clap::Args)]

@@ -16,7 +16,7 @@ use clap::Parser;
 use hyper::StatusCode;
 use mls_relay_loadtest::directory::{ANY_PORT, Directory};
 use mls_relay_loadtest::load;
-use mls_relay_loadtest::load::growth::{self, Axis, Step};
+use mls_relay_loadtest::load::growth::{self, Step};
 use mls_relay_loadtest::load::report::Report;
 use mls_relay_loadtest::load::scenario::Scenario;
 use mls_relay_loadtest::load::scenarios;
@@ -93,7 +93,7 @@ async fn run(arguments: &Run, stop: &Stop) -> Result<bool, Box<dyn Error>> {
 async fn grow(arguments: &Growth, stop: &Stop) -> Result<bool, Box<dyn Error>> {
     let (_, mut base) = scenario(&arguments.scenario)?;
     base.seconds = arguments.seconds.unwrap_or(base.seconds);
-    let axis = Axis::from(arguments.axis);
+    let axis = arguments.axis;
     let steps = match arguments.steps.as_slice() {
         [] => axis.steps(),
         steps => steps,
