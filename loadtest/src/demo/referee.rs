@@ -253,21 +253,22 @@ impl Device {
     fn event(&mut self, seq: u64, message_id: Option<String>, resumed: bool) {
         self.events += 1;
         self.resumed += u64::from(resumed);
+        let id = message_id.as_ref();
+        let is_known = id.is_some_and(|id| self.heard.contains(id));
         match seq {
-            seq if seq == self.last_event => self.duplicated += 1,
+            seq if is_known || seq == self.last_event => self.duplicated += 1,
             seq if seq < self.last_event => self.out_of_order += 1,
             seq => self.last_event = seq,
         }
-        if let Some(id) = message_id {
-            self.duplicated += u64::from(self.heard.contains(&id));
-            self.heard.push(id);
-        }
+        self.heard.extend(message_id);
     }
 
     fn decrypted(&mut self, seq: u64, message_id: &str, at: Instant) {
-        self.duplicated += u64::from(self.read.iter().any(|read| read == message_id));
-        self.out_of_order += u64::from(seq <= self.last_read);
-        self.last_read = seq;
+        match self.read.iter().any(|read| read == message_id) {
+            true => self.duplicated += 1,
+            false => self.out_of_order += u64::from(seq <= self.last_read),
+        }
+        self.last_read = self.last_read.max(seq);
         self.read.push(message_id.to_owned());
         self.arrivals.push((message_id.to_owned(), at));
     }
