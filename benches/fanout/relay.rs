@@ -144,7 +144,7 @@ async fn append(store: Store, posts: Posts, convos: Arc<Vec<Convo>>) {
         let convo = &convos[group];
         let sender = Did::parse(convo.writer().did()).unwrap();
         let mut message = message(convo.id.clone(), sender, CIPHERTEXT_LEN);
-        message.message_id = MessageId::parse(&message_id(number, UNIX_MILLIS)).unwrap();
+        message.message_id = MessageId::parse(&message_id(number)).unwrap();
         store.append(message).await.unwrap();
     }
 }
@@ -155,7 +155,7 @@ async fn call(relay: Arc<Relay>, posts: Posts, convos: Arc<Vec<Convo>>) {
         .map(|convo| XrpcClient::new(relay.clone(), convo.writer().clone(), HttpVersion::Two))
         .collect();
     while let Some((group, number)) = next(&posts).await {
-        let id = message_id(number, UNIX_MILLIS);
+        let id = message_id(number);
         let mut group_state = convos[group].group.lock().await;
         let ciphertext = group_state.encrypt(&id, b"load").unwrap();
         let input = json!({
@@ -184,4 +184,3 @@ fn base64(bytes: &[u8]) -> String {
 const PUBLISHERS: usize = 32;
 /// The smallest bucket. Subscribers hear only that it is there.
 const CIPHERTEXT_LEN: usize = 512;
-const UNIX_MILLIS: u64 = 1_800_000_000_000;

@@ -2,7 +2,7 @@
 //! token may be used once, and signing it would measure the generator.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -48,7 +48,7 @@ pub(crate) async fn found(
         writer.register().await.unwrap();
         reader.register().await.unwrap();
         let id = writer.create_conversation(&[reader.did()]).await.unwrap();
-        let placeholder = message_id(0, 0);
+        let placeholder = message_id(0);
         let body = writer.seal(&placeholder, &[b'x'; PLAINTEXT]).unwrap();
         assert_eq!(body["paddedSize"], CIPHERTEXT);
         let body = body.to_string();
@@ -70,8 +70,7 @@ impl Conversation {
         let token = self
             .writer
             .service_token(relay.service_did(), &call, TOKEN_LIFE);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let id = message_id(number, u64::try_from(since.as_millis()).unwrap());
+        let id = message_id(number);
         let [before, after] = &self.send;
         let body = [before, id.as_str(), after].concat();
         let request = Request::post(format!("/xrpc/{call}"))

@@ -3,7 +3,7 @@
 //! stalled relay cannot hide its stall.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -85,9 +85,7 @@ impl Load<'_> {
             let Some(conversation) = conversations.get_mut(place.conversation) else {
                 break;
             };
-            let input = conversation
-                .writer
-                .seal(&message_id(number, unix_millis()), b"load")?;
+            let input = conversation.writer.seal(&message_id(number), b"load")?;
             let client = Arc::clone(conversation.writer.client());
             let (shared, latencies) = (Arc::clone(self.shared), Arc::clone(self.latencies));
             let asked = Instant::now();
@@ -147,10 +145,4 @@ impl Sent {
             }
         }
     }
-}
-
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
