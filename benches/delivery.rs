@@ -31,7 +31,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use figure::{Figure, Quantiles};
+use figure::{Figure, quantiles};
+use mls_relay_loadtest::load::report::Quantiles;
 use mls_relay_loadtest::load::tally::number_of;
 use pair::Pair;
 use processor::{Processor, Shares};
@@ -151,7 +152,7 @@ async fn idle(pair: &Pair, relay: &Server) {
         tokio::time::sleep(PAUSE).await;
         usual.push(naive.send_one(&mut to_naive).await);
     }
-    let (commit, hop) = (Quantiles::of(commits), Quantiles::of(hops));
+    let (commit, hop) = (quantiles(commits), quantiles(hops));
     println!("# one row committed: {commit}; a hop: {hop}");
     let of = |server: &Server, numbers: &[usize]| {
         let numbers = numbers[0]..numbers[numbers.len() - 1] + 1;
@@ -161,7 +162,7 @@ async fn idle(pair: &Pair, relay: &Server) {
             "# {}, idle: answers {answers}; deliveries {deliveries}",
             server.name
         );
-        deliveries.p50
+        deliveries.p50_ms
     };
     let since_commit = since_commit(pair, relay, ours[0]..ours[LONE_SENDS - 1] + 1).await;
     println!("# the relay, idle: from the commit to a delivery {since_commit}");
@@ -170,7 +171,7 @@ async fn idle(pair: &Pair, relay: &Server) {
         .under(usual)
         .record();
     Figure::new("send_to_delivery_idle_vs_commit_and_hop", ours, "ms")
-        .over(commit.p50 + hop.p50)
+        .over(commit.p50_ms + hop.p50_ms)
         .goal("ratio at most 1.3")
         .record();
 }
@@ -203,9 +204,9 @@ type Measure = fn(&Quantiles) -> f64;
 
 fn latencies(percent: u32, ours: &Quantiles, usual: Option<&Quantiles>) {
     let measures: [(&str, Measure); 3] = [
-        ("p50", |quantiles| quantiles.p50),
-        ("p99", |quantiles| quantiles.p99),
-        ("p999", |quantiles| quantiles.p999),
+        ("p50", |quantiles| quantiles.p50_ms),
+        ("p99", |quantiles| quantiles.p99_ms),
+        ("p999", |quantiles| quantiles.p999_ms),
     ];
     for (name, of) in measures {
         let name = format!("send_to_delivery_{percent}_{name}_ms");
@@ -215,8 +216,8 @@ fn latencies(percent: u32, ours: &Quantiles, usual: Option<&Quantiles>) {
     }
     let name = format!("send_to_delivery_{percent}_p99_vs_p50");
     let goal = if percent == 80 { "ratio under 5" } else { "" };
-    Figure::new(&name, ours.p99, "ms")
-        .over(ours.p50)
+    Figure::new(&name, ours.p99_ms, "ms")
+        .over(ours.p50_ms)
         .goal(goal)
         .record();
 }
@@ -238,10 +239,10 @@ async fn since_commit(pair: &Pair, relay: &Server, numbers: Range<usize>) -> Qua
 
 async fn commit_to_delivery(pair: &Pair, relay: &Server, numbers: Range<usize>) {
     let deliveries = since_commit(pair, relay, numbers).await;
-    Figure::new("commit_to_delivery_50_p50_ms", deliveries.p50, "ms")
+    Figure::new("commit_to_delivery_50_p50_ms", deliveries.p50_ms, "ms")
         .goal("under 1.5")
         .record();
-    Figure::new("commit_to_delivery_50_p99_ms", deliveries.p99, "ms")
+    Figure::new("commit_to_delivery_50_p99_ms", deliveries.p99_ms, "ms")
         .goal("under 10")
         .record();
 }

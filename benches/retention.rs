@@ -22,7 +22,7 @@ mod volume;
 use std::time::{Duration, Instant};
 
 use database::Database;
-use figure::{Figure, Quantiles, median};
+use figure::{Figure, median, quantiles};
 use mls_relay::retention::{Retention, Settings};
 use mls_relay::runtime::{Live, Shutdown};
 use node::Node;
@@ -113,15 +113,13 @@ async fn shift_of_p99(node: &mut Node) {
         let until = Instant::now();
         let before = senders.latencies(calm_from, from);
         let during = senders.latencies(from, until);
+        let [was, is] = [&before, &during].map(|times| quantiles(times.iter().copied()));
         println!(
-            "# round {round}: {} before ({} sends); {} in the {took:.1?} of retention, {worked:.0?} \
-             of them at work ({} sends)",
-            quantiles(&before),
-            before.len(),
-            quantiles(&during),
-            during.len()
+            "# round {round}: {was} before ({} sends); {is} in the {took:.1?} of retention, \
+             {worked:.0?} of them at work ({} sends)",
+            was.count, is.count
         );
-        shifts.push(quantiles(&during).p99 / quantiles(&before).p99);
+        shifts.push(is.p99_ms / was.p99_ms);
         calm.extend(before);
         expiring.extend(during);
     }
@@ -134,14 +132,14 @@ async fn shift_of_p99(node: &mut Node) {
     delete(node, &all_at_once(KEPT)).await;
     println!(
         "# deleting the rows instead: {} before; {} meanwhile",
-        quantiles(&senders.latencies(calm_from, from)),
-        quantiles(&senders.latencies(from, Instant::now()))
+        quantiles(senders.latencies(calm_from, from)),
+        quantiles(senders.latencies(from, Instant::now()))
     );
     senders.stop().await;
-    let (calm, expiring) = (quantiles(&calm), quantiles(&expiring));
+    let (calm, expiring) = (quantiles(calm), quantiles(expiring));
     println!("# all rounds: {calm} before; {expiring} during");
-    Figure::new("retention_p99_shift", expiring.p99, "ms")
-        .over(calm.p99)
+    Figure::new("retention_p99_shift", expiring.p99_ms, "ms")
+        .over(calm.p99_ms)
         .ratio(median(shifts))
         .goal("median ratio of the rounds below 1.2")
         .record();
@@ -269,10 +267,6 @@ async fn dead_rows(node: &Node) -> i64 {
 
 fn day(days_ago: u32) -> String {
     format!("((now() AT TIME ZONE 'UTC')::date - {days_ago})")
-}
-
-fn quantiles(times: &[Duration]) -> Quantiles {
-    Quantiles::of(times.iter().copied())
 }
 
 fn millis(time: Duration) -> f64 {

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each program uses its part of this")]
 
-use std::fmt;
 use std::io::Write;
 use std::time::Duration;
+
+use mls_relay_loadtest::load::report::Quantiles;
+use mls_relay_loadtest::load::tally::Latencies;
 
 /// What was measured, beside what it is compared with in the same run.
 #[derive(serde::Serialize)]
@@ -94,34 +96,13 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Of many durations, in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Quantiles {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-}
-
-impl Quantiles {
-    pub(crate) fn of(durations: impl IntoIterator<Item = Duration>) -> Self {
-        let mut sorted: Vec<Duration> = durations.into_iter().collect();
-        assert!(!sorted.is_empty(), "nothing was measured");
-        sorted.sort_unstable();
-        let at = |per_mille: usize| {
-            let index = (sorted.len() * per_mille / 1000).min(sorted.len() - 1);
-            sorted[index].as_secs_f64() * 1e3
-        };
-        Self {
-            p50: at(500),
-            p99: at(990),
-            p999: at(999),
-        }
+/// Of many durations, as the load generator tells them.
+pub(crate) fn quantiles(durations: impl IntoIterator<Item = Duration>) -> Quantiles {
+    let latencies = Latencies::new().unwrap();
+    for duration in durations {
+        latencies.record(0, duration);
     }
-}
-
-impl fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { p50, p99, p999 } = self;
-        write!(f, "{p50:.2} / {p99:.2} / {p999:.2} ms")
-    }
+    let quantiles = Quantiles::from(&latencies.sum().unwrap());
+    assert!(quantiles.count > 0, "nothing was measured");
+    quantiles
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::figure::Quantiles;
+use mls_relay_loadtest::load::report::Quantiles;
+
+use crate::figure::quantiles;
 
 /// The moments of the messages of one server, by their numbers.
 pub(crate) struct Timeline {
@@ -67,13 +69,13 @@ impl Timeline {
     /// From when they were due until they were answered.
     pub(crate) fn answers(&self, numbers: Range<usize>) -> Quantiles {
         let moments = self.moments[numbers].iter();
-        Quantiles::of(moments.filter_map(|m| span(&m.due, &m.answered)))
+        quantiles(moments.filter_map(|m| span(&m.due, &m.answered)))
     }
 
     /// From when they were due until a socket had them, for each socket.
     pub(crate) fn deliveries_of(&self, numbers: Range<usize>) -> Quantiles {
         let moments = self.moments[numbers].iter();
-        Quantiles::of(moments.flat_map(|m| m.delivered.iter().filter_map(|at| span(&m.due, at))))
+        quantiles(moments.flat_map(|m| m.delivered.iter().filter_map(|at| span(&m.due, at))))
     }
 
     /// From these times, in microseconds since 1970 by message, until a socket had them.
@@ -86,7 +88,7 @@ impl Timeline {
             let sockets = self.moments[*number].delivered.iter();
             sockets.filter_map(|at| span(&from, at)).collect::<Vec<_>>()
         });
-        Quantiles::of(spans)
+        quantiles(spans)
     }
 
     fn micros(&self, at: Instant) -> u64 {

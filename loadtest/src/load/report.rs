@@ -1,7 +1,7 @@
 //! Pure. The end of a run: what was measured, as a table for people and as JSON for
 //! scripts.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -39,6 +39,14 @@ impl From<&Histogram<u64>> for Quantiles {
             p999_ms: at(0.999),
             max_ms: micros.max() as f64 / 1000.0,
         }
+    }
+}
+
+impl fmt::Display for Quantiles {
+    /// The three that one compares.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99, p999) = (self.p50_ms, self.p99_ms, self.p999_ms);
+        write!(f, "{p50:.2} / {p99:.2} / {p999:.2} ms")
     }
 }
 
