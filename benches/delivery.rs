@@ -35,7 +35,7 @@ use figure::{Figure, quantiles};
 use mls_relay_loadtest::load::report::Quantiles;
 use mls_relay_loadtest::load::tally::number_of;
 use pair::Pair;
-use processor::{Processor, Shares};
+use processor::Shares;
 use server::Server;
 
 const RUN: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ async fn main() {
     if arguments.iter().any(|word| word == "idle") {
         return;
     }
-    let (peak, shares) = peak(&pair, &relay).await;
+    let (peak, shares) = peak(&relay).await;
     let (pool, naive_peak) = best_pool(&pair).await;
     Figure::new("sends_through_the_edge", peak, "sends/s")
         .over(naive_peak)
@@ -73,8 +73,8 @@ async fn main() {
     let (_process, naive) = pair.naive(pool).await;
     for percent in [10, 50, 80] {
         let rate = peak * f64::from(percent) / 100.0;
-        let ours = busy(&pair, &relay, percent, rate).await;
-        let usual = busy(&pair, &naive, percent, rate).await;
+        let ours = busy(&relay, percent, rate).await;
+        let usual = busy(&naive, percent, rate).await;
         // On a machine with other work, the peak may be another by now.
         let Some((numbers, ours)) = ours else {
             continue;
@@ -87,13 +87,11 @@ async fn main() {
 }
 
 /// The most sends a second, and who used the machine meanwhile.
-async fn peak(pair: &Pair, server: &Server) -> (f64, Shares) {
+async fn peak(server: &Server) -> (f64, Shares) {
     server.closed_loop(64, 2_000).await;
     let mut best: Option<(f64, Shares)> = None;
     for senders in SENDERS {
-        let before = Processor::now(server.pid, pair.postmaster);
-        let rate = server.closed_loop(senders, senders * SENDS_EACH).await;
-        let shares = Processor::now(server.pid, pair.postmaster).shares_since(&before);
+        let (rate, shares) = server.closed_loop(senders, senders * SENDS_EACH).await;
         println!(
             "# {}, {senders} senders: {rate:.0} sends/s; {shares}",
             server.name
@@ -111,7 +109,7 @@ async fn best_pool(pair: &Pair) -> (usize, f64) {
     for pool in POOLS {
         let (_process, server) = pair.naive(pool).await;
         println!("# a pool of {pool}:");
-        let (rate, _) = peak(pair, &server).await;
+        let (rate, _) = peak(&server).await;
         if rate > best.1 {
             best = (pool, rate);
         }
@@ -178,14 +176,11 @@ async fn idle(pair: &Pair, relay: &Server) {
 
 /// Deliveries at this rate; none if the server does not keep up.
 async fn busy(
-    pair: &Pair,
     server: &Server,
     percent: u32,
     rate: f64,
 ) -> Option<(Range<usize>, Quantiles)> {
-    let before = Processor::now(server.pid, pair.postmaster);
-    let (numbers, reached) = server.open_loop(rate, RUN).await;
-    let shares = Processor::now(server.pid, pair.postmaster).shares_since(&before);
+    let (numbers, reached, shares) = server.open_loop(rate, RUN).await;
     let answers = server.timeline.answers(numbers.clone());
     let deliveries = server.timeline.deliveries_of(numbers.clone());
     let name = server.name;

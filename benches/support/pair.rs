@@ -21,8 +21,6 @@ use crate::usual::USUAL_SCHEMA;
 pub(crate) struct Pair {
     pub(crate) database: Database,
     pub(crate) conversations: Arc<Vec<Conversation>>,
-    /// The process of Postgres whose children do the work.
-    pub(crate) postmaster: u32,
     process: RelayProcess,
     _directory: Directory,
 }
@@ -44,7 +42,6 @@ impl Pair {
         let relay = process.relay().unwrap();
         let conversations = people::found(&Arc::new(relay), &directory, CONVERSATIONS).await;
         let pair = Self {
-            postmaster: database.postmaster(),
             conversations: Arc::new(conversations),
             _directory: directory,
             database,
@@ -59,7 +56,8 @@ impl Pair {
         let process = &self.process;
         let relay = process.relay().unwrap();
         let conversations = Arc::clone(&self.conversations);
-        Server::connect("the relay", process.pid(), Arc::new(relay), conversations).await
+        let processes = (process.pid(), self.database.postmaster());
+        Server::connect("the relay", processes, Arc::new(relay), conversations).await
     }
 
     /// Starts the naive one with a pool of this size, and connects everybody.
@@ -71,7 +69,8 @@ impl Pair {
         let address = format!("localhost:{}", process.port);
         let relay = Arc::new(Relay::new(&address, SERVICE_DID, &certificate).unwrap());
         let conversations = Arc::clone(&self.conversations);
-        let server = Server::connect("the naive one", process.pid(), relay, conversations).await;
+        let processes = (process.pid(), self.database.postmaster());
+        let server = Server::connect("the naive one", processes, relay, conversations).await;
         (process, server)
     }
 

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::people::{Conversation, Send};
+use crate::processor::{Processor, Shares};
 use crate::timeline::{SOCKETS, Timeline};
 
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
@@ -31,7 +32,9 @@ pub(crate) type Sender = SendRequest<Full<Bytes>>;
 /// The relay, or what it is compared with.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
-    pub(crate) pid: u32,
+    pid: u32,
+    /// Of its Postgres.
+    postmaster: u32,
     pub(crate) timeline: Arc<Timeline>,
     relay: Arc<Relay>,
     conversations: Arc<Vec<Conversation>>,
@@ -42,7 +45,7 @@ impl Server {
     /// Connects the subscribers, two a conversation.
     pub(crate) async fn connect(
         name: &'static str,
-        pid: u32,
+        (pid, postmaster): (u32, u32),
         relay: Arc<Relay>,
         conversations: Arc<Vec<Conversation>>,
     ) -> Self {
@@ -54,6 +57,7 @@ impl Server {
         Self {
             name,
             pid,
+            postmaster,
             timeline,
             relay,
             conversations,
@@ -89,12 +93,18 @@ impl Server {
         (numbers, sends)
     }
 
-    /// So many senders at work until all is sent: sends a second.
-    pub(crate) async fn closed_loop(&self, senders: usize, count: usize) -> f64 {
+    fn processor(&self) -> Processor {
+        Processor::now(self.pid, self.postmaster)
+    }
+
+    /// So many senders at work until all is sent: sends a second, and who used the machine
+    /// for them.
+    pub(crate) async fn closed_loop(&self, senders: usize, count: usize) -> (f64, Shares) {
         let (_, sends) = self.prepare(count);
         let sends = Arc::new(Mutex::new(sends.into_iter()));
         let senders = self.senders(senders).await;
         let mut tasks = JoinSet::new();
+        let before = self.processor();
         let begun = Instant::now();
         for mut sender in senders {
             let (sends, timeline) = (Arc::clone(&sends), Arc::clone(&self.timeline));
@@ -109,14 +119,19 @@ impl Server {
         }
         tasks.join_all().await;
         let took = begun.elapsed().as_secs_f64();
+        let shares = self.processor().shares_since(&before);
         self.all_delivered().await;
-        count as f64 / took
+        (count as f64 / took, shares)
     }
 
     /// Sends at random moments, so many a second on average, whatever the server does.
     /// What could not leave `GRACE` after the last moment is not sent any more. The
-    /// numbers, and answers a second until then.
-    pub(crate) async fn open_loop(&self, rate: f64, run: Duration) -> (Range<usize>, f64) {
+    /// numbers; answers a second until then, and who used the machine for them.
+    pub(crate) async fn open_loop(
+        &self,
+        rate: f64,
+        run: Duration,
+    ) -> (Range<usize>, f64, Shares) {
         let count = (rate * run.as_secs_f64()) as usize;
         let (numbers, sends) = self.prepare(count);
         // In turn: a server closes a connection that says nothing for long.
@@ -125,6 +140,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(SENDERS));
         let timeline = Arc::clone(&self.timeline);
         let handle = Handle::current();
+        let before = self.processor();
         let begun = Instant::now();
         // A thread, because a runtime's timers have a resolution of 1 ms.
         let pace = move || {
@@ -153,8 +169,9 @@ impl Server {
         tasks.join_all().await;
         let answered = self.timeline.count_answered(numbers.clone());
         let reached = answered as f64 / begun.elapsed().as_secs_f64();
+        let shares = self.processor().shares_since(&before);
         self.all_delivered().await;
-        (numbers, reached)
+        (numbers, reached, shares)
     }
 
     /// One message, answered and delivered.
