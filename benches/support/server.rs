@@ -41,6 +41,17 @@ pub(crate) struct Server {
     next: AtomicUsize,
 }
 
+/// What came of an open loop.
+pub(crate) struct Run {
+    pub(crate) numbers: Range<usize>,
+    /// Whether all was sent. The latencies of the rest would be those of the lucky.
+    pub(crate) is_whole: bool,
+    /// Answers a second.
+    pub(crate) rate: f64,
+    /// Who used the machine for them.
+    pub(crate) shares: Shares,
+}
+
 impl Server {
     /// Connects the subscribers, two a conversation.
     pub(crate) async fn connect(
@@ -125,13 +136,8 @@ impl Server {
     }
 
     /// Sends at random moments, so many a second on average, whatever the server does.
-    /// What could not leave `GRACE` after the last moment is not sent any more. The
-    /// numbers; answers a second until then, and who used the machine for them.
-    pub(crate) async fn open_loop(
-        &self,
-        rate: f64,
-        run: Duration,
-    ) -> (Range<usize>, f64, Shares) {
+    /// What could not leave `GRACE` after the last moment is not sent any more.
+    pub(crate) async fn open_loop(&self, rate: f64, run: Duration) -> Run {
         let count = (rate * run.as_secs_f64()) as usize;
         let (numbers, sends) = self.prepare(count);
         // In turn: a server closes a connection that says nothing for long.
@@ -168,10 +174,14 @@ impl Server {
         let tasks = tokio::task::spawn_blocking(pace).await.unwrap();
         tasks.join_all().await;
         let answered = self.timeline.count_answered(numbers.clone());
-        let reached = answered as f64 / begun.elapsed().as_secs_f64();
-        let shares = self.processor().shares_since(&before);
+        let run = Run {
+            is_whole: answered == numbers.len(),
+            numbers,
+            rate: answered as f64 / begun.elapsed().as_secs_f64(),
+            shares: self.processor().shares_since(&before),
+        };
         self.all_delivered().await;
-        (numbers, reached, shares)
+        run
     }
 
     /// One message, answered and delivered.
