@@ -17,6 +17,7 @@ use super::scenario::Abuse;
 use super::tally::Latencies;
 use super::world::{HOSTILE, Member, address};
 use crate::directory::Directory;
+use crate::identity::{Account, Curve};
 use crate::relay::Relay;
 use outcome::Attack;
 
@@ -48,16 +49,8 @@ impl Attackers {
         }
         let member = |number| Member::new(relay, directory, address(HOSTILE, number));
         let bad_tokens = member(2)?;
-        // The directory serves another account's key under this one's name.
-        let stranger = member(2)?;
-        directory.put(bad_tokens.account.did(), {
-            let mut document = stranger.account.document();
-            document["id"] = bad_tokens.account.did().into();
-            document["verificationMethod"][0]["id"] =
-                format!("{}#atproto", bad_tokens.account.did()).into();
-            document["verificationMethod"][0]["controller"] = bad_tokens.account.did().into();
-            document
-        });
+        // The directory serves another key under its name.
+        directory.publish(&Account::with_did(bad_tokens.account.did(), Curve::P256)?);
         Ok(Self {
             abuse,
             connections: member(1)?,
