@@ -73,7 +73,7 @@ fn member(index: usize) -> Did {
 async fn populate(node: &Node) {
     let everyone =
         format!("SELECT i, j FROM generate_series(1, {CONVOS}) i, generate_series(1, {MEMBERS}) j");
-    node.populate(CONVOS, &everyone).await;
+    node.populate(&everyone).await;
     node.database.run(&format!(
             "CREATE SEQUENCE bench_batch; {USUAL_SCHEMA};
              CREATE TABLE bench_batches AS

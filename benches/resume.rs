@@ -61,7 +61,7 @@ async fn populate(node: &Node) {
         "SELECT (j * 3 + k) % {CONVOS} + 1, j \
          FROM generate_series(1, {SESSIONS}) j, generate_series(0, 2) k"
     );
-    node.populate(CONVOS, &three_of_each).await;
+    node.populate(&three_of_each).await;
     let sends = (0..EVENTS).map(|index| {
         // The first member of that conversation: j * 3 = index.
         let index = index / 3 * 3 % CONVOS;

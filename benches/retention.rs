@@ -54,7 +54,7 @@ async fn main() {
     let place = volume.as_ref().map_or("/tmp".into(), Volume::path);
     let mut node = Node::on(Database::within(&place, &settings).await).await;
     let everyone = format!("SELECT i, i FROM generate_series(1, {CONVOS}) i");
-    node.populate(CONVOS, &everyone).await;
+    node.populate(&everyone).await;
     node.database.run(LATELY).await;
     drop_versus_delete(&mut node).await;
     shift_of_p99(&mut node).await;

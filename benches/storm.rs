@@ -192,15 +192,10 @@ async fn subscribe(
 /// Everybody is in one of the conversations.
 async fn populate(database: &Database, accounts: &[Arc<Account>]) {
     let dids: Vec<_> = accounts.iter().map(|account| account.did()).collect();
-    let (dids, founder) = (dids.join(","), accounts[0].did());
-    let seed = format!(
-        "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
-             SELECT lpad(to_hex(i), 32, '0'), '{founder}', 1, 0
-             FROM generate_series(0, {CONVOS} - 1) i;
-         INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
-             SELECT lpad(to_hex(i % {CONVOS}), 32, '0'), did, 0, 0
-             FROM unnest('{{{dids}}}'::text[]) WITH ORDINALITY AS m (did, i);
-         ANALYZE"
+    let members = format!(
+        "SELECT lpad(to_hex(i % {CONVOS}), 32, '0'), did
+         FROM unnest('{{{}}}'::text[]) WITH ORDINALITY AS m (did, i)",
+        dids.join(",")
     );
-    database.run(&seed).await;
+    database.seat(&members).await;
 }

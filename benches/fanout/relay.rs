@@ -108,24 +108,13 @@ impl Convo {
 }
 
 async fn populate(node: &Node, convos: &[Convo]) {
-    for convo in convos {
+    let seats = convos.iter().flat_map(|convo| {
         let id = convo.id.expose();
-        let dids = convo.accounts.iter();
-        let dids: Vec<_> = dids
-            .map(|account| format!("('{}')", account.did()))
-            .collect();
-        node.database
-            .run(&format!(
-                "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
-                 VALUES ('{id}', '{}', 1, 0);
-             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
-                 SELECT '{id}', did, 0, 0 FROM (VALUES {}) AS m (did)",
-                convo.writer().did(),
-                dids.join(", ")
-            ))
-            .await;
-    }
-    node.database.run("ANALYZE").await;
+        let accounts = convo.accounts.iter();
+        accounts.map(move |account| format!("('{id}', '{}')", account.did()))
+    });
+    let seats = seats.collect::<Vec<_>>().join(", ");
+    node.database.seat(&format!("VALUES {seats}")).await;
 }
 
 async fn start_process(node: &Node, directory: &Directory) -> RelayProcess {

@@ -35,19 +35,14 @@ impl Node {
         }
     }
 
-    /// Founds the first `convos` conversations, with the members that `members` selects
-    /// as pairs of a conversation's and an account's number.
-    pub(crate) async fn populate(&self, convos: usize, members: &str) {
-        let seed = format!(
-            "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
-                 SELECT lpad(to_hex(i), 32, '0'), 'did:plc:founder', 1, 0
-                 FROM generate_series(1, {convos}) i;
-             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
-                 SELECT lpad(to_hex(m.convo), 32, '0'), 'did:plc:' || lpad(m.account::text, 24, '0'), 0, 0
-                 FROM ({members}) AS m (convo, account);
-             ANALYZE"
+    /// Founds conversations with members that a query finds: numbers of conversations and
+    /// of accounts.
+    pub(crate) async fn populate(&self, members: &str) {
+        let members = format!(
+            "SELECT lpad(to_hex(convo), 32, '0'), 'did:plc:' || lpad(account::text, 24, '0')
+             FROM ({members}) AS m (convo, account)"
         );
-        self.database.run(&seed).await;
+        self.database.seat(&members).await;
     }
 
     pub(crate) async fn stop(self) {

@@ -163,29 +163,13 @@ impl Cluster {
 
 /// Puts the crowd into its conversations, once a node has made the tables.
 pub(crate) async fn populate(database: &Database, crowd: &Crowd) {
-    let client = database.client().await;
-    for convo in &crowd.convos {
-        client
-            .execute(
-                "INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch) \
-                 VALUES ($1, 'did:plc:founder', 1, 0)",
-                &[convo],
-            )
-            .await
-            .unwrap();
-    }
-    for (index, account) in crowd.accounts.iter().enumerate() {
-        for convo in crowd.convos_of(index) {
-            client
-                .execute(
-                    "INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq) \
-                     VALUES ($1, $2, 0, 0)",
-                    &[&convo, &account.did()],
-                )
-                .await
-                .unwrap();
-        }
-    }
+    let accounts = crowd.accounts.iter().enumerate();
+    let seats = accounts.flat_map(|(index, account)| {
+        let convos = crowd.convos_of(index).into_iter();
+        convos.map(|convo| format!("('{convo}', '{}')", account.did()))
+    });
+    let seats = seats.collect::<Vec<_>>().join(", ");
+    database.seat(&format!("VALUES {seats}")).await;
 }
 
 /// Every message that Postgres holds, with its conversation.

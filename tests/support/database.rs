@@ -117,6 +117,20 @@ impl Database {
         self.client().await.batch_execute(statements).await.unwrap();
     }
 
+    /// Founds conversations in their first epoch, with members that a query finds: ids of
+    /// conversations and DIDs.
+    pub(crate) async fn seat(&self, members: &str) {
+        self.run(&format!(
+            "CREATE TEMP TABLE seats AS SELECT * FROM ({members}) AS m (convo, did);
+             INSERT INTO conversations (convo_id, creator_did, cipher_suite, epoch)
+                 SELECT DISTINCT convo, 'did:plc:founder', 1, 0 FROM seats;
+             INSERT INTO members (convo_id, user_did, joined_seq, joined_message_seq)
+                 SELECT convo, did, 0, 0 FROM seats;
+             ANALYZE"
+        ))
+        .await;
+    }
+
     /// How many rows a statement has changed, on a connection of its own.
     pub(crate) async fn change(&self, statement: &str, values: Values<'_>) -> u64 {
         let client = self.client().await;
