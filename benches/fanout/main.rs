@@ -56,15 +56,18 @@ struct Score {
     small_delay: Delay,
 }
 
-/// The same with one large conversation: events one at a time, eight under way, and half
-/// as many a second as each of these came to.
+/// The same with one large conversation: events one at a time, and eight under way.
 struct Large {
     event_len: usize,
     kib_per_socket: f64,
-    one: Cost,
-    one_half: Delay,
-    eight: Cost,
-    eight_half: Delay,
+    one: Window,
+    eight: Window,
+}
+
+/// So many events under way, and then half as many a second as that came to.
+struct Window {
+    cost: Cost,
+    half: Delay,
 }
 
 fn main() {
@@ -134,10 +137,14 @@ async fn measure_large(server: Server) -> Large {
     Large {
         event_len: crowd.board.event_len(),
         kib_per_socket: grown as f64 / (groups * members) as f64,
-        one,
-        one_half,
-        eight,
-        eight_half,
+        one: Window {
+            cost: one,
+            half: one_half,
+        },
+        eight: Window {
+            cost: eight,
+            half: eight_half,
+        },
     }
 }
 
@@ -162,9 +169,9 @@ impl Score {
     fn print(&self) {
         let large = &self.large;
         println!("# {}, {:.1} KiB a socket:", self.name, large.kib_per_socket);
-        for (what, cost, half) in [
-            ("one at a time", &large.one, &large.one_half),
-            ("eight under way", &large.eight, &large.eight_half),
+        for (what, Window { cost, half }) in [
+            ("one at a time", &large.one),
+            ("eight under way", &large.eight),
         ] {
             println!(
                 "#   {what}: {:.0} deliveries a CPU second, {:.0} events/s; at half of that {half}",
@@ -180,33 +187,28 @@ impl Score {
 }
 
 fn record(ours: &Score, others: &[Score]) {
-    for (window, goal_floor, goal_nats) in [
-        ("w1", "ratio at least 0.95", ""),
-        ("w8", "", "ratio above 1"),
-    ] {
-        let rate = |score: &Score| match window {
-            "w1" => score.large.one.per_cpu_second(),
-            _ => score.large.eight.per_cpu_second(),
-        };
-        let half = |score: &Score| match window {
-            "w1" => score.large.one_half,
-            _ => score.large.eight_half,
-        };
+    type Of = fn(&Score) -> &Window;
+    let windows: [(&str, Of); 2] = [
+        ("w1", |score| &score.large.one),
+        ("w8", |score| &score.large.eight),
+    ];
+    for (window, of) in windows {
+        let rate = |score| of(score).cost.per_cpu_second();
         let name = format!("fanout_deliveries_per_cpu_second_{window}");
         figure(&name, rate(ours), "1/s", None, "");
         for other in others {
-            let goal = match other.name {
-                "floor" => goal_floor,
-                "nats" => goal_nats,
-                "bun" if window == "w1" => "ratio at least 1",
+            let goal = match (other.name, window) {
+                ("floor", "w1") => "ratio at least 0.95",
+                ("bun", "w1") => "ratio at least 1",
+                ("nats", "w8") => "ratio above 1",
                 _ => "",
             };
             let name = format!("fanout_vs_{}_{window}", other.name);
             figure(&name, rate(ours), "1/s", Some(rate(other)), goal);
         }
-        let beside = floor(others).map(half);
+        let beside = floor(others).map(|floor| of(floor).half);
         let name = format!("fanout_delivery_p99_ms_{window}");
-        let (ours, floor) = (half(ours), beside.map(|half| half.come.p99_ms));
+        let (ours, floor) = (of(ours).half, beside.map(|half| half.come.p99_ms));
         figure(
             &name,
             ours.come.p99_ms,

@@ -107,7 +107,11 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        on_the_servers_core(|| command.spawn()).map(Self)
+        // It inherits the core of this thread.
+        keep_to(SERVER_CORE);
+        let started = command.spawn();
+        keep_to(OTHER_CORE);
+        started.map(Self)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -128,14 +132,6 @@ pub(crate) fn keep_to(core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core);
     sched_setaffinity(None, &cores).expect("a machine with two cores");
-}
-
-/// Processes that `start` starts inherit the core of this thread.
-pub(crate) fn on_the_servers_core<T>(start: impl FnOnce() -> T) -> T {
-    keep_to(SERVER_CORE);
-    let started = start();
-    keep_to(OTHER_CORE);
-    started
 }
 
 /// A port that is free now.
