@@ -11,6 +11,7 @@ use mls_relay_loadtest::load::scenario::{Limits, Scenario};
 use mls_relay_loadtest::load::timeline::Moment;
 use mls_relay_loadtest::load::{Stop, Target, html, run};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::relay::Home;
 
@@ -91,9 +92,23 @@ async fn every_scenario_with_raised_limits_runs_clean_and_its_report_is_whole() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_told_to_stop_reports_what_there_was() {
-    let scenarios = scenarios(Limits::Raised).into_iter();
-    let mut soak: Vec<_> = scenarios.filter(|(name, _)| name == "soak").collect();
-    soak[0].1.seconds = 3600;
+    stopped(Limits::Raised, "soak").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_who_have_not_begun_do_not_hold_up_a_run_that_is_told_to_stop() {
+    let report = stopped(Limits::Standing, "abuse").await;
+    assert!(report.abuse.unwrap().attacks.is_empty());
+}
+
+/// A run of an hour that is told to stop after two seconds.
+async fn stopped(limits: Limits, name: &str) -> Report {
+    let scenarios = scenarios(limits).into_iter();
+    let mut long: Vec<_> = scenarios.filter(|(ours, _)| ours == name).collect();
+    long[0].1.seconds = 3600;
+    if let Some(abuse) = &mut long[0].1.abuse {
+        abuse.calm_seconds = 3000.0;
+    }
     let stop = Stop::default();
     let stopping = async {
         // Before the first message there is nothing to report.
@@ -104,17 +119,17 @@ async fn a_run_that_is_told_to_stop_reports_what_there_was() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(stop.tell());
     };
-    let (reports, ()) = tokio::join!(play_until(soak, &stop), stopping);
-    let [report] = reports.as_slice() else {
-        panic!("one was played");
-    };
+    let played = timeout(PATIENCE, play_until(long, &stop));
+    let (reports, ()) = tokio::join!(played, stopping);
+    let report = reports.expect("it ends when it is told").pop().unwrap();
     assert!(
         report.is_cut_short && report.is_clean(),
         "{}",
         report.table()
     );
     assert!(report.table().contains("told to stop after"));
-    is_whole(report);
+    is_whole(&report);
+    report
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,3 +242,6 @@ fn is_well_formed(page: &str) {
     }
     assert_eq!(open, Vec::<&str>::new());
 }
+
+/// A busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(100);

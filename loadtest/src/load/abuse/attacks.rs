@@ -73,7 +73,7 @@ fn is_ending(phase: &watch::Receiver<Phase>) -> bool {
     phase.borrow().stage >= Stage::Ending
 }
 
-async fn until_ending(mut phase: watch::Receiver<Phase>) {
+pub(super) async fn until_ending(mut phase: watch::Receiver<Phase>) {
     // Whoever announces phases is gone: then it is over, too.
     let _ = phase.wait_for(|phase| phase.stage >= Stage::Ending).await;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::LoadError;
 use super::listener::{Phase, Shared, Stage};
@@ -69,11 +69,13 @@ impl Attackers {
         shared: Arc<Shared>,
         sends: Arc<Latencies>,
     ) -> Result<Attacked, LoadError> {
-        sleep(Duration::from_secs_f64(self.abuse.calm_seconds)).await;
+        let watched = phase.subscribe();
+        let calm = Duration::from_secs_f64(self.abuse.calm_seconds);
+        // A run that is told to stop meanwhile goes on to its end, not back to an attack.
+        let _ = timeout(calm, attacks::until_ending(watched.clone())).await;
         let calm_sends = sends.sum()?;
         let calm_deliveries = shared.deliveries.sum()?;
-        phase.send_modify(|phase| phase.stage = Stage::UnderAttack);
-        let watched = phase.subscribe();
+        phase.send_modify(|phase| phase.stage = phase.stage.max(Stage::UnderAttack));
         drop(phase);
         let rates = self.abuse;
         let (connections, bad_tokens, bodies, sockets, frames) = tokio::join!(
