@@ -111,9 +111,7 @@ fn take(board: &mut Board, feed: Feed, due: &mut Due) {
 
 /// Writes to those whose sessions sleep, some at a time, and wakes the others.
 fn flush(due: &mut Due, shutdown: &Shutdown) {
-    while !due.is_empty() {
-        let rest = due.split_off(due.len().min(FLUSHED_MAX));
-        let some = std::mem::replace(due, rest);
+    for some in portions(due) {
         shutdown.spawn_errand(async move {
             let all = write_out(&some);
             // As the sessions count what they write themselves.
@@ -123,6 +121,15 @@ fn flush(due: &mut Due, shutdown: &Shutdown) {
             count("relay_sessions_writes_total", all.writes);
         });
     }
+}
+
+/// All of them in portions, each for a task of its own, which holds no room for more.
+fn portions(due: &mut Due) -> impl Iterator<Item = Due> {
+    let mut all = due.drain(..);
+    std::iter::from_fn(move || {
+        let some: Due = all.by_ref().take(FLUSHED_MAX).collect();
+        (!some.is_empty()).then_some(some)
+    })
 }
 
 /// What is wrong with one of them ends that one's session, and nobody else waits for it.
@@ -157,3 +164,21 @@ const COMMANDS_MAX: usize = 64;
 const FLUSHED_MAX: usize = 64;
 /// For sessions whose goodbye was lost in a full queue.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::outbox::Outbox;
+
+    #[test]
+    fn a_crowd_is_flushed_in_order_by_tasks_that_hold_no_room_for_all_of_it() {
+        let crowd: Due = (0..1000).map(|_| Arc::new(Outbox::new(0))).collect();
+        let mut due = crowd.clone();
+        let portions: Vec<Due> = portions(&mut due).collect();
+        assert!(due.is_empty());
+        let flushed = portions.iter().flatten().map(Arc::as_ptr);
+        assert!(flushed.eq(crowd.iter().map(Arc::as_ptr)));
+        let room: usize = portions.iter().map(Vec::capacity).sum();
+        assert!(room < crowd.len() + FLUSHED_MAX, "{room}");
+    }
+}
