@@ -71,7 +71,7 @@ enum Step {
 
 #[derive(Debug)]
 enum Owed {
-    /// A gap in these conversations, or in all.
+    /// A gap in these conversations, which are sorted, or in all.
     Gap(Option<Vec<ConvoId>>),
     Synced,
 }
@@ -333,7 +333,8 @@ impl Subscription {
             return;
         };
         if let Owed::Gap(Some(touched)) = &owed {
-            conversations.retain(|standing| touched.contains(&standing.convo_id));
+            // Both may be all that an account is in.
+            conversations.retain(|standing| touched.binary_search(&standing.convo_id).is_ok());
         }
         let Some(place) = self.place else {
             return;
