@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 
 use super::connect::Stream;
@@ -38,19 +38,16 @@ impl Store {
             .iter()
             .map(|name| format!("LISTEN {name};"))
             .collect();
-        let connect = async {
-            let (client, connection) = self.connect_directly().await?;
-            let mut notifications = Notifications {
-                client,
-                connection,
-                heard: VecDeque::new(),
-            };
-            notifications.execute(&sql).await?;
-            Ok(notifications)
+        let (client, connection) = self.connect_directly().await?;
+        let mut notifications = Notifications {
+            client,
+            connection,
+            heard: VecDeque::new(),
         };
-        let deadline = self.settings().statement_timeout + CONNECT_MARGIN;
-        let connected = tokio::time::timeout(deadline, connect).await;
-        connected.unwrap_or(Err(StoreError::Timeout))
+        let patience = self.settings().statement_timeout;
+        let listening = timeout(patience, notifications.execute(&sql)).await;
+        listening.unwrap_or(Err(StoreError::Timeout))?;
+        Ok(notifications)
     }
 
     /// Rings a channel, once for each payload. Asynchronous commit: a notification is
@@ -106,6 +103,3 @@ async fn hear(
         _ => Ok(None),
     }
 }
-
-/// Connecting has its own limit, below this; the statement another.
-const CONNECT_MARGIN: Duration = Duration::from_secs(5);

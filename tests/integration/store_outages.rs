@@ -10,7 +10,7 @@ use mls_relay::store::{DatabaseUrl, Reservation, Settings, SharedStay, Store, St
 use mls_relay::types::ConvoId;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -73,6 +73,30 @@ async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_
         store.ping().await.is_ok()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_does_not_answer_keeps_nobody_from_listening_at_the_next() {
+    let database = Database::start().await;
+    // A listener whose backlog is full takes no connection, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&silent, 0).unwrap();
+    let silent = silent.local_addr().unwrap();
+    let moment = Duration::from_millis(100);
+    let mut held = Vec::new();
+    while let Ok(stream) = timeout(moment, TcpStream::connect(silent)).await {
+        held.push(stream.unwrap());
+    }
+    let hosts = database.url().replacen("host=", "host=127.0.0.1,", 1);
+    let url = format!("{hosts} port={},5432 connect_timeout=6", silent.port());
+    let (store, _shutdown) = database
+        .store_with(|settings| {
+            settings.listen_url = Some(DatabaseUrl::parse(&url).unwrap());
+            settings.statement_timeout = Duration::from_millis(500);
+        })
+        .await;
+    let listening = store.listen(&["relay_events"]).await;
+    assert!(listening.is_ok(), "{:?}", listening.err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
