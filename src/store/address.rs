@@ -1,6 +1,7 @@
 //! Where Postgres is, and how much of it is believed.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,22 +56,21 @@ pub(super) fn client_config(url: &DatabaseUrl) -> Result<Config, StoreError> {
     }
     // "prefer" would fail on the self-signed certificate of a local Postgres
     // instead of going on without; nobody listens on this machine's loopback.
-    if !url.expose().contains("sslmode") && config.get_hosts().iter().all(is_local) {
+    if !url.expose().contains("sslmode") && is_local(&config) {
         config.ssl_mode(SslMode::Disable);
     }
     Ok(config)
 }
 
-fn is_local(host: &Host) -> bool {
-    match host {
+/// Where there are addresses, they are dialled, whatever the names are.
+fn is_local(config: &Config) -> bool {
+    let is_near = |host: &Host| match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => {
-            name == "localhost"
-                || name
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|a| a.is_loopback())
+            name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
         }
-    }
+    };
+    config.get_hosts().iter().all(is_near) && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
 /// Who is believed to be Postgres. Reads a file, which may lie on a disk that does not answer: so
@@ -136,5 +136,22 @@ mod tests {
              &keepalives_interval=30&tcp_user_timeout=90&keepalives_retries=9",
         );
         assert_eq!(times(&far), ([20, 60, 30, 90], Some(9)));
+    }
+
+    #[test]
+    fn tls_is_left_out_on_this_machine_alone() {
+        for (url, mode) in [
+            ("host=/run/postgresql", SslMode::Disable),
+            ("host=localhost", SslMode::Disable),
+            ("host=127.0.0.1,::1", SslMode::Disable),
+            ("hostaddr=127.0.0.1", SslMode::Disable),
+            ("host=localhost sslmode=require", SslMode::Require),
+            ("host=localhost,db", SslMode::Prefer),
+            ("hostaddr=192.0.2.5", SslMode::Prefer),
+            ("host=localhost hostaddr=192.0.2.5", SslMode::Prefer),
+        ] {
+            let config = client_config(&DatabaseUrl::parse(url).unwrap()).unwrap();
+            assert_eq!(config.get_ssl_mode(), mode, "{url}");
+        }
     }
 }
