@@ -148,7 +148,8 @@ impl Store {
                        count(*) FILTER (WHERE r.status <> 'pending') AS resolved, \
                        count(*) FILTER (WHERE r.resolution = 'removed_member') AS removals, \
                        count(*) AS total, \
-                       coalesce(sum(extract(epoch FROM r.resolved_at - r.created_at)), 0)::bigint AS spent \
+                       sum(extract(epoch FROM \
+                           greatest(r.resolved_at - r.created_at, interval '0')))::bigint AS spent \
                    FROM reports r WHERE r.convo_id = $1 \
                    AND ($2::timestamptz IS NULL OR r.created_at >= $2) \
                    GROUP BY r.category ORDER BY r.category";
