@@ -33,7 +33,7 @@ impl Store {
     /// Blocks among these accounts that the relay has been told of.
     pub async fn blocks_among(&self, users: &[Did]) -> Result<Vec<BlockView>, StoreError> {
         // Not by both at once: of a thousand accounts that is a million pairs.
-        let sql = "SELECT * FROM (\
+        let sql = "SELECT b.blocker_did, b.blocked_did, b.block_uri, b.seen_at FROM (\
                        SELECT * FROM blocks WHERE blocker_did = ANY ($1::text[]) OFFSET 0) b \
                    WHERE b.blocked_did IN (SELECT unnest($1::text[])) \
                    ORDER BY b.blocker_did, b.blocked_did";

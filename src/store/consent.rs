@@ -25,7 +25,7 @@ impl Store {
 
     /// Those of these accounts that have opted in, and since when.
     pub async fn opt_ins(&self, users: &[Did]) -> Result<HashMap<Did, CoarseTime>, StoreError> {
-        let sql = "SELECT * FROM opt_ins WHERE user_did = ANY ($1)";
+        let sql = "SELECT user_did, opted_in_at FROM opt_ins WHERE user_did = ANY ($1)";
         let read = |row: &Row| Ok((get(row, "user_did")?, get(row, "opted_in_at")?));
         let opted = self.calls().all(sql, &[&users], read).await?;
         Ok(opted.into_iter().collect())

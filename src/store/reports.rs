@@ -96,7 +96,8 @@ impl Store {
                 return Ok(None);
             }
         }
-        let sql = "SELECT r.* FROM reports r \
+        let sql = "SELECT r.report_id, r.reporter_did, r.reported_did, r.encrypted_content, \
+                          r.created_at, r.status, r.resolved_by, r.resolved_at FROM reports r \
                    WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
                    AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
                    AND EXISTS (SELECT FROM members m WHERE m.convo_id = $1 \

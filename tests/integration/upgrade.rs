@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use mls_relay::store::{DatabaseUrl, SCHEMA_BEFORE, Settings, Store};
+use mls_relay::types::ConvoId;
 use tokio_postgres::Client;
 
 use crate::database::Database;
 use crate::relay::{Home, eventually};
+use crate::store_values::did;
 
 #[tokio::test]
 async fn what_the_version_before_has_prepared_answers_as_before_after_the_migrations() {
@@ -42,6 +44,26 @@ async fn what_the_version_before_has_prepared_answers_as_before_after_the_migrat
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[tokio::test]
+async fn a_column_that_a_later_version_adds_is_nothing_to_who_has_read_its_table_before() {
+    let database = Database::start().await;
+    let (store, _shutdown) = database
+        .store_with(|settings| settings.connections_max = 1)
+        .await;
+    let (people, convo) = ([did("a"), did("b")], ConvoId::parse("aa").unwrap());
+    let read = async || {
+        store.blocks_among(&people).await?;
+        store.opt_ins(&people).await?;
+        store.reports(&convo, &people[0], None, None, 10).await
+    };
+    read().await.unwrap();
+    for table in ["blocks", "opt_ins", "reports"] {
+        let later = format!("ALTER TABLE {table} ADD COLUMN later text");
+        database.run(&later).await;
+    }
+    read().await.unwrap();
 }
 
 #[tokio::test]
