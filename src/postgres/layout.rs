@@ -1,9 +1,12 @@
 //! Where everything of the private Postgres is, and the lock that one relay holds.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 use super::error::{PostgresError, unusable};
 use super::owner::Owner;
@@ -50,7 +53,7 @@ impl Layout {
         let path = self.cluster.join("PG_VERSION");
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(unusable(&path, source)),
         }
     }
@@ -91,7 +94,7 @@ fn reachable(dir: PathBuf, owner: Owner) -> PathBuf {
 
 fn make(dir: &Path, owner: Owner) -> io::Result<()> {
     if dir.is_dir() {
-        return owner.hand_over(dir);
+        return owner.hand_over(&dir.canonicalize()?);
     }
     for parent in missing_above(dir) {
         fs::create_dir(parent)?;
@@ -115,13 +118,8 @@ fn missing_above(dir: &Path) -> Vec<&Path> {
 /// One relay at a time. The kernel lets go of the lock when its holder ends, however.
 fn lock(dir: &Path) -> Result<File, PostgresError> {
     let path = dir.join("relay.lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|source| unusable(&path, source))?;
+    let file = open(&path, OpenOptions::new().read(true).write(true));
+    let mut file = file.map_err(|source| unusable(&path, source))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -139,6 +137,13 @@ fn lock(dir: &Path) -> Result<File, PostgresError> {
     Ok(file)
 }
 
+/// Opens a file in a directory of Postgres' user, or makes it. We may be root, so a link that this
+/// user has put in its place is not followed.
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    options.create(true).custom_flags(flags).open(path)
+}
+
 fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
@@ -153,13 +158,21 @@ fn socket_dir(dir: &Path, owner: Owner) -> Result<PathBuf, PostgresError> {
         true => beside,
         false => Path::new("/tmp").join(format!("mls-relay-{}", short_name(dir))),
     };
-    make(&place, owner).map_err(|source| unusable(&place, source))?;
-    // Anyone may make a directory in /tmp first; connections are trusted by it alone.
-    let metadata = fs::symlink_metadata(&place).map_err(|source| unusable(&place, source))?;
-    match metadata.is_dir() && metadata.uid() == owner.uid && metadata.mode() & 0o077 == 0 {
-        true => Ok(place),
-        false => Err(PostgresError::SocketDirectory(place)),
+    if let Err(source) = DirBuilder::new().mode(PRIVATE).create(&place)
+        && source.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(unusable(&place, source));
     }
+    // Anyone may make a directory in /tmp first; connections are trusted by it alone. So one that
+    // is neither its user's nor ours is not handed over either.
+    let found = fs::symlink_metadata(&place).map_err(|source| unusable(&place, source))?;
+    let is_known = [owner.uid, geteuid().as_raw()].contains(&found.uid());
+    if !(found.is_dir() && is_known && found.mode() & 0o077 == 0) {
+        return Err(PostgresError::SocketDirectory(place));
+    }
+    let handed_over = owner.hand_over(&place);
+    handed_over.map_err(|source| unusable(&place, source))?;
+    Ok(place)
 }
 
 /// A name that is always the same for the same directory.
@@ -179,6 +192,8 @@ const SOCKET_PATH_MAX: usize = 103;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
     use super::*;
 
     #[test]
@@ -203,5 +218,44 @@ mod tests {
         let socket = layout.socket_dir.as_os_str().len() + SOCKET_NAME.len();
         assert!(socket <= SOCKET_PATH_MAX);
         fs::remove_dir(&layout.socket_dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_somebody_else_has_made_gets_no_socket_and_no_other_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("d".repeat(90));
+        let place = Path::new("/tmp").join(format!("mls-relay-{}", short_name(&data)));
+        let owner = Owner::choose(&data);
+        let is_refused = || {
+            matches!(
+                socket_dir(&data, owner),
+                Err(PostgresError::SocketDirectory(_))
+            )
+        };
+        DirBuilder::new().mode(PRIVATE).create(&place).unwrap();
+        match owner.is_other {
+            true => chown(&place, Some(54_321), None).unwrap(),
+            false => fs::set_permissions(&place, fs::Permissions::from_mode(PASSABLE)).unwrap(),
+        }
+        let made_by = fs::metadata(&place).unwrap().uid();
+        assert!(is_refused());
+        assert_eq!(fs::metadata(&place).unwrap().uid(), made_by);
+        fs::remove_dir(&place).unwrap();
+
+        symlink(dir.path(), &place).unwrap();
+        let target = fs::metadata(&place).unwrap().uid();
+        assert!(is_refused());
+        assert_eq!(fs::metadata(&place).unwrap().uid(), target);
+        fs::remove_file(&place).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("of somebody else");
+        fs::write(&target, "kept").unwrap();
+        symlink(&target, dir.path().join("relay.lock")).unwrap();
+        assert!(lock(dir.path()).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 /// A user and its group.
@@ -37,9 +37,10 @@ impl Owner {
         }
     }
 
+    /// Gives it to this user: a link itself, and not what it leads to.
     pub(super) fn hand_over(self, path: &Path) -> io::Result<()> {
         match self.is_other {
-            true => chown(path, Some(self.uid), Some(self.gid)),
+            true => lchown(path, Some(self.uid), Some(self.gid)),
             false => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use tokio_postgres::NoTls;
 use super::binaries::Binaries;
 use super::error::{PostgresError, unusable};
 use super::guard::{self, Guarded, QUIT_GRACE};
-use super::layout::Layout;
+use super::layout::{self, Layout};
 use super::leftover;
 use super::settings::Settings;
 
@@ -144,10 +144,7 @@ fn open_log(layout: &Layout) -> io::Result<File> {
     if fs::metadata(&layout.log).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
         fs::rename(&layout.log, layout.log.with_extension("log.1"))?;
     }
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&layout.log)?;
+    let log = layout::open(&layout.log, OpenOptions::new().append(true))?;
     layout.owner.hand_over(&layout.log)?;
     Ok(log)
 }
