@@ -189,35 +189,13 @@ impl<'a> Turn<'a> {
                 return Err(Failure::Leap);
             }
         }
-        let settings = self.settings;
         let forgotten = match task {
             // Postgres looks at when their time is over, and nobody else.
             Task::KeyPackages | Task::Nonces if !clocks.agree() => return Err(Failure::Clocks),
-            Task::Days => {
-                let (events, messages) = (settings.event_ttl_days, settings.message_ttl_days);
-                let events = self
-                    .forget_days(&forgetting, "event_stream", events)
-                    .await?;
-                let messages = self.forget_days(&forgetting, "messages", messages).await?;
-                let confirmed = settings.welcome_ttl + clocks.lead();
-                let confirmed = forgetting.confirmed_welcomes(confirmed).await?;
-                // Those whose next commits are gone: nobody could go on from them.
-                let messages_live = DAY * u32::from(settings.message_ttl_days) + clocks.lead();
-                let unconfirmed = forgetting.unconfirmed_welcomes(messages_live).await?;
-                // A conversation that stands still keeps none for ever.
-                let oldest = messages_live + settings.welcome_ttl;
-                let old = forgetting.old_welcomes(oldest).await?;
-                let dealt_with = settings.report_ttl + clocks.lead();
-                let reports = forgetting.reports(dealt_with).await?;
-                // When the day of the last event, and of the last message, is gone.
-                let days = settings.event_ttl_days.max(settings.message_ttl_days);
-                let ended = DAY * (u32::from(days) + 1) + clocks.lead();
-                let conversations = forgetting.conversations(ended).await?;
-                events + messages + confirmed + unconfirmed + old + reports + conversations
-            }
+            Task::Days => self.forget_old(&forgetting, clocks.lead()).await?,
             Task::KeyPackages => {
-                let most = settings.key_packages_per_device_max;
-                let consumed = settings.consumed_key_package_ttl;
+                let most = self.settings.key_packages_per_device_max;
+                let consumed = self.settings.consumed_key_package_ttl;
                 forgetting.key_packages(consumed).await?
                     + forgetting.surplus_key_packages(most).await?
             }
@@ -228,6 +206,32 @@ impl<'a> Turn<'a> {
             }
         };
         Ok(Some(forgotten))
+    }
+
+    /// What goes by its age. Postgres, whose clock may be ahead, is told that it lasts so much
+    /// longer.
+    async fn forget_old(
+        &mut self,
+        forgetting: &Forgetting,
+        lead: Duration,
+    ) -> Result<u64, StoreError> {
+        let settings = self.settings;
+        let (events, messages) = (settings.event_ttl_days, settings.message_ttl_days);
+        let messages_live = DAY * u32::from(messages) + lead;
+        let mut forgotten = self.forget_days(forgetting, "event_stream", events).await?;
+        forgotten += self.forget_days(forgetting, "messages", messages).await?;
+        let confirmed = settings.welcome_ttl + lead;
+        forgotten += forgetting.confirmed_welcomes(confirmed).await?;
+        // Those whose next commits are gone: nobody could go on from them.
+        forgotten += forgetting.unconfirmed_welcomes(messages_live).await?;
+        // A conversation that stands still keeps none for ever.
+        let oldest = messages_live + settings.welcome_ttl;
+        forgotten += forgetting.old_welcomes(oldest).await?;
+        forgotten += forgetting.reports(settings.report_ttl + lead).await?;
+        // When the day of the last event, and of the last message, is gone.
+        let ended = DAY * (u32::from(events.max(messages)) + 1) + lead;
+        forgotten += forgetting.conversations(ended).await?;
+        Ok(forgotten)
     }
 
     async fn clocks(&self, forgetting: &Forgetting) -> Result<Clocks, StoreError> {
