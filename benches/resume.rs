@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use database::Database;
 use figure::Figure;
-use mls_relay::events::{self, Hub, News, Subscriber};
+use mls_relay::events::{self, Hearing, Hub, News, Subscriber};
 use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::store::Store;
 use mls_relay::types::{ConvoId, Cursor, Did};
@@ -88,7 +88,7 @@ async fn resume(database: &Database, store: &Store, after: u64) -> Duration {
     let shutdown = Shutdown::default();
     let journal = Arc::new(store.clone());
     let hub = Hub::start(journal, Live::new(events::Settings::default()), &shutdown);
-    while !hub.health().is_ready() {
+    while hub.health().hearing() == Hearing::Blind {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let before = statements(database).await;

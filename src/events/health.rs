@@ -43,11 +43,6 @@ impl Health {
         *self.hearing.lock()
     }
 
-    /// Whether sessions of this node get what commits. Readiness follows it.
-    pub fn is_ready(&self) -> bool {
-        self.hearing() != Hearing::Blind
-    }
-
     /// Whether the connection that listens stands, on which notifications come.
     pub fn is_listening(&self) -> bool {
         *self.connected.borrow()

@@ -17,7 +17,6 @@ pub struct Conversation {
     pub creator: Did,
     pub cipher_suite: CipherSuite,
     pub epoch: Epoch,
-    pub last_seq: u64,
     pub name: Option<String>,
     pub description: Option<String>,
     pub created_at: CoarseTime,
@@ -101,7 +100,7 @@ impl Store {
 
     /// One conversation, whoever asks: look for their seat.
     pub async fn conversation(&self, convo: &ConvoId) -> Result<Option<Conversation>, StoreError> {
-        let sql = "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, \
+        let sql = "SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.name, \
                           c.description, c.created_at, c.last_message_at, 0::bigint AS place \
                    FROM conversations c WHERE c.convo_id = $1";
         let found = self.calls().query(sql, &[convo]).await?;
@@ -128,7 +127,6 @@ impl Store {
                 creator: get(row, "creator_did")?,
                 cipher_suite: get(row, "cipher_suite")?,
                 epoch: get(row, "epoch")?,
-                last_seq: count(row, "last_seq")?,
                 name: get(row, "name")?,
                 description: get(row, "description")?,
                 created_at: get(row, "created_at")?,
@@ -216,7 +214,7 @@ const CONVERSATIONS: &str = "
             ORDER BY p.place DESC LIMIT $4::bigint + 1) s
         GROUP BY s.place
     )
-    SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.last_seq, c.name, c.description,
+    SELECT c.convo_id, c.creator_did, c.cipher_suite, c.epoch, c.name, c.description,
            c.created_at, c.last_message_at, p.place, (SELECT count(*) FROM page) AS among
     FROM page p JOIN sized s USING (place) JOIN conversations c USING (convo_id)
     WHERE s.through <= $4 OR p.place = (SELECT max(place) FROM page)

@@ -67,7 +67,6 @@ async fn a_bell_that_never_rings_is_noticed_and_the_table_is_polled() {
     let poll_every = settings.poll_every;
     let (hub, mut bob, _shutdown) = live(&memory, settings).await;
     until(&hub, Hearing::Polling).await;
-    assert!(hub.health().is_ready());
     for seq in 2..5 {
         memory.send("aa");
         let begun = Instant::now();
@@ -96,7 +95,6 @@ async fn sessions_do_not_notice_that_the_database_was_away() {
     let (hub, mut bob, _shutdown) = live(&memory, Settings::default()).await;
     memory.set(World::Away);
     until(&hub, Hearing::Blind).await;
-    assert!(!hub.health().is_ready());
     // Others commit while this node cannot hear.
     memory.send("aa");
     memory.send("aa");
