@@ -186,7 +186,7 @@ impl Committer {
             return self.commit_free(items, false).await;
         }
         match self.commit_once(items, false).await {
-            Err(StoreError::Timeout) => {
+            Err(StoreError::Locked | StoreError::Timeout) => {
                 self.watch.begin();
                 self.commit_free(items, true).await
             }

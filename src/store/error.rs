@@ -27,6 +27,12 @@ pub enum StoreError {
     /// Postgres ended it for a reason that passes: a stop, a lack of resources.
     #[error("Postgres cannot serve this now (SQLSTATE {code}){}", remedy(.0), code = .0)]
     Interrupted(String),
+    /// Whoever has the lock keeps it: an operator, a dump, a migration.
+    #[error(
+        "a lock of Postgres was not to be had in time (SQLSTATE 55P03): somebody's transaction \
+         holds it"
+    )]
+    Locked,
     /// There is no table for the day that it is.
     #[error("the day has no table yet (SQLSTATE 23514)")]
     NoDay,
@@ -76,7 +82,7 @@ impl StoreError {
             Self::DiskFull => "disk_full",
             Self::ReadOnly => "read_only",
             Self::Shape => "shape",
-            Self::Timeout => "timeout",
+            Self::Locked | Self::Timeout => "timeout",
             Self::Authorities(_)
             | Self::Interrupted(_)
             | Self::Unavailable
@@ -90,7 +96,7 @@ impl StoreError {
 
     /// Whether waiting may help. Others are faults to be mended.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Timeout) || self.is_worth_a_second()
+        matches!(self, Self::Locked | Self::Timeout) || self.is_worth_a_second()
     }
 
     /// Whether the statement may be sent once more at once, if it does nothing twice: what
@@ -138,6 +144,10 @@ fn remedy(code: &str) -> &'static str {
     match code {
         "42501" => ": the role must own the database, or its schema and all its tables",
         "53200" => ": it has no room for more locks; raise max_locks_per_transaction",
+        "54000" => {
+            ": its notification queue is full, or its transaction ids have run out; its own log \
+             says which"
+        }
         _ => "",
     }
 }
@@ -170,8 +180,9 @@ impl From<tokio_postgres::Error> for StoreError {
         match state.code() {
             // A serialization failure, a deadlock.
             code @ ("40001" | "40P01") => Self::Contention(code.to_owned()),
-            // Cancelled, or a lock was not to be had.
-            "57014" | "55P03" => Self::Timeout,
+            // Cancelled.
+            "57014" => Self::Timeout,
+            "55P03" => Self::Locked,
             "23514" if is_unnamed(&error) => Self::NoDay,
             "53100" => Self::DiskFull,
             "25006" => Self::ReadOnly,
@@ -188,9 +199,10 @@ fn is_unnamed(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Class 08 is the connection, 53 resources, 57P an operator's stop, 58 the disk
-/// (PostgreSQL Appendix A).
+/// (PostgreSQL Appendix A). 54000 is what a full notification queue gives, and a server that
+/// waits for VACUUM before it gives out more transaction ids.
 fn is_unavailable(code: &str) -> bool {
-    ["08", "53", "57P", "58"]
+    ["08", "53", "54000", "57P", "58"]
         .iter()
         .any(|class| code.starts_with(class))
 }
@@ -201,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_stop_a_full_disk_and_a_demoted_primary_are_outages_not_faults() {
-        for code in ["08006", "53300", "57P01", "57P03", "58030"] {
+        for code in ["08006", "53300", "54000", "57P01", "57P03", "58030"] {
             assert!(is_unavailable(code), "{code}");
         }
         for (error, kind) in [
@@ -225,6 +237,7 @@ mod tests {
         assert!(refused("23505").ends_with("(SQLSTATE 23505)"));
         let interrupted = |code: &str| StoreError::Interrupted(code.to_owned()).to_string();
         assert!(interrupted("53200").ends_with("raise max_locks_per_transaction"));
+        assert!(interrupted("54000").ends_with("its own log says which"));
         assert!(interrupted("57P01").ends_with("(SQLSTATE 57P01)"));
     }
 }

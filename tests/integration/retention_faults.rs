@@ -232,6 +232,20 @@ async fn forgetting_has_as_long_for_a_statement_as_the_operator_says() {
     assert_eq!(forgetting.jtis().await, Err(StoreError::Timeout));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_that_a_foreign_transaction_keeps_from_a_table_says_so() {
+    let (database, store, _shutdown) = Database::with_store().await;
+    let mut client = database.client().await;
+    let dump = client.transaction().await.unwrap();
+    let lock = "LOCK TABLE used_jti IN SHARE MODE";
+    dump.batch_execute(lock).await.unwrap();
+    let forgetting = store.forgetting("nonces").await.unwrap().unwrap();
+    let refused = forgetting.jtis().await.unwrap_err();
+    assert!(refused.to_string().contains("55P03"), "{refused}");
+    assert_eq!(refused.label(), "timeout");
+    assert!(refused.is_transient());
+}
+
 const HALF_A_MINUTE: u32 = 30 * 100;
 
 #[tokio::test(flavor = "multi_thread")]

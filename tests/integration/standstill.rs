@@ -1,5 +1,5 @@
-//! Postgres that answers and stores nothing is told as such: by health in detail, and by the
-//! figure that deploy/alerts.yml watches.
+//! Postgres that answers and stores nothing is told as such: by health in detail, by the
+//! figure that deploy/alerts.yml watches, and to senders as what passes.
 
 use http::StatusCode;
 use mls_relay_loadtest::directory::Directory;
@@ -52,4 +52,30 @@ async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is
             && relay.figure(failing).await == Some(0)
     })
     .await;
+}
+
+/// As a server refuses every write whose notification queue is full, or whose transaction ids
+/// have run out until it is vacuumed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_come_back_to_a_server_that_has_come_to_a_limit_of_its_own() {
+    let database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let relay = Home::on(&database.url())
+        .knowing(&directory)
+        .with("LIMITS_EXEMPT", "127.0.0.0/8")
+        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
+        .start();
+    let mut writer = Writer::new(&relay, &directory).await;
+    writer.send_until(true).await;
+    let limit = "
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'a limit' USING ERRCODE = '54000'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION refuse()";
+    database.run(limit).await;
+    writer.send_until(false).await;
+    let line = relay.says("SQLSTATE 54000");
+    assert!(line.contains("WARN"), "{line}");
+    assert!(line.contains("its notification queue is full"), "{line}");
+    database.run("DROP TRIGGER refuse ON messages").await;
+    writer.send_until(true).await;
 }
