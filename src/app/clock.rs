@@ -15,9 +15,13 @@ pub(super) fn ahead(
     nearest - postgres
 }
 
+pub(super) fn is_apart(ahead: TimeDelta) -> bool {
+    ahead.num_seconds().abs() >= APART_SECONDS
+}
+
 pub(super) fn finding(ahead: TimeDelta) -> Finding {
     let seconds = ahead.num_seconds();
-    if seconds.abs() < APART_SECONDS {
+    if !is_apart(ahead) {
         return Finding::well();
     }
     let which = if seconds < 0 { "behind" } else { "ahead of" };

@@ -68,9 +68,18 @@ impl Pulse {
             Ok(vitals) => {
                 beat.failure = None;
                 beat.schema = vitals.schema;
-                beat.clock_ahead = clock::ahead(asked, vitals.time, answered);
-                let seconds = beat.clock_ahead.as_seconds_f64();
-                metrics::gauge!("relay_process_clock_ahead_seconds").set(seconds);
+                let ahead = clock::ahead(asked, vitals.time, answered);
+                metrics::gauge!("relay_process_clock_ahead_seconds").set(ahead.as_seconds_f64());
+                let is_apart = clock::is_apart(ahead);
+                if is_apart != clock::is_apart(beat.clock_ahead) {
+                    let (is_well, ahead_seconds) = (!is_apart, ahead.num_seconds());
+                    tracing::warn!(
+                        is_well,
+                        ahead_seconds,
+                        "whether this node's clock agrees with Postgres' has changed"
+                    );
+                }
+                beat.clock_ahead = ahead;
             }
             Err(error) => beat.failure = Some(error),
         }

@@ -54,7 +54,7 @@ pub(super) async fn run(listener: TcpListener, server: Arc<Server>, security: Se
                 take(arrived).await;
             }
         }
-        Err(error) => tracing::warn!(kind = ?error.kind(), "cannot accept the last arrivals"),
+        Err(error) => tracing::warn!(%error, "cannot accept the last arrivals"),
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
             Err(error) => error,
         };
         metrics::counter!("relay_edge_accept_errors_total").increment(1);
-        tracing::warn!(kind = ?error.kind(), code = error.raw_os_error(), "cannot accept");
+        tracing::warn!(%error, "cannot accept");
         if !is_of_one_connection(&error) {
             // Out of descriptors or memory: only time gives some back.
             tokio::time::sleep(EXHAUSTED_PAUSE).await;

@@ -252,3 +252,22 @@ async fn forgetting_that_keeps_failing_is_told_and_keeps_no_node_out_of_service(
     relay.health_until("it is told", is_told).await;
     assert!(relay.is_ready().await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_wrong_is_told_and_keeps_no_node_out_of_service() {
+    let database = Database::start().await;
+    let home = Home::on(&database.url());
+    assert!(home.command(&["migrate"]).status().unwrap().success());
+    let clock = "
+        CREATE SCHEMA other;
+        CREATE FUNCTION other.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+            AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$;
+        ALTER DATABASE postgres SET search_path = other, pg_catalog, public";
+    database.run(clock).await;
+    let relay = home.start();
+    let is_told = |ready: bool, checks: &Value| ready && checks["clock"]["ok"] == false;
+    relay.health_until("it is told", is_told).await;
+    let line = warns(&relay, "whether this node's clock agrees with Postgres'");
+    assert!(line.contains("is_well=false"), "{line}");
+    assert!(line.contains("ahead_seconds=-3"), "{line}");
+}

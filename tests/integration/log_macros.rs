@@ -14,13 +14,13 @@ use crate::sources::{code, rust_files};
 /// outside? Then it may not be logged.
 const FIELDS: &[(&str, &str)] = &[
     ("account", "a pseudonym"),
+    ("ahead_seconds", "a difference of two clocks"),
     ("call", "the name of a call, of a closed list"),
     (
         "certificate",
         "the number of a file, or the name of a setting",
     ),
     ("client", "a pseudonym"),
-    ("code", "an error number of the system, or SQLSTATE"),
     ("conversations", "a count"),
     ("devices", "a count"),
     (
@@ -28,7 +28,10 @@ const FIELDS: &[(&str, &str)] = &[
         "a name of a setting or variable, and a line of the operator's own file",
     ),
     ("ending", "a count"),
-    ("error", "an error of ours, which holds no identity"),
+    (
+        "error",
+        "an error of ours or of the system, which holds no identity",
+    ),
     (
         "fault",
         "what is wrong with the operator's own file: line, key, what is allowed",
@@ -38,7 +41,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("is_well", "yes or no"),
     ("key", "the name of a setting"),
     ("key_packages", "a count"),
-    ("kind", "an error kind of the system"),
     ("left", "a count"),
     ("line", "a source line"),
     ("missing", "a count"),
@@ -331,7 +333,7 @@ fn what_is_fit_for_the_log_passes() {
     for code in [
         r#"tracing::debug!(account = %did.redacted(), client = %client.redacted(), "a, b (c)")"#,
         r#"tracing::warn!(task = task.name(), %error, "retention failed and will retry")"#,
-        r#"tracing::warn!(kind = ?error.kind(), code = error.raw_os_error(), "cannot accept")"#,
+        r#"tracing::warn!(value = ?error.kind(), version = self.version(), "a, b (c)")"#,
         "use tracing::{Level, Metadata};",
     ] {
         assert_eq!(faults_of(code), Vec::<String>::new(), "{code}");
