@@ -110,6 +110,9 @@ const CASES: &[Case] = &[
         &[
             r#"relay_calls_refused_total{status="404"} 0+60x30
                relay_call_seconds_count 0+100x30"#,
+            r#"relay_calls_refused_total{status="502"} 0+60x30
+               relay_calls_refused_total{status="504"} 0+60x30
+               relay_call_seconds_count 0+100x30"#,
             r#"relay_calls_refused_total{status="503"} 0x27 1x9
                relay_call_seconds_count 0+100x40"#,
         ],
