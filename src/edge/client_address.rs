@@ -43,6 +43,9 @@ pub(super) enum Origin {
     Header,
     /// A trusted proxy sent something unreadable; the socket's peer it is.
     Malformed,
+    /// A trusted proxy named nobody: it asks for itself, as health checks do, or all its clients
+    /// count as one.
+    Proxy,
     Socket,
     /// A stranger sent a header that only proxies may; the socket's peer it is.
     Untrusted,
@@ -92,6 +95,7 @@ impl Origin {
         match self {
             Self::Header => "header",
             Self::Malformed => "malformed",
+            Self::Proxy => "proxy",
             Self::Socket => "socket",
             Self::Untrusted => "untrusted",
         }
@@ -122,7 +126,7 @@ impl Trust<'_> {
         }
         let present = |header: &&AddressHeader| headers.contains_key(header.name());
         let Some(header) = self.sources.iter().find(present) else {
-            return (socket, Origin::Socket);
+            return (socket, Origin::Proxy);
         };
         match self.named_by(*header, headers) {
             Some(address) => (ClientIp::new(address), Origin::Header),

@@ -56,7 +56,15 @@ use AddressHeader::{CfConnectingIp, Forwarded, XForwardedFor, XRealIp};
 #[test]
 fn by_default_no_header_is_believed() {
     let headers = [("x-forwarded-for", STRANGER), ("x-real-ip", STRANGER)];
-    assert_eq!(client(&[], &headers), (PROXY.to_owned(), Origin::Socket));
+    assert_eq!(client(&[], &headers), (PROXY.to_owned(), Origin::Proxy));
+}
+
+#[test]
+fn a_proxy_that_names_nobody_is_told_from_a_client_that_comes_by_itself() {
+    let found = client(&AddressHeader::ALL, &[]);
+    assert_eq!(found, (PROXY.to_owned(), Origin::Proxy));
+    let found = client_from(STRANGER, &AddressHeader::ALL, &[]);
+    assert_eq!(found, (STRANGER.to_owned(), Origin::Socket));
 }
 
 #[test]

@@ -163,6 +163,23 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "RelayClientsAsOne",
+        &[
+            r#"relay_edge_client_address_total{from="proxy"} 0+600x30
+               relay_limits_refused_total{rule="ip",outcome="refused"} 0+500x30"#,
+            r#"relay_edge_client_address_total{from="untrusted"} 0+600x10 6000x20
+               relay_limits_refused_total{rule="penalty_box",outcome="refused"} 0+500x30"#,
+        ],
+        &[
+            r#"relay_edge_client_address_total{from="proxy"} 0+30x30"#,
+            r#"relay_edge_client_address_total{from="proxy"} 0+30x30
+               relay_edge_client_address_total{from="header"} 0+600x30
+               relay_limits_refused_total{rule="ip",outcome="refused"} 0+500x30"#,
+            r#"relay_edge_client_address_total{from="socket"} 0+600x30
+               relay_limits_refused_total{rule="ip",outcome="refused"} 0+500x30"#,
+        ],
+    ),
+    (
         "RelayAcceptErrors",
         &["relay_edge_accept_errors_total 0+60x30"],
         &["relay_edge_accept_errors_total 0x28 1x9"],
