@@ -77,6 +77,12 @@ impl KeyCache {
         }
     }
 
+    /// Whether the account's key is known, without a lookup.
+    pub(crate) fn is_at_hand(&self, did: &Did) -> bool {
+        self.remembered(did)
+            .is_some_and(|(_, standing)| standing != Standing::Expired)
+    }
+
     /// Looks the key up anew, because a signature did not fit the one `seen`.
     /// Nothing, when it is still the same or when it is too early to ask again.
     pub(crate) async fn other_key(

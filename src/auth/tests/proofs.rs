@@ -187,6 +187,20 @@ async fn a_signature_must_be_the_accounts_own_over_this_text_in_its_low_form() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_looked_up_for_a_token_is_not_looked_up_again_for_it() {
+    let world = World::new().await;
+    let stranger = Account::with_did(world.account.did(), Curve::Secp256k1).unwrap();
+    for lookups in 1..=2 {
+        let minute = Duration::from_secs(60);
+        let forged = stranger.service_token(SERVICE, CALL.as_str(), minute);
+        let refusal = world.refusal(&forged.unwrap()).await;
+        assert_eq!(refusal.name, "BadJwtSignature");
+        // The second time it may have been rotated.
+        assert_eq!(world.directory.requests(), lookups);
+    }
+}
+
+#[tokio::test]
 async fn a_rotated_key_is_taken_up_with_the_first_token_it_signs() {
     let mut world = World::new().await;
     let old_token = world.token();
