@@ -17,7 +17,7 @@ use super::resolver::Resolver;
 use super::ticket::TicketOffice;
 use super::token::{Token, TokenError};
 use super::verified::{Verified, VerifiedTokens};
-use super::{AuthError, Caller, Claimed, Proof, Settings, TicketSecret, bearer};
+use super::{AuthError, Caller, Claimed, Proof, SecondLook, Settings, TicketSecret, bearer};
 use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{Nonce, Store, StoreError};
@@ -100,7 +100,8 @@ impl Authenticator {
         call: Nsid,
         client: ClientIp,
     ) -> Result<Caller, AuthError> {
-        let proof = self.prove(headers, call, client).await?;
+        let look = SecondLook::Allowed;
+        let proof = self.prove(headers, call, client, look).await?;
         if let Some(nonce) = proof.nonce {
             self.use_up(nonce).await?;
         }
@@ -113,9 +114,10 @@ impl Authenticator {
         headers: &HeaderMap,
         call: Nsid,
         client: ClientIp,
+        look: SecondLook,
     ) -> Result<Proof, AuthError> {
         let proof = match bearer::find(headers) {
-            Ok(token) => self.proof(token, call, client).await,
+            Ok(token) => self.proof(token, call, client, look).await,
             Err(error) => Err(error),
         };
         match &proof {
@@ -190,7 +192,13 @@ impl Authenticator {
             || (!self.0.settings.load().enforce_jti && bearer::find(headers).is_ok_and(is_proved))
     }
 
-    async fn proof(&self, text: &str, call: Nsid, client: ClientIp) -> Result<Proof, AuthError> {
+    async fn proof(
+        &self,
+        text: &str,
+        call: Nsid,
+        client: ClientIp,
+        look: SecondLook,
+    ) -> Result<Proof, AuthError> {
         let settings = self.0.settings.snapshot();
         let now = Utc::now().timestamp();
         let method = settings.enforce_lxm.then(|| call.as_str());
@@ -202,7 +210,8 @@ impl Authenticator {
             if self.0.nonces.is_used(nonce, now) {
                 return Err(AuthError::TokenUsed);
             }
-            self.check_signature(&token, &claims.issuer, client).await?;
+            self.check_signature(&token, &claims.issuer, client, look)
+                .await?;
             return Ok(Proof {
                 nonce: Some(self.remembered(nonce, claims.good_until, now)?),
                 caller: Caller::proved(claims.issuer),
@@ -216,7 +225,8 @@ impl Authenticator {
             });
         }
         let (token, claims) = self.read(text, &settings, method, now)?;
-        self.check_signature(&token, &claims.issuer, client).await?;
+        self.check_signature(&token, &claims.issuer, client, look)
+            .await?;
         let caller = Caller::proved(claims.issuer);
         let verified = Verified {
             caller: caller.clone(),
@@ -251,6 +261,7 @@ impl Authenticator {
         token: &Token<'_>,
         issuer: &Did,
         client: ClientIp,
+        look: SecondLook,
     ) -> Result<(), AuthError> {
         let keys = &self.0.keys;
         let was_known = keys.is_at_hand(issuer);
@@ -259,7 +270,7 @@ impl Authenticator {
             return Ok(());
         }
         // One that was looked up for this very token is the current one.
-        if !was_known {
+        if !was_known || look == SecondLook::Denied {
             return Err(AuthError::SignatureWrong);
         }
         let other = keys.other_key(issuer, &known, client.network()).await?;

@@ -21,6 +21,23 @@ pub struct Proof {
     pub nonce: Option<Nonce>,
 }
 
+/// Whether a signature that does not fit the key we know may have it looked up anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SecondLook {
+    Allowed,
+    /// Who asked would see by the time it takes that we know a key.
+    Denied,
+}
+
+impl SecondLook {
+    pub fn unless(denied: bool) -> Self {
+        match denied {
+            true => Self::Denied,
+            false => Self::Allowed,
+        }
+    }
+}
+
 /// The account that a request names, before its proof is looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claimed {

@@ -35,7 +35,7 @@ mod turns;
 mod verified;
 
 pub use authenticator::{Authenticator, StartError};
-pub use caller::{Caller, Claimed, Proof};
+pub use caller::{Caller, Claimed, Proof, SecondLook};
 pub use did_document::DocumentError;
 pub use did_location::LocationError;
 pub use error::{AuthError, ResolveError};

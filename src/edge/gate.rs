@@ -4,10 +4,16 @@
 use http::request::Parts;
 use http::{HeaderMap, Response};
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Claimed};
 use crate::limits::{Claim, Decision, HEADERS, Limits, ProvedHere};
 use crate::types::ClientIp;
 use crate::wire::{Body, XrpcError};
+
+/// A request that may go on.
+pub(super) struct Entered {
+    decision: Decision,
+    claimed: Option<Claimed>,
+}
 
 /// Clones count together.
 #[derive(Clone)]
@@ -30,7 +36,7 @@ impl Gate {
         &self,
         request: &mut Parts,
         client: ClientIp,
-    ) -> Result<Decision, Box<Response<Body>>> {
+    ) -> Result<Entered, Box<Response<Body>>> {
         let arrival = self.limits.arrival(client);
         let query = request.uri.query();
         let claimed = self.authenticator.claimed(&request.headers, query);
@@ -43,23 +49,40 @@ impl Gate {
             Claim::of(&claimed.did).sure_if(&is_sure).on(connection)
         });
         let decision = self.limits.admit_request(arrival, claim).await;
-        if let Err(error) = decision.admit() {
-            let mut response = XrpcError::from(error).into_response();
-            self.write_headers(&decision, response.headers_mut());
-            return Err(Box::new(response));
+        if let Some(refusal) = self.refusal(&decision) {
+            return Err(Box::new(refusal));
         }
         request.extensions.insert(decision.clone());
-        Ok(decision)
+        Ok(Entered { decision, claimed })
+    }
+
+    fn refusal(&self, decision: &Decision) -> Option<Response<Body>> {
+        let mut response = XrpcError::from(decision.refused?).into_response();
+        self.write_headers(decision, response.headers_mut());
+        Some(response)
     }
 
     /// Says how much is left, unless a tighter limit has said so already, or another one has
-    /// refused.
-    pub(super) fn leave(&self, decision: &Decision, response: &mut Response<Body>) {
+    /// refused. Who has proved nothing hears nothing of an account's reserve.
+    pub(super) async fn leave(
+        &self,
+        entered: Entered,
+        client: ClientIp,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
+        let mut decision = entered.decision;
+        if let Some(claimed) = &entered.claimed {
+            let (arrival, claim) = (self.limits.arrival(client), Claim::of(&claimed.did));
+            let again = self.limits.admit_again(&decision, arrival, claim).await;
+            decision = again.unwrap_or(decision);
+            response = self.refusal(&decision).unwrap_or(response);
+        }
         let tells = decision.tells_of(response.status());
         let headers = response.headers_mut();
         if tells && !HEADERS.iter().any(|name| headers.contains_key(name)) {
-            self.write_headers(decision, headers);
+            self.write_headers(&decision, headers);
         }
+        response
     }
 
     fn write_headers(&self, decision: &Decision, headers: &mut HeaderMap) {

@@ -62,10 +62,9 @@ impl Routes {
     ) -> Response<Body> {
         let is_head = request.method == Method::HEAD;
         let mut response = match self.gate.enter(&mut request, client).await {
-            Ok(decision) => {
-                let mut response = self.answer(request, body, client).await;
-                self.gate.leave(&decision, &mut response);
-                response
+            Ok(entered) => {
+                let response = self.answer(request, body, client).await;
+                self.gate.leave(entered, client, response).await
             }
             Err(refused) => *refused,
         };

@@ -17,6 +17,7 @@ pub struct Claim<'a> {
     pub(super) did: &'a Did,
     is_sure: Option<&'a (dyn Fn() -> bool + Sync)>,
     connection: Option<&'a ProvedHere>,
+    pub(super) may_use_reserve: bool,
 }
 
 impl<'a> Claim<'a> {
@@ -26,6 +27,7 @@ impl<'a> Claim<'a> {
             did,
             is_sure: None,
             connection: None,
+            may_use_reserve: true,
         }
     }
 
@@ -41,6 +43,13 @@ impl<'a> Claim<'a> {
     #[must_use]
     pub fn on(mut self, connection: Option<&'a ProvedHere>) -> Self {
         self.connection = connection;
+        self
+    }
+
+    /// As if its account were not known at the address.
+    #[must_use]
+    pub fn without_reserve(mut self) -> Self {
+        self.may_use_reserve = false;
         self
     }
 

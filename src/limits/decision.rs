@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::domain::Domain;
+use super::domain::{Domain, RESERVED_VERIFICATIONS};
 use super::rule::Rule;
 use super::table::Place;
 use super::tick::millis;
@@ -113,6 +113,18 @@ impl Decision {
     pub(super) fn reset_after(&mut self, wait: Duration) {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         self.reset_ms = self.reset_ms.max(wait_ms);
+    }
+
+    /// Whether it came in because of an account that is known at its address, which anyone
+    /// there can name.
+    pub fn is_by_word_alone(&self) -> bool {
+        self.verifications == RESERVED_VERIFICATIONS
+    }
+
+    /// Whether its token has verified.
+    pub(super) fn is_proved(&self) -> bool {
+        let under_way = self.under_way.as_ref();
+        under_way.is_some_and(|under_way| under_way.is_judged())
     }
 
     /// Whether its numbers belong on an answer of this status: not on a refusal by another

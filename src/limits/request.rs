@@ -176,7 +176,7 @@ impl Inner {
         claims: Option<Claim<'_>>,
         now: Tick,
     ) -> Option<Decision> {
-        let claim = claims?;
+        let claim = claims.filter(|claim| claim.may_use_reserve)?;
         let keys = self.keys.load();
         let account = |key: &BlindKey| key.account_at(FAMILIAR_ACCOUNT, client, claim.did);
         let rule = Rule::Familiar;
@@ -199,6 +199,9 @@ impl Inner {
         let mut decision = self.settle(settings, Decision::of(rule, quota, verdict));
         if decision.refused.is_none() {
             (decision.place, decision.verifications) = (Some(place), verifications);
+        } else if verifications == RESERVED_VERIFICATIONS {
+            // That there was a reserve is for its account alone to know.
+            return None;
         }
         Some(decision)
     }

@@ -81,6 +81,28 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// A request that came in by a word alone and has been answered: as what it would have been
+    /// answered if its account were not known there, unless it proved to be it. Or whoever
+    /// spends an address's window could try who is behind it. `None`: the answer stands.
+    pub async fn admit_again(
+        &self,
+        decision: &Decision,
+        arrival: Arrival,
+        claim: Claim<'_>,
+    ) -> Option<Decision> {
+        if !decision.is_by_word_alone() || decision.is_proved() {
+            return None;
+        }
+        // It does not wait for itself.
+        if let Some(under_way) = &decision.under_way {
+            under_way.judged(false);
+        }
+        let claim = Some(claim.without_reserve());
+        Some(self.admit_request(arrival, claim).await)
+    }
+}
+
 /// A request, as far as its address is concerned.
 struct Asked<'a> {
     inner: &'a Inner,
@@ -216,6 +238,11 @@ impl Decision {
 }
 
 impl UnderWay {
+    /// While somebody has the request, only if its token was good.
+    pub(super) fn is_judged(&self) -> bool {
+        self.is_judged.load(Ordering::Relaxed)
+    }
+
     /// Its token has been judged. One that was good has given its place back.
     pub(super) fn judged(&self, gave_back: bool) {
         if self.is_judged.swap(true, Ordering::Relaxed) {

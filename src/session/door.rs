@@ -16,7 +16,7 @@ use super::line::Line;
 use super::serve::Session;
 use super::socket::Socket;
 use super::{Settings, Shared};
-use crate::auth::{Authenticator, Caller, Proof, UnusedTicket};
+use crate::auth::{Authenticator, Caller, Proof, SecondLook, UnusedTicket};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, ProvedHere, SocketPermit};
 use crate::refusal::{Refusal, wrong_method};
@@ -146,13 +146,18 @@ impl Sessions {
             asked.cursor = Some(cursor);
         }
         let authenticator = &self.0.authenticator;
+        let counted = parts.extensions.get::<Decision>();
+        let look = SecondLook::unless(counted.is_some_and(Decision::is_by_word_alone));
         let pass = match &asked.ticket {
             Some(ticket) => Pass::Ticket(authenticator.check_ticket(ticket.expose())?),
-            None => Pass::Token(authenticator.prove(&parts.headers, call, client).await?),
+            None => {
+                let proof = authenticator.prove(&parts.headers, call, client, look);
+                Pass::Token(proof.await?)
+            }
         };
         // The edge counted the request against its address; now an account answers
         // for it instead.
-        if let Some(counted) = parts.extensions.get::<Decision>() {
+        if let Some(counted) = counted {
             self.0.limits.verified(counted);
         }
         let subscriber = Subscriber {

@@ -16,6 +16,7 @@ use super::body::{ReadBody, announced, check_form, collect};
 use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
+use crate::auth::SecondLook;
 use crate::limits::{Decision, Limits, ProvedHere};
 use crate::refusal::{unavailable, wrong_method};
 use crate::runtime::{Live, Shutdown};
@@ -96,16 +97,15 @@ impl Calls {
         known: &mut Known,
     ) -> Result<Response<Body>, XrpcError> {
         check_verb(call, &request.method)?;
-        let proof = self
-            .parts
-            .auth
-            .prove(&request.headers, call, client)
-            .await?;
+        let counted = request.extensions.get::<Decision>();
+        let look = SecondLook::unless(counted.is_some_and(Decision::is_by_word_alone));
+        let auth = &self.parts.auth;
+        let proof = auth.prove(&request.headers, call, client, look).await?;
         let nonce = self.deferred(call, proof.nonce).await?;
         let caller = proof.caller;
         // The edge counted the request against its address; now an account answers
         // for it instead.
-        if let Some(counted) = request.extensions.get::<Decision>() {
+        if let Some(counted) = counted {
             self.limits.proved(counted, client, caller.did());
         }
         if let Some(connection) = request.extensions.get::<ProvedHere>() {

@@ -196,6 +196,41 @@ async fn a_neighbour_who_writes_tokens_in_an_accounts_name_does_not_shut_it_out(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_spends_an_addresss_window_cannot_try_who_is_behind_it() {
+    // More refusals than here would be an offence, and the wait another one.
+    let stage = Stage::with(&[("PENALTY_STRIKES", "1000")]).await;
+    let (alice, stranger) = (stage.account(), stage.account());
+    let (mut hers, mut line) = (stage.line().await, stage.line().await);
+    let own = hers.call(&alice, Method::GET, "getConvos").await;
+    assert_eq!(own.status, StatusCode::OK);
+    for _ in 0..66 {
+        line.ask(Method::GET, "/nothing", None).await;
+    }
+    let asked = stage.directory.requests();
+    // More than her reserve.
+    for nth in 0..25 {
+        for path in [&path("getConvos"), &path("streamConvoEvents"), "/nothing"] {
+            let mut heard = Vec::new();
+            for account in [&alice, &stranger] {
+                let token = token(account, "getConvos");
+                let (signed, _) = token.rsplit_once('.').unwrap();
+                let forged = format!("{signed}.{}", "A".repeat(86));
+                let answer = line.ask(Method::GET, path, Some(&forged)).await;
+                let mut words = String::from_utf8(answer.body.to_vec()).unwrap();
+                words.retain(|letter| !letter.is_ascii_digit());
+                heard.push((
+                    answer.status,
+                    words,
+                    answer.headers.get("ratelimit-limit").cloned(),
+                ));
+            }
+            assert_eq!(heard[0], heard[1], "{path}, the {nth}th time");
+        }
+    }
+    assert_eq!(stage.directory.requests(), asked, "that takes time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_call_has_its_quota_and_says_when_to_come_back() {
     let stage = Stage::with(&[]).await;
     let mut line = stage.line().await;

@@ -187,6 +187,34 @@ async fn an_account_that_is_known_here_uses_its_reserve_and_does_not_wait() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_came_in_by_a_reserve_and_proved_nothing_waits_and_hears_what_a_stranger_does() {
+    let limits = limits(|_| {});
+    let alice = did(1);
+    let known = request(&limits, 1).await;
+    limits.proved(&known, carrier(), &alice);
+    drop(known);
+    let held = fill(&limits).await;
+    let (forged, own) = (request(&limits, 1).await, request(&limits, 1).await);
+    let again = |decision| {
+        let limits = limits.clone();
+        async move {
+            let (arrival, alice) = (limits.arrival(carrier()), did(1));
+            limits
+                .admit_again(&decision, arrival, Claim::of(&alice))
+                .await
+        }
+    };
+    limits.proved(&own, carrier(), &alice);
+    assert!(again(own).await.is_none(), "what is hers stays hers");
+    let mut judged = std::pin::pin!(again(forged));
+    assert!(futures_util::poll!(judged.as_mut()).is_pending());
+    drop(held);
+    let judged = judged.await.unwrap();
+    assert!(judged.refused.is_some());
+    assert_eq!(judged.rule, Rule::Ip);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_place_is_lost_and_none_is_given_twice_however_they_come_and_go() {
     // More come than may wait, and to be refused so often would be an offence.
