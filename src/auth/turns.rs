@@ -11,13 +11,12 @@
 //! The network comes first: whoever waits for its own network holds nothing of a domain that
 //! others ask for as well.
 
-use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use hashbrown::HashMap;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::runtime::Shares;
 
 /// For whom a key is looked up.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -96,43 +95,6 @@ impl Turn {
     }
 }
 
-/// So many permits for each of those who have or want one.
-struct Shares<K> {
-    permits: usize,
-    shares: Mutex<HashMap<K, Weak<Semaphore>>>,
-}
-
-impl<K: Eq + Hash> Shares<K> {
-    /// One at least: there is nothing less.
-    fn of(permits: usize) -> Self {
-        Self {
-            permits: permits.max(1),
-            shares: Mutex::default(),
-        }
-    }
-
-    async fn take(&self, whose: K, pending_max: usize) -> Option<OwnedSemaphorePermit> {
-        let share = self.share(whose);
-        // Whoever has or wants a permit holds the share, this one included.
-        if Arc::strong_count(&share) > pending_max.max(self.permits) {
-            return None;
-        }
-        share.acquire_owned().await.ok()
-    }
-
-    fn share(&self, whose: K) -> Arc<Semaphore> {
-        let mut shares = self.shares.lock();
-        if let Some(share) = shares.get(&whose).and_then(Weak::upgrade) {
-            return share;
-        }
-        // There are as many as lookups are pending, and a new one comes once in a lookup.
-        shares.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Semaphore::new(self.permits));
-        shares.insert(whose, Arc::downgrade(&share));
-        share
-    }
-}
-
 /// One client network and one domain may have this part of the lookups: it takes four of
 /// either, at least, to hold up all who are not known yet.
 const SHARE: usize = 4;
@@ -194,15 +156,6 @@ mod tests {
         for asker in [Asker::Known, from(1)] {
             assert_eq!(served(&turns, [(asker, domain(1))]).await.len(), 1);
         }
-    }
-
-    #[tokio::test]
-    async fn whoever_has_gone_is_forgotten() {
-        let turns = WebTurns::new(16);
-        drop(served(&turns, (0..50).map(|n| (from(n), domain(n)))).await);
-        let last = served(&turns, [(from(99), domain(99))]).await;
-        assert_eq!(last.len(), 1);
-        assert_eq!(turns.networks.shares.lock().len(), 1);
     }
 
     #[tokio::test]

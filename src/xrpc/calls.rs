@@ -16,6 +16,7 @@ use super::body::{ReadBody, announced, check_form, collect};
 use super::context::{Context, Parts};
 use super::dispatch::{self, Answer};
 use super::once::{Attempt, once};
+use super::turns::Turns;
 use crate::auth::SecondLook;
 use crate::limits::{Decision, Limits, ProvedHere};
 use crate::refusal::{unavailable, wrong_method};
@@ -29,6 +30,7 @@ use crate::wire::{Body, XrpcError, XrpcStatus, decode_query};
 #[derive(Clone)]
 pub struct Calls {
     parts: Arc<Parts>,
+    turns: Arc<Turns>,
     limits: Limits,
     settings: Live<Settings>,
     shutdown: Shutdown,
@@ -45,6 +47,7 @@ struct Known {
 impl Calls {
     pub fn new(parts: Parts, limits: Limits, settings: Live<Settings>, shutdown: Shutdown) -> Self {
         Self {
+            turns: Arc::new(Turns::new(&parts.store)),
             parts: Arc::new(parts),
             limits,
             settings,
@@ -121,6 +124,7 @@ impl Calls {
         }
         let cx = Arc::new(Context {
             parts: Arc::clone(&self.parts),
+            turns: Arc::clone(&self.turns),
             settings: self.settings.snapshot(),
             caller,
             nonce: Mutex::new(nonce),

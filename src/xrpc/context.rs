@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 use super::Settings;
 use super::handshake::Signing;
 use super::packages::Intake;
+use super::turns::{Turn, Turns};
 use crate::auth::{Authenticator, Caller};
 use crate::blocks::Blocks;
 use crate::events::Hub;
 use crate::receipt::ReceiptSigner;
 use crate::refusal::Refusal;
 use crate::store::{AppendError, Appended, GroupChange, Nonce, Standing, Store};
-use crate::types::{CoarseTime, ConvoId, DeviceId, Did};
+use crate::types::{CoarseTime, ConvoId, DeviceId, Did, Nsid};
 use crate::wire::XrpcError;
 
 /// The parts of the relay that calls use.
@@ -30,6 +31,7 @@ pub struct Parts {
 /// One call's surroundings. Owns all it needs: some calls outlive their request.
 pub(super) struct Context {
     pub(super) parts: Arc<Parts>,
+    pub(super) turns: Arc<Turns>,
     pub(super) settings: Arc<Settings>,
     pub(super) caller: Caller,
     /// Of the caller's token, until somebody has used it up.
@@ -48,6 +50,14 @@ impl Deref for Context {
 impl Context {
     pub(super) fn did(&self) -> &Did {
         self.caller.did()
+    }
+
+    /// Waits for the caller's turn at what all calls share. Sends have connections of their own.
+    pub(super) async fn turn(&self, call: Nsid) -> Result<Option<Turn>, XrpcError> {
+        Ok(match call {
+            Nsid::SendMessage => None,
+            _ => Some(self.turns.take(self.did()).await?),
+        })
     }
 
     pub(super) fn now_coarse(&self) -> CoarseTime {

@@ -21,6 +21,7 @@ macro_rules! handlers {
     ($name:ident($input:ident: $source:ty, $decode:path), $list:ident,
      $($call:ident => $handler:path),+ $(,)?) => {
         pub(super) async fn $name(call: Nsid, cx: &Context, $input: $source) -> Answer {
+            let _turn = cx.turn(call).await?;
             match call {
                 $(Nsid::$call => json(&$handler(cx, $decode($input)?).await?),)+
                 _ => Err(Refusal::MethodNotImplemented.into()),

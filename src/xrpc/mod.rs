@@ -22,6 +22,7 @@ mod reports;
 mod roles;
 mod settings;
 mod tickets;
+mod turns;
 mod welcomes;
 
 pub use calls::Calls;

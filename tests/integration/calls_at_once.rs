@@ -2,6 +2,7 @@
 //! should not be.
 
 use chrono::Utc;
+use futures_util::future::join_all;
 use mls_relay::types::Did;
 use serde_json::json;
 
@@ -129,4 +130,27 @@ async fn a_welcome_that_takes_the_place_of_another_while_that_is_fetched_is_give
     };
     let (joined, ()) = tokio::join!(bob.join(&group), committing);
     assert_eq!(joined.authenticator(), group.authenticator());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_calls_much_at_once_waits_for_itself_and_nobody_else_does() {
+    let (world, [alice, bob], group) = together().await;
+    let mut client = world.database.client().await;
+    let holder = client.transaction().await.unwrap();
+    let hold = "SELECT FROM conversations FOR UPDATE";
+    assert_eq!(holder.execute(hold, &[]).await.unwrap(), 1);
+    // Far more than there are connections, and each needs what is held.
+    let promote = json!({"convoId": group.id(), "targetDid": bob.did()});
+    let request = || alice.post_request("promoteAdmin", &promote);
+    let promotions = join_all((0..32).map(|_| alice.exchange(request())));
+    let meanwhile = async {
+        world.database.waiting(2).await;
+        for _ in 0..20 {
+            bob.get("getConvos", &[]).await;
+        }
+        holder.commit().await.unwrap();
+    };
+    let (promoted, ()) = tokio::join!(promotions, meanwhile);
+    let made = promoted.iter().filter(|(status, ..)| status.is_success());
+    assert_eq!(made.count(), 1, "the others found it done");
 }

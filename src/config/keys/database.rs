@@ -20,7 +20,7 @@ pub(super) const KEYS: &[Key] = keys![
         Maybe(PATH) => store.ca_file;
 
     /// Connections for everything but sends and following the stream; about twice the cores of
-    /// Postgres.
+    /// Postgres. The calls of one account have a quarter of them at once.
     database.connections_max, DATABASE_CONNECTIONS_MAX, Restart:
         Number(1..=1000) => store.connections_max;
 
