@@ -43,10 +43,9 @@ pub struct Subscription {
     seat: Option<Arc<HeldSeat>>,
     place: Option<Place>,
     step: Step,
-    /// To be told before the next step, which never brings more than two. In place:
+    /// To be told before the next step, which never brings more than this. In place:
     /// a queue would hold memory for ever, or ask for it with every event.
     ready: Option<News>,
-    then: Option<News>,
     /// To be told, with where things stand, as soon as it is live.
     owed: VecDeque<Owed>,
     catch_up: CatchUp,
@@ -87,7 +86,6 @@ impl Subscription {
             place: cursor.map(Place::new),
             step: Step::Joining(joining),
             ready: None,
-            then: None,
             owed: VecDeque::from([Owed::Synced]),
             catch_up: CatchUp::default(),
             begun: Instant::now(),
@@ -153,7 +151,6 @@ impl Subscription {
     ) -> Poll<Result<News, SubscriptionError>> {
         loop {
             if let Some(news) = self.ready.take() {
-                self.ready = self.then.take();
                 return Poll::Ready(Ok(news));
             }
             ready!(self.poll_step(context))?;
@@ -367,11 +364,7 @@ impl Subscription {
     }
 
     fn say(&mut self, news: News) {
-        if self.ready.is_none() {
-            self.ready = Some(news);
-        } else {
-            self.then = Some(news);
-        }
+        self.ready = Some(news);
     }
 
     fn is_own_end(&self, event: &Event) -> bool {
