@@ -101,15 +101,11 @@ impl Circle {
 
     /// The conversations that could have had events in `(after, through]`.
     pub fn touched(&self, after: Seq, through: Seq) -> Vec<ConvoId> {
-        let mut convos: Vec<_> = self
-            .stays
+        self.stays
             .iter()
             .filter(|i| i.joined <= through && i.left.is_none_or(|left| left > after))
             .map(|stay| stay.convo.clone())
-            .collect();
-        convos.sort();
-        convos.dedup();
-        convos
+            .collect()
     }
 }
 
@@ -159,6 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn an_account_has_left_when_the_last_of_its_devices_has() {
+        let reading = vec![
+            stay("aa", 3, Some(9)),
+            stay("aa", 5, Some(7)),
+            stay("bb", 3, Some(5)),
+            stay("bb", 4, Some(8)),
+        ];
+        let circle = Circle::as_of(Seq::new(20), reading);
+        assert_eq!(circle.present().count(), 0);
+        for (name, last) in [("aa", 9), ("bb", 8)] {
+            let sees = |seq| circle.sees(&convo(name), Seq::new(seq));
+            assert!(sees(last) && !sees(last + 1), "{name}");
+        }
+    }
+
+    #[test]
     fn who_leaves_and_returns_has_two_memberships() {
         let mut circle = Circle::as_of(Seq::new(3), vec![stay("aa", 3, None)]);
         circle.step(Seq::new(5), &convo("aa"), Change::Left);
@@ -185,10 +197,11 @@ mod tests {
             stay("aa", 1, Some(4)),
             stay("bb", 6, None),
             stay("cc", 1, Some(20)),
-            stay("dd", 21, None),
+            stay("dd", 10, None),
+            stay("ee", 11, None),
         ];
         let circle = Circle::as_of(Seq::new(30), reading);
         let touched = circle.touched(Seq::new(4), Seq::new(10));
-        assert_eq!(touched, [convo("bb"), convo("cc")]);
+        assert_eq!(touched, [convo("bb"), convo("cc"), convo("dd")]);
     }
 }
