@@ -295,6 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_moved_too_often_while_it_joins_does_not_attach() {
+        let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
+        let did = Did::parse("did:plc:abc").unwrap();
+        let id = board.register(did, None, Arc::new(Outbox::new(1)));
+        for seq in 2..2_000 {
+            let action = ["joined", "removed"][seq % 2];
+            let moved = format!(
+                r#"{{"cursor":"{seq}","convoId":"ab","type":"membershipChange","did":"did:plc:abc","action":"{action}"}}"#
+            );
+            board.pass_on(&Arc::new(Event::parse(&moved).unwrap()), &mut Due::new());
+        }
+        assert!(board.attach(id, Vec::new(), None).is_none());
+    }
+
+    #[test]
     fn whoever_hangs_up_before_its_seat_is_there_leaves_none() {
         let mut board = Board::new(Cursor::parse("1").unwrap(), 0, 0);
         let outbox = Arc::new(Outbox::new(1));

@@ -222,7 +222,8 @@ async fn a_pooler_is_suspected_only_while_the_database_answers() {
     memory.set(World::Deaf);
     until(&hub, Hearing::Polling).await;
     sleep(Duration::from_secs(60)).await;
-    assert!(log.text().contains("pooler"), "{}", log.text());
+    let text = log.text();
+    assert_eq!(text.matches("pooler").count(), 1, "once, and not again");
 }
 
 #[tokio::test(start_paused = true)]
