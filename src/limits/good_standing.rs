@@ -105,6 +105,20 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_not_seen_for_long_is_forgotten_and_begins_anew() {
+        let settings = Settings::default();
+        let (record, keys) = (Record::new(), BlindKeys::random());
+        let did = Did::parse("did:plc:abc").unwrap();
+        let bonus = |day: i64| record.bonus(&did, &keys, day * DAY, &settings);
+        bonus(0);
+        record.sweep(2 * DAY - 1, &settings.good_standing);
+        assert_eq!(bonus(2), 20, "seen within two days");
+        record.sweep(4 * DAY, &settings.good_standing);
+        assert_eq!(record.0.each().map(|shard| shard.len()).sum::<usize>(), 0);
+        assert_eq!(bonus(4), 0);
+    }
+
+    #[test]
     fn nobody_grows_unless_the_operator_says_so() {
         let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
         let did = Did::parse("did:plc:abc").unwrap();

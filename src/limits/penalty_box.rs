@@ -183,3 +183,64 @@ fn conduct_of<'a>(
 fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Did;
+
+    /// Room for ten offenders in each part; one refusal leads into the box.
+    fn few() -> Settings {
+        let mut settings = Settings::default();
+        settings.tables.penalties = 640;
+        settings.penalties.strikes = 1;
+        settings
+    }
+
+    fn name(key: &BlindKey, number: u32) -> Blind {
+        let did = Did::parse(&format!("did:plc:{number}")).unwrap();
+        key.account(0, &did)
+    }
+
+    #[test]
+    fn however_many_offend_few_are_remembered_until_they_are_forgiven() {
+        let (penalties, key, settings) = (PenaltyBox::new(), BlindKey::random(), few());
+        let boxed = |numbers: std::ops::Range<u32>, now| {
+            let offend = |number: &u32| {
+                let subject = Subject {
+                    current: name(&key, *number),
+                    previous: None,
+                };
+                penalties.strike(subject, now, &settings).is_some()
+            };
+            numbers.filter(offend).collect::<Vec<_>>()
+        };
+        let begun = 1_000_000_000;
+        let first = boxed(0..5_000, begun);
+        assert_eq!(first.len(), 640);
+        let over = begun + settings.penalties.first.as_millis() as i64;
+        assert_eq!(
+            boxed(0..5_000, over),
+            first,
+            "who is known, and nobody else"
+        );
+        let forgiven = over + 10 * settings.penalties.forgiven_after.as_millis() as i64;
+        assert_eq!(boxed(5_000..10_000, forgiven).len(), 640);
+    }
+
+    #[test]
+    fn what_waits_to_be_told_is_bounded_and_tells_the_last_of_each() {
+        let (penalties, key, settings) = (PenaltyBox::new(), BlindKey::random(), few());
+        let most = settings.tables.untold() as u32;
+        let stay = |until| Stay { level: 1, until };
+        for (numbers, until) in [(0..most, 1), (most..2 * most, 2), (0..most, 3)] {
+            for number in numbers {
+                penalties.decide(name(&key, number), stay(until), 0, &settings);
+            }
+        }
+        let told = penalties.take_untold();
+        let expected = (0..most).map(|number| (name(&key, number), stay(3)));
+        assert_eq!(told, expected.collect());
+        assert!(penalties.take_untold().is_empty());
+    }
+}
