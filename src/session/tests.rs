@@ -270,6 +270,19 @@ async fn a_drain_sends_everyone_away_spread_over_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn changed_settings_keep_nobody_from_leaving_in_its_turn() {
+    let world = World::new();
+    let mut client = world.connect_json().await;
+    let shutdown = world.shutdown.clone();
+    let begun = Instant::now();
+    tokio::spawn(async move { shutdown.drain(Duration::from_secs(60)).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    world.shared.settings.replace(Settings::default());
+    assert!(text(&mut client).await.contains(r#""name":"Draining""#));
+    assert!(begun.elapsed() <= world.settings().drain_window);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_hears_of_one_conversation_is_sent_away_with_a_ticket_for_that_one() {
     let mut world = World::new();
     world.convo = Some("aa");
