@@ -70,6 +70,7 @@ async fn a_message_in_too_many_pieces_ends_the_session() {
         client.send(piece(Data::Continue, false)).await.unwrap();
     }
     client.send(piece(Data::Continue, true)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
     client
         .send(Message::text(r#"{"$type":"ping"}"#))
         .await

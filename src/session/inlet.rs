@@ -203,4 +203,15 @@ mod tests {
         let read = inlet.read(&mut [0; 256]).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
+
+    #[tokio::test]
+    async fn one_piece_too_many_is_no_end_where_it_comes_byte_by_byte() {
+        let pieces = [frame(TEXT, 0), frame(CONTINUATION, 0).repeat(9)].concat();
+        let mut inlet = Inlet::new(pieces.as_slice(), &mut Vec::new(), 5);
+        for _ in 0..5 * 6 + 1 {
+            assert_eq!(inlet.read(&mut [0]).await.unwrap(), 1);
+        }
+        let read = inlet.read(&mut [0]).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 }

@@ -84,10 +84,14 @@ mod tests {
 
     use super::*;
 
-    /// A stream that takes little at a time, from several slices.
-    struct Trickle(Vec<u8>);
+    /// A stream that takes so much at a time, from several slices.
+    struct Taking {
+        most: usize,
+        taken: Vec<u8>,
+        writes: usize,
+    }
 
-    impl AsyncWrite for Trickle {
+    impl AsyncWrite for Taking {
         fn poll_write(
             self: Pin<&mut Self>,
             context: &mut Context<'_>,
@@ -102,8 +106,9 @@ mod tests {
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
             let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-            let len = all.len().min(7);
-            self.0.extend(&all[..len]);
+            let len = all.len().min(self.most);
+            self.taken.extend(&all[..len]);
+            self.writes += 1;
             Poll::Ready(Ok(len))
         }
 
@@ -116,14 +121,31 @@ mod tests {
         }
     }
 
+    /// Writes these to a stream that takes so much at a time.
+    fn write(frames: &[Vec<u8>], most: usize) -> Taking {
+        let mut stream = Taking {
+            most,
+            taken: Vec::new(),
+            writes: 0,
+        };
+        let context = &mut Context::from_waker(Waker::noop());
+        let done = Rest::new(frames, |frame| frame).poll_write(Pin::new(&mut stream), context);
+        assert!(matches!(done, Poll::Ready(Ok(()))));
+        assert_eq!(stream.taken, frames.concat());
+        stream
+    }
+
     #[test]
     fn frames_survive_a_stream_that_takes_little_at_a_time() {
         let frames: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n; usize::from(n % 9)]).collect();
-        let mut stream = Trickle(Vec::new());
-        let mut rest = Rest::new(&frames, |frame| frame);
-        let context = &mut Context::from_waker(Waker::noop());
-        let done = rest.poll_write(Pin::new(&mut stream), context);
-        assert!(matches!(done, Poll::Ready(Ok(()))));
-        assert_eq!(stream.0, frames.concat());
+        write(&frames, 7);
+        // Events without a form in this framing.
+        write(&[Vec::new(), Vec::new()], 7);
+    }
+
+    #[test]
+    fn what_the_hub_gives_at_once_is_one_write() {
+        let frames: Vec<Vec<u8>> = (0..64).map(|n| vec![n; 9]).collect();
+        assert_eq!(write(&frames, usize::MAX).writes, 1);
     }
 }

@@ -159,3 +159,19 @@ async fn who_took_all_in_time_when_a_place_was_wanted_is_given_up_when_it_falls_
         given_up.expect("nobody answers").unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_the_hub_could_write_half_of_a_frame_the_rest_follows_before_all_else() {
+    let mut world = World::new();
+    world.pipe_len = 100;
+    let mut client = world.connect_json().await;
+    // It sleeps, and has lent its line to the hub, which writes what fits.
+    for _ in 2..=4 {
+        world.memory.send("aa");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    for seq in 2..=4 {
+        let heard = text(&mut client).await;
+        assert!(heard.contains(&format!("\"seq\":{seq},")), "{heard}");
+    }
+}
