@@ -13,8 +13,9 @@ use super::serve::Session;
 use super::tests::{BOB, World};
 use crate::auth::Caller;
 use crate::events;
+use crate::events::tests::memory;
 use crate::events::tests::subscriber::subscribe;
-use crate::types::{ClientIp, Cursor, Did};
+use crate::types::{ClientIp, Cursor, Did, Seq};
 use crate::wire::Body;
 
 /// Opens a stream: its body, and the task of its session.
@@ -116,12 +117,28 @@ async fn a_silent_stream_has_a_pulse_and_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_fails_says_from_where_to_go_on() {
+    let world = World::new();
+    let (mut body, _) = open(&world, None, None);
+    assert!(news(&mut body).await.unwrap().contains("#synced"));
+    world.memory.set(memory::World::Silent);
+    let (mut body, _) = open(&world, None, Some(1));
+    let error = news(&mut body).await.unwrap();
+    let (id, data) = error.split_once('\n').unwrap();
+    let cursor = id.strip_prefix("id: ").unwrap();
+    assert_eq!(Cursor::parse(cursor).unwrap().seq(), Seq::new(1));
+    assert!(data.contains(r#""error":"Unavailable""#), "{data}");
+    assert!(data.contains(&format!(r#""cursor":"{cursor}""#)), "{data}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_ends_after_an_error_and_with_its_conversation() {
     let world = World::new();
     let (mut body, served) = open(&world, None, Some(9));
     let error = news(&mut body).await.unwrap();
+    // Without an id: there is nothing to go on from.
     assert!(
-        error.contains(r#"{"op":-1,"body":{"error":"FutureCursor""#),
+        error.starts_with(r#"data: {"op":-1,"body":{"error":"FutureCursor""#),
         "{error}"
     );
     assert_eq!(chunk(&mut body).await, None);
