@@ -43,6 +43,7 @@ fn token_error_name(error: TokenError) -> &'static str {
         TokenError::MethodMissing | TokenError::MethodWrong => "BadJwtLexiconMethod",
         TokenError::TypeRefused => "BadJwtType",
         TokenError::AlgorithmRefused
+        | TokenError::CritRefused
         | TokenError::ExpiryMissing
         | TokenError::FromTheFuture(_)
         | TokenError::KeyIdUnknown

@@ -24,6 +24,8 @@ pub enum TokenError {
     AudienceMissing,
     #[error("the token's aud must be this service's DID, which /.well-known/did.json has")]
     AudienceWrong,
+    #[error("the token must have no crit, for no extension is understood here")]
+    CritRefused,
     #[error("the token has no exp, which must be the second since 1970 at which it ends")]
     ExpiryMissing,
     #[error("the token or ticket has expired; get another")]
@@ -106,7 +108,7 @@ fn check_header(header: &Header) -> Result<Curve, TokenError> {
     }
     // RFC 7515 section 4.1.11: an extension that must be understood, and is not.
     if header.crit.is_some() {
-        return Err(TokenError::Malformed);
+        return Err(TokenError::CritRefused);
     }
     Curve::of_alg(&header.alg).ok_or(TokenError::AlgorithmRefused)
 }
@@ -176,7 +178,7 @@ mod tests {
                 json!({"alg": "ES256", "kid": "#atproto_labeler"}),
                 E::KeyIdUnknown,
             ),
-            (json!({"alg": "ES256", "crit": ["b64"]}), E::Malformed),
+            (json!({"alg": "ES256", "crit": ["b64"]}), E::CritRefused),
             (json!({"alg": ["ES256"]}), E::Malformed),
             (json!({"typ": "JWT"}), E::Malformed),
             (json!([]), E::Malformed),
