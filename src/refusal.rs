@@ -20,7 +20,7 @@ impl From<AuthError> for XrpcError {
     fn from(error: AuthError) -> Self {
         let name = match &error {
             AuthError::CredentialMissing => "AuthenticationRequired",
-            AuthError::Issuer(error) => return refuse_issuer(error),
+            AuthError::Issuer { source, pause } => return refuse_issuer(source, *pause),
             AuthError::SignatureWrong | AuthError::TicketForeign => "BadJwtSignature",
             AuthError::Signing => return Refusal::Internal.into(),
             AuthError::Store(error) => return error.clone().into(),
@@ -56,17 +56,19 @@ fn token_error_name(error: TokenError) -> &'static str {
     }
 }
 
-/// When the network failed, the caller is not to blame and may come back.
-fn refuse_issuer(error: &ResolveError) -> XrpcError {
+/// When the network failed, the caller is not to blame and may come back: after the `pause`, for
+/// until then it would hear the same.
+fn refuse_issuer(error: &ResolveError, pause: Duration) -> XrpcError {
     let seconds = Duration::from_secs;
+    let wait = pause.max(seconds(5));
     let (status, name, wait) = match error {
         error if error.is_definite() => {
             return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", error.to_string());
         }
         ResolveError::Busy => (XrpcStatus::Unavailable, "NotEnoughResources", seconds(1)),
         ResolveError::Resting { wait } => (XrpcStatus::Unavailable, "NotEnoughResources", *wait),
-        ResolveError::TimedOut => (XrpcStatus::GatewayTimeout, "UpstreamTimeout", seconds(5)),
-        _ => (XrpcStatus::BadGateway, "UpstreamFailure", seconds(5)),
+        ResolveError::TimedOut => (XrpcStatus::GatewayTimeout, "UpstreamTimeout", wait),
+        _ => (XrpcStatus::BadGateway, "UpstreamFailure", wait),
     };
     let message = "the issuer's DID document cannot be read at the moment";
     XrpcError::new(status, name, message).retry_after(wait)

@@ -264,8 +264,13 @@ impl Authenticator {
         look: SecondLook,
     ) -> Result<(), AuthError> {
         let keys = &self.0.keys;
+        let unknown = |source| AuthError::Issuer {
+            source,
+            pause: self.0.settings.load().lookup_pause,
+        };
         let was_known = keys.is_at_hand(issuer);
-        let known = keys.key(issuer, client.network()).await?;
+        let known = keys.key(issuer, client.network()).await;
+        let known = known.map_err(unknown)?;
         if known.verifies(token.alg, token.signed, &token.signature) {
             return Ok(());
         }
@@ -273,8 +278,8 @@ impl Authenticator {
         if !was_known || look == SecondLook::Denied {
             return Err(AuthError::SignatureWrong);
         }
-        let other = keys.other_key(issuer, &known, client.network()).await?;
-        match other {
+        let other = keys.other_key(issuer, &known, client.network()).await;
+        match other.map_err(unknown)? {
             Some(key) if key.verifies(token.alg, token.signed, &token.signature) => Ok(()),
             _ => Err(AuthError::SignatureWrong),
         }

@@ -26,8 +26,12 @@ pub enum AuthError {
     TicketRevoked,
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Nothing is tried again for so long after a lookup that failed.
     #[error("the issuer's key is not known")]
-    Issuer(#[from] ResolveError),
+    Issuer {
+        source: ResolveError,
+        pause: Duration,
+    },
     #[error("the nonce could not be checked")]
     Store(#[from] StoreError),
     #[error("a ticket could not be signed")]
@@ -39,8 +43,8 @@ impl AuthError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::CredentialMissing => "credential_missing",
-            Self::Issuer(error) if error.is_definite() => "issuer_unknown",
-            Self::Issuer(_) => "issuer_unreachable",
+            Self::Issuer { source, .. } if source.is_definite() => "issuer_unknown",
+            Self::Issuer { .. } => "issuer_unreachable",
             Self::SignatureWrong | Self::TicketForeign => "signature_wrong",
             Self::Signing => "signing_failed",
             Self::Store(_) => "store_failed",

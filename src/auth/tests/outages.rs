@@ -97,7 +97,10 @@ async fn a_directory_that_is_asked_too_often_is_left_alone_for_as_long_as_it_say
         let error = world.key().await.unwrap_err();
         world.directory.set_fault(Fault::None);
         assert!(!error.is_definite());
-        let told = XrpcError::from(AuthError::Issuer(error));
+        let told = XrpcError::from(AuthError::Issuer {
+            source: error,
+            pause: Duration::ZERO,
+        });
         assert_eq!(told.status, XrpcStatus::Unavailable);
         let wait = told.retry_after.unwrap();
         assert!((2.0..=3.0).contains(&wait.as_secs_f64()), "{wait:?}");

@@ -234,6 +234,20 @@ async fn when_the_directory_or_the_database_fails_nobody_is_called_unauthorized(
 }
 
 #[tokio::test]
+async fn nobody_is_told_to_come_back_while_nothing_would_be_tried_again() {
+    for (pause, told) in [(0, 5), (30, 30)] {
+        let (pause, told) = (Duration::from_secs(pause), Duration::from_secs(told));
+        let world = World::with(|settings| settings.lookup_pause = pause).await;
+        world.directory.set_fault(Fault::Status(500));
+        // Whoever had it looked up, and whoever hears how that ended.
+        for _ in 0..2 {
+            let refusal = world.refusal(&world.token()).await;
+            assert_eq!(refusal.retry_after, Some(told));
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_account_is_refused_as_an_issuer() {
     let world = World::new().await;
     world.directory.remove(world.account.did());
