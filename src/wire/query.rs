@@ -6,7 +6,7 @@ use std::collections::btree_map::IntoIter;
 
 use crate::types::unprintable;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
-use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
+use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// The parameters of a request target, decoded and grouped by name.
@@ -55,12 +55,6 @@ impl Values {
             _ => Err(de::Error::custom("must be given once")),
         }
     }
-
-    fn parsed<T: std::str::FromStr>(self, wanted: &str) -> Result<T, Error> {
-        self.single()?
-            .parse()
-            .map_err(|_| de::Error::custom(format_args!("must be {wanted}")))
-    }
 }
 
 impl<'de> IntoDeserializer<'de, Error> for Values {
@@ -79,11 +73,18 @@ impl<'de> Deserializer<'de> for Values {
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_u64(self.parsed("a whole number of at least 0")?)
+        match self.single()?.parse() {
+            Ok(number) => visitor.visit_u64(number),
+            // The visitor knows of which bounds.
+            Err(_) => Err(de::Error::invalid_type(Unexpected::Other("text"), &visitor)),
+        }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_bool(self.parsed("true or false")?)
+        match self.single()?.parse() {
+            Ok(is_so) => visitor.visit_bool(is_so),
+            Err(_) => Err(de::Error::invalid_type(Unexpected::Other("text"), &visitor)),
+        }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
