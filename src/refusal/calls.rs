@@ -4,24 +4,25 @@ use crate::types::Epoch;
 use crate::wire::{XrpcError, XrpcStatus};
 
 macro_rules! refusals {
-    ($($variant:ident $(($most:ident))? = $status:ident $name:literal $message:literal,)+) => {
+    ($($variant:ident $(($($bound:ident: $of:ty),+))? = $status:ident $name:literal
+        $message:literal,)+) => {
         /// What a call may be refused for, by the names of the lexicons. A caller who is
         /// not a member hears `ConvoNotFound`, as if there were no such conversation.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Refusal {
-            $($variant $({ $most: u32 })?,)+
+            $($variant $({ $($bound: $of),+ })?,)+
             EpochMismatch { current: Epoch },
         }
 
         impl Refusal {
             /// Each, with some number for a bound; but for the one with an epoch.
-            pub const ALL: &[Self] = &[$(Self::$variant $({ $most: 7 })?,)+];
+            pub const ALL: &[Self] = &[$(Self::$variant $({ $($bound: 7),+ })?,)+];
         }
 
         impl From<Refusal> for XrpcError {
             fn from(refusal: Refusal) -> Self {
                 match refusal {
-                    $(Refusal::$variant $({ $most })? => {
+                    $(Refusal::$variant $({ $($bound),+ })? => {
                         Self::new(XrpcStatus::$status, $name, format!($message))
                     })+
                     Refusal::EpochMismatch { current } => {
@@ -83,22 +84,23 @@ refusals! {
     ReportNotFound = NotFound "ReportNotFound"
         "reportId: is of no report in your conversations",
     TargetNotMember = NotFound "NotMember" "the account or device is not in this conversation",
-    TooManyConvos(most) = BadRequest "TooManyConvos"
+    TooManyConvos(most: u32) = BadRequest "TooManyConvos"
         "already in {most} conversations or more, the most for an account; leaveConvo makes room",
-    TooManyDevices(most) = BadRequest "TooManyDevices"
+    TooManyDevices(most: u32) = BadRequest "TooManyDevices"
         "you have {most} devices or more, the most for an account; deleteDevice makes room",
     TooManyDids = BadRequest "TooManyDids"
         "dids: has so many that the AppView would be asked too much; ask about fewer",
-    TooManyKeyPackages(most) = BadRequest "TooManyKeyPackages"
+    TooManyKeyPackages(most: u32) = BadRequest "TooManyKeyPackages"
         "the device would have over {most} unclaimed key packages; publish fewer",
-    TooManyMembers = BadRequest "TooManyMembers"
-        "the conversation would have more devices than it may",
-    TooManyReports(most) = BadRequest "TooManyReports"
+    TooManyMembers(most: u32) = BadRequest "TooManyMembers"
+        "the conversation would have over {most} devices, the most that it may",
+    TooManyReports(most: u32) = BadRequest "TooManyReports"
         "{most} reports of yours or more wait for this conversation's admins; report it later",
-    TooManySeats(most) = BadRequest "TooManyDevices"
+    TooManySeats(most: u32) = BadRequest "TooManyDevices"
         "an account would have over {most} devices in the conversation; deleteDevice makes room",
-    TooManyWelcomes = BadRequest "TooManyWelcomes"
-        "too much waits already for an account that would be added; leave it out",
+    TooManyWelcomes(convos: u32, bytes: u64) = BadRequest "TooManyWelcomes"
+        "an account would have over {convos} conversations or {bytes} bytes of Welcomes waiting; leave \
+         it out",
     UnknownDevice = BadRequest "InvalidRequest" "deviceId: must be a registered device of yours",
     WelcomeMismatch = BadRequest "InvalidRequest"
         "welcomeMessage: must be for key packages of exactly the members that are added",

@@ -122,8 +122,11 @@ pub fn changed(outcome: ChangeOutcome, bounds: SeatBounds) -> Result<Made, Refus
             let most = bounds.devices_max;
             return about(Refusal::TooManySeats { most }, whom);
         }
-        ChangeOutcome::TooManyMembers => Refusal::TooManyMembers,
-        ChangeOutcome::TooManyWelcomes { whom } => return about(Refusal::TooManyWelcomes, whom),
+        ChangeOutcome::TooManyMembers { most } => Refusal::TooManyMembers { most },
+        ChangeOutcome::TooManyWelcomes { whom } => {
+            let (convos, bytes) = (bounds.unconfirmed_convos_max, bounds.welcome_bytes_max);
+            return about(Refusal::TooManyWelcomes { convos, bytes }, whom);
+        }
         ChangeOutcome::UnknownDevice => Refusal::UnknownDevice,
         ChangeOutcome::WelcomeMismatch => Refusal::WelcomeMismatch,
     };
@@ -205,7 +208,8 @@ mod tests {
             assert_eq!(
                 told.message,
                 format!(
-                    "{places}too much waits already for an account that would be added; leave it out"
+                    "{places}an account would have over 500 conversations or 134217728 bytes of \
+                     Welcomes waiting; leave it out"
                 )
             );
         }

@@ -173,7 +173,10 @@ pub enum ChangeOutcome {
     TooManyDevices {
         whom: Vec<Did>,
     },
-    TooManyMembers,
+    /// The conversation would have more seats than so many.
+    TooManyMembers {
+        most: u32,
+    },
     /// Too much waits already for these.
     TooManyWelcomes {
         whom: Vec<Did>,
@@ -192,7 +195,7 @@ impl Store {
         &self,
         new: &NewConversation,
     ) -> Result<ChangeOutcome, StoreError> {
-        let bounds = &new.bounds;
+        let (bounds, members_max) = (&new.bounds, self.settings().members_max);
         let sql = "SELECT outcome, epoch, received_at, NULL::text AS receipt, whom FROM create_conversation(\
                        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
         let params: Params<'_> = &[
@@ -206,20 +209,21 @@ impl Store {
             &new.joining.references,
             &new.joining.welcome(),
             &new.group_info,
-            &bound(self.settings().members_max),
+            &bound(members_max),
             &new.device,
             &bound(bounds.devices_max),
             &bound(bounds.unconfirmed_convos_max),
             &int(bounds.welcome_bytes_max),
             &bound(bounds.convos_max),
         ];
-        self.calls().one(sql, params, outcome).await
+        let read = |row: &Row| outcome(row, members_max);
+        self.calls().one(sql, params, read).await
     }
 
     /// Changes who is in a conversation, its epoch, or both: compare-and-set on
     /// the epoch, in one transaction with everything that hangs on it.
     pub async fn change_group(&self, change: &GroupChange) -> Result<ChangeOutcome, StoreError> {
-        let bounds = &change.bounds;
+        let (bounds, members_max) = (&change.bounds, self.settings().members_max);
         let commit = change.commit.as_ref();
         let previous = commit.and_then(|c| c.receipt.previous.as_ref());
         let leaving = change.leaving.as_ref();
@@ -243,7 +247,7 @@ impl Store {
             &leaving.map(|l| if l.removed { "removed" } else { "left" }),
             &leaving.is_some_and(|l| l.removed),
             &change.group_info,
-            &bound(self.settings().members_max),
+            &bound(members_max),
             &rejoining.is_some(),
             &rejoining.and_then(|r| r.device.as_ref()),
             &rejoining.is_some_and(|r| r.resync),
@@ -252,7 +256,8 @@ impl Store {
             &int(bounds.welcome_bytes_max),
             &bound(bounds.convos_max),
         ];
-        self.calls().one(sql, params, outcome).await
+        let read = |row: &Row| outcome(row, members_max);
+        self.calls().one(sql, params, read).await
     }
 }
 
@@ -263,7 +268,7 @@ impl Joining {
     }
 }
 
-fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
+fn outcome(row: &Row, members_max: u32) -> Result<ChangeOutcome, StoreError> {
     let whom = || get(row, "whom");
     Ok(match get(row, "outcome")? {
         "done" | "repeated" => ChangeOutcome::Done {
@@ -286,7 +291,7 @@ fn outcome(row: &Row) -> Result<ChangeOutcome, StoreError> {
             ChangeOutcome::TooManyConvos { whom: whom()? }
         }
         "too_many_devices" => ChangeOutcome::TooManyDevices { whom: whom()? },
-        "too_many_members" => ChangeOutcome::TooManyMembers,
+        "too_many_members" => ChangeOutcome::TooManyMembers { most: members_max },
         "too_many_welcomes" => {
             metrics::counter!("relay_store_welcomes_refused_total").increment(1);
             ChangeOutcome::TooManyWelcomes { whom: whom()? }

@@ -181,6 +181,9 @@ async fn strangers_leave_so_many_bytes(make_room: impl AsyncFnOnce(&Phone)) {
     let (group, founding) = alice.founding(&[bob.did()]).await;
     let refused = alice.post_refused("createConvo", &founding).await;
     assert_eq!(refused.name, "TooManyWelcomes");
+    for bound in ["500 conversations", "20000 bytes"] {
+        assert!(refused.message.contains(bound), "{}", refused.message);
+    }
     make_room(&bob).await;
     alice.post("createConvo", &founding).await;
     bob.join(&group).await;

@@ -247,6 +247,8 @@ async fn a_conversation_with_all_the_devices_that_it_may_have_takes_no_more() {
     let input = alice.adding(&mut group, &bob).await;
     let refused = alice.post_refused("addMembers", &input).await;
     assert_eq!(refused.name, "TooManyMembers");
+    let bound = format!("over {most} devices");
+    assert!(refused.message.contains(&bound), "{}", refused.message);
     let gone = "DELETE FROM members WHERE user_did = 'did:plc:member1'";
     world.database.run(gone).await;
     alice.post("addMembers", &input).await;

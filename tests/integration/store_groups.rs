@@ -64,7 +64,7 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
     }
     // The founder counts as well.
     let too_many = found(&store, &alice, joining(&[&bob, &carol], &[1, 3])).await;
-    assert_eq!(too_many, ChangeOutcome::TooManyMembers);
+    assert_eq!(too_many, ChangeOutcome::TooManyMembers { most: 2 });
     assert!(is_done(
         &found(&store, &alice, joining(&[&bob], &[1])).await
     ));
@@ -73,7 +73,7 @@ async fn a_full_conversation_welcomes_its_own_devices_again_and_nobody_else() {
     assert_eq!(asked, Ok(RejoinOutcome::Done));
     let added = adding(&alice, joining(&[&carol], &[3]));
     let outcome = store.change_group(&added).await.unwrap();
-    assert_eq!(outcome, ChangeOutcome::TooManyMembers);
+    assert_eq!(outcome, ChangeOutcome::TooManyMembers { most: 2 });
     let anew = adding(&alice, joining(&[&bob], &[2]));
     assert!(is_done(&store.change_group(&anew).await.unwrap()));
 }
