@@ -230,7 +230,8 @@ impl Reloader {
                 tracing::warn!(error = %with_causes(&error), "the log's filter stays");
             }
         }
-        if swapped.contains(&"limits") {
+        let is_new = |name| change.applied.iter().any(|key| key.name == name);
+        if is_new("limits.connections_total") {
             connections_room(&change.config);
         }
         // At warn, since release builds log no less: whoever looks into the log later

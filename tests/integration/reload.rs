@@ -14,7 +14,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::Curve;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
@@ -215,6 +215,26 @@ async fn a_file_that_goes_while_the_relay_starts_is_missed() {
     })
     .await;
     assert!(cause(&relay).await.contains("is gone"));
+}
+
+#[tokio::test]
+async fn that_there_are_too_few_files_is_said_again_only_of_another_number_of_connections() {
+    let relay = start("");
+    let few = Some(10_000);
+    let files = Rlimit {
+        current: few,
+        maximum: few,
+    };
+    prlimit(Some(relay.process()), Resource::Nofile, files).unwrap();
+    let told = || relay.log().matches("open-files limit").count();
+    let before = told();
+    let other = "[limits]\nip_per_minute = 70\n";
+    apply(&relay, other).await;
+    assert_eq!(told(), before);
+    apply(&relay, &format!("{other}connections_total = 40000\n")).await;
+    assert_eq!(told(), before + 1);
+    apply(&relay, &format!("{other}connections_total = 1000\n")).await;
+    assert_eq!(told(), before + 1);
 }
 
 #[tokio::test]
