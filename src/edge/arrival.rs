@@ -3,14 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::listeners::Entrance;
 use super::proxy_header::{self, ProxyHeaderError};
 use super::server::{ROUND_TRIP, Server};
+use super::unread;
 use crate::limits::ConnectionPermit;
-use crate::tls::TlsStream;
+use crate::tls::{HandshakeError, TlsStream};
 use crate::types::ClientIp;
 
 impl Server {
@@ -58,7 +60,7 @@ impl Server {
         stream: TcpStream,
         connection: &ConnectionPermit,
     ) -> Option<TlsStream> {
-        let _permit = self.limits.admit_handshake(connection).ok()?;
+        let permit = self.limits.admit_handshake(connection).ok()?;
         let began = Instant::now();
         match self.accept(stream).await {
             Ok(stream) => {
@@ -68,12 +70,21 @@ impl Server {
                     .record(began.elapsed());
                 Some(stream)
             }
-            Err(reason) => {
-                if reason == RAN_OUT {
-                    self.limits.handshake_ran_out(connection);
-                }
+            Err(failure) => {
+                let reason = failure.reason();
                 metrics::counter!("relay_edge_handshakes_failed_total", "reason" => reason)
                     .increment(1);
+                match failure {
+                    Failure::RanOut => self.limits.handshake_ran_out(connection),
+                    Failure::Tls(HandshakeError::Http(mut told)) => {
+                        // It shakes no hands any more.
+                        drop(permit);
+                        let patience = self.settings.load().unread_timeout;
+                        let _ = told.shutdown().await;
+                        unread::discard_rest(told, patience).await;
+                    }
+                    Failure::Tls(HandshakeError::Failed(_)) | Failure::Drain => {}
+                }
                 None
             }
         }
@@ -81,24 +92,40 @@ impl Server {
 
     /// Shakes hands, or why not. Whoever takes longer than most would keep a node that drains from
     /// ending, and has asked for nothing.
-    async fn accept(&self, stream: TcpStream) -> Result<Option<TlsStream>, &'static str> {
+    async fn accept(&self, stream: TcpStream) -> Result<Option<TlsStream>, Failure> {
         let patience = self.settings.load().handshake_timeout;
         let mut accepted = pin!(self.tls.accept(stream));
         // Without a wait for what all connections wait for.
         let soon = timeout(patience.min(ROUND_TRIP), accepted.as_mut()).await;
         if let Ok(accepted) = soon {
-            return accepted.map_err(|_| "failed");
+            return accepted.map_err(Failure::Tls);
         }
         tokio::select! {
             biased;
             accepted = timeout(patience.saturating_sub(ROUND_TRIP), accepted) => match accepted {
-                Ok(accepted) => accepted.map_err(|_| "failed"),
-                Err(_) => Err(RAN_OUT),
+                Ok(accepted) => accepted.map_err(Failure::Tls),
+                Err(_) => Err(Failure::RanOut),
             },
-            () = self.shutdown.draining() => Err("drain"),
+            () = self.shutdown.draining() => Err(Failure::Drain),
         }
     }
 }
 
-/// Why a handshake failed: nothing more came.
-const RAN_OUT: &str = "timeout";
+/// Why a handshake failed.
+enum Failure {
+    Drain,
+    /// Nothing more came.
+    RanOut,
+    Tls(HandshakeError),
+}
+
+impl Failure {
+    /// A closed label for metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::RanOut => "timeout",
+            Self::Tls(_) => "failed",
+        }
+    }
+}

@@ -20,7 +20,7 @@ use super::certificates::Certificates;
 use super::cipher_suites;
 use super::client_roots::ClientRoots;
 use super::error::{CertError, TlsError};
-use super::stream::TlsStream;
+use super::stream::{HandshakeError, TlsStream};
 use super::ticket_keys::TicketKeys;
 use super::watched::{Watched, read};
 use crate::runtime::Shutdown;
@@ -132,7 +132,7 @@ impl Tls {
 
     /// Shakes hands with a client. None: it was an ACME directory, which has its answer.
     /// The caller sets the deadline.
-    pub async fn accept(&self, mut tcp: TcpStream) -> io::Result<Option<TlsStream>> {
+    pub async fn accept(&self, mut tcp: TcpStream) -> Result<Option<TlsStream>, HandshakeError> {
         let config = self.0.config.load_full();
         let Some(challenges) = &self.0.challenges else {
             return TlsStream::accept(config, tcp, Vec::new()).await.map(Some);
@@ -142,7 +142,7 @@ impl Tls {
             return TlsStream::accept(config, tcp, begun).await.map(Some);
         };
         let answer = challenges.answer(&name).await;
-        let answer = answer.ok_or(io::ErrorKind::NotFound)?;
+        let answer = answer.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         TlsStream::accept(answer, tcp, begun)
             .await?
             .shutdown()

@@ -40,5 +40,5 @@ pub use error::{CertError, TlsError};
 pub use files::CertificateFiles;
 pub use listener::{ALPN_H2, ClientAuthorities, Tls};
 pub use settings::Settings;
-pub use stream::TlsStream;
+pub use stream::{HandshakeError, TlsStream};
 pub use ticket_keys::TicketKeys;

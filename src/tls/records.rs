@@ -32,6 +32,8 @@ pub(super) struct Records {
     left: bool,
     /// Somebody broke the rules: what rustls remembers holds no more.
     broken: bool,
+    /// It spoke plain HTTP, and has its answer.
+    answered_http: bool,
 }
 
 impl Records {
@@ -45,6 +47,7 @@ impl Records {
             ended: false,
             left: false,
             broken: false,
+            answered_http: false,
         })
     }
 
@@ -69,6 +72,10 @@ impl Records {
         self.broken
     }
 
+    pub(super) fn has_answered_http(&self) -> bool {
+        self.answered_http
+    }
+
     /// What `take` has to be given again, before what comes next.
     pub(super) fn partial(&self) -> &[u8] {
         &self.partial
@@ -87,6 +94,7 @@ impl Records {
                 && self.is_handshaking()
             {
                 self.unsent = BytesMut::from(answer);
+                self.answered_http = true;
             }
         })?;
         let rest = &received[done..];

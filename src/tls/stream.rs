@@ -32,25 +32,42 @@ pub struct TlsStream {
 
 unprintable!(TlsStream);
 
+/// Why there is no TLS on a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+    /// It is answered, but who speaks it may be sending still.
+    #[error("a request in plain HTTP")]
+    Http(TcpStream),
+}
+
 impl TlsStream {
     /// Answers a handshake, of which `begun` was read already. The caller sets the
     /// deadline.
     pub(super) async fn accept(
         config: Arc<ServerConfig>,
         tcp: TcpStream,
-        mut begun: Vec<u8>,
-    ) -> io::Result<Self> {
+        begun: Vec<u8>,
+    ) -> Result<Self, HandshakeError> {
         let mut stream = Self {
             tcp,
             records: Records::new(config)?,
         };
+        match stream.shake_hands(begun).await {
+            Ok(()) => Ok(stream),
+            Err(_) if stream.records.has_answered_http() => Err(HandshakeError::Http(stream.tcp)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn shake_hands(&mut self, mut begun: Vec<u8>) -> io::Result<()> {
         if !begun.is_empty() {
-            let taken = stream.records.take(&mut begun);
-            poll_fn(|context| stream.poll_drain(context)).await?;
+            let taken = self.records.take(&mut begun);
+            poll_fn(|context| self.poll_drain(context)).await?;
             taken?;
         }
-        poll_fn(|context| stream.poll_handshake(context)).await?;
-        Ok(stream)
+        poll_fn(|context| self.poll_handshake(context)).await
     }
 
     /// The protocol that both sides chose.

@@ -2,6 +2,7 @@
 //! goes on, also with clients that read nothing until they have written everything.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS};
@@ -93,6 +94,25 @@ async fn who_sends_on_when_its_head_is_refused_hears_why_and_for_so_long_as_is_s
     let going_on = async { while stream.write_all(&piece).await.is_ok() {} };
     timeout(PATIENCE, going_on).await.unwrap();
     counts(&relay, "too_slow").await;
+}
+
+#[tokio::test]
+async fn who_sends_a_long_request_without_tls_hears_why_it_is_refused() {
+    let relay = Relay::start();
+    let mut stream = TcpStream::connect(relay.public).await.unwrap();
+    let head = format!("POST {PATH} HTTP/1.1\r\ncontent-length: {BODY_LEN}\r\n\r\n");
+    // It reads nothing before it has written all.
+    for piece in [head.as_bytes(), &[b' '; BODY_LEN]] {
+        let written = timeout(PATIENCE, stream.write_all(piece)).await;
+        written.unwrap().unwrap();
+    }
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("speaks TLS"), "{answer}");
+    drop(stream);
+    counts(&relay, "whole").await;
 }
 
 /// One body that ended like this is counted.
