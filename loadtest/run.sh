@@ -30,6 +30,9 @@ if [ -n "${RELAY:-}" ]; then
         --directory "${DIRECTORY:?the address that its PLC_URL points to, such as 0.0.0.0:2582}" "$@"
     [ -z "${PID:-}" ] || set -- --pid "$PID" "$@"
     [ -z "${ADMIN:-}" ] || set -- --admin "$ADMIN" "$@"
+elif [ -n "${CERTIFICATE:-}${DIRECTORY:-}" ]; then
+    # Misspelt, it would be another relay that is measured.
+    : "${RELAY:?must be set, to the relay that CERTIFICATE and DIRECTORY are of}"
 fi
 
 # Not quiet: a release takes minutes, in which one wants to see that something happens.

@@ -50,6 +50,22 @@ fn a_wrong_request_is_refused_at_once_and_the_word_that_is_wrong_is_named() {
 }
 
 #[test]
+fn a_script_that_is_told_of_a_relay_by_another_name_than_relay_starts_none_of_its_own() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/run.sh");
+    for variable in ["CERTIFICATE", "DIRECTORY"] {
+        let mut command = Command::new("sh");
+        command.args([script, "chat"]).env_remove("RELAY");
+        command
+            .env("CARGO", "false")
+            .env("RELAI", "https://localhost:1");
+        let Output { status, stderr, .. } = command.env(variable, "x").output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(!status.success());
+        assert!(said.contains("RELAY: must be set"), "{said}");
+    }
+}
+
+#[test]
 fn the_last_report_that_is_named_counts() {
     let files = ["--json", "/nowhere/a", "--json", "/nowhere/b"];
     let (_, said) = loadtest(&[&["run", "chat"][..], &files].concat());
