@@ -51,6 +51,6 @@ async fn play(name: &str, text: &str) -> Report {
     let report = run(name, &scenario, &target, &Stop::default(), |_| ())
         .await
         .unwrap();
-    assert!(report.is_clean(), "{}", report.table());
+    assert!(report.is_clean, "{}", report.table());
     report
 }

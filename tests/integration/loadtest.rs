@@ -80,7 +80,7 @@ async fn every_scenario_with_raised_limits_runs_clean_and_its_report_is_whole() 
     let reports = play(scenarios(Limits::Raised)).await;
     assert!(reports.len() >= 8);
     for report in &reports {
-        assert!(report.is_clean(), "{}", report.table());
+        assert!(report.is_clean, "{}", report.table());
         assert_eq!(report.refused, 0, "{}", report.table());
         is_whole(report);
     }
@@ -123,7 +123,7 @@ async fn stopped(limits: Limits, name: &str) -> Report {
     let (reports, ()) = tokio::join!(played, stopping);
     let report = reports.expect("it ends when it is told").pop().unwrap();
     assert!(
-        report.is_cut_short && report.is_clean(),
+        report.is_cut_short && report.is_clean,
         "{}",
         report.table()
     );
@@ -140,7 +140,7 @@ async fn the_relay_feels_a_socket_that_does_not_read() {
     scenario.conversations = 1;
     (scenario.sockets, scenario.seconds, scenario.rate) = (3, 8, 150.0);
     for report in play(slow).await {
-        assert!(report.is_clean(), "{}", report.table());
+        assert!(report.is_clean, "{}", report.table());
         assert!(report.slow.unwrap().overflows > 0, "{}", report.table());
         // What it reads at the end is in no latency and in no rate.
         let relay = report.relay.unwrap();
@@ -153,7 +153,7 @@ async fn the_relay_feels_a_socket_that_does_not_read() {
 async fn the_hostile_are_limited_and_the_honest_lose_nothing() {
     for report in play(scenarios(Limits::Standing)).await {
         // Clean: each kind of abuse met a limit, and nobody else noticed.
-        assert!(report.is_clean(), "{}", report.table());
+        assert!(report.is_clean, "{}", report.table());
         is_whole(&report);
         let abuse = report.abuse.as_ref().unwrap();
         assert_eq!(abuse.attacks.len(), 5);
@@ -204,6 +204,7 @@ fn is_whole(report: &Report) {
     for field in json.as_object().unwrap().keys() {
         assert!(readme.contains(&format!("`{field}`")), "{field}");
     }
+    assert_eq!(json["is_clean"], report.faults().is_empty());
     assert_eq!(json["relay_version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(json["machine"]["cores"], report.machine.cores);
 

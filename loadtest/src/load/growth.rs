@@ -79,7 +79,7 @@ pub struct Step {
 
 impl Growth {
     pub fn is_clean(&self) -> bool {
-        self.steps.iter().all(|step| step.report.is_clean())
+        self.steps.iter().all(|step| step.report.is_clean)
     }
 
     pub fn table(&self) -> String {
@@ -111,7 +111,7 @@ impl Growth {
                 report.delivery.p50_ms,
                 report.delivery.p99_ms,
             );
-            let faults = (!report.is_clean()).then(|| report.verdict());
+            let faults = (!report.is_clean).then(|| report.verdict());
             for remark in report.warnings().into_iter().chain(faults) {
                 let _ = writeln!(text, "          {remark}");
             }

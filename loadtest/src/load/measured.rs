@@ -71,11 +71,12 @@ impl Measured<'_> {
         let own = self.own_cores();
         let late = Quantiles::from(&self.shared.lateness.sum()?);
         let first_failure = self.sent.first_failure.as_ref();
-        Ok(Report {
+        let mut report = Report {
             scenario: name.to_owned(),
             about: scenario.about.clone(),
             started: self.started.to_rfc3339_opts(SecondsFormat::Secs, true),
             relay_address: self.address.clone(),
+            is_clean: false,
             sockets: scenario.total_sockets(),
             seconds: self.seconds,
             set_up_seconds: self.set_up.as_secs_f64(),
@@ -117,7 +118,9 @@ impl Measured<'_> {
                 delivery: Buckets::from(&deliveries),
             },
             timeline: self.timeline,
-        })
+        };
+        report.is_clean = report.faults().is_empty();
+        Ok(report)
     }
 
     /// How many messages the relay has: those that it said it had taken, and those whose

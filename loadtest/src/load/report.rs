@@ -90,6 +90,9 @@ pub struct Report {
     pub started: String,
     /// Where the relay was.
     pub relay_address: String,
+    /// Nothing was lost, repeated or out of order; and where there was abuse, every kind
+    /// of it met a limit, and nobody else did: there are no `faults`.
+    pub is_clean: bool,
     pub sockets: usize,
     /// From the first message to the last answer.
     pub seconds: f64,
@@ -145,12 +148,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing was lost, repeated or out of order; and where there was abuse, every kind
-    /// of it met a limit, and nobody else did.
-    pub fn is_clean(&self) -> bool {
-        self.faults().is_empty()
-    }
-
     /// What makes a run unclean, in words.
     pub fn faults(&self) -> Vec<String> {
         let counted = [

@@ -85,7 +85,7 @@ async fn run(arguments: &Run, stop: &Stop) -> Result<bool, Box<dyn Error>> {
         reports::write(path, &load::html::page(&report))?;
         say(format_args!("  as a page: {}\n", path.display()));
     }
-    Ok(report.is_clean() && !report.is_cut_short)
+    Ok(report.is_clean && !report.is_cut_short)
 }
 
 /// One axis. Whether all steps were clean, and whole. Each step that started a relay of its own

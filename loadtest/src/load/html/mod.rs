@@ -37,7 +37,7 @@ pub fn page(report: &Report) -> String {
 fn head(report: &Report) -> String {
     let version = report.relay_version.as_deref().unwrap_or("unknown");
     let machine = &report.machine;
-    let class = match report.is_clean() {
+    let class = match report.is_clean {
         true => "verdict",
         false => "verdict bad",
     };
