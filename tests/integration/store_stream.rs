@@ -133,7 +133,8 @@ async fn on_a_day_that_nobody_made_a_table_for_writers_make_it_and_go_on() {
     for parent in ["event_stream", "messages"] {
         let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass($1)";
         let days: i64 = database.one(days, &[&parent]).await;
-        assert_eq!(days, 5, "of {parent}: yesterday to in three days");
+        // Yesterday to in three days; and one more, if it became midnight meanwhile.
+        assert!((5..=6).contains(&days), "{days} of {parent}");
     }
 }
 
