@@ -72,8 +72,8 @@ impl Gate {
     ) -> Response<Body> {
         let mut decision = entered.decision;
         if let Some(claimed) = &entered.claimed {
-            let (arrival, claim) = (self.limits.arrival(client), Claim::of(&claimed.did));
-            let again = self.limits.admit_again(&decision, arrival, claim).await;
+            let claim = Claim::of(&claimed.did);
+            let again = self.limits.admit_again(&decision, client, claim).await;
             decision = again.unwrap_or(decision);
             response = self.refusal(&decision).unwrap_or(response);
         }

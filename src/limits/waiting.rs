@@ -20,7 +20,7 @@ use tokio::time::timeout_at;
 use super::counts::Held;
 use super::request::{Arrival, Checked};
 use super::{Claim, Decision, Inner, Limits, Settings, count_refusal};
-use crate::types::unprintable;
+use crate::types::{ClientIp, unprintable};
 
 /// The tokens of one address that are being checked, and who waits for them. Lives as
 /// long as there are any.
@@ -79,16 +79,14 @@ impl Limits {
         };
         decision.under_way_in(queue)
     }
-}
 
-impl Limits {
     /// A request that came in by a word alone and has been answered: as what it would have been
     /// answered if its account were not known there, unless it proved to be it. Or whoever
     /// spends an address's window could try who is behind it. `None`: the answer stands.
     pub async fn admit_again(
         &self,
         decision: &Decision,
-        arrival: Arrival,
+        client: ClientIp,
         claim: Claim<'_>,
     ) -> Option<Decision> {
         if !decision.is_by_word_alone() || decision.is_proved() {
@@ -99,7 +97,7 @@ impl Limits {
             under_way.judged(false);
         }
         let claim = Some(claim.without_reserve());
-        Some(self.admit_request(arrival, claim).await)
+        Some(self.admit_request(self.arrival(client), claim).await)
     }
 }
 

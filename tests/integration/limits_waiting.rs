@@ -199,9 +199,9 @@ async fn who_came_in_by_a_reserve_and_proved_nothing_waits_and_hears_what_a_stra
     let again = |decision| {
         let limits = limits.clone();
         async move {
-            let (arrival, alice) = (limits.arrival(carrier()), did(1));
+            let alice = did(1);
             limits
-                .admit_again(&decision, arrival, Claim::of(&alice))
+                .admit_again(&decision, carrier(), Claim::of(&alice))
                 .await
         }
     };

@@ -122,11 +122,7 @@ async fn stopped(limits: Limits, name: &str) -> Report {
     let played = timeout(PATIENCE, play_until(long, &stop));
     let (reports, ()) = tokio::join!(played, stopping);
     let report = reports.expect("it ends when it is told").pop().unwrap();
-    assert!(
-        report.is_cut_short && report.is_clean,
-        "{}",
-        report.table()
-    );
+    assert!(report.is_cut_short && report.is_clean, "{}", report.table());
     assert!(report.table().contains("told to stop after"));
     is_whole(&report);
     report
