@@ -99,13 +99,16 @@ impl Circle {
         })
     }
 
-    /// The conversations that could have had events in `(after, through]`.
+    /// The conversations that could have had events in `(after, through]`, sorted.
     pub fn touched(&self, after: Seq, through: Seq) -> Vec<ConvoId> {
-        self.stays
+        let mut convos: Vec<_> = self
+            .stays
             .iter()
             .filter(|i| i.joined <= through && i.left.is_none_or(|left| left > after))
             .map(|stay| stay.convo.clone())
-            .collect()
+            .collect();
+        convos.sort_unstable();
+        convos
     }
 }
 

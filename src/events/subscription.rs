@@ -364,6 +364,7 @@ impl Subscription {
     }
 
     fn say(&mut self, news: News) {
+        debug_assert!(self.ready.is_none(), "a step has one thing to tell");
         self.ready = Some(news);
     }
 
