@@ -1,5 +1,6 @@
 //! Where the process's configuration comes from: a file and the environment.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::io::ErrorKind;
@@ -7,6 +8,8 @@ use std::path::Path;
 
 use super::env_file;
 use super::fault::{Fault, Faults, Place};
+use super::key::Key;
+use super::keys;
 use super::read::Source;
 use crate::telemetry::Format;
 
@@ -14,10 +17,18 @@ impl Source {
     /// The process's own: `file`, or `relay.toml` where the relay was started when
     /// there is one, and every environment variable.
     pub fn process(file: Option<&Path>) -> Result<Self, Faults> {
-        // A variable that is not UTF-8 is none of ours.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let (mut environment, mut faults) = (HashMap::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(environment.insert(name, value)),
+                // None of ours, or one that must not be taken for one that is not set.
+                (Ok(name), Err(_)) => {
+                    faults.extend(keys().find(|key| key.env == name).map(no_text))
+                }
+                _ => {}
+            }
+        }
+        Faults::found(faults)?;
         let path = Self::path(file);
         let file = match fs::read_to_string(path) {
             Ok(text) => Some((path.to_owned(), text)),
@@ -55,6 +66,11 @@ pub fn wished_log_format() -> Format {
         true => Format::Json,
         false => Format::Text,
     }
+}
+
+fn no_text(key: &Key) -> Fault {
+    let problem = "is not UTF-8; write it so";
+    Fault::new(Place::Environment(key.env), key.name, problem)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Faults {

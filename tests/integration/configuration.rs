@@ -1,6 +1,8 @@
 //! What an operator sees of the configuration: faults, all at once, and what is in force.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -46,6 +48,19 @@ fn check_config_prints_what_is_in_force_without_the_password() {
             "{line}: {found:?}"
         );
     }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set() {
+    let url = OsStr::from_bytes(b"postgres://relay:hunter\xff@db.example/relay");
+    let home = Home::new();
+    let mut command = home.command(&["check-config"]);
+    let output = command.env("DATABASE_URL", url).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let fault = "environment DATABASE_URL: database.url: is not UTF-8";
+    assert!(said.contains(fault), "{said}");
+    assert!(!said.contains("hunter"), "{said}");
 }
 
 #[test]
