@@ -110,6 +110,7 @@ mod tests {
         assert!(counts.enter(key, 2, || ()).is_none());
         drop(first);
         let third = counts.enter(key, 2, || ()).unwrap();
+        assert!(counts.enter(key, 2, || ()).is_none(), "the second is open");
         drop((second, third));
         assert_eq!(entries(&counts), 0, "nothing open, nothing kept");
     }
