@@ -268,17 +268,19 @@ impl Authenticator {
             source,
             pause: self.0.settings.load().lookup_pause,
         };
-        let was_known = keys.is_at_hand(issuer);
         let known = keys.key(issuer, client.network()).await;
         let known = known.map_err(unknown)?;
-        if known.verifies(token.alg, token.signed, &token.signature) {
+        if known
+            .key
+            .verifies(token.alg, token.signed, &token.signature)
+        {
             return Ok(());
         }
         // One that was looked up for this very token is the current one.
-        if !was_known || look == SecondLook::Denied {
+        if known.is_new || look == SecondLook::Denied {
             return Err(AuthError::SignatureWrong);
         }
-        let other = keys.other_key(issuer, &known, client.network()).await;
+        let other = keys.other_key(issuer, &known.key, client.network()).await;
         match other.map_err(unknown)? {
             Some(key) if key.verifies(token.alg, token.signed, &token.signature) => Ok(()),
             _ => Err(AuthError::SignatureWrong),

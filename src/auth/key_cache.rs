@@ -34,6 +34,12 @@ struct Inner {
     shutdown: Shutdown,
 }
 
+/// A key, and whether it had to be looked up for whoever asked.
+pub(crate) struct Known {
+    pub(crate) key: Arc<PublicKey>,
+    pub(crate) is_new: bool,
+}
+
 impl KeyCache {
     pub(crate) fn new(
         resolver: Resolver,
@@ -54,33 +60,28 @@ impl KeyCache {
 
     /// The account's key: from memory, or by one lookup shared by all who wait. The
     /// `network` is where the one that claims to be the account is.
-    pub(crate) async fn key(&self, did: &Did, network: IpAddr) -> Outcome {
+    pub(crate) async fn key(&self, did: &Did, network: IpAddr) -> Result<Known, ResolveError> {
         // Such a DID takes no room here.
         DidLocation::of(did)?;
-        match self.remembered(did) {
+        let (outcome, is_new) = match self.remembered(did) {
             Some((outcome, Standing::Fresh)) => {
                 count_use("fresh");
-                outcome
+                (outcome, false)
             }
             Some((outcome, Standing::Stale)) => {
                 count_use("stale");
                 // Nobody waits for it. When there is no room for one more lookup,
                 // the next caller tries again.
                 let _ = self.join_or_start(did, Renew::IfStale, Asker::Known);
-                outcome
+                (outcome, false)
             }
             Some((_, Standing::Expired)) | None => {
                 count_use("missed");
                 let asker = Asker::Network(network);
-                self.looked_up(did, Renew::IfExpired, asker).await
+                (self.looked_up(did, Renew::IfExpired, asker).await, true)
             }
-        }
-    }
-
-    /// Whether the account's key is known, without a lookup.
-    pub(crate) fn is_at_hand(&self, did: &Did) -> bool {
-        self.remembered(did)
-            .is_some_and(|(_, standing)| standing != Standing::Expired)
+        };
+        outcome.map(|key| Known { key, is_new })
     }
 
     /// Looks the key up anew, because a signature did not fit the one `seen`.

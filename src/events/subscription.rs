@@ -43,7 +43,7 @@ pub struct Subscription {
     seat: Option<Arc<HeldSeat>>,
     place: Option<Place>,
     step: Step,
-    /// To be told before the next step, which never brings more than this. In place:
+    /// To be told before the next step: a step never brings more than one. In place:
     /// a queue would hold memory for ever, or ask for it with every event.
     ready: Option<News>,
     /// To be told, with where things stand, as soon as it is live.

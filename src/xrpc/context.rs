@@ -53,11 +53,11 @@ impl Context {
     }
 
     /// Waits for the caller's turn at what all calls share. Sends have connections of their own.
-    pub(super) async fn turn(&self, call: Nsid) -> Result<Option<Turn>, XrpcError> {
-        Ok(match call {
-            Nsid::SendMessage => None,
-            _ => Some(self.turns.take(self.did()).await?),
-        })
+    pub(super) async fn turn(&self, call: Nsid) -> Result<Turn, XrpcError> {
+        match call {
+            Nsid::SendMessage => Ok(None),
+            _ => self.turns.take(self.did()).await,
+        }
     }
 
     pub(super) fn now_coarse(&self) -> CoarseTime {

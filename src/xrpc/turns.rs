@@ -22,10 +22,8 @@ pub(super) struct Turns {
     patience: Duration,
 }
 
-/// A call's turn, until dropped.
-pub(super) struct Turn {
-    _permit: Option<OwnedSemaphorePermit>,
-}
+/// A call's turn, until dropped. None: it waits for nobody.
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
 
 impl Turns {
     pub(super) fn new(store: &Store) -> Self {
@@ -39,15 +37,12 @@ impl Turns {
 
     pub(super) async fn take(&self, account: &Did) -> Result<Turn, XrpcError> {
         let mut taking = pin!(self.accounts.take(account.clone(), usize::MAX));
-        let permit = match poll!(taking.as_mut()) {
-            Poll::Ready(permit) => permit,
-            Poll::Pending => {
-                metrics::counter!("relay_calls_waited_total").increment(1);
-                let waited = timeout(self.patience, taking).await;
-                waited.map_err(|_| unavailable(BUSY, COME_BACK))?
-            }
-        };
-        Ok(Turn { _permit: permit })
+        if let Poll::Ready(turn) = poll!(taking.as_mut()) {
+            return Ok(turn);
+        }
+        metrics::counter!("relay_calls_waited_total").increment(1);
+        let waited = timeout(self.patience, taking).await;
+        waited.map_err(|_| unavailable(BUSY, COME_BACK))
     }
 }
 

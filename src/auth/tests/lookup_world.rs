@@ -70,7 +70,7 @@ impl World {
         self.cache
             .key(&self.did, NETWORK)
             .await
-            .map(|key| (*key).clone())
+            .map(|known| (*known.key).clone())
     }
 
     /// The key that the account has now, whatever the directory says.
