@@ -2,9 +2,11 @@
 -- dropping a table.
 
 -- Makes the partition of one day, attached under a lock that lets sends go on
--- (ATTACH takes SHARE UPDATE EXCLUSIVE; CREATE … PARTITION OF would stop them).
+-- (ATTACH takes SHARE UPDATE EXCLUSIVE; CREATE … PARTITION OF would stop them). Where it begins must
+-- not depend on whose session makes it: a transaction pooler hands on sessions that have lost their
+-- settings, and Postgres takes the short name of some zones for that of another.
 CREATE FUNCTION ensure_partition(p_parent text, p_day date) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
     v_child text := p_parent || '_' || to_char(p_day, 'YYYYMMDD');
     v_since timestamptz := p_day::timestamp AT TIME ZONE 'UTC';

@@ -5,8 +5,9 @@
 --
 -- Who asks is a device. A seat that names none is the asker's if it is the founder's; those of the
 -- account's other devices are left alone. That the members were told of a device without a seat is
--- known where claims are counted, under a key of its own: the conversation's events may be many. Of
--- stays that are over the one that ended last tells whether the account may ask.
+-- known where claims are counted, under a key of its own: the conversation's events may be many. That
+-- they were told at a time to come, by a clock that ran ahead, counts for nothing. Of stays that are
+-- over the one that ended last tells whether the account may ask.
 --
 -- Outcomes: done, absent (it may not ask, or nobody is left who could answer), suite (the
 -- conversation has another), and those of publish_key_packages.
@@ -72,9 +73,11 @@ BEGIN
     v_seated := v_seat.left_seq IS NOT NULL OR v_seat.device_id IS NOT DISTINCT FROM p_device
         OR (v_founder AND v_seat.device_id IS NULL);
     v_quiet := CASE WHEN v_seated
-        THEN coalesce(v_seat.rejoin_requested_at > v_at - p_quiet, false)
+        THEN coalesce(v_seat.rejoin_requested_at > v_at - p_quiet
+                      AND v_seat.rejoin_requested_at <= v_at + p_quiet, false)
         ELSE EXISTS (SELECT FROM key_package_claims c
-                     WHERE c.key = v_key AND c.expires_at > v_at) END;
+                     WHERE c.key = v_key AND c.expires_at > v_at
+                         AND c.expires_at <= v_at + p_quiet) END;
     UPDATE members m SET rejoin_requested_at = v_at
     WHERE v_seated AND NOT v_quiet AND m.ctid = v_seat.place;
     IF v_founder AND v_seat.left_seq IS NULL AND v_seat.device_id IS NULL THEN
