@@ -52,7 +52,10 @@ pub struct Board {
 pub struct Attached {
     /// Everything after this place comes through the queue.
     pub through: Cursor,
-    /// It is about one conversation, which is over for it.
+    /// It is about one conversation, into which its account was put here the last time: a going
+    /// before is not its end.
+    pub returned: Seq,
+    /// That conversation is over for it.
     pub is_over: bool,
     pub backlog: Backlog,
 }
@@ -118,10 +121,12 @@ impl Board {
         after: Option<Seq>,
     ) -> Option<Attached> {
         let seat = self.seats.get_mut(&id)?;
-        let (circle, is_over) = seat.attach(reading, self.head.seq(), &mut self.topics)?;
+        let circle = seat.attach(reading, &mut self.topics)?;
+        let (returned, is_over) = seat.stay(self.head.seq())?;
         let backlog_max = self.backlog_max;
         Some(Attached {
             through: self.head,
+            returned,
             is_over,
             backlog: (self.recent).backlog(seat.owner(), &circle, after, backlog_max),
         })
@@ -131,10 +136,11 @@ impl Board {
     /// again: it must read the database up to the answer.
     pub fn resume(&mut self, id: SeatId) -> Option<Attached> {
         let seat = self.seats.get(&id)?;
-        let is_over = seat.has_lost_its_convo()?;
+        let (returned, is_over) = seat.stay(self.head.seq())?;
         seat.outbox.open();
         Some(Attached {
             through: self.head,
+            returned,
             is_over,
             backlog: Backlog::InDatabase,
         })

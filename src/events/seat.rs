@@ -27,7 +27,10 @@ enum Phase {
         changes: Vec<(Seq, ConvoId, Change)>,
     },
     /// Subscribed to these.
-    Attached { convos: Vec<Arc<ConvoId>> },
+    Attached {
+        convos: Vec<Arc<ConvoId>>,
+        returned: Seq,
+    },
 }
 
 impl Seat {
@@ -59,35 +62,39 @@ impl Seat {
     pub(super) fn convos(&self) -> Option<&[Arc<ConvoId>]> {
         match &self.phase {
             Phase::Registered { .. } => None,
-            Phase::Attached { convos } => Some(convos),
+            Phase::Attached { convos, .. } => Some(convos),
         }
     }
 
-    /// It is about one conversation, in which its account is not at this place of the stream,
-    /// which has lost nothing.
-    pub(super) fn has_lost_its_convo(&self) -> Option<bool> {
-        let is_nowhere = self.convos()?.is_empty();
-        Some(self.filter.is_some() && is_nowhere && !self.outbox.has_hole())
+    /// Where its account was put into its one conversation the last time, as far as it has read,
+    /// and whether that is over for it, once it is attached: it is not in it at this place of the
+    /// stream, which has lost nothing, and will not bring it there again.
+    pub(super) fn stay(&self, at: Seq) -> Option<(Seq, bool)> {
+        let Phase::Attached { convos, returned } = &self.phase else {
+            return None;
+        };
+        let is_nowhere = self.filter.is_some() && convos.is_empty();
+        let is_over = is_nowhere && at >= *returned && !self.outbox.has_hole();
+        Some((*returned, is_over))
     }
 
-    // Registered → Attached, with the hub at `through`, and whether its one conversation is
-    // over for it. `None` if it is not waiting for that, or if too much has changed meanwhile.
+    // Registered → Attached. `None` if it is not waiting for that, or if too much has changed
+    // meanwhile.
     pub(super) fn attach(
         &mut self,
         reading: Vec<Membership>,
-        through: Seq,
         topics: &mut Topics,
-    ) -> Option<(Circle, bool)> {
+    ) -> Option<Circle> {
         let Phase::Registered { since, changes } = &mut self.phase else {
             return None;
         };
         if changes.len() >= CHANGES_MAX {
             return None;
         }
-        // Its account was put into it beyond this place: the stream will bring it there.
-        let is_to_come =
-            |stay: &Membership| stay.joined > through && self.filter.as_ref() == Some(&stay.convo);
-        let is_to_come = reading.iter().any(is_to_come);
+        let of_its_convo = reading
+            .iter()
+            .filter(|stay| self.filter.as_ref() == Some(&stay.convo));
+        let returned = of_its_convo.map(|stay| stay.joined).max();
         let mut circle = Circle::as_of(*since, reading);
         for (at, convo, change) in changes.drain(..) {
             circle.step(at, &convo, change);
@@ -99,8 +106,11 @@ impl Seat {
             .map(|convo| topics.join(convo, listener.clone()))
             .collect();
         self.outbox.open();
-        self.phase = Phase::Attached { convos };
-        Some((circle, self.has_lost_its_convo()? && !is_to_come))
+        self.phase = Phase::Attached {
+            convos,
+            returned: returned.unwrap_or(Seq::ZERO),
+        };
+        Some(circle)
     }
 
     /// Its account joins or leaves a conversation at this place of the stream.
@@ -113,7 +123,7 @@ impl Seat {
                     changes.push((at, convo.clone(), change));
                 }
             }
-            Phase::Attached { convos } => {
+            Phase::Attached { convos, .. } => {
                 let known = convos.iter().position(|known| **known == *convo);
                 match (change, known) {
                     (Change::Joined, None) if wanted => convos.push(topics.join(convo, listener)),

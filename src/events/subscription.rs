@@ -42,6 +42,8 @@ pub struct Subscription {
     subscriber: Arc<Subscriber>,
     seat: Option<Arc<HeldSeat>>,
     place: Option<Place>,
+    /// A going before this place is not the end.
+    returned: Seq,
     step: Step,
     /// To be told before the next step: a step never brings more than one. In place:
     /// a queue would hold memory for ever, or ask for it with every event.
@@ -84,6 +86,7 @@ impl Subscription {
             subscriber,
             seat: None,
             place: cursor.map(Place::new),
+            returned: Seq::ZERO,
             step: Step::Joining(joining),
             ready: None,
             owed: VecDeque::from([Owed::Synced]),
@@ -240,6 +243,7 @@ impl Subscription {
         if at.through.seq() >= self.reached() {
             self.place = Some(Place::new(at.through));
         }
+        self.returned = at.returned;
         self.step = if at.is_over { Step::Ended } else { Step::Live };
     }
 
@@ -350,8 +354,8 @@ impl Subscription {
     /// Passes on what the subscriber has not had yet.
     fn hear(&mut self, mut events: Vec<Arc<Event>>) {
         events.retain(|event| !event.is_stored() || self.advance(event.cursor()));
-        // A live stream of one conversation ends with its subscriber's going; in a
-        // replay a return may follow, and only its end tells.
+        // A live stream of one conversation ends with its subscriber's going, if it is not known
+        // to have returned; in a replay a return may follow, and only its end tells.
         if matches!(self.step, Step::Live)
             && let Some(last) = events.iter().position(|event| self.is_own_end(event))
         {
@@ -370,6 +374,7 @@ impl Subscription {
 
     fn is_own_end(&self, event: &Event) -> bool {
         self.subscriber.filter.is_some()
+            && event.seq() > self.returned
             && matches!(event.route(), Route::Membership { did, change: Change::Left, .. }
                 if *did == self.subscriber.did)
     }

@@ -129,6 +129,22 @@ async fn a_stream_of_one_conversation_ends_with_its_going_though_it_returns_at_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_had_returned_when_it_came_stays_though_its_node_has_yet_to_hear_that_it_was_gone() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut everything = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut everything, 1).await, ["synced 1"]);
+    memory.set(World::DeafToEvents);
+    memory.remove(BOB, "aa");
+    memory.join(BOB, "aa");
+    let mut bob = subscribe(&hub, BOB, Some("aa"), None);
+    assert_eq!(hear(&mut bob, 3).await, ["synced 1", "+2", "+3"]);
+    memory.remove(BOB, "aa");
+    assert_eq!(hear(&mut bob, 2).await, ["+4", "ended"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_of_one_conversation_goes_on_over_a_return_and_ends_with_the_last_going() {
     for recent_at_start in [1000, 0] {
         let memory = Memory::default();

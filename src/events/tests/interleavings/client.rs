@@ -27,6 +27,9 @@ pub(super) struct Client {
     pub(super) overheard: Vec<Arc<Event>>,
     /// It came with this place, maybe from a node that was ahead.
     pub(super) came_with: Seq,
+    /// When it attached, the last event, and where its account had returned.
+    pub(super) read_at: Seq,
+    pub(super) returned: Seq,
     pub(super) session: Option<Session>,
     /// What the hub wrote by itself.
     pub(super) wire: Wire,
@@ -203,13 +206,9 @@ impl Client {
 
     /// It has read its stays when this was the last event.
     fn attached(&mut self, mut attached: Attached, last: Seq, table: &Table) -> Step {
-        if let (true, Some(convo)) = (attached.is_over, &self.filter) {
-            let mut since = (last.get()..=table.last).map(Seq::new);
-            assert!(
-                since.any(|at| !table.is_in(self.account, convo, at))
-                    || table.may_have_been_undone(attached.through.seq()),
-                "it is over for nobody who stays"
-            );
+        (self.read_at, self.returned) = (last, attached.returned);
+        if attached.is_over {
+            self.ends(attached.through.seq(), table);
         }
         let first = self.cursor.is_none();
         let begun = self.cursor.get_or_insert(attached.through);
@@ -230,16 +229,29 @@ impl Client {
         let own = did(self.account);
         let is_end = |event: &Arc<Event>| {
             matches!(event.route(), Route::Membership { did, change: Change::Left, .. }
-                if *did == own && event.seq() > self.came_with)
+                if *did == own && event.seq() > self.came_with.max(self.returned))
         };
         let end = events.iter().position(is_end);
         let end = end.filter(|_| self.filter.is_some());
+        if let Some(end) = end {
+            self.ends(events[end].seq(), table);
+        }
         events.truncate(end.map_or(events.len(), |end| end + 1));
         self.receive(&events, table);
         match end {
             Some(_) => Step::Ended,
             None => Step::Live,
         }
+    }
+
+    fn ends(&self, at: Seq, table: &Table) {
+        let convo = self.filter.as_ref().unwrap();
+        let mut since = (self.read_at.get()..=table.last).map(Seq::new);
+        assert!(
+            since.any(|since| !table.is_in(self.account, convo, since))
+                || table.may_have_been_undone(at),
+            "it is over for nobody who stays"
+        );
     }
 
     fn arrived(&mut self, at: &Attached) -> Step {

@@ -100,6 +100,8 @@ impl World {
             gaps: Vec::new(),
             overheard: Vec::new(),
             came_with: Seq::ZERO,
+            read_at: Seq::ZERO,
+            returned: Seq::ZERO,
             wire: Wire::default(),
             lends: [0, 3].contains(&index),
             hydrates: [2, 4].contains(&index),
