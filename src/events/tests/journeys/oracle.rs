@@ -19,6 +19,8 @@ pub(super) struct Oracle {
     pub(super) spoilt: HashSet<u64>,
     /// What a failover undid.
     undone: Vec<RangeInclusive<u64>>,
+    /// Stays whose end was undone, with their account.
+    resumed: Vec<(usize, Membership)>,
 }
 
 impl Oracle {
@@ -35,6 +37,17 @@ impl Oracle {
             stays.any(|stay| stay.convo == *convo && stay.joined <= at && stay.left.is_none())
         };
         !self.may_have_been_undone(since) && stays_since(Seq::new(since))
+    }
+
+    /// Whether an account had left after this event, until a failover undid that: of what is lost
+    /// nobody told it then, and where things stand it hears when it comes again.
+    pub(super) fn had_left(&self, account: usize, convo: &ConvoId, seq: u64) -> bool {
+        let covers = |stay: &Membership| {
+            let is_before = stay.left.is_some_and(|left| seq <= left.get());
+            stay.convo == *convo && stay.joined.get() <= seq && is_before
+        };
+        let mut resumed = self.resumed.iter();
+        resumed.any(|(who, stay)| *who == account && covers(stay))
     }
 
     /// Whether a failover may have undone what stood here.
@@ -58,10 +71,13 @@ impl Oracle {
         self.events.truncate(kept.max(known));
         let last = self.events.last().map_or(0, |(seq, _)| *seq);
         let last = last.max(self.floor);
-        for stays in self.stays.values_mut() {
+        for (account, stays) in &mut self.stays {
             stays.retain(|stay| stay.joined.get() <= last);
             for stay in stays {
-                stay.left = stay.left.filter(|left| left.get() <= last);
+                if stay.left.is_some_and(|left| left.get() > last) {
+                    self.resumed.push((*account, stay.clone()));
+                    stay.left = None;
+                }
             }
         }
         self.undone.push(last + 1..=self.last);

@@ -142,7 +142,8 @@ impl Phone {
         let mut gaps = self.gaps.iter();
         let is_named = gaps.any(|(through, named)| seq <= *through && named.contains(about));
         let broke_off = self.untold.iter().any(|range| range.contains(&seq));
-        oracle.is_lost(seq) && (!stays_on || is_named || broke_off)
+        let had_left = oracle.had_left(self.account, about, seq);
+        oracle.is_lost(seq) && (!stays_on || is_named || broke_off || had_left)
     }
 
     pub(super) fn check(&self, oracle: &Oracle, through: u64) {
