@@ -67,7 +67,8 @@ impl Calls {
         let response = self.admit(call, request, client, &mut known).await;
         let mut response = response.unwrap_or_else(|error| {
             metrics::counter!("relay_calls_refused_total",
-                "call" => call.name(), "status" => (error.status as u16).to_string())
+                "call" => call.name(), "error" => error.name,
+                "status" => (error.status as u16).to_string())
             .increment(1);
             if error.status == XrpcStatus::Internal {
                 tracing::warn!(call = call.name(), "a call failed by our fault");
