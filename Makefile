@@ -5,7 +5,7 @@ SECONDS ?= 60
 TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) '*' 3 / 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench fuzz fmt deny tools proxies peers
+.PHONY: help run demo test lint bench fuzz fmt deny tools proxies watchers peers
 
 help: ## Explain these words
 	@echo 'mls-relay: an end-to-end-encrypted chat relay for ATProto identities'
@@ -24,7 +24,7 @@ demo: tools ## Watch two people and three devices exchange encrypted messages, a
 
 # Clusters come and go by the hundred: in memory, where that has room for them. More tests at
 # once than there are processors, since many of them mostly wait.
-test: tools proxies ## Run every test, with real Postgres, TLS, sockets and MLS
+test: tools proxies watchers ## Run every test, with real Postgres, TLS, sockets and MLS
 	@free=$$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1); \
 	if [ "$${free:-0}" -gt 2000000 ]; then export TMPDIR=/dev/shm; fi; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
@@ -62,6 +62,9 @@ peers:
 	-@.ci/install nodejs libnginx-mod-nchan nats-server
 	-@test -d target/peers/node_modules/ws || \
 		npm install --prefix target/peers --no-save --no-audit --no-fund ws@8 @oven/bun-linux-x64@1
+
+watchers:
+	@.ci/unpack prometheus/promtool
 
 proxies:
 	@.ci/install nginx-light haproxy caddy pebble testssl.sh

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::{content, text, watching::alerts};
+use crate::{promtool, text, watching::alerts};
 
 /// An alert, the worlds in which it fires, and those in which it does not. A world is series and
 /// their values of each minute, of one relay; it is looked at after half an hour.
@@ -41,8 +41,9 @@ const CASES: &[Case] = &[
     ),
     (
         "RelayBlind",
-        &["relay_events_hearing 2 0x30"],
+        &["relay_events_hearing 2 0x30\nrelay_store_up 1x30"],
         &[
+            "relay_events_hearing 2 0x30\nrelay_store_up 1 0x30",
             "relay_events_hearing 1x30",
             "relay_events_hearing 2x28 0 2x9",
         ],
@@ -112,6 +113,8 @@ const CASES: &[Case] = &[
                relay_call_seconds_count 0+100x30"#,
             r#"relay_calls_refused_total{status="502"} 0+60x30
                relay_calls_refused_total{status="504"} 0+60x30
+               relay_call_seconds_count 0+100x30"#,
+            r#"relay_calls_refused_total{status="503",error="BlueskyServiceUnavailable"} 0+60x30
                relay_call_seconds_count 0+100x30"#,
             r#"relay_calls_refused_total{status="503"} 0x27 1x9
                relay_call_seconds_count 0+100x40"#,
@@ -326,22 +329,27 @@ fn each_alert_fires_when_it_should_and_not_otherwise() {
         arguments.push(write(format!("{alert}.test"), file));
     }
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    content("promtool", &arguments);
+    promtool(&arguments, "");
 }
 
-/// A world of which is asked whether the alert fires.
-fn played(alert: &str, world: &str, expected: u8) -> Value {
+/// The series of a world, of one relay.
+pub(crate) fn series(world: &str) -> Value {
     let series = world.lines().map(|line| {
         let (series, values) = line.trim().split_once(' ').unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         let series = format!("{name}{{instance=\"a\",job=\"mls-relay\",{labels}");
         json!({"series": series, "values": values})
     });
+    series.collect()
+}
+
+/// A world of which is asked whether the alert fires.
+fn played(alert: &str, world: &str, expected: u8) -> Value {
     let firing = format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}}");
     json!({
         "name": format!("{alert}: {world}"),
         "interval": "1m",
-        "input_series": series.collect::<Vec<_>>(),
+        "input_series": series(world),
         "promql_expr_test": [{
             "expr": format!("count({firing}) > bool 0 or vector(0)"),
             "eval_time": if alert == SLOWEST { "6h" } else { "30m" },

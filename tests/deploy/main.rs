@@ -9,6 +9,7 @@ mod container;
 #[path = "../support/database.rs"]
 mod database;
 mod documents;
+mod incidents;
 mod kubernetes;
 mod proxies;
 #[path = "../support/relay.rs"]
@@ -91,19 +92,30 @@ fn tool_given(name: &str, arguments: &[&str], input: &str) -> Option<Output> {
 
 /// Runs a tool that must be content.
 fn content(name: &str, arguments: &[&str]) {
-    content_given(name, arguments, "");
+    if let Some(output) = tool(name, arguments) {
+        assert_content(name, &output);
+    }
 }
 
-/// Runs a tool that must be content with what it reads.
-fn content_given(name: &str, arguments: &[&str], input: &str) {
-    if let Some(output) = tool_given(name, arguments, input) {
-        assert!(
-            output.status.success(),
-            "{name} {arguments:?}\n{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+/// What Prometheus would say of this. `make test` brings its tool.
+fn promtool(arguments: &[&str], input: &str) {
+    let brought = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools/promtool");
+    let name = if brought.exists() {
+        brought
+    } else {
+        "promtool".into()
+    };
+    let output = tool_given(name.to_str().unwrap(), arguments, input);
+    assert_content("promtool", &output.expect("`make test` brings promtool"));
+}
+
+fn assert_content(name: &str, output: &Output) {
+    assert!(
+        output.status.success(),
+        "{name}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The text at a JSON pointer.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use mls_relay::telemetry::Metrics;
 use serde_json::Value;
 
-use crate::{content, content_given, list, read, root, text, yaml_one};
+use crate::{list, promtool, read, root, text, yaml_one};
 
 /// This process's, of which there can be one.
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
@@ -160,7 +160,7 @@ fn every_metric_tells_its_meaning_and_prometheus_likes_its_name() {
         let help = help.lines().next().unwrap();
         assert!(help.ends_with('.') && !help.contains(['`', '|']), "{help}");
     }
-    content_given("promtool", &["check", "metrics"], &shown);
+    promtool(&["check", "metrics"], &shown);
 }
 
 #[test]
@@ -215,5 +215,5 @@ fn panels_do_not_overlap_and_each_reads_the_provisioned_source() {
 fn prometheus_reads_its_configuration_and_its_rules() {
     let rules = yaml_one("deploy/prometheus.yml")["rule_files"].clone();
     assert_eq!(rules, serde_json::json!(["alerts.yml"]));
-    content("promtool", &["check", "config", "deploy/prometheus.yml"]);
+    promtool(&["check", "config", "deploy/prometheus.yml"], "");
 }
