@@ -135,6 +135,23 @@ impl<'de, T: Deserialize<'de>, const MIN: usize, const MAX: usize> Visitor<'de>
     }
 }
 
+/// A value that the lexicon knows and no handler needs: held to its bounds as it is read, and
+/// not kept.
+#[derive(Clone)]
+pub struct Unkept<T>(PhantomData<T>);
+
+impl<T> Default for Unkept<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unkept<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(|_| Self(PhantomData))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ mod respond;
 
 pub use self::bytes::{Blob, BytesOut, Sha256Hex, TextBytesOut};
 pub use body::{Body, full};
-pub use bounded::{Int, List, Text};
+pub use bounded::{Int, List, Text, Unkept};
 pub use client_frame::ClientFrame;
 pub use close::CloseReason;
 pub use decode::{THE_REQUEST, decode_body, decode_query, invalid};

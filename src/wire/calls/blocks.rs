@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::types::{CoarseTime, ConvoId, Did};
-use crate::wire::{List, Text};
+use crate::wire::{List, Text, Unkept};
 
 input! {
     /// `checkBlocks`.
@@ -22,7 +22,7 @@ input! {
         pub blocked_did: Did,
         pub action: BlockAction,
         /// Not believed: the AppView is asked.
-        pub block_uri: Option<Text<0, 1024>>,
+        pub block_uri: Option<Unkept<Text<0, 1024>>>,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Pure. optIn, optOut, getOptInStatus.
 
 use crate::types::{CoarseTime, DeviceId, Did};
-use crate::wire::List;
+use crate::wire::{List, Unkept};
 
 input! {
     /// `optIn`.
     pub struct OptInInput {
         /// Of old clients: consent is the account's.
-        pub device_id: Option<DeviceId>,
+        pub device_id: Option<Unkept<DeviceId>>,
     }
 
     /// `getOptInStatus`.

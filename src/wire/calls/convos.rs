@@ -2,7 +2,7 @@
 
 use super::{Handshake, IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
-use crate::wire::{Int, List, Object, Sha256Hex, Text};
+use crate::wire::{Int, List, Object, Sha256Hex, Text, Unkept};
 
 input! {
     /// `createConvo`.
@@ -21,7 +21,7 @@ input! {
         #[serde(default)]
         pub current_epoch: Epoch,
         pub group_info: Option<Handshake>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
     /// Which key package of whom a Welcome is encrypted to.
@@ -29,7 +29,7 @@ input! {
         #[serde(rename = "$type", default)]
         pub type_name: TypeName,
         pub did: Did,
-        pub hash: Sha256Hex,
+        pub hash: Unkept<Sha256Hex>,
     }
 
     pub struct MetadataInput {

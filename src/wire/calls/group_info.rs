@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Handshake, IdempotencyKey};
 use crate::types::{ConvoId, Epoch};
-use crate::wire::TextBytesOut;
+use crate::wire::{TextBytesOut, Unkept};
 
 input! {
     /// `getGroupInfo`.
@@ -19,7 +19,7 @@ input! {
         pub epoch: Epoch,
         /// Leads to that epoch, and changes nobody's seat.
         pub commit: Option<Handshake>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 }
 

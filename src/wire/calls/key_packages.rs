@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer};
 
 use super::{IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, DeviceId, Did};
-use crate::wire::{Blob, List, Object, Sha256Hex, Text, TextBytesOut};
+use crate::wire::{Blob, List, Object, Sha256Hex, Text, TextBytesOut, Unkept};
 
 input! {
     /// A key package with what its owner says about it.
@@ -24,7 +24,7 @@ input! {
         pub credential_did: Option<Text<1, 600>>,
         /// The registered device it belongs to; default: the one in its credential.
         pub device_id: Option<DeviceId>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
     /// `publishKeyPackages`.
@@ -144,7 +144,7 @@ impl KeyPackageInput {
     /// A key package of which nothing more is said.
     pub fn bare(key_package: KeyPackageBytes, cipher_suite: CipherSuite) -> Self {
         Self {
-            type_name: TypeName,
+            type_name: TypeName::default(),
             key_package,
             cipher_suite,
             expires: None,

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Handshake, IdempotencyKey, KeyPackageHash};
 use crate::types::{ConvoId, DeviceId, Did, Epoch};
-use crate::wire::{List, Object, Text};
+use crate::wire::{List, Object, Text, Unkept};
 
 input! {
     /// `addMembers`.
@@ -16,7 +16,7 @@ input! {
         #[serde(default)]
         pub key_package_hashes: List<Object<KeyPackageHash>, 0, 1000>,
         pub group_info: Option<Handshake>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
     /// `removeMember`.
@@ -27,9 +27,8 @@ input! {
         pub device_id: Option<DeviceId>,
         pub commit: Option<Handshake>,
         pub group_info: Option<Handshake>,
-        /// For the members' eyes; the relay keeps no record of it.
-        pub reason: Option<Text<0, 500>>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub reason: Option<Unkept<Text<0, 500>>>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
     /// `leaveConvo`.
@@ -39,7 +38,7 @@ input! {
         pub target_did: Option<Did>,
         pub commit: Option<Handshake>,
         pub group_info: Option<Handshake>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 }
 

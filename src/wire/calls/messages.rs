@@ -2,7 +2,9 @@
 
 use super::IdempotencyKey;
 use crate::types::{CoarseTime, ConvoId, Cursor, Epoch, MessageId};
-use crate::wire::{Blob, BytesOut, EPHEMERAL_BYTES_MAX, Int, MESSAGE_BYTES_MAX, PaddedSize, Text};
+use crate::wire::{
+    Blob, BytesOut, EPHEMERAL_BYTES_MAX, Int, MESSAGE_BYTES_MAX, PaddedSize, Text, Unkept,
+};
 
 input! {
     /// `sendMessage`.
@@ -14,7 +16,7 @@ input! {
         /// Of old clients: checked, then forgotten.
         pub declared_size: Option<Int<0, { MESSAGE_BYTES_MAX as u64 }>>,
         pub padded_size: PaddedSize,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
     /// `sendEphemeral`.

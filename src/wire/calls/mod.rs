@@ -57,9 +57,7 @@ pub use roles::*;
 pub use subscription::*;
 pub use welcomes::*;
 
-use serde::Deserialize;
-
-use super::{Blob, Text};
+use super::{Blob, Text, Unkept};
 
 /// A commit, Welcome or GroupInfo: what one group change may weigh.
 pub const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
@@ -68,16 +66,9 @@ pub const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
 pub type Handshake = Blob<1, HANDSHAKE_BYTES_MAX>;
 
 /// The `$type` by which an object within a request may say what it is (ATProto data
-/// model); its place says so already, so it is read and forgotten.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(from = "Text<1, 512>")]
-pub struct TypeName;
+/// model); its place says so already.
+pub type TypeName = Unkept<Text<1, 512>>;
 
-impl From<Text<1, 512>> for TypeName {
-    fn from(_: Text<1, 512>) -> Self {
-        Self
-    }
-}
-
-/// A client's name for one attempt, so that its repetition is recognised.
+/// A client's name for one attempt, so that its repetition is recognised: before anything else
+/// of the call is read.
 pub type IdempotencyKey = Text<1, 64>;

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Handshake, IdempotencyKey, KeyPackageBytes};
 use crate::types::{CoarseTime, ConvoId, Epoch};
-use crate::wire::Text;
+use crate::wire::{Text, Unkept};
 
 input! {
     /// `processExternalCommit`.
@@ -12,15 +12,15 @@ input! {
         pub convo_id: ConvoId,
         pub external_commit: Handshake,
         pub group_info: Option<Handshake>,
-        pub idempotency_key: Option<IdempotencyKey>,
+        pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
     /// `requestRejoin`.
     pub struct RequestRejoin {
         pub convo_id: ConvoId,
         pub key_package: KeyPackageBytes,
-        /// Of old clients: read and forgotten.
-        pub reason: Option<Text<0, 128>>,
+        /// Of old clients.
+        pub reason: Option<Unkept<Text<0, 128>>>,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pure. getWelcome, confirmWelcome.
 
 use crate::types::{ConvoId, DeviceId};
-use crate::wire::{Text, TextBytesOut};
+use crate::wire::{Text, TextBytesOut, Unkept};
 
 input! {
     /// `getWelcome`.
@@ -15,8 +15,8 @@ input! {
         pub convo_id: ConvoId,
         pub success: bool,
         pub device_id: Option<DeviceId>,
-        /// What went wrong at the client. Bounded and dropped: it may name people.
-        pub error_details: Option<Text<0, 1024>>,
+        /// What went wrong at the client: it may name people.
+        pub error_details: Option<Unkept<Text<0, 1024>>>,
     }
 }
 
