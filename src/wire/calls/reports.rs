@@ -1,10 +1,25 @@
 //! Pure. reportMember, getReports, resolveReport, getAdminStats.
 
-use serde::{Deserialize, Serialize};
-
 use super::Datetime;
 use crate::types::{CoarseTime, ConvoId, Did};
 use crate::wire::{Blob, BytesOut, Int, List, Text};
+
+/// One of a few names, the same for clients and for Postgres.
+macro_rules! names {
+    ($($(#[$about:meta])* pub enum $name:ident { $($variant:ident = $word:literal,)+ })+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+        pub enum $name {
+            $(#[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    )+};
+}
 
 input! {
     /// `reportMember`.
@@ -96,70 +111,31 @@ output! {
     }
 }
 
-/// What a report is about. Admins see more in the report itself.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Category {
-    Harassment,
-    Spam,
-    HateSpeech,
-    Violence,
-    SexualContent,
-    Impersonation,
-    PrivacyViolation,
-    Other,
-}
-
-impl Category {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Harassment => "harassment",
-            Self::Spam => "spam",
-            Self::HateSpeech => "hate_speech",
-            Self::Violence => "violence",
-            Self::SexualContent => "sexual_content",
-            Self::Impersonation => "impersonation",
-            Self::PrivacyViolation => "privacy_violation",
-            Self::Other => "other",
-        }
+names! {
+    /// What a report is about. Admins see more in the report itself.
+    pub enum Category {
+        Harassment = "harassment",
+        Spam = "spam",
+        HateSpeech = "hate_speech",
+        Violence = "violence",
+        SexualContent = "sexual_content",
+        Impersonation = "impersonation",
+        PrivacyViolation = "privacy_violation",
+        Other = "other",
     }
-}
 
-/// Where a report stands.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReportStatus {
-    Pending,
-    Resolved,
-    Dismissed,
-}
-
-impl ReportStatus {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Resolved => "resolved",
-            Self::Dismissed => "dismissed",
-        }
+    /// Where a report stands.
+    pub enum ReportStatus {
+        Pending = "pending",
+        Resolved = "resolved",
+        Dismissed = "dismissed",
     }
-}
 
-/// What an admin did about a report.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum Resolution {
-    RemovedMember,
-    Dismissed,
-    NoAction,
-}
-
-impl Resolution {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RemovedMember => "removed_member",
-            Self::Dismissed => "dismissed",
-            Self::NoAction => "no_action",
-        }
+    /// What an admin did about a report.
+    pub enum Resolution {
+        RemovedMember = "removed_member",
+        Dismissed = "dismissed",
+        NoAction = "no_action",
     }
 }
 
