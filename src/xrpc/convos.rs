@@ -6,7 +6,7 @@ use super::handshake;
 use crate::refusal::{Refusal, changed};
 use crate::store::{ChangeOutcome, Conversation, NewConversation};
 use crate::wire::calls::{
-    ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MetadataView,
+    ConvoView, Convos, CreateConvo, CurrentEpoch, GetConvos, GetEpoch, MetadataView, page_size,
 };
 use crate::wire::{Object, XrpcError};
 
@@ -78,17 +78,9 @@ async fn existing(cx: &Context, new: &NewConversation) -> Result<ConvoView, Xrpc
 
 /// The caller's conversations, latest joined first.
 pub(super) async fn list(cx: &Context, input: GetConvos) -> Result<Convos, XrpcError> {
-    let before = match &input.cursor {
-        Some(cursor) => Some(
-            cursor
-                .as_str()
-                .parse::<u64>()
-                .map_err(|_| Refusal::InvalidCursor)?,
-        ),
-        None => None,
-    };
-    let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let before = input.cursor.map(|cursor| cursor.as_str().parse::<u64>());
+    let before = before.transpose().map_err(|_| Refusal::InvalidCursor)?;
+    let limit = page_size(input.limit);
     let (found, has_more) = cx.store.conversations(cx.did(), before, limit).await?;
     let cursor = found
         .last()
@@ -127,5 +119,3 @@ fn view(stored: Conversation) -> ConvoView {
         }),
     }
 }
-
-const PAGE_DEFAULT: u64 = 50;

@@ -8,7 +8,7 @@ use crate::store::{NewMessage, Standing, StoredMessage};
 use crate::types::{ConvoId, Epoch};
 use crate::wire::calls::{
     CommitView, Commits, GapInfo, GetCommits, GetMessages, Messages, PassedOn, SendEphemeral,
-    SendMessage, Sent, Success, UpdateCursor,
+    SendMessage, Sent, Success, UpdateCursor, page_size,
 };
 use crate::wire::{
     BytesOut, EPHEMERAL_BYTES_MAX, Ephemeral, PaddedSize, THE_REQUEST, XrpcError, invalid,
@@ -103,8 +103,7 @@ fn check_ciphertext(
 pub(super) async fn page(cx: &Context, input: GetMessages) -> Result<Messages, XrpcError> {
     let standing = cx.standing(&input.convo_id).await?;
     let after = page_start(cx, &input).await?.max(standing.joined_after);
-    let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let limit = page_size(input.limit);
     let (store, convo) = (&cx.store, &input.convo_id);
     let found = store.messages(convo, cx.did(), after, limit).await?;
     // Nothing is there for who is out meanwhile: it is not lost.
@@ -229,7 +228,6 @@ pub(super) async fn update_cursor(cx: &Context, input: UpdateCursor) -> Result<S
 }
 
 /// These are the lexicons'.
-const PAGE_DEFAULT: u64 = 50;
 const COMMITS_MAX: u32 = 100;
 const MISSING_MAX: usize = 1000;
 

@@ -7,7 +7,7 @@ use crate::store::{Report, ReportOutcome, ResolveOutcome};
 use crate::types::{CoarseTime, ConvoId, Did, uuid_of};
 use crate::wire::calls::{
     AdminStats, GetAdminStats, GetReports, Okay, ReportMember, ReportView, Reported, Reports,
-    ResolveReport,
+    ResolveReport, page_size,
 };
 use crate::wire::{BytesOut, XrpcError};
 
@@ -57,19 +57,18 @@ fn report_id(input: &ReportMember, reporter: &Did) -> String {
 
 /// The conversation's reports, newest first, for its admins.
 pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, XrpcError> {
-    let limit = input.limit.map_or(PAGE_DEFAULT, |limit| limit.get());
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // One more than asked for tells whether there is a next page.
-    let asked = u32::try_from(limit + 1).unwrap_or(u32::MAX);
+    let limit = page_size(input.limit);
     let after = input.cursor.as_ref().map(|cursor| cursor.as_str());
     let (store, convo) = (&cx.store, &input.convo_id);
-    let reports = store.reports(convo, cx.did(), input.status, after, asked);
+    // One more than asked for tells whether there is a next page.
+    let reports = store.reports(convo, cx.did(), input.status, after, limit + 1);
     let found = reports.await?;
     // Nothing is there for who is no admin, or was one a moment ago.
     if found.as_ref().is_none_or(Vec::is_empty) {
         must_be_admin(cx, convo).await?;
     }
     let mut found = found.ok_or(Refusal::InvalidCursor)?;
+    let limit = limit as usize;
     let more = found.len() > limit;
     found.truncate(limit);
     let cursor = found
@@ -130,5 +129,3 @@ fn view(report: Report) -> ReportView {
         resolved_at: report.resolved_at,
     }
 }
-
-const PAGE_DEFAULT: u64 = 50;

@@ -57,7 +57,7 @@ pub use roles::*;
 pub use subscription::*;
 pub use welcomes::*;
 
-use super::{Blob, Text, Unkept};
+use super::{Blob, Int, Text, Unkept};
 
 /// A commit, Welcome or GroupInfo: what one group change may weigh.
 pub const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
@@ -68,6 +68,12 @@ pub type Handshake = Blob<1, HANDSHAKE_BYTES_MAX>;
 /// The `$type` by which an object within a request may say what it is (ATProto data
 /// model); its place says so already.
 pub type TypeName = Unkept<Text<1, 512>>;
+
+/// How many items a page has at most: what was asked for, or what all lexicons with pages say.
+pub fn page_size(limit: Option<Int<1, 100>>) -> u32 {
+    let limit = limit.map_or(50, Int::get);
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
 
 /// A client's name for one attempt, so that its repetition is recognised: before anything else
 /// of the call is read.
