@@ -2,7 +2,6 @@
 //! be put into a conversation with whom.
 
 use super::context::Context;
-use super::reports::must_be_admin;
 use crate::blocks::BlocksError;
 use crate::refusal::Refusal;
 use crate::store::AffectedConvo;
@@ -30,7 +29,7 @@ pub(super) async fn check(cx: &Context, input: CheckBlocks) -> Result<CheckedBlo
 pub(super) async fn status(cx: &Context, input: GetBlockStatus) -> Result<BlockStatus, XrpcError> {
     let members = cx.store.member_dids(&input.convo_id).await?;
     // Afterwards, so that nobody is told what came after their own demotion.
-    must_be_admin(cx, &input.convo_id).await?;
+    cx.must_be_admin(&input.convo_id).await?;
     let (blocks, is_complete) = match cx.blocks.among(cx.did(), &members).await {
         Ok(blocks) => (blocks, true),
         Err(BlocksError::TooManyQuestions | BlocksError::TooOften { .. }) => {

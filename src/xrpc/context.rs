@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
 use super::Settings;
-use super::handshake::Signing;
+use super::handshake::{ReadCommit, Signing};
 use super::packages::Intake;
 use super::turns::{Turn, Turns};
 use crate::auth::{Authenticator, Caller};
@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 use crate::store::{AppendError, Appended, GroupChange, Nonce, Standing, Store};
 use crate::types::{CoarseTime, ConvoId, DeviceId, Did, Nsid};
 use crate::wire::XrpcError;
+use crate::wire::calls::Handshake;
 
 /// The parts of the relay that calls use.
 pub struct Parts {
@@ -103,9 +104,28 @@ impl Context {
         }
     }
 
+    /// Reads the commit of a change, if it has one.
+    pub(super) fn read_commit(
+        &self,
+        commit: Option<&Handshake>,
+        convo: &ConvoId,
+        standing: &Standing,
+    ) -> Result<Option<ReadCommit>, XrpcError> {
+        let signing = self.signing(standing);
+        let read = commit.map(|commit| ReadCommit::of(commit, convo, self.now_coarse(), &signing));
+        read.transpose()
+    }
+
     /// What the caller may do in a conversation; strangers find none.
     pub(super) async fn standing(&self, convo: &ConvoId) -> Result<Standing, XrpcError> {
         let standing = self.store.standing(convo, self.did()).await?;
         standing.ok_or_else(|| Refusal::ConvoNotFound.into())
+    }
+
+    pub(super) async fn must_be_admin(&self, convo: &ConvoId) -> Result<(), XrpcError> {
+        match self.standing(convo).await?.is_admin {
+            true => Ok(()),
+            false => Err(Refusal::NotAdmin.into()),
+        }
     }
 }

@@ -3,7 +3,6 @@
 
 use super::context::Context;
 use super::handshake::{self, ReadCommit};
-use super::membership::read_commit;
 use crate::refusal::{Refusal, changed};
 use crate::store::{GroupChange, GroupInfoOutcome};
 use crate::types::{ConvoId, Epoch};
@@ -21,7 +20,8 @@ pub(super) async fn get(cx: &Context, input: GetGroupInfo) -> Result<GroupInfoVi
 pub(super) async fn update(cx: &Context, input: UpdateGroupInfo) -> Result<Updated, XrpcError> {
     let (convo, epoch) = (input.convo_id, input.epoch);
     let standing = cx.standing(&convo).await?;
-    let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
+    let commit = cx
+        .read_commit(input.commit.as_ref(), &convo, &standing)?
         .map(ReadCommit::adds_nobody)
         .transpose()?;
     let next = commit.as_ref().map(|commit| commit.epoch.next());

@@ -21,7 +21,8 @@ pub(super) async fn add(cx: &Context, input: AddMembers) -> Result<Changed, Xrpc
         standing.cipher_suite,
         cx.settings.welcome_copies_bytes_max,
     )?;
-    let commit = read_commit(cx, input.commit.as_ref(), &convo, &standing)?
+    let commit = cx
+        .read_commit(input.commit.as_ref(), &convo, &standing)?
         .map(|commit| commit.adds_those_welcomed(&joining))
         .transpose()?;
     let group_info = group_info(
@@ -115,7 +116,8 @@ async fn go(
     commit: Option<&Handshake>,
     info: Option<&Handshake>,
 ) -> Result<Made, XrpcError> {
-    let commit = read_commit(cx, commit, &going.convo, &going.standing)?
+    let commit = cx
+        .read_commit(commit, &going.convo, &going.standing)?
         .map(ReadCommit::adds_nobody)
         .transpose()?;
     let group_info = group_info(info, &going.convo, &going.standing, commit.as_ref())?;
@@ -129,17 +131,6 @@ async fn go(
         cx.store.change_group(&change).await?,
         change.bounds,
     )?)
-}
-
-pub(super) fn read_commit(
-    cx: &Context,
-    commit: Option<&Handshake>,
-    convo: &ConvoId,
-    standing: &Standing,
-) -> Result<Option<ReadCommit>, XrpcError> {
-    let signing = cx.signing(standing);
-    let read = commit.map(|commit| ReadCommit::of(commit, convo, cx.now_coarse(), &signing));
-    read.transpose()
 }
 
 /// The GroupInfo beside a change is of the epoch after its commit; without one,

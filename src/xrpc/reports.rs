@@ -4,7 +4,7 @@
 use super::context::Context;
 use crate::refusal::Refusal;
 use crate::store::{Report, ReportOutcome, ResolveOutcome};
-use crate::types::{CoarseTime, ConvoId, Did, uuid_of};
+use crate::types::{CoarseTime, Did, uuid_of};
 use crate::wire::calls::{
     AdminStats, GetAdminStats, GetReports, Okay, ReportMember, ReportView, Reported, Reports,
     ResolveReport, page_size,
@@ -65,7 +65,7 @@ pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, Xrp
     let found = reports.await?;
     // Nothing is there for who is no admin, or was one a moment ago.
     if found.as_ref().is_none_or(Vec::is_empty) {
-        must_be_admin(cx, convo).await?;
+        cx.must_be_admin(convo).await?;
     }
     let mut found = found.ok_or(Refusal::InvalidCursor)?;
     let limit = limit as usize;
@@ -102,19 +102,12 @@ pub(super) async fn stats(cx: &Context, input: GetAdminStats) -> Result<AdminSta
         .map(|since| CoarseTime::from_unix_seconds(since.unix_seconds()));
     let stats = cx.store.report_stats(&convo_id, since).await?;
     // Afterwards, so that nobody is told what came after their own demotion.
-    must_be_admin(cx, &convo_id).await?;
+    cx.must_be_admin(&convo_id).await?;
     Ok(AdminStats {
         stats,
         generated_at: cx.now_coarse(),
         convo_id,
     })
-}
-
-pub(super) async fn must_be_admin(cx: &Context, convo: &ConvoId) -> Result<(), XrpcError> {
-    match cx.standing(convo).await?.is_admin {
-        true => Ok(()),
-        false => Err(Refusal::NotAdmin.into()),
-    }
 }
 
 fn view(report: Report) -> ReportView {
