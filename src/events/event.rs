@@ -6,9 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::store::{self, Announced};
 use crate::types::{CoarseTime, Cursor, Seq, unprintable};
 use crate::wire::calls::MessageView;
-use crate::wire::{
-    EnvelopeError, Frame, Framing, Notice, Passing, Route, event_frame, notice_frame,
-};
+use crate::wire::{EnvelopeError, Frame, Framing, Passing, Route, event_frame, passing_frame};
 
 /// An event of the stream, or something passing that has no place in it.
 pub struct Event {
@@ -28,7 +26,7 @@ enum Content {
     Message(store::Envelope),
     /// And with the message itself.
     Hydrated(store::Envelope, Box<MessageView>),
-    Passing(Notice),
+    Passing(Passing),
 }
 
 impl Event {
@@ -52,7 +50,7 @@ impl Event {
     pub fn passing(passing: Passing) -> Self {
         let cursor = Cursor::new(CoarseTime::from_unix_seconds(0), Seq::ZERO);
         let route = Route::Convo(passing.convo().clone());
-        Self::of(cursor, route, Content::Passing(Notice::Passing(passing)))
+        Self::of(cursor, route, Content::Passing(passing))
     }
 
     fn of(cursor: Cursor, route: Route, content: Content) -> Self {
@@ -131,7 +129,7 @@ impl Event {
 
     fn encode(&self, framing: Framing) -> Option<Frame> {
         let (envelope, message) = match &self.content {
-            Content::Passing(notice) => return notice_frame(framing, notice).ok(),
+            Content::Passing(passing) => return passing_frame(framing, passing).ok(),
             Content::Stored(envelope) | Content::Message(envelope) => (envelope, None),
             Content::Hydrated(envelope, message) => (envelope, Some(&**message)),
         };
@@ -146,8 +144,7 @@ impl Event {
             Content::Hydrated(envelope, message) => {
                 2 * envelope.bytes() + 4 * message.ciphertext.0.len()
             }
-            Content::Passing(Notice::Passing(passing)) => 4 * passing.ciphertext_len(),
-            Content::Passing(_) => 0,
+            Content::Passing(passing) => 4 * passing.ciphertext_len(),
         };
         held + size_of::<Self>()
     }

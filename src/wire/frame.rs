@@ -74,8 +74,6 @@ pub enum Notice {
     /// The replay is over and the session is live: here is where each
     /// conversation stands.
     Synced(Box<Standings>),
-    /// Told to those who listen now. Never stored; no place in the stream.
-    Passing(Passing),
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -159,6 +157,14 @@ pub fn event_frame(
     encode(framing, Some(&envelope.name()), &body)
 }
 
+/// The frame of what is told to those who listen now: it has no place in the stream.
+pub fn passing_frame(framing: Framing, passing: &Passing) -> Result<Frame, FrameError> {
+    match passing {
+        Passing::Ephemeral(body) => encode(framing, Some("#ephemeralEvent"), body),
+        Passing::Typing(body) => encode(framing, Some("#typingEvent"), body),
+    }
+}
+
 /// The frame of anything else.
 pub fn notice_frame(framing: Framing, notice: &Notice) -> Result<Frame, FrameError> {
     #[derive(Serialize)]
@@ -169,8 +175,6 @@ pub fn notice_frame(framing: Framing, notice: &Notice) -> Result<Frame, FrameErr
         Notice::Info(body) => encode(framing, Some("#info"), body),
         Notice::Limits(body) => encode(framing, Some("#limits"), body),
         Notice::Pong => encode(framing, Some("#pong"), &Nothing {}),
-        Notice::Passing(Passing::Ephemeral(body)) => encode(framing, Some("#ephemeralEvent"), body),
-        Notice::Passing(Passing::Typing(body)) => encode(framing, Some("#typingEvent"), body),
         Notice::Synced(body) => encode(framing, Some("#synced"), body),
     }
 }

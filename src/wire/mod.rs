@@ -29,7 +29,7 @@ pub use envelope::{Change, Envelope, EnvelopeError, Route, envelopes};
 pub use error::{Instead, XrpcError, XrpcStatus};
 pub use frame::{
     ErrorNotice, Frame, FrameError, Framing, Info, JSON_SUBPROTOCOL, LimitsNotice, Notice,
-    Standing, Standings, event_frame, notice_frame,
+    Standing, Standings, event_frame, notice_frame, passing_frame,
 };
 pub use object::Object;
 pub use padding::{MESSAGE_BYTES_MAX, PaddedSize};

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use mls_relay::types::{CoarseTime, ConvoId, Cursor, Epoch, MessageId, Seq};
 use mls_relay::wire::calls::{MessageView, TicketText};
 use mls_relay::wire::{
-    BytesOut, Envelope, Frame, Framing, Info, LimitsNotice, Notice, Standing, Standings,
-    event_frame, notice_frame,
+    BytesOut, Envelope, Frame, Framing, Info, LimitsNotice, Notice, Passing, Standing, Standings,
+    event_frame, notice_frame, passing_frame,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -28,6 +28,7 @@ enum News {
     /// What the stream stores of it, less what all have; and the message that comes along.
     Event(Value, Option<MessageView>),
     Notice(Notice),
+    Passing(Passing),
 }
 
 impl News {
@@ -45,6 +46,7 @@ impl News {
                 event_frame(framing, Seq::new(41), &envelope, message.as_ref()).unwrap()
             }
             Self::Notice(notice) => notice_frame(framing, notice).unwrap(),
+            Self::Passing(passing) => passing_frame(framing, passing).unwrap(),
         }
     }
 }
@@ -52,7 +54,7 @@ impl News {
 /// All of it, with and without what may be absent.
 fn news() -> Vec<(&'static str, News)> {
     let event = |fields| News::Event(fields, None);
-    let passing = |fields| News::Notice(Notice::Passing(serde_json::from_value(fields).unwrap()));
+    let passing = |fields| News::Passing(serde_json::from_value(fields).unwrap());
     let (user, id) = ("did:plc:bob", json!({"messageId": ULID}));
     let receipt = json!({"convoId": "abcd", "epoch": 3, "commitHash": "A".repeat(43),
         "previousReceiptHash": "A".repeat(43), "signature": "A".repeat(86)});
