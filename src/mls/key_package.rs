@@ -5,7 +5,7 @@ use crate::types::{CipherSuite, Did};
 
 use super::leaf_node::LeafNode;
 use super::reader::{MlsError, Reader};
-use super::signature::{is_forged, ref_hash};
+use super::signature::{is_forged, key_package_ref};
 
 /// A key package and the bytes it was read from.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl<'a> KeyPackage<'a> {
     /// suite is not one of ours.
     pub fn reference(&self) -> Option<Vec<u8>> {
         let suite = CipherSuite::from_number(self.suite_number)?;
-        Some(ref_hash(suite, "KeyPackage Reference", self.bytes))
+        Some(key_package_ref(suite, self.bytes))
     }
 
     /// The device part of the credential's identity, for an identity of this

@@ -156,18 +156,6 @@ pub(super) const VERSION_MLS10: u16 = 1;
 /// Real leaves and groups carry a handful.
 const EXTENSIONS_MAX: usize = 256;
 
-/// Appends `opaque x<V>`. Lengths of 2^30 and more, which MLS cannot say, do not
-/// occur: every caller's bytes came through a bounded request body.
-pub(super) fn write_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    match length {
-        0..0x40 => out.extend_from_slice(&length.to_be_bytes()[3..]),
-        0x40..0x4000 => out.extend_from_slice(&(length | 0x4000).to_be_bytes()[2..]),
-        _ => out.extend_from_slice(&(length | 0x8000_0000).to_be_bytes()),
-    }
-    out.extend_from_slice(bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,18 +172,6 @@ mod tests {
         assert_eq!(length(&[0xc0, 0, 0, 0, 0, 0, 0, 0]), Err(MlsError::Length));
         assert_eq!(length(&[0x40]), Err(MlsError::Truncated));
         assert_eq!(length(&[]), Err(MlsError::Truncated));
-    }
-
-    #[test]
-    fn what_is_written_is_read_back() {
-        for size in [0, 1, 63, 64, 16_383, 16_384, 100_000] {
-            let bytes = vec![7; size];
-            let mut out = Vec::new();
-            write_opaque(&mut out, &bytes);
-            let mut reader = Reader::new(&out);
-            assert_eq!(reader.opaque(), Ok(bytes.as_slice()));
-            assert_eq!(reader.end(), Ok(()));
-        }
     }
 
     #[test]

@@ -9,8 +9,6 @@ use aws_lc_rs::signature::{
 
 use crate::types::CipherSuite;
 
-use super::reader::write_opaque;
-
 /// Whether a signature is not by this key. The library knows no Ed448: members check, as they
 /// always do. But a key of another length is none of Ed448.
 pub(super) fn is_forged(
@@ -36,14 +34,18 @@ pub(super) fn is_forged(
 /// RFC 8032 section 5.2.5.
 const ED448_KEY_LEN: usize = 57;
 
-/// The reference of a value: a hash under a label, of the suite's hash.
-pub(super) fn ref_hash(suite: CipherSuite, label: &str, value: &[u8]) -> Vec<u8> {
-    let algorithm = if suite.hash_len() == 32 {
-        &SHA256
-    } else {
-        &SHA512
+/// The reference of a key package: a hash under a label, of the suite's hash.
+pub(super) fn key_package_ref(suite: CipherSuite, bytes: &[u8]) -> Vec<u8> {
+    let algorithm = match suite {
+        CipherSuite::X25519Aes128Ed25519
+        | CipherSuite::P256Aes128
+        | CipherSuite::X25519ChaCha20Ed25519 => &SHA256,
+        CipherSuite::X448Aes256Ed448 | CipherSuite::P521Aes256 | CipherSuite::X448ChaCha20Ed448 => {
+            &SHA512
+        }
     };
-    digest(algorithm, &labelled(label, value)).as_ref().to_vec()
+    let hashed = labelled("KeyPackage Reference", bytes);
+    digest(algorithm, &hashed).as_ref().to_vec()
 }
 
 /// `{opaque label<V> = "MLS 1.0 " + label; opaque content<V>}`.
@@ -54,9 +56,34 @@ fn labelled(label: &str, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Appends `opaque x<V>`. Lengths of 2^30 and more, which MLS cannot say, do not
+/// occur: every caller's bytes came through a bounded request body.
+fn write_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    match length {
+        0..0x40 => out.extend_from_slice(&length.to_be_bytes()[3..]),
+        0x40..0x4000 => out.extend_from_slice(&(length | 0x4000).to_be_bytes()[2..]),
+        _ => out.extend_from_slice(&(length | 0x8000_0000).to_be_bytes()),
+    }
+    out.extend_from_slice(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mls::reader::Reader;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for size in [0, 1, 63, 64, 16_383, 16_384, 100_000] {
+            let bytes = vec![7; size];
+            let mut out = Vec::new();
+            write_opaque(&mut out, &bytes);
+            let mut reader = Reader::new(&out);
+            assert_eq!(reader.opaque(), Ok(bytes.as_slice()));
+            assert_eq!(reader.end(), Ok(()));
+        }
+    }
 
     #[test]
     fn what_cannot_be_checked_is_no_cover_for_the_key_of_another_suite() {

@@ -37,14 +37,6 @@ impl CipherSuite {
         let mut suites = Self::ALL.into_iter();
         suites.find(|suite| suite.number() == number)
     }
-
-    /// Length of a hash reference (RFC 9420 section 5.2): that of the suite's hash.
-    pub fn hash_len(self) -> usize {
-        match self {
-            Self::X25519Aes128Ed25519 | Self::P256Aes128 | Self::X25519ChaCha20Ed25519 => 32,
-            Self::X448Aes256Ed448 | Self::P521Aes256 | Self::X448ChaCha20Ed448 => 64,
-        }
-    }
 }
 
 #[cfg(test)]
