@@ -52,10 +52,10 @@ enum Cause {
 /// What a reload works with.
 pub(super) struct Reloader {
     /// The file that was named on the command line.
-    pub(super) file: Option<PathBuf>,
-    pub(super) live: LiveSettings,
-    pub(super) certificates: Certificates,
-    pub(super) logs: LogFilter,
+    file: Option<PathBuf>,
+    live: LiveSettings,
+    certificates: Certificates,
+    logs: LogFilter,
     in_force: Config,
     /// Whether there was a file at the last reload that succeeded.
     had_file: bool,

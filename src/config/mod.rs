@@ -38,7 +38,6 @@ pub use key::{Effect, Key};
 pub use keys::all as keys;
 pub use print::{effective, env_template, settings_markdown, template};
 pub use read::{Loaded, Origins, Source};
-pub use redact::database_url as redact_database_url;
 pub use source::wished_log_format;
 
 use std::time::Duration;

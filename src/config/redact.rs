@@ -5,7 +5,7 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// What a Postgres client understands of either form, a URL or `key=value` words, as words.
 /// Nothing of the text itself is shown: only the client knows where a password ends in it.
-pub fn database_url(url: &str) -> String {
+pub(super) fn database_url(url: &str) -> String {
     let Ok(config) = url.parse::<Config>() else {
         return HIDDEN.to_owned();
     };

@@ -84,7 +84,8 @@ impl Circle {
         &self.stays
     }
 
-    pub fn sees(&self, convo: &ConvoId, seq: Seq) -> bool {
+    #[cfg(test)]
+    pub(crate) fn sees(&self, convo: &ConvoId, seq: Seq) -> bool {
         let mut all = self.stays.iter();
         all.any(|stay| stay.convo == *convo && stay.covers(seq))
     }
