@@ -119,11 +119,11 @@ pub fn install(settings: &Settings) -> Result<(LogFilter, Outlet), LogsError> {
     Ok((filter, outlet))
 }
 
-/// Dependencies log what they carry: tokio-postgres its parameters, h2 its headers,
-/// tungstenite its messages. Nor is that theirs alone to choose: rustls warns with the
-/// name that a stranger asked for, h2 with the bytes that it was pinged with. What our
-/// own code makes of their errors is all that an operator needs, so nothing of theirs
-/// passes, whatever `RUST_LOG` says.
+/// Dependencies log what they carry: h2 its headers, tokio-postgres its parameters,
+/// tungstenite its messages. Nor is that theirs alone to choose: h2 warns with the bytes
+/// that it was pinged with. What our own code makes of their errors is all that an operator
+/// needs, so nothing of theirs passes, whatever `RUST_LOG` says; and of those that write by
+/// `log`, as all but h2 do, nothing is taken up at all.
 fn is_ours(event: &Metadata<'_>) -> bool {
     is_ours_by_name(event.target())
 }
