@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use super::domain::Domain;
-use crate::types::{ClientIp, Did};
+use crate::types::{ClientIp, Did, random_key};
 
 /// A subject under a rule, as the tables know it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -47,11 +47,8 @@ impl From<Hash128> for Blind {
 pub(super) struct BlindKey(pub(super) u64, pub(super) u64);
 
 impl BlindKey {
-    /// A fresh key from the system's generator.
     pub(super) fn random() -> Self {
-        // Version 4 UUIDs fix six bits; two of them leave enough.
-        let [(a, b), (c, d)] = [(); 2].map(|()| uuid::Uuid::new_v4().as_u64_pair());
-        Self(a ^ d, b ^ c)
+        Self::from_bytes(random_key())
     }
 
     pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {

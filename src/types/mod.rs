@@ -19,5 +19,6 @@ pub(crate) use digest::{hex, sha256, sha256_of};
 pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, MessageId};
 pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;
+pub(crate) use pseudonym::random_key;
 pub use time::{CoarseTime, GRAIN_SECONDS};
 pub(crate) use unprintable::unprintable;

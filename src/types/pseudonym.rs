@@ -34,16 +34,15 @@ impl fmt::Display for Pseudonym {
     }
 }
 
-/// Each half of a v4 UUID has 60 random bits or more: two make a key of 128.
 fn key() -> &'static [u8; 16] {
     static KEY: OnceLock<[u8; 16]> = OnceLock::new();
-    KEY.get_or_init(|| {
-        let (a, b) = (
-            uuid::Uuid::new_v4().as_u128(),
-            uuid::Uuid::new_v4().as_u128(),
-        );
-        (a ^ b.rotate_left(64)).to_be_bytes()
-    })
+    KEY.get_or_init(random_key)
+}
+
+/// A key from the system's generator. A v4 UUID fixes six bits: two make 128 that nobody foresees.
+pub(crate) fn random_key() -> [u8; 16] {
+    let [one, other] = [(); 2].map(|()| uuid::Uuid::new_v4().as_u128());
+    (one ^ other.rotate_left(64)).to_le_bytes()
 }
 
 #[cfg(test)]
