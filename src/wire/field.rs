@@ -14,7 +14,7 @@ use super::calls::MessageView;
 /// One value. `{"$bytes": base64}` stays a map in JSON and becomes a byte string
 /// in DAG-CBOR (ATProto data model, "bytes").
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Field<'a> {
+pub(super) enum Field<'a> {
     Bool(bool),
     Int(i64),
     List(Vec<Field<'a>>),
@@ -24,10 +24,10 @@ pub(crate) enum Field<'a> {
 }
 
 /// The members of an object, in the order of the text.
-pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, Field<'a>)>;
+pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Field<'a>)>;
 
 /// A member of an object that is a text.
-pub(crate) fn text<'f>(fields: &'f Fields<'_>, name: &str) -> Option<&'f str> {
+pub(super) fn text<'f>(fields: &'f Fields<'_>, name: &str) -> Option<&'f str> {
     match fields.iter().find(|(key, _)| key == name) {
         Some((_, Field::Text(text))) => Some(text),
         _ => None,
@@ -133,19 +133,18 @@ fn bytes_in<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
     }
 }
 
-/// Fields with one more number in front of them, and the message that they are about
-/// behind, if it is given: the body of an event's frame.
-pub(crate) struct Numbered<'f, 'a> {
-    pub(crate) seq: u64,
-    pub(crate) fields: &'f Fields<'a>,
-    /// The member that says the type: it stands in the frame's header instead.
-    pub(crate) without: &'static str,
-    pub(crate) message: Option<&'f MessageView>,
+/// The body of an event's frame: the fields of its envelope, with the event's number in front of
+/// them, and the message that they are about behind, if it is given.
+pub(super) struct Numbered<'f, 'a> {
+    pub(super) seq: u64,
+    pub(super) fields: &'f Fields<'a>,
+    pub(super) message: Option<&'f MessageView>,
 }
 
 impl Serialize for Numbered<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let kept = || self.fields.iter().filter(|(key, _)| key != self.without);
+        // The type stands in the frame's header.
+        let kept = || self.fields.iter().filter(|(key, _)| key != "type");
         let len = kept().count() + 1 + usize::from(self.message.is_some());
         let mut map = serializer.serialize_map(Some(len))?;
         map.serialize_entry("seq", &self.seq)?;

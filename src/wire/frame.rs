@@ -151,7 +151,6 @@ pub fn event_frame(
     let body = Numbered {
         seq: seq.get(),
         fields: &envelope.fields,
-        without: "type",
         message,
     };
     encode(framing, Some(&envelope.name()), &body)
