@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
-use super::calls::{MessageView, TicketText};
+use super::calls::{MessageView, Nothing, TicketText};
 use super::envelope::Envelope;
 use super::field::Numbered;
 use super::passing::Passing;
@@ -166,8 +166,6 @@ pub fn passing_frame(framing: Framing, passing: &Passing) -> Result<Frame, Frame
 
 /// The frame of anything else.
 pub fn notice_frame(framing: Framing, notice: &Notice) -> Result<Frame, FrameError> {
-    #[derive(Serialize)]
-    struct Nothing {}
     match notice {
         Notice::Error(body) => encode(framing, None, body),
         Notice::Gap(body) => encode(framing, Some("#gap"), body),

@@ -58,7 +58,7 @@ input! {
 }
 
 output! {
-    /// `{}`: publishKeyPackage says no more.
+    /// `{}`: all that publishKeyPackage says, and a pong.
     pub struct Nothing {}
 
     pub struct Published {
