@@ -184,7 +184,7 @@ impl Reloader {
             certificates,
             logs,
             in_force: loaded.config.clone(),
-            had_file: loaded.file.is_some(),
+            had_file: loaded.has_file,
             told: loaded.doubts.clone(),
         }
     }
@@ -210,7 +210,7 @@ impl Reloader {
         };
         // Editors that rename leave a moment without a file. The defaults were never
         // asked for then.
-        match loaded.file.is_none() && self.had_file {
+        match self.had_file && !loaded.has_file {
             true => Err(fault(&self.path(), "is gone; what it said stays")),
             false => Ok(loaded),
         }
@@ -244,7 +244,7 @@ impl Reloader {
             let value = shown(key, &loaded.config);
             tracing::warn!(key = key.name, value, "a setting waits for a restart");
         }
-        self.had_file = loaded.file.is_some();
+        self.had_file = loaded.has_file;
         self.in_force = change.config;
         let waiting = change.waiting.iter().map(|key| key.name).collect();
         Ok((!change.applied.is_empty(), waiting))

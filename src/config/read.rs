@@ -26,8 +26,8 @@ pub struct Loaded {
     /// What may not be meant so.
     pub doubts: Vec<Doubt>,
     pub origins: Origins,
-    /// The file that was read, if there was one.
-    pub file: Option<PathBuf>,
+    /// Whether there was a file.
+    pub has_file: bool,
 }
 
 /// Where each key that was set was set, by its name.
@@ -44,7 +44,7 @@ impl Config {
             doubts: doubts(source, &in_file, &reading.config, &reading.origins),
             config: reading.config,
             origins: reading.origins,
-            file: source.file.as_ref().map(|(path, _)| path.clone()),
+            has_file: source.file.is_some(),
         })
     }
 
