@@ -239,10 +239,7 @@ async fn serve(
     let start_timeout = config.database.private.start_timeout;
     let store_settings = database::store_settings(config, postgres)?;
     let store = database::open(store_settings, start_timeout, shutdown).await?;
-    let limits = Limits::new(live.limits.clone(), Clock::system());
-    limits.bound_connections(connections_room(config));
-    limits.start_upkeep(shutdown);
-    limits.start_sharing(store.clone(), shutdown);
+    let limits = limits(config, &live, &store, shutdown);
     let auth = Authenticator::start(live.auth.clone(), store.clone(), shutdown.clone()).await?;
     let retention = Retention::start(&store, &live.retention, shutdown);
     let hub = Hub::start(Arc::new(store.clone()), live.events.clone(), shutdown);
@@ -253,9 +250,7 @@ async fn serve(
         live.session.clone(),
         shutdown.clone(),
     );
-    let seed = store.shared_secret(RECEIPT_SECRET_NAME).await?;
-    let receipts = ReceiptSigner::new(&seed).map_err(|_| AppError::ReceiptKey)?;
-    let receipts = Arc::new(receipts);
+    let receipts = receipts(&store).await?;
     let calls = Calls::new(
         xrpc::Parts {
             store: store.clone(),
@@ -294,6 +289,21 @@ async fn serve(
     );
     parts.edge.serve(tls, limits, routes, shutdown);
     Ok(health)
+}
+
+fn limits(config: &Config, live: &LiveSettings, store: &Store, shutdown: &Shutdown) -> Limits {
+    let limits = Limits::new(live.limits.clone(), Clock::system());
+    limits.bound_connections(connections_room(config));
+    limits.start_upkeep(shutdown);
+    limits.start_sharing(store.clone(), shutdown);
+    limits
+}
+
+/// The signer whose key all nodes have from the store.
+async fn receipts(store: &Store) -> Result<Arc<ReceiptSigner>, AppError> {
+    let seed = store.shared_secret(RECEIPT_SECRET_NAME).await?;
+    let signer = ReceiptSigner::new(&seed).map_err(|_| AppError::ReceiptKey)?;
+    Ok(Arc::new(signer))
 }
 
 /// For how many connections the system has room, beside all else that must go on while there
