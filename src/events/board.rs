@@ -83,7 +83,8 @@ impl Board {
     }
 
     /// The last event that was passed on.
-    pub fn head(&self) -> Cursor {
+    #[cfg(test)]
+    pub(super) fn head(&self) -> Cursor {
         self.head
     }
 

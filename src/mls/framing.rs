@@ -71,7 +71,7 @@ impl<'a> PrivateMessage<'a> {
 #[derive(Clone, Debug)]
 pub enum Content<'a> {
     Application,
-    Proposal(ProposalKind<'a>),
+    Proposal,
     Commit(Commit<'a>),
 }
 
@@ -96,7 +96,10 @@ impl<'a> PublicMessage<'a> {
                 reader.opaque()?;
                 Content::Application
             }
-            ContentType::Proposal => Content::Proposal(ProposalKind::read(reader)?),
+            ContentType::Proposal => {
+                ProposalKind::read(reader)?;
+                Content::Proposal
+            }
             ContentType::Commit => Content::Commit(Commit::read(reader)?),
         };
         let _signature = reader.opaque()?;
@@ -117,7 +120,7 @@ impl<'a> PublicMessage<'a> {
     pub fn content_type(&self) -> ContentType {
         match self.content {
             Content::Application => ContentType::Application,
-            Content::Proposal(_) => ContentType::Proposal,
+            Content::Proposal => ContentType::Proposal,
             Content::Commit(_) => ContentType::Commit,
         }
     }

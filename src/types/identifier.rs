@@ -1,7 +1,7 @@
 //! Pure. Identifiers that name people, groups, devices and messages. `Debug`
 //! prints a constant and there is no `Display`, so that no format string, span
 //! or error can put an identity in a log; the raw text needs `expose()`, and a log
-//! that must tell one from another has `redacted()`.
+//! that must tell one account from another has `redacted()`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -41,11 +41,6 @@ macro_rules! redacted_text {
             /// The raw text, for the wire and for Postgres only.
             pub fn expose(&self) -> &str {
                 &self.0
-            }
-
-            /// What a log at debug level may call it by.
-            pub fn redacted(&self) -> Pseudonym {
-                Pseudonym::of(stringify!($name), self.0.as_bytes())
             }
         }
 
@@ -92,6 +87,13 @@ redacted_text!(
     Jti,
     check_jti
 );
+
+impl Did {
+    /// What a log at debug level may call it by.
+    pub fn redacted(&self) -> Pseudonym {
+        Pseudonym::of("Did", self.0.as_bytes())
+    }
+}
 
 impl DeviceId {
     /// What a device is called that has not named itself: it follows from its account and
