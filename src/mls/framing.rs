@@ -44,45 +44,40 @@ impl Sender {
     }
 }
 
-/// A message that only members can open (section 6.3).
+/// What stands in front of every framed message.
 #[derive(Clone, Copy, Debug)]
-pub struct PrivateMessage<'a> {
+pub struct Framing<'a> {
     pub group_id: &'a [u8],
     pub epoch: u64,
+    /// Only members see who sent a PrivateMessage.
+    pub sender: Option<Sender>,
     pub content_type: ContentType,
 }
 
-impl<'a> PrivateMessage<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
-        let message = Self {
+impl<'a> Framing<'a> {
+    /// That of a PrivateMessage (section 6.3), of which nobody but members can read more.
+    pub(super) fn of_private(reader: &mut Reader<'a>) -> Result<Self, MlsError> {
+        let framing = Self {
             group_id: reader.opaque()?,
             epoch: reader.u64()?,
+            sender: None,
             content_type: ContentType::read(reader)?,
         };
         // Readable by everyone on the way; clients put the message id here.
         let _authenticated_data = reader.opaque()?;
         let _encrypted_sender_data = reader.opaque()?;
         let _ciphertext = reader.opaque()?;
-        Ok(message)
+        Ok(framing)
     }
-}
-
-/// What a PublicMessage says in the clear.
-#[derive(Clone, Debug)]
-pub enum Content<'a> {
-    Application,
-    Proposal,
-    Commit(Commit<'a>),
 }
 
 /// A signed message in the clear (section 6.2). Its signature is the members'
 /// business: the relay does not hold the tree.
 #[derive(Clone, Debug)]
 pub struct PublicMessage<'a> {
-    pub group_id: &'a [u8],
-    pub epoch: u64,
-    pub sender: Sender,
-    pub content: Content<'a>,
+    pub framing: Framing<'a>,
+    /// What it carries, if that is a commit.
+    pub commit: Option<Commit<'a>>,
 }
 
 impl<'a> PublicMessage<'a> {
@@ -91,37 +86,28 @@ impl<'a> PublicMessage<'a> {
         let epoch = reader.u64()?;
         let sender = Sender::read(reader)?;
         let _authenticated_data = reader.opaque()?;
-        let content = match ContentType::read(reader)? {
-            ContentType::Application => {
-                reader.opaque()?;
-                Content::Application
-            }
-            ContentType::Proposal => {
-                ProposalKind::read(reader)?;
-                Content::Proposal
-            }
-            ContentType::Commit => Content::Commit(Commit::read(reader)?),
-        };
+        let content_type = ContentType::read(reader)?;
+        let mut commit = None;
+        match content_type {
+            ContentType::Application => _ = reader.opaque()?,
+            ContentType::Proposal => _ = ProposalKind::read(reader)?,
+            ContentType::Commit => commit = Some(Commit::read(reader)?),
+        }
         let _signature = reader.opaque()?;
-        if matches!(content, Content::Commit(_)) {
+        if commit.is_some() {
             let _confirmation_tag = reader.opaque()?;
         }
         if sender == Sender::Member {
             let _membership_tag = reader.opaque()?;
         }
         Ok(Self {
-            group_id,
-            epoch,
-            sender,
-            content,
+            framing: Framing {
+                group_id,
+                epoch,
+                sender: Some(sender),
+                content_type,
+            },
+            commit,
         })
-    }
-
-    pub fn content_type(&self) -> ContentType {
-        match self.content {
-            Content::Application => ContentType::Application,
-            Content::Proposal => ContentType::Proposal,
-            Content::Commit(_) => ContentType::Commit,
-        }
     }
 }

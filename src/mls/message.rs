@@ -1,6 +1,6 @@
 //! Pure. MLSMessage (RFC 9420 section 6): the outermost frame, and its kinds.
 
-use super::framing::{ContentType, PrivateMessage, PublicMessage, Sender};
+use super::framing::{Framing, PublicMessage};
 use super::group_info::GroupInfo;
 use super::key_package::KeyPackage;
 use super::reader::{MlsError, Reader, VERSION_MLS10};
@@ -10,7 +10,7 @@ use super::welcome::Welcome;
 #[derive(Clone, Debug)]
 pub enum Message<'a> {
     Public(PublicMessage<'a>),
-    Private(PrivateMessage<'a>),
+    Private(Framing<'a>),
     Welcome(Welcome<'a>),
     GroupInfo(GroupInfo<'a>),
     KeyPackage(Box<KeyPackage<'a>>),
@@ -38,7 +38,7 @@ impl<'a> Message<'a> {
         reader.version()?;
         match reader.u16()? {
             1 => PublicMessage::read(reader).map(Self::Public),
-            2 => PrivateMessage::read(reader).map(Self::Private),
+            2 => Framing::of_private(reader).map(Self::Private),
             3 => Welcome::read(reader).map(Self::Welcome),
             WIRE_GROUP_INFO => GroupInfo::read(reader).map(Self::GroupInfo),
             WIRE_KEY_PACKAGE => KeyPackage::read(reader).map(Box::new).map(Self::KeyPackage),
@@ -46,34 +46,13 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The group, epoch and kind of a framed message, and the sender if it is in
-    /// the clear.
     pub fn framing(&self) -> Option<Framing<'a>> {
         match self {
-            Self::Public(message) => Some(Framing {
-                group_id: message.group_id,
-                epoch: message.epoch,
-                content_type: message.content_type(),
-                sender: Some(message.sender),
-            }),
-            Self::Private(message) => Some(Framing {
-                group_id: message.group_id,
-                epoch: message.epoch,
-                content_type: message.content_type,
-                sender: None,
-            }),
+            Self::Public(message) => Some(message.framing),
+            Self::Private(framing) => Some(*framing),
             _ => None,
         }
     }
-}
-
-/// What stands in front of every framed message.
-#[derive(Clone, Copy, Debug)]
-pub struct Framing<'a> {
-    pub group_id: &'a [u8],
-    pub epoch: u64,
-    pub content_type: ContentType,
-    pub sender: Option<Sender>,
 }
 
 impl<'a> KeyPackage<'a> {

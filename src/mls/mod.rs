@@ -18,7 +18,7 @@ mod signature;
 mod welcome;
 
 pub use commit::{Commit, ProposalKind};
-pub use framing::{Content, ContentType, PrivateMessage, PublicMessage, Sender};
+pub use framing::{ContentType, Framing, PublicMessage, Sender};
 pub use group_info::GroupInfo;
 pub use key_package::{KeyPackage, KeyPackageFault};
 pub use leaf_node::{Credential, LeafNode, Lifetime};

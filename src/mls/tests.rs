@@ -11,9 +11,8 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mls::framing::Content;
 use crate::mls::key_package::KeyPackageFault;
-use crate::mls::{Credential, MlsError};
+use crate::mls::{ContentType, Credential, MlsError, Sender};
 use crate::types::{CipherSuite, Did};
 
 const GROUP: &[u8] = &[0xab, 0xcd];
@@ -165,9 +164,7 @@ fn a_public_commit_shows_its_epoch_and_whom_it_adds() {
     let Message::Public(message) = message else {
         panic!("not public");
     };
-    let Content::Commit(commit) = message.content else {
-        panic!("not a commit");
-    };
+    let commit = message.commit.expect("a commit");
     let added: Vec<_> = commit.added().map(|p| p.reference().unwrap()).collect();
     assert_eq!(added, vec![specimens.reference]);
 }

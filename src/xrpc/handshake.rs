@@ -2,7 +2,7 @@
 //! lets them near the store: that each is what it claims to be, for this group, and
 //! that they belong together.
 
-use crate::mls::{Content, ContentType, GroupInfo, KeyPackageFault, Message, Sender, Welcome};
+use crate::mls::{Commit, ContentType, GroupInfo, KeyPackageFault, Message, Sender, Welcome};
 use crate::receipt::ReceiptSigner;
 use crate::store::{Joining, NewCommit, NewReceipt, Rejoining};
 use crate::types::{
@@ -91,21 +91,18 @@ impl ReadCommit {
         let Message::Public(message) = message else {
             return Err(fault("must be a PublicMessage"));
         };
-        check_group(convo, message.group_id).map_err(fault)?;
-        let read = match &message.content {
-            Content::Commit(commit) if commit.is_external() => {
-                commit.path.map(|leaf| (leaf, commit.removes()))
-            }
-            _ => None,
-        };
-        let (leaf, resync) = read
-            .filter(|_| message.sender == Sender::NewMemberCommit)
+        let framing = message.framing;
+        check_group(convo, framing.group_id).map_err(fault)?;
+        let commit = message.commit.filter(Commit::is_external);
+        let (leaf, resync) = commit
+            .and_then(|commit| Some((commit.path?, commit.removes())))
+            .filter(|_| framing.sender == Some(Sender::NewMemberCommit))
             .ok_or_else(|| fault("must be an external commit, with a path and no references"))?;
         let device = leaf.credential.device_of(caller);
         let device = device.ok_or_else(|| fault(&KeyPackageFault::Credential.to_string()))?;
         let device = device.map(DeviceId::parse).transpose();
         let device = device.map_err(|_| fault(NO_UUID))?;
-        let epoch = epoch_of_commit(message.epoch).map_err(fault)?;
+        let epoch = epoch_of_commit(framing.epoch).map_err(fault)?;
         Ok((
             signing.sign(convo, epoch, bytes, now),
             Rejoining { device, resync },
@@ -150,9 +147,7 @@ fn adds_in_the_clear(message: &Message<'_>) -> Option<Vec<Vec<u8>>> {
     let Message::Public(message) = message else {
         return None;
     };
-    let Content::Commit(commit) = &message.content else {
-        return None;
-    };
+    let commit = message.commit.as_ref()?;
     if commit.references > 0 {
         return None;
     }
