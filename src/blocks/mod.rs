@@ -12,6 +12,7 @@ mod appview;
 mod budget;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod pairs;
 mod relationships;
 mod settings;
 
@@ -20,17 +21,16 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use quick_cache::Equivalent;
-use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use crate::outbound::EndpointError;
-use crate::store::{Said, Store};
+use crate::store::Store;
 use crate::types::{CoarseTime, Did, unprintable};
 use crate::wire::calls::BlockView;
 use appview::{AppView, Purpose};
 use budget::QuestionBudget;
-use relationships::{Between, Evidence, OTHERS_MAX};
+use pairs::{Known, Pairs};
+use relationships::OTHERS_MAX;
 
 pub use settings::Settings;
 
@@ -46,15 +46,7 @@ struct Inner {
     appview: Option<AppView>,
     /// Of those who only want to know.
     budget: Mutex<QuestionBudget>,
-    /// By two accounts in their order; what is kept is seen from the first.
-    pairs: Cache<(Did, Did), Known>,
-}
-
-#[derive(Clone)]
-struct Known {
-    between: Between,
-    asked_at: Instant,
-    said_at: CoarseTime,
+    pairs: Pairs,
 }
 
 /// Why asking cannot start.
@@ -92,7 +84,7 @@ impl Blocks {
         Ok(Self(Arc::new(Inner {
             store,
             budget: Mutex::new(budget),
-            pairs: Cache::new(settings.pairs_max),
+            pairs: Pairs::new(settings.pairs_max),
             appview,
             settings,
         })))
@@ -181,7 +173,7 @@ impl Blocks {
         for (one, others) in rows {
             let (mut missing, mut fresh) = (Vec::new(), 0);
             for other in others {
-                match self.remembered(one, other, self.0.settings.fresh_for) {
+                match self.0.pairs.known(one, other, self.0.settings.fresh_for) {
                     Some(known) => {
                         fresh += 1;
                         known.blocks(one, other, &mut blocks);
@@ -231,7 +223,7 @@ impl Blocks {
         };
         let mut blocks = Vec::new();
         for other in others {
-            let known = self.remembered(one, other, self.0.settings.stale_for);
+            let known = self.0.pairs.known(one, other, self.0.settings.stale_for);
             let Some(known) = known else {
                 count_pairs("unknown", others.len());
                 return Err(error);
@@ -267,93 +259,13 @@ impl Blocks {
             };
             known.blocks(one, other, &mut blocks);
             known.said(one, other, &mut said);
-            self.remember(one, other, known);
+            self.0.pairs.keep(one, other, known);
         }
         // The answer is good whether or not the database can keep it.
         if self.0.store.record_blocks(&said).await.is_err() {
             metrics::counter!("relay_blocks_unrecorded_total").increment(1);
         }
         Ok(blocks)
-    }
-
-    fn remembered(&self, one: &Did, other: &Did, within: Duration) -> Option<Known> {
-        let (pair, is_turned) = Pair::in_order(one, other);
-        let mut known = self.0.pairs.get(&pair)?;
-        if known.asked_at.elapsed() > within {
-            return None;
-        }
-        if is_turned {
-            known.between = known.between.turned();
-        }
-        Some(known)
-    }
-
-    fn remember(&self, one: &Did, other: &Did, mut known: Known) {
-        let (Pair(first, second), is_turned) = Pair::in_order(one, other);
-        if is_turned {
-            known.between = known.between.turned();
-        }
-        let pair = (first.clone(), second.clone());
-        self.0.pairs.insert(pair, known);
-        metrics::gauge!("relay_blocks_pairs_remembered").set(self.0.pairs.len() as f64);
-    }
-}
-
-impl Known {
-    /// The blocks between two accounts, as the first sees them.
-    fn blocks(&self, one: &Did, other: &Did, into: &mut Vec<BlockView>) {
-        let sides = self.sides(one, other).into_iter();
-        into.extend(sides.filter_map(|(blocker, blocked, evidence)| {
-            let Evidence(uri) = evidence.as_ref()?;
-            Some(BlockView {
-                blocker_did: blocker.clone(),
-                blocked_did: blocked.clone(),
-                created_at: self.said_at,
-                block_uri: uri.clone(),
-            })
-        }));
-    }
-
-    fn said(&self, one: &Did, other: &Did, into: &mut Vec<Said>) {
-        let sides = self.sides(one, other).into_iter();
-        into.extend(sides.map(|(blocker, blocked, evidence)| Said {
-            blocker: blocker.clone(),
-            blocked: blocked.clone(),
-            uri: evidence.as_ref().and_then(|Evidence(uri)| uri.clone()),
-            exists: evidence.is_some(),
-        }));
-    }
-
-    /// Who may block whom, and whether it is so.
-    fn sides<'a>(&'a self, one: &'a Did, other: &'a Did) -> [Side<'a>; 2] {
-        let Between {
-            blocking,
-            blocked_by,
-        } = &self.between;
-        [(one, other, blocking), (other, one, blocked_by)]
-    }
-}
-
-type Side<'a> = (&'a Did, &'a Did, &'a Option<Evidence>);
-
-/// Two accounts in their order: as what is remembered of them is found.
-#[derive(Hash)]
-struct Pair<'a>(&'a Did, &'a Did);
-
-impl<'a> Pair<'a> {
-    /// And whether that is the other way round.
-    fn in_order(one: &'a Did, other: &'a Did) -> (Self, bool) {
-        if one <= other {
-            (Self(one, other), false)
-        } else {
-            (Self(other, one), true)
-        }
-    }
-}
-
-impl Equivalent<(Did, Did)> for Pair<'_> {
-    fn equivalent(&self, (first, second): &(Did, Did)) -> bool {
-        self.0 == first && self.1 == second
     }
 }
 
