@@ -77,7 +77,7 @@ impl Context {
 
     /// A change of a group by the caller, which changes nothing yet.
     pub(super) fn change(&self, convo: ConvoId) -> GroupChange {
-        GroupChange::of(convo, self.did().clone(), self.settings.seat_bounds())
+        GroupChange::of(convo, self.did().clone(), self.settings.seats)
     }
 
     /// What key packages of the caller are judged by: the device that they are all for, and the

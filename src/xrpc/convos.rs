@@ -47,7 +47,7 @@ pub(super) async fn create(cx: &Context, input: CreateConvo) -> Result<ConvoView
         description: description.map(|text| text.into_string()),
         joining,
         group_info,
-        bounds: cx.settings.seat_bounds(),
+        bounds: cx.settings.seats,
     };
     if let Err(refused) = blocks::refuse_founding(cx, &new.joining.users).await {
         // It may be there since before somebody blocked somebody.

@@ -32,7 +32,7 @@ pub(super) async fn register(cx: &Context, input: RegisterDevice) -> Result<Regi
         signature_key: signature_key.to_vec(),
         packages,
     };
-    let (devices_max, open_max) = (cx.settings.devices_max, cx.settings.key_packages_max);
+    let (devices_max, open_max) = (cx.settings.seats.devices_max, cx.settings.key_packages_max);
     let told_max = cx.settings.new_device_events_max;
     let outcome = cx
         .store

@@ -80,7 +80,7 @@ async fn store(cx: &Context, accepted: Vec<Accepted>) -> Result<(), XrpcError> {
         return Err(invalid("keyPackages", what));
     }
     let packages: Vec<_> = accepted.into_iter().map(|a| a.package).collect();
-    let (open_max, devices_max) = (cx.settings.key_packages_max, cx.settings.devices_max);
+    let (open_max, devices_max) = (cx.settings.key_packages_max, cx.settings.seats.devices_max);
     let outcome = cx
         .store
         .publish_key_packages(cx.did(), device.as_ref(), &packages, open_max, devices_max)
@@ -102,7 +102,7 @@ pub(super) async fn claim(cx: &Context, input: GetKeyPackages) -> Result<KeyPack
         claims_max: cx.settings.claims_per_target,
         window: cx.settings.claims_window,
         low: cx.settings.key_packages_low,
-        devices_max: cx.settings.devices_max,
+        devices_max: cx.settings.seats.devices_max,
         bytes_max: cx.settings.claim_bytes_max,
     };
     let claimed = match cx.store.claim_key_packages(&claim).await? {

@@ -61,7 +61,7 @@ pub(super) async fn request(
         device: accepted.device,
         package: accepted.package,
         open_max: cx.settings.key_packages_max,
-        devices_max: cx.settings.devices_max,
+        devices_max: cx.settings.seats.devices_max,
         quiet: cx.settings.rejoin_quiet,
     };
     let outcome = cx.store.request_rejoin(&request).await?;

@@ -17,15 +17,8 @@ pub struct Settings {
     pub answers_bytes_max: usize,
     /// How long a body may stand still, or be behind 1 KiB a second, as it arrives.
     pub body_timeout: Duration,
-    /// Devices of one account, in all and in one conversation.
-    pub devices_max: u32,
-    /// Conversations that an account is in.
-    pub convos_max: u32,
-    /// Conversations whose Welcomes an account has not confirmed; over it, others put it into
-    /// no more.
-    pub unconfirmed_convos_max: u32,
-    /// Bytes of the Welcomes that are kept for one account.
-    pub account_welcome_bytes_max: u64,
+    /// What a change of a group may give one account; and devices that it has in all.
+    pub seats: SeatBounds,
     /// Conversations that hear of one account's new devices in an hour.
     pub new_device_events_max: u32,
     /// Unclaimed key packages of one device.
@@ -55,17 +48,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let seats = SeatBounds::default();
         Self {
             message_body_bytes_max: 14 << 20,
             body_bytes_max: 5 << 20,
             bodies_bytes_max: 128 << 20,
             answers_bytes_max: 64 << 20,
             body_timeout: Duration::from_secs(60),
-            devices_max: seats.devices_max,
-            convos_max: seats.convos_max,
-            unconfirmed_convos_max: seats.unconfirmed_convos_max,
-            account_welcome_bytes_max: seats.welcome_bytes_max,
+            seats: SeatBounds::default(),
             new_device_events_max: 500,
             key_packages_max: 200,
             open_reports_max: 20,
@@ -79,18 +68,6 @@ impl Default for Settings {
             idempotency_keep: Duration::from_secs(24 * 60 * 60),
             idempotency_lease: Duration::from_secs(60),
             stream_endpoint: None,
-        }
-    }
-}
-
-impl Settings {
-    /// What a change of a group may give one account.
-    pub fn seat_bounds(&self) -> SeatBounds {
-        SeatBounds {
-            devices_max: self.devices_max,
-            convos_max: self.convos_max,
-            unconfirmed_convos_max: self.unconfirmed_convos_max,
-            welcome_bytes_max: self.account_welcome_bytes_max,
         }
     }
 }

@@ -37,7 +37,7 @@ async fn nobody_can_commit_a_conversation_out_of_the_epochs_that_can_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_that_nobody_registered_count_among_those_that_publish() {
-    let world = World::with(|settings| settings.xrpc.devices_max = 2).await;
+    let world = World::with(|settings| settings.xrpc.seats.devices_max = 2).await;
     let phone = Phone::new(&world).await;
     let tablet = Phone::unregistered(&phone);
     let client = &phone;

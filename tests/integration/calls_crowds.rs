@@ -145,7 +145,7 @@ async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_in_so_many_conversations_and_makes_room_by_leaving() {
-    let world = World::with(|settings| settings.xrpc.convos_max = 3).await;
+    let world = World::with(|settings| settings.xrpc.seats.convos_max = 3).await;
     let [alice, bob] = phones(&world).await;
     crowd(&world, &bob, 3, "").await;
     let (_, founding) = alice.founding(&[bob.did()]).await;
@@ -175,7 +175,7 @@ async fn an_account_is_in_so_many_conversations_and_makes_room_by_leaving() {
 
 /// Strangers have left an account as many bytes as they may, until it makes room.
 async fn strangers_leave_so_many_bytes(make_room: impl AsyncFnOnce(&Phone)) {
-    let world = World::with(|settings| settings.xrpc.account_welcome_bytes_max = 20_000).await;
+    let world = World::with(|settings| settings.xrpc.seats.welcome_bytes_max = 20_000).await;
     let [alice, bob] = phones(&world).await;
     crowd(&world, &bob, 1, &"x".repeat(19_999)).await;
     let (group, founding) = alice.founding(&[bob.did()]).await;

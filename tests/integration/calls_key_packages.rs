@@ -57,7 +57,7 @@ async fn a_device_without_a_name_is_registered_once_however_often_it_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_have_bounded_numbers_of_devices_and_packages() {
     let world = World::with(|settings| {
-        settings.xrpc.devices_max = 1;
+        settings.xrpc.seats.devices_max = 1;
         settings.xrpc.key_packages_max = 2;
     })
     .await;

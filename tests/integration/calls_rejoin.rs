@@ -142,7 +142,7 @@ async fn a_new_device_of_a_member_takes_a_seat_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_takes_no_more_seats_than_it_may_have_devices() {
-    let world = World::with(|settings| settings.xrpc.devices_max = 2).await;
+    let world = World::with(|settings| settings.xrpc.seats.devices_max = 2).await;
     let [alice, bob] = phones(&world).await;
     let mut group = alice.found(&[bob.did()]).await;
     let mut info = alice.leave_group_info(&group).await;

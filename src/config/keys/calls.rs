@@ -43,21 +43,21 @@ pub(super) const KEYS: &[Key] = keys![
     /// Devices of one account: registered ones, and others that it publishes key packages for; and
     /// its seats in one conversation.
     calls.devices_max, DEVICES_MAX, Live:
-        Number(1..=1000) => xrpc.devices_max;
+        Number(1..=1000) => xrpc.seats.devices_max;
 
     /// Conversations that an account is in; over it, it founds none, and nobody puts it into one.
     /// Whoever subscribes reads where all of its own stand.
     calls.convos_max, CONVOS_PER_ACCOUNT_MAX, Live:
-        Number(1..=1_000_000) => xrpc.convos_max;
+        Number(1..=1_000_000) => xrpc.seats.convos_max;
 
     /// Conversations whose Welcomes an account has not confirmed. Over it, others cannot put it
     /// into one more until it has confirmed or left some.
     calls.unconfirmed_convos_max, UNCONFIRMED_CONVOS_MAX, Live:
-        Number(1..=100_000) => xrpc.unconfirmed_convos_max;
+        Number(1..=100_000) => xrpc.seats.unconfirmed_convos_max;
 
     /// Bytes of the Welcomes that are kept for one account, all its devices together.
     calls.account_welcome_bytes_max, ACCOUNT_WELCOME_BYTES_MAX, Live:
-        Number(1 << 20..=1 << 40) => xrpc.account_welcome_bytes_max;
+        Number(1 << 20..=1 << 40) => xrpc.seats.welcome_bytes_max;
 
     /// Conversations that hear of an account's new devices in an hour, all its devices together:
     /// those of the latest messages.
