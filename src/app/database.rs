@@ -27,10 +27,9 @@ pub(super) fn store_settings(
     config: &Config,
     postgres: Option<&Private>,
 ) -> Result<store::Settings, DatabaseUrlError> {
-    let database_url = match (&config.database.url, postgres) {
-        (Some(url), _) => url.clone(),
-        (None, Some(private)) => DatabaseUrl::parse(&private.about.url)?,
-        (None, None) => DatabaseUrl::default(),
+    let database_url = match postgres {
+        Some(private) => DatabaseUrl::parse(&private.about.url)?,
+        None => config.database.url.clone().unwrap_or_default(),
     };
     Ok(store::Settings {
         database_url,
