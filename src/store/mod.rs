@@ -70,7 +70,7 @@ pub use migrate::SCHEMA_BEFORE;
 pub use penalties::SharedStay;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use replay_guard::Nonce;
-pub use reports::{Report, ReportOutcome, ResolveOutcome};
+pub use reports::{ReportOutcome, ResolveOutcome};
 pub use settings::{DatabaseUrl, DatabaseUrlError, Settings};
 pub use tls::AcmeRecord;
 pub use welcomes::WelcomeAnswer;

@@ -5,23 +5,9 @@ use tokio_postgres::Row;
 
 use super::rows::{bound, column, count, get};
 use super::{Params, Store, StoreError};
-use crate::types::{CoarseTime, ConvoId, Did, unprintable};
-use crate::wire::calls::{ReportCounts, ReportMember, ReportStatus};
-
-/// A kept report.
-#[derive(Clone)]
-pub struct Report {
-    pub report_id: String,
-    pub reporter: Did,
-    pub reported: Did,
-    pub encrypted_content: Vec<u8>,
-    pub created_at: CoarseTime,
-    pub status: ReportStatus,
-    pub resolved_by: Option<Did>,
-    pub resolved_at: Option<CoarseTime>,
-}
-
-unprintable!(Report);
+use crate::types::{CoarseTime, ConvoId, Did};
+use crate::wire::BytesOut;
+use crate::wire::calls::{ReportCounts, ReportMember, ReportStatus, ReportView};
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,7 +71,7 @@ impl Store {
         status: Option<ReportStatus>,
         after: Option<&str>,
         limit: u32,
-    ) -> Result<Option<Vec<Report>>, StoreError> {
+    ) -> Result<Option<Vec<ReportView>>, StoreError> {
         let mut since: Option<DateTime<Utc>> = None;
         if let Some(after) = after {
             let sql =
@@ -172,12 +158,13 @@ impl Store {
     }
 }
 
-fn report(row: &Row) -> Result<Report, StoreError> {
-    Ok(Report {
-        report_id: get(row, "report_id")?,
-        reporter: get(row, "reporter_did")?,
-        reported: get(row, "reported_did")?,
-        encrypted_content: get(row, "encrypted_content")?,
+fn report(row: &Row) -> Result<ReportView, StoreError> {
+    let ciphertext: Vec<u8> = get(row, "encrypted_content")?;
+    Ok(ReportView {
+        id: get(row, "report_id")?,
+        reporter_did: get(row, "reporter_did")?,
+        reported_did: get(row, "reported_did")?,
+        encrypted_content: BytesOut(ciphertext.into()),
         created_at: get(row, "created_at")?,
         status: get(row, "status")?,
         resolved_by: get(row, "resolved_by")?,

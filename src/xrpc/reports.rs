@@ -3,13 +3,13 @@
 
 use super::context::Context;
 use crate::refusal::Refusal;
-use crate::store::{Report, ReportOutcome, ResolveOutcome};
+use crate::store::{ReportOutcome, ResolveOutcome};
 use crate::types::{CoarseTime, Did, uuid_of};
+use crate::wire::XrpcError;
 use crate::wire::calls::{
-    AdminStats, GetAdminStats, GetReports, Okay, ReportMember, ReportView, Reported, Reports,
-    ResolveReport, page_size,
+    AdminStats, GetAdminStats, GetReports, Okay, ReportMember, Reported, Reports, ResolveReport,
+    page_size,
 };
-use crate::wire::{BytesOut, XrpcError};
 
 pub(super) async fn report(cx: &Context, input: ReportMember) -> Result<Reported, XrpcError> {
     if input.reported_did == *cx.did() {
@@ -71,12 +71,9 @@ pub(super) async fn list(cx: &Context, input: GetReports) -> Result<Reports, Xrp
     let limit = limit as usize;
     let more = found.len() > limit;
     found.truncate(limit);
-    let cursor = found
-        .last()
-        .filter(|_| more)
-        .map(|last| last.report_id.clone());
+    let cursor = found.last().filter(|_| more).map(|last| last.id.clone());
     Ok(Reports {
-        reports: found.into_iter().map(view).collect(),
+        reports: found,
         cursor,
     })
 }
@@ -108,17 +105,4 @@ pub(super) async fn stats(cx: &Context, input: GetAdminStats) -> Result<AdminSta
         generated_at: cx.now_coarse(),
         convo_id,
     })
-}
-
-fn view(report: Report) -> ReportView {
-    ReportView {
-        id: report.report_id,
-        reporter_did: report.reporter,
-        reported_did: report.reported,
-        encrypted_content: BytesOut(report.encrypted_content.into()),
-        created_at: report.created_at,
-        status: report.status,
-        resolved_by: report.resolved_by,
-        resolved_at: report.resolved_at,
-    }
 }

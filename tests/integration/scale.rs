@@ -199,7 +199,7 @@ async fn a_page_of_reports_reads_those_of_its_conversation_once() {
                 .reports(&convo, &did("bob"), None, Some("ab 500"), 10)
                 .await;
             let page = page.unwrap().unwrap();
-            let ids: Vec<_> = page.iter().map(|report| &report.report_id).collect();
+            let ids: Vec<_> = page.iter().map(|report| &report.id).collect();
             assert_eq!((ids[0].as_str(), ids[9].as_str()), ("ab 501", "ab 510"));
         }
     })
