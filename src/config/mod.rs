@@ -37,7 +37,7 @@ pub use files::look_for_files;
 pub use key::{Effect, Key};
 pub use keys::all as keys;
 pub use print::{effective, env_template, settings_markdown, template};
-pub use read::{Loaded, Origins, Source};
+pub use read::{Loaded, Source};
 pub use source::wished_log_format;
 
 use std::time::Duration;

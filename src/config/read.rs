@@ -31,7 +31,7 @@ pub struct Loaded {
 }
 
 /// Where each key that was set was set, by its name.
-pub type Origins = HashMap<&'static str, Place>;
+pub(super) type Origins = HashMap<&'static str, Place>;
 
 impl Config {
     /// Reads, checks and relates every key. Either a configuration that holds every

@@ -20,5 +20,5 @@ pub use identifier::{ConvoId, DeviceId, Did, Epoch, IdentifierError, Jti, Messag
 pub use nsid::{Kind, Nsid};
 pub use pseudonym::Pseudonym;
 pub(crate) use pseudonym::random_key;
-pub use time::{CoarseTime, GRAIN_SECONDS};
+pub use time::CoarseTime;
 pub(crate) use unprintable::unprintable;

@@ -3,11 +3,10 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
-/// How coarse every stored or shown time is, so that timing does not name a
-/// sender (design: all times are floored to 2 s).
-pub const GRAIN_SECONDS: i64 = 2;
+/// How coarse every stored or shown time is, so that timing does not name a sender.
+const GRAIN_SECONDS: i64 = 2;
 
-/// A UTC time floored to [`GRAIN_SECONDS`].
+/// A UTC time floored to whole multiples of 2 s.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CoarseTime(i64);
 
