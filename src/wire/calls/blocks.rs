@@ -6,17 +6,14 @@ use crate::types::{CoarseTime, ConvoId, Did};
 use crate::wire::{List, Text, Unkept};
 
 input! {
-    /// `checkBlocks`.
     pub struct CheckBlocks {
         pub dids: List<Did, 2, 100>,
     }
 
-    /// `getBlockStatus`.
     pub struct GetBlockStatus {
         pub convo_id: ConvoId,
     }
 
-    /// `handleBlockChange`.
     pub struct HandleBlockChange {
         pub blocker_did: Did,
         pub blocked_did: Did,

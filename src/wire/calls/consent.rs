@@ -10,7 +10,6 @@ input! {
         pub device_id: Option<Unkept<DeviceId>>,
     }
 
-    /// `getOptInStatus`.
     pub struct GetOptInStatus {
         pub dids: List<Did, 1, 100>,
     }

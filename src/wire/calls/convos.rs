@@ -5,7 +5,6 @@ use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
 use crate::wire::{Int, List, Object, Sha256Hex, Text, Unkept};
 
 input! {
-    /// `createConvo`.
     pub struct CreateConvo {
         pub group_id: ConvoId,
         /// The caller's device on which the group was made.
@@ -39,13 +38,11 @@ input! {
         pub description: Option<Text<0, 512>>,
     }
 
-    /// `getConvos`.
     pub struct GetConvos {
         pub limit: Option<Int<1, 100>>,
         pub cursor: Option<Text<1, 64>>,
     }
 
-    /// `getEpoch`.
     pub struct GetEpoch {
         pub convo_id: ConvoId,
     }

@@ -5,7 +5,6 @@ use crate::types::{CoarseTime, ConvoId, DeviceId};
 use crate::wire::{Blob, List, Object, Text};
 
 input! {
-    /// `registerDevice`.
     pub struct RegisterDevice {
         pub device_name: Text<1, 128>,
         /// Ed25519 has 32 bytes, Ed448 57, P-256 65 and P-521 133.
@@ -16,7 +15,6 @@ input! {
         pub device_uuid: Option<DeviceId>,
     }
 
-    /// `deleteDevice`.
     pub struct DeleteDevice {
         pub device_id: DeviceId,
     }

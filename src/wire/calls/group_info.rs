@@ -7,12 +7,10 @@ use crate::types::{ConvoId, Epoch};
 use crate::wire::{TextBytesOut, Unkept};
 
 input! {
-    /// `getGroupInfo`.
     pub struct GetGroupInfo {
         pub convo_id: ConvoId,
     }
 
-    /// `updateGroupInfo`.
     pub struct UpdateGroupInfo {
         pub convo_id: ConvoId,
         pub group_info: Handshake,

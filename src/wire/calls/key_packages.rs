@@ -27,19 +27,16 @@ input! {
         pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
-    /// `publishKeyPackages`.
     pub struct PublishKeyPackages {
         pub key_packages: List<Object<KeyPackageInput>, 1, 100>,
         pub device_id: Option<DeviceId>,
     }
 
-    /// `getKeyPackages`.
     pub struct GetKeyPackages {
         pub dids: List<Did, 1, 100>,
         pub cipher_suite: Option<CipherSuite>,
     }
 
-    /// `getKeyPackageStats`.
     pub struct GetKeyPackageStats {
         /// The caller, if anybody is named: stocks are the owner's business.
         pub did: Option<Did>,
@@ -48,7 +45,6 @@ input! {
         pub device_id: Option<DeviceId>,
     }
 
-    /// `syncKeyPackages`.
     pub struct SyncKeyPackages {
         /// The packages whose private keys are still there.
         pub local_hashes: List<Sha256Hex, 0, 200>,

@@ -7,7 +7,6 @@ use crate::types::{ConvoId, DeviceId, Did, Epoch};
 use crate::wire::{List, Object, Text, Unkept};
 
 input! {
-    /// `addMembers`.
     pub struct AddMembers {
         pub convo_id: ConvoId,
         pub did_list: List<Did, 1, 50>,
@@ -19,7 +18,6 @@ input! {
         pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
-    /// `removeMember`.
     pub struct RemoveMember {
         pub convo_id: ConvoId,
         pub target_did: Did,
@@ -31,7 +29,6 @@ input! {
         pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
-    /// `leaveConvo`.
     pub struct LeaveConvo {
         pub convo_id: ConvoId,
         /// Default: the caller. Another account only for an admin.

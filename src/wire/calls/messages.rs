@@ -7,7 +7,6 @@ use crate::wire::{
 };
 
 input! {
-    /// `sendMessage`.
     pub struct SendMessage {
         pub convo_id: ConvoId,
         pub msg_id: MessageId,
@@ -19,7 +18,6 @@ input! {
         pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
-    /// `sendEphemeral`.
     pub struct SendEphemeral {
         pub convo_id: ConvoId,
         pub ciphertext: Blob<1, EPHEMERAL_BYTES_MAX>,
@@ -27,7 +25,6 @@ input! {
         pub padded_size: PaddedSize,
     }
 
-    /// `getMessages`.
     pub struct GetMessages {
         pub convo_id: ConvoId,
         pub limit: Option<Int<1, 100>>,
@@ -36,14 +33,12 @@ input! {
         pub cursor: Option<Text<1, 64>>,
     }
 
-    /// `getCommits`.
     pub struct GetCommits {
         pub convo_id: ConvoId,
         pub from_epoch: Int<0, SAFE_INT_MAX>,
         pub to_epoch: Option<Int<0, SAFE_INT_MAX>>,
     }
 
-    /// `updateCursor`.
     pub struct UpdateCursor {
         pub convo_id: ConvoId,
         pub cursor: Cursor,

@@ -7,7 +7,6 @@ use crate::types::{CoarseTime, ConvoId, Epoch};
 use crate::wire::{Text, Unkept};
 
 input! {
-    /// `processExternalCommit`.
     pub struct ProcessExternalCommit {
         pub convo_id: ConvoId,
         pub external_commit: Handshake,
@@ -15,7 +14,6 @@ input! {
         pub idempotency_key: Option<Unkept<IdempotencyKey>>,
     }
 
-    /// `requestRejoin`.
     pub struct RequestRejoin {
         pub convo_id: ConvoId,
         pub key_package: KeyPackageBytes,

@@ -22,7 +22,6 @@ macro_rules! names {
 }
 
 input! {
-    /// `reportMember`.
     pub struct ReportMember {
         pub convo_id: ConvoId,
         pub reported_did: Did,
@@ -33,7 +32,6 @@ input! {
         pub message_ids: List<Text<1, 64>, 0, 20>,
     }
 
-    /// `getReports`.
     pub struct GetReports {
         pub convo_id: ConvoId,
         pub status: Option<ReportStatus>,
@@ -41,14 +39,12 @@ input! {
         pub cursor: Option<Text<1, 64>>,
     }
 
-    /// `resolveReport`.
     pub struct ResolveReport {
         pub report_id: Text<1, 64>,
         pub action: Resolution,
         pub notes: Option<Text<0, 1000>>,
     }
 
-    /// `getAdminStats`.
     pub struct GetAdminStats {
         pub convo_id: Option<ConvoId>,
         pub since: Option<Datetime>,

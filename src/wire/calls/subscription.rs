@@ -15,7 +15,6 @@ input! {
         pub hydrate: Option<bool>,
     }
 
-    /// `getSubscriptionTicket`.
     pub struct GetSubscriptionTicket {
         pub convo_id: Option<ConvoId>,
     }

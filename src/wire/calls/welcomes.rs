@@ -4,13 +4,11 @@ use crate::types::{ConvoId, DeviceId};
 use crate::wire::{Text, TextBytesOut, Unkept};
 
 input! {
-    /// `getWelcome`.
     pub struct GetWelcome {
         pub convo_id: ConvoId,
         pub device_id: Option<DeviceId>,
     }
 
-    /// `confirmWelcome`.
     pub struct ConfirmWelcome {
         pub convo_id: ConvoId,
         pub success: bool,
