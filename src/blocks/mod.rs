@@ -96,11 +96,9 @@ impl Blocks {
     }
 
     /// Blocks between each of `newcomers` and each of `members`, and among the
-    /// newcomers. Where that would take too many questions, only those between
-    /// `caller` and the newcomers.
+    /// newcomers.
     pub async fn of_newcomers(
         &self,
-        caller: &Did,
         newcomers: &[Did],
         members: &[Did],
     ) -> Result<Vec<BlockView>, BlocksError> {
@@ -109,14 +107,7 @@ impl Blocks {
             let others = members.iter().chain(later);
             (newcomer, others.filter(move |other| *other != newcomer))
         });
-        match self.between(rows, Purpose::Adding).await {
-            Err(BlocksError::TooManyQuestions) => {
-                let others = newcomers.iter().filter(|other| *other != caller);
-                let row = std::iter::once((caller, others));
-                self.between(row, Purpose::Adding).await
-            }
-            known => known,
-        }
+        self.between(rows, Purpose::Adding).await
     }
 
     /// Blocks among these accounts, in both directions, for `caller` to know.

@@ -110,9 +110,32 @@ pub(super) async fn refuse_newcomers(
 }
 
 async fn blocks_of(cx: &Context, newcomers: &[Did], members: &[Did]) -> Result<bool, XrpcError> {
-    match cx.blocks.of_newcomers(cx.did(), newcomers, members).await {
+    let caller = std::slice::from_ref(cx.did());
+    let asked = match cx.blocks.of_newcomers(newcomers, members).await {
+        Err(BlocksError::TooManyQuestions) => {
+            // Whoever brings others together brings enough of them that nobody asks about all.
+            if is_told_of(cx, newcomers, members).await? {
+                return Ok(true);
+            }
+            cx.blocks.of_newcomers(caller, newcomers).await
+        }
+        asked => asked,
+    };
+    match asked {
         Ok(blocks) => Ok(!blocks.is_empty()),
         Err(BlocksError::NobodyToAsk) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the relay was told of a block between one of `newcomers` and any of them all.
+async fn is_told_of(cx: &Context, newcomers: &[Did], members: &[Did]) -> Result<bool, XrpcError> {
+    let told = cx
+        .store
+        .blocks_among(&[newcomers, members].concat())
+        .await?;
+    let is_new = |did: &Did| newcomers.contains(did);
+    Ok(told
+        .iter()
+        .any(|block| is_new(&block.blocker_did) || is_new(&block.blocked_did)))
 }

@@ -259,7 +259,7 @@ async fn a_conflict_is_over_when_one_of_the_two_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_it_would_take_too_many_questions_the_caller_is_still_checked() {
+async fn where_it_would_take_too_many_questions_the_caller_and_what_is_known_are_checked() {
     let appview = AppView::start().await;
     let world = asking(&appview, |blocks| {
         blocks.questions_per_call = 1;
@@ -274,14 +274,18 @@ async fn where_it_would_take_too_many_questions_the_caller_is_still_checked() {
     let refused = alice.post_refused("createConvo", &input).await;
     assert_eq!(refused.name, "MutualBlockDetected");
     assert_eq!(appview.questions(), 1);
-    for phone in [&carol, &dave] {
+    for phone in [&carol, &dave, &carol, &dave] {
         phone.post("publishKeyPackage", &phone.key_package()).await;
     }
     let group = alice.found(&all[1..]).await;
+    let (_, again) = alice.founding(&all[1..]).await;
 
     // Admins are told what is known, and that it may not be all.
     let change = change(&carol, &dave, "created");
     carol.post("handleBlockChange", &change).await;
+    // What the relay was told of counts, however many they are.
+    let refused = alice.post_refused("createConvo", &again).await;
+    assert_eq!(refused.name, "MutualBlockDetected");
     for _ in 0..3 {
         let newcomer = Phone::new(&world).await;
         let mut fresh = alice.device.create_group().unwrap();

@@ -25,7 +25,8 @@ pub(super) const KEYS: &[Key] = keys![
         Number(1..=1000) => blocks.questions_max;
 
     /// Questions for one call, each about one account and up to 30 others. In a conversation that
-    /// would take more, newcomers are checked against the caller only.
+    /// would take more, newcomers are checked against the caller, and for blocks that the relay was
+    /// told of.
     appview.questions_per_call, APPVIEW_QUESTIONS_PER_CALL, Restart:
         Number(4..=1000) => blocks.questions_per_call;
 
