@@ -63,7 +63,7 @@ impl Store {
 
     /// The conversation's reports, newest first, at most `limit`, after `after`
     /// (a report's id) if given; `None` if it has no such report. None of them for who is no
-    /// admin there.
+    /// admin there, and none about the reader as long as another is.
     pub async fn reports(
         &self,
         convo: &ConvoId,
@@ -88,13 +88,16 @@ impl Store {
                    AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
                    AND EXISTS (SELECT FROM members m WHERE m.convo_id = $1 \
                        AND m.user_did = $6 AND m.left_seq IS NULL AND m.is_admin) \
+                   AND NOT (r.reported_did = $6 AND EXISTS (SELECT FROM members o \
+                       WHERE o.convo_id = $1 AND o.user_did <> $6 \
+                       AND o.left_seq IS NULL AND o.is_admin)) \
                    ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5";
         let limit = i64::from(limit);
         let params: Params<'_> = &[convo, &status, &after, &since, &limit, reader];
         self.calls().all(sql, params, report).await.map(Some)
     }
 
-    /// Ends a report, once.
+    /// Ends a report, once. One about the caller is not there for it as long as another is admin.
     pub async fn resolve_report(
         &self,
         report_id: &str,
@@ -105,7 +108,11 @@ impl Store {
         let sql = "WITH known AS (SELECT r.report_id, r.status, bool_or(m.is_admin) AS is_admin \
                        FROM reports r JOIN members m ON m.convo_id = r.convo_id \
                            AND m.user_did = $2 AND m.left_seq IS NULL \
-                       WHERE r.report_id = $1 GROUP BY r.report_id, r.status), \
+                       WHERE r.report_id = $1 AND NOT (r.reported_did = $2 \
+                           AND EXISTS (SELECT FROM members o \
+                               WHERE o.convo_id = r.convo_id AND o.user_did <> $2 \
+                               AND o.left_seq IS NULL AND o.is_admin)) \
+                       GROUP BY r.report_id, r.status), \
                    done AS (UPDATE reports r SET resolved_by = $2, resolved_at = coarse_now(), \
                        resolution = $3, notes = $4, \
                        status = CASE WHEN $3 = 'dismissed' THEN 'dismissed' ELSE 'resolved' END \

@@ -46,6 +46,7 @@ mod floods;
 mod full_disk;
 mod health;
 mod hydration;
+mod insiders;
 mod lexicons;
 mod limits_answers;
 mod limits_bodies;
