@@ -51,7 +51,8 @@ impl StoredMessage {
 
 impl Store {
     /// Messages after number `after`, oldest first: at most `limit`, and at most
-    /// about `PAGE_BYTES_MAX` bytes, but at least one. None for who is not in.
+    /// about `PAGE_BYTES_MAX` bytes, but at least one. Only those of the stay that goes on, also
+    /// for who came back a moment ago.
     pub async fn messages(
         &self,
         convo: &ConvoId,
@@ -63,10 +64,10 @@ impl Store {
                        SELECT m.seq, m.msg_id, m.kind, m.epoch, m.ciphertext, m.received_at, \
                               sum(m.padded_size) OVER (ORDER BY m.seq) - m.padded_size AS before \
                        FROM messages m WHERE m.convo_id = $1 AND m.seq > $2 \
+                       AND m.seq > (SELECT min(s.joined_message_seq) FROM members s \
+                           WHERE s.convo_id = $1 AND s.user_did = $5 AND s.left_seq IS NULL) \
                        ORDER BY m.seq LIMIT $3) page \
-                   WHERE page.before < $4 AND EXISTS (SELECT FROM members s \
-                       WHERE s.convo_id = $1 AND s.user_did = $5 AND s.left_seq IS NULL) \
-                   ORDER BY page.seq";
+                   WHERE page.before < $4 ORDER BY page.seq";
         let limit = i64::from(limit);
         let params: Params<'_> = &[convo, &int(after), &limit, &PAGE_BYTES_MAX, reader];
         self.calls().all(sql, params, message).await

@@ -5,13 +5,13 @@ use std::time::Duration;
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
     ChangeOutcome, Claim, ClaimOutcome, DeleteOutcome, GroupChange, Joining, Leaving,
-    NewConversation, NewDevice, NewKeyPackage, PublishOutcome, RejoinOutcome, RejoinRequest,
-    Rejoining, Settings, Store,
+    NewConversation, NewDevice, NewKeyPackage, NewMessage, PublishOutcome, RejoinOutcome,
+    RejoinRequest, Rejoining, Settings, Store,
 };
-use mls_relay::types::{ConvoId, DeviceId, Did};
+use mls_relay::types::{ConvoId, DeviceId, Did, Epoch};
 
 use crate::database::Database;
-use crate::store_values::{SUITE, change, conversation, did, key_package};
+use crate::store_values::{SUITE, change, commit, conversation, did, key_package, message};
 
 /// A store that lets so many devices into a conversation.
 async fn open(database: &Database, members_max: u32) -> (Store, Shutdown) {
@@ -107,6 +107,42 @@ async fn a_key_package_that_goes_while_a_welcome_is_judged_lets_nobody_in() {
         let not_found = ChangeOutcome::KeyPackageNotFound { whom };
         assert_eq!(outcome, not_found, "{what}");
     }
+}
+
+/// Whoever looks up where a stay begins may read only when it is over, and another has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_came_back_a_moment_ago_reads_nothing_of_the_time_in_between() {
+    let database = Database::start().await;
+    let (store, _shutdown) = open(&database, 10).await;
+    let (alice, bob) = (did("alice"), did("bob"));
+    let packages = [1, 2].map(|name| key_package([name; 32]));
+    let published = store.publish_key_packages(&bob, None, &packages, 10, 32);
+    assert_eq!(published.await.unwrap(), PublishOutcome::Done);
+    assert!(is_done(
+        &found(&store, &alice, joining(&[&bob], &[1])).await
+    ));
+    store.append(message(&convo(), &alice)).await.unwrap();
+    let leaving = Leaving {
+        user: bob.clone(),
+        device: None,
+        removed: true,
+    };
+    let removal = GroupChange {
+        leaving: Some(leaving),
+        ..commit(&convo(), &alice, Epoch::default(), vec![1])
+    };
+    assert!(is_done(&store.change_group(&removal).await.unwrap()));
+    let back = adding(&alice, joining(&[&bob], &[2]));
+    assert!(is_done(&store.change_group(&back).await.unwrap()));
+    let later = NewMessage {
+        epoch: Epoch::default().next(),
+        ..message(&convo(), &alice)
+    };
+    store.append(later).await.unwrap();
+
+    let read = store.messages(&convo(), &bob, 0, 10).await.unwrap();
+    let read: Vec<_> = read.iter().map(|message| message.seq).collect();
+    assert_eq!(read, [3]);
 }
 
 /// Founds a conversation of Alice's on a phone that is a registered device, which nobody told the
