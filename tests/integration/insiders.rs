@@ -1,5 +1,10 @@
-//! What somebody who is inside can do to the others: an admin that is reported.
+//! What somebody who is inside can do to the others: an admin that is reported, a Welcome to somewhere else.
 
+use std::sync::Arc;
+
+use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
+use mls_relay_loadtest::phone::{self, PhoneError};
+use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
 use serde_json::json;
 
 use crate::phone::{Phone, people};
@@ -42,4 +47,34 @@ async fn a_report_about_an_admin_is_for_the_other_admins() {
         .await;
     assert_eq!(reports(&bob).await, seen);
     bob.post("resolveReport", &end).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_to_another_group_than_the_conversations_is_not_confirmed() {
+    let (world, [mallory]) = people().await;
+    let account = world.account().account;
+    let client = XrpcClient::new(Arc::clone(&world.relay), account, HttpVersion::One);
+    let mut victim = phone::Phone::new("victim", client).unwrap();
+    victim.register().await.unwrap();
+    // It is for the victim's package, so that the relay takes it.
+    let shown = mallory.device.create_group().unwrap();
+    let mut other = mallory.device.create_group().unwrap();
+    let packages = mallory.claim(&[victim.did()]).await;
+    let commit = other.add(&packages).unwrap();
+    let input = json!({
+        "groupId": shown.id(),
+        "cipherSuite": CIPHER_SUITE_NAME,
+        "initialMembers": [victim.did()],
+        "welcomeMessage": text(&commit.welcome.unwrap()),
+        "currentEpoch": 1,
+    });
+    mallory.post("createConvo", &input).await;
+    let joined = victim.join(&shown.id()).await;
+    assert!(matches!(joined, Err(PhoneError::OtherGroup)), "{joined:?}");
+    assert!(victim.group().is_none());
+    let waiting = "SELECT state FROM welcomes";
+    assert_eq!(
+        world.database.all::<String>(waiting, &[]).await,
+        ["fetched"]
+    );
 }

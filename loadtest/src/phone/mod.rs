@@ -34,6 +34,8 @@ pub enum PhoneError {
     KeyPackages(u64),
     #[error("nobody has a key package for us to add")]
     NobodyToAdd,
+    #[error("the Welcome is to another group than the conversation's")]
+    OtherGroup,
     #[error("this phone is in no conversation")]
     NoConversation,
     #[error("other members kept winning the epoch")]
@@ -187,6 +189,10 @@ impl Phone {
         let parameters = [("convoId", convo), ("deviceId", device_id)];
         let answer: Welcome = self.client.query("getWelcome", &parameters).await?;
         let group = self.device.join(&answer.welcome)?;
+        // What is in a Welcome, only its device can see.
+        if group.id() != convo {
+            return Err(PhoneError::OtherGroup);
+        }
         let input = json!({"convoId": convo, "success": true, "deviceId": device_id});
         let _: Nothing = self.client.procedure("confirmWelcome", &input).await?;
         self.conversation = Some(Conversation {

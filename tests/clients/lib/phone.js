@@ -71,7 +71,9 @@ export class Phone {
   async join(convoId) {
     const deviceId = this.device.id
     const { welcome } = await this.client.query('getWelcome', { convoId, deviceId })
-    this.group = await this.device.join(fromBase64url(welcome))
+    const group = await this.device.join(fromBase64url(welcome))
+    if (group.id !== convoId) throw new Error('the Welcome is to another group')
+    this.group = group
     await this.client.procedure('confirmWelcome', { convoId, deviceId, success: true })
   }
 
