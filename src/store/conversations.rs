@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use tokio_postgres::Row;
 
 use super::rows::{count, get, int};
 use super::{Params, Store, StoreError};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch, unprintable};
-use crate::wire::Sha256Hex;
 use crate::wire::calls::{MemberView, device_did};
+use crate::wire::{BytesOut, Sha256Hex};
 
 /// A conversation as its members may see it.
 #[derive(Clone)]
@@ -111,7 +112,7 @@ impl Store {
         let ids = found.iter().map(|row| get(row, "convo_id"));
         let ids: Vec<&str> = ids.collect::<Result<_, _>>()?;
         let sql = "SELECT m.convo_id, m.user_did, m.device_id, m.joined_at, m.is_admin, m.promoted_at, \
-                          m.promoted_by, d.name AS device_name FROM members m \
+                          m.promoted_by, d.name AS device_name, d.signature_key FROM members m \
                    LEFT JOIN devices d ON d.user_did = m.user_did AND d.device_id = m.device_id \
                    WHERE m.convo_id = ANY ($1) AND m.left_seq IS NULL \
                    ORDER BY m.joined_seq, m.user_did, m.device_id";
@@ -144,11 +145,13 @@ impl Store {
 fn member(row: &Row) -> Result<MemberView, StoreError> {
     let user_did: Did = get(row, "user_did")?;
     let device_id: Option<DeviceId> = get(row, "device_id")?;
+    let signature_key: Option<&[u8]> = get(row, "signature_key")?;
     Ok(MemberView {
         did: device_did(&user_did, device_id.as_ref()),
         user_did,
         device_id,
         device_name: get(row, "device_name")?,
+        signature_public_key: signature_key.map(|key| BytesOut(Bytes::copy_from_slice(key))),
         joined_at: get(row, "joined_at")?,
         is_admin: get(row, "is_admin")?,
         promoted_at: get(row, "promoted_at")?,

@@ -78,3 +78,13 @@ async fn a_welcome_to_another_group_than_the_conversations_is_not_confirmed() {
         ["fetched"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_told_the_key_that_a_device_has_proved() {
+    let (_world, [alice, bob]) = people().await;
+    alice.found(&[bob.did()]).await;
+    let seats = alice.seats().await;
+    let bobs = seats.iter().find(|seat| seat["userDid"] == bob.did());
+    let key = &bobs.unwrap()["signaturePublicKey"];
+    assert_eq!(*key, bytes(bob.device.signature_key()));
+}

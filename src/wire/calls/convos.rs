@@ -2,7 +2,7 @@
 
 use super::{Handshake, IdempotencyKey, TypeName};
 use crate::types::{CipherSuite, CoarseTime, ConvoId, DeviceId, Did, Epoch};
-use crate::wire::{Int, List, Object, Sha256Hex, Text, Unkept};
+use crate::wire::{BytesOut, Int, List, Object, Sha256Hex, Text, Unkept};
 
 input! {
     pub struct CreateConvo {
@@ -80,6 +80,9 @@ output! {
         pub device_id: Option<DeviceId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub device_name: Option<String>,
+        /// As the device registered it, with the proof that it is its own.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub signature_public_key: Option<BytesOut>,
         pub joined_at: CoarseTime,
         pub is_admin: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
