@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mls_relay::store::{Claim, ClaimOutcome, DeleteOutcome, DeletedDevice, Run, Store, Topic};
-use mls_relay::types::{CipherSuite, ConvoId, DeviceId, MessageId, Seq};
+use mls_relay::store::{DeleteOutcome, DeletedDevice, Run, Store, Topic};
+use mls_relay::types::{ConvoId, DeviceId, MessageId, Seq};
 
 use crate::database::Database;
 use crate::store_values::did;
@@ -77,34 +77,6 @@ async fn a_page_looks_at_each_seat_a_few_times_however_often_one_came_and_went()
         let (page, has_more) = page.unwrap();
         let places: Vec<_> = page.iter().map(|convo| convo.place).collect();
         assert_eq!((places, has_more), (vec![20_000], false));
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_reads_the_packages_of_an_account_once() {
-    let database = seeded(
-        "INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
-                                   last_resort, expires_at)
-             SELECT 'did:plc:alice', lpad(d || '', 8, '0') || '-5f0c-4a86-8d4e-0a1b2c3d4e5f', 1, 'x',
-                    sha256(convert_to(d || ' ' || n, 'UTF8')),
-                    sha256(convert_to(d || ' ' || n, 'UTF8')), false, now() + '1 day'::interval
-             FROM generate_series(1, 30) d, generate_series(1, 50) n",
-    )
-    .await;
-    let claim = Claim {
-        users: vec![did("alice")],
-        suite: CipherSuite::X25519Aes128Ed25519,
-        keys: vec![[7; 32]],
-        claims_max: 20,
-        window: Duration::from_secs(3600),
-        low: 5,
-        devices_max: 32,
-        bytes_max: 1 << 20,
-    };
-    costs(&database, LOOKED_AT, 2000, async |store| {
-        let claimed = store.claim_key_packages(&claim).await.unwrap();
-        assert!(matches!(claimed, ClaimOutcome::Claimed(given) if given.len() == 30));
     })
     .await;
 }
