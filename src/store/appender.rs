@@ -183,25 +183,27 @@ impl Committer {
 
     async fn commit_distinct(&self, items: &[&NewMessage]) -> Vec<Answer> {
         if self.watch.is_on() {
-            return self.commit_free(items, false).await;
+            return self.commit_free(items, None).await;
         }
         match self.commit_once(items, false).await {
-            Err(StoreError::Locked | StoreError::Timeout) => {
+            Err(error @ (StoreError::Locked | StoreError::Timeout)) => {
                 self.watch.begin();
-                self.commit_free(items, true).await
+                self.commit_free(items, Some(error)).await
             }
             outcome => self.answers_of(items, outcome, false).await,
         }
     }
 
-    /// Those that nobody holds up. Of the others it is known that they would have to wait.
-    async fn commit_free(&self, items: &[&NewMessage], again: bool) -> Vec<Answer> {
-        let held = match self.watch.held(&self.pool, items).await {
-            // Postgres itself is slow: nothing is asked of it twice.
-            Ok(held) if held.is_empty() && again => return all(items, &StoreError::Timeout),
-            Ok(held) => held,
-            Err(error) => return all(items, &error),
+    /// Those that nobody holds up, after all of them have `failed`, if so. Of the others it is known
+    /// that they would have to wait.
+    async fn commit_free(&self, items: &[&NewMessage], failed: Option<StoreError>) -> Vec<Answer> {
+        let held = match (self.watch.held(&self.pool, items).await, &failed) {
+            // Postgres itself is slow, or somebody has what every send needs: nothing is asked twice.
+            (Ok(held), Some(error)) if held.is_empty() => return all(items, error),
+            (Ok(held), _) => held,
+            (Err(error), _) => return all(items, &error),
         };
+        let again = failed.is_some();
         if !held.is_empty() {
             self.watch.begin();
         }
@@ -216,7 +218,7 @@ impl Committer {
         }
         let mut answers = answers.into_iter();
         let answer = |item| match is_held(item) {
-            true => Err(StoreError::Timeout.into()),
+            true => Err(StoreError::Locked.into()),
             false => answers.next().unwrap_or(Err(StoreError::Shape.into())),
         };
         items.iter().map(answer).collect()

@@ -87,9 +87,11 @@ impl Connector {
         let client = self.postgres.connect().await;
         let client = client.map_err(|error| StoreError::opening(&error))?;
         let (timeout, plans) = (self.statement_timeout.as_millis(), self.plans);
+        // Over before the statement's, so that who waits for a lock is told of the lock.
+        let lock_timeout = (self.statement_timeout * 4 / 5).as_millis();
         // SET and not start-up options, which poolers refuse.
         let session = format!(
-            "SET statement_timeout = {timeout}; SET lock_timeout = {timeout}; \
+            "SET statement_timeout = {timeout}; SET lock_timeout = {lock_timeout}; \
              SET idle_in_transaction_session_timeout = {timeout}; {plans} \
              SET timezone = 'UTC'; SELECT follow_timeline(); SHOW transaction_read_only"
         );

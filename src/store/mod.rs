@@ -164,11 +164,6 @@ impl Store {
         &self.0.settings
     }
 
-    /// Whether Postgres answers now.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.calls().execute("SELECT 1", &[]).await
-    }
-
     /// How busy the pool of connections is.
     pub fn pool_usage(&self) -> PoolUsage {
         let state = self.0.pool.state();

@@ -58,7 +58,7 @@ pub struct Settings {
     pub committers: u32,
     /// Longest wait for a free connection.
     pub acquire_timeout: Duration,
-    /// Longest run of one statement, and how long it may wait for a lock.
+    /// Longest run of one statement; it waits for a lock for at most four fifths of that.
     pub statement_timeout: Duration,
     /// Whoever holds a conversation for so long, after sends into it did not end in time, keeps
     /// nobody waiting who writes into another.

@@ -120,14 +120,14 @@ async fn a_file_of_authorities_that_cannot_be_used_is_named() {
 async fn whoever_waits_for_a_connection_in_vain_hears_why_none_came() {
     let mut database = Database::start().await;
     let (store, _shutdown) = database.store().await;
-    store.ping().await.unwrap();
+    store.ensure_partitions().await.unwrap();
     database.down("fast");
-    let error = store.ping().await.unwrap_err();
+    let error = store.ensure_partitions().await.unwrap_err();
     let told = "error connecting to server: No such file or directory";
     assert!(error.to_string().contains(told), "{error}");
     assert!(error.is_transient());
     database.up().await;
-    store.ping().await.unwrap();
+    store.ensure_partitions().await.unwrap();
 }
 
 #[tokio::test]

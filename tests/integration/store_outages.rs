@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mls_relay::store::{DatabaseUrl, Reservation, Settings, SharedStay, Store, StoreError};
-use mls_relay::types::ConvoId;
+use mls_relay::store::{
+    AppendError, DatabaseUrl, Reservation, Settings, SharedStay, Store, StoreError,
+};
+use mls_relay::types::{ConvoId, Epoch};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -17,7 +19,7 @@ use tokio::time::timeout;
 use crate::authority::Authority;
 use crate::database::Database;
 use crate::relay::eventually;
-use crate::store_values::{did, message};
+use crate::store_values::{commit, did, message};
 
 /// A way to Postgres that can fall silent: then it takes connections and passes nothing on.
 struct Way {
@@ -67,10 +69,10 @@ async fn a_server_that_takes_connections_and_says_nothing_keeps_no_place_in_the_
         .await;
     // No connection is open yet: the first one meets silence.
     way.is_silent.store(true, Ordering::Relaxed);
-    assert!(store.ping().await.is_err());
+    assert!(store.ensure_partitions().await.is_err());
     way.is_silent.store(false, Ordering::Relaxed);
     eventually("the silent one is given up", async || {
-        store.ping().await.is_ok()
+        store.ensure_partitions().await.is_ok()
     })
     .await;
 }
@@ -117,7 +119,7 @@ async fn nobody_waits_for_the_statement_of_a_caller_that_went_away() {
         told = exchange => panic!("it did not wait for the lock: {told:?}"),
         () = database.waiting(1) => {}
     }
-    let asked = timeout(Duration::from_secs(3), store.ping()).await;
+    let asked = timeout(Duration::from_secs(3), store.ensure_partitions()).await;
     assert_eq!(asked, Ok(Ok(())));
 }
 
@@ -150,13 +152,39 @@ async fn a_conversation_that_somebody_holds_holds_up_no_other() {
     for convo in ["bb", "aa", "bb", "aa"] {
         sends.push(send(convo));
     }
-    let mut stored = Vec::new();
-    for sent in sends {
-        stored.push(sent.await.unwrap().is_ok());
+    for (sent, is_held) in sends.into_iter().zip([true, false].into_iter().cycle()) {
+        let sent = sent.await.unwrap().map(|_| ());
+        assert_eq!(sent, if is_held { Err(locked()) } else { Ok(()) });
     }
-    assert_eq!(stored, [false, true, false, true, false]);
     holder.batch_execute("COMMIT").await.unwrap();
     send("aa").await.unwrap().unwrap();
+}
+
+/// That somebody's transaction holds it, and not that Postgres is slow.
+fn locked() -> AppendError {
+    StoreError::Locked.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_in_vain_for_a_lock_that_everybody_needs_is_told_that_it_is_a_lock() {
+    let database = Database::start().await;
+    let limit = Duration::from_secs(1);
+    let (store, _shutdown) = database
+        .store_with(|settings| settings.statement_timeout = limit)
+        .await;
+    let [one, other] = ["aa", "bb"].map(|convo| ConvoId::parse(convo).unwrap());
+    let seats = "VALUES ('aa', 'did:plc:a'), ('bb', 'did:plc:a')";
+    database.seat(seats).await;
+    let holder = database.client().await;
+    let hold = "SELECT pg_advisory_lock(hashtext('mls-relay.stream'))";
+    holder.batch_execute(hold).await.unwrap();
+    let change = commit(&other, &did("a"), Epoch::default(), vec![1]);
+    let (sent, changed) = tokio::join!(
+        store.append(message(&one, &did("a"))),
+        store.change_group(&change),
+    );
+    assert_eq!(sent, Err(locked()));
+    assert_eq!(changed, Err(StoreError::Locked));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +262,7 @@ async fn callers_that_go_away_cost_no_connection() {
         calls.shutdown().await;
         locking.batch_execute("ROLLBACK").await.unwrap();
     }
-    assert_eq!(store.ping().await, Ok(()));
+    assert_eq!(store.ensure_partitions().await, Ok(()));
     assert_eq!(store.pool_usage().open, CALLS as u32);
 }
 

@@ -32,7 +32,7 @@ pub(super) const KEYS: &[Key] = keys![
     database.acquire_timeout_ms, DATABASE_ACQUIRE_TIMEOUT_MS, Restart:
         millis(50..=60_000) => store.acquire_timeout;
 
-    /// The longest run of one statement, and how long it may wait for a lock.
+    /// The longest run of one statement. It waits for a lock for at most four fifths of that.
     database.statement_timeout_ms, DATABASE_STATEMENT_TIMEOUT_MS, Restart:
         millis(100..=600_000) => store.statement_timeout;
 
