@@ -112,8 +112,8 @@ impl Retention {
             metrics::histogram!("relay_retention_work_seconds", "task" => task.name())
                 .record(worked);
             let outcome = match &ended {
-                Ok(Some(_)) => Outcome::Ok,
-                Ok(None) => Outcome::Elsewhere,
+                Ok(true) => Outcome::Ok,
+                Ok(false) => Outcome::Elsewhere,
                 Err(_) => Outcome::Failed,
             };
             metrics::counter!(
@@ -124,15 +124,16 @@ impl Retention {
                 tracing::warn!(task = task.name(), "retention works again");
             }
             is_failing = ended.is_err();
+            let forgotten = turn.forgotten;
+            metrics::counter!("relay_retention_forgotten_total", "task" => task.name())
+                .increment(forgotten);
+            if forgotten > 0 {
+                tracing::info!(task = task.name(), forgotten, "retention has forgotten");
+            }
             let wait = match ended {
                 // Should whoever is at it be gone, somebody must take over.
-                Ok(None) => task.interval(&now).min(LAST_RETRY),
-                Ok(Some(forgotten)) => {
-                    metrics::counter!("relay_retention_forgotten_total", "task" => task.name())
-                        .increment(forgotten);
-                    if forgotten > 0 {
-                        tracing::info!(task = task.name(), forgotten, "retention has forgotten");
-                    }
+                Ok(false) => task.interval(&now).min(LAST_RETRY),
+                Ok(true) => {
                     backoff.reset();
                     task.interval(&now)
                 }
@@ -158,6 +159,10 @@ struct Turn<'a> {
     began: Instant,
     paused: Duration,
     has_stepped: bool,
+    forgotten: u64,
+    /// The first. It has kept nothing else from going: a day that somebody holds, for weeks
+    /// perhaps, must not be what all others wait for.
+    failure: Option<StoreError>,
 }
 
 impl<'a> Turn<'a> {
@@ -169,17 +174,19 @@ impl<'a> Turn<'a> {
             began: Instant::now(),
             paused: Duration::ZERO,
             has_stepped: false,
+            forgotten: 0,
+            failure: None,
         }
     }
 
-    /// Runs a task, unless another node is at it: `None`. Else how much was forgotten.
-    async fn run(&mut self, task: Task, store: &Store) -> Result<Option<u64>, Failure> {
+    /// Runs a task, unless another node is at it: `false`.
+    async fn run(&mut self, task: Task, store: &Store) -> Result<bool, Failure> {
         // Every node makes sure of the coming days: a lock there is Postgres's own.
         if matches!(task, Task::Days) {
             store.ensure_partitions().await?;
         }
         let Some(forgetting) = store.forgetting(task.name()).await? else {
-            return Ok(None);
+            return Ok(false);
         };
         let clocks = self.clocks(&forgetting).await?;
         // Of a nonce nothing is lost: where the clocks are wrong no token is good.
@@ -189,49 +196,59 @@ impl<'a> Turn<'a> {
                 return Err(Failure::Leap);
             }
         }
-        let forgotten = match task {
+        match task {
             // Postgres looks at when their time is over, and nobody else.
             Task::KeyPackages | Task::Nonces if !clocks.agree() => return Err(Failure::Clocks),
-            Task::Days => self.forget_old(&forgetting, clocks.lead()).await?,
+            Task::Days => self.forget_old(&forgetting, clocks.lead()).await,
             Task::KeyPackages => {
                 let most = self.settings.key_packages_per_device_max;
                 let consumed = self.settings.consumed_key_package_ttl;
-                forgetting.key_packages(consumed).await?
-                    + forgetting.surplus_key_packages(most).await?
+                self.note(forgetting.key_packages(consumed).await);
+                self.note(forgetting.surplus_key_packages(most).await);
             }
             Task::Nonces => {
-                forgetting.jtis().await?
-                    + forgetting.idempotency_keys().await?
-                    + forgetting.claims().await?
+                self.note(forgetting.jtis().await);
+                self.note(forgetting.idempotency_keys().await);
+                self.note(forgetting.claims().await);
             }
-        };
-        Ok(Some(forgotten))
+        }
+        match self.failure.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(true),
+        }
+    }
+
+    /// What a step has come to.
+    fn note(&mut self, step: Result<u64, StoreError>) {
+        match step {
+            Ok(gone) => self.forgotten += gone,
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
     }
 
     /// What goes by its age. Postgres, whose clock may be ahead, is told that it lasts so much
     /// longer.
-    async fn forget_old(
-        &mut self,
-        forgetting: &Forgetting,
-        lead: Duration,
-    ) -> Result<u64, StoreError> {
+    async fn forget_old(&mut self, forgetting: &Forgetting, lead: Duration) {
         let settings = self.settings;
         let (events, messages) = (settings.event_ttl_days, settings.message_ttl_days);
         let messages_live = DAY * u32::from(messages) + lead;
-        let mut forgotten = self.forget_days(forgetting, "event_stream", events).await?;
-        forgotten += self.forget_days(forgetting, "messages", messages).await?;
+        for (parent, ttl_days) in [("event_stream", events), ("messages", messages)] {
+            let listed = self.forget_days(forgetting, parent, ttl_days).await;
+            self.note(listed.map(|()| 0));
+        }
         let confirmed = settings.welcome_ttl + lead;
-        forgotten += forgetting.confirmed_welcomes(confirmed).await?;
+        self.note(forgetting.confirmed_welcomes(confirmed).await);
         // Those whose next commits are gone: nobody could go on from them.
-        forgotten += forgetting.unconfirmed_welcomes(messages_live).await?;
+        self.note(forgetting.unconfirmed_welcomes(messages_live).await);
         // A conversation that stands still keeps none for ever.
         let oldest = messages_live + settings.welcome_ttl;
-        forgotten += forgetting.old_welcomes(oldest).await?;
-        forgotten += forgetting.reports(settings.report_ttl + lead).await?;
+        self.note(forgetting.old_welcomes(oldest).await);
+        self.note(forgetting.reports(settings.report_ttl + lead).await);
         // When the day of the last event, and of the last message, is gone.
         let ended = DAY * (u32::from(events.max(messages)) + 1) + lead;
-        forgotten += forgetting.conversations(ended).await?;
-        Ok(forgotten)
+        self.note(forgetting.conversations(ended).await);
     }
 
     async fn clocks(&self, forgetting: &Forgetting) -> Result<Clocks, StoreError> {
@@ -245,7 +262,7 @@ impl<'a> Turn<'a> {
         forgetting: &Forgetting,
         parent: &'static str,
         ttl_days: u16,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(), StoreError> {
         let now = self.clocks(forgetting).await?.earlier();
         let partitions = forgetting.partitions(parent).await?;
         let expired = days::expired(&partitions, ttl_days, now);
@@ -255,12 +272,22 @@ impl<'a> Turn<'a> {
                 .await?;
         }
         for partition in &expired {
-            self.pause().await;
-            forgetting.detach(parent, partition).await?;
-            self.pause().await;
-            forgetting.drop_detached(partition).await?;
+            let gone = self.forget_day(forgetting, parent, partition).await;
+            self.note(gone.map(|()| 1));
         }
-        Ok(expired.len().try_into().unwrap_or(u64::MAX))
+        Ok(())
+    }
+
+    async fn forget_day(
+        &mut self,
+        forgetting: &Forgetting,
+        parent: &'static str,
+        partition: &str,
+    ) -> Result<(), StoreError> {
+        self.pause().await;
+        forgetting.detach(parent, partition).await?;
+        self.pause().await;
+        forgetting.drop_detached(partition).await
     }
 
     /// Lets the senders go on before the next step: each one makes Postgres plan their

@@ -41,6 +41,40 @@ async fn a_day_that_a_reader_holds_up_half_way_out_is_finished_when_the_reader_h
     assert_eq!(database.count(EVENTS).await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_somebody_holds_keeps_no_other_from_going_and_the_run_has_failed() {
+    let (database, store, shutdown) = seeded(OLD_DAYS).await;
+    database.run(OLD_WELCOMES).await;
+    let older = "SELECT ensure_partition('event_stream', (now() - '10 days'::interval)::date)";
+    database.run(older).await;
+    // As VACUUM holds it, or whoever makes an index.
+    let holder = database.client().await;
+    let hold = "DO $$ BEGIN EXECUTE format('LOCK TABLE %I IN SHARE UPDATE EXCLUSIVE MODE',
+        'event_stream_' || to_char(now() - '10 days'::interval, 'YYYYMMDD')); END $$";
+    let hold = format!("BEGIN; {hold}");
+    holder.batch_execute(&hold).await.unwrap();
+
+    let retention = Retention::start(&store, &Live::new(without_pause()), &shutdown);
+    eventually("a run has failed", async || {
+        retention.status().days.failures_in_a_row > 0
+    })
+    .await;
+    assert_eq!(
+        database.count(OLD_DAY).await,
+        1,
+        "but for the one that is held"
+    );
+    assert_eq!(database.count(MESSAGES).await, 3);
+    let welcomes = "SELECT count(*) FROM welcomes";
+    assert_eq!(database.count(welcomes).await, 4);
+    holder.batch_execute("COMMIT").await.unwrap();
+    database.until("that day is gone, too", OLD_DAY, 0).await;
+    eventually("all is well", async || {
+        retention.status().days.failures_in_a_row == 0
+    })
+    .await;
+}
+
 /// Panics for the first who asks, and for nobody else.
 fn clock_with_a_fault() -> DateTime<Utc> {
     static IS_DUE: AtomicBool = AtomicBool::new(true);
