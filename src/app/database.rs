@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
-use crate::postgres::{PostgresError, Private};
+use crate::postgres::{self, PostgresError, Private};
 use crate::runtime::{Backoff, Shutdown, random};
 use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 
@@ -13,7 +13,13 @@ use crate::store::{self, DatabaseUrl, DatabaseUrlError, Store, StoreError};
 pub(super) async fn private(config: &Config) -> Result<Option<Private>, PostgresError> {
     match config.database.url {
         Some(_) => Ok(None),
-        None => Ok(Some(Private::start(&config.database.private).await?)),
+        None => {
+            let settings = postgres::Settings {
+                connections: config.store.connections_in_all(),
+                ..config.database.private.clone()
+            };
+            Ok(Some(Private::start(&settings).await?))
+        }
     }
 }
 

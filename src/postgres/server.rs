@@ -94,9 +94,11 @@ fn command(settings: &Settings, layout: &Layout, binaries: &Binaries) -> Vec<OsS
             "full_page_writes=off",
         ],
     };
-    for option in OPTIONS.iter().chain(durable) {
+    let most = settings.connections.saturating_add(CONNECTIONS_OF_OTHERS);
+    let options = OPTIONS.iter().chain(durable).map(OsString::from);
+    for option in options.chain([format!("max_connections={most}").into()]) {
         command.push("-c".into());
-        command.push(option.into());
+        command.push(option);
     }
     command
 }
@@ -106,7 +108,6 @@ fn command(settings: &Settings, layout: &Layout, binaries: &Binaries) -> Vec<OsS
 const OPTIONS: &[&str] = &[
     "listen_addresses=",
     "unix_socket_permissions=0700",
-    "max_connections=100",
     "shared_buffers=128MB",
     // Statements here are short and indexed; compiling them costs more than it saves.
     "jit=off",
@@ -125,6 +126,9 @@ const OPTIONS: &[&str] = &[
     "log_parameter_max_length_on_error=0",
     "log_checkpoints=off",
 ];
+
+/// Operators, backups, and what a relay that died a moment ago has left.
+const CONNECTIONS_OF_OTHERS: u32 = 80;
 
 async fn answers(url: &str) -> bool {
     let asked = async {

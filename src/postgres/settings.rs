@@ -9,6 +9,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where `initdb` and `postgres` are. None: searched.
     pub bin_dir: Option<PathBuf>,
+    /// What the relay may open at once. Others, such as an operator, have room beside it.
+    pub connections: u32,
     pub start_timeout: Duration,
     pub stop_timeout: Duration,
     /// Whether commits wait for the disk.
@@ -20,6 +22,7 @@ impl Default for Settings {
         Self {
             data_dir: PathBuf::from(".relay/postgres"),
             bin_dir: None,
+            connections: 20,
             // Crash recovery replays up to a checkpoint's worth of WAL (1 GiB).
             start_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(20),

@@ -297,6 +297,17 @@ async fn a_newer_schema_keeps_a_start_out_of_service_and_leaves_alone_what_runs(
 }
 
 /// The newest migration that the database knows.
+#[tokio::test]
+async fn the_private_postgres_takes_as_many_connections_as_the_relay_may_open() {
+    let home = Home::lived_in().with("DATABASE_CONNECTIONS_MAX", "150");
+    let relay = home.start();
+    let most = "SELECT current_setting('max_connections')::integer
+        - current_setting('superuser_reserved_connections')::integer";
+    let most = database(relay.home()).await.query_one(most, &[]).await;
+    let most: i32 = most.unwrap().get(0);
+    assert!(most > 150, "{most}");
+}
+
 async fn schema_version(home: &Home) -> i32 {
     let row = database(home)
         .await
