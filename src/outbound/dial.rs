@@ -70,7 +70,7 @@ async fn first_of(
         }
         match timeout(ATTEMPT_EVERY, attempts.next()).await {
             Ok(Some(Ok(stream))) => return Ok(stream),
-            Ok(Some(Err(error))) => failure = FetchError::Connect(error.kind()),
+            Ok(Some(Err(error))) => failure = FetchError::Connect((&error).into()),
             Ok(None) | Err(_) => {}
         }
     }

@@ -68,7 +68,7 @@ impl Fetcher {
             let name = ServerName::try_from(page.host.to_owned())
                 .map_err(|_| FetchError::AddressRefused)?;
             let stream = self.tls.connect(name, stream).await;
-            let stream = stream.map_err(|error| FetchError::Tls(error.kind()))?;
+            let stream = stream.map_err(|error| FetchError::Tls((&error).into()))?;
             self.exchange(page, stream).await
         } else {
             self.exchange(page, stream).await

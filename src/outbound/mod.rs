@@ -14,7 +14,7 @@ mod page;
 pub(crate) mod tests;
 
 pub use endpoint::EndpointError;
-pub use error::FetchError;
+pub use error::{FetchError, SystemError, TlsError};
 
 pub(crate) use dial::ADDRESSES_TRIED_MAX;
 pub(crate) use endpoint::Endpoint;
