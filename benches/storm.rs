@@ -150,7 +150,11 @@ impl World {
             again += attempts - 1;
             subscription.drop_connection().unwrap();
         }
-        while self.metric("relay_edge_connections").await > 0 {
+        while self
+            .metric("relay_limits_open{rule=\"connections_total\"}")
+            .await
+            > 0
+        {
             sleep(Duration::from_millis(100)).await;
         }
         Storm { lasted, cpu, again }

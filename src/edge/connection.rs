@@ -187,19 +187,3 @@ impl HttpBody for Tracked {
 
 /// What a stream may leave in HTTP/2's hands unseen.
 const UNTRACKED_MAX: usize = 256;
-
-/// Counts open connections, sockets included.
-pub(super) struct Open;
-
-impl Open {
-    pub(super) fn new() -> Self {
-        metrics::gauge!("relay_edge_connections").increment(1.0);
-        Self
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        metrics::gauge!("relay_edge_connections").decrement(1.0);
-    }
-}

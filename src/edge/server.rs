@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::attend::Attended;
-use super::connection::{Connection, InFlight, Open, Tracked};
+use super::connection::{Connection, InFlight, Tracked};
 use super::http::{http1_builder, http2_builder, upgraded_stream_of_this_request};
 use super::http2_frames::Frames;
 use super::listeners::{Entrance, Security};
@@ -75,7 +75,6 @@ impl Server {
         (peer, entrance): (SocketAddr, Entrance),
         permit: ConnectionPermit,
     ) {
-        let open = Open::new();
         tcp::tune(&stream, self.settings.load().stall_timeout);
         let Some((peer, permit)) = self.introduce(&mut stream, peer, entrance, permit).await else {
             return;
@@ -94,7 +93,7 @@ impl Server {
             }
         };
         let offender = permit.client();
-        let connection = Connection::new(peer, offender, Held::new((permit, open)));
+        let connection = Connection::new(peer, offender, Held::new(permit));
         let connection = Arc::new(connection);
         self.talk(stream, version, connection).await;
     }

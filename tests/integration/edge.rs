@@ -160,7 +160,7 @@ async fn a_socket_is_an_open_connection_until_it_closes() {
     opened(&mut stream, &request).await;
     // What the session says first: HTTP has let go of the connection.
     timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap();
-    let open = || relay.figure("relay_edge_connections");
+    let open = || relay.figure("relay_limits_open{rule=\"connections_total\"}");
     assert_eq!(open().await, Some(1));
     drop(stream);
     eventually("it is closed", || async { open().await == Some(0) }).await;

@@ -45,7 +45,10 @@ async fn with_few_descriptors_clients_leave_some_for_its_operator_and_its_databa
         held.push(TcpStream::connect(relay.public).await.unwrap());
     }
     eventually("as many as there is room for are open", async || {
-        relay.figure("relay_edge_connections").await == Some(100)
+        relay
+            .figure("relay_limits_open{rule=\"connections_total\"}")
+            .await
+            == Some(100)
     })
     .await;
     assert!(!relay.log().contains("cannot accept"), "{}", relay.log());

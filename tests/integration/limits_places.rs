@@ -49,7 +49,10 @@ async fn newcomers_find_places_while_a_few_addresses_hold_all_they_can() {
     }
     // Ten who take half of what is free leave a sixth, and nothing of theirs was cut.
     eventually("nobody made way for them", async || {
-        relay.figure("relay_edge_connections").await == Some(HELD + 20)
+        relay
+            .figure("relay_limits_open{rule=\"connections_total\"}")
+            .await
+            == Some(HELD + 20)
     })
     .await;
     let (_, metrics) = relay.ask_admin("/metrics").await;

@@ -179,7 +179,6 @@ async fn held(relay: &Relay) -> Vec<String> {
     let is_gauge = |line: &&str| {
         [
             "relay_auth_lookups_running ",
-            "relay_edge_connections ",
             "relay_limits_bytes{",
             "relay_limits_open{",
             "relay_limits_waiting ",
