@@ -106,14 +106,7 @@ impl Sessions {
                 }
                 response
             }
-            Err(error) => {
-                tracing::debug!(
-                    client = %client.redacted(),
-                    refusal = %error.name,
-                    "a session was refused"
-                );
-                error.into_response()
-            }
+            Err(error) => refuse(error, client),
         }
     }
 
@@ -130,7 +123,7 @@ impl Sessions {
                 self.serve(line, granted, None);
                 response
             }
-            Err(error) => error.into_response(),
+            Err(error) => refuse(error, client),
         }
     }
 
@@ -166,10 +159,7 @@ impl Sessions {
             hydrate: asked.hydrate.unwrap_or(false),
         };
         let permit = self.0.limits.admit_socket(client, pass.did())?;
-        // A stream of one conversation is only for those who have something to hear of it.
-        if !self.0.hub.has_news_for(&subscriber, asked.cursor).await? {
-            return Err(Refusal::ConvoNotFound.into());
-        }
+        let has_news = self.0.hub.has_news_for(&subscriber, asked.cursor).await?;
         // Not before: a client that has to come back can, with the same. And not after anything
         // that the account would suffer for: anyone may show it a second time.
         let caller = match pass {
@@ -186,6 +176,11 @@ impl Sessions {
             self.0.limits.proved_here(connection, caller.did());
         }
         self.0.limits.admit_upgrade(caller.did())?;
+        // A stream of one conversation is only for those who have something to hear of it. Said
+        // when it has been counted, for Postgres was asked.
+        if !has_news {
+            return Err(Refusal::ConvoNotFound.into());
+        }
         if subscriber.hydrate {
             self.0.limits.check_answer(caller.did())?;
         }
@@ -234,6 +229,15 @@ impl Sessions {
             }
         });
     }
+}
+
+fn refuse(error: XrpcError, client: ClientIp) -> Response<Body> {
+    tracing::debug!(
+        client = %client.redacted(),
+        refusal = %error.name,
+        "a session was refused"
+    );
+    error.into_response()
 }
 
 /// The connection itself, without what HTTP kept around it, and what of it was read

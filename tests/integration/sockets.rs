@@ -251,15 +251,34 @@ async fn a_ticket_that_was_used_costs_its_account_nothing() {
     let ticket = alice.post("getSubscriptionTicket", &json!({})).await;
     let ticket = ticket["ticket"].as_str().unwrap();
     let _opened = door.ask(&format!("ticket={ticket}"), None).await.unwrap();
-    // Another node does not know that it was used; what it asks for is refused before that.
+    // Another node does not know that it was used, and looks for what it asks for.
     let elsewhere = Door::beside(door.world).await;
     for _ in 0..40 {
         let query = format!("ticket={ticket}&convoId=abcd");
         let (_, name) = elsewhere.ask(&query, None).await.unwrap_err();
-        assert_eq!(name, "ConvoNotFound");
+        assert_eq!(name, "JwtReplayed");
     }
     let opened = elsewhere.ask("", Some(&token(&alice))).await;
     assert!(opened.is_ok(), "{opened:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_on_and_on_for_a_conversation_that_it_is_not_in_spends_its_upgrades() {
+    let door = Door::open().await;
+    let alice = Phone::new(&door.world).await;
+    let most = limits::Settings::default().sockets.upgrades_per_did;
+    for _ in 0..most {
+        let (_, name) = door
+            .ask("convoId=abcd", Some(&token(&alice)))
+            .await
+            .unwrap_err();
+        assert_eq!(name, "ConvoNotFound");
+    }
+    let (_, name) = door
+        .ask("convoId=abcd", Some(&token(&alice)))
+        .await
+        .unwrap_err();
+    assert_eq!(name, "RateLimitExceeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
