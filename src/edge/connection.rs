@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::activity::{Activity, Patience, RequestId, Verdict};
 use super::http;
 use crate::limits::ProvedHere;
-use crate::runtime::Held;
+use crate::runtime::{Held, KernelPatience};
 use crate::types::ClientIp;
 use crate::wire::Body;
 
@@ -26,6 +26,7 @@ pub(super) struct Connection {
     pub(super) offender: Option<ClientIp>,
     pub(super) held: Held,
     pub(super) proved: ProvedHere,
+    pub(super) patience: KernelPatience,
     /// Requests refused since the last one that was not.
     refused: AtomicU32,
     /// It has asked for so long in spite of refusals that it must end.
@@ -42,6 +43,7 @@ impl Connection {
             offender,
             held,
             proved: ProvedHere::default(),
+            patience: KernelPatience::default(),
             refused: AtomicU32::new(0),
             unwelcome: Notify::new(),
             activity: Activity::default(),

@@ -36,6 +36,7 @@ mod server;
 mod settings;
 mod tcp;
 mod unread;
+mod unreadable;
 mod watched;
 
 pub use admin::Admin;

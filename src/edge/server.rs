@@ -21,10 +21,10 @@ use super::listeners::{Entrance, Security};
 use super::route::Routes;
 use super::settings::Settings;
 use super::tcp;
-use super::unread;
 use super::watched::Watched;
+use super::{unread, unreadable};
 use crate::limits::{ConnectionPermit, Limits};
-use crate::runtime::{Held, Live, Shutdown, Transport};
+use crate::runtime::{Held, Http1Io, Live, Shutdown, Transport};
 use crate::tls::{ALPN_H2, Tls};
 use crate::types::ClientIp;
 
@@ -116,7 +116,10 @@ impl Server {
                 // client on a slow network may take minutes for what many streams have there,
                 // and all that shows it is that its connection has no room.
                 let writing = Arc::clone(&connection);
-                let watch = move |_: &_, is_blocked| writing.note_write(is_blocked);
+                let watch = move |stream: &Transport, is_blocked| {
+                    writing.note_write(is_blocked);
+                    writing.patience.note_write(stream.socket(), is_blocked);
+                };
                 let mut budget = connection.offender.map(|one| self.limits.http2_frames(one));
                 let mut frames = Frames::default();
                 let hear = move |bytes: &[u8]| {
@@ -133,7 +136,9 @@ impl Server {
             }
             Version::Http1 => {
                 let http1 = http1_builder(&self.settings.load());
-                let http1 = http1.serve_connection(TokioIo::new(stream), service);
+                let patience = connection.patience.clone();
+                let io = Http1Io::new(stream, unreadable::in_our_words, patience);
+                let http1 = http1.serve_connection(io, service);
                 let mut http1 = http1.with_upgrades();
                 let run = Pin::new(&mut http1);
                 let run = self.run(run, |c| c.graceful_shutdown(), &connection, LINGER);
@@ -173,6 +178,7 @@ impl Server {
         };
         if !is_shared {
             request.extensions.insert(connection.proved.clone());
+            request.extensions.insert(connection.patience.clone());
         }
         metrics::counter!("relay_edge_client_address_total", "from" => origin.name()).increment(1);
         // Who waits for a word before it sends its body will not send it after another one; but

@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::watched::Watched;
-use crate::runtime::wait_for_room;
+use crate::runtime::{Duplex, limit, wait_for_room};
 
 /// Failing here costs latency only, or a connection that is given up late or early.
 pub(super) fn tune(stream: &TcpStream, stall: Duration) {
     // Frames are small and each one is waited for.
     let _ = stream.set_nodelay(true);
+    limit(stream, u32::try_from(stall.as_millis()).unwrap_or(u32::MAX));
     #[cfg(target_os = "linux")]
     {
-        let stall = u32::try_from(stall.as_millis()).unwrap_or(u32::MAX);
-        let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stall);
         let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX);
         // An event is a packet or two. Where packets are lost, so are those that repeat it, and
         // each would wait twice as long as the one before; the first six wait alike.
@@ -31,7 +29,7 @@ pub(super) fn tune(stream: &TcpStream, stall: Duration) {
 const UNSENT_MAX: u32 = 16 * 1024;
 
 /// A connection without TLS.
-pub(super) fn plain(stream: TcpStream) -> impl AsyncRead + AsyncWrite + Send + Unpin {
+pub(super) fn plain(stream: TcpStream) -> impl Duplex {
     let watch = |stream: &TcpStream, is_blocked| {
         if is_blocked {
             wait_for_room(stream);

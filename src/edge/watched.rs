@@ -5,6 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::runtime::Duplex;
 
 pub(super) struct Watched<S, R, W> {
     stream: S,
@@ -26,6 +29,15 @@ impl<S, R, W: Fn(&S, bool)> Watched<S, R, W> {
     fn note<T>(&self, done: Poll<T>) -> Poll<T> {
         (self.write)(&self.stream, done.is_pending());
         done
+    }
+}
+
+impl<R, W> Duplex for Watched<TcpStream, R, W>
+where
+    Self: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(&self.stream)
     }
 }
 

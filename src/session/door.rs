@@ -20,7 +20,7 @@ use crate::auth::{Authenticator, Caller, Proof, SecondLook, UnusedTicket};
 use crate::events::{Hub, Subscriber};
 use crate::limits::{Decision, Limits, ProvedHere, SocketPermit};
 use crate::refusal::{Refusal, wrong_method};
-use crate::runtime::{Held, Live, Shutdown, Transport};
+use crate::runtime::{Held, Http1Io, Live, Shutdown, Transport};
 use crate::types::{ClientIp, ConvoId, Cursor, Did, Nsid};
 use crate::wire::calls::SubscribeConvoEvents;
 use crate::wire::{Body, Framing, XrpcError, decode_query, invalid};
@@ -119,7 +119,8 @@ impl Sessions {
         let call = Nsid::StreamConvoEvents;
         match self.judge(&parts, call, client).await {
             Ok(granted) => {
-                let (line, response) = EventStream::open(self.0.shared.settings.clone());
+                let kernel = parts.extensions.get().cloned();
+                let (line, response) = EventStream::open(self.0.shared.settings.clone(), kernel);
                 self.serve(line, granted, None);
                 response
             }
@@ -243,7 +244,7 @@ fn refuse(error: XrpcError, client: ClientIp) -> Response<Body> {
 /// The connection itself, without what HTTP kept around it, and what of it was read
 /// already. A stream of an HTTP/2 connection stays within that.
 fn take_over(upgraded: Upgraded) -> (Transport, Vec<u8>) {
-    match upgraded.downcast::<TokioIo<Transport>>() {
+    match upgraded.downcast::<Http1Io>() {
         Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
         Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
     }

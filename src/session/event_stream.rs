@@ -24,7 +24,7 @@ use super::line::Line;
 use super::slow::Slow;
 use super::{Meters, Settings};
 use crate::events::Event;
-use crate::runtime::Live;
+use crate::runtime::{KernelPatience, Live};
 use crate::types::Cursor;
 use crate::wire::{Body, CloseReason, Framing, Notice, notice_frame};
 
@@ -34,13 +34,18 @@ pub(super) struct EventStream {
     /// Nobody takes chunks any more.
     closed: BoxFuture<'static, ()>,
     settings: Live<Settings>,
+    /// `None` where others than its client may be on the connection.
+    kernel: Option<KernelPatience>,
     /// What had to wait.
     has_taken: bool,
 }
 
 impl EventStream {
     /// A stream, and the answer that carries it.
-    pub(super) fn open(settings: Live<Settings>) -> (Self, Response<Body>) {
+    pub(super) fn open(
+        settings: Live<Settings>,
+        kernel: Option<KernelPatience>,
+    ) -> (Self, Response<Body>) {
         let (chunks, mut taken) = mpsc::channel(1);
         let body = stream::poll_fn(move |context| {
             let chunk = taken.poll_recv(context);
@@ -58,6 +63,7 @@ impl EventStream {
             chunks,
             closed: Box::pin(async move { watched.closed().await }),
             settings,
+            kernel,
             has_taken: false,
         };
         (stream, response)
@@ -126,7 +132,11 @@ impl Line for EventStream {
         std::mem::take(&mut self.has_taken)
     }
 
-    async fn ping(&mut self) -> Result<(), CloseReason> {
+    async fn ping(&mut self, patience: Duration) -> Result<(), CloseReason> {
+        // A heartbeat is not answered, but its bytes are.
+        if let Some(kernel) = &self.kernel {
+            kernel.limit_to(patience);
+        }
         self.write(Bytes::from_static(HEARTBEAT)).await
     }
 

@@ -20,7 +20,7 @@ use crate::wire::Body;
 
 /// Opens a stream: its body, and the task of its session.
 fn open(world: &World, convo: Option<&str>, after: Option<u64>) -> (Body, JoinHandle<()>) {
-    let (line, response) = EventStream::open(world.shared.settings.clone());
+    let (line, response) = EventStream::open(world.shared.settings.clone(), None);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let address = ClientIp::new("192.0.2.1".parse().unwrap());
     let did = Did::parse(BOB).unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::farewell::Farewells;
@@ -28,6 +29,7 @@ where
 {
     let settings = Live::new(Settings::default());
     let farewells = Farewells::new(Box::new(|_, _, _| None));
+    let stream = TokioIo::new(TokioIo::new(stream));
     let line = Socket::new(Box::new(stream), begun, framing, settings.clone());
     let subscriber = Subscriber {
         did: did.clone(),

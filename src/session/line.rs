@@ -4,6 +4,7 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio_tungstenite::tungstenite::Message;
@@ -57,8 +58,8 @@ pub(super) trait Line: Send + Sized + 'static {
     /// The next thing that the client says. Wakes whoever asked last, also after writes.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, CloseReason>>;
 
-    /// Asks whether it is there.
-    fn ping(&mut self) -> impl Future<Output = Result<(), CloseReason>> + Send;
+    /// Asks whether it is there. One that does not answer may take nothing for so long.
+    fn ping(&mut self, patience: Duration) -> impl Future<Output = Result<(), CloseReason>> + Send;
 
     /// The client said goodbye.
     fn end(&mut self) -> impl Future<Output = ()> + Send;

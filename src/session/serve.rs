@@ -200,7 +200,7 @@ impl<L: Line> Session<L> {
         let now = Instant::now();
         let latest = now.checked_sub(silence.saturating_sub(patience));
         *heard = (*heard).min(latest.unwrap_or(*heard));
-        (now + patience, self.ping(heard).await)
+        (now + patience, self.ping(heard, patience).await)
     }
 
     /// How long a client may take to show that it is there, when somebody waits for its place.
@@ -208,8 +208,8 @@ impl<L: Line> Session<L> {
         (self.permit.full_retry_after() / 2).max(ANSWER_MIN)
     }
 
-    async fn ping(&mut self, heard: &mut Instant) -> Result<(), CloseReason> {
-        Box::pin(self.line()?.ping()).await?;
+    async fn ping(&mut self, heard: &mut Instant, patience: Duration) -> Result<(), CloseReason> {
+        Box::pin(self.line()?.ping(patience)).await?;
         if !L::ANSWERS_PINGS {
             *heard = Instant::now();
         }
@@ -230,13 +230,15 @@ impl<L: Line> Session<L> {
         if self.line.as_deref_mut().is_some_and(L::has_taken) {
             *heard = now;
         }
-        let silence = {
+        let (silence, patience) = {
             let settings = self.shared.settings.load();
-            judge(now - *heard, settings.ping_after, settings.silence_max)
+            let (ping_after, most) = (settings.ping_after, settings.silence_max);
+            let patience = most.saturating_sub(ping_after).max(ANSWER_MIN);
+            (judge(now - *heard, ping_after, most), patience)
         };
         let (wait, done) = match silence {
             Silence::Wait(wait) => (wait, Ok(())),
-            Silence::Ping(wait) => (wait, self.ping(heard).await),
+            Silence::Ping(wait) => (wait, self.ping(heard, patience).await),
             Silence::GiveUp => (Duration::ZERO, Err(CloseReason::PeerSilent)),
         };
         let next = now + wait;

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
@@ -280,7 +281,7 @@ impl Line for Socket {
         Poll::Ready(read)
     }
 
-    async fn ping(&mut self) -> Result<(), CloseReason> {
+    async fn ping(&mut self, _: Duration) -> Result<(), CloseReason> {
         self.put(Message::Ping(bytes::Bytes::new())).await
     }
 

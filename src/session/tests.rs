@@ -21,7 +21,7 @@ use crate::events::tests::memory::Memory;
 use crate::events::tests::subscriber::subscribe;
 use crate::events::{self, Hub};
 use crate::limits::{self, Clock, Limits};
-use crate::runtime::{Live, Shutdown};
+use crate::runtime::{Duplex, Live, Shutdown};
 use crate::types::{ClientIp, ConvoId, Did};
 use crate::wire::{CloseReason, Framing};
 
@@ -39,6 +39,8 @@ pub(super) struct World {
     /// Of the hub: it outlives the sessions' drain.
     _hub_shutdown: Shutdown,
 }
+
+impl Duplex for DuplexStream {}
 
 pub(super) type Client = WebSocketStream<DuplexStream>;
 

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop;
 
 use super::records::{PLAIN_LEN_MAX, RECORD_LEN_MAX, Records};
-use crate::runtime::wait_for_room;
+use crate::runtime::{Duplex, wait_for_room};
 use crate::types::unprintable;
 
 /// See the module.
@@ -173,6 +173,12 @@ fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
             Err(Errno::AGAIN) => return Ok(0),
             sent => return Ok(sent?),
         }
+    }
+}
+
+impl Duplex for TlsStream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(&self.tcp)
     }
 }
 

@@ -22,6 +22,7 @@ pub enum XrpcStatus {
     UnsupportedMediaType = 415,
     UpgradeRequired = 426,
     TooManyRequests = 429,
+    HeadTooLarge = 431,
     Internal = 500,
     NotImplemented = 501,
     BadGateway = 502,

@@ -4,6 +4,7 @@
 use http_body_util::Empty;
 use hyper::Request;
 use hyper::body::Bytes;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use crate::http2::http2;
 use crate::relay::{Home, Relay, eventually};
 use crate::tls::{Client, PATIENCE, read_to_end};
+use crate::wording;
 
 #[tokio::test]
 async fn a_request_says_once_and_in_good_form_to_whom_it_is() {
@@ -103,6 +105,59 @@ async fn heads_over_their_bounds_are_refused() {
     let fine = "x-fine: a\r\n".repeat(10);
     let answer = client.get(&relay, "/health", &fine).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_nobody_can_read_is_refused_in_the_words_of_all_refusals() {
+    let relay = Home::lived_in()
+        .with("RELAY_HEADERS_MAX", "20")
+        .with("PENALTY_STRIKES", "100")
+        .start();
+    let client = Client::http1(&relay);
+    let ask = |headers: &str| format!("GET /health HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+    let long = "a".repeat(20_000);
+    for (request, status) in [
+        ("GET\0 / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/7.5\r\n\r\n".to_owned(), 400),
+        ("GET /<\x7f> HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), 400),
+        (ask("no header\r\n"), 400),
+        (ask("content-length: ten\r\n"), 400),
+        (ask("content-length: 1\r\ncontent-length: 2\r\n"), 400),
+        (ask("x: \0\r\n"), 400),
+        (
+            "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(),
+            400,
+        ),
+        (ask(&format!("x: {long}\r\n")), 431),
+        (ask(&"x: a\r\n".repeat(30)), 431),
+        (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"), 431),
+    ] {
+        for before in ["", &ask("")] {
+            let mut stream = client.connect(&relay).await.unwrap();
+            let requests = [before, &request].concat();
+            stream.write_all(requests.as_bytes()).await.unwrap();
+            let answers = read_to_end(&mut stream).await;
+            let at = answers.rfind("HTTP/1.1 ").unwrap();
+            let (head, body) = answers[at..].split_once("\r\n\r\n").unwrap();
+            let shown = &request[..request.len().min(60)];
+            assert!(
+                head.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{shown} {head}"
+            );
+            let has = |line: &str| head.lines().any(|one| one == line);
+            assert!(has("content-type: application/json"), "{shown} {head}");
+            assert!(has("access-control-allow-origin: *"), "{shown} {head}");
+            assert!(has("connection: close"), "{shown} {head}");
+            assert!(
+                has(&format!("content-length: {}", body.len())),
+                "{shown} {head}"
+            );
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["error"], "InvalidRequest", "{shown}");
+            let message = body["message"].as_str().unwrap();
+            assert_eq!(wording::fault(message), None, "{message}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -196,3 +196,31 @@ async fn streams_count_as_sockets_do() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_a_phone_lost_makes_way_for_its_next_one_and_live_ones_stay() {
+    let world = World::start().await;
+    let (alice, bob, mut group) = pair(&world).await;
+    let mut live = Vec::new();
+    for _ in 0..4 {
+        live.push(world.live(&bob).await);
+    }
+    for protocol in [b"http/1.1".as_slice(), b"h2"] {
+        let _lost = EventStream::lost(&bob, protocol).await;
+        let begun = Instant::now();
+        let next = loop {
+            match EventStream::resume(&bob, &[], None).await {
+                Ok(next) => break next,
+                Err(refused) => assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(15), "no place");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        drop(next);
+        let message = alice.send(&mut group, &[0]).await;
+        for stream in &mut live {
+            let told = stream.next_named("#messageEvent").await;
+            assert_eq!(message_id(&told), message["msgId"]);
+        }
+    }
+}

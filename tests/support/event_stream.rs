@@ -1,20 +1,24 @@
 //! A client of streamConvoEvents, over HTTP/1.1 or HTTP/2, that holds every event
 //! against the lexicon.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::Value;
+use socket2::{SockFilter, SockRef};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use crate::http2;
 use crate::lexicon::Lexicons;
 use crate::wording;
-use crate::world::{Client, Refused, whole};
+use crate::world::{Client, Refused, send_on, whole};
 
 const CALL: &str = "streamConvoEvents";
 
@@ -63,14 +67,27 @@ impl EventStream {
     }
 
     pub(crate) async fn open_over_http_2(client: &Client, parameters: &[(&str, &str)]) -> Self {
-        let mut request = client.get_request(CALL, parameters);
-        let target = format!("https://relay.test{}", request.uri());
-        *request.uri_mut() = target.parse().unwrap();
-        request.headers_mut().remove("host");
         let stream = client.relay.connect(&[b"h2"]).await.unwrap();
-        let (mut sender, _connection) = http2::over(stream).await;
-        let response = sender.send_request(request).await.unwrap();
+        let request = client.get_request(CALL, parameters);
+        let response = send_over_http_2(stream, request).await;
         Self::of(client, response).await.unwrap()
+    }
+
+    /// A stream whose client is out of reach once it is live: nothing comes to it any more, and
+    /// nobody is told.
+    pub(crate) async fn lost(client: &Client, protocol: &[u8]) -> Self {
+        let stream = client.relay.connect(&[protocol]).await.unwrap();
+        let socket = stream.get_ref().0.as_fd().try_clone_to_owned().unwrap();
+        let request = client.get_request(CALL, &[]);
+        let response = match protocol {
+            b"h2" => send_over_http_2(stream, request).await,
+            _ => send_on(stream, request).await,
+        };
+        let mut lost = Self::of(client, response).await.unwrap();
+        lost.next_named("#synced").await;
+        let nothing = SockFilter::new(BPF_RET, 0, 0, 0);
+        SockRef::from(&socket).attach_filter(&[nothing]).unwrap();
+        lost
     }
 
     async fn of(client: &Client, response: Response<Incoming>) -> Result<Self, Refused> {
@@ -132,6 +149,17 @@ impl EventStream {
     }
 }
 
+async fn send_over_http_2(
+    stream: TlsStream<TcpStream>,
+    mut request: Request<Full<Bytes>>,
+) -> Response<Incoming> {
+    let target = format!("https://relay.test{}", request.uri());
+    *request.uri_mut() = target.parse().unwrap();
+    request.headers_mut().remove("host");
+    let (mut sender, _connection) = http2::over(stream).await;
+    sender.send_request(request).await.unwrap()
+}
+
 /// `None`: a comment.
 fn told(event: &str) -> Option<Told> {
     let mut told = Told {
@@ -148,5 +176,8 @@ fn told(event: &str) -> Option<Told> {
     }
     (!told.frame.is_null()).then_some(told)
 }
+
+/// "Takes so many bytes of a packet" (linux/bpf_common.h).
+const BPF_RET: u16 = 0x06;
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -22,6 +22,8 @@ use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::relay::Relay;
 use serde_json::{Map, Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::database::Database;
 use crate::event_stream::EventStream;
@@ -250,11 +252,19 @@ impl Client {
 
     /// Sends a request on a connection of its own; the answer as it begins.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
-        let stream = TokioIo::new(self.relay.connect(&[b"http/1.1"]).await.unwrap());
-        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        let stream = self.relay.connect(&[b"http/1.1"]).await.unwrap();
+        send_on(stream, request).await
     }
+}
+
+/// Sends a request on a connection that nobody else uses; the answer as it begins.
+pub(crate) async fn send_on(
+    stream: TlsStream<TcpStream>,
+    request: Request<Full<Bytes>>,
+) -> Response<Incoming> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender.send_request(request).await.unwrap()
 }
 
 /// Reads an answer that is JSON.
