@@ -256,12 +256,19 @@ fn node_address(text: &str) -> Option<IpAddr> {
 
 fn ipv6(text: &str) -> Option<IpAddr> {
     let address = match text.split_once('%') {
-        Some((_, "")) => return None,
-        Some((address, _zone)) => address,
+        // What is no zone may be a list, of whose end another has the say.
+        Some((_, zone)) if !is_zone(zone) => return None,
+        Some((address, _)) => address,
         None => text,
     };
     let address: Ipv6Addr = address.parse().ok()?;
     Some(IpAddr::V6(address).to_canonical())
+}
+
+/// With its percent sign in whatever form (RFC 6874 section 2).
+fn is_zone(text: &str) -> bool {
+    let is_of_zone = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_of_zone)
 }
 
 /// More proxies than anyone has in a row; bounds the work on a long list.
