@@ -13,6 +13,7 @@ mod fuzz_targets {
     pub(super) mod envelope;
     pub(super) mod fetched;
     pub(super) mod http1;
+    pub(super) mod http2;
     pub(super) mod mls;
     pub(super) mod proxy_header;
     pub(super) mod relationships;
@@ -49,6 +50,7 @@ replay!(
     envelope,
     fetched,
     http1,
+    http2,
     mls,
     proxy_header,
     relationships,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -16,10 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::client_address::{AddressHeader, Trust};
-use super::http::http1_builder;
+use super::http::{http1_builder, http2_builder};
+use super::http2_frames::Frames;
 use super::route::bare;
 use super::settings::Settings;
+use super::watched::Watched;
 use super::{host, proxy_header};
+use crate::runtime::{Drained, Shutdown};
 use crate::types::ClientIp;
 use crate::wire::Body;
 
@@ -57,6 +61,32 @@ where
     // How it ended is of interest to the other end only.
     let _ = timeout(Duration::from_secs(1), connection).await;
     std::mem::take(&mut *heard.lock())
+}
+
+/// The same over HTTP/2, in any order; and how many frames were counted. When the connection has
+/// ended, no stream of it is left.
+pub async fn streams<S>(stream: S) -> (Vec<String>, u64)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&heard);
+    let service = service_fn(move |request| answer(request, Arc::clone(&told)));
+    let counted = Arc::new(AtomicU64::new(0));
+    let (count, mut frames) = (Arc::clone(&counted), Frames::default());
+    let hear = move |bytes: &[u8]| {
+        count.fetch_add(frames.see(bytes), Ordering::Relaxed);
+        true
+    };
+    let stream = TokioIo::new(Watched::new(stream, hear, |_: &S, _| {}));
+    let shutdown = Shutdown::default();
+    let connection = http2_builder(&Settings::default(), &shutdown);
+    // How it ended is of interest to the other end only.
+    let _ = connection.serve_connection(stream, service).await;
+    let drained = shutdown.drain(Duration::from_secs(1)).await;
+    assert_eq!(drained, Drained::Complete);
+    let heard = std::mem::take(&mut *heard.lock());
+    (heard, counted.load(Ordering::Relaxed))
 }
 
 async fn answer(
