@@ -54,3 +54,30 @@ impl Drop for Open {
         self.0.meters.open.decrement(1.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Arc<Shared> {
+        let farewells = Farewells::new(Box::new(|_, _, _| None));
+        Arc::new(Shared::new(Live::new(Settings::default()), farewells))
+    }
+
+    #[test]
+    fn a_drain_has_a_slot_for_each_session_that_is_open_and_for_none_that_has_ended() {
+        let shared = shared();
+        drop([(); 7].map(|()| shared.open()));
+        let _open = [(); 5].map(|()| shared.open());
+        let leaves = [(); 5].map(|()| shared.farewell((0, 0)).leave_after);
+        let window = Settings::default().drain_window;
+        assert_eq!(leaves, [0, 1, 2, 3, 4].map(|nth| window * nth / 5));
+    }
+
+    #[test]
+    fn those_who_come_while_others_leave_stay_away_for_times_of_their_own() {
+        let spread = Settings::default().reconnect_spread;
+        let away = [0, 1 << 63, 3 << 62].map(|random| shared().stay_away(random));
+        assert_eq!(away, [Duration::ZERO, spread / 2, spread * 3 / 4]);
+    }
+}
