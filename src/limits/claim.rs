@@ -141,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_proves_itself_again_and_again_pushes_no_other_out() {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let here = ProvedHere::default();
+        for number in [1, 2, 2, 2, 2, 2] {
+            limits.proved_here(&here, &did(number));
+        }
+        let keys = limits.inner.keys.load().keys;
+        assert!(Claim::of(&did(1)).on(Some(&here)).is_proved(&keys));
+    }
+
+    #[test]
     fn a_new_key_does_not_make_it_forget() {
         let mut settings = Settings::default();
         settings.tables.blind_key_for = std::time::Duration::from_secs(60);
