@@ -31,7 +31,8 @@ impl Handshake {
         };
         let version = request.headers.get(SEC_WEBSOCKET_VERSION);
         let version_ok = version.is_some_and(|version| version == "13");
-        if request.version == Version::HTTP_2 && request.method == Method::CONNECT {
+        if request.method == Method::CONNECT {
+            // Known over HTTP/2 only.
             let protocol = request.extensions.get::<hyper::ext::Protocol>();
             if !version_ok || protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
                 return Err(upgrade_required());
@@ -164,13 +165,20 @@ mod tests {
 
     #[test]
     fn over_http_2_a_connect_names_the_protocol() {
-        let mut parts = request(&[("sec-websocket-version", "13")]);
-        parts.version = Version::HTTP_2;
-        parts.method = Method::CONNECT;
-        assert!(Handshake::read(&parts).is_err());
-        parts
-            .extensions
-            .insert(hyper::ext::Protocol::from_static("websocket"));
-        assert_eq!(Handshake::read(&parts).unwrap().grant().status(), 200);
+        let connect = |version, protocol: Option<&'static str>| {
+            let mut parts = request(&[("sec-websocket-version", version)]);
+            parts.version = Version::HTTP_2;
+            parts.method = Method::CONNECT;
+            if let Some(protocol) = protocol {
+                let protocol = hyper::ext::Protocol::from_static(protocol);
+                parts.extensions.insert(protocol);
+            }
+            Handshake::read(&parts).map(|handshake| handshake.grant().status())
+        };
+        assert_eq!(connect("13", Some("websocket")).unwrap(), 200);
+        for (version, protocol) in [("13", None), ("13", Some("tcp")), ("8", Some("websocket"))] {
+            let error = connect(version, protocol).unwrap_err();
+            assert_eq!(error.status, XrpcStatus::UpgradeRequired);
+        }
     }
 }
