@@ -30,7 +30,7 @@ pub(crate) fn run(data: &[u8]) {
         expected.extend((missing != Some(1)).then(|| format!("{body:?}")));
         expected.extend(["GET http://a/next None".to_owned(), format!("{:?}", b"")]);
         expected.sort();
-        let (heard, goes_on) = said.to_the_relay(size);
+        let (heard, goes_on) = said.heard_by_the_relay(size);
         assert_eq!((heard, goes_on), (expected, true), "{missing:?}");
     }
 
@@ -44,7 +44,7 @@ pub(crate) fn run(data: &[u8]) {
         said.frame(*kind, *flags, u32::from(*stream), &shown);
         rest = next;
     }
-    said.to_the_relay(size);
+    said.heard_by_the_relay(size);
 }
 
 /// What fits the relay's windows with all that pads it.
@@ -121,7 +121,7 @@ impl Said {
     }
 
     /// What is heard of it, in pieces of this size; and whether the connection went on.
-    fn to_the_relay(mut self, size: usize) -> (Vec<String>, bool) {
+    fn heard_by_the_relay(mut self, size: usize) -> (Vec<String>, bool) {
         self.frame(PING, 0, 0, MARK);
         let runtime = Builder::new_current_thread()
             .enable_time()

@@ -8,7 +8,7 @@ use mls_relay_loadtest::xrpc_client::{HttpVersion, XrpcClient};
 use serde_json::json;
 
 use crate::phone::{Phone, people};
-use crate::world::{World, assert_says, bytes, text, with};
+use crate::world::{assert_says, bytes, text, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_about_an_admin_is_for_the_other_admins() {
