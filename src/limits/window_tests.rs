@@ -165,6 +165,18 @@ fn a_quota_grows_by_its_percents_up_to_the_most_that_can_be_counted() {
 }
 
 #[test]
+fn what_is_given_back_late_takes_no_place_from_one_that_looks_like_it() {
+    let quota = Quota::per_minute(1);
+    // As far apart as 16 bits of milliseconds do not tell.
+    let (first, second) = (tick(0), tick(1 << 16));
+    let mut log = Log::new(first);
+    assert!(log.take(first, quota).admitted());
+    assert!(log.take(second, quota).admitted());
+    log.give_back(first);
+    assert!(!log.take(second, quota).admitted());
+}
+
+#[test]
 fn a_quiet_log_keeps_no_memory() {
     let mut log = Log::new(tick(0));
     for _ in 0..20 {
