@@ -205,6 +205,18 @@ async fn where_no_event_is_left_a_cursor_still_has_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_starts_where_the_last_events_are_lost_knows_who_joined_with_them() {
+    let memory = Memory::default();
+    memory.join(BOB, "aa");
+    memory.join_unseen(BOB, "bb");
+    let (hub, _shutdown) = memory.hub(Settings::default());
+    let mut bob = subscribe(&hub, BOB, None, None);
+    assert_eq!(hear(&mut bob, 1).await, ["synced 2"]);
+    memory.send("bb");
+    assert_eq!(hear(&mut bob, 1).await, ["+3"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cursor_ahead_of_the_stream_is_refused() {
     let memory = Memory::default();
     memory.join(BOB, "aa");
