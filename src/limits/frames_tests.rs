@@ -144,6 +144,42 @@ fn bytes_count_apart_and_a_refused_frame_takes_no_place() {
     assert_eq!(judge(&mut budget, FrameKind::Content, 400, at(1)), refuse);
     let warned = judge(&mut budget, FrameKind::Content, 400, at(7));
     assert!(matches!(warned, FrameVerdict::Warn(_)), "and it passes");
+    for _ in 0..10 {
+        judge(&mut budget, FrameKind::Content, 400, at(7));
+    }
+    let short = judge(&mut budget, FrameKind::Content, 0, at(7));
+    assert_eq!(short, FrameVerdict::Pass, "however many were refused");
+}
+
+#[test]
+fn budgets_that_become_scarce_at_once_are_warned_of_one_after_the_other() {
+    let mut budget = FrameBudget::new(at(0));
+    let lens = [0, 0, 0, 0, 0, 0, 0, 900, 0];
+    let warned = lens.map(
+        |len| match judge(&mut budget, FrameKind::Content, len, at(1)) {
+            FrameVerdict::Warn(info) => Some(info.policy),
+            _ => None,
+        },
+    );
+    assert_eq!(warned[7..], [Some(Rule::Frames), Some(Rule::FrameBytes)]);
+}
+
+#[test]
+fn a_socket_that_stays_for_months_answers_for_its_last_minute_only() {
+    let day = 86_400;
+    for (said, meanwhile) in [
+        (FrameKind::Content, FrameKind::Pong),
+        (FrameKind::Pong, FrameKind::Content),
+    ] {
+        let mut budget = FrameBudget::new(at(0));
+        let flood = |budget: &mut FrameBudget, now| [(); 13].map(|()| judge(budget, said, 0, now));
+        let first = flood(&mut budget, at(1));
+        for nth in 1..30 {
+            let verdict = judge(&mut budget, meanwhile, 0, at(nth * day));
+            assert_eq!(verdict, FrameVerdict::Pass);
+        }
+        assert_eq!(flood(&mut budget, at(30 * day)), first);
+    }
 }
 
 #[test]
