@@ -120,7 +120,7 @@ impl Heads {
             _ => self.length = self.length << 8 | u64::from(byte),
         }
         self.seen += 1;
-        if self.seen < 2 || self.seen < 2 + self.more {
+        if self.seen < 2 + self.more {
             return;
         }
         let mask = if self.is_masked { 4 } else { 0 };
