@@ -151,7 +151,9 @@ impl<L: Line> Session<L> {
                 }
                 Happening::Draining => {
                     let planned = departure.insert(Box::new(Departure::plan(&shared)));
-                    alarm.as_mut().reset(planned.at);
+                    // Its turn may be far off: until then it is asked as ever.
+                    let next = planned.at.min(alarm.deadline());
+                    alarm.as_mut().reset(next);
                     Ok(())
                 }
             };

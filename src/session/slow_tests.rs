@@ -1,13 +1,15 @@
-//! Clients on slow networks, and those that take nothing any more.
+//! Clients on slow networks, those that take nothing any more, and how they are told apart.
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Settings;
+use super::line::Line;
+use super::socket::Socket;
 use super::tests::{BOB, World, next, text};
 use crate::events;
 use crate::types::{ClientIp, Did};
@@ -174,4 +176,52 @@ async fn where_the_hub_could_write_half_of_a_frame_the_rest_follows_before_all_e
         let heard = text(&mut client).await;
         assert!(heard.contains(&format!("\"seq\":{seq},")), "{heard}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_half_written_of_a_pong_is_written_to_its_end_before_an_event() {
+    let mut world = World::new();
+    world.pipe_len = 200;
+    let mut client = world.connect_json().await;
+    // The second one finds half of the room that it needs.
+    for asked in [[1; 125], [2; 125]] {
+        let ping = Message::Ping(bytes::Bytes::copy_from_slice(&asked));
+        client.send(ping).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.memory.send("aa");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for asked in [[1; 125], [2; 125]] {
+        let pong = Message::Pong(bytes::Bytes::copy_from_slice(&asked));
+        assert_eq!(next(&mut client).await, pong);
+    }
+    assert!(text(&mut client).await.contains("#messageEvent"));
+}
+
+#[tokio::test]
+async fn who_was_asked_whether_it_is_there_is_written_to_by_the_hub_again() {
+    let (near, _far) = tokio::io::duplex(1 << 10);
+    let settings = World::new().shared.settings.clone();
+    let mut socket = Socket::new(Box::new(near), Vec::new(), Framing::Json, settings);
+    socket.ping(Duration::ZERO).await.unwrap();
+    assert!(Box::new(socket).lend().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_long_for_its_turn_to_leave_is_asked_meanwhile_whether_it_is_there() {
+    let world = World::new();
+    world.shared.settings.replace(Settings {
+        drain_window: Duration::from_secs(3_600),
+        ..Settings::default()
+    });
+    let mut client = world.connect_json().await;
+    let shutdown = world.shutdown.clone();
+    let begun = Instant::now();
+    tokio::spawn(async move { shutdown.drain(Duration::from_secs(7_200)).await });
+    let mut asked = 0;
+    while matches!(next(&mut client).await, Message::Ping(_)) {
+        asked += 1;
+    }
+    let least = begun.elapsed().as_secs() / world.settings().ping_after.as_secs();
+    assert!(asked + 1 >= least, "{asked} of {least} times");
 }
