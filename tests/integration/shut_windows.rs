@@ -39,6 +39,8 @@ async fn story(world: &World) -> (Phone, String) {
         let message = alice.message(&mut group, &[7; 40_000]);
         let sent: Value = alice.post("sendMessage", &message).await;
         assert!(sent["messageId"].is_string(), "{sent}");
+        // The node has heard of it, too.
+        live.next_named("#messageEvent").await;
     }
     (alice, cursor)
 }
