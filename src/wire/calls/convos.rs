@@ -80,7 +80,7 @@ output! {
         pub device_id: Option<DeviceId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub device_name: Option<String>,
-        /// As the device registered it, with the proof that it is its own.
+        /// As the device registered it, with the proof that it is its own, unless it is of Ed448.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub signature_public_key: Option<BytesOut>,
         pub joined_at: CoarseTime,
