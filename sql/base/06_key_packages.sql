@@ -44,6 +44,22 @@ BEGIN
         ORDER BY k.reference FOR UPDATE;
 END $$;
 
+-- Packages that nobody has claimed, of a device, or (p_device NULL) those that name none; by their
+-- ids, so that of a suite few are read where few are wanted.
+CREATE FUNCTION open_key_packages(p_user text, p_device text) RETURNS SETOF key_packages
+LANGUAGE sql STABLE AS $$
+    -- One condition for both would be served by no index.
+    (SELECT k.* FROM key_packages k
+     WHERE k.user_did = p_user AND k.device_id = p_device
+       AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+     ORDER BY k.id)
+    UNION ALL
+    (SELECT k.* FROM key_packages k
+     WHERE k.user_did = p_user AND k.device_id IS NULL AND p_device IS NULL
+       AND k.claimed_at IS NULL AND k.consumed_at IS NULL
+     ORDER BY k.id)
+$$;
+
 -- Publishes packages of a device, or of none. A package is the one that its reference names, bare or
 -- in an MLSMessage: whoever publishes it twice, in one call or in two, has published it once.
 -- Devices that nobody has registered count as devices.
@@ -72,10 +88,8 @@ BEGIN
            >= p_devices_max THEN
         RETURN 'too_many_devices';
     END IF;
-    IF (SELECT count(*) FROM key_packages k
-        WHERE k.user_did = p_user AND k.device_id IS NOT DISTINCT FROM p_device
-          AND k.claimed_at IS NULL AND k.consumed_at IS NULL
-          AND NOT k.reference = ANY (p_reference))
+    IF (SELECT count(*) FROM open_key_packages(p_user, p_device) o
+        WHERE NOT o.reference = ANY (p_reference))
        + (SELECT count(DISTINCT r) FROM unnest(p_reference) r) > p_open_max THEN
         RETURN 'too_many_key_packages';
     END IF;
@@ -115,6 +129,42 @@ BEGIN
             AND k.consumed_at IS NULL AND k.claimed_at IS NULL;
 END $$;
 
+-- What is given of a device, or (p_device NULL) of those that name none: the oldest ordinary package
+-- that nobody else is about to take, or else the newest last-resort one, if there is one; and how many
+-- ordinary ones stay, p_low if they are more.
+CREATE FUNCTION offer_key_package(
+    p_user text, p_suite smallint, p_device text, p_low integer,
+    OUT package_id bigint, OUT bytes bytea, OUT hash bytea, OUT last_resort boolean,
+    OUT remaining bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_device IS NULL THEN
+        SELECT k.id, k.key_package, k.hash, false INTO package_id, bytes, hash, last_resort
+            FROM key_packages k
+            WHERE k.user_did = p_user AND k.cipher_suite = p_suite AND k.device_id IS NULL
+              AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
+              AND NOT k.last_resort
+            ORDER BY k.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    ELSE
+        SELECT k.id, k.key_package, k.hash, false INTO package_id, bytes, hash, last_resort
+            FROM key_packages k
+            WHERE k.user_did = p_user AND k.cipher_suite = p_suite AND k.device_id = p_device
+              AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
+              AND NOT k.last_resort
+            ORDER BY k.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    END IF;
+    remaining := (SELECT count(*) FROM (
+        SELECT FROM open_key_packages(p_user, p_device) o
+        WHERE o.cipher_suite = p_suite AND o.expires_at > now() AND NOT o.last_resort
+        LIMIT p_low::bigint + 1) o) - FOUND::integer;
+    IF NOT FOUND THEN
+        SELECT o.id, o.key_package, o.hash, true INTO package_id, bytes, hash, last_resort
+            FROM open_key_packages(p_user, p_device) o
+            WHERE o.cipher_suite = p_suite AND o.expires_at > now() AND o.last_resort
+            ORDER BY o.id DESC LIMIT 1;
+    END IF;
+END $$;
+
 -- Hands out one key package per device of each account: an ordinary one, which nobody gets again, or
 -- the device's last-resort one, which stays. Of the devices with a package the last p_devices_max of
 -- each account, and of accounts, in their order, as many as fit p_bytes_max: the others keep what
@@ -129,11 +179,12 @@ RETURNS TABLE (
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_until  timestamptz;
-    v_key    bytea;
-    v_given  record;
-    v_user   text[] := '{}';
-    v_detail text[] := '{}';
+    v_until   timestamptz;
+    v_key     bytea;
+    v_given   record;
+    v_user    text[] := '{}';
+    v_detail  text[] := '{}';
+    v_claimed bigint[] := '{}';
 BEGIN
     -- In the order of keys, so that two calls cannot wait for each other.
     WITH counted AS (
@@ -153,65 +204,60 @@ BEGIN
             greatest(1, ceil(extract(epoch FROM v_until - now())))::bigint;
         RETURN;
     END IF;
+    -- Each device, its newest package by which it has its place, and what is given of it are found by
+    -- a look into the index: a stock is not read.
     FOR v_given IN
-        WITH device AS (
-            SELECT d.* FROM (
-                SELECT k.user_did, k.device_id,
-                       array_agg(k.id) FILTER (WHERE NOT k.last_resort) AS stock,
-                       max(k.id) FILTER (WHERE k.last_resort) AS last_resort,
-                       row_number() OVER (PARTITION BY k.user_did ORDER BY max(k.id) DESC) AS place
-                FROM key_packages k
-                WHERE k.user_did = ANY (p_users) AND k.cipher_suite = p_suite
+        WITH RECURSIVE device AS (
+            SELECT u.who, k.* FROM (SELECT DISTINCT unnest(p_users)) AS u (who) CROSS JOIN LATERAL ((
+                SELECT k.device_id, k.id FROM key_packages k
+                WHERE k.user_did = u.who AND k.cipher_suite = p_suite AND k.device_id IS NULL
                   AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
-                GROUP BY k.user_did, k.device_id) d
-            WHERE d.place <= p_devices_max
-        ), ordinary AS (
-            SELECT k.*, cardinality(d.stock) - 1 AS remaining FROM device d CROSS JOIN LATERAL (
-                SELECT p.id, p.user_did, p.device_id, octet_length(p.key_package) AS size
-                FROM key_packages p
-                WHERE p.id = ANY (d.stock) AND p.claimed_at IS NULL AND p.consumed_at IS NULL
-                ORDER BY p.id LIMIT 1 FOR UPDATE SKIP LOCKED) k
-        ), last_resort AS (
-            SELECT k.id, k.user_did, k.device_id, octet_length(k.key_package) AS size,
-                   coalesce(cardinality(d.stock), 0) AS remaining
-            FROM device d JOIN key_packages k ON k.id = d.last_resort
-            WHERE NOT EXISTS (SELECT FROM ordinary o WHERE o.user_did = d.user_did
-                                  AND o.device_id IS NOT DISTINCT FROM d.device_id)
-        ), fitting AS (
-            SELECT s.user_did FROM (
-                SELECT p.user_did, sum(p.size) AS own,
-                       sum(sum(p.size)) OVER (ORDER BY array_position(p_users, p.user_did)) AS through
-                FROM (SELECT * FROM ordinary UNION ALL SELECT * FROM last_resort) p
-                GROUP BY p.user_did) s
-            WHERE s.through <= greatest(p_bytes_max, s.own)
-        ), claimed AS (
-            UPDATE key_packages k SET claimed_at = coarse_now()
-            FROM ordinary o JOIN fitting f ON f.user_did = o.user_did WHERE k.id = o.id
-            RETURNING k.user_did, k.device_id, k.key_package, k.hash, o.remaining
+                ORDER BY k.id DESC LIMIT 1)
+            UNION ALL (
+                SELECT k.device_id, k.id FROM key_packages k
+                WHERE k.user_did = u.who AND k.cipher_suite = p_suite AND k.device_id IS NOT NULL
+                  AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
+                ORDER BY k.device_id DESC, k.id DESC LIMIT 1)) k
+            UNION ALL
+            SELECT d.who, k.* FROM device d CROSS JOIN LATERAL (
+                SELECT k.device_id, k.id FROM key_packages k
+                WHERE k.user_did = d.who AND k.cipher_suite = p_suite AND k.device_id < d.device_id
+                  AND k.claimed_at IS NULL AND k.consumed_at IS NULL AND k.expires_at > now()
+                ORDER BY k.device_id DESC, k.id DESC LIMIT 1) k
+        ), offer AS (
+            SELECT d.who, d.device_id, o.* FROM (
+                SELECT d.*, row_number() OVER (PARTITION BY d.who ORDER BY d.id DESC) AS place
+                FROM device d) d
+            CROSS JOIN LATERAL offer_key_package(d.who, p_suite, d.device_id, p_low) o
+            WHERE d.place <= p_devices_max AND o.package_id IS NOT NULL
         )
-        SELECT c.*, false AS last_resort FROM claimed c
-        UNION ALL
-        SELECT k.user_did, k.device_id, k.key_package, k.hash, l.remaining, true
-        FROM last_resort l JOIN fitting f ON f.user_did = l.user_did
-        JOIN key_packages k ON k.id = l.id
+        SELECT f.* FROM (
+            SELECT o.*, sum(octet_length(o.bytes)) OVER (PARTITION BY o.who) AS own,
+                   sum(octet_length(o.bytes)) OVER (ORDER BY array_position(p_users, o.who)) AS through
+            FROM offer o) f
+        WHERE f.through <= greatest(p_bytes_max, f.own)
     LOOP
-        RETURN QUERY SELECT v_given.user_did::text, v_given.device_id::text,
-                            v_given.key_package::bytea, v_given.hash::bytea, 0::bigint;
+        RETURN QUERY SELECT v_given.who::text, v_given.device_id::text, v_given.bytes::bytea,
+                            v_given.hash::bytea, 0::bigint;
+        IF NOT v_given.last_resort THEN
+            v_claimed := v_claimed || v_given.package_id::bigint;
+        END IF;
         -- A last resort is used again and again; its owner hears of it once a minute.
         IF v_given.remaining < p_low AND NOT (v_given.last_resort AND EXISTS (
-            SELECT FROM event_stream e WHERE e.user_did = v_given.user_did
+            SELECT FROM event_stream e WHERE e.user_did = v_given.who
                 AND e.kind = 'keyPackages' AND e.emitted_at > now() - interval '1 minute'
                 AND e.payload ->> 'lastResortUsed' = 'true'
                 AND e.payload ->> 'deviceId' IS NOT DISTINCT FROM v_given.device_id)) THEN
-            v_user := v_user || v_given.user_did::text;
+            v_user := v_user || v_given.who::text;
             v_detail := v_detail || format(
                 ',"type":"keyPackages","did":"%s"%s,"remaining":%s,"lastResortUsed":%s',
-                v_given.user_did,
+                v_given.who,
                 CASE WHEN v_given.device_id IS NULL THEN ''
                      ELSE ',"deviceId":"' || v_given.device_id || '"' END,
                 v_given.remaining, v_given.last_resort::text);
         END IF;
     END LOOP;
+    UPDATE key_packages k SET claimed_at = coarse_now() WHERE k.id = ANY (v_claimed);
     IF cardinality(v_user) > 0 THEN
         PERFORM emit_events(array_fill(NULL::text, ARRAY[cardinality(v_user)]), v_user,
                             array_fill('keyPackages'::text, ARRAY[cardinality(v_user)]), v_detail);

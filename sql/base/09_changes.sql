@@ -93,11 +93,12 @@ BEGIN
             RETURN;
         END IF;
         whom := ARRAY(
-            SELECT DISTINCT m.user_did FROM members m JOIN key_packages k
-                ON k.user_did = m.user_did AND k.device_id IS NOT DISTINCT FROM m.device_id
+            SELECT DISTINCT m.user_did
+            FROM (SELECT k.user_did, k.device_id FROM key_packages k
+                  WHERE k.reference = ANY (p_references) OFFSET 0) k
+            JOIN members m ON m.user_did = k.user_did AND m.device_id IS NOT DISTINCT FROM k.device_id
             WHERE m.convo_id = p_convo.convo_id AND m.left_seq IS NULL
-                AND m.rejoin_requested_at IS NULL
-                AND k.reference = ANY (p_references));
+                AND m.rejoin_requested_at IS NULL);
         IF whom <> '{}' THEN
             verdict := 'already_member';
             RETURN;
@@ -125,14 +126,18 @@ BEGIN
         verdict := 'too_many_devices';
         RETURN;
     END IF;
-    -- Whoever subscribes reads all that it is in. Of two that come at once both may.
+    -- Whoever subscribes reads all that it is in. Of two that come at once both may. Who has fewer
+    -- seats than the bound is not asked in how many conversations they are.
     whom := ARRAY(
         SELECT n.who
         FROM (SELECT unnest(v_targets) UNION SELECT p_caller WHERE p_founding) AS n (who)
         WHERE NOT EXISTS (SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
                               AND m.user_did = n.who AND m.left_seq IS NULL)
-          AND (SELECT count(DISTINCT m.convo_id) FROM members m
-               WHERE m.user_did = n.who AND m.left_seq IS NULL) >= p_convos_max);
+          AND EXISTS (SELECT FROM members m WHERE m.user_did = n.who AND m.left_seq IS NULL
+                      OFFSET p_convos_max - 1)
+          AND EXISTS (SELECT DISTINCT m.convo_id FROM members m
+                      WHERE m.user_did = n.who AND m.left_seq IS NULL
+                      ORDER BY m.convo_id OFFSET p_convos_max - 1));
     IF whom <> '{}' THEN
         verdict := 'too_many_convos';
         -- Whoever founds it cannot be left out.
@@ -337,15 +342,18 @@ BEGIN
                              joined_message_seq, joined_at)
         VALUES (p_convo, p_caller, p_founder_device, true, v_base + 1, 0, v_at);
     END IF;
-    -- A device that lost its state keeps its seat; what it asked for is done.
+    -- A device that lost its state keeps its seat; what it asked for is done. Of a conversation's
+    -- stays, of which there may be very many, only theirs are looked at.
     WITH coming AS (
         SELECT k.user_did, k.device_id FROM key_packages k WHERE k.reference = ANY (p_references)
         UNION SELECT p_caller, p_rejoin_device WHERE p_rejoin
     ), answered AS (
-        UPDATE members m SET rejoin_requested_at = NULL FROM coming k
-        WHERE m.convo_id = p_convo AND m.user_did = k.user_did
-          AND (m.left_seq IS NOT NULL OR m.device_id IS NOT DISTINCT FROM k.device_id)
-          AND m.rejoin_requested_at IS NOT NULL
+        UPDATE members m SET rejoin_requested_at = NULL WHERE m.ctid = ANY (ARRAY(
+            SELECT s.place FROM coming k CROSS JOIN LATERAL (
+                SELECT m.ctid AS place FROM members m
+                WHERE m.convo_id = p_convo AND m.user_did = k.user_did
+                  AND (m.left_seq IS NOT NULL OR m.device_id IS NOT DISTINCT FROM k.device_id)
+                  AND m.rejoin_requested_at IS NOT NULL OFFSET 0) s))
     )
     INSERT INTO members (convo_id, user_did, device_id, is_admin, joined_seq, joined_message_seq,
                          joined_at)
