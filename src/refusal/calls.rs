@@ -99,8 +99,8 @@ refusals! {
     TooManySeats(most: u32) = BadRequest "TooManyDevices"
         "an account would have over {most} devices in the conversation; deleteDevice makes room",
     TooManyWelcomes(convos: u32, bytes: u64) = BadRequest "TooManyWelcomes"
-        "an account would have over {convos} conversations or {bytes} bytes of Welcomes waiting; leave \
-         it out",
+        "an account would have over {convos} conversations or {bytes} bytes of Welcomes waiting, or \
+         strangers' over half of that; leave it out",
     UnknownDevice = BadRequest "InvalidRequest" "deviceId: must be a registered device of yours",
     WelcomeMismatch = BadRequest "InvalidRequest"
         "welcomeMessage: must be for key packages of exactly the members that are added",

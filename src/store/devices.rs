@@ -98,15 +98,6 @@ pub struct DeletedDevice {
     pub conversations: u64,
 }
 
-/// What became of a deletion.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DeleteOutcome {
-    Done(DeletedDevice),
-    /// Others would stay behind in a conversation without an admin.
-    LastAdmin,
-    NoSuchDevice,
-}
-
 /// The hashes that a device's packages had and have.
 #[derive(Clone, Debug)]
 pub struct SyncedKeyPackages {
@@ -118,12 +109,13 @@ impl Store {
     /// Ends a device with all that hangs on it, and the tickets that the account was
     /// given before `now`. Its seats end in bites, so that a device in very many conversations
     /// makes nobody wait for all of them; if one fails, the same call goes on from there.
+    /// Nothing: there is no such device.
     pub async fn delete_device(
         &self,
         user: &Did,
         device: &DeviceId,
         now: DateTime<Utc>,
-    ) -> Result<DeleteOutcome, StoreError> {
+    ) -> Result<Option<DeletedDevice>, StoreError> {
         let (mark, until) = (accounts::ticket_mark(user), accounts::marked_until(now));
         let mut gone = DeletedDevice::default();
         let mut after = String::new();
@@ -139,7 +131,7 @@ impl Store {
             let Some(row) = found.first() else {
                 // Somebody who deletes it at the same time may have had the last bite.
                 if bite == 0 {
-                    return Ok(DeleteOutcome::NoSuchDevice);
+                    return Ok(None);
                 }
                 break;
             };
@@ -148,11 +140,10 @@ impl Store {
             match get(row, "outcome")? {
                 "done" => break,
                 "more" => after = get(row, "after")?,
-                "last_admin" => return Ok(DeleteOutcome::LastAdmin),
                 _ => return Err(StoreError::Shape),
             }
         }
-        Ok(DeleteOutcome::Done(gone))
+        Ok(Some(gone))
     }
 
     /// Drops the unclaimed packages of a device (or of an account without devices) that are

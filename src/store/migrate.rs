@@ -39,7 +39,9 @@ const BASE: &[&str] = &[
 /// With each release the migrations of the one before are folded into the base, whose version is
 /// then `SCHEMA_BEFORE`. That is done when `pg_dump -s` and the rows of a database that they made
 /// are those of one that the new base made.
-const MIGRATIONS: &[&str] = &[];
+const MIGRATIONS: &[&str] = &[include_str!(
+    "../../sql/0037_what_others_have_put_it_into.sql"
+)];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting. And

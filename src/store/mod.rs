@@ -54,7 +54,7 @@ pub use announced::{ANNOUNCED_BYTES_MAX, Announced};
 pub use appender::{AppendError, Appended, NewMessage};
 pub use blocks::{AffectedConvo, Said};
 pub use conversations::{Conversation, Standing};
-pub use devices::{DeleteOutcome, DeletedDevice, NewDevice, SyncedKeyPackages};
+pub use devices::{DeletedDevice, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
 pub use events::{Ends, Envelope, Membership, Run, StoredEvent, Topic};
 pub use forgetting::Forgetting;

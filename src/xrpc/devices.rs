@@ -4,8 +4,8 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::context::Context;
 use super::key_packages::{at_index, judged};
-use crate::refusal::{Refusal, published};
-use crate::store::{DeleteOutcome, NewDevice};
+use crate::refusal::published;
+use crate::store::NewDevice;
 use crate::types::DeviceId;
 use crate::wire::XrpcError;
 use crate::wire::calls::{
@@ -55,15 +55,10 @@ pub(super) async fn list(cx: &Context, _: NoInput) -> Result<Devices, XrpcError>
 
 /// Ends one of the caller's own devices.
 pub(super) async fn delete(cx: &Context, input: DeleteDevice) -> Result<Deleted, XrpcError> {
-    let outcome = cx
+    let gone = cx
         .store
         .delete_device(cx.did(), &input.device_id, cx.now)
         .await?;
-    let gone = match outcome {
-        DeleteOutcome::Done(gone) => Some(gone),
-        DeleteOutcome::LastAdmin => return Err(Refusal::LastAdmin.into()),
-        DeleteOutcome::NoSuchDevice => None,
-    };
     Ok(Deleted {
         deleted: gone.is_some(),
         key_packages_deleted: gone.map_or(0, |gone| gone.key_packages),

@@ -82,18 +82,15 @@ async fn a_deletion_that_was_cut_off_goes_on_with_the_next_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_admin_of_any_conversation_keeps_its_device_in_all() {
+async fn the_last_admin_of_one_of_very_many_conversations_goes_and_leaves_an_admin() {
     let (world, [bob]) = people().await;
     crowd(&world, &bob, 600, "").await;
     let last = "UPDATE members m SET is_admin = m.user_did = $1 WHERE m.convo_id = 'f000000258'";
     assert_eq!(world.database.change(last, &[&bob.did()]).await, 2);
-    let delete = json!({"deviceId": bob.device.device_id()});
-    let refused = bob.post_refused("deleteDevice", &delete).await;
-    assert_eq!(refused.name, "LastAdmin");
-    let left = "SELECT count(*) FROM members WHERE left_seq IS NOT NULL";
-    let left: i64 = world.database.one(left, &[]).await;
-    assert_eq!(left, 0);
-    assert_eq!(together(&world, bob.did()).await, None);
+    bob.delete(&bob).await;
+    let led = "SELECT count(DISTINCT convo_id) FROM members WHERE left_seq IS NULL AND is_admin";
+    let led: i64 = world.database.one(led, &[]).await;
+    assert_eq!(led, 600);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,17 +127,36 @@ async fn a_new_device_is_told_to_so_many_conversations_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_put_an_account_into_so_many_conversations_and_it_makes_room() {
-    let (world, [alice, bob]) = people().await;
-    crowd(&world, &bob, 500, "hello").await;
-    let (group, founding) = alice.founding(&[bob.did()]).await;
-    let refused = alice.post_refused("createConvo", &founding).await;
-    assert_eq!(refused.name, "TooManyWelcomes");
-    // One that it leaves makes room for another.
-    let leaving = json!({"convoId": "f000000001"});
-    bob.post("leaveConvo", &leaving).await;
-    alice.post("createConvo", &founding).await;
-    bob.join(&group).await;
+async fn strangers_put_an_account_into_half_of_what_may_wait_and_it_makes_room() {
+    let world = World::with(|settings| settings.xrpc.seats.unconfirmed_convos_max = 4).await;
+    let [alice, bob, carol] = phones(&world).await;
+    crowd(&world, &bob, 1, "hello").await;
+    let known = alice.found(&[bob.did()]).await;
+    bob.join(&known).await;
+    let founding = async |who: &Phone| {
+        bob.post("publishKeyPackage", &bob.key_package()).await;
+        who.founding(&[bob.did()]).await.1
+    };
+    let refused = async |who: &Phone| {
+        let refused = who.post_refused("createConvo", &founding(who).await).await;
+        assert_eq!(refused.name, "TooManyWelcomes");
+    };
+    let stranger = founding(&carol).await;
+    carol.post("createConvo", &stranger).await;
+    refused(&carol).await;
+    // Who shares one with it that it has joined is no stranger.
+    for _ in 0..2 {
+        alice.post("createConvo", &founding(&alice).await).await;
+    }
+    refused(&alice).await;
+    // What it leaves makes room for another.
+    for convo in [&json!("f000000001"), &stranger["groupId"]] {
+        bob.post("leaveConvo", &json!({"convoId": convo})).await;
+    }
+    refused(&carol).await;
+    alice.post("createConvo", &founding(&alice).await).await;
+    bob.leave(&known).await;
+    refused(&alice).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use mls_relay::types::Did;
 use mls_relay_loadtest::mls::CIPHER_SUITE_NAME;
 use serde_json::{Value, json};
 
-use crate::phone::{Phone, people, phones, together};
+use crate::phone::{Phone, people, phones};
 use crate::world::{World, assert_says, bytes, text, unhex, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,27 +290,6 @@ async fn a_deleted_device_is_out_of_everything_and_its_sibling_stays() {
         .await;
     assert_eq!(refused.name, "ConvoNotFound");
     assert_eq!(bob.get("listDevices", &[]).await["devices"], json!([]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_admin_does_not_go_with_its_device_either() {
-    let (_world, [alice, bob], group) = together().await;
-    let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
-    alice.post("promoteAdmin", &role(bob.did())).await;
-    alice.post("demoteAdmin", &role(alice.did())).await;
-    let delete = json!({"deviceId": bob.device.device_id()});
-    let refused = bob.post_refused("deleteDevice", &delete).await;
-    assert_eq!(refused.name, "LastAdmin");
-    assert_eq!(
-        bob.get("listDevices", &[]).await["devices"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    bob.post("promoteAdmin", &role(alice.did())).await;
-    let gone = bob.post("deleteDevice", &delete).await;
-    assert_eq!(gone["conversationsLeft"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,18 +181,54 @@ async fn a_group_info_of_the_past_is_given_to_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_phone_that_founded_goes_with_its_device() {
-    let (world, [alice, bob], group) = together().await;
+    let (world, [alice, bob], _group) = together().await;
     let mut bobs = world.live(&bob).await;
     // The phone is stolen; what is called from elsewhere must end it.
     let stolen = json!({"deviceId": alice.device.device_id()});
-    let refused = alice.post_refused("deleteDevice", &stolen).await;
-    assert_eq!(refused.name, "LastAdmin");
-    let heir = json!({"convoId": group.id(), "targetDid": bob.did()});
-    alice.post("promoteAdmin", &heir).await;
     let gone = alice.post("deleteDevice", &stolen).await;
     assert_eq!(gone["conversationsLeft"], 1);
     let told = bobs.next_named("#membershipChangeEvent").await;
     assert_says(told.body(), json!({"did": alice.did(), "action": "left"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_others_made_the_last_admin_deletes_its_devices_all_the_same() {
+    let (world, [alice, bob], group) = together().await;
+    let mut heard = world.live(&alice).await;
+    let role = |did: &str| json!({"convoId": group.id(), "targetDid": did});
+    alice.post("promoteAdmin", &role(bob.did())).await;
+    alice.post("demoteAdmin", &role(alice.did())).await;
+    let refused = bob.post_refused("demoteAdmin", &role(bob.did())).await;
+    assert_eq!(refused.name, "LastAdmin");
+
+    let gone = bob.delete(&bob).await;
+    assert_eq!(gone["conversationsLeft"], 1);
+    let told = heard.next_named("#membershipChangeEvent").await;
+    assert_says(told.body(), json!({"did": bob.did(), "action": "left"}));
+    heard.next_named("#conversationUpdated").await;
+    let seats = alice.seats().await;
+    assert_eq!(seats.len(), 1);
+    assert_says(&seats[0], json!({"userDid": alice.did(), "isAdmin": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_admin_stays_one_while_it_has_another_device() {
+    let (_world, [alice, bob], group) = together().await;
+    let mut bobs = bob.join(&group).await;
+    let tablet = Phone::of(&alice).await;
+    let (request, package) = asking(&tablet, &group);
+    tablet.post("requestRejoin", &request).await;
+    let input = added(&mut bobs, alice.did(), package);
+    bob.post("addMembers", &input).await;
+    alice.delete(&alice).await;
+    let admins = async |phone: &Phone| -> Vec<Value> {
+        let seats = phone.seats().await;
+        let admins = seats.iter().filter(|seat| seat["isAdmin"] == true);
+        admins.map(|seat| seat["userDid"].clone()).collect()
+    };
+    assert_eq!(admins(&bob).await, [alice.did()]);
+    alice.delete(&tablet).await;
+    assert_eq!(admins(&bob).await, [bob.did()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mls_relay::store::{DeleteOutcome, DeletedDevice, Run, Store, Topic};
+use mls_relay::store::{DeletedDevice, Run, Store, Topic};
 use mls_relay::types::{ConvoId, DeviceId, MessageId, Seq};
 
 use crate::database::Database;
@@ -226,7 +226,7 @@ async fn a_founders_device_that_ends_in_bites_is_judged_once_for_all_of_them() {
             key_packages: 0,
             conversations: 4000,
         };
-        assert_eq!(gone, Ok(DeleteOutcome::Done(all)));
+        assert_eq!(gone, Ok(Some(all)));
     })
     .await;
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mls_relay::runtime::Shutdown;
 use mls_relay::store::{
-    ChangeOutcome, Claim, ClaimOutcome, DeleteOutcome, GroupChange, Joining, Leaving,
-    NewConversation, NewDevice, NewKeyPackage, NewMessage, PublishOutcome, RejoinOutcome,
-    RejoinRequest, Rejoining, Settings, Store,
+    ChangeOutcome, Claim, ClaimOutcome, GroupChange, Joining, Leaving, NewConversation, NewDevice,
+    NewKeyPackage, NewMessage, PublishOutcome, RejoinOutcome, RejoinRequest, Rejoining, Settings,
+    Store,
 };
 use mls_relay::types::{ConvoId, DeviceId, Did, Epoch};
 
@@ -216,7 +216,7 @@ async fn a_welcome_goes_with_the_seat_that_it_was_for_also_when_neither_had_a_na
                 let gone = store
                     .delete_device(&alice, &phone, chrono::Utc::now())
                     .await;
-                assert!(matches!(gone, Ok(DeleteOutcome::Done(_))), "{gone:?}");
+                assert!(matches!(gone, Ok(Some(_))), "{gone:?}");
                 0
             }
             _ => {

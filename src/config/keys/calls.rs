@@ -51,11 +51,13 @@ pub(super) const KEYS: &[Key] = keys![
         Number(1..=1_000_000) => xrpc.seats.convos_max;
 
     /// Conversations whose Welcomes an account has not confirmed. Over it, others cannot put it
-    /// into one more until it has confirmed or left some.
+    /// into one more until it has confirmed or left some; over half of it, those who share no
+    /// conversation with it that it has joined.
     calls.unconfirmed_convos_max, UNCONFIRMED_CONVOS_MAX, Live:
         Number(1..=100_000) => xrpc.seats.unconfirmed_convos_max;
 
-    /// Bytes of the Welcomes that are kept for one account, all its devices together.
+    /// Bytes of the Welcomes that are kept for one account, all its devices together; strangers
+    /// fill at most half of it.
     calls.account_welcome_bytes_max, ACCOUNT_WELCOME_BYTES_MAX, Live:
         Number(1 << 20..=1 << 40) => xrpc.seats.welcome_bytes_max;
 
