@@ -89,8 +89,8 @@ impl Store {
     }
 
     /// Commits that lead to the epochs `from` to `to`, in order: at most `limit`, and at
-    /// most about `PAGE_BYTES_MAX` bytes, but at least one. Says whether there are more. None
-    /// for who is not in.
+    /// most about `PAGE_BYTES_MAX` bytes, but at least one; of them those of the stay that goes on.
+    /// And where the next ones begin, if there are more. None for who is not in.
     pub async fn commits(
         &self,
         convo: &ConvoId,
@@ -98,7 +98,7 @@ impl Store {
         from: Epoch,
         to: Epoch,
         limit: u32,
-    ) -> Result<(Vec<StoredMessage>, bool), StoreError> {
+    ) -> Result<(Vec<StoredMessage>, Option<Epoch>), StoreError> {
         let sql = "SELECT * FROM (\
                        SELECT m.*, count(*) OVER () AS among, \
                               sum(m.padded_size) OVER (ORDER BY m.epoch) - m.padded_size AS before \
@@ -106,19 +106,22 @@ impl Store {
                                     m.received_at, m.padded_size \
                              FROM messages m WHERE m.convo_id = $1 AND m.kind = 'commit' \
                              AND m.epoch BETWEEN $2 AND $3 ORDER BY m.epoch LIMIT $4::bigint + 1) m) page \
-                   WHERE page.before < $5 AND EXISTS (SELECT FROM members s \
-                       WHERE s.convo_id = $1 AND s.user_did = $6 AND s.left_seq IS NULL) \
+                   CROSS JOIN (SELECT min(s.joined_message_seq) AS joined FROM members s \
+                       WHERE s.convo_id = $1 AND s.user_did = $6 AND s.left_seq IS NULL) stay \
+                   WHERE page.before < $5 AND stay.joined IS NOT NULL \
                    ORDER BY page.epoch LIMIT $4";
         let limit = i64::from(limit);
         let params: Params<'_> = &[convo, &from, &to, &limit, &PAGE_BYTES_MAX, reader];
-        let mut among = 0;
+        let (mut among, mut joined) = (0, 0);
         let read = |row: &Row| {
-            among = count(row, "among")?;
+            (among, joined) = (count(row, "among")?, count(row, "joined")?);
             message(row)
         };
-        let commits = self.calls().all(sql, params, read).await?;
-        let has_more = among > commits.len() as u64;
-        Ok((commits, has_more))
+        let mut commits = self.calls().all(sql, params, read).await?;
+        let last = commits.last().filter(|_| among > commits.len() as u64);
+        let next = last.map(|last| last.epoch.next());
+        commits.retain(|commit| commit.seq > joined);
+        Ok((commits, next))
     }
 
     /// Remembers how far this account has read, if it is a member; never goes back. What is

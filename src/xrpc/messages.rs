@@ -192,20 +192,14 @@ pub(super) async fn commits(cx: &Context, input: GetCommits) -> Result<Commits, 
     if from > to {
         return Err(Refusal::InvalidEpochRange.into());
     }
-    let (found, has_more) = cx
+    let (found, next_epoch) = cx
         .store
         .commits(&input.convo_id, cx.did(), from, to, COMMITS_MAX)
         .await?;
-    let next_epoch = found
-        .last()
-        .filter(|_| has_more)
-        .map(|last| last.epoch.next());
     Ok(Commits {
         convo_id: input.convo_id,
         commits: found
             .into_iter()
-            // What was before the caller's stay is not the caller's.
-            .filter(|commit| commit.seq > standing.joined_after)
             .map(|commit| CommitView {
                 epoch: commit.epoch,
                 commit_data: BytesOut(commit.ciphertext),

@@ -109,16 +109,16 @@ async fn commits_come_in_pages_of_bounded_bytes() {
         assert!(matches!(outcome, ChangeOutcome::Done { .. }), "{outcome:?}");
     }
     let page = async |from, limit| {
-        let (page, has_more) = store
+        let (page, next) = store
             .commits(&convo, &alice, epoch(from), epoch(99), limit)
             .await
             .unwrap();
         let epochs: Vec<_> = page.iter().map(|commit| commit.epoch.get()).collect();
-        (epochs, has_more)
+        (epochs, next.map(Epoch::get))
     };
-    assert_eq!(page(0, 100).await, ((1..=8).collect(), true));
-    assert_eq!(page(9, 100).await, ((9..=12).collect(), false));
-    assert_eq!(page(0, 3).await, ((1..=3).collect(), true));
-    assert_eq!(page(10, 3).await, ((10..=12).collect(), false));
-    assert_eq!(page(13, 100).await, (vec![], false));
+    assert_eq!(page(0, 100).await, ((1..=8).collect(), Some(9)));
+    assert_eq!(page(9, 100).await, ((9..=12).collect(), None));
+    assert_eq!(page(0, 3).await, ((1..=3).collect(), Some(4)));
+    assert_eq!(page(10, 3).await, ((10..=12).collect(), None));
+    assert_eq!(page(13, 100).await, (vec![], None));
 }

@@ -143,6 +143,12 @@ async fn who_came_back_a_moment_ago_reads_nothing_of_the_time_in_between() {
     let read = store.messages(&convo(), &bob, 0, 10).await.unwrap();
     let read: Vec<_> = read.iter().map(|message| message.seq).collect();
     assert_eq!(read, [3]);
+    let commits = async |reader: &Did| {
+        let (first, last) = (Epoch::default(), Epoch::default().next());
+        let page = store.commits(&convo(), reader, first, last, 10).await;
+        page.unwrap().0.len()
+    };
+    assert_eq!((commits(&alice).await, commits(&bob).await), (1, 0));
 }
 
 /// Founds a conversation of Alice's on a phone that is a registered device, which nobody told the
