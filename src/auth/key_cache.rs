@@ -110,6 +110,10 @@ impl KeyCache {
         let asker = Asker::Network(network);
         let key = self.looked_up(did, Renew::Always, asker).await;
         let changed = key.map(|key| (*key != *seen).then_some(key));
+        if changed.is_err() {
+            // Or whoever comes next would hear that its signature is wrong.
+            self.0.budget.lock().give_back(did);
+        }
         count_refresh(match &changed {
             Ok(Some(_)) => "changed",
             Ok(None) => "same",

@@ -41,6 +41,12 @@ impl RefreshBudget {
         self.networks.insert(network, network_next);
         true
     }
+
+    /// Its refresh told nothing, so the account may have another. The network has spent its own
+    /// all the same.
+    pub(crate) fn give_back(&mut self, did: &Did) {
+        self.dids.remove(did);
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +82,18 @@ mod tests {
         assert!(budget.spend(&did(100), network(2), start));
         assert!(!budget.spend(&did(101), network(1), start + Duration::from_secs(2)));
         assert!(budget.spend(&did(101), network(1), start + Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn what_told_nothing_costs_the_network_and_not_the_account() {
+        let mut budget = RefreshBudget::new(Duration::from_secs(10), 2, 100);
+        let start = Instant::now();
+        for _ in 0..2 {
+            assert!(budget.spend(&did(1), network(1), start));
+            budget.give_back(&did(1));
+        }
+        assert!(!budget.spend(&did(1), network(1), start));
+        assert!(budget.spend(&did(1), network(2), start));
     }
 
     #[test]

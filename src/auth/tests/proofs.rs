@@ -234,6 +234,28 @@ async fn when_the_directory_or_the_database_fails_nobody_is_called_unauthorized(
 }
 
 #[tokio::test]
+async fn a_key_that_cannot_be_looked_up_anew_makes_nobodys_signature_wrong() {
+    let mut world = World::new().await;
+    world.caller(&world.token()).await.unwrap();
+    world.account.rotate(Curve::P256).unwrap();
+    world.directory.publish(&world.account);
+    for (fault, status) in [
+        (Fault::Status(500), XrpcStatus::BadGateway),
+        (Fault::Silent, XrpcStatus::GatewayTimeout),
+        (Fault::Limited(1), XrpcStatus::Unavailable),
+    ] {
+        world.directory.set_fault(fault);
+        for _ in 0..2 {
+            let refusal = world.refusal(&world.token()).await;
+            assert_eq!(refusal.status, status);
+        }
+    }
+    world.directory.set_fault(Fault::None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.caller(&world.token()).await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_is_told_to_come_back_while_nothing_would_be_tried_again() {
     for (pause, told) in [(0, 5), (30, 30)] {
         let (pause, told) = (Duration::from_secs(pause), Duration::from_secs(told));
