@@ -287,7 +287,7 @@ impl Authenticator {
         }
     }
 
-    /// Remembered for as long as the token could pass, or longer if so set.
+    /// Remembered for as long as the token could pass by anybody's clock, or longer if so set.
     pub(super) fn remembered(
         &self,
         nonce: NonceKey,
@@ -296,7 +296,8 @@ impl Authenticator {
     ) -> Result<Nonce, AuthError> {
         let ttl = self.0.settings.load().jti_ttl;
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        let until = expires_at.max(now.saturating_add(ttl));
+        let until = expires_at.saturating_add(CLOCKS_APART_MAX);
+        let until = until.max(now.saturating_add(ttl));
         Ok(nonce.until(until).ok_or(StoreError::Shape)?)
     }
 }
@@ -325,6 +326,10 @@ fn key_cache(settings: &Live<Settings>, shutdown: Shutdown) -> Result<KeyCache, 
 pub(super) fn outcome_counter(credential: &'static str, outcome: &'static str) -> Counter {
     counter!("relay_auth_checks_total", "credential" => credential, "outcome" => outcome)
 }
+
+/// By how many seconds the clock of those who judge a token may be behind Postgres', by which a
+/// nonce is forgotten. Retention forgets none where they are farther apart.
+const CLOCKS_APART_MAX: i64 = 60;
 
 /// The name of the shared secret in the store.
 const TICKET_SECRET_NAME: &str = "ticket";

@@ -24,7 +24,7 @@ pub struct Settings {
     /// Whether a token's `jti` may be used once only.
     pub enforce_jti: bool,
     /// The least time for which a used `jti` is remembered; it is remembered
-    /// until the token expires in any case.
+    /// until a minute after the token expires in any case.
     pub jti_ttl: Duration,
     /// How far ahead of ours a minter's clock may be.
     pub iat_skew: Duration,

@@ -29,8 +29,8 @@ pub(super) const KEYS: &[Key] = keys![
     auth.enforce_jti, ENFORCE_JTI, Live:
         Flag => auth.enforce_jti;
 
-    /// The least time for which a used token is remembered; it is remembered until it expires in
-    /// any case.
+    /// The least time for which a used token is remembered; it is remembered until a minute after
+    /// it expires in any case.
     auth.jti_ttl_seconds, JTI_TTL_SECONDS, Live:
         seconds(1..=86_400) => auth.jti_ttl;
 
