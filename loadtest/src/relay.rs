@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, pem};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -42,7 +42,7 @@ pub enum ConnectError {
     Roots {
         path: PathBuf,
         #[source]
-        source: io::Error,
+        source: pem::Error,
     },
     #[error("there is no certificate in {}", .0.display())]
     NoRoots(PathBuf),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -38,14 +39,11 @@ struct Trusted {
 
 impl Trusted {
     fn read(file: &Path) -> Result<Self, ConnectError> {
-        let unreadable = |source| ConnectError::Roots {
+        let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+        let certificates: Vec<_> = certificates.map_err(|source| ConnectError::Roots {
             path: file.to_owned(),
             source,
-        };
-        let pem = std::fs::read(file).map_err(unreadable)?;
-        let certificates: Vec<_> = rustls_pemfile::certs(&mut pem.as_slice())
-            .collect::<Result<_, _>>()
-            .map_err(unreadable)?;
+        })?;
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
             let added = roots.add(CertificateDer::clone(certificate));
