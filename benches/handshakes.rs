@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use figure::{Figure, median};
 use mls_relay_loadtest::load::Usage;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use mls_relay_loadtest::relay_process::RelayProcess;
 use own_server::OwnServer;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -56,8 +56,8 @@ async fn main() {
         return accept_loop::serve(Path::new(certificate)).await;
     }
     let limits = LIMITS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let options = RelayOptions::built("http://localhost:1".to_owned(), limits.to_vec());
-    let relay = RelayProcess::start(&options.unwrap()).await.unwrap();
+    let relay = RelayProcess::start_built("http://localhost:1".to_owned(), limits.to_vec());
+    let relay = relay.await.unwrap();
     let ours = Server {
         pid: relay.pid(),
         port: relay.public().port(),

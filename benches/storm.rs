@@ -25,7 +25,7 @@ use mls_relay_loadtest::frame::Framing;
 use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::load::{Usage, raised_limits};
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess};
+use mls_relay_loadtest::relay_process::RelayProcess;
 use mls_relay_loadtest::subscription::{Subscribe, Subscription, SubscriptionError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -113,12 +113,11 @@ impl World {
             ("DATABASE_URL".to_owned(), database.url()),
             ("HANDSHAKES_MAX".to_owned(), "100000".to_owned()),
         ]);
-        let options = RelayOptions::built(directory.url(), environment);
-        let process = RelayProcess::start(&options.unwrap()).await.unwrap();
+        let process = RelayProcess::start_built(directory.url(), environment).await;
         populate(&database, &accounts).await;
         Self {
             directory,
-            process,
+            process: process.unwrap(),
             accounts,
             _database: database,
         }
@@ -185,11 +184,11 @@ async fn subscribe(
 ) -> Result<Subscription, SubscriptionError> {
     let subscribe = Subscribe::to_all(Framing::DagCbor);
     let mut subscription = Subscription::open(relay, account, subscribe).await?;
-    while let Some(event) = subscription.next().await? {
-        if event.is_synced() {
-            break;
-        }
-    }
+    while subscription
+        .next()
+        .await?
+        .is_some_and(|event| !event.is_synced())
+    {}
     Ok(subscription)
 }
 

@@ -10,7 +10,7 @@ use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::load::tally::message_id;
 use mls_relay_loadtest::mls::{Device, Group};
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, SERVICE_DID};
+use mls_relay_loadtest::relay_process::{RelayProcess, SERVICE_DID};
 use mls_relay_loadtest::xrpc_client::{HttpVersion, NAMESPACE, TOKEN_LIFE, XrpcClient};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -120,12 +120,11 @@ async fn populate(node: &Node, convos: &[Convo]) {
 async fn start_process(node: &Node, directory: &Directory) -> RelayProcess {
     let mut environment = raised_limits();
     environment.push(("DATABASE_URL".to_owned(), node.database.url()));
-    let options = RelayOptions::built(directory.url(), environment).unwrap();
     // The process inherits this thread's core.
     keep_to(SERVER_CORE);
-    let process = RelayProcess::start(&options).await.unwrap();
+    let process = RelayProcess::start_built(directory.url(), environment).await;
     keep_to(OTHER_CORE);
-    process
+    process.unwrap()
 }
 
 async fn append(store: Store, posts: Posts, convos: Arc<Vec<Convo>>) {

@@ -7,7 +7,7 @@ use mls_relay::store::{DatabaseUrl, Settings, Store};
 use mls_relay_loadtest::directory::Directory;
 use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::relay::Relay;
-use mls_relay_loadtest::relay_process::{RelayOptions, RelayProcess, SERVICE_DID};
+use mls_relay_loadtest::relay_process::{RelayProcess, SERVICE_DID};
 use tempfile::TempDir;
 
 use crate::database::Database;
@@ -37,8 +37,8 @@ impl Pair {
         let directory = Directory::start().await.unwrap();
         let mut environment = raised_limits();
         environment.push(("DATABASE_URL".to_owned(), database.url()));
-        let options = RelayOptions::built(directory.url(), environment);
-        let process = RelayProcess::start(&options.unwrap()).await.unwrap();
+        let process = RelayProcess::start_built(directory.url(), environment).await;
+        let process = process.unwrap();
         let relay = process.relay().unwrap();
         let conversations = people::found(&Arc::new(relay), &directory, CONVERSATIONS).await;
         let pair = Self {

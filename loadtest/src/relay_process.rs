@@ -65,19 +65,6 @@ pub struct RelayOptions {
     pub survives_ctrl_c: bool,
 }
 
-impl RelayOptions {
-    /// The relay that was built beside this program, with these settings.
-    pub fn built(plc_url: String, environment: Vec<(String, String)>) -> io::Result<Self> {
-        Ok(Self {
-            binary: built_relay()?,
-            service_did: SERVICE_DID.to_owned(),
-            plc_url,
-            environment,
-            survives_ctrl_c: false,
-        })
-    }
-}
-
 /// A running relay. Dropping it, also in a panic, stops it and removes its data.
 #[derive(Debug)]
 pub struct RelayProcess {
@@ -101,6 +88,21 @@ pub fn built_relay() -> io::Result<PathBuf> {
 }
 
 impl RelayProcess {
+    /// Starts the relay that was built beside this program, with these settings.
+    pub async fn start_built(
+        plc_url: String,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, RelayProcessError> {
+        let options = RelayOptions {
+            binary: built_relay()?,
+            service_did: SERVICE_DID.to_owned(),
+            plc_url,
+            environment,
+            survives_ctrl_c: false,
+        };
+        Self::start(&options).await
+    }
+
     /// Starts a relay and waits until it says that it is ready.
     pub async fn start(options: &RelayOptions) -> Result<Self, RelayProcessError> {
         if !options.binary.is_file() {
