@@ -20,7 +20,15 @@ mod told_to_stop;
 mod trust;
 pub mod xrpc_client;
 
+use std::io::Write;
+
 pub use told_to_stop::told_to_stop;
+
+/// Writes to the terminal. A closed pipe ends what is told, and not what it is told of.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_fmt(text).and_then(|()| out.flush());
+}
 
 /// An error with all its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -1,10 +1,11 @@
 //! The account that the demo gives of itself: on a terminal with colours and a
 //! line of progress, otherwise in plain lines.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use super::referee::Row;
+use crate::say;
 
 /// In a file, a line of progress only every so many messages.
 const PLAIN_STEP: usize = 50;
@@ -87,7 +88,7 @@ impl Screen {
             let full = WIDTH * sent.min(of) / of.max(1);
             let bar = format!("{}{}", "━".repeat(full), "─".repeat(WIDTH - full));
             let bar = self.paint("36", &bar);
-            write(format_args!("\r\x1b[2K  {bar} {text}"));
+            say(format_args!("\r\x1b[2K  {bar} {text}"));
             self.progress_shown = true;
         } else if sent >= self.last_plain + PLAIN_STEP {
             self.last_plain = sent;
@@ -139,10 +140,10 @@ impl Screen {
 
     fn line(&mut self, text: &str) {
         if self.progress_shown {
-            write(format_args!("\r\x1b[2K"));
+            say(format_args!("\r\x1b[2K"));
             self.progress_shown = false;
         }
-        write(format_args!("{text}\n"));
+        say(format_args!("{text}\n"));
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -156,10 +157,4 @@ impl Screen {
 
 fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
-}
-
-/// A closed pipe ends the account, not the demo.
-fn write(text: std::fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_fmt(text).and_then(|()| out.flush());
 }

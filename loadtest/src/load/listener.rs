@@ -123,7 +123,7 @@ impl Listener {
             self.shared.counters.live.fetch_sub(1, Ordering::Relaxed);
             match left {
                 Left::Over => break,
-                Left::Storm | Left::Broken => {
+                Left::Cut => {
                     self.tally.reconnects += 1;
                     count(&self.shared.counters.reconnects);
                 }
@@ -198,7 +198,7 @@ impl Listener {
             if is_hit && phase.storms > storms {
                 self.cursor = subscription.cursor().map(str::to_owned);
                 let _ = subscription.drop_connection();
-                return Left::Storm;
+                return Left::Cut;
             }
             let may_read = !self.slow || phase.stage >= Stage::Ending;
             tokio::select! {
@@ -209,7 +209,7 @@ impl Listener {
                     Ok(Some(event)) => self.hear(&event),
                     Ok(None) | Err(_) => {
                         self.cursor = subscription.cursor().map(str::to_owned);
-                        return Left::Broken;
+                        return Left::Cut;
                     }
                 },
             }
@@ -243,6 +243,6 @@ impl Listener {
 
 enum Left {
     Over,
-    Storm,
-    Broken,
+    /// By a storm, or by the relay.
+    Cut,
 }

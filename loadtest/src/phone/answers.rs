@@ -58,14 +58,6 @@ pub(super) struct NewEpoch {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Sent {
-    pub message_id: String,
-    pub seq: u64,
-    pub epoch: u64,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Page {
     pub messages: Vec<MessageView>,
     /// Not on the last page, which is the only one that may be taken for the end: also others

@@ -1,8 +1,9 @@
 //! What a phone does in its conversation: send, add, remove, and read on.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answers::{MessageView, NewEpoch, Page, Sent, base64url, bytes};
+use super::answers::{MessageView, NewEpoch, Page, base64url, bytes};
 use super::{Conversation, Phone, PhoneError};
 use crate::mls::{Commit, Group, MlsError, Received};
 use crate::xrpc_client::CallError;
@@ -14,7 +15,8 @@ const ATTEMPTS: usize = 8;
 const PAGE: usize = 100;
 
 /// The relay has taken a message: its place, and the epoch it was read in.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct Taken {
     pub message_id: String,
     pub seq: u64,
@@ -52,14 +54,8 @@ impl Phone {
     ) -> Result<Taken, PhoneError> {
         for _ in 0..ATTEMPTS {
             let input = self.seal(message_id, plaintext)?;
-            match self.client.procedure::<Sent>("sendMessage", &input).await {
-                Ok(sent) => {
-                    return Ok(Taken {
-                        message_id: sent.message_id,
-                        seq: sent.seq,
-                        epoch: sent.epoch,
-                    });
-                }
+            match self.client.procedure("sendMessage", &input).await {
+                Ok(taken) => return Ok(taken),
                 Err(error) if is_epoch_mismatch(&error) => self.read_on(readings).await?,
                 Err(error) => return Err(error.into()),
             }

@@ -27,8 +27,8 @@ use mls_relay_loadtest::relay_process::{
     RelayOptions, RelayProcess, RelayProcessError, built_relay,
 };
 use mls_relay_loadtest::xrpc_client::CallError;
-use mls_relay_loadtest::{chain, told_to_stop};
-use progress::{Progress, say};
+use mls_relay_loadtest::{chain, say, told_to_stop};
+use progress::Progress;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -1,8 +1,9 @@
 //! One line that is written over, on a terminal; elsewhere a line every so often.
 
-use std::fmt::Arguments;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
+
+use mls_relay_loadtest::say;
 
 pub(crate) struct Progress {
     terminal: bool,
@@ -35,10 +36,4 @@ impl Progress {
             say(format_args!("\r\x1b[2K"));
         }
     }
-}
-
-/// A closed pipe is not the run's concern: its reports go to files.
-pub(crate) fn say(text: Arguments<'_>) {
-    let mut out = std::io::stdout();
-    let _ = out.write_fmt(text).and_then(|()| out.flush());
 }

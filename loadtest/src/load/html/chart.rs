@@ -35,7 +35,7 @@ pub(super) struct TimeChart<'a> {
 }
 
 /// The classes that give curves their colours.
-const COLOURS: [&str; 3] = ["a", "b", "c"];
+const COLOURS: [&str; 2] = ["a", "b"];
 
 impl TimeChart<'_> {
     /// Nothing when there is no value at all.
