@@ -19,7 +19,8 @@ use super::measured::Measured;
 use super::report::Report;
 use super::sampler::watch_run;
 use super::scenario::{Scenario, Storm};
-use super::slow::SlowSockets;
+use super::slow::{SlowSockets, shows_metrics};
+use super::socket_tally::SocketTally;
 use super::stop::Stop;
 use super::tally::{Latencies, Schedule};
 use super::version::version_of;
@@ -56,7 +57,7 @@ impl Target<'_> {
             return Err(LoadError::NoProcess(pid));
         }
         if let Some(admin) = self.admin
-            && self.slow_sockets().await.is_none()
+            && !shows_metrics(admin).await
         {
             return Err(LoadError::NoMetrics(admin));
         }

@@ -22,13 +22,9 @@ pub struct SlowSockets {
 impl SlowSockets {
     /// All that the relay has counted so far. None when it does not say.
     pub(super) async fn counted_at(admin: SocketAddr) -> Option<Self> {
-        let figure = async |metric: &str| {
-            let figure = timeout(PATIENCE, ask::figure(admin, metric)).await;
-            Some(figure.ok()?.ok()?.unwrap_or(0))
-        };
         Some(Self {
-            overflows: figure(OVERFLOWS).await?,
-            closed: figure(CLOSED).await?,
+            overflows: figure(admin, OVERFLOWS).await?.unwrap_or(0),
+            closed: figure(admin, CLOSED).await?.unwrap_or(0),
         })
     }
 
@@ -48,6 +44,17 @@ impl SlowSockets {
     }
 }
 
+/// Whether a relay shows its metrics there: it counts its sockets from the beginning.
+pub(super) async fn shows_metrics(admin: SocketAddr) -> bool {
+    matches!(figure(admin, OPEN).await, Some(Some(_)))
+}
+
+async fn figure(admin: SocketAddr, metric: &str) -> Option<Option<u64>> {
+    let figure = timeout(PATIENCE, ask::figure(admin, metric)).await;
+    figure.ok()?.ok()
+}
+
+const OPEN: &str = "relay_sessions_open";
 const OVERFLOWS: &str = "relay_events_overflows_total";
 const CLOSED: &str = "relay_sessions_closed_total{close_reason=\"ConsumerTooSlow\"}";
 
