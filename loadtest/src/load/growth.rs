@@ -78,8 +78,10 @@ pub struct Step {
 }
 
 impl Growth {
-    pub fn is_clean(&self) -> bool {
-        self.steps.iter().all(|step| step.report.is_clean)
+    /// Whether so many steps were played to their end, and were clean.
+    pub fn is_clean(&self, steps: usize) -> bool {
+        let is_clean = |step: &Step| step.report.is_clean && !step.report.is_cut_short;
+        self.steps.len() == steps && self.steps.iter().all(is_clean)
     }
 
     pub fn table(&self) -> String {
@@ -104,7 +106,7 @@ impl Growth {
                 text,
                 "  {step:>7} {:>7} {:>10} {:>10} {:>10} {:>9} {:>8.2} {:>8.2}",
                 report.sockets,
-                figure(relay.map(|relay| relay.kib_per_socket), 2),
+                figure(relay.and_then(|relay| relay.kib_per_socket), 2),
                 report.delivered,
                 figure(relay.map(|relay| relay.cpu_seconds_in_ten), 2),
                 figure(relay.map(|relay| relay.deliveries_per_cpu_second), 0),
@@ -123,6 +125,15 @@ impl Growth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_series_that_breaks_off_is_not_clean() {
+        let growth = Growth {
+            axis: Axis::Rate,
+            steps: Vec::new(),
+        };
+        assert!(!growth.is_clean(1));
+    }
 
     #[test]
     fn each_axis_moves_its_own_figure() {

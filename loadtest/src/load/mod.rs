@@ -68,6 +68,8 @@ pub enum LoadError {
     Identity(#[from] IdentityError),
     #[error("a conversation needs at least a writer")]
     NoAccounts,
+    #[error("it was told to stop before its first message")]
+    ToldToStop,
     #[error("a part of the generator broke")]
     Task(#[from] tokio::task::JoinError),
     #[error("no latencies can be kept")]

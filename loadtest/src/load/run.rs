@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use hdrhistogram::CreationError;
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep};
 
 use super::abuse::{Attacked, Attackers};
@@ -23,6 +25,7 @@ use super::slow::{SlowSockets, shows_metrics};
 use super::socket_tally::SocketTally;
 use super::stop::Stop;
 use super::tally::{Latencies, Schedule};
+use super::timeline::Timeline;
 use super::version::version_of;
 use super::world::Conversation;
 use super::writer::Sent;
@@ -86,23 +89,20 @@ pub async fn run(
         .abuse
         .map(|abuse| Attackers::new(abuse, &target.relay, target.directory));
     let attackers = attackers.transpose()?;
-    let began = Instant::now();
-    let found = world::found(scenario, &target.relay, target.directory, |count| {
-        let all = scenario.conversations;
-        say(&format!("set up {count}/{all} conversations"));
-    });
-    let mut conversations = found.await?;
-    let set_up = began.elapsed();
-
     let play = Play::new(scenario, target)?;
-    // What founding the conversations took for a moment only goes back first.
-    play.settle("the conversations are founded", &mut say).await;
-    let empty = target.usage();
-    let watched = play.phase.subscribe();
-    let samples = watch_run(Arc::clone(&play.shared), watched.clone(), target.pid);
-    let samples = tokio::spawn(samples);
-    let sockets = connect(scenario, &conversations, &play.shared, &watched, &mut say).await?;
-    play.settle("everyone is subscribed", &mut say).await;
+    let ready = tokio::select! {
+        biased;
+        // In a series, the steps before this one have been measured.
+        () = stop.told() => return Err(LoadError::ToldToStop),
+        ready = play.get_ready(&mut say) => ready?,
+    };
+    let Ready {
+        mut conversations,
+        set_up,
+        empty,
+        samples,
+        sockets,
+    } = ready;
 
     let slow_before = target.slow_sockets().await;
     let loaded = play.load(&mut conversations, attackers, stop, &mut say);
@@ -149,6 +149,17 @@ struct Play<'a> {
     phase: watch::Sender<Phase>,
 }
 
+/// Everyone is subscribed, and the first message may be due.
+struct Ready {
+    conversations: Vec<Conversation>,
+    /// From the first account to the last conversation.
+    set_up: Duration,
+    /// The relay before anyone came.
+    empty: Option<Usage>,
+    samples: JoinHandle<Result<Timeline, CreationError>>,
+    sockets: JoinSet<SocketTally>,
+}
+
 /// What there is to report of the run proper: use of processors and memory before its first
 /// message and after its last.
 struct Loaded {
@@ -172,6 +183,32 @@ impl<'a> Play<'a> {
             shared: Arc::new(Shared::new(schedule)?),
             sends: Arc::new(Latencies::new()?),
             phase: watch::Sender::new(Phase::default()),
+        })
+    }
+
+    async fn get_ready(&self, say: &mut impl FnMut(&str)) -> Result<Ready, LoadError> {
+        let (scenario, target) = (self.scenario, self.target);
+        let began = Instant::now();
+        let found = world::found(scenario, &target.relay, target.directory, |count| {
+            let all = scenario.conversations;
+            say(&format!("set up {count}/{all} conversations"));
+        });
+        let conversations = found.await?;
+        let set_up = began.elapsed();
+        // What founding the conversations took for a moment only goes back first.
+        self.settle("the conversations are founded", say).await;
+        let empty = target.usage();
+        let watched = self.phase.subscribe();
+        let samples = watch_run(Arc::clone(&self.shared), watched.clone(), target.pid);
+        let samples = tokio::spawn(samples);
+        let sockets = connect(scenario, &conversations, &self.shared, &watched, say).await?;
+        self.settle("everyone is subscribed", say).await;
+        Ok(Ready {
+            conversations,
+            set_up,
+            empty,
+            samples,
+            sockets,
         })
     }
 
@@ -277,5 +314,48 @@ async fn rage(storm: Option<Storm>, phase: watch::Sender<Phase>) {
     loop {
         ticks.tick().await;
         phase.send_modify(|phase| phase.storms += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::scenarios;
+    use crate::stand_in::stand_in;
+
+    /// A relay that is not there.
+    async fn target(directory: &Directory) -> Target<'_> {
+        let (_, _, relay) = stand_in().await;
+        Target {
+            relay: Arc::new(relay),
+            directory,
+            pid: None,
+            admin: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_without_the_metrics_of_a_relay_is_no_place_for_them() {
+        let directory = Directory::start().await.unwrap();
+        let mut target = target(&directory).await;
+        let elsewhere = directory.url();
+        target.admin = elsewhere.strip_prefix("http://").unwrap().parse().ok();
+        let checked = target.check().await;
+        assert!(
+            matches!(checked, Err(LoadError::NoMetrics(_))),
+            "{checked:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_is_told_to_stop_after_a_step_of_a_series_sets_up_no_other() {
+        let directory = Directory::start().await.unwrap();
+        let target = target(&directory).await;
+        let scenario = Scenario::parse(scenarios::named("growth").unwrap()).unwrap();
+        let stop = Stop::default();
+        stop.heed();
+        assert!(stop.tell());
+        let played = run("growth", &scenario, &target, &stop, |_| ()).await;
+        assert!(matches!(played, Err(LoadError::ToldToStop)), "{played:?}");
     }
 }

@@ -88,8 +88,8 @@ async fn run(arguments: &Run, stop: &Stop) -> Result<bool, Box<dyn Error>> {
     Ok(report.is_clean && !report.is_cut_short)
 }
 
-/// One axis. Whether all steps were clean, and whole. Each step that started a relay of its own
-/// has stopped it before the next, so that none inherits another's memory.
+/// One axis. Whether all steps were played, clean, and whole. Each step that started a relay of
+/// its own has stopped it before the next, so that none inherits another's memory.
 async fn grow(arguments: &Growth, stop: &Stop) -> Result<bool, Box<dyn Error>> {
     let (_, mut base) = scenario(&arguments.scenario)?;
     base.seconds = arguments.seconds.unwrap_or(base.seconds);
@@ -107,21 +107,20 @@ async fn grow(arguments: &Growth, stop: &Stop) -> Result<bool, Box<dyn Error>> {
         axis,
         steps: Vec::new(),
     };
-    let mut is_cut_short = false;
     for step in steps {
         let scenario = axis.scenario(&base, *step);
         let name = format!("{} {step}", axis.name());
         say(format_args!("{name}\n"));
         let report = match play(&name, &scenario, &arguments.target, stop).await {
             Ok(report) => report,
-            // What the machine cannot do ends the series, not what was measured.
+            // What cannot be played ends the series, not what was measured.
             Err(error) if !growth.steps.is_empty() => {
                 say(format_args!("  no further: {}\n", chain(&*error)));
                 break;
             }
             Err(error) => return Err(error),
         };
-        is_cut_short = report.is_cut_short;
+        let is_cut_short = report.is_cut_short;
         growth.steps.push(Step {
             step: *step,
             report,
@@ -135,7 +134,7 @@ async fn grow(arguments: &Growth, stop: &Stop) -> Result<bool, Box<dyn Error>> {
         reports::write(path, &serde_json::to_string_pretty(&growth)?)?;
         say(format_args!("  as JSON: {}\n", path.display()));
     }
-    Ok(growth.is_clean() && !is_cut_short)
+    Ok(growth.is_clean(steps.len()))
 }
 
 async fn play(
