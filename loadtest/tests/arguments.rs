@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn loadtest(arguments: &[&str]) -> (Option<i32>, String) {
@@ -46,6 +48,24 @@ fn a_wrong_request_is_refused_at_once_and_the_word_that_is_wrong_is_named() {
         assert!(code.is_some_and(|code| code > 0), "{arguments:?}: {said}");
         assert!(said.contains(named), "{arguments:?}: {said}");
         assert!(said.matches("unknown field").count() <= 1, "{said}");
+    }
+}
+
+/// A relay that knows one setting.
+const RELAY: &str = "echo '# Takes bytes. Environment: OUTBOX_BYTES_MAX. A change'";
+
+#[test]
+fn a_setting_that_the_relay_does_not_have_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let relay = executable(directory.path(), "relay", RELAY);
+    let scenario = directory.path().join("slow.toml");
+    let run = ["run", scenario.to_str().unwrap(), "--binary"];
+    for (setting, is_refused) in [("OUTBOX_BYTES_MAX", false), ("OUTBOX_BYTES", true)] {
+        let slow = include_str!("../scenarios/slow.toml").replace("OUTBOX_BYTES_MAX", setting);
+        std::fs::write(&scenario, slow).unwrap();
+        let (_, said) = loadtest(&[&run[..], &[relay.to_str().unwrap()]].concat());
+        let refusal = format!("environment.{setting}: the relay has no such setting");
+        assert_eq!(said.contains(&refusal), is_refused, "{said}");
     }
 }
 

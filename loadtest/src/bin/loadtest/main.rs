@@ -252,13 +252,15 @@ async fn start(
     scenario: &Scenario,
     directory: &Directory,
 ) -> Result<RelayProcess, Box<dyn Error>> {
+    let binary = match &target.binary {
+        // The relay is started in a directory of its own.
+        Some(binary) => std::fs::canonicalize(binary)
+            .map_err(|error| format!("{}: {error}", binary.display()))?,
+        None => built_relay()?,
+    };
+    check_environment(&binary, scenario)?;
     let options = RelayOptions {
-        binary: match &target.binary {
-            // The relay is started in a directory of its own.
-            Some(binary) => std::fs::canonicalize(binary)
-                .map_err(|error| format!("{}: {error}", binary.display()))?,
-            None => built_relay()?,
-        },
+        binary,
         service_did: target.service_did.clone(),
         plc_url: directory.url(),
         environment: scenario.relay_environment(),
@@ -266,4 +268,26 @@ async fn start(
         survives_ctrl_c: true,
     };
     Ok(RelayProcess::start(&options).await?)
+}
+
+/// Refuses a setting that this relay does not have: it would pass over a word that is wrong.
+fn check_environment(binary: &Path, scenario: &Scenario) -> Result<(), String> {
+    if scenario.environment.is_empty() {
+        return Ok(());
+    }
+    let mut command = std::process::Command::new(binary);
+    // Where it cannot be asked it cannot be started, either, and that is what is said then.
+    let Ok(template) = command.args(["check-config", "--template"]).output() else {
+        return Ok(());
+    };
+    let is_known = |name: &String| {
+        let mut words = template
+            .stdout
+            .split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
+        words.any(|word| word == name.as_bytes())
+    };
+    match scenario.environment.keys().find(|name| !is_known(name)) {
+        Some(name) => Err(format!("environment.{name}: the relay has no such setting")),
+        None => Ok(()),
+    }
 }
