@@ -23,8 +23,10 @@ name=${1:?"usage: $0 NAME|FILE [options]"}
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
+own=yes
 
 if [ -n "${RELAY:-}" ]; then
+    own=
     set -- --relay "$RELAY" --certificate "${CERTIFICATE:?the file of the certificates to trust}" \
         --service-did "${SERVICE_DID:?the DID of the relay}" \
         --directory "${DIRECTORY:?the address that its PLC_URL points to, such as 0.0.0.0:2582}" "$@"
@@ -37,7 +39,7 @@ fi
 
 # Not quiet: a release takes minutes, in which one wants to see that something happens.
 "${CARGO:-cargo}" build --release --workspace --manifest-path "$root/Cargo.toml" \
-    --bin mls-relay --bin loadtest
+    --bin loadtest ${own:+--bin mls-relay}
 mkdir -p "$target/loadtest"
 
 reports=$target/loadtest/$(basename "$name" .toml)

@@ -86,6 +86,31 @@ fn a_script_that_is_told_of_a_relay_by_another_name_than_relay_starts_none_of_it
 }
 
 #[test]
+fn a_script_builds_a_relay_only_where_it_starts_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = executable(directory.path(), "cargo", "echo \"$@\"; exit 1");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/run.sh");
+    let built = |settings: &[(&str, &str)]| {
+        let mut command = Command::new("sh");
+        command.args([script, "chat"]).env_remove("RELAY");
+        command.env("CARGO", &cargo).envs(settings.iter().copied());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let settings = ["RELAY", "CERTIFICATE", "SERVICE_DID", "DIRECTORY"].map(|name| (name, "x"));
+    for (said, is_built) in [(built(&[]), true), (built(&settings), false)] {
+        assert!(said.contains("--bin loadtest"), "{said}");
+        assert_eq!(said.contains("--bin mls-relay"), is_built, "{said}");
+    }
+}
+
+fn executable(directory: &Path, name: &str, script: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
 fn the_last_report_that_is_named_counts() {
     let files = ["--json", "/nowhere/a", "--json", "/nowhere/b"];
     let (_, said) = loadtest(&[&["run", "chat"][..], &files].concat());
