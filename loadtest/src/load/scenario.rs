@@ -115,6 +115,7 @@ impl Scenario {
             ("sockets", self.sockets as f64, 1.0, 1e5),
             ("seconds", self.seconds as f64, 1.0, 86_400.0),
             ("rate", self.rate, 0.0, 1e5),
+            ("rate * seconds", self.messages() as f64, 0.0, 1e8),
             ("connect_rate", self.connect_rate, 1.0, 1e5),
             ("slow", self.slow, 0.0, 1.0),
             ("settle_seconds", self.settle_seconds, 0.0, 600.0),
@@ -257,6 +258,11 @@ mod tests {
                 "rate is -1: it may be 0 to 100000",
             ),
             ("rate = 2.5", "rate = nan", "rate is NaN"),
+            (
+                "seconds = 10\n        rate = 2.5",
+                "seconds = 86400\nrate = 1e5",
+                "rate * seconds is 8640000000: it may be 0 to 100000000",
+            ),
             ("bodies = 1", "bodies = -1", "abuse.bodies is -1"),
             ("calm_seconds = 3", "calm_seconds = 10", "less than seconds"),
         ] {
