@@ -38,7 +38,11 @@ mod tests {
             let name = path.file_stem().unwrap().to_str().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(named(name), Some(text.as_str()), "{name}");
-            let scenario = toml::Value::try_from(Scenario::parse(&text).unwrap()).unwrap();
+            let scenario = Scenario::parse(&text).unwrap();
+            // The options of a run change numbers, and not what is said of it.
+            let about = &scenario.about;
+            assert!(!about.contains(|c: char| c.is_ascii_digit()), "{about}");
+            let scenario = toml::Value::try_from(scenario).unwrap();
             is_explained(scenario.as_table().unwrap());
             found += 1;
         }
