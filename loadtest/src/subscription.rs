@@ -54,7 +54,7 @@ impl Subscribe {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SubscriptionError {
-    #[error("cannot connect")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the relay refused the subscription with status {0}")]
     Refused(StatusCode),

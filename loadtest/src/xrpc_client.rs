@@ -50,7 +50,7 @@ pub enum CallError {
         message: String,
         retry_after: Option<Duration>,
     },
-    #[error("cannot connect")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the connection failed during the call")]
     Http(#[from] hyper::Error),
