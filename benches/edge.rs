@@ -33,7 +33,7 @@ async fn main() {
     let idle = idle.unwrap();
     assert!(idle.is_clean, "{}", idle.table());
     let relay = idle.relay.unwrap();
-    Figure::new("idle_kib_per_socket", relay.kib_per_socket, "KiB")
+    Figure::new("idle_kib_per_socket", relay.kib_per_socket.unwrap(), "KiB")
         .goal("at most 6, above 8 is not done")
         .record();
     Figure::new(

@@ -157,7 +157,7 @@ impl Measured<'_> {
             cpu_seconds_in_ten: cpu_seconds * 10.0 / self.seconds.max(f64::MIN_POSITIVE),
             deliveries_per_cpu_second: self.delivered_in_run as f64 / cpu_seconds.max(0.01),
             resident_kib: before.resident_kib,
-            kib_per_socket: grown as f64 / self.tallies.len().max(1) as f64,
+            kib_per_socket: (grown > 0).then(|| grown as f64 / self.tallies.len().max(1) as f64),
             left_over: left.resident_kib as f64 / empty.resident_kib.max(1) as f64,
             growth_kib_per_minute: self.timeline.memory_slope(),
         })

@@ -72,8 +72,9 @@ pub struct RelayUsage {
     pub deliveries_per_cpu_second: f64,
     /// With everyone subscribed, at the start of the run proper.
     pub resident_kib: u64,
-    /// What the sockets added to the relay's memory, divided by them.
-    pub kib_per_socket: f64,
+    /// What the sockets added to the relay's memory, divided by them. None where they found
+    /// room in what it had kept of an earlier load.
+    pub kib_per_socket: Option<f64>,
     /// Its memory when everyone had left, by that before anyone came.
     pub left_over: f64,
     /// How fast its memory grew over the second half of the run. None for short runs,
@@ -350,6 +351,7 @@ impl Report {
 
 impl RelayUsage {
     fn facts(&self) -> Vec<(&'static str, String)> {
+        let resident = self.resident_kib as f64 / 1024.0;
         let mut facts = vec![
             (
                 "relay CPU",
@@ -360,11 +362,10 @@ impl RelayUsage {
             ),
             (
                 "relay memory",
-                format!(
-                    "{:.1} MiB, {:.1} KiB a socket",
-                    self.resident_kib as f64 / 1024.0,
-                    self.kib_per_socket,
-                ),
+                match self.kib_per_socket {
+                    Some(kib) => format!("{resident:.1} MiB, {kib:.1} KiB a socket"),
+                    None => format!("{resident:.1} MiB, none of it for these sockets"),
+                },
             ),
             (
                 "and when all had left",

@@ -73,10 +73,8 @@ fn tiles(report: &Report) -> String {
         (latency(&report.delivery, |q| q.p99_ms), "delivery, p99"),
     ];
     if let Some(relay) = &report.relay {
-        tiles.push((
-            format!("{} KiB", number(relay.kib_per_socket)),
-            "relay memory a socket",
-        ));
+        let memory = relay.kib_per_socket;
+        tiles.extend(memory.map(|kib| (format!("{} KiB", number(kib)), "relay memory a socket")));
         tiles.push((
             format!("{} s", number(relay.cpu_seconds_in_ten)),
             "relay CPU in ten seconds",
