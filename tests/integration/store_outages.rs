@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::authority::Authority;
 use crate::database::Database;
@@ -99,6 +99,19 @@ async fn a_host_that_does_not_answer_keeps_nobody_from_listening_at_the_next() {
         .await;
     let listening = store.listen(&["relay_events"]).await;
     assert!(listening.is_ok(), "{:?}", listening.err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_listens_is_not_cut_off_for_saying_nothing() {
+    let database = Database::start().await;
+    database
+        .run("ALTER ROLE relay SET idle_session_timeout = '500ms'")
+        .await;
+    let (store, _shutdown) = database.store_with(|_| {}).await;
+    let mut heard = store.listen(&["relay_events"]).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    database.run("NOTIFY relay_events, 'rung'").await;
+    assert_eq!(heard.next().await.unwrap().payload, "rung");
 }
 
 #[tokio::test(flavor = "multi_thread")]
