@@ -39,6 +39,9 @@ async fn nginx_passes_the_true_client_and_subscriptions() {
     stage.the_true_client_is_limited(nginx.address).await;
     stage.a_call_and_a_large_body_pass(nginx.address).await;
     stage.a_quiet_subscription_stays_open(nginx.address).await;
+    // Who called when, and for which conversation, is written nowhere.
+    let log = fs::read_to_string(stage.home.path().join("access.log"));
+    assert_eq!(log.unwrap_or_default(), "");
     stage.direct_access_counts_by_socket(&relay).await;
 }
 
@@ -127,7 +130,7 @@ impl Stage {
         let config = format!(
             "daemon off; master_process off; pid {dir}/nginx.pid; error_log {dir}/nginx.log; user root;\n\
              events {{}}\n\
-             http {{ access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;\n\
+             http {{ access_log {dir}/access.log; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;\n\
              fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n{site}}}\n"
         );
         let path = self.write("nginx.conf", &config);
