@@ -13,6 +13,7 @@ use mls_relay::app::{self, App, Beginnings};
 use mls_relay::config::{self, Config, Doubt, Faults, Loaded, Source};
 use mls_relay::runtime::Drained;
 use mls_relay::telemetry::{self, Format, LogFilter, Metrics};
+use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -206,7 +207,12 @@ async fn tell_when_ready(app: &App) -> io::Result<()> {
     }
     ready.push('\n');
     // On a thread of its own: whoever has our standard output may not read it.
-    thread::Builder::new().spawn(move || print(&ready))?;
+    thread::Builder::new().spawn(move || {
+        if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+            tracing::warn!(%error, "the service manager cannot be told that the relay serves");
+        }
+        print(&ready)
+    })?;
     Ok(())
 }
 

@@ -4,7 +4,9 @@ use std::cell::OnceCell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -206,6 +208,33 @@ fn authorities_that_cannot_be_used_are_said_before_anything_is_started() {
     let why = "tls.client_ca (TLS_CLIENT_CA) cannot be used\n  because: cannot read nowhere.pem";
     assert!(said.contains(why), "{said}");
     assert!(!home.path().join(".relay").exists());
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_of_a_relay_that_serves_and_not_of_one_that_is_refused() {
+    let home = Home::lived_in();
+    let path = home.path().join("notify");
+    // Of the other kind only the kernel knows.
+    let name = format!("mls-relay-{}", std::process::id());
+    let unseen = SocketAddr::from_abstract_name(&name).unwrap();
+    for (socket, manager) in [
+        (path.display().to_string(), UnixDatagram::bind(&path)),
+        (format!("@{name}"), UnixDatagram::bind_addr(&unseen)),
+    ] {
+        let manager = manager.unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let mut said = [0; 64];
+        let home = home.clone().with("NOTIFY_SOCKET", &socket);
+        home.clone()
+            .with("TLS_CLIENT_CA", "nowhere.pem")
+            .refusal(69);
+        assert!(manager.recv(&mut said).is_err());
+        let mut relay = home.start();
+        let len = manager.recv(&mut said).unwrap();
+        assert_eq!(&said[..len], b"READY=1");
+        assert!(relay.is_ready().await);
+        relay.leave();
+    }
 }
 
 #[tokio::test]
