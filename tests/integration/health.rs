@@ -71,9 +71,22 @@ async fn a_database_that_takes_no_writes_is_away_until_it_takes_them_again() {
     })
     .await;
     warns(&relay, "SQLSTATE 25006");
-    let reset = "ALTER DATABASE postgres RESET default_transaction_read_only";
-    admin.batch_execute(reset).await.unwrap();
+    // Whoever comes to mend it may write no more than the relay.
+    let client = database.client().await;
+    for statement in way_out_of_read_only().split_inclusive(';') {
+        client.batch_execute(statement).await.unwrap();
+    }
     eventually("it is well again", || relay.is_ready()).await;
+}
+
+/// What docs/operations.md says, of this database.
+fn way_out_of_read_only() -> String {
+    let page = include_str!("../../docs/operations.md");
+    let section = page.split("\n### RelayDatabaseAway\n").nth(1).unwrap();
+    let block = section.split("```sql\n").nth(1).unwrap();
+    let block = block.split("```").next().unwrap();
+    assert!(block.contains("ALTER DATABASE relay RESET"));
+    block.replace("DATABASE relay", "DATABASE postgres")
 }
 
 /// As a failover that leaves the old primary running, and fenced.
