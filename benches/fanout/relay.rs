@@ -9,10 +9,11 @@ use mls_relay_loadtest::identity::{Account, Curve};
 use mls_relay_loadtest::load::raised_limits;
 use mls_relay_loadtest::load::tally::message_id;
 use mls_relay_loadtest::mls::{Device, Group};
+use mls_relay_loadtest::phone::seal;
 use mls_relay_loadtest::relay::Relay;
 use mls_relay_loadtest::relay_process::{RelayProcess, SERVICE_DID};
 use mls_relay_loadtest::xrpc_client::{HttpVersion, NAMESPACE, TOKEN_LIFE, XrpcClient};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::node::{Node, message};
@@ -144,16 +145,7 @@ async fn call(relay: Arc<Relay>, posts: Posts, convos: Arc<Vec<Convo>>) {
         .collect();
     while let Some((group, number)) = next(&posts).await {
         let id = message_id(number);
-        let mut group_state = convos[group].group.lock().await;
-        let ciphertext = group_state.encrypt(&id, b"load").unwrap();
-        let input = json!({
-            "convoId": group_state.id(),
-            "msgId": id,
-            "ciphertext": {"$bytes": base64(&ciphertext)},
-            "epoch": group_state.epoch(),
-            "paddedSize": ciphertext.len(),
-        });
-        drop(group_state);
+        let input = seal(&mut *convos[group].group.lock().await, &id, b"load").unwrap();
         let answer = clients[group].procedure::<Value>("sendMessage", &input);
         if answer.await.is_err() {
             // The relay ends, or else the event does not reach anyone, which the crowd
@@ -161,11 +153,6 @@ async fn call(relay: Arc<Relay>, posts: Posts, convos: Arc<Vec<Convo>>) {
             return;
         }
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD_NO_PAD.encode(bytes)
 }
 
 /// More than events are under way in a window, and enough for a rate.

@@ -228,10 +228,8 @@ async fn listen(relay: &Arc<Relay>, account: &Account, socket: usize, timeline: 
     tokio::spawn(async move {
         // It ends with the server.
         while let Ok(Some(event)) = subscription.next().await {
-            let id = event
-                .body
-                .message_id
-                .filter(|_| event.name == "#messageEvent");
+            let is_message = event.is_message();
+            let id = event.body.message_id.filter(|_| is_message);
             if let Some(number) = id.and_then(|id| number_of(&id)) {
                 timeline.delivered(number, socket);
             }

@@ -4,15 +4,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hdrhistogram::{CreationError, Histogram};
 
+use crate::load::tally::no_latencies;
+
 /// A device by its number in the cast.
 pub type DeviceNumber = usize;
-
-/// A latency above a minute is a minute.
-const LONGEST_MICROS: u64 = 60_000_000;
 
 /// What happened, in the words of those who did it.
 #[derive(Clone, Debug)]
@@ -71,16 +70,12 @@ impl Row {
             self.forbidden,
         ] == [0; 4]
     }
-
-    /// The latency that this share of the messages stayed below.
-    pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.latency.value_at_quantile(quantile))
-    }
 }
 
 #[derive(Debug)]
 struct Device {
-    label: String,
+    /// What can be told of it by itself.
+    row: Row,
     /// The epochs in which it is a member.
     entitled: RangeInclusive<u64>,
     /// Messages whose events came, in order of arrival.
@@ -88,11 +83,6 @@ struct Device {
     read: Vec<String>,
     last_event: u64,
     last_read: u64,
-    events: u64,
-    resumed: u64,
-    duplicated: u64,
-    out_of_order: u64,
-    forbidden: u64,
     arrivals: Vec<(String, Instant)>,
 }
 
@@ -107,7 +97,7 @@ struct Message {
 /// Everything that was observed.
 #[derive(Debug)]
 pub struct Referee {
-    /// What every device's latencies start as: microseconds, to three digits.
+    /// What every device's latencies start as.
     empty: Histogram<u64>,
     devices: Vec<Device>,
     sent: HashMap<String, Message>,
@@ -117,7 +107,7 @@ pub struct Referee {
 impl Referee {
     pub fn new() -> Result<Self, CreationError> {
         Ok(Self {
-            empty: Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?,
+            empty: no_latencies()?,
             devices: Vec::new(),
             sent: HashMap::new(),
             texts: Vec::new(),
@@ -127,18 +117,24 @@ impl Referee {
     /// Adds a device that is a member in these epochs. Devices are numbered in the
     /// order in which they are added.
     pub fn admit(&mut self, label: &str, entitled: RangeInclusive<u64>) {
-        self.devices.push(Device {
+        let row = Row {
             label: label.to_owned(),
+            events: 0,
+            decrypted: 0,
+            resumed: 0,
+            lost: 0,
+            duplicated: 0,
+            out_of_order: 0,
+            forbidden: 0,
+            latency: self.empty.clone(),
+        };
+        self.devices.push(Device {
+            row,
             entitled,
             heard: Vec::new(),
             read: Vec::new(),
             last_event: 0,
             last_read: 0,
-            events: 0,
-            resumed: 0,
-            duplicated: 0,
-            out_of_order: 0,
-            forbidden: 0,
             arrivals: Vec::new(),
         });
     }
@@ -216,17 +212,7 @@ impl Referee {
         let device = self.devices.get(number)?;
         let heard: HashSet<&str> = device.heard.iter().map(String::as_str).collect();
         let read: HashSet<&str> = device.read.iter().map(String::as_str).collect();
-        let mut row = Row {
-            label: device.label.clone(),
-            events: device.events,
-            decrypted: device.read.len() as u64,
-            resumed: device.resumed,
-            lost: 0,
-            duplicated: device.duplicated,
-            out_of_order: device.out_of_order,
-            forbidden: device.forbidden,
-            latency: self.empty.clone(),
-        };
+        let mut row = device.row.clone();
         for (id, message) in &self.sent {
             let (heard, read) = (heard.contains(id.as_str()), read.contains(id.as_str()));
             let entitled = device.entitled.contains(&message.epoch);
@@ -251,13 +237,13 @@ impl Referee {
 
 impl Device {
     fn event(&mut self, seq: u64, message_id: Option<String>, resumed: bool) {
-        self.events += 1;
-        self.resumed += u64::from(resumed);
+        self.row.events += 1;
+        self.row.resumed += u64::from(resumed);
         let id = message_id.as_ref();
         let is_known = id.is_some_and(|id| self.heard.contains(id));
         match seq {
-            seq if is_known || seq == self.last_event => self.duplicated += 1,
-            seq if seq < self.last_event => self.out_of_order += 1,
+            seq if is_known || seq == self.last_event => self.row.duplicated += 1,
+            seq if seq < self.last_event => self.row.out_of_order += 1,
             seq => self.last_event = seq,
         }
         self.heard.extend(message_id);
@@ -265,9 +251,10 @@ impl Device {
 
     fn decrypted(&mut self, seq: u64, message_id: &str, at: Instant) {
         match self.read.iter().any(|read| read == message_id) {
-            true => self.duplicated += 1,
-            false => self.out_of_order += u64::from(seq <= self.last_read),
+            true => self.row.duplicated += 1,
+            false => self.row.out_of_order += u64::from(seq <= self.last_read),
         }
+        self.row.decrypted += 1;
         self.last_read = self.last_read.max(seq);
         self.read.push(message_id.to_owned());
         self.arrivals.push((message_id.to_owned(), at));

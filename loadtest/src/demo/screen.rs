@@ -2,9 +2,9 @@
 //! line of progress, otherwise in plain lines.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
 
 use super::referee::Row;
+use crate::load::report::Quantiles;
 use crate::say;
 
 /// In a file, a line of progress only every so many messages.
@@ -115,6 +115,7 @@ impl Screen {
         let header = self.paint("1", &header);
         self.line(&header);
         for row in rows {
+            let Quantiles { p50_ms, p99_ms, .. } = Quantiles::from(&row.latency);
             let text = format!(
                 "  {:<16} {:>7} {:>10} {:>8} {:>6} {:>10} {:>13} {:>10} {:>9} {:>9}",
                 row.label,
@@ -125,8 +126,8 @@ impl Screen {
                 row.duplicated,
                 row.out_of_order,
                 row.forbidden,
-                millis(row.quantile(0.5)),
-                millis(row.quantile(0.99)),
+                format!("{p50_ms:.1} ms"),
+                format!("{p99_ms:.1} ms"),
             );
             let text = if row.is_clean() {
                 text
@@ -153,8 +154,4 @@ impl Screen {
             text.to_owned()
         }
     }
-}
-
-fn millis(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

@@ -190,13 +190,11 @@ impl User {
         let (Some(seq), true) = (event.body.seq, event.is_durable()) else {
             return Ok(());
         };
+        let is_message = event.is_message();
         if let (Some(id), Some(receipt)) = (&event.body.message_id, event.body.receipt) {
             self.receipts.push((id.clone(), receipt));
         }
-        let message_id = event
-            .body
-            .message_id
-            .filter(|_| event.name == "#messageEvent");
+        let message_id = event.body.message_id.filter(|_| is_message);
         let is_known = message_id
             .as_ref()
             .is_some_and(|id| self.known.contains(id));

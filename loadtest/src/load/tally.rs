@@ -22,7 +22,7 @@ pub struct Latencies {
 
 impl Latencies {
     pub fn new() -> Result<Self, CreationError> {
-        let empty = empty()?;
+        let empty = no_latencies()?;
         let shards = (0..SHARDS).map(|_| Mutex::new(empty.clone())).collect();
         Ok(Self { shards })
     }
@@ -38,7 +38,7 @@ impl Latencies {
 
     /// All together.
     pub fn sum(&self) -> Result<Histogram<u64>, CreationError> {
-        let mut sum = empty()?;
+        let mut sum = no_latencies()?;
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             // All have the same bounds, so that nothing is out of range.
@@ -48,7 +48,8 @@ impl Latencies {
     }
 }
 
-fn empty() -> Result<Histogram<u64>, CreationError> {
+/// In microseconds, to three digits.
+pub(crate) fn no_latencies() -> Result<Histogram<u64>, CreationError> {
     Histogram::new_with_bounds(1, LONGEST_MICROS, 3)
 }
 

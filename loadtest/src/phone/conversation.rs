@@ -65,15 +65,8 @@ impl Phone {
 
     /// Encrypts for the current epoch: the input of sendMessage.
     pub fn seal(&mut self, message_id: &str, plaintext: &[u8]) -> Result<Value, PhoneError> {
-        let conversation = self.conversation_mut()?;
-        let ciphertext = conversation.group.encrypt(message_id, plaintext)?;
-        Ok(json!({
-            "convoId": conversation.group.id(),
-            "msgId": message_id,
-            "ciphertext": bytes(&ciphertext),
-            "epoch": conversation.group.epoch(),
-            "paddedSize": ciphertext.len(),
-        }))
+        let group = &mut self.conversation_mut()?.group;
+        Ok(seal(group, message_id, plaintext)?)
     }
 
     /// Adds every device of these accounts.
@@ -202,6 +195,18 @@ impl Conversation {
             content,
         }
     }
+}
+
+/// The same of a group that no phone holds.
+pub fn seal(group: &mut Group, message_id: &str, plaintext: &[u8]) -> Result<Value, MlsError> {
+    let ciphertext = group.encrypt(message_id, plaintext)?;
+    Ok(json!({
+        "convoId": group.id(),
+        "msgId": message_id,
+        "ciphertext": bytes(&ciphertext),
+        "epoch": group.epoch(),
+        "paddedSize": ciphertext.len(),
+    }))
 }
 
 fn is_epoch_mismatch(error: &CallError) -> bool {

@@ -17,7 +17,7 @@ use crate::subscription::{Subscribe, Subscription, SubscriptionError};
 use crate::xrpc_client::{CallError, XrpcClient};
 use answers::{KeyPackages, Nothing, Published, Registered, Welcome, base64url, bytes};
 
-pub use conversation::{Content, Reading, Taken};
+pub use conversation::{Content, Reading, Taken, seal};
 
 /// How long the relay may hand out what we publish.
 const KEY_PACKAGE_LIFE: Duration = Duration::from_secs(29 * 24 * 3600);
