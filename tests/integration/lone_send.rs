@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, Row};
 
 use crate::database::Database;
-use crate::store_values::{conversation, did};
+use crate::store_values::{did, found};
 
 /// One send, as Postgres is asked for it.
 #[derive(Clone, Debug)]
@@ -88,8 +88,7 @@ impl Twins {
     async fn found(&self) -> ConvoId {
         self.founded.set(self.founded.get() + 1);
         let convo = ConvoId::of_group(&self.founded.get().to_be_bytes()).unwrap();
-        let new = conversation(&convo, &did("alice"));
-        self.store.create_conversation(&new).await.unwrap();
+        found(&self.store, &convo, &did("alice")).await;
         convo
     }
 

@@ -7,7 +7,7 @@ use mls_relay::types::ConvoId;
 
 use crate::database::Database;
 use crate::store_values;
-use crate::store_values::{conversation, did};
+use crate::store_values::did;
 
 const LATER: DateTime<Utc> = DateTime::from_timestamp(4_000_000_000, 0).unwrap();
 
@@ -20,8 +20,7 @@ fn nonce(number: u8) -> Nonce {
 
 async fn found(store: &Store, number: u8) -> ConvoId {
     let convo = ConvoId::of_group(&[number; 16]).unwrap();
-    let new = conversation(&convo, &did("alice"));
-    store.create_conversation(&new).await.unwrap();
+    store_values::found(store, &convo, &did("alice")).await;
     convo
 }
 

@@ -10,20 +10,13 @@ use mls_relay::store::{
     AppendError, ChangeOutcome, GroupChange, Joining, Leaving, Membership, NewMessage, Nonce, Run,
     Store, StoreError, StoredEvent, Topic,
 };
-use mls_relay::types::{ConvoId, Did, Epoch, MessageId, Seq};
+use mls_relay::types::{ConvoId, Epoch, MessageId, Seq};
 
 use crate::database::Database;
-use crate::store_values::{change, conversation, did, key_package, message};
+use crate::store_values::{change, did, found, key_package, message};
 
 fn epoch(value: u64) -> Epoch {
     Epoch::try_from(value).unwrap()
-}
-
-/// Founds a conversation of one.
-async fn found(store: &Store, convo: &ConvoId, creator: &Did) {
-    let new = conversation(convo, creator);
-    let outcome = store.create_conversation(&new).await.unwrap();
-    assert!(matches!(outcome, ChangeOutcome::Done { .. }));
 }
 
 async fn all_events(store: &Store) -> Vec<u64> {

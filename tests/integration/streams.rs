@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use mls_relay::events::{self, Hearing, Hub, News, Subscriber};
 use mls_relay::runtime::{Live, Shutdown};
-use mls_relay::store::{AppendError, ChangeOutcome, Store};
+use mls_relay::store::{AppendError, Store};
 use mls_relay::types::{ConvoId, Cursor, Seq};
 use tokio::time::{sleep, timeout};
 
 use crate::database::Database;
 use crate::relay::eventually;
-use crate::store_values::{conversation, did, message};
+use crate::store_values::{did, found, message};
 
 const NODES: usize = 2;
 const CONVOS: u8 = 4;
@@ -42,12 +42,6 @@ async fn node_with(database: &Database, of_events: events::Settings) -> Node {
 
 fn convo(index: u8) -> ConvoId {
     ConvoId::of_group(&[index; 16]).unwrap()
-}
-
-async fn found(store: &Store, index: u8) {
-    let new = conversation(&convo(index), &did("alice"));
-    let outcome = store.create_conversation(&new).await.unwrap();
-    assert!(matches!(outcome, ChangeOutcome::Done { .. }));
 }
 
 /// Sends until told to stop; a send whose answer is lost is repeated under its id.
@@ -117,7 +111,7 @@ async fn every_history_is_the_table_whatever_happens_to_postgres() {
         nodes.push(node(&database).await);
     }
     for index in 0..CONVOS {
-        found(&nodes[0].store, index).await;
+        found(&nodes[0].store, &convo(index), &did("alice")).await;
     }
     all_hear(&nodes).await;
     let (on, done) = (
@@ -192,8 +186,8 @@ async fn every_history_is_the_table_whatever_happens_to_postgres() {
 async fn an_event_that_cannot_be_read_is_told_as_a_gap_and_holds_up_nobody() {
     let database = Database::start().await;
     let (store, _shutdown) = database.store().await;
-    found(&store, 0).await;
-    found(&store, 1).await;
+    found(&store, &convo(0), &did("alice")).await;
+    found(&store, &convo(1), &did("alice")).await;
     let spoil = "UPDATE event_stream SET payload = '{\"from\":\"elsewhere\"}' WHERE seq = 1";
     database.client().await.batch_execute(spoil).await.unwrap();
     // The node reads it when it starts, and again for whoever comes from before it.
@@ -226,7 +220,7 @@ async fn an_event_that_cannot_be_read_is_told_as_a_gap_and_holds_up_nobody() {
 async fn an_event_is_heard_within_milliseconds_of_its_commit() {
     let database = Database::start().await;
     let node = node(&database).await;
-    found(&node.store, 0).await;
+    found(&node.store, &convo(0), &did("alice")).await;
     all_hear(std::slice::from_ref(&node)).await;
     let subscriber = Subscriber {
         did: did("alice"),

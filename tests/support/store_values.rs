@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use mls_relay::store::{
-    GroupChange, Joining, NewCommit, NewConversation, NewKeyPackage, NewMessage, NewReceipt,
-    SeatBounds,
+    ChangeOutcome, GroupChange, Joining, NewCommit, NewConversation, NewKeyPackage, NewMessage,
+    NewReceipt, SeatBounds, Store,
 };
 use mls_relay::types::{CipherSuite, CoarseTime, ConvoId, Did, Epoch, MessageId};
 
@@ -31,6 +31,13 @@ pub(crate) fn conversation(convo: &ConvoId, creator: &Did) -> NewConversation {
         group_info: None,
         bounds: SeatBounds::default(),
     }
+}
+
+/// Founds such a conversation.
+pub(crate) async fn found(store: &Store, convo: &ConvoId, creator: &Did) {
+    let new = conversation(convo, creator);
+    let outcome = store.create_conversation(&new).await.unwrap();
+    assert!(matches!(outcome, ChangeOutcome::Done { .. }));
 }
 
 /// A message in the first epoch.
