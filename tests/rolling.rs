@@ -78,7 +78,7 @@ async fn two_nodes_behind_haproxy_are_replaced_and_nobody_loses_a_call_or_an_eve
         descriptors >= 8192,
         "the hard limit of open files is {descriptors}"
     );
-    let database = Database::start().await;
+    let database = Database::empty().await;
     let directory = Directory::start().await.unwrap();
     let crowd = Crowd::new(ACCOUNTS, CONVOS);
     for index in 0..ACCOUNTS {

@@ -32,7 +32,7 @@ impl Pair {
             "max_wal_size=4GB",
             "track_commit_timestamp=on",
         ];
-        let database = Database::with_settings(&settings).await;
+        let database = Database::within(&std::env::temp_dir(), &settings).await;
         database.run("CREATE DATABASE naive").await;
         let directory = Directory::start().await.unwrap();
         let mut environment = raised_limits();

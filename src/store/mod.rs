@@ -66,7 +66,7 @@ pub use idempotency::{Lease, Reservation};
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, NewKeyPackage, PublishOutcome};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
-pub use migrate::SCHEMA_BEFORE;
+pub use migrate::{SCHEMA_BEFORE, schema_name};
 pub use penalties::SharedStay;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use replay_guard::Nonce;

@@ -275,7 +275,6 @@ async fn who_stands_still_makes_no_drain_last_to_its_end() {
 async fn a_node_that_is_not_ready_yet_leaves_as_any_other() {
     let world = World::new().await;
     let home = world.home("0").with("RELAY_DRAIN_NOTICE_SECONDS", "60");
-    assert!(home.command(&["migrate"]).status().unwrap().success());
     let holder = world.database.client().await;
     let hold = "BEGIN; LOCK TABLE event_stream IN ACCESS EXCLUSIVE MODE";
     holder.batch_execute(hold).await.unwrap();

@@ -120,7 +120,7 @@ async fn a_primary_that_was_demoted_is_left_for_the_one_that_takes_writes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_names_the_statement_that_postgres_refuses() {
-    let database = Database::start().await;
+    let database = Database::empty().await;
     let setup = "CREATE ROLE guest LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
     database.run(setup).await;
     let url = database.url().replace("user=relay", "user=guest");
@@ -254,7 +254,6 @@ async fn a_full_pool_is_told_as_such_and_keeps_no_node_out_of_service() {
 async fn forgetting_that_keeps_failing_is_told_and_keeps_no_node_out_of_service() {
     let database = Database::start().await;
     let home = Home::on(&database.url());
-    assert!(home.command(&["migrate"]).status().unwrap().success());
     let lost = "ALTER FUNCTION forget_jtis(integer) RENAME TO forget_nothing";
     database.run(lost).await;
     let relay = home.start();
@@ -270,7 +269,6 @@ async fn forgetting_that_keeps_failing_is_told_and_keeps_no_node_out_of_service(
 async fn a_clock_that_is_wrong_is_told_and_keeps_no_node_out_of_service() {
     let database = Database::start().await;
     let home = Home::on(&database.url());
-    assert!(home.command(&["migrate"]).status().unwrap().success());
     let clock = "
         CREATE SCHEMA other;
         CREATE FUNCTION other.clock_timestamp() RETURNS timestamptz LANGUAGE sql

@@ -23,7 +23,7 @@ async fn another_postgres_follows_the_old_one_and_the_relay_goes_on_there() {
     assert!(matches!(founded, ChangeOutcome::Done { .. }));
     store.append(message(&convo(), &alice)).await.unwrap();
 
-    let new = Database::start().await;
+    let new = Database::empty().await;
     let address = |of: &str| format!("postgres://relay:PASSWORD@{of}.example.com/relay");
     let copy = documented("sh", 0).replace(&address("old"), &format!("'{}'", old.url()));
     let copy = copy.replace(&address("new"), &format!("'{}'", new.url()));

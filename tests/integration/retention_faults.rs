@@ -199,7 +199,6 @@ async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_th
 async fn work_that_another_node_is_at_does_not_count_as_done() {
     let database = Database::start().await;
     let home = Home::on(&database.url());
-    assert!(home.command(&["migrate"]).status().unwrap().success());
     let holder = database.client().await;
     let hold = "SELECT pg_advisory_lock(hashtext('mls-relay.retention'), hashtext('days'))";
     holder.batch_execute(hold).await.unwrap();

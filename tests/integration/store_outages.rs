@@ -326,7 +326,7 @@ async fn stays_of_long_ago_are_not_read_by_every_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_is_not_cut_off_by_the_timeouts_of_its_role() {
-    let database = Database::start().await;
+    let database = Database::empty().await;
     let other = database.client().await;
     let held = "ALTER ROLE relay SET lock_timeout = '200ms';
         ALTER ROLE relay SET statement_timeout = '200ms';
@@ -348,7 +348,7 @@ async fn a_migration_is_not_cut_off_by_the_timeouts_of_its_role() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_encoding_gets_no_tables() {
-    let database = Database::start().await;
+    let database = Database::empty().await;
     for encoding in ["SQL_ASCII", "WIN1252"] {
         let name = encoding.to_lowercase();
         let create = format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0");

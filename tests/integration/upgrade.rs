@@ -187,7 +187,7 @@ async fn what_the_files_made_that_became_the_base_is_taken_as_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_a_version_out_is_told_which_and_nothing_changes() {
     for found in [1, SCHEMA_BEFORE - 1] {
-        let database = Database::start().await;
+        let database = Database::empty().await;
         let client = database.client().await;
         client.batch_execute(LEDGER).await.unwrap();
         let rows = "INSERT INTO schema_migrations (version, checksum)
@@ -216,7 +216,7 @@ async fn who_leaves_a_version_out_is_told_which_and_nothing_changes() {
 
 #[tokio::test]
 async fn nodes_that_start_together_on_an_empty_database_make_one_schema() {
-    let database = Database::start().await;
+    let database = Database::empty().await;
     let settings = settings(&database);
     let starts = (0..8).map(|_| Store::migrate(&settings));
     for started in futures_util::future::join_all(starts).await {
@@ -240,7 +240,7 @@ async fn outcome(client: &Client, call: &tokio_postgres::Statement) -> Option<St
 
 /// A database as the version before leaves it.
 async fn version_before() -> Database {
-    let database = Database::start().await;
+    let database = Database::empty().await;
     let client = database.client().await;
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/base")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, Settings, Store};
+use mls_relay::store::{DatabaseUrl, Settings, Store, schema_name};
 use tempfile::TempDir;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 
@@ -17,11 +17,12 @@ use tokio_postgres::types::{FromSqlOwned, ToSql};
 mod postgres_tools;
 
 pub(crate) use postgres_tools::PostgresTools;
+use postgres_tools::{copy, keep};
 
 /// What stands for `$1` and so on in a statement.
 pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// A running cluster with one empty database.
+/// A running cluster with one database.
 pub(crate) struct Database {
     directory: TempDir,
     tools: PostgresTools,
@@ -31,36 +32,49 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Starts a cluster.
+    /// Starts a cluster whose database has the schema.
     pub(crate) async fn start() -> Self {
         Self::with_settings(&[]).await
     }
 
-    /// Starts a cluster with settings such as `shared_buffers=1GB`.
+    /// Starts such a cluster with settings such as `shared_buffers=1GB`.
     pub(crate) async fn with_settings(settings: &[&str]) -> Self {
-        Self::within(&std::env::temp_dir(), settings).await
+        let mut database = Self::new(&std::env::temp_dir(), settings);
+        furnish(&database.data(), "postgres");
+        database.up().await;
+        database
     }
 
-    /// Starts a cluster with its data somewhere in this directory.
+    /// Starts a cluster whose database is empty.
+    pub(crate) async fn empty() -> Self {
+        Self::within(&std::env::temp_dir(), &[]).await
+    }
+
+    /// Starts such a cluster with its data somewhere in this directory.
     pub(crate) async fn within(parent: &Path, settings: &[&str]) -> Self {
+        let mut database = Self::new(parent, settings);
+        database.tools.lay_down(&database.data());
+        database.up().await;
+        database
+    }
+
+    fn new(parent: &Path, settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("mlsr")
             .tempdir_in(parent)
             .unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut database = Self {
-            tools: PostgresTools::find(),
+        let tools = PostgresTools::find();
+        tools.hand_over(directory.path());
+        Self {
+            tools,
             settings: settings
                 .iter()
                 .flat_map(|s| ["-c".to_owned(), (*s).to_owned()])
                 .collect(),
             directory,
             keeper: None,
-        };
-        database.tools.hand_over(database.directory.path());
-        database.tools.lay_down(&database.data());
-        database.up().await;
-        database
+        }
     }
 
     /// The address of the database.
@@ -313,6 +327,40 @@ impl Drop for Database {
             let _ = keeper.wait();
         }
     }
+}
+
+/// Lays down the files of a cluster in which the database of this name has the schema already:
+/// to make it takes longer than most tests do.
+pub(crate) fn furnish(data: &Path, name: &str) {
+    // With the schema come tables for this day and those around it.
+    let day = chrono::Utc::now().date_naive();
+    let kept = PostgresTools::find().kept(&format!("{name}-{day}-{}", schema_name()));
+    if !kept.exists() {
+        // On a thread of its own, since not every test is async.
+        let runtime = || tokio::runtime::Runtime::new().unwrap();
+        let make = || runtime().block_on(keep_furnished(name, &kept));
+        std::thread::scope(|scope| scope.spawn(make).join().unwrap());
+    }
+    copy(&kept, data, "auto");
+}
+
+/// What other databases would be copied from is left out: it would be most of what is copied.
+async fn keep_furnished(name: &str, kept: &Path) {
+    let mut made = Database::empty().await;
+    if name != "postgres" {
+        made.run(&format!("CREATE DATABASE {name}")).await;
+    }
+    let url = made
+        .url()
+        .replace("dbname=postgres", &format!("dbname={name}"));
+    let settings = Settings::for_database(DatabaseUrl::parse(&url).unwrap());
+    Store::migrate(&settings).await.unwrap();
+    made.run("UPDATE pg_database SET datistemplate = false")
+        .await;
+    made.run("DROP DATABASE template0").await;
+    made.run("DROP DATABASE template1").await;
+    made.down("fast");
+    keep(&made.data(), kept);
 }
 
 /// No test may depend on where its Postgres thinks that it is, nor may the relay. Here it is half

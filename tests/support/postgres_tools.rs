@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tempfile::TempDir;
+
 /// The newest Postgres that is installed.
 pub(crate) struct PostgresTools {
     pub(crate) bin: PathBuf,
@@ -45,15 +47,10 @@ impl PostgresTools {
     /// Lays down the files of a cluster that nobody has used, in a directory that is not there
     /// yet. `initdb` takes a second of the processor, a copy of what it once made a tenth.
     pub(crate) fn lay_down(&self, data: &Path) {
-        let version = self.command("initdb").arg("--version").output().unwrap();
-        let version = String::from_utf8(version.stdout).unwrap();
-        let name = version.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let owner = self
-            .owner
-            .map_or("own".to_owned(), |(uid, _)| uid.to_string());
-        let blank = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("blank-{owner}-{name}"));
+        let blank = self.kept("blank");
         if blank.exists() {
-            return copy(&blank, data);
+            // Some disks are to be full, and its log must have its room there.
+            return copy(&blank, data, "never");
         }
         let made = self
             .command("initdb")
@@ -63,18 +60,33 @@ impl PostgresTools {
             .stdout(Stdio::null())
             .status();
         assert!(made.unwrap().success(), "initdb failed");
-        // Whole or not at all: other tests may be about the same, and the first one wins.
-        let partial = blank.with_extension(std::process::id().to_string());
-        copy(data, &partial);
-        if std::fs::rename(&partial, &blank).is_err() {
-            std::fs::remove_dir_all(&partial).unwrap();
-        }
+        keep(data, &blank);
+    }
+
+    /// Where the files of a cluster are kept, once they are made, for all tests to come.
+    pub(crate) fn kept(&self, name: &str) -> PathBuf {
+        let of = self.bin.display().to_string().replace('/', "-");
+        let owner = self
+            .owner
+            .map_or("own".to_owned(), |(uid, _)| uid.to_string());
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{of}-{owner}"))
     }
 }
 
-/// Copies a directory with its owners, who may not be ours.
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+/// Keeps a copy, whole or not at all: other tests may be about the same, and the first one wins.
+pub(crate) fn keep(data: &Path, kept: &Path) {
+    let beside = TempDir::new_in(kept.parent().unwrap()).unwrap();
+    let partial = beside.path().join("data");
+    copy(data, &partial, "always");
+    let _ = std::fs::rename(&partial, kept);
+}
+
+/// Copies a directory with its owners, who may not be ours, and leaves holes where files have
+/// nothing: always, never, or where there were some.
+pub(crate) fn copy(from: &Path, to: &Path, holes: &str) {
+    let mut cp = Command::new("cp");
+    cp.arg("-a").arg(format!("--sparse={holes}"));
+    let copied = cp.arg(from).arg(to).status();
     assert!(copied.unwrap().success(), "cp failed");
 }
 

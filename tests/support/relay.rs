@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::database::PostgresTools;
+use crate::database::{PostgresTools, furnish};
 
 /// Who relays of tests are.
 pub(crate) const SERVICE_DID: &str = "did:web:relay.test";
@@ -82,9 +82,8 @@ impl Home {
         let home = Self::new();
         let postgres = home.path().join(".relay/postgres");
         fs::create_dir_all(&postgres).unwrap();
-        let tools = PostgresTools::find();
-        tools.hand_over(&postgres);
-        tools.lay_down(&postgres.join("cluster"));
+        PostgresTools::find().hand_over(&postgres);
+        furnish(&postgres.join("cluster"), "relay");
         home
     }
 
