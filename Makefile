@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 SECONDS ?= 60
-TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) '*' 3 / 2)
+TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) '*' 5)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint bench fuzz fmt deny tools proxies watchers peers
@@ -22,13 +22,13 @@ demo: tools ## Watch two people and three devices exchange encrypted messages, a
 	$(CARGO) build --workspace --bins
 	"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
-# Clusters come and go by the hundred: in memory, where that has room for them. More tests at
-# once than there are processors, since many of them mostly wait.
+# Clusters come and go by the hundred: in memory, where that has room for them. How many of the
+# threads a test takes is in .config/nextest.toml.
 test: tools proxies watchers ## Run every test, with real Postgres, TLS, sockets and MLS
 	@free=$$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1); \
 	if [ "$${free:-0}" -gt 2000000 ]; then export TMPDIR=/dev/shm; fi; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
-	then set -x; $(CARGO) nextest run --workspace --test-threads $(TEST_THREADS); \
+	then set -x; $(CARGO) nextest run --workspace --profile whole --test-threads $(TEST_THREADS); \
 	else set -x; $(CARGO) test --workspace; fi
 
 lint: ## Check format, lints, and (when cargo-deny is there) dependencies
