@@ -32,6 +32,17 @@ async fn a_frame_that_is_too_large_ends_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_large_is_so_in_pieces_too() {
+    let mut client = World::new().connect_json().await;
+    let more_than_half = vec![b' '; Settings::default().frame_len_max / 2 + 1];
+    for opcode in [Data::Text, Data::Continue] {
+        let piece = Frame::message(more_than_half.clone(), OpCode::Data(opcode), false);
+        client.send(Message::Frame(piece)).await.unwrap();
+    }
+    assert_eq!(close_code(&mut client).await.0, 1009);
+}
+
+#[tokio::test(start_paused = true)]
 async fn text_that_is_not_utf_8_ends_the_session_by_its_own_code() {
     let world = World::new();
     let text = OpCode::Data(Data::Text);

@@ -4,19 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::event_stream::EventStream;
+use super::event_stream::{EventStream, last_event_id};
 use super::serve::Session;
 use super::tests::{BOB, World};
 use crate::auth::Caller;
 use crate::events;
 use crate::events::tests::memory;
 use crate::events::tests::subscriber::subscribe;
-use crate::types::{ClientIp, Cursor, Did, Seq};
-use crate::wire::Body;
+use crate::types::{ClientIp, ConvoId, Cursor, Did, Seq};
+use crate::wire::{Body, Passing, Typing};
 
 /// Opens a stream: its body, and the task of its session.
 fn open(world: &World, convo: Option<&str>, after: Option<u64>) -> (Body, JoinHandle<()>) {
@@ -80,6 +81,31 @@ async fn each_event_is_a_frame_of_json_under_its_cursor() {
     assert!(synced.starts_with("id: ") && synced.contains("#synced"));
     world.memory.send("aa");
     assert!(news(&mut body).await.unwrap().contains(r#""seq":2"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_place_in_the_stream_is_no_place_to_resume_from() {
+    let world = World::new();
+    let (mut body, _) = open(&world, None, None);
+    assert!(news(&mut body).await.unwrap().contains("#synced"));
+    // Until the hub listens.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.memory.tell(&Passing::Typing(Typing {
+        convo_id: ConvoId::parse("aa").unwrap(),
+        did: Did::parse("did:plc:alice").unwrap(),
+        is_typing: true,
+    }));
+    let told = news(&mut body).await.unwrap();
+    assert!(told.starts_with("data: "), "{told}");
+    assert!(told.contains("yping"), "{told}");
+}
+
+#[test]
+fn a_client_that_remembers_no_event_resumes_after_none() {
+    let mut headers = HeaderMap::new();
+    assert_eq!(last_event_id(&headers), None);
+    headers.insert("last-event-id", HeaderValue::from_static(""));
+    assert_eq!(last_event_id(&headers), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,8 @@ mod event_stream_tests;
 mod farewell;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod goodbye_tests;
 mod handshake;
 mod hearing;
 mod inlet;

@@ -162,6 +162,28 @@ async fn who_took_all_in_time_when_a_place_was_wanted_is_given_up_when_it_falls_
     }
 }
 
+/// However often its next one asks, and whatever it took before it was lost.
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_was_lost_makes_way_for_its_next_one_that_asks_again_and_again() {
+    let mut world = World::new();
+    world.pipe_len = 1_000;
+    for _ in 0..100 {
+        world.memory.send("aa");
+    }
+    let mut lost = Vec::new();
+    for _ in 0..5 {
+        let (mut client, _) = world.connect(Framing::Json, Some(0)).await;
+        while !text(&mut client).await.contains("#synced") {}
+        lost.push(client);
+    }
+    let (begun, did) = (Instant::now(), Did::parse(BOB).unwrap());
+    let address = ClientIp::new("192.0.2.1".parse().unwrap());
+    while world.limits.admit_socket(address, &did).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_the_hub_could_write_half_of_a_frame_the_rest_follows_before_all_else() {
     let mut world = World::new();
