@@ -40,7 +40,7 @@ impl<L: Line> Session<L> {
             Message::Frame(_) => return (Vec::new(), Ok(())),
         };
         let kind = match &frame {
-            Some(ClientFrame::Ack(_)) => FrameKind::Ack,
+            Some(ClientFrame::Ack) => FrameKind::Ack,
             _ => kind,
         };
         let warning = match self.permit.frame(kind, len) {
@@ -68,7 +68,7 @@ impl<L: Line> Session<L> {
     fn obey(&mut self, frame: ClientFrame) -> Option<Notice> {
         match frame {
             // Where a client resumes is for it to say.
-            ClientFrame::Ack(_) => None,
+            ClientFrame::Ack => None,
             ClientFrame::Ping => Some(Notice::Pong),
             ClientFrame::Typing { convo, is_typing } => {
                 self.subscription.type_in(convo, is_typing);

@@ -4,13 +4,13 @@
 use serde::Deserialize;
 
 use super::object::Object;
-use crate::types::{ConvoId, Cursor};
+use crate::types::ConvoId;
 
 /// One client frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientFrame {
-    /// Everything up to here has arrived.
-    Ack(Option<Cursor>),
+    /// Something has arrived. Up to which cursor is the client's to remember.
+    Ack,
     Ping,
     Typing {
         convo: ConvoId,
@@ -29,9 +29,7 @@ struct Raw {
     #[serde(rename = "$type")]
     kind: String,
     convo_id: Option<String>,
-    cursor: Option<String>,
     is_typing: Option<bool>,
-    seq: Option<u64>,
 }
 
 impl ClientFrame {
@@ -46,10 +44,7 @@ impl ClientFrame {
     fn from_raw(Object(raw): Object<Raw>) -> Self {
         let word = raw.kind.rsplit('#').next().unwrap_or_default();
         match (word, raw.convo_id) {
-            ("ack", _) => {
-                let text = raw.cursor.or(raw.seq.map(|seq| seq.to_string()));
-                Self::Ack(text.and_then(|text| Cursor::parse(&text).ok()))
-            }
+            ("ack", _) => Self::Ack,
             ("ping", _) => Self::Ping,
             ("typing", Some(convo)) => {
                 ConvoId::parse(&convo).map_or(Self::Unknown, |convo| Self::Typing {
@@ -71,7 +66,7 @@ mod tests {
         let ping = ClientFrame::from_text(r##"{"$type":"#ping"}"##);
         assert_eq!(ping, ClientFrame::Ping);
         let ack = ClientFrame::from_text(r#"{"$type":"ack","seq":7}"#);
-        assert_eq!(ack, ClientFrame::Ack(Cursor::parse("7").ok()));
+        assert_eq!(ack, ClientFrame::Ack);
         let typing = serde_json::json!({
             "$type": "blue.catbird.mls.subscribeConvoEvents#typing",
             "convoId": "ab01",
@@ -95,7 +90,7 @@ mod tests {
             "1",
             r#"{"$type":"subscribe"}"#,
             r#"{"$type":"typing"}"#,
-            r#"["ping",null,null,null,null]"#,
+            r#"["ping",null,null]"#,
         ] {
             assert_eq!(ClientFrame::from_text(text), ClientFrame::Unknown, "{text}");
         }
