@@ -262,6 +262,8 @@ async fn a_member_reads_its_own_stay_and_nothing_else() {
     let shown = bobs["messages"].as_array().unwrap();
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0]["id"], within["msgId"]);
+    // What was before is nothing that it misses.
+    assert_eq!(bobs["gapInfo"]["hasGaps"], false);
     let alices = page(&alice, &group, &[]).await;
     let kinds: Vec<_> = alices["messages"]
         .as_array()
