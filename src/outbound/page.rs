@@ -50,3 +50,29 @@ impl Page<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_told_as_a_url_has_it() {
+        for (host, port, tls, told) in [
+            ("plc.example", 443, true, "plc.example"),
+            ("plc.example", 80, false, "plc.example"),
+            ("plc.example", 80, true, "plc.example:80"),
+            ("::1", 443, true, "[::1]"),
+            ("::1", 2582, false, "[::1]:2582"),
+        ] {
+            let (path, reach) = ("/", Reach::Anywhere);
+            let page = Page {
+                host,
+                port,
+                path,
+                tls,
+                reach,
+            };
+            assert_eq!(page.host_header(), told);
+        }
+    }
+}
