@@ -1,7 +1,8 @@
 //! From a path to the part that answers it.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    STRICT_TRANSPORT_SECURITY,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -127,10 +128,10 @@ impl Routes {
     /// What stands at a path for anybody to read.
     fn page(&self, path: &str) -> Option<Response<Body>> {
         Some(match path {
-            "/xrpc/_health" => self.version(),
-            "/health" | "/health/ready" => bare(self.health.ready()),
+            "/xrpc/_health" => of_now(self.version()),
+            "/health" | "/health/ready" => of_now(bare(self.health.ready())),
             // This answers, so nobody needs to restart us.
-            "/health/live" => bare(StatusCode::OK),
+            "/health/live" => of_now(bare(StatusCode::OK)),
             "/.well-known/did.json" => json(StatusCode::OK, self.did_document.as_ref()?.bytes()),
             _ => return None,
         })
@@ -184,6 +185,13 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(full(""));
     *response.status_mut() = status;
     response
+}
+
+/// What a cache keeps of such an answer is wrong; some keep what does not forbid it.
+fn of_now(mut answer: Response<Body>) -> Response<Body> {
+    let no_store = HeaderValue::from_static("no-store");
+    answer.headers_mut().insert(CACHE_CONTROL, no_store);
+    answer
 }
 
 /// An answer that can only be read.

@@ -113,6 +113,7 @@ async fn the_public_listener_tells_health_the_did_document_and_nothing_else() {
         let answer = client.get(&relay, path, "").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         assert!(answer.contains("content-length: 0"), "{path}: {answer}");
+        assert!(answer.contains("cache-control: no-store"), "{answer}");
         assert!(answer.contains("strict-transport-security: max-age=63072000"));
     }
     let document = client.get(&relay, "/.well-known/did.json", "").await;
