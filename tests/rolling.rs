@@ -239,7 +239,7 @@ impl Balancer {
             format!("server relay2 {}", relays[1]),
         ];
         let config = shipped
-            .replace("bind :443", &format!("bind {address}"))
+            .replace("bind :::443 v4v6", &format!("bind {address}"))
             .replace(line, &servers.join("\n    "))
             .replace(
                 "maxconn 100000",

@@ -1,4 +1,4 @@
--- The schema of version 34, by topic, as a new database gets it. Rules that run through all of it:
+-- The schema by topic, as a new database gets it. Rules that run through all of it:
 --   * every stored time is floored to 2 s (coarse_now), so that no row times a sender;
 --   * identifiers are text exactly as the wire has them;
 --   * locks are taken in the one order of docs/architecture.md ("Who waits for whom");

@@ -119,7 +119,7 @@ impl Stage {
         let address = free_address();
         let (certificate, key) = certificate(relay);
         let site = include_str!("../../deploy/nginx.conf")
-            .replace("listen 443 ssl", &format!("listen {address} ssl"))
+            .replace("[::]:443 ssl ipv6only=off", &format!("{address} ssl"))
             .replace("127.0.0.1:8080", &self.plain.to_string())
             .replace(
                 "/etc/letsencrypt/live/relay.example.com/fullchain.pem",
@@ -162,7 +162,7 @@ impl Stage {
     fn haproxy(&self, relay: &Relay) -> Front {
         let address = free_address();
         let config = include_str!("../../deploy/haproxy.cfg")
-            .replace("bind :443", &format!("bind {address}"))
+            .replace("bind :::443 v4v6", &format!("bind {address}"))
             .replace("127.0.0.1:8443", &relay.public.to_string())
             .replace("maxconn 100000", "maxconn 1000");
         let path = self.write("haproxy.cfg", &config);
