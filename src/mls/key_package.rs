@@ -126,3 +126,50 @@ impl<'a> KeyPackage<'a> {
 const LAST_RESORT: u16 = 0x000a;
 /// Phones whose clock runs a little fast still get their packages in.
 const CLOCK_SKEW_SECONDS: u64 = 3600;
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+
+    use super::*;
+    use crate::mls::leaf_node::{Credential, Lifetime};
+    use crate::mls::signature::labelled;
+
+    #[test]
+    fn both_signatures_hold_and_joining_and_encryption_have_a_key_each() {
+        use KeyPackageFault::{Keys, Signature};
+        let key = Ed25519KeyPair::generate().unwrap();
+        let sign = |label| key.sign(&labelled(label, b"content")).as_ref().to_vec();
+        let (of_leaf, of_package) = (sign("LeafNodeTBS"), sign("KeyPackageTBS"));
+        let account = Did::parse("did:plc:b").unwrap();
+        let check = |init_key: &[u8], of_leaf: &[u8], of_package: &[u8]| {
+            let leaf = LeafNode {
+                encryption_key: b"encryption",
+                signature_key: key.public_key().as_ref(),
+                credential: Credential::Basic {
+                    identity: b"did:plc:b",
+                },
+                lifetime: Some(Lifetime {
+                    not_before: 0,
+                    not_after: 2,
+                }),
+                to_be_signed: b"content",
+                signature: of_leaf,
+            };
+            let package = KeyPackage {
+                suite_number: 1,
+                init_key,
+                leaf,
+                last_resort: false,
+                bytes: &[],
+                to_be_signed: b"content",
+                signature: of_package,
+            };
+            package.check(CipherSuite::X25519Aes128Ed25519, &account, 1)
+        };
+        assert_eq!(check(b"joining", &of_leaf, &of_package), Ok(()));
+        assert_eq!(check(b"joining", &of_package, &of_package), Err(Signature));
+        assert_eq!(check(b"joining", &of_leaf, &of_leaf), Err(Signature));
+        assert_eq!(check(b"encryption", &of_leaf, &of_package), Err(Keys));
+    }
+}

@@ -49,7 +49,7 @@ pub(super) fn key_package_ref(suite: CipherSuite, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// `{opaque label<V> = "MLS 1.0 " + label; opaque content<V>}`.
-fn labelled(label: &str, content: &[u8]) -> Vec<u8> {
+pub(super) fn labelled(label: &str, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(content.len() + label.len() + 16);
     write_opaque(&mut out, format!("MLS 1.0 {label}").as_bytes());
     write_opaque(&mut out, content);
