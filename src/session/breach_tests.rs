@@ -116,12 +116,12 @@ async fn what_comes_together_with_one_piece_too_many_is_heard() {
     assert_eq!(close_code(&mut client).await.0, 1009);
 }
 
-/// Sends one text again and again: the first refusal, and the code of the end.
-async fn flood(said: &str) -> (Option<String>, Option<u16>) {
+/// Sends one message again and again: the first refusal, and the code of the end.
+async fn flood(said: Message) -> (Option<String>, Option<u16>) {
     let mut client = World::new().connect_json().await;
     let (mut refusal, mut code) = (None, None);
     for _ in 0..10_000 {
-        if client.send(Message::text(said)).await.is_err() {
+        if client.send(said.clone()).await.is_err() {
             break;
         }
         while let Ok(Some(Ok(message))) = timeout(Duration::from_millis(1), client.next()).await {
@@ -141,14 +141,21 @@ async fn flood(said: &str) -> (Option<String>, Option<u16>) {
 async fn a_flood_is_told_what_was_too_much_and_then_cut_off() {
     let large = format!(r#"{{"$type":"{}"}}"#, "x".repeat(4000));
     for (said, words) in [
-        (r#"{"$type":"nothing"}"#, "too many frames"),
-        (&large, "too many bytes"),
+        (Message::text(r#"{"$type":"nothing"}"#), "too many frames"),
+        (Message::text(large.as_str()), "too many bytes"),
+        (Message::binary(large), "too many bytes"),
     ] {
         let (refusal, code) = flood(said).await;
         let refusal = refusal.unwrap();
         assert!(refusal.contains(words), "{refusal}");
         assert_eq!(code, Some(1008));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_what_has_arrived_never_says_it_too_often() {
+    let ack = Message::text(r##"{"$type":"#ack"}"##);
+    assert_eq!(flood(ack).await, (None, None));
 }
 
 const FRAMES: usize = 60_000;
