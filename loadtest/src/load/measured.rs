@@ -151,17 +151,22 @@ impl Measured<'_> {
         let [empty, before, after, left] = self.relay;
         let (empty, before, after, left) = (empty?, before?, after?, left?);
         let cpu_seconds = after.cpu_since(&before).as_secs_f64();
-        let grown = before.resident_kib.saturating_sub(empty.resident_kib);
         Some(RelayUsage {
             cpu_seconds,
             cpu_seconds_in_ten: cpu_seconds * 10.0 / self.seconds.max(f64::MIN_POSITIVE),
             deliveries_per_cpu_second: self.delivered_in_run as f64 / cpu_seconds.max(0.01),
             resident_kib: before.resident_kib,
-            kib_per_socket: (grown > 0).then(|| grown as f64 / self.tallies.len().max(1) as f64),
+            kib_per_socket: kib_per_socket(empty, before, self.tallies.len()),
             left_over: left.resident_kib as f64 / empty.resident_kib.max(1) as f64,
             growth_kib_per_minute: self.timeline.memory_slope(),
         })
     }
+}
+
+/// None where the sockets found room in what the relay had kept of an earlier load.
+fn kib_per_socket(empty: Usage, full: Usage, sockets: usize) -> Option<f64> {
+    let grown = full.resident_kib.saturating_sub(empty.resident_kib);
+    (grown > 0).then(|| grown as f64 / sockets.max(1) as f64)
 }
 
 /// The latencies of the calm are in all of them, too: the rest is of the attack.
@@ -178,5 +183,20 @@ fn abuse(attacked: Attacked, sends: &Histogram<u64>, deliveries: &Histogram<u64>
         attacked_send: under_attack(sends, &attacked.calm_sends),
         attacked_delivery: under_attack(deliveries, &attacked.calm_deliveries),
         attacks: attacked.attacks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_that_find_room_do_not_tell_what_one_takes() {
+        let resident = |resident_kib| Usage {
+            resident_kib,
+            ..Usage::default()
+        };
+        let told = |full| kib_per_socket(resident(100), resident(full), 10);
+        assert_eq!([150, 100, 90].map(told), [Some(5.0), None, None]);
     }
 }
