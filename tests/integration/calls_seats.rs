@@ -21,6 +21,17 @@ fn asking(phone: &Phone, group: &Group) -> (Value, Vec<u8>) {
     (request, package)
 }
 
+/// A second device of Alice's, which Bob adds.
+async fn tablet(alice: &Phone, bob: &Phone, group: &Group) -> Phone {
+    let mut bobs = bob.join(group).await;
+    let tablet = Phone::of(alice).await;
+    let (request, package) = asking(&tablet, group);
+    tablet.post("requestRejoin", &request).await;
+    let input = added(&mut bobs, alice.did(), package);
+    bob.post("addMembers", &input).await;
+    tablet
+}
+
 /// The name of the refusal to serve this device a Welcome.
 async fn no_welcome(phone: &Phone, group: &Group) -> String {
     let (id, device) = (group.id(), phone.device.device_id());
@@ -31,12 +42,7 @@ async fn no_welcome(phone: &Phone, group: &Group) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_device_leaves_the_founder_its_seat() {
     let (_world, [alice, bob], group) = together().await;
-    let mut bobs = bob.join(&group).await;
-    let tablet = Phone::of(&alice).await;
-    let (request, package) = asking(&tablet, &group);
-    tablet.post("requestRejoin", &request).await;
-    let input = added(&mut bobs, alice.did(), package);
-    bob.post("addMembers", &input).await;
+    let tablet = tablet(&alice, &bob, &group).await;
     tablet.join(&group).await;
 
     // The tablet goes: the phone that founded stays.
@@ -214,12 +220,7 @@ async fn whom_others_made_the_last_admin_deletes_its_devices_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_admin_stays_one_while_it_has_another_device() {
     let (_world, [alice, bob], group) = together().await;
-    let mut bobs = bob.join(&group).await;
-    let tablet = Phone::of(&alice).await;
-    let (request, package) = asking(&tablet, &group);
-    tablet.post("requestRejoin", &request).await;
-    let input = added(&mut bobs, alice.did(), package);
-    bob.post("addMembers", &input).await;
+    let tablet = tablet(&alice, &bob, &group).await;
     alice.delete(&alice).await;
     let admins = async |phone: &Phone| -> Vec<Value> {
         let seats = phone.seats().await;
