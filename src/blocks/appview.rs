@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::StartError;
-use super::relationships::{Between, question, read};
+use super::relationships::{BadAnswer, Between, question, read};
 use crate::outbound::{Endpoint, FetchError, Fetched, Fetcher, Outage};
 use crate::types::Did;
 
@@ -116,7 +116,7 @@ impl AppView {
         let fetched = timeout(limit, self.fetcher.get(&page, turns)).await;
         let now = Instant::now();
         match &fetched {
-            Ok(Ok(_)) => self.outage.answered(),
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => self.outage.failed(error),
             Err(_) => self.outage.failed("the answer did not come in time"),
         }
@@ -125,11 +125,15 @@ impl AppView {
             Ok(Ok(fetched)) => {
                 rests.all = None;
                 drop(rests);
-                match fetched {
-                    Fetched::Document(bytes) => read(one, others, &bytes).ok(),
-                    Fetched::Absent => None,
+                let answer = match fetched {
+                    Fetched::Document(bytes) => read(one, others, &bytes),
+                    Fetched::Absent => Err(BadAnswer),
+                };
+                match &answer {
+                    Ok(_) => self.outage.answered(),
+                    Err(error) => self.outage.failed(error),
                 }
-                .ok_or(NoAnswer::Failed)
+                answer.map_err(|_| NoAnswer::Failed)
             }
             Ok(Err(FetchError::Limited { retry_after })) => {
                 let most = self.pause.max(PAUSE_MAX);
@@ -180,3 +184,30 @@ const ANSWER_LEN_MAX: usize = 256 * 1024;
 /// How long the AppView is left alone at most when it asks for it: a slip of its must not end
 /// all asking.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use mls_relay_loadtest::directory::{Directory, Fault};
+
+    use super::*;
+    use crate::telemetry::Log;
+
+    #[tokio::test]
+    async fn operators_hear_of_one_that_answers_something_else() {
+        let (log, _listening) = Log::listen();
+        let [alice, bob] = ["alice", "bob"].map(|name| format!("did:plc:{name}"));
+        let [alice, bob] = [alice, bob].map(|did| Did::parse(&did).unwrap());
+        // A text, and that there is nothing.
+        for (told, fault) in [(1, Fault::Oversized(100)), (2, Fault::None)] {
+            let elsewhere = Directory::start().await.unwrap();
+            elsewhere.set_fault(fault);
+            let appview = AppView::new(&elsewhere.url(), 1, Duration::ZERO).unwrap();
+            let limit = Duration::from_secs(5);
+            let answer = appview.ask(&alice, &[&bob], Purpose::Adding, limit).await;
+            assert!(answer.is_err());
+            let said = log.text();
+            let why = "the AppView's answer is not one to the question";
+            assert_eq!(said.matches(why).count(), told, "{said}");
+        }
+    }
+}
