@@ -229,12 +229,17 @@ async fn that_there_are_too_few_files_is_said_again_only_of_another_number_of_co
     let told = || relay.log().matches("open-files limit").count();
     let before = told();
     let other = "[limits]\nip_per_minute = 70\n";
-    apply(&relay, other).await;
-    assert_eq!(told(), before);
-    apply(&relay, &format!("{other}connections_total = 40000\n")).await;
-    assert_eq!(told(), before + 1);
-    apply(&relay, &format!("{other}connections_total = 1000\n")).await;
-    assert_eq!(told(), before + 1);
+    let more = |total: u32| format!("{other}connections_total = {total}\n");
+    for (text, changed, again) in [
+        (other.to_owned(), "ip_per_minute\" value=\"70\"", 0),
+        (more(40_000), "connections_total\" value=\"40000\"", 1),
+        (more(1000), "connections_total\" value=\"1000\"", 1),
+    ] {
+        apply(&relay, &text).await;
+        // The last that is said of it.
+        relay.says(changed);
+        assert_eq!(told(), before + again);
+    }
 }
 
 #[tokio::test]
