@@ -209,7 +209,7 @@ mod tests {
                 told.message,
                 format!(
                     "{places}an account would have over 500 conversations or 134217728 bytes of \
-                     Welcomes waiting; leave it out"
+                     Welcomes waiting, or strangers' over half of that; leave it out"
                 )
             );
         }

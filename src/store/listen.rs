@@ -34,9 +34,12 @@ impl Store {
     /// Listens on its own connection, past any pooler: what commits from now on is
     /// heard; what committed before must be read from the tables after this returns.
     pub async fn listen(&self, channels: &[&str]) -> Result<Notifications, StoreError> {
+        let mut sql: String = channels
+            .iter()
+            .map(|name| format!("LISTEN {name};"))
+            .collect();
         // Whoever listens says nothing for as long as nothing is wrong.
-        let mut sql = String::from("SET idle_session_timeout = 0;");
-        sql.extend(channels.iter().map(|name| format!("LISTEN {name};")));
+        sql.push_str("SET idle_session_timeout = 0");
         let (client, connection) = self.connect_directly().await?;
         let mut notifications = Notifications {
             client,
