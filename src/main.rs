@@ -11,9 +11,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use mls_relay::app::{self, App, Beginnings};
 use mls_relay::config::{self, Config, Doubt, Faults, Loaded, Source};
-use mls_relay::runtime::Drained;
+use mls_relay::runtime::{Drained, tell_supervisor};
 use mls_relay::telemetry::{self, Format, LogFilter, Metrics};
-use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -208,7 +207,7 @@ async fn tell_when_ready(app: &App) -> io::Result<()> {
     ready.push('\n');
     // On a thread of its own: whoever has our standard output may not read it.
     thread::Builder::new().spawn(move || {
-        if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        if let Err(error) = tell_supervisor() {
             tracing::warn!(%error, "the service manager cannot be told that the relay serves");
         }
         print(&ready)

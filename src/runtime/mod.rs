@@ -19,6 +19,7 @@ mod rate;
 mod room;
 mod shares;
 mod shutdown;
+mod supervisor;
 mod survive;
 mod transport;
 
@@ -39,5 +40,6 @@ pub(crate) use rate::Rate;
 pub(crate) use room::{KernelPatience, limit, wait_for_room};
 pub(crate) use shares::Shares;
 pub use shutdown::{Drained, Shutdown};
+pub use supervisor::tell_supervisor;
 pub(crate) use survive::{endure, survive};
 pub(crate) use transport::{Duplex, Transport};

@@ -85,7 +85,7 @@ fn the_unit_speaks_the_signals_and_exit_codes_of_the_relay() {
     // It is up when the relay says so, however long others bring the schema up to date.
     assert_eq!(directive(&unit, "Type"), ["notify"]);
     assert_eq!(directive(&unit, "TimeoutStartSec"), ["infinity"]);
-    assert!(main.contains("sd_notify::notify(&[NotifyState::Ready])"));
+    assert!(main.contains("tell_supervisor()"));
     // A signal without a handler ends the process.
     let reloads = directive(&unit, "ExecReload");
     let hears = main.contains("SignalKind::hangup");
