@@ -20,7 +20,7 @@ use super::verified::{Verified, VerifiedTokens};
 use super::{AuthError, Caller, Claimed, Proof, SecondLook, Settings, TicketSecret, bearer};
 use crate::outbound::{Endpoint, EndpointError, Fetcher};
 use crate::runtime::{Live, Shutdown};
-use crate::store::{Nonce, Store, StoreError};
+use crate::store::{CLOCKS_APART_MAX, Nonce, Store, StoreError};
 use crate::types::{ClientIp, Did, IdentifierError, Nsid, sha256};
 
 /// Proves who calls. Cheap to clone.
@@ -296,7 +296,7 @@ impl Authenticator {
     ) -> Result<Nonce, AuthError> {
         let ttl = self.0.settings.load().jti_ttl;
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        let until = expires_at.saturating_add(CLOCKS_APART_MAX);
+        let until = expires_at.saturating_add(CLOCKS_APART_MAX.as_secs().cast_signed());
         let until = until.max(now.saturating_add(ttl));
         Ok(nonce.until(until).ok_or(StoreError::Shape)?)
     }
@@ -326,10 +326,6 @@ fn key_cache(settings: &Live<Settings>, shutdown: Shutdown) -> Result<KeyCache, 
 pub(super) fn outcome_counter(credential: &'static str, outcome: &'static str) -> Counter {
     counter!("relay_auth_checks_total", "credential" => credential, "outcome" => outcome)
 }
-
-/// By how many seconds the clock of those who judge a token may be behind Postgres', by which a
-/// nonce is forgotten. Retention forgets none where they are farther apart.
-const CLOCKS_APART_MAX: i64 = 60;
 
 /// The name of the shared secret in the store.
 const TICKET_SECRET_NAME: &str = "ticket";

@@ -113,26 +113,24 @@ impl AppView {
         }
         let path = self.endpoint.path(&question(one, others));
         let page = self.endpoint.page(&path);
-        let fetched = timeout(limit, self.fetcher.get(&page, turns)).await;
+        let asked = async {
+            Ok(match self.fetcher.get(&page, turns).await? {
+                Fetched::Document(bytes) => read(one, others, &bytes),
+                Fetched::Absent => Err(BadAnswer),
+            })
+        };
+        let answer = timeout(limit, asked).await;
         let now = Instant::now();
-        match &fetched {
-            Ok(Ok(_)) => {}
+        match &answer {
+            Ok(Ok(Ok(_))) => self.outage.answered(),
+            Ok(Ok(Err(error))) => self.outage.failed(error),
             Ok(Err(error)) => self.outage.failed(error),
             Err(_) => self.outage.failed("the answer did not come in time"),
         }
         let mut rests = self.rests.lock();
-        match fetched {
-            Ok(Ok(fetched)) => {
+        match answer {
+            Ok(Ok(answer)) => {
                 rests.all = None;
-                drop(rests);
-                let answer = match fetched {
-                    Fetched::Document(bytes) => read(one, others, &bytes),
-                    Fetched::Absent => Err(BadAnswer),
-                };
-                match &answer {
-                    Ok(_) => self.outage.answered(),
-                    Err(error) => self.outage.failed(error),
-                }
                 answer.map_err(|_| NoAnswer::Failed)
             }
             Ok(Err(FetchError::Limited { retry_after })) => {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::store::CLOCKS_APART_MAX;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clocks {
     pub(super) postgres: DateTime<Utc>,
@@ -25,12 +27,9 @@ impl Clocks {
 
     /// Whether Postgres' clock may decide alone: nobody's times are so exact.
     pub(super) fn agree(self) -> bool {
-        self.lead() <= APART_MAX
+        self.lead() <= CLOCKS_APART_MAX
     }
 }
-
-/// A minute more or less is no age; two clocks that are kept by NTP are never so far apart.
-const APART_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,11 @@ use super::connect::{KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TC
 use super::rows::{bound, count, get};
 use super::{Params, Store, StoreError};
 
+/// How far ahead of a node's clock that of Postgres, by which much is forgotten, may be: a minute
+/// more or less is no age, and two clocks that are kept by NTP are never so far apart. What is
+/// judged by a node's clock is remembered for so much longer.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
+
 /// A connection that holds one task's lock, until it is dropped.
 #[derive(Debug)]
 pub struct Forgetting {

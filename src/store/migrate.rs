@@ -8,7 +8,7 @@ use super::connect::{
     KEEPALIVE_COUNT, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, TCP_USER_TIMEOUT_S, connect_alone,
 };
 use super::{Settings, StoreError};
-use crate::types::{sha256, uuid_of};
+use crate::types::sha256;
 
 /// The schema of the version before, whose calls go on while this one's is made.
 pub const SCHEMA_BEFORE: i32 = 36;
@@ -80,12 +80,6 @@ type Step = (i32, &'static [&'static str]);
 /// Each step from nothing to the newest schema.
 fn steps() -> impl Iterator<Item = Step> {
     (SCHEMA_BEFORE..).zip(std::iter::once(BASE).chain(MIGRATIONS.chunks(1)))
-}
-
-/// Names all that leads to the newest schema: two databases that it led there are alike.
-pub fn schema_name() -> String {
-    let texts: Vec<_> = steps().flat_map(|(_, texts)| texts).collect();
-    uuid_of(&texts.iter().map(|text| text.as_bytes()).collect::<Vec<_>>())
 }
 
 /// The newest schema that this version knows.

@@ -57,7 +57,7 @@ pub use conversations::{Conversation, Standing};
 pub use devices::{DeletedDevice, NewDevice, SyncedKeyPackages};
 pub use error::StoreError;
 pub use events::{Ends, Envelope, Membership, Run, StoredEvent, Topic};
-pub use forgetting::Forgetting;
+pub use forgetting::{CLOCKS_APART_MAX, Forgetting};
 pub use group_change::{
     ChangeOutcome, GroupChange, Joining, Leaving, NewCommit, NewConversation, NewReceipt,
     Rejoining, SeatBounds,
@@ -66,7 +66,7 @@ pub use idempotency::{Lease, Reservation};
 pub use key_packages::{Claim, ClaimOutcome, ClaimedKeyPackage, NewKeyPackage, PublishOutcome};
 pub use listen::{Notification, Notifications};
 pub use messages::{MessageKind, StoredMessage};
-pub use migrate::{SCHEMA_BEFORE, schema_name};
+pub use migrate::SCHEMA_BEFORE;
 pub use penalties::SharedStay;
 pub use rejoin::{RejoinOutcome, RejoinRequest};
 pub use replay_guard::Nonce;

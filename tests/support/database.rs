@@ -3,13 +3,14 @@
 
 #![allow(dead_code, reason = "each program uses its part of this")]
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use mls_relay::runtime::Shutdown;
-use mls_relay::store::{DatabaseUrl, Settings, Store, schema_name};
+use mls_relay::store::{DatabaseUrl, Settings, Store};
 use tempfile::TempDir;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 
@@ -342,6 +343,24 @@ pub(crate) fn furnish(data: &Path, name: &str) {
         std::thread::scope(|scope| scope.spawn(make).join().unwrap());
     }
     copy(&kept, data, "auto");
+}
+
+/// Of all that leads to the schema: what is kept of another is not taken for it.
+fn schema_name() -> String {
+    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
+    let folders = [sql.join("base"), sql].map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut files: Vec<_> = folders
+        .into_iter()
+        .flatten()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        std::fs::read(file).unwrap().hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 /// What other databases would be copied from is left out: it would be most of what is copied.
