@@ -66,6 +66,10 @@ fn refuse_issuer(error: &ResolveError, pause: Duration) -> XrpcError {
             return XrpcError::new(XrpcStatus::Unauthorized, "BadJwtIss", error.to_string());
         }
         ResolveError::Busy => (XrpcStatus::Unavailable, "NotEnoughResources", seconds(1)),
+        ResolveError::RefreshesSpent { wait } => {
+            let message = "too many wrong signatures from this address to look for a new key";
+            return too_often(message, *wait);
+        }
         ResolveError::Resting { wait } => (XrpcStatus::Unavailable, "NotEnoughResources", *wait),
         ResolveError::TimedOut => (XrpcStatus::GatewayTimeout, "UpstreamTimeout", wait),
         _ => (XrpcStatus::BadGateway, "UpstreamFailure", wait),

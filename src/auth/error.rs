@@ -44,8 +44,13 @@ impl AuthError {
         match self {
             Self::CredentialMissing => "credential_missing",
             Self::Issuer { source, .. } if source.is_definite() => "issuer_unknown",
+            Self::Issuer {
+                source: ResolveError::RefreshesSpent { .. },
+                ..
+            }
+            | Self::SignatureWrong
+            | Self::TicketForeign => "signature_wrong",
             Self::Issuer { .. } => "issuer_unreachable",
-            Self::SignatureWrong | Self::TicketForeign => "signature_wrong",
             Self::Signing => "signing_failed",
             Self::Store(_) => "store_failed",
             Self::TicketRevoked => "ticket_revoked",
@@ -69,6 +74,9 @@ pub enum ResolveError {
     Location(#[from] LocationError),
     #[error("the issuer's DID does not exist")]
     NotFound,
+    /// The key may be another by now, but the network has sent too many wrong signatures.
+    #[error("too many keys were looked up anew for this network")]
+    RefreshesSpent { wait: Duration },
     /// The directory said that it is asked too often.
     #[error("the directory is left alone for a while")]
     Resting { wait: Duration },
@@ -84,7 +92,11 @@ impl ResolveError {
             Self::Location(_) | Self::NotFound => true,
             // Half a document is what a broken directory sends as well.
             Self::Document(reason) => *reason != DocumentError::NotADocument,
-            Self::Busy | Self::Fetch(_) | Self::Resting { .. } | Self::TimedOut => false,
+            Self::Busy
+            | Self::Fetch(_)
+            | Self::RefreshesSpent { .. }
+            | Self::Resting { .. }
+            | Self::TimedOut => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::did_location::DidLocation;
 use super::freshness::{Ending, Standing};
 use super::lookups::{Lane, Lookups};
-use super::refresh_budget::RefreshBudget;
+use super::refresh_budget::{Refresh, RefreshBudget};
 use super::remembered::{Outcome, Remembered};
 use super::resolver::Resolver;
 use super::signature::PublicKey;
@@ -85,7 +85,7 @@ impl KeyCache {
     }
 
     /// Looks the key up anew, because a signature did not fit the one `seen`.
-    /// Nothing, when it is still the same or when it is too early to ask again.
+    /// Nothing, when it is still the same, also as of a moment ago.
     pub(crate) async fn other_key(
         &self,
         did: &Did,
@@ -98,14 +98,18 @@ impl KeyCache {
         {
             return Ok(Some(key));
         }
-        if !self
-            .0
-            .budget
-            .lock()
-            .spend(did, network, Instant::now().into_std())
-        {
-            count_refresh("limited");
-            return Ok(None);
+        let now = Instant::now().into_std();
+        let granted = self.0.budget.lock().spend(did, network, now);
+        match granted {
+            Refresh::Granted => {}
+            Refresh::Recent => {
+                count_refresh("limited");
+                return Ok(None);
+            }
+            Refresh::Spent { wait } => {
+                count_refresh("limited");
+                return Err(ResolveError::RefreshesSpent { wait });
+            }
         }
         let asker = Asker::Network(network);
         let key = self.looked_up(did, Renew::Always, asker).await;

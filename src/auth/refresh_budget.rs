@@ -18,6 +18,19 @@ pub(crate) struct RefreshBudget {
     networks: Cache<IpAddr, Instant>,
 }
 
+/// What a wrong signature leads to.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Refresh {
+    Granted,
+    /// The key was looked up a moment ago: the signature is wrong.
+    Recent,
+    /// The network has had its refreshes, so the key may be another by now. It has its next one
+    /// after the `wait`.
+    Spent {
+        wait: Duration,
+    },
+}
+
 impl RefreshBudget {
     pub(crate) fn new(did_every: Duration, per_network_minute: u32, tracked_max: usize) -> Self {
         Self {
@@ -29,17 +42,19 @@ impl RefreshBudget {
     }
 
     /// Takes one refresh of this account for this network, if both allow it.
-    pub(crate) fn spend(&mut self, did: &Did, network: IpAddr, now: Instant) -> bool {
+    pub(crate) fn spend(&mut self, did: &Did, network: IpAddr, now: Instant) -> Refresh {
         let did_paid = self.dids.get(did).copied();
-        let did_next = self.did_rate.spend(did_paid, 1, now);
+        let Ok(did_next) = self.did_rate.spend(did_paid, 1, now) else {
+            return Refresh::Recent;
+        };
         let network_paid = self.networks.get(&network).copied();
-        let network_next = self.network_rate.spend(network_paid, 1, now);
-        let (Ok(did_next), Ok(network_next)) = (did_next, network_next) else {
-            return false;
+        let network_next = match self.network_rate.spend(network_paid, 1, now) {
+            Ok(next) => next,
+            Err(wait) => return Refresh::Spent { wait },
         };
         self.dids.insert(did.clone(), did_next);
         self.networks.insert(network, network_next);
-        true
+        Refresh::Granted
     }
 
     /// Its refresh told nothing, so the account may have another. The network has spent its own
@@ -65,10 +80,14 @@ mod tests {
     fn one_account_is_refreshed_once_per_interval_whoever_asks() {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 20, 100);
         let start = Instant::now();
-        assert!(budget.spend(&did(1), network(1), start));
-        assert!(!budget.spend(&did(1), network(2), start + Duration::from_secs(9)));
-        assert!(budget.spend(&did(2), network(1), start));
-        assert!(budget.spend(&did(1), network(2), start + Duration::from_secs(10)));
+        assert_eq!(budget.spend(&did(1), network(1), start), Refresh::Granted);
+        let early = budget.spend(&did(1), network(2), start + Duration::from_secs(9));
+        assert_eq!(early, Refresh::Recent);
+        assert_eq!(budget.spend(&did(2), network(1), start), Refresh::Granted);
+        assert_eq!(
+            budget.spend(&did(1), network(2), start + Duration::from_secs(10)),
+            Refresh::Granted
+        );
     }
 
     #[test]
@@ -76,12 +95,17 @@ mod tests {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 20, 100);
         let start = Instant::now();
         let allowed = (0..30)
-            .filter(|n| budget.spend(&did(*n), network(1), start))
+            .filter(|n| budget.spend(&did(*n), network(1), start) == Refresh::Granted)
             .count();
         assert_eq!(allowed, 20);
-        assert!(budget.spend(&did(100), network(2), start));
-        assert!(!budget.spend(&did(101), network(1), start + Duration::from_secs(2)));
-        assert!(budget.spend(&did(101), network(1), start + Duration::from_secs(3)));
+        assert_eq!(budget.spend(&did(100), network(2), start), Refresh::Granted);
+        let early = budget.spend(&did(101), network(1), start + Duration::from_secs(2));
+        let wait = Duration::from_secs(1);
+        assert_eq!(early, Refresh::Spent { wait });
+        assert_eq!(
+            budget.spend(&did(101), network(1), start + Duration::from_secs(3)),
+            Refresh::Granted
+        );
     }
 
     #[test]
@@ -89,20 +113,23 @@ mod tests {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 2, 100);
         let start = Instant::now();
         for _ in 0..2 {
-            assert!(budget.spend(&did(1), network(1), start));
+            assert_eq!(budget.spend(&did(1), network(1), start), Refresh::Granted);
             budget.give_back(&did(1));
         }
-        assert!(!budget.spend(&did(1), network(1), start));
-        assert!(budget.spend(&did(1), network(2), start));
+        let wait = Duration::from_secs(30);
+        let spent = Refresh::Spent { wait };
+        assert_eq!(budget.spend(&did(1), network(1), start), spent);
+        assert_eq!(budget.spend(&did(1), network(2), start), Refresh::Granted);
     }
 
     #[test]
     fn a_refusal_costs_nothing() {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 1, 100);
         let start = Instant::now();
-        assert!(budget.spend(&did(1), network(1), start));
+        assert_eq!(budget.spend(&did(1), network(1), start), Refresh::Granted);
         // The network is refused; the account's budget stays whole for another.
-        assert!(!budget.spend(&did(2), network(1), start));
-        assert!(budget.spend(&did(2), network(2), start));
+        let refused = budget.spend(&did(2), network(1), start);
+        assert!(matches!(refused, Refresh::Spent { .. }));
+        assert_eq!(budget.spend(&did(2), network(2), start), Refresh::Granted);
     }
 }

@@ -257,6 +257,29 @@ async fn a_key_that_cannot_be_looked_up_anew_makes_nobodys_signature_wrong() {
 }
 
 #[tokio::test]
+async fn what_a_network_sent_before_makes_nobodys_signature_wrong() {
+    let mut world = World::with(|settings| settings.refreshes_per_network = 60).await;
+    world.caller(&world.token()).await.unwrap();
+    for _ in 0..60 {
+        let neighbour = Account::generate(Curve::P256).unwrap();
+        let minute = Duration::from_secs(60);
+        let token = neighbour.service_token(SERVICE, CALL.as_str(), minute);
+        world.directory.publish(&neighbour);
+        world.caller(&token.unwrap()).await.unwrap();
+        let stranger = Account::with_did(neighbour.did(), Curve::P256).unwrap();
+        let forged = stranger.service_token(SERVICE, CALL.as_str(), minute);
+        let refusal = world.refusal(&forged.unwrap()).await;
+        assert_eq!(refusal.name, "BadJwtSignature");
+    }
+    world.account.rotate(Curve::P256).unwrap();
+    world.directory.publish(&world.account);
+    let refusal = world.refusal(&world.token()).await;
+    assert_eq!(refusal.status, XrpcStatus::TooManyRequests, "{refusal:?}");
+    tokio::time::sleep(refusal.retry_after.unwrap()).await;
+    world.caller(&world.token()).await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_is_told_to_come_back_while_nothing_would_be_tried_again() {
     for (pause, told) in [(0, 5), (30, 30)] {
         let (pause, told) = (Duration::from_secs(pause), Duration::from_secs(told));

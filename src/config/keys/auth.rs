@@ -102,7 +102,8 @@ pub(super) const KEYS: &[Key] = keys![
     auth.refresh_seconds, KEY_REFRESH_SECONDS, Restart:
         seconds(1..=3600) => auth.refresh_every;
 
-    /// And at most so many times a minute for one client network.
+    /// And at most so many times a minute for one client network; over it a signature that does
+    /// not fit is answered with 429.
     auth.refreshes_per_network, KEY_REFRESHES_PER_NETWORK, Restart:
         Number(1..=100_000) => auth.refreshes_per_network;
 
