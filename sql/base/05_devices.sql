@@ -100,11 +100,9 @@ END $$;
 -- were; no row: there is no such device, though one that nobody registered may have seats as well.
 -- The registration goes last: by it a founder's seat is known, and a deletion that was cut off is
 -- found again.
--- Outcomes: done, last_admin (others would stay behind without an admin, in any of its
--- conversations; what was judged once is judged again in the bite that it is in), more (call again,
--- after the conversation that is named). It is more as long as there is a seat: who added the device
--- before its key packages were gone may have given it one that was not there when the others were
--- counted. Then no conversation is named: from the beginning.
+-- Outcomes: done, more (call again, after the conversation that is named). It is more as long as there
+-- is a seat: who added the device before its key packages were gone may have given it one that was not
+-- there when the others were counted. Then no conversation is named: from the beginning.
 CREATE FUNCTION delete_device(
     p_user text, p_device text, p_mark bytea, p_until timestamptz,
     p_bite integer DEFAULT 2147483647, p_after text DEFAULT '')
@@ -124,17 +122,6 @@ BEGIN
     v_convo := lock_seats(p_user, p_device, p_bite, p_after);
     v_through := v_convo[p_bite];
     IF NOT v_known AND p_after = '' AND cardinality(v_convo) = 0 THEN
-        RETURN;
-    END IF;
-    IF EXISTS (
-        SELECT FROM seats_of(p_user, p_device) s
-        WHERE s.is_admin AND s.convo_id > p_after
-          AND (p_after = '' OR v_through IS NULL OR s.convo_id <= v_through)
-          AND EXISTS (SELECT FROM members o WHERE o.convo_id = s.convo_id
-                          AND o.left_seq IS NULL AND o.user_did <> p_user)
-          AND NOT EXISTS (SELECT FROM members o WHERE o.convo_id = s.convo_id
-                              AND o.left_seq IS NULL AND o.is_admin AND o.ctid <> s.place)) THEN
-        RETURN QUERY SELECT 'last_admin'::text, 0::bigint, 0::bigint, NULL::text;
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.key_packages'), hashtext(p_user));

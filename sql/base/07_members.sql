@@ -116,13 +116,14 @@ END $$;
 
 -- Ends the seats of one device, or of all devices of the account (p_device NULL), in these
 -- conversations, which must be locked (see lock_seats), and tells them; says in how many there was
--- one. How far the account has read goes where it has no seat left, and with its last seat a
--- conversation is over.
+-- one. Where the account has no seat left, how far it has read goes, and if it was the last admin, its
+-- role passes on. With its last seat a conversation is over.
 CREATE FUNCTION end_seats(p_user text, p_device text, p_convo text[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     v_convo text[];
     v_last  boolean[];
+    v_led   text[]; -- whose admin goes
     v_base  bigint;
 BEGIN
     SELECT array_agg(s.convo_id ORDER BY s.convo_id), array_agg(s.last ORDER BY s.convo_id)
@@ -136,6 +137,8 @@ BEGIN
     IF v_convo IS NULL THEN
         RETURN 0;
     END IF;
+    v_led := pass_on_role(p_user, ARRAY(
+        SELECT l.convo FROM unnest(v_convo, v_last) AS l (convo, last) WHERE l.last));
     DELETE FROM read_cursors r USING unnest(v_convo, v_last) AS l (convo, last)
         WHERE r.user_did = p_user AND r.convo_id = l.convo AND l.last;
     v_base := emit_events(
@@ -150,6 +153,7 @@ BEGIN
     FROM unnest(v_convo) WITH ORDINALITY AS l (convo, ord)
     WHERE m.convo_id = l.convo AND m.user_did = p_user AND m.left_seq IS NULL
       AND (p_device IS NULL OR m.device_id = p_device);
+    PERFORM tell_updated(v_led);
     PERFORM end_conversations(v_convo);
     RETURN cardinality(v_convo);
 END $$;

@@ -9,10 +9,22 @@ LANGUAGE sql IMMUTABLE AS $$
            || '","epoch":' || p_epoch
 $$;
 
+-- Whether an account shares with another a conversation that it has joined by its own will.
+CREATE FUNCTION knows(p_user text, p_other text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM members m JOIN members o ON o.convo_id = m.convo_id
+        WHERE m.user_did = p_user AND m.left_seq IS NULL
+          AND o.user_did = p_other AND o.left_seq IS NULL
+          AND NOT EXISTS (
+              SELECT FROM welcomes w WHERE w.user_did = p_user AND w.convo_id = m.convo_id
+                  AND w.device_id IS NOT DISTINCT FROM m.device_id AND w.state <> 'confirmed'))
+$$;
+
 -- Whether a change may be made, or whom the refusal is about, if it is about somebody; called with
 -- the conversation's row locked. Who comes back takes no second seat; no account has more seats in
 -- a conversation than it may have devices, is in more conversations than it may be, or has more
--- Welcomes waiting for it than it may leave waiting.
+-- Welcomes waiting for it than it may leave waiting, of which strangers fill half.
 -- Verdicts: done, repeated (the same commit was accepted before), absent (no such conversation for
 -- this caller), epoch (not the conversation's), not_admin, target_absent, last_admin,
 -- key_package_not_found, welcome_mismatch, already_member, too_many_members, too_many_devices,
@@ -146,18 +158,24 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    -- What others put an account into waits for it, until it does something about it.
+    -- What others put an account into waits for it, until it does something about it: how much of what
+    -- may wait would wait then.
     whom := ARRAY(
         SELECT n.who FROM (SELECT k.user_did AS who, count(*) AS copies FROM key_packages k
                      WHERE k.reference = ANY (p_references) GROUP BY k.user_did) n
         CROSS JOIN LATERAL (
-            SELECT count(DISTINCT w.convo_id) FILTER (WHERE w.state <> 'confirmed') AS waiting,
-                   coalesce(sum(octet_length(w.welcome)), 0) AS bytes
+            SELECT greatest(
+                (coalesce(sum(octet_length(w.welcome)), 0) + n.copies * p_welcome_bytes)::float8
+                    / p_waiting_bytes_max,
+                CASE WHEN n.who <> p_caller AND NOT EXISTS (
+                         SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
+                             AND m.user_did = n.who AND m.left_seq IS NULL)
+                     THEN (count(DISTINCT w.convo_id) FILTER (WHERE w.state <> 'confirmed')
+                           + 1)::float8 / p_waiting_max END) AS part
             FROM welcomes w WHERE w.user_did = n.who AND w.convo_id <> p_convo.convo_id) w
-        WHERE w.bytes + n.copies * p_welcome_bytes > p_waiting_bytes_max
-           OR (w.waiting >= p_waiting_max AND n.who <> p_caller AND NOT EXISTS (
-                   SELECT FROM members m WHERE m.convo_id = p_convo.convo_id
-                       AND m.user_did = n.who AND m.left_seq IS NULL)));
+        WHERE CASE WHEN w.part > 1 THEN true
+                   WHEN w.part > 0.5 THEN n.who <> p_caller AND NOT knows(n.who, p_caller)
+                   ELSE false END);
     IF whom <> '{}' THEN
         verdict := 'too_many_welcomes';
         RETURN;

@@ -19,7 +19,6 @@ DECLARE
     v_packages bigint;
     v_welcomes bigint;
     v_seats    bigint;
-    v_led      text[];
     v_after    text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('mls-relay.devices'), hashtext(p_user));
@@ -35,9 +34,7 @@ BEGIN
     DELETE FROM opt_ins o WHERE o.user_did = p_user;
     PERFORM drop_blocks(p_user);
     PERFORM revoke_tickets(p_mark, p_until);
-    v_led := pass_on_role(p_user, v_convo);
     v_seats := end_seats(p_user, NULL, v_convo);
-    PERFORM tell_updated(v_led);
     v_after := v_convo[p_bite];
     IF v_after IS NULL AND EXISTS (SELECT FROM seats_of(p_user, NULL)) THEN
         v_after := '';

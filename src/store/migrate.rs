@@ -11,7 +11,7 @@ use super::{Settings, StoreError};
 use crate::types::sha256;
 
 /// The schema of the version before, whose calls go on while this one's is made.
-pub const SCHEMA_BEFORE: i32 = 36;
+pub const SCHEMA_BEFORE: i32 = 37;
 
 /// That schema, by topic, in an order that Postgres accepts.
 const BASE: &[&str] = &[
@@ -39,9 +39,7 @@ const BASE: &[&str] = &[
 /// With each release the migrations of the one before are folded into the base, whose version is
 /// then `SCHEMA_BEFORE`. That is done when `pg_dump -s` and the rows of a database that they made
 /// are those of one that the new base made.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../sql/0037_what_others_have_put_it_into.sql"
-)];
+const MIGRATIONS: &[&str] = &[include_str!("../../sql/0038_packages_of_a_device.sql")];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting. And

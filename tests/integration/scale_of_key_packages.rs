@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mls_relay::store::{Claim, ClaimOutcome, PublishOutcome};
 use mls_relay::types::DeviceId;
+use mls_relay::wire::Sha256Hex;
 
 use crate::scale::{LOOKED_AT, costs, seeded};
 use crate::store_values::{SUITE, did, key_package};
@@ -45,6 +46,22 @@ async fn a_publication_reads_what_its_own_device_has_published() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_says_what_it_has_makes_nobody_read_what_others_have() {
+    let database = seeded(STOCKS).await;
+    let device = DeviceId::parse("00000007-5f0c-4a86-8d4e-0a1b2c3d4e5f").unwrap();
+    costs(&database, LOOKED_AT, 3000, async |store| {
+        for _ in 0..10 {
+            let synced = store
+                .sync_key_packages(&did("alice"), Some(&device), &[Sha256Hex([7; 32])])
+                .await
+                .unwrap();
+            assert_eq!((synced.dropped.len(), synced.kept.len()), (0, 50));
+        }
+    })
+    .await;
+}
+
 /// Of what Alice has published.
 fn claim() -> Claim {
     Claim {
@@ -67,6 +84,6 @@ const STOCKS: &str = "
         FROM generate_series(1, 30) d;
     INSERT INTO key_packages (user_did, device_id, cipher_suite, key_package, hash, reference,
                               last_resort, expires_at)
-        SELECT d.user_did, d.device_id, 1, 'x', sha256('h'), sha256(convert_to(d.device_id || n, 'UTF8')),
-               false, now() + '1 day'::interval
+        SELECT d.user_did, d.device_id, 1, 'x', decode(repeat('07', 32), 'hex'),
+               sha256(convert_to(d.device_id || n, 'UTF8')), false, now() + '1 day'::interval
         FROM devices d, generate_series(1, 50) n";
