@@ -28,6 +28,20 @@ pub enum ResolveOutcome {
     NotFound,
 }
 
+/// The condition under which an admin hears of a report `r`: one about itself is for the others, as
+/// long as there are any.
+macro_rules! is_for {
+    ($reader:literal) => {
+        concat!(
+            "NOT (r.reported_did = ",
+            $reader,
+            " AND EXISTS (SELECT FROM members o WHERE o.convo_id = r.convo_id AND o.user_did <> ",
+            $reader,
+            " AND o.left_seq IS NULL AND o.is_admin))"
+        )
+    };
+}
+
 impl Store {
     /// Keeps a report, unless it is there already, or `open_max` of the reporter wait in the
     /// conversation.
@@ -82,22 +96,23 @@ impl Store {
                 return Ok(None);
             }
         }
-        let sql = "SELECT r.report_id, r.reporter_did, r.reported_did, r.encrypted_content, \
+        let sql = concat!(
+            "SELECT r.report_id, r.reporter_did, r.reported_did, r.encrypted_content, \
                           r.created_at, r.status, r.resolved_by, r.resolved_at FROM reports r \
                    WHERE r.convo_id = $1 AND ($2::text IS NULL OR r.status = $2) \
                    AND ($3::text IS NULL OR (r.created_at, r.report_id) < ($4, $3)) \
                    AND EXISTS (SELECT FROM members m WHERE m.convo_id = $1 \
                        AND m.user_did = $6 AND m.left_seq IS NULL AND m.is_admin) \
-                   AND NOT (r.reported_did = $6 AND EXISTS (SELECT FROM members o \
-                       WHERE o.convo_id = $1 AND o.user_did <> $6 \
-                       AND o.left_seq IS NULL AND o.is_admin)) \
-                   ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5";
+                   AND ",
+            is_for!("$6"),
+            " ORDER BY r.created_at DESC, r.report_id DESC LIMIT $5"
+        );
         let limit = i64::from(limit);
         let params: Params<'_> = &[convo, &status, &after, &since, &limit, reader];
         self.calls().all(sql, params, report).await.map(Some)
     }
 
-    /// Ends a report, once. One about the caller is not there for it as long as another is admin.
+    /// Ends a report that is for the caller, once.
     pub async fn resolve_report(
         &self,
         report_id: &str,
@@ -105,20 +120,20 @@ impl Store {
         resolution: &'static str,
         notes: Option<&str>,
     ) -> Result<ResolveOutcome, StoreError> {
-        let sql = "WITH known AS (SELECT r.report_id, r.status, bool_or(m.is_admin) AS is_admin \
+        let sql = concat!(
+            "WITH known AS (SELECT r.report_id, r.status, bool_or(m.is_admin) AS is_admin \
                        FROM reports r JOIN members m ON m.convo_id = r.convo_id \
                            AND m.user_did = $2 AND m.left_seq IS NULL \
-                       WHERE r.report_id = $1 AND NOT (r.reported_did = $2 \
-                           AND EXISTS (SELECT FROM members o \
-                               WHERE o.convo_id = r.convo_id AND o.user_did <> $2 \
-                               AND o.left_seq IS NULL AND o.is_admin)) \
-                       GROUP BY r.report_id, r.status), \
+                       WHERE r.report_id = $1 AND ",
+            is_for!("$2"),
+            "          GROUP BY r.report_id, r.status), \
                    done AS (UPDATE reports r SET resolved_by = $2, resolved_at = coarse_now(), \
                        resolution = $3, notes = $4, \
                        status = CASE WHEN $3 = 'dismissed' THEN 'dismissed' ELSE 'resolved' END \
                        FROM known k WHERE r.report_id = k.report_id AND k.is_admin \
                        AND r.status = 'pending' RETURNING 1) \
-                   SELECT k.is_admin, EXISTS (SELECT FROM done) AS done FROM known k";
+                   SELECT k.is_admin, EXISTS (SELECT FROM done) AS done FROM known k"
+        );
         let read = |row: &Row| {
             Ok(match (get(row, "is_admin")?, get(row, "done")?) {
                 (false, _) => ResolveOutcome::NotAdmin,
@@ -131,25 +146,29 @@ impl Store {
         Ok(outcome.unwrap_or(ResolveOutcome::NotFound))
     }
 
-    /// Counts over a conversation's reports since a time, and its block conflicts. Check
-    /// afterwards that the caller is admin.
+    /// Counts over a conversation's reports that are for the reader, since a time, and its block
+    /// conflicts. Check afterwards that the reader is admin.
     pub async fn report_stats(
         &self,
         convo: &ConvoId,
+        reader: &Did,
         since: Option<CoarseTime>,
     ) -> Result<ReportCounts, StoreError> {
-        let sql = "SELECT r.category, count(*) FILTER (WHERE r.status = 'pending') AS pending, \
+        let sql = concat!(
+            "SELECT r.category, count(*) FILTER (WHERE r.status = 'pending') AS pending, \
                        count(*) FILTER (WHERE r.status <> 'pending') AS resolved, \
                        count(*) FILTER (WHERE r.resolution = 'removed_member') AS removals, \
                        count(*) AS total, \
                        sum(extract(epoch FROM \
                            greatest(r.resolved_at - r.created_at, interval '0')))::bigint AS spent \
                    FROM reports r WHERE r.convo_id = $1 \
-                   AND ($2::timestamptz IS NULL OR r.created_at >= $2) \
-                   GROUP BY r.category ORDER BY r.category";
+                   AND ($2::timestamptz IS NULL OR r.created_at >= $2) AND ",
+            is_for!("$3"),
+            " GROUP BY r.category ORDER BY r.category"
+        );
         let mut counts = ReportCounts::default();
         let mut spent = 0;
-        for row in &self.calls().query(sql, &[convo, &since]).await? {
+        for row in &self.calls().query(sql, &[convo, &since, reader]).await? {
             let total = count(row, "total")?;
             counts.total_reports += total;
             counts.pending_reports += count(row, "pending")?;

@@ -32,6 +32,15 @@ async fn a_report_about_an_admin_is_for_the_other_admins() {
     let end = json!({"reportId": sent["reportId"], "action": "dismissed"});
     let refused = bob.post_refused("resolveReport", &end).await;
     assert_eq!(refused.name, "ReportNotFound");
+    let counted = async |reader: &Phone| {
+        let stats = reader.get("getAdminStats", &ask).await["stats"].clone();
+        (
+            stats["totalReports"].clone(),
+            stats["reportsByCategory"]["harassment"].clone(),
+        )
+    };
+    assert_eq!(counted(&bob).await, (json!(0), json!(0)));
+    assert_eq!(counted(&alice).await, (json!(1), json!(1)));
     let seen = reports(&alice).await;
     assert_says(
         &seen[0],
@@ -46,6 +55,7 @@ async fn a_report_about_an_admin_is_for_the_other_admins() {
         )
         .await;
     assert_eq!(reports(&bob).await, seen);
+    assert_eq!(counted(&bob).await, (json!(1), json!(1)));
     bob.post("resolveReport", &end).await;
 }
 
