@@ -6,6 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::{AuthError, Caller, TicketSecret, TokenError};
+use crate::store::CLOCKS_APART_MAX;
 use crate::types::{CoarseTime, ConvoId, Did, Jti, unprintable};
 
 /// A ticket, as the caller gets it.
@@ -107,7 +108,10 @@ impl TicketOffice {
         if claims.purpose != PURPOSE {
             return Err(AuthError::TicketRefused(TokenError::MethodWrong));
         }
-        if now > claims.exp {
+        // By a clock that runs ahead it was given out later than now, and would be good for so much
+        // longer than a ticket is.
+        let apart = CLOCKS_APART_MAX.as_secs().cast_signed();
+        if !(claims.iat.saturating_sub(apart)..=claims.exp).contains(&now) {
             return Err(TokenError::Expired.into());
         }
         Ok(UnusedTicket {
@@ -177,7 +181,13 @@ mod tests {
     fn it_is_good_for_its_time_its_service_and_its_secret_only() {
         let here = office("did:web:relay.test", 7);
         let token = issue(&here).token;
-        assert_eq!(name(here.check(&token, NOW + 31)), "token_expired");
+        for (at, told) in [
+            (NOW - 61, "token_expired"),
+            (NOW - 60, "accepted"),
+            (NOW + 31, "token_expired"),
+        ] {
+            assert_eq!(name(here.check(&token, at)), told, "{at}");
+        }
         let elsewhere = office("did:web:other.test", 7);
         assert_eq!(name(elsewhere.check(&token, NOW)), "token_refused");
         let stranger = office("did:web:relay.test", 8);

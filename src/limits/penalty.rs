@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::settings::Penalties;
+use crate::store::CLOCKS_APART_MAX;
 
 /// What is remembered of one offender.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,7 +33,7 @@ impl Conduct {
             .ok()
             .filter(|left| *left > 0)?;
         let left = Duration::from_millis(left);
-        (left <= settings.most + SKEW_MAX).then(|| left.min(settings.most))
+        (left <= settings.most + CLOCKS_APART_MAX).then(|| left.min(settings.most))
     }
 
     /// Counts a refusal; the stay that it leads to, if it is one too many. Whoever
@@ -96,9 +97,6 @@ impl Conduct {
             .saturating_sub(u8::try_from(stretches).unwrap_or(u8::MAX))
     }
 }
-
-/// What nodes' clocks may differ by.
-const SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// 2^19 first stays are longer than any bound in use; also keeps the shift defined.
 const LEVEL_MAX: u8 = 20;
