@@ -268,7 +268,13 @@ impl Follower {
     /// Reads what the table has beyond the head.
     async fn look(&self, sequence: &mut Sequence) -> Result<Done, Stop> {
         self.health.overflowed.store(false, Ordering::Relaxed);
-        let head = self.journal.ends().await?.head;
+        let mut head = self.journal.ends().await?.head;
+        if head < sequence.head() {
+            // Numbers would be given twice, and we would take what has them for what we have had.
+            tracing::warn!("the event stream has lost its end");
+            self.journal.leap_over(sequence.head()).await?;
+            head = self.journal.ends().await?.head;
+        }
         self.read(sequence, head).await?;
         Ok(Done::Looked)
     }

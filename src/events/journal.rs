@@ -19,6 +19,8 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub trait Journal: Send + Sync + 'static {
     fn ends(&self) -> Answer<'_, Ends>;
 
+    fn leap_over(&self, given: Seq) -> Answer<'_, ()>;
+
     /// All events in `(after, through]`, in order, at most `limit`.
     fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>>;
 
@@ -51,6 +53,10 @@ pub trait Bell: Send {
 impl Journal for Store {
     fn ends(&self) -> Answer<'_, Ends> {
         Box::pin(Self::ends(self))
+    }
+
+    fn leap_over(&self, given: Seq) -> Answer<'_, ()> {
+        Box::pin(self.leap_over(given))
     }
 
     fn between(&self, after: Seq, through: Seq, limit: u32) -> Answer<'_, Vec<Stored>> {

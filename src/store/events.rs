@@ -119,6 +119,14 @@ impl Store {
         self.0.ends.ask(()).await
     }
 
+    /// Leaps over a number that was given out and that the stream has lost, with all that may have
+    /// been given out beside it, unless another node has: a day was dropped by hand, or Postgres
+    /// crashed while it did not wait for its disk.
+    pub async fn leap_over(&self, given: Seq) -> Result<(), StoreError> {
+        let sql = "SELECT leap_ahead() FROM stream_floor f WHERE f.leap < $1";
+        self.0.stream.execute(sql, &[&given]).await
+    }
+
     /// All events after `after` up to `through`, in order, at most `limit`. A number
     /// that is missing below the last one returned will never come.
     pub async fn events_between(

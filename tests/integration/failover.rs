@@ -67,6 +67,19 @@ async fn whatever_is_numbered_first_after_a_promotion_makes_the_leap_and_what_fo
     }
 }
 
+/// As where the last day was dropped by hand, or Postgres crashed with `synchronous_commit` off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_has_lost_its_end_goes_on_above_all_that_was_given_out() {
+    let (world, [alice, bob], mut group) = together().await;
+    let mut reader = Reader::new(&bob, &group, world.live(&bob).await);
+    reader.hears(sent(&alice, &mut group).await).await;
+    world.database.run("DELETE FROM event_stream").await;
+    reader.stream.next_named("#gap").await;
+    for _ in 0..2 {
+        reader.hears(sent(&alice, &mut group).await).await;
+    }
+}
+
 /// What gives out numbers.
 #[derive(Clone, Copy, Debug)]
 enum Numbered {
