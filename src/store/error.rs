@@ -34,7 +34,7 @@ pub enum StoreError {
     )]
     Locked,
     /// There is no table for the day that it is.
-    #[error("the day has no table yet (SQLSTATE 23514)")]
+    #[error("the day has no table yet, or somebody has taken it out (SQLSTATE 23514)")]
     NoDay,
     /// A standby, a primary that became one, or one that was told to take no writes.
     #[error(
