@@ -102,14 +102,13 @@ impl Inner {
         settings: &Settings,
         client: ClientIp,
     ) -> Result<(), LimitError> {
-        match self.boxed(settings, || self.address_subject(client)) {
-            Some(retry_after) if !self.has_familiar_accounts(settings, client) => {
-                Err(LimitError::Reached {
-                    rule: Rule::PenaltyBox,
-                    retry_after,
-                })
-            }
-            _ => Ok(()),
+        let Some(retry_after) = self.stay(settings, || self.address_subject(client)) else {
+            return Ok(());
+        };
+        let rule = Rule::PenaltyBox;
+        match self.has_familiar_accounts(settings, client) || !settings.enforces(rule) {
+            true => Ok(()),
+            false => Err(LimitError::Reached { rule, retry_after }),
         }
     }
 

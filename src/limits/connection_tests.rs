@@ -3,8 +3,9 @@
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::*;
-use crate::limits::Clock;
+use crate::limits::{Claim, Clock, Offender};
 use crate::runtime::Live;
+use crate::types::Did;
 
 fn ip(host: u8) -> ClientIp {
     ClientIp::new([192, 0, 2, host].into())
@@ -159,5 +160,30 @@ fn what_is_open_is_shown_until_it_closes() {
         drop((first, second, handshake));
         shown("relay_limits_open{rule=\"connections_total\"} 0\n");
         shown("relay_limits_open{rule=\"handshakes\"} 0\n");
+    });
+}
+
+#[test]
+fn whom_the_box_lets_in_for_a_known_account_is_not_counted_as_refused() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let refusals = || {
+        let all = recorder.handle().render();
+        let of_box = all
+            .lines()
+            .filter(|line| line.contains("rule=\"penalty_box\""));
+        of_box.map(str::to_owned).collect::<Vec<_>>()
+    };
+    metrics::with_local_recorder(&recorder, || {
+        let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
+        let alice = Did::parse("did:plc:abc").unwrap();
+        let request = |claims| limits.check(limits.arrival(ip(1)), claims);
+        limits.note_familiar(ip(1), &alice);
+        limits.penalize(Offender::Address(ip(1)), Duration::from_secs(60));
+        assert!(limits.admit_connection(ip(1)).is_ok());
+        assert!(request(Some(Claim::of(&alice))).refused.is_none());
+        assert_eq!(refusals(), [""; 0]);
+        assert!(request(None).refused.is_some());
+        let counted = r#"relay_limits_refused_total{rule="penalty_box",outcome="refused"} 1"#;
+        assert_eq!(refusals(), [counted]);
     });
 }

@@ -135,15 +135,20 @@ impl Inner {
         now: Tick,
     ) -> Checked {
         let client = arrival.client;
-        if let Some(retry_after) = self.boxed(settings, || self.address_subject(client)) {
+        if let Some(stay) = self.stay(settings, || self.address_subject(client)) {
             let rule = Rule::PenaltyBox;
-            // Whoever leaves the box shall not find the window still full.
-            let window = self.window_wait(settings, arrival, now);
-            let retry_after = retry_after.max(window);
-            let refused = Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip))
-                .refused_by(LimitError::Reached { rule, retry_after });
-            let reserve = self.use_reserve(settings, client, claims, now);
-            return Checked::Decided(reserve.unwrap_or(refused));
+            if !settings.dry_run.contains(rule)
+                && let Some(reserve) = self.use_reserve(settings, client, claims, now)
+            {
+                return Checked::Decided(reserve);
+            }
+            if settings.enforces(rule) {
+                // Whoever leaves the box shall not find the window still full.
+                let retry_after = stay.max(self.window_wait(settings, arrival, now));
+                let refused = Decision::unlimited(Rule::Ip, settings.quota(Rule::Ip))
+                    .refused_by(LimitError::Reached { rule, retry_after });
+                return Checked::Decided(refused);
+            }
         }
         let (decision, place) = self.take_named(settings, IP, arrival, now);
         if decision.refused.is_some() && !settings.dry_run.contains(Rule::Ip) {
