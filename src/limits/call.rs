@@ -36,19 +36,34 @@ impl Limits {
             let retry_after = settings.penalties.shared_every;
             return plain().refused_by(LimitError::SharedStateAway { retry_after });
         }
-        let decision = inner.take_account(&settings, (rule, domain), did, inner.clock.tick());
-        let decision = inner.settle(&settings, decision);
-        if decision.refused.is_none() {
-            return decision;
-        }
-        inner.lapse(did);
-        // What good standing had added is gone as well.
-        let decision = decision.for_at_least(inner.quota_wait(&settings, (rule, domain), did));
-        inner.strike(&settings, inner.account_subject(did), decision)
+        inner.take_account(&settings, (rule, domain), did)
     }
 }
 
 impl Inner {
+    /// Takes a place in the window that an account has under a rule, in a domain of
+    /// its own (the call, for rules that count calls apart).
+    pub(super) fn take_account(
+        &self,
+        settings: &Settings,
+        (rule, domain): (Rule, Domain),
+        did: &Did,
+    ) -> Decision {
+        let now = self.clock.tick();
+        let names = || self.account_names(settings.tables.idle_after, domain, did, now);
+        let quota = settings.quota(rule);
+        let quota = quota.plus_percent(self.bonus(settings, did));
+        let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
+        let decision = self.settle(settings, Decision::of(rule, quota, verdict));
+        if decision.refused.is_none() {
+            return decision;
+        }
+        self.lapse(did);
+        // What good standing had added is gone as well.
+        let decision = decision.for_at_least(self.quota_wait(settings, (rule, domain), did));
+        self.strike(settings, self.account_subject(did), decision)
+    }
+
     /// Until the account's quota has a place, if nothing more takes one. Good standing is
     /// left out: an account that was refused has none here, and elsewhere waits no shorter for it.
     pub(super) fn quota_wait(

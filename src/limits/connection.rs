@@ -118,8 +118,7 @@ impl Inner {
         client: ClientIp,
     ) -> Result<(), LimitError> {
         let (rule, now) = (Rule::ConnectionRate, self.clock.tick());
-        let (decision, _) = self.take_address(settings, (rule, rule as Domain), client, now);
-        let decision = self.settle(settings, decision);
+        let decision = self.take_address(settings, (rule, rule as Domain), client, now);
         match decision.refused.is_some() && self.is_offence_to_hurry(settings, client) {
             true => {
                 let subject = self.address_subject(client);

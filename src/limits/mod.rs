@@ -156,7 +156,7 @@ impl Limits {
 // one to the next, which was half the cost of a check (`benches/limit_check.rs`).
 impl Inner {
     /// Takes a place in the window that an address has under a rule, in a domain of its own
-    /// where one rule keeps several apart.
+    /// where one rule keeps several apart. It is not given back.
     #[inline(always)]
     fn take_address(
         &self,
@@ -164,8 +164,10 @@ impl Inner {
         (rule, domain): (Rule, Domain),
         client: ClientIp,
         now: Tick,
-    ) -> (Decision, Place) {
-        self.take_named(settings, (rule, domain), self.name(domain, client), now)
+    ) -> Decision {
+        let named = self.name(domain, client);
+        let (decision, _) = self.take_named(settings, (rule, domain), named, now);
+        self.settle(settings, decision)
     }
 
     /// What an address is called in a domain.
@@ -208,22 +210,6 @@ impl Inner {
                 keys.current.wide_network(domain, arrival.client)
             },
         }
-    }
-
-    /// Takes a place in the window that an account has under a rule, in a domain of
-    /// its own (the call, for rules that count calls apart).
-    fn take_account(
-        &self,
-        settings: &Settings,
-        (rule, domain): (Rule, Domain),
-        did: &Did,
-        now: Tick,
-    ) -> Decision {
-        let names = || self.account_names(settings.tables.idle_after, domain, did, now);
-        let quota = settings.quota(rule);
-        let quota = quota.plus_percent(self.bonus(settings, did));
-        let (verdict, _) = self.punctually(now, |now| self.accounts.take(names(), now, quota));
-        Decision::of(rule, quota, verdict)
     }
 
     /// What an account is called in a domain, and was under the key before, if that was in use

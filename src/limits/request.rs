@@ -5,8 +5,9 @@
 //! address are not one user. An account that proved itself lately from an address
 //! keeps a small reserve there, so a neighbour who spends the window cannot lock it
 //! out; and what no neighbour can forge (`claim`) has a reserve apart from what anyone can
-//! write in the account's name. How many tokens an address can make us check is bounded in either case. While
-//! tokens are being checked, others of the address may wait for the outcome (`waiting`).
+//! write in the account's name. How many tokens an address can make us check is bounded in
+//! either case. While tokens are being checked, others of the address may wait for the
+//! outcome (`waiting`).
 
 use std::time::Duration;
 
@@ -80,9 +81,14 @@ impl Limits {
     /// The account is at this address: it is known there for a while.
     pub fn note_familiar(&self, client: ClientIp, did: &Did) {
         let inner = &*self.inner;
-        if !inner.settings.load().exempts(client) {
-            inner.note_familiar(client, did);
+        if inner.settings.load().exempts(client) {
+            return;
         }
+        let (key, now) = (inner.keys.load().keys.current, inner.clock.tick());
+        let account = key.account_at(FAMILIAR_ACCOUNT, client, did);
+        inner.familiar.note(account, now);
+        let address = key.address(FAMILIAR_ADDRESS, client);
+        inner.familiar.note(address, now);
     }
 }
 
@@ -221,23 +227,12 @@ impl Inner {
         now: Tick,
     ) -> Decision {
         let rule = (Rule::Verifications, decision.verifications);
-        let (checked, _) = self.take_address(settings, rule, client, now);
-        let checked = self.settle(settings, checked);
+        let checked = self.take_address(settings, rule, client, now);
         if checked.refused.is_none() {
             return decision;
         }
         // The place in the window is spent all the same.
         self.strike(settings, self.address_subject(client), checked)
-    }
-
-    fn note_familiar(&self, client: ClientIp, did: &Did) {
-        let now = self.clock.tick();
-        let keys = self.keys.load();
-        let key = &keys.keys.current;
-        self.familiar
-            .note(key.account_at(FAMILIAR_ACCOUNT, client, did), now);
-        self.familiar
-            .note(key.address(FAMILIAR_ADDRESS, client), now);
     }
 
     /// Whether any account proved itself lately from this address.

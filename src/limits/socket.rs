@@ -45,8 +45,10 @@ impl Limits {
         let exempt = settings.exempts(client);
         if !exempt {
             let (rule, now) = (Rule::UpgradesIp, inner.clock.tick());
-            let (decision, _) = inner.take_address(&settings, (rule, rule as Domain), client, now);
-            inner.settle(&settings, decision).admit()?;
+            let upgrades = (rule, rule as Domain);
+            inner
+                .take_address(&settings, upgrades, client, now)
+                .admit()?;
         }
         if let Some(stay) = inner.boxed(&settings, || inner.account_subject(did)) {
             // Whoever leaves the box shall not find its upgrades still spent.
@@ -82,17 +84,9 @@ impl Limits {
     /// Whether this account, which has just proved itself, may open one more subscription so
     /// soon.
     pub fn admit_upgrade(&self, did: &Did) -> Result<(), LimitError> {
-        let inner = &*self.inner;
-        let settings = inner.settings.load();
-        let decision = inner.take_account(&settings, UPGRADES, did, inner.clock.tick());
-        let decision = inner.settle(&settings, decision);
-        if decision.refused.is_none() {
-            return Ok(());
-        }
-        inner.lapse(did);
-        let decision = decision.for_at_least(inner.quota_wait(&settings, UPGRADES, did));
-        let subject = inner.account_subject(did);
-        inner.strike(&settings, subject, decision).admit()
+        let settings = self.inner.settings.load();
+        let decision = self.inner.take_account(&settings, UPGRADES, did);
+        decision.admit()
     }
 }
 
