@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
+use super::hearing::rate_limited;
 use super::line::Line;
 use super::serve::Session;
 use crate::events::Event;
 use crate::limits::LimitError;
-use crate::refusal::words;
-use crate::wire::{CloseReason, ErrorNotice, Notice};
+use crate::wire::Notice;
 
 impl<L: Line> Session<L> {
     /// Counts the messages that came with these events, which have been written. Where that was
-    /// too much: what to say of it before the close. `retryAfterMs` is of errors that the stream
-    /// survives.
+    /// too much: what to say of it before the close.
     pub(super) fn settle(&mut self, events: &[Arc<Event>]) -> Option<Notice> {
         let bytes: usize = events.iter().map(|event| event.message_bytes()).sum();
         if bytes == 0 {
@@ -22,11 +21,6 @@ impl<L: Line> Session<L> {
         let Err(LimitError::Reached { rule, .. }) = charged else {
             return None;
         };
-        Some(Notice::Error(ErrorNotice {
-            error: CloseReason::RateLimited.name(),
-            message: words(rule),
-            cursor: self.subscription.cursor(),
-            retry_after: None,
-        }))
+        Some(rate_limited(rule, None, self.subscription.cursor()))
     }
 }

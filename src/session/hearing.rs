@@ -8,6 +8,7 @@ use super::line::Line;
 use super::serve::Session;
 use crate::limits::{FrameKind, FrameVerdict, Rule};
 use crate::refusal::words;
+use crate::types::Cursor;
 use crate::wire::{ClientFrame, CloseReason, ErrorNotice, LimitsNotice, Notice};
 
 impl<L: Line> Session<L> {
@@ -54,9 +55,9 @@ impl<L: Line> Session<L> {
             FrameVerdict::Refuse {
                 policy,
                 retry_after,
-            } => return (vec![rate_limited(policy, Some(retry_after))], Ok(())),
+            } => return (vec![rate_limited(policy, Some(retry_after), None)], Ok(())),
             FrameVerdict::Close { policy } => {
-                let refused = rate_limited(policy, None);
+                let refused = rate_limited(policy, None, None);
                 return (vec![refused], Err(CloseReason::RateLimited));
             }
         };
@@ -82,11 +83,17 @@ impl<L: Line> Session<L> {
     }
 }
 
-fn rate_limited(policy: Rule, retry_after: Option<Duration>) -> Notice {
+/// What is said of a refusal by a rule. A wait is of one that the stream survives; a cursor, of
+/// what was written before the close.
+pub(super) fn rate_limited(
+    policy: Rule,
+    retry_after: Option<Duration>,
+    cursor: Option<Cursor>,
+) -> Notice {
     Notice::Error(ErrorNotice {
         error: CloseReason::RateLimited.name(),
         message: words(policy),
-        cursor: None,
+        cursor,
         retry_after,
     })
 }
