@@ -169,9 +169,8 @@ impl Follower {
         let mut events = Vec::new();
         let mut after = floor;
         loop {
-            let page = self.page(after, head).await?;
+            let (page, is_full) = self.page(after, head).await?;
             after = page.last().map_or(head, |row| row.seq);
-            let full = self.is_full(&page);
             for row in page {
                 match row.event {
                     Some(event) => events.push(event),
@@ -179,7 +178,7 @@ impl Follower {
                     None => (floor, events) = (row.seq, Vec::new()),
                 }
             }
-            if !full {
+            if !is_full {
                 break;
             }
         }
@@ -281,10 +280,10 @@ impl Follower {
 
     /// Reads the table up to a place that is known to be committed.
     async fn read(&self, sequence: &mut Sequence, through: Seq) -> Result<(), Stop> {
-        let mut full = true;
-        while full && sequence.head() < through {
-            let page = self.page(sequence.head(), through).await?;
-            full = self.is_full(&page);
+        let mut is_full = true;
+        while is_full && sequence.head() < through {
+            let page;
+            (page, is_full) = self.page(sequence.head(), through).await?;
             let mut events = Vec::with_capacity(page.len());
             for row in page {
                 let missing = sequence.read(row.seq);
@@ -315,13 +314,12 @@ impl Follower {
         self.pass(Feed::Hole(through)).await
     }
 
-    async fn page(&self, after: Seq, through: Seq) -> Result<Vec<Stored>, StoreError> {
+    /// A page of the table, and whether there may be more.
+    async fn page(&self, after: Seq, through: Seq) -> Result<(Vec<Stored>, bool), StoreError> {
         let limit = self.settings.load().page_max;
-        self.journal.between(after, through, limit).await
-    }
-
-    fn is_full(&self, page: &[Stored]) -> bool {
-        u32::try_from(page.len()).is_ok_and(|count| count >= self.settings.load().page_max)
+        let page = self.journal.between(after, through, limit).await?;
+        let is_full = page.len() >= limit as usize;
+        Ok((page, is_full))
     }
 
     async fn pass_all(&self, events: &mut Vec<Arc<Event>>) -> Result<(), Stop> {

@@ -166,7 +166,7 @@ impl Hub {
     }
 
     pub(super) async fn register(&self, subscriber: &Subscriber) -> Result<HeldSeat, HubError> {
-        let outbox = Arc::new(Outbox::new(self.0.settings.load().outbox_bytes_max));
+        let outbox = Arc::new(Outbox::new(self.settings().outbox_bytes_max));
         // Before the wait, which may be cut short.
         let mut seat = HeldSeat {
             id: SeatId::NOBODYS,
@@ -191,7 +191,7 @@ impl Hub {
             sent.map_err(|_| HubError)?;
             answered.await.map_err(|_| HubError)
         };
-        let limit = self.0.settings.load().hub_timeout;
+        let limit = self.settings().hub_timeout;
         timeout(limit, asked).await.unwrap_or(Err(HubError))
     }
 
