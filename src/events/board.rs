@@ -62,9 +62,9 @@ pub struct Attached {
 
 /// What happened since the last look, for the metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tally {
-    pub deliveries: u64,
-    pub overflows: u64,
+pub(super) struct Tally {
+    pub(super) deliveries: u64,
+    pub(super) overflows: u64,
 }
 
 impl Board {
@@ -88,11 +88,11 @@ impl Board {
         self.head
     }
 
-    pub fn topics_count(&self) -> usize {
+    pub(super) fn topics_count(&self) -> usize {
         self.topics.count()
     }
 
-    pub fn tally(&mut self) -> Tally {
+    pub(super) fn tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
 
@@ -135,7 +135,7 @@ impl Board {
 
     /// A session that overflowed and has written all it took is ready to listen
     /// again: it must read the database up to the answer.
-    pub fn resume(&mut self, id: SeatId) -> Option<Attached> {
+    pub(super) fn resume(&mut self, id: SeatId) -> Option<Attached> {
         let seat = self.seats.get(&id)?;
         let (returned, is_over) = seat.stay(self.head.seq())?;
         seat.outbox.open();
@@ -148,7 +148,7 @@ impl Board {
     }
 
     /// The session has ended.
-    pub fn leave(&mut self, id: SeatId) {
+    pub(super) fn leave(&mut self, id: SeatId) {
         let Some(seat) = self.seats.remove(&id) else {
             return;
         };
@@ -164,7 +164,7 @@ impl Board {
     }
 
     /// Forgets the sessions whose goodbye did not get through.
-    pub fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         let gone = self.seats.iter().filter(|(_, seat)| seat.outbox.is_gone());
         let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
         for id in gone {
@@ -173,7 +173,7 @@ impl Board {
     }
 
     /// Whether this session may speak in a conversation.
-    pub fn is_member(&self, id: SeatId, convo: &ConvoId) -> Option<&Did> {
+    pub(super) fn is_member(&self, id: SeatId, convo: &ConvoId) -> Option<&Did> {
         let seat = self.seats.get(&id)?;
         let is_in = seat.convos()?.iter().any(|known| **known == *convo);
         is_in.then_some(&*seat.did)
@@ -201,14 +201,14 @@ impl Board {
     }
 
     /// Something that is no part of the stream, for those who listen now.
-    pub fn mention(&mut self, event: &Arc<Event>, due: &mut Due) {
+    pub(super) fn mention(&mut self, event: &Arc<Event>, due: &mut Due) {
         if let Route::Convo(convo) = event.route() {
             self.tell_convo(convo, event, due);
         }
     }
 
     /// There is nothing more up to here.
-    pub fn reach(&mut self, through: Seq) {
+    pub(super) fn reach(&mut self, through: Seq) {
         if through > self.head.seq() {
             self.head = self.head.with_seq(through);
         }
@@ -217,7 +217,7 @@ impl Board {
     /// Events up to here are gone from the stream, or an event could not be read. It may have
     /// moved an account, so every session is to join anew, and to tell its client where things
     /// stand. What is remembered from before may lack it, or be what a failover undid.
-    pub fn hole(&mut self, through: Seq, due: &mut Due) {
+    pub(super) fn hole(&mut self, through: Seq, due: &mut Due) {
         self.reach(through);
         self.recent.begin_anew(self.head.seq());
         for seat in self.seats.values() {

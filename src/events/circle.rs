@@ -24,7 +24,7 @@ impl Membership {
 
 /// An account's memberships, past and present, as they stood at one place.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Circle {
+pub(super) struct Circle {
     stays: Vec<Membership>,
 }
 
@@ -34,7 +34,7 @@ impl Circle {
     ///
     /// The reading may hold a membership for each device: an account is in a
     /// conversation while any of its devices is.
-    pub fn as_of(at: Seq, reading: Vec<Membership>) -> Self {
+    pub(super) fn as_of(at: Seq, reading: Vec<Membership>) -> Self {
         let mut stays = reading;
         stays.retain(|stay| stay.joined <= at);
         stays.sort_unstable_by(|a, b| (&a.convo, a.joined).cmp(&(&b.convo, b.joined)));
@@ -52,7 +52,7 @@ impl Circle {
     }
 
     /// Takes one more step of the stream. Repeating it changes nothing.
-    pub fn step(&mut self, at: Seq, convo: &ConvoId, change: Change) {
+    pub(super) fn step(&mut self, at: Seq, convo: &ConvoId, change: Change) {
         let mut all = self.stays.iter_mut();
         let open = all.find(|stay| stay.left.is_none() && stay.convo == *convo);
         match (change, open) {
@@ -67,20 +67,20 @@ impl Circle {
     }
 
     /// Keeps one conversation only.
-    pub fn narrow(&mut self, filter: Option<&ConvoId>) {
+    pub(super) fn narrow(&mut self, filter: Option<&ConvoId>) {
         if let Some(convo) = filter {
             self.stays.retain(|stay| stay.convo == *convo);
         }
     }
 
     /// The conversations it is in.
-    pub fn present(&self) -> impl Iterator<Item = &ConvoId> {
+    pub(super) fn present(&self) -> impl Iterator<Item = &ConvoId> {
         let open = self.stays.iter().filter(|i| i.left.is_none());
         open.map(|stay| &stay.convo)
     }
 
     /// All memberships, also those that ended.
-    pub fn stays(&self) -> &[Membership] {
+    pub(super) fn stays(&self) -> &[Membership] {
         &self.stays
     }
 
@@ -92,7 +92,7 @@ impl Circle {
 
     /// Whether anything of this conversation is left to hear after a place:
     /// a membership that goes on, or one that ended later.
-    pub fn hears_after(&self, convo: &ConvoId, after: Option<Seq>) -> bool {
+    pub(super) fn hears_after(&self, convo: &ConvoId, after: Option<Seq>) -> bool {
         self.stays.iter().any(|stay| {
             let goes_on = stay.left.is_none();
             let ended_later = || after.is_some_and(|after| stay.left > Some(after));
@@ -101,7 +101,7 @@ impl Circle {
     }
 
     /// The conversations that could have had events in `(after, through]`, sorted.
-    pub fn touched(&self, after: Seq, through: Seq) -> Vec<ConvoId> {
+    pub(super) fn touched(&self, after: Seq, through: Seq) -> Vec<ConvoId> {
         let mut convos: Vec<_> = self
             .stays
             .iter()

@@ -38,19 +38,15 @@ mod topics;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use board::{Attached, Board, Tally};
-pub use circle::{Circle, Subscriber};
+pub use board::Board;
+pub use circle::Subscriber;
 pub use event::{Event, Stored};
 pub use health::{Health, Hearing};
-pub use hub::{Hub, HubError};
+pub use hub::Hub;
 pub use journal::{Answer, Bell, Journal};
 pub use loan::{Sink, Written};
-pub use outbox::{Due, Offer, Outbox, Taken};
+pub use outbox::{Due, Outbox};
 pub use passing::PassingError;
-pub use place::{CatchUp, Place, Start, start};
 pub use reading::SubscriptionError;
-pub use recent::Backlog;
-pub use sequence::{Announced, Sequence};
 pub use settings::Settings;
 pub use subscription::{News, Subscription};
-pub use topics::SeatId;

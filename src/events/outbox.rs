@@ -56,7 +56,7 @@ enum State {
 
 /// What became of an event that was offered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Offer {
+pub(super) enum Offer {
     Queued,
     /// It did not fit, and the queue is dropped: the session reads the database.
     Overflowed,
@@ -161,7 +161,7 @@ impl Outbox {
     }
 
     /// The session: nobody will look again.
-    pub fn shut_for_good(&self) {
+    pub(super) fn shut_for_good(&self) {
         let mut queue = self.queue.lock();
         queue.state = State::Gone;
         queue.events = VecDeque::new();

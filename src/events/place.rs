@@ -7,26 +7,26 @@ use crate::types::{Cursor, Seq};
 
 /// The last event a session has had, and with it all before.
 #[derive(Clone, Copy, Debug)]
-pub struct Place(Cursor);
+pub(super) struct Place(Cursor);
 
 impl Place {
-    pub fn new(cursor: Cursor) -> Self {
+    pub(super) fn new(cursor: Cursor) -> Self {
         Self(cursor)
     }
 
     /// What a client can resume from.
-    pub fn cursor(self) -> Cursor {
+    pub(super) fn cursor(self) -> Cursor {
         self.0
     }
 
-    pub fn seq(self) -> Seq {
+    pub(super) fn seq(self) -> Seq {
         self.0.seq()
     }
 
     /// Goes on to an event; false if the session had it. That happens only when a
     /// client comes with a cursor that this node has yet to reach.
     #[must_use = "an event that the session had must not be sent again"]
-    pub fn advance(&mut self, to: Cursor) -> bool {
+    pub(super) fn advance(&mut self, to: Cursor) -> bool {
         let forward = to.seq() > self.0.seq();
         if forward {
             self.0 = to;
@@ -37,7 +37,7 @@ impl Place {
 
 /// Where a subscriber starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Start {
+pub(super) enum Start {
     /// After its cursor, or with what comes next if it has none.
     Here(Option<Cursor>),
     /// Its cursor is older than the oldest event: say so, and begin there.
@@ -48,7 +48,7 @@ pub enum Start {
 
 /// Decides where a subscriber starts, given what the database holds: the events
 /// of `(floor, head]`.
-pub fn start(requested: Option<Cursor>, floor: Seq, head: Seq) -> Start {
+pub(super) fn start(requested: Option<Cursor>, floor: Seq, head: Seq) -> Start {
     match requested {
         Some(cursor) if cursor.seq() > head => Start::Future,
         Some(cursor) if cursor.seq() < floor => Start::Outdated {
@@ -63,7 +63,7 @@ pub fn start(requested: Option<Cursor>, floor: Seq, head: Seq) -> Start {
 /// does will be live some day and may take its time; one that after a whole
 /// `window` is no nearer than before is too slow for good.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CatchUp {
+pub(super) struct CatchUp {
     /// Since when it is behind, and by how many places it was then.
     behind: Option<(Duration, u64)>,
 }
@@ -71,7 +71,7 @@ pub struct CatchUp {
 impl CatchUp {
     /// It is behind by `distance` places. False if it should give up.
     #[must_use = "a session without a chance must be closed"]
-    pub fn is_gaining(&mut self, now: Duration, distance: u64, window: Duration) -> bool {
+    pub(super) fn is_gaining(&mut self, now: Duration, distance: u64, window: Duration) -> bool {
         match self.behind {
             Some((since, before)) if now.saturating_sub(since) >= window => {
                 self.behind = Some((now, distance));
@@ -86,7 +86,7 @@ impl CatchUp {
     }
 
     /// It has had everything.
-    pub fn caught_up(&mut self) {
+    pub(super) fn caught_up(&mut self) {
         self.behind = None;
     }
 }

@@ -9,13 +9,13 @@ use crate::types::Seq;
 
 /// How far a node has followed the stream.
 #[derive(Debug)]
-pub struct Sequence {
+pub(super) struct Sequence {
     head: Seq,
 }
 
 /// What to do with an event that was announced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Announced {
+pub(super) enum Announced {
     /// It is the next one: pass it on.
     Next,
     /// It was passed on before.
@@ -25,17 +25,17 @@ pub enum Announced {
 }
 
 impl Sequence {
-    pub fn starting_at(head: Seq) -> Self {
+    pub(super) fn starting_at(head: Seq) -> Self {
         Self { head }
     }
 
     /// The last event passed on.
-    pub fn head(&self) -> Seq {
+    pub(super) fn head(&self) -> Seq {
         self.head
     }
 
     /// An event came by notification.
-    pub fn announced(&mut self, seq: Seq) -> Announced {
+    pub(super) fn announced(&mut self, seq: Seq) -> Announced {
         if seq <= self.head {
             return Announced::Known;
         }
@@ -50,7 +50,7 @@ impl Sequence {
 
     /// An event came from the table, read in order from the head on: returns how many
     /// numbers before it are proven to have no event, or none any more.
-    pub fn read(&mut self, seq: Seq) -> u64 {
+    pub(super) fn read(&mut self, seq: Seq) -> u64 {
         let missing = self.exhausted(Seq::new(seq.get() - 1));
         self.head = seq;
         missing
@@ -58,7 +58,7 @@ impl Sequence {
 
     /// The table was read up to here and had nothing more: returns how many
     /// numbers are proven to have no event.
-    pub fn exhausted(&mut self, through: Seq) -> u64 {
+    pub(super) fn exhausted(&mut self, through: Seq) -> u64 {
         let missing = through.get().saturating_sub(self.head.get());
         self.head = self.head.max(through);
         missing

@@ -14,7 +14,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use parking_lot::Mutex;
 
 use crate::events::dispatcher::write_out;
-use crate::events::{Due, Event, Outbox, Place, Sink, Taken, Written};
+use crate::events::outbox::Taken;
+use crate::events::place::Place;
+use crate::events::{Due, Event, Outbox, Sink, Written};
 use crate::runtime::{Choices, every_way};
 use crate::types::{CoarseTime, Cursor, Seq};
 

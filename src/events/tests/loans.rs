@@ -11,7 +11,8 @@ use super::memory::Memory;
 use super::subscriber::hear;
 use crate::events::dispatcher::write_out;
 use crate::events::outbox::Flushed;
-use crate::events::{Due, Event, Outbox, Place, Settings, Sink, Subscriber, Subscription, Written};
+use crate::events::place::Place;
+use crate::events::{Due, Event, Outbox, Settings, Sink, Subscriber, Subscription, Written};
 use crate::types::{ConvoId, Cursor, Did, Seq};
 
 #[derive(Default)]

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::events::{Answer, Bell, Circle, Event, Hub, Journal, Settings, Stored, Subscriber};
+use crate::events::{Answer, Bell, Event, Hub, Journal, Settings, Stored, Subscriber, circle};
 use crate::runtime::{Live, Shutdown};
 use crate::store::{
     Announced, Ends, Membership, MessageKind, Notification, Run, StoreError, StoredMessage, Topic,
@@ -340,7 +340,7 @@ impl Journal for Memory {
     fn standings<'a>(&'a self, of: &'a Subscriber) -> Answer<'a, Vec<Standing>> {
         self.read(|state| {
             let stays = state.stays.get(&of.did).cloned().unwrap_or_default();
-            let mut circle = Circle::as_of(Seq::LAST, stays);
+            let mut circle = circle::Circle::as_of(Seq::LAST, stays);
             circle.narrow(of.filter.as_ref());
             let standing = |convo: &ConvoId| Standing {
                 convo_id: convo.clone(),

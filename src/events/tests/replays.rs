@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::memory::Memory;
 use super::subscriber::{hear, subscribe};
+use crate::events::circle::Circle;
 use crate::events::runs::{Reading, visible};
 use crate::events::*;
 use crate::store::{Membership, Run, Topic};

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{ACCOUNTS, convo_id, did};
+use crate::events::circle::Circle;
 use crate::events::*;
 use crate::store::Membership;
 use crate::types::{ConvoId, Seq};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use crate::events::Circle;
+use crate::events::circle::Circle;
 use crate::events::tests::memory::LEAP;
 use crate::store::Membership;
 use crate::types::{ConvoId, Seq};
