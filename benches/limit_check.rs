@@ -54,7 +54,7 @@ fn ours(keys: u32) -> (f64, f64) {
     let clock = Clock::manual();
     let limits = Limits::new(Live::new(settings), clock.clone());
     for number in 0..keys {
-        limits.check_ip(client(number), None);
+        limits.check(limits.arrival(client(number)), None);
     }
     // Each address asks twice a minute.
     let micros_per_batch = 30_000_000 * BATCH as u64 / u64::from(keys);
@@ -80,7 +80,7 @@ fn ours(keys: u32) -> (f64, f64) {
         admitted
     };
     let at_once = |numbers: &[u32; BATCH]| {
-        let checked = numbers.map(|number| limits.check_ip(client(number), None));
+        let checked = numbers.map(|number| limits.check(limits.arrival(client(number)), None));
         checked.iter().filter(|d| d.refused.is_none()).count()
     };
     (

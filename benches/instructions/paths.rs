@@ -45,11 +45,12 @@ fn limit_check() -> Work {
     let clock = Clock::manual();
     let limits = Limits::new(Live::new(settings), clock.clone());
     for number in 0..ADDRESSES {
-        limits.check_ip(address(number), None);
+        limits.check(limits.arrival(address(number)), None);
     }
     Box::new(move |turn| {
         clock.advance(Duration::from_millis(30_000 / u64::from(ADDRESSES)));
-        let decision = limits.check_ip(address(turn as u32 % ADDRESSES), None);
+        let arrival = limits.arrival(address(turn as u32 % ADDRESSES));
+        let decision = limits.check(arrival, None);
         assert!(decision.refused.is_none());
     })
 }

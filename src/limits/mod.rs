@@ -1,10 +1,10 @@
 //! How much of us one peer may have.
 //!
 //! ```text
-//!            1 connection      2 request        3 account       4 socket, frames
-//! stranger ──> admit_connection ─ TLS ─> check_ip ─ token ─> proved, check_did ─> admit_socket ─> frame
-//!                  │                   │                     │                      │
-//!                  └────────── 5 whoever keeps being refused: penalty box ──────────┘
+//!            1 connection      2 request             3 account       4 socket, frames
+//! stranger ──> admit_connection ─ TLS ─> admit_request ─ token ─> proved, check_did ─> admit_socket ─> frame
+//!                  │                      │                       │                      │
+//!                  └────────────── 5 whoever keeps being refused: penalty box ───────────┘
 //! ```
 //!
 //! Every decision is a window (`window`), a budget (`bucket`) or a count (`counts`)

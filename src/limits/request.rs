@@ -40,13 +40,8 @@ impl Limits {
         arrival
     }
 
-    /// Whether a request from this address may go on. `claims` is the account that a
+    /// Whether a request that was announced may go on. `claims` is the account that a
     /// well-formed token names, not yet verified.
-    pub fn check_ip(&self, client: ClientIp, claims: Option<&Did>) -> Decision {
-        self.check(self.arrival(client), claims.map(Claim::of))
-    }
-
-    /// Whether a request that was announced may go on.
     #[inline]
     pub fn check(&self, arrival: Arrival, claims: Option<Claim<'_>>) -> Decision {
         let inner = &*self.inner;

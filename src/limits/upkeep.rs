@@ -55,7 +55,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limits::{Clock, Settings};
+    use crate::limits::{Claim, Clock, Settings};
     use crate::runtime::Live;
     use crate::types::{ClientIp, Did};
 
@@ -69,10 +69,14 @@ mod tests {
         let limits = Limits::new(Live::new(settings), Clock::manual());
         let client = ClientIp::new([192, 0, 2, 1].into());
         let did = Did::parse("did:plc:abc").unwrap();
-        limits.proved(&limits.check_ip(client, Some(&did)), client, &did);
+        limits.note_familiar(client, &did);
+        let is_admitted = |claims| {
+            let decision = limits.check(limits.arrival(client), claims);
+            decision.refused.is_none()
+        };
         let is_familiar = || {
-            while limits.check_ip(client, None).refused.is_none() {}
-            limits.check_ip(client, Some(&did)).refused.is_none()
+            while is_admitted(None) {}
+            is_admitted(Some(Claim::of(&did)))
         };
         for hour in 1..=6 {
             limits.clock().advance(HOUR);

@@ -148,7 +148,7 @@ impl<'a> Scene<'a> {
         let state = queue.shared.state.lock();
         assert_eq!((state.under_way, state.waiting), (0, 0));
         drop(state);
-        let next = self.limits.check_ip(self.client, None);
+        let next = self.limits.check(self.limits.arrival(self.client), None);
         assert_eq!(next.refused.is_some(), self.spent == PLACES);
     }
 }

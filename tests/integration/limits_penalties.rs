@@ -6,7 +6,7 @@ use std::time::Duration;
 use mls_relay::limits::{LimitError, Limits, Offender, Rule};
 use mls_relay::types::Nsid;
 
-use crate::limiter::{did, ip, limits, prove, refuses, refuses_call, wait};
+use crate::limiter::{did, ip, limits, prove, refuses, refuses_call, request, wait};
 
 #[test]
 fn whoever_keeps_knocking_goes_to_the_box_and_comes_out_again() {
@@ -14,7 +14,7 @@ fn whoever_keeps_knocking_goes_to_the_box_and_comes_out_again() {
     let stranger = ip("192.0.2.1");
     let mut last = None;
     for _ in 0..66 + 50 {
-        last = limits.check_ip(stranger, None).refused;
+        last = request(&limits, stranger, None).refused;
     }
     // The stay began with this refusal, and its wait covers the stay.
     let wait_for = last.unwrap().retry_after();
@@ -31,11 +31,11 @@ fn an_address_in_the_box_that_waits_as_told_gets_in_though_its_window_was_full()
     for asked_again_after in [0, 5, 14].map(Duration::from_secs) {
         let (limits, stranger) = (limits(|_| {}), ip("192.0.2.1"));
         for _ in 0..200 {
-            limits.check_ip(stranger, None);
+            request(&limits, stranger, None);
         }
         assert!(limits.admit_connection(stranger).is_err(), "in the box");
         wait(&limits, asked_again_after);
-        let told = limits.check_ip(stranger, None).refused.unwrap();
+        let told = request(&limits, stranger, None).refused.unwrap();
         wait(&limits, told.retry_after() - Duration::from_millis(1));
         assert!(refuses(&limits, stranger, None));
         wait(&limits, Duration::from_millis(1));
@@ -110,7 +110,7 @@ fn an_address_in_the_box_does_not_take_its_known_accounts_along() {
     let (carrier, alice) = (ip("192.0.2.1"), did(1));
     prove(&limits, carrier, &alice);
     for _ in 0..200 {
-        limits.check_ip(carrier, None);
+        request(&limits, carrier, None);
     }
     assert!(limits.admit_connection(carrier).is_ok());
     assert!(refuses(&limits, carrier, None));
@@ -134,7 +134,7 @@ fn operators_put_into_the_box_list_and_let_out() {
     other.adopt_stays(&node.take_untold_stays());
     for limits in [&node, &other] {
         assert_eq!(limits.penalties().len(), 1);
-        let refused = limits.check_ip(ip("192.0.2.1"), None).refused;
+        let refused = request(limits, ip("192.0.2.1"), None).refused;
         assert_eq!(refused.unwrap().retry_after(), Duration::from_secs(60));
     }
     node.lift(Offender::Address(ip("192.0.2.1")));

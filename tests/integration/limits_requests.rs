@@ -5,7 +5,7 @@ use std::time::Duration;
 use mls_relay::limits::{Claim, ProvedHere};
 use mls_relay::types::Nsid;
 
-use crate::limiter::{did, ip, limits, prove, refuses, refuses_call, wait};
+use crate::limiter::{did, ip, limits, prove, refuses, refuses_call, request, wait};
 
 #[test]
 fn of_seventy_requests_sixty_and_the_burst_pass_and_whoever_waits_as_told_gets_in() {
@@ -13,7 +13,7 @@ fn of_seventy_requests_sixty_and_the_burst_pass_and_whoever_waits_as_told_gets_i
     let decisions: Vec<_> = (0..70)
         .map(|_| {
             wait(&limits, Duration::from_millis(100));
-            limits.check_ip(ip("192.0.2.1"), None)
+            request(&limits, ip("192.0.2.1"), None)
         })
         .collect();
     let passed = decisions.iter().take_while(|d| d.refused.is_none()).count();
@@ -35,7 +35,7 @@ fn of_seventy_requests_sixty_and_the_burst_pass_and_whoever_waits_as_told_gets_i
 fn addresses_of_one_site_count_as_one() {
     let limits = limits(|_| {});
     for host in 0..66 {
-        limits.check_ip(ip(&format!("2001:db8::{host:x}")), None);
+        request(&limits, ip(&format!("2001:db8::{host:x}")), None);
     }
     assert!(refuses(&limits, ip("2001:db8::ffff"), None));
     assert!(!refuses(&limits, ip("2001:db8:0:1::1"), None));
@@ -58,7 +58,7 @@ fn a_neighbour_who_spends_the_window_locks_nobody_out_who_proved_themselves() {
     let (carrier, alice) = (ip("192.0.2.1"), did(1));
     prove(&limits, carrier, &alice);
     for _ in 0..200 {
-        limits.check_ip(carrier, None);
+        request(&limits, carrier, None);
     }
     assert!(refuses(&limits, carrier, None));
     assert!(
@@ -91,7 +91,7 @@ fn bad_tokens_in_the_name_of_a_known_account_are_bounded_and_do_not_shut_it_out(
             limits.proved(&own, carrier, &alice);
         }
         wait(&limits, Duration::from_secs(3));
-        limits.check_ip(carrier, Some(&alice));
+        request(&limits, carrier, Some(&alice));
     }
     let checked = (0..1_000).filter(|_| decide(claim.on(Some(&hers))).refused.is_none());
     assert!(checked.count() <= 66 + 20, "hers are bounded as well");
@@ -103,7 +103,7 @@ fn tokens_that_one_address_can_make_us_check_are_bounded_even_if_they_verify() {
     let carrier = ip("192.0.2.1");
     let mut checked = 0;
     for user in 0..1_000 {
-        let decision = limits.check_ip(carrier, Some(&did(user)));
+        let decision = request(&limits, carrier, Some(&did(user)));
         if decision.refused.is_none() {
             checked += 1;
             limits.proved(&decision, carrier, &did(user));

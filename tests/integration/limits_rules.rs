@@ -7,7 +7,7 @@ use mls_relay::limits::{FrameKind, LimitError, Offender, Rule};
 use mls_relay::types::Nsid;
 use mls_relay::wire::XrpcError;
 
-use crate::limiter::{did, ip, is_taken, limits, prove, refuses, refuses_call, wait};
+use crate::limiter::{did, ip, is_taken, limits, prove, refuses, refuses_call, request, wait};
 
 #[test]
 fn a_refusal_says_which_limit_it_was() {
@@ -20,16 +20,16 @@ fn a_refusal_says_which_limit_it_was() {
     let (client, alice) = (ip("192.0.2.1"), did(1));
     let told = |refused: Option<LimitError>| XrpcError::from(refused.unwrap()).message;
     let socket = || limits.admit_socket(client, &alice);
-    limits.check_ip(client, Some(&alice));
-    let of_tokens = limits.check_ip(client, Some(&alice));
+    request(&limits, client, Some(&alice));
+    let of_tokens = request(&limits, client, Some(&alice));
     for _ in 0..70 {
-        limits.check_ip(client, None);
+        request(&limits, client, None);
         limits.check_did(&alice, Nsid::CreateConvo);
     }
     let _socket = (socket(), limits.admit_upgrade(&alice));
     let refused = [
         (of_tokens.refused, "tokens from this address"),
-        (limits.check_ip(client, None).refused, "from this address"),
+        (request(&limits, client, None).refused, "from this address"),
         (
             limits.check_did(&alice, Nsid::CreateConvo).refused,
             "calls of this kind by this account",
@@ -48,7 +48,7 @@ fn a_refusal_says_which_limit_it_was() {
     );
     let stay = Duration::from_secs(60);
     limits.penalize(Offender::Address(client), stay);
-    let message = told(limits.check_ip(client, None).refused);
+    let message = told(request(&limits, client, None).refused);
     assert!(message.contains("refused too often"), "{message}");
 }
 
@@ -127,7 +127,7 @@ fn a_new_blind_key_forgets_nothing_that_counts() {
         .map(|_| limits.admit_socket(ip("192.0.2.1"), &did(1)).unwrap())
         .collect();
     for _ in 0..66 {
-        limits.check_ip(ip("192.0.2.1"), None);
+        request(&limits, ip("192.0.2.1"), None);
     }
     limits.sweep();
     assert!(refuses(&limits, ip("192.0.2.1"), None));

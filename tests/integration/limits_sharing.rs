@@ -8,6 +8,7 @@ use mls_relay::runtime::{Live, Shutdown};
 use mls_relay::types::{ClientIp, Did, Nsid};
 
 use crate::database::Database;
+use crate::limiter::request;
 use crate::relay::eventually;
 use crate::secrets::Secrets;
 
@@ -56,7 +57,7 @@ impl Node {
     fn offend(&self) {
         let spent = 66;
         for _ in 0..spent + STRIKES {
-            self.limits.check_ip(address(), None);
+            request(&self.limits, address(), None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mls_relay::limits::{Clock, FrameVerdict, Limits, Settings};
+use mls_relay::limits::{Claim, Clock, Decision, FrameVerdict, Limits, Settings};
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Did, Nsid};
 
@@ -22,8 +22,13 @@ pub(crate) fn limits(change: impl FnOnce(&mut Settings)) -> Limits {
     Limits::new(Live::new(settings), Clock::manual())
 }
 
+/// A request with a token that names this account, if any.
+pub(crate) fn request(limits: &Limits, client: ClientIp, account: Option<&Did>) -> Decision {
+    limits.check(limits.arrival(client), account.map(Claim::of))
+}
+
 pub(crate) fn refuses(limits: &Limits, client: ClientIp, account: Option<&Did>) -> bool {
-    limits.check_ip(client, account).refused.is_some()
+    request(limits, client, account).refused.is_some()
 }
 
 pub(crate) fn refuses_call(limits: &Limits, account: &Did, call: Nsid) -> bool {
@@ -32,7 +37,7 @@ pub(crate) fn refuses_call(limits: &Limits, account: &Did, call: Nsid) -> bool {
 
 /// A request of this account whose token proves to be good.
 pub(crate) fn prove(limits: &Limits, client: ClientIp, account: &Did) {
-    let decision = limits.check_ip(client, Some(account));
+    let decision = request(limits, client, Some(account));
     assert!(decision.refused.is_none(), "{account:?}");
     limits.proved(&decision, client, account);
 }
