@@ -10,23 +10,23 @@ use http::uri::Authority;
 /// What is wrong with the `Host` of a request; `None` if nothing is. HTTP/1.0, which health
 /// checkers speak, needs none, and HTTP/2 has `:authority`, which a `Host` beside it must equal.
 pub(super) fn fault(request: &Parts) -> Option<&'static str> {
-    let authority = request.uri.authority().map(Authority::as_str);
+    let target = request.uri.authority().map(|host| host.as_str().as_bytes());
     // A target that names a host takes the place of the header in HTTP/1.1, and does not in
     // HTTP/2.
-    let authority = authority.filter(|_| request.version > Version::HTTP_11);
+    let authority = target.filter(|_| request.version > Version::HTTP_11);
     let mut hosts = hosts(&request.headers);
     let host = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Some("must be given once"),
         (host, _) => host,
     };
-    match (authority.map(str::as_bytes), host) {
-        (None, None) if request.version < Version::HTTP_11 => None,
-        (None, None) => Some("must be given"),
+    match (authority, host) {
+        (None, None) if request.version >= Version::HTTP_11 => Some("must be given"),
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             Some("must be the same as :authority")
         }
-        (Some(host), _) | (None, Some(host)) => {
-            (!is_host(host)).then_some("must be a host, and perhaps a port")
+        _ => {
+            let mut named = target.into_iter().chain(host);
+            (!named.all(is_host)).then_some("must be a host, and perhaps a port")
         }
     }
 }
@@ -102,8 +102,18 @@ mod tests {
             assert_eq!(fault.is_none(), is_fine, "{hosts:?}");
         }
         assert!(fault_at("https://u@a.example/", Version::HTTP_2, &[]).is_some());
-        // There the target decides, and the header is ignored.
-        assert_eq!(fault_at(target, Version::HTTP_11, &["b.example"]), None);
+    }
+
+    #[test]
+    fn a_target_that_names_a_host_names_nobody_with_it() {
+        for version in [Version::HTTP_10, Version::HTTP_11] {
+            // There the target decides, and the header is ignored.
+            let target = "http://a.example/";
+            assert_eq!(fault_at(target, version, &["b.example"]), None);
+            // RFC 9110 section 4.2.4.
+            let named = fault_at("http://u:p@a.example/", version, &["a.example"]);
+            assert_eq!(named, Some("must be a host, and perhaps a port"));
+        }
     }
 
     #[test]
