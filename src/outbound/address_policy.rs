@@ -27,7 +27,7 @@ const fn v6(segments: [u16; 3], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), prefix)
 }
 
-const NOT_PUBLIC_V4: [Ipv4Net; 17] = [
+const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4(0, 0, 0, 0, 8),          // this network
     v4(10, 0, 0, 0, 8),         // private
     v4(100, 64, 0, 0, 10),      // carrier-grade NAT
@@ -43,8 +43,7 @@ const NOT_PUBLIC_V4: [Ipv4Net; 17] = [
     v4(198, 51, 100, 0, 24),    // documentation
     v4(203, 0, 113, 0, 24),     // documentation
     v4(224, 0, 0, 0, 4),        // multicast
-    v4(240, 0, 0, 0, 4),        // reserved
-    v4(255, 255, 255, 255, 32), // broadcast
+    v4(240, 0, 0, 0, 4),        // reserved, and broadcast
 ];
 
 /// All that is allocated for the public internet. Outside of it are loopback,
