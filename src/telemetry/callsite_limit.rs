@@ -3,7 +3,6 @@
 //! its time. The lines over that are counted.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +25,7 @@ pub(super) struct CallsiteLimit {
 pub(super) struct LinesMax(Arc<AtomicU32>);
 
 /// What a place has written in its last second.
+#[derive(Clone, Copy)]
 struct Second {
     nth: u64,
     lines: u32,
@@ -56,16 +56,10 @@ impl CallsiteLimit {
             lines: 0,
         };
         let mut places = self.places.lock();
-        let second = match places.entry(place) {
-            Entry::Vacant(vacant) => vacant.insert(fresh),
-            Entry::Occupied(known) => {
-                let known = known.into_mut();
-                if known.nth != fresh.nth {
-                    *known = fresh;
-                }
-                known
-            }
-        };
+        let second = places.entry(place).or_insert(fresh);
+        if second.nth != fresh.nth {
+            *second = fresh;
+        }
         second.lines = second.lines.saturating_add(1);
         second.lines <= self.most.0.load(Ordering::Relaxed)
     }
