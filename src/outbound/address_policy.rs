@@ -28,22 +28,22 @@ const fn v6(segments: [u16; 3], prefix: u8) -> Ipv6Net {
 }
 
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
-    v4(0, 0, 0, 0, 8),          // this network
-    v4(10, 0, 0, 0, 8),         // private
-    v4(100, 64, 0, 0, 10),      // carrier-grade NAT
-    v4(127, 0, 0, 0, 8),        // loopback
-    v4(168, 63, 129, 16, 32),   // a cloud's host services behind a public address
-    v4(169, 254, 0, 0, 16),     // link-local, cloud metadata
-    v4(172, 16, 0, 0, 12),      // private
-    v4(192, 0, 0, 0, 24),       // IETF protocol assignments
-    v4(192, 0, 2, 0, 24),       // documentation
-    v4(192, 88, 99, 0, 24),     // 6to4 relays, deprecated
-    v4(192, 168, 0, 0, 16),     // private
-    v4(198, 18, 0, 0, 15),      // benchmarks
-    v4(198, 51, 100, 0, 24),    // documentation
-    v4(203, 0, 113, 0, 24),     // documentation
-    v4(224, 0, 0, 0, 4),        // multicast
-    v4(240, 0, 0, 0, 4),        // reserved, and broadcast
+    v4(0, 0, 0, 0, 8),        // this network
+    v4(10, 0, 0, 0, 8),       // private
+    v4(100, 64, 0, 0, 10),    // carrier-grade NAT
+    v4(127, 0, 0, 0, 8),      // loopback
+    v4(168, 63, 129, 16, 32), // a cloud's host services behind a public address
+    v4(169, 254, 0, 0, 16),   // link-local, cloud metadata
+    v4(172, 16, 0, 0, 12),    // private
+    v4(192, 0, 0, 0, 24),     // IETF protocol assignments
+    v4(192, 0, 2, 0, 24),     // documentation
+    v4(192, 88, 99, 0, 24),   // 6to4 relays, deprecated
+    v4(192, 168, 0, 0, 16),   // private
+    v4(198, 18, 0, 0, 15),    // benchmarks
+    v4(198, 51, 100, 0, 24),  // documentation
+    v4(203, 0, 113, 0, 24),   // documentation
+    v4(224, 0, 0, 0, 4),      // multicast
+    v4(240, 0, 0, 0, 4),      // reserved, and broadcast
 ];
 
 /// All that is allocated for the public internet. Outside of it are loopback,

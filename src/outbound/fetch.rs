@@ -10,14 +10,15 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::FetchError;
 use super::dial::dial;
 use super::page::Page;
+use super::tls::{public_authorities, tls_config};
 
 /// What a host said about a document.
 #[derive(Debug)]
@@ -37,21 +38,15 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// A fetcher that trusts the public certificate authorities.
     pub(crate) fn new(document_len_max: usize) -> Result<Self, rustls::Error> {
-        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        Self::trusting(roots, document_len_max)
+        Self::trusting(public_authorities(), document_len_max)
     }
 
     pub(crate) fn trusting(
         roots: RootCertStore,
         document_len_max: usize,
     ) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: TlsConnector::from(Arc::new(tls_config(roots)?)),
             document_len_max,
         })
     }
@@ -111,16 +106,20 @@ impl Fetcher {
             let whole = body.collect().await.map_err(|_| FetchError::Body)?;
             Ok(Fetched::Document(whole.to_bytes()))
         };
-        // The connection only moves bytes: what it may have to say about its end,
-        // the answer hears as well.
-        let connection = async {
-            let _ = connection.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = answer => answer,
-            never = connection => never,
-        }
+        beside(connection, answer).await
+    }
+}
+
+/// Waits for an answer while its connection moves bytes, and does no more: what it may have to say
+/// about its end, the answer hears as well.
+pub(crate) async fn beside<T>(connection: impl Future, answer: impl Future<Output = T>) -> T {
+    let connection = async {
+        let _ = connection.await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        answer = answer => answer,
+        never = connection => never,
     }
 }
 

@@ -12,12 +12,14 @@ mod outage;
 mod page;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 
 pub use endpoint::EndpointError;
 pub use error::{FetchError, SystemError, TlsError};
 
 pub(crate) use dial::ADDRESSES_TRIED_MAX;
 pub(crate) use endpoint::Endpoint;
-pub(crate) use fetch::{Fetched, Fetcher};
+pub(crate) use fetch::{Fetched, Fetcher, beside};
 pub(crate) use outage::Outage;
 pub(crate) use page::{Page, Reach};
+pub(crate) use tls::{public_authorities, tls_config};

@@ -1,8 +1,8 @@
 //! Where Postgres is, and how much of it is believed.
 
-use std::fmt;
+use std::error::Error;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore};
@@ -10,6 +10,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::{DatabaseUrl, Settings, StoreError};
+use crate::outbound::{public_authorities, tls_config};
 
 /// Where a client looks for Postgres, in turn.
 pub(super) fn hosts(config: &Config) -> String {
@@ -76,30 +77,24 @@ fn is_local(config: &Config) -> bool {
 /// Who is believed to be Postgres. Reads a file, which may lie on a disk that does not answer: so
 /// only at a start.
 pub(super) fn tls(settings: &Settings) -> Result<ClientConfig, StoreError> {
+    let roots = match &settings.ca_file {
+        None => public_authorities(),
+        Some(path) => authorities(path)
+            .map_err(|why| StoreError::Authorities(format!("{}: {why}", path.display())))?,
+    };
+    tls_config(roots).map_err(|_| StoreError::Unavailable)
+}
+
+/// Those in a file, of which there is at least one.
+fn authorities(path: &Path) -> Result<RootCertStore, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
-    match &settings.ca_file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let unusable = |why: &dyn fmt::Display| {
-                StoreError::Authorities(format!("{}: {why}", path.display()))
-            };
-            let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
-            for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
-                let certificate = certificate.map_err(|error| unusable(&error))?;
-                roots.add(certificate).map_err(|error| unusable(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(unusable(&"there is no certificate in it"));
-            }
-        }
+    for certificate in rustls_pemfile::certs(&mut std::fs::read(path)?.as_slice()) {
+        roots.add(certificate?)?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| StoreError::Unavailable)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    match roots.is_empty() {
+        true => Err("there is no certificate in it".into()),
+        false => Ok(roots),
+    }
 }
 
 /// For each host.

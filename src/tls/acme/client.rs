@@ -14,12 +14,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::outbound::{beside, public_authorities, tls_config};
 use crate::tls::certificate::chain_of;
 use crate::tls::{CertError, TlsError};
 
@@ -32,7 +31,7 @@ pub(super) struct DirectoryClient(TlsConnector);
 impl DirectoryClient {
     /// Trusts the public authorities, and those of a file.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let mut roots = public_authorities();
         if let Some(path) = ca_file {
             let pem = fs::read(path).map_err(|source| CertError::Read {
                 path: path.to_owned(),
@@ -42,11 +41,7 @@ impl DirectoryClient {
                 roots.add(authority)?;
             }
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self(TlsConnector::from(Arc::new(tls_config(roots)?))))
     }
 
     async fn exchange(
@@ -70,16 +65,7 @@ impl DirectoryClient {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?;
             Ok(Response::from_parts(head, Full::new(body.to_bytes())))
         };
-        // The connection only moves bytes: what it may have to say about its end, the
-        // answer hears as well.
-        let connection = async {
-            let _ = connection.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = answer => answer,
-            never = connection => never,
-        }
+        beside(connection, answer).await
     }
 }
 
