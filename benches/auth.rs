@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_FIXED, ParsedPublicKey};
 use figure::Figure;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use mls_relay::auth::{Authenticator, Settings};
+use mls_relay::auth::{Authenticator, SecondLook, Settings};
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Nsid};
 use mls_relay_loadtest::directory::Directory;
@@ -66,7 +66,10 @@ fn headers(account: &Account) -> HeaderMap {
 
 async fn prove(node: &Authenticator, headers: &HeaderMap) {
     let client = ClientIp::new([192, 0, 2, 1].into());
-    node.caller(headers, CALL, client).await.unwrap();
+    let proof = node.prove(headers, CALL, client, SecondLook::Allowed).await;
+    if let Some(nonce) = proof.unwrap().nonce {
+        node.use_up(nonce).await.unwrap();
+    }
 }
 
 /// Reading, claims and signature, with the key at hand; beside the bare signature

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use mls_relay::auth::{self, Authenticator};
+use mls_relay::auth::{self, Authenticator, SecondLook};
 use mls_relay::events::{Board, Due, Event, Outbox};
 use mls_relay::limits::{self, Clock, Limits};
 use mls_relay::runtime::Live;
@@ -160,8 +160,11 @@ impl Known {
     }
 
     async fn prove(&self) {
-        let caller = self.authenticator.caller(&self.headers, CALL, address(1));
-        caller.await.unwrap();
+        let node = &self.authenticator;
+        let proof = node.prove(&self.headers, CALL, address(1), SecondLook::Allowed);
+        if let Some(nonce) = proof.await.unwrap().nonce {
+            node.use_up(nonce).await.unwrap();
+        }
     }
 }
 

@@ -93,22 +93,7 @@ impl Authenticator {
         self.0.pairs.of(&[one.expose(), other.expose()])
     }
 
-    /// The caller of `call`, by the service token in `Authorization`, used up.
-    pub async fn caller(
-        &self,
-        headers: &HeaderMap,
-        call: Nsid,
-        client: ClientIp,
-    ) -> Result<Caller, AuthError> {
-        let look = SecondLook::Allowed;
-        let proof = self.prove(headers, call, client, look).await?;
-        if let Some(nonce) = proof.nonce {
-            self.use_up(nonce).await?;
-        }
-        Ok(proof.caller)
-    }
-
-    /// The caller of `call`, whose token is still to be used up.
+    /// The caller of `call`, by the service token in `Authorization`, which is still to be used up.
     pub async fn prove(
         &self,
         headers: &HeaderMap,

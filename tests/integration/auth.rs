@@ -3,7 +3,7 @@
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use mls_relay::auth::{AuthError, Authenticator, Caller, Settings};
+use mls_relay::auth::{AuthError, Authenticator, Caller, SecondLook, Settings};
 use mls_relay::runtime::Live;
 use mls_relay::types::{ClientIp, Nsid};
 use mls_relay::wire::XrpcError;
@@ -32,7 +32,12 @@ async fn caller(node: &Authenticator, token: &str) -> Result<Caller, AuthError> 
     let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
     headers.insert(AUTHORIZATION, value);
     let client = ClientIp::new([192, 0, 2, 1].into());
-    node.caller(&headers, CALL, client).await
+    let look = SecondLook::Allowed;
+    let proof = node.prove(&headers, CALL, client, look).await?;
+    if let Some(nonce) = proof.nonce {
+        node.use_up(nonce).await?;
+    }
+    Ok(proof.caller)
 }
 
 async fn redeem(node: &Authenticator, token: &str) -> Result<Caller, AuthError> {

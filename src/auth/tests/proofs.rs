@@ -9,7 +9,7 @@ use mls_relay_loadtest::directory::Fault;
 use mls_relay_loadtest::identity::{Account, Curve, signing_input, unix_seconds};
 use serde_json::json;
 
-use super::world::{CALL, SERVICE, World, bearing, caller, client, node};
+use super::world::{CALL, SERVICE, World, bearing, caller, node, of_call};
 use crate::types::Nsid;
 use crate::wire::{XrpcError, XrpcStatus};
 
@@ -76,7 +76,7 @@ async fn where_single_use_is_off_a_token_serves_again_for_its_method() {
     assert_eq!(world.directory.requests(), 1);
     assert_eq!(world.ledger.questions(), 0);
     let headers = bearing(&token);
-    let refused = world.node.caller(&headers, Nsid::GetConvos, client()).await;
+    let refused = of_call(&world.node, &headers, Nsid::GetConvos).await;
     let refusal = XrpcError::from(refused.unwrap_err());
     assert_eq!(refusal.name, "BadJwtLexiconMethod");
 }
@@ -140,7 +140,7 @@ async fn every_cheap_refusal_has_its_name_and_costs_no_lookup_and_no_nonce() {
         assert_eq!(refusal.status, XrpcStatus::Unauthorized);
         assert_eq!(refusal.name, name, "{token}");
     }
-    let without = world.node.caller(&HeaderMap::new(), CALL, client()).await;
+    let without = of_call(&world.node, &HeaderMap::new(), CALL).await;
     let refusal = XrpcError::from(without.unwrap_err());
     assert_eq!(refusal.name, "AuthenticationRequired");
     assert_eq!(world.directory.requests(), 0);

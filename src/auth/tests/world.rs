@@ -9,7 +9,7 @@ use mls_relay_loadtest::identity::{Account, Curve};
 use serde_json::{Value, json};
 
 use super::MemoryLedger;
-use crate::auth::{AuthError, Authenticator, Caller, Settings, TicketSecret};
+use crate::auth::{AuthError, Authenticator, Caller, SecondLook, Settings, TicketSecret};
 use crate::runtime::{Live, Shutdown};
 use crate::types::{ClientIp, Nsid};
 use crate::wire::XrpcError;
@@ -103,7 +103,21 @@ pub(super) fn node(settings: &Settings, ledger: &MemoryLedger) -> Authenticator 
 }
 
 pub(super) async fn caller(node: &Authenticator, token: &str) -> Result<Caller, AuthError> {
-    node.caller(&bearing(token), CALL, client()).await
+    of_call(node, &bearing(token), CALL).await
+}
+
+/// The caller of a call, whose token is used up.
+pub(super) async fn of_call(
+    node: &Authenticator,
+    headers: &HeaderMap,
+    call: Nsid,
+) -> Result<Caller, AuthError> {
+    let look = SecondLook::Allowed;
+    let proof = node.prove(headers, call, client(), look).await?;
+    if let Some(nonce) = proof.nonce {
+        node.use_up(nonce).await?;
+    }
+    Ok(proof.caller)
 }
 
 pub(super) fn bearing(token: &str) -> HeaderMap {
