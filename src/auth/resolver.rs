@@ -67,7 +67,7 @@ impl Resolver {
             match location {
                 DidLocation::Plc => {
                     let turn = Turn::of_all(&self.plc_permits).await;
-                    self.is_plc_asked()?;
+                    self.check_plc_rest()?;
                     turn
                 }
                 DidLocation::Web { host } => {
@@ -102,7 +102,7 @@ impl Resolver {
                 Err(ResolveError::Fetch(error)) => {
                     self.plc_outage.failed(error);
                     self.note_rest(*error);
-                    self.is_plc_asked()?;
+                    self.check_plc_rest()?;
                 }
                 Err(error) => self.plc_outage.failed(error),
             }
@@ -122,8 +122,8 @@ impl Resolver {
         }
     }
 
-    /// Or for how long the directory is left alone.
-    fn is_plc_asked(&self) -> Result<(), ResolveError> {
+    /// Refused for as long as the directory is left alone.
+    fn check_plc_rest(&self) -> Result<(), ResolveError> {
         let until = *self.plc_rests_until.lock();
         let wait = until.and_then(|until| until.checked_duration_since(Instant::now()));
         wait.map_or(Ok(()), |wait| Err(ResolveError::Resting { wait }))
