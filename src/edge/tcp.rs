@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::watched::Watched;
-use crate::runtime::{Duplex, limit, wait_for_room};
+use crate::runtime::{Duplex, set_user_timeout, wait_for_room};
 
 /// Failing here costs latency only, or a connection that is given up late or early.
 pub(super) fn tune(stream: &TcpStream, stall: Duration) {
     // Frames are small and each one is waited for.
     let _ = stream.set_nodelay(true);
-    limit(stream, u32::try_from(stall.as_millis()).unwrap_or(u32::MAX));
+    let millis = u32::try_from(stall.as_millis()).unwrap_or(u32::MAX);
+    set_user_timeout(stream, millis);
     #[cfg(target_os = "linux")]
     {
         let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX);

@@ -37,7 +37,7 @@ pub(crate) use pace::{BYTES_PER_SECOND_MIN, PIECE_LEN_MIN, Pace};
 pub(crate) use pending::Pending;
 pub(crate) use random::random;
 pub(crate) use rate::Rate;
-pub(crate) use room::{KernelPatience, limit, wait_for_room};
+pub(crate) use room::{KernelPatience, set_user_timeout, wait_for_room};
 pub(crate) use shares::Shares;
 pub use shutdown::{Drained, Shutdown};
 pub use supervisor::tell_supervisor;

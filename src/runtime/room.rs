@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 /// for as long as its window opens by less than what waits, or losses are being made good;
 /// behind a proxy all that are slow look so.
 pub(crate) fn wait_for_room(socket: &TcpStream) {
-    limit(socket, 0);
+    set_user_timeout(socket, 0);
 }
 
 /// In milliseconds; 0 for the system's own quarter of an hour.
-pub(crate) fn limit(socket: &TcpStream, millis: u32) {
+pub(crate) fn set_user_timeout(socket: &TcpStream, millis: u32) {
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, millis);
     #[cfg(not(target_os = "linux"))]
@@ -50,7 +50,7 @@ impl KernelPatience {
             && wanted != SLOW
             && let Some(socket) = socket
         {
-            limit(socket, wanted);
+            set_user_timeout(socket, wanted);
             self.0.store(AS_IT_IS, Ordering::Relaxed);
         }
     }
