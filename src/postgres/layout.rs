@@ -68,17 +68,10 @@ impl Layout {
 
     /// How to connect to one of its databases.
     pub(super) fn url(&self, database: &str) -> String {
-        let host: String = self
-            .socket_dir
-            .to_string_lossy()
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                    char::from(byte).to_string()
-                }
-                other => format!("%{other:02X}"),
-            })
-            .collect();
+        let host = self.socket_dir.as_os_str().as_encoded_bytes();
+        let host: String = form_urlencoded::byte_serialize(host).collect();
+        // Only in forms is a plus a space.
+        let host = host.replace('+', "%20");
         format!("postgresql://{}@{host}/{database}", super::cluster::USER)
     }
 }
@@ -208,6 +201,21 @@ mod tests {
         );
         drop(first);
         Layout::prepare(&data).unwrap();
+    }
+
+    #[test]
+    fn the_url_leads_to_the_socket_whatever_its_directory_is_called() {
+        let layout = Layout {
+            dir: PathBuf::new(),
+            cluster: PathBuf::new(),
+            socket_dir: "/run/a b+c@d%e?f/é".into(),
+            log: PathBuf::new(),
+            owner: Owner::choose(Path::new("/")),
+            _lock: tempfile::tempfile().unwrap(),
+        };
+        let config: tokio_postgres::Config = layout.url("relay").parse().unwrap();
+        let socket = tokio_postgres::config::Host::Unix(layout.socket_dir);
+        assert_eq!(config.get_hosts(), [socket]);
     }
 
     #[test]
