@@ -20,6 +20,7 @@ impl TicketKeys {
     ) -> Result<Arc<Self>, StoreError> {
         let keys = Arc::new(Self::new(rotation));
         keys.refresh(&store).await?;
+        keys.show();
         let kept = Arc::clone(&keys);
         let every = (rotation / LOOKS).min(LOOK_EVERY_MAX);
         shutdown.spawn_lasting("ticket_keys", (kept, store), move |(keys, store)| {
@@ -52,9 +53,7 @@ impl TicketKeys {
     async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
         let [_, current, next] = self.beginnings(unix_now());
         let keys = store.ticket_keys([current, next], self.life()).await?;
-        self.replace(&keys).map_err(|_| StoreError::Shape)?;
-        self.show();
-        Ok(())
+        self.replace(&keys).map_err(|_| StoreError::Shape)
     }
 
     fn show(&self) {
