@@ -162,13 +162,12 @@ fn adds_in_the_clear(message: &Message<'_>) -> Option<Vec<Vec<u8>>> {
 
 /// Reads the Welcome of accounts that join, by the packages it is encrypted to.
 pub(super) fn joining(
-    users: Vec<Did>,
+    mut users: Vec<Did>,
     welcome: Option<&Handshake>,
     hashes: &[Object<KeyPackageHash>],
     suite: CipherSuite,
     copies_bytes_max: usize,
 ) -> Result<Joining, XrpcError> {
-    let mut users = users;
     users.sort_unstable();
     users.dedup();
     if hashes.iter().any(|Object(hash)| !users.contains(&hash.did)) {

@@ -3,6 +3,7 @@
 //! asked again.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -61,9 +62,9 @@ pub(super) async fn once(
     attempt: &Attempt,
     run: impl Future<Output = Result<Vec<u8>, XrpcError>>,
 ) -> Result<Vec<u8>, XrpcError> {
-    let lease = match first_answer(cx, attempt).await? {
-        First::Run(lease) => lease,
-        First::Answered(answer) => {
+    let lease = match reserve(cx, attempt).await? {
+        ControlFlow::Continue(lease) => lease,
+        ControlFlow::Break(answer) => {
             metrics::counter!("relay_calls_repeated_total").increment(1);
             return Ok(answer);
         }
@@ -89,15 +90,11 @@ pub(super) async fn once(
     }
 }
 
-/// What is known of an attempt.
-enum First {
-    /// It is the first.
-    Run(Lease),
-    Answered(Vec<u8>),
-}
-
-/// The answer of the first asker, waiting for it a moment.
-async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<First, XrpcError> {
+/// The lease of the first asker; or the answer that the first one got, waiting for it a moment.
+async fn reserve(
+    cx: &Context,
+    attempt: &Attempt,
+) -> Result<ControlFlow<Vec<u8>, Lease>, XrpcError> {
     let lease = cx.settings.idempotency_lease;
     let mut pauses = PAUSES.into_iter();
     loop {
@@ -106,8 +103,8 @@ async fn first_answer(cx: &Context, attempt: &Attempt) -> Result<First, XrpcErro
             .reserve(&attempt.key, &attempt.request, lease)
             .await?;
         match known {
-            Reservation::Run(lease) => return Ok(First::Run(lease)),
-            Reservation::Answered(answer) => return Ok(First::Answered(answer)),
+            Reservation::Run(lease) => return Ok(ControlFlow::Continue(lease)),
+            Reservation::Answered(answer) => return Ok(ControlFlow::Break(answer)),
             Reservation::Conflict => return Err(Refusal::Conflict.into()),
             Reservation::UnderWay => {}
         }
