@@ -13,7 +13,7 @@ use serde_json::json;
 use super::route::{bare, json as json_response, named, value};
 use crate::limits::{Limits, Offender};
 use crate::refusal::wrong_method;
-use crate::types::{ClientIp, Did};
+use crate::types::{ClientIp, Did, hex};
 use crate::wire::{Body, invalid};
 
 /// Answers a request for `/penalties`.
@@ -42,8 +42,7 @@ fn list(limits: &Limits) -> Response<Body> {
         .penalties()
         .iter()
         .map(|stay| {
-            let subject = format!("{:032x}", u128::from_be_bytes(stay.subject));
-            json!({"subject": subject, "level": stay.level, "untilMs": stay.until})
+            json!({"subject": hex(&stay.subject), "level": stay.level, "untilMs": stay.until})
         })
         .collect();
     json_response(StatusCode::OK, json!({ "penalties": inmates }).to_string())

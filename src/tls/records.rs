@@ -81,9 +81,9 @@ impl Records {
         &self.partial
     }
 
-    /// Takes what came, as far as it is whole. After an error, `unsent` may hold an alert, or
-    /// an answer in plain HTTP. What comes after our goodbye is let go: of a fault in it rustls would have to tell,
-    /// and asserts that it has not said its last word yet.
+    /// Takes what came, as far as it is whole. After an error, `unsent` may hold an alert, or an
+    /// answer in plain HTTP. What comes after our goodbye is let go: of a fault in it rustls would
+    /// have to tell, and asserts that it has not said its last word yet.
     pub(super) fn take(&mut self, received: &mut [u8]) -> io::Result<()> {
         if self.left {
             self.partial = BytesMut::new();
