@@ -246,12 +246,10 @@ fn node_address(text: &str) -> Option<IpAddr> {
         let port_is_sound = after.is_empty() || after.strip_prefix(':')?.parse::<u16>().is_ok();
         return port_is_sound.then(|| ipv6(inside)).flatten();
     }
-    let whole = text.parse().ok().or_else(|| ipv6(text));
+    let whole: Option<IpAddr> = text.parse().ok().or_else(|| ipv6(text));
     // With a port only IPv4 can stand without brackets.
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
-    whole
-        .or_else(with_port)
-        .map(|address: IpAddr| address.to_canonical())
+    whole.or_else(with_port)
 }
 
 fn ipv6(text: &str) -> Option<IpAddr> {
