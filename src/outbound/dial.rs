@@ -37,7 +37,7 @@ pub(super) async fn dial<T: Send + Sync + 'static>(
     // The very address that was checked is dialled, so a name server that gives
     // another answer at the next question gains nothing.
     let allowed = addresses.into_iter().filter(|a| page.reach.allows(a.ip()));
-    first_of(allowed.take(ADDRESSES_TRIED_MAX)).await
+    first_of(allowed).await
 }
 
 /// Waits for what goes on when nobody waits any more: the system looks a name up on a thread of
@@ -55,11 +55,11 @@ async fn to_its_end<T: Send + 'static>(
     work.await?
 }
 
-/// The first connection that comes about.
+/// The first connection that comes about, of a few that are tried.
 async fn first_of(
     addresses: impl IntoIterator<Item = SocketAddr>,
 ) -> Result<TcpStream, FetchError> {
-    let mut addresses = addresses.into_iter();
+    let mut addresses = addresses.into_iter().take(ADDRESSES_TRIED_MAX);
     let mut attempts = FuturesUnordered::new();
     let mut failure = FetchError::AddressRefused;
     loop {
@@ -122,5 +122,16 @@ mod tests {
         let answering = answering.local_addr().unwrap();
         let first = timeout(Duration::from_secs(2), first_of([silent, answering])).await;
         assert_eq!(first.unwrap().unwrap().peer_addr().unwrap(), answering);
+    }
+
+    #[tokio::test]
+    async fn of_a_name_with_many_addresses_only_the_first_are_tried() {
+        let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let answering = answering.local_addr().unwrap();
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        let third = first_of([nobody, nobody, answering]).await;
+        assert!(third.is_ok());
+        let fourth = first_of([nobody, nobody, nobody, answering]).await;
+        assert!(matches!(fourth, Err(FetchError::Connect(_))), "{fourth:?}");
     }
 }
