@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
@@ -14,7 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use super::Settings;
 use super::line::Line;
 use super::socket::Socket;
-use super::tests::{World, close_code, text};
+use super::tests::{World, close_code, next, text};
+use crate::limits;
 use crate::wire::{CloseReason, Framing};
 
 #[tokio::test(start_paused = true)]
@@ -65,6 +67,24 @@ async fn text_that_is_not_utf_8_ends_the_session_by_its_own_code() {
         }
         let expected = (1007, "InvalidPayload".to_owned());
         assert_eq!(close_code(&mut client).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_of_no_message_ends_the_session() {
+    let mut client = World::new().connect_json().await;
+    let piece = Frame::message(Vec::new(), OpCode::Data(Data::Continue), true);
+    client.send(Message::Frame(piece)).await.unwrap();
+    let expected = (1002, "ProtocolError".to_owned());
+    assert_eq!(close_code(&mut client).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_take_nothing_from_what_a_client_may_ask_for() {
+    let mut client = World::new().connect_json().await;
+    for _ in 0..limits::Settings::default().sockets.frames {
+        client.send(Message::Ping(Bytes::new())).await.unwrap();
+        assert!(matches!(next(&mut client).await, Message::Pong(_)));
     }
 }
 

@@ -99,6 +99,9 @@ mod tests {
         let mean = count as f64 / buckets as f64;
         let peak = f64::from(*returns.iter().max().unwrap());
         assert!(peak <= 1.05 * mean, "{returns:?}");
+        // One that had come in just before was not counted.
+        let slot = farewells.next(1, &settings, (0, 0));
+        assert!(slot.leave_after < settings.drain_window);
     }
 
     #[test]

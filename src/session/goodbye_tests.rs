@@ -52,6 +52,14 @@ async fn a_connection_ends_with_the_goodbye_and_does_not_just_break_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_left_without_a_goodbye_hears_none() {
+    let (mut socket, mut client) = pair(ROOM);
+    socket.end().await;
+    let heard = timeout(Duration::from_secs(1), client.read_u8()).await;
+    assert!(heard.is_err(), "the stream was ended in order");
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_the_end_nothing_follows_half_of_a_frame() {
     for says_goodbye in [true, false] {
         let (mut socket, mut client) = pair(8);

@@ -153,6 +153,10 @@ mod tests {
             let error = Handshake::read(&request(&lines)).unwrap_err();
             assert_eq!(error.status, XrpcStatus::UpgradeRequired);
         }
+        let [connection, upgrade, version, (name, key)] = GOOD;
+        let short = [connection, upgrade, version, (name, &key[1..])];
+        let error = Handshake::read(&request(&short)).unwrap_err();
+        assert_eq!(error.status, XrpcStatus::UpgradeRequired);
     }
 
     #[test]

@@ -80,6 +80,15 @@ mod tests {
                 is_typing: false
             }
         );
+        let bare = ClientFrame::from_text(r##"{"$type":"#typing","convoId":"ab01"}"##);
+        let says_so = matches!(
+            bare,
+            ClientFrame::Typing {
+                is_typing: true,
+                ..
+            }
+        );
+        assert!(says_so, "who sends it and says no more is typing");
     }
 
     #[test]
