@@ -215,6 +215,8 @@ mod tests {
         activity.end(activity.begin(None), secs(5));
         assert_eq!(verdict(10), Verdict::LookAgainIn(secs(55)));
         assert_eq!(verdict(65), Verdict::Idle);
+        activity.end(activity.begin(None), secs(50));
+        assert_eq!(verdict(65), Verdict::LookAgainIn(secs(45)));
     }
 
     #[test]
@@ -249,6 +251,8 @@ mod tests {
         let activity = Activity::default();
         let request = activity.begin(None);
         activity.answer(request, secs(0), 100 * PATIENCE.pace);
+        let first = activity.verdict(PATIENCE, secs(0));
+        assert_eq!(first, Verdict::LookAgainIn(secs(60)), "or it is idle late");
         for age in 0..130 {
             activity.offer(request, Some(secs(age)));
             let verdict = activity.verdict(PATIENCE, secs(age));
@@ -292,6 +296,11 @@ mod tests {
         assert_eq!(verdict(210), Verdict::LookAgainIn(secs(20)));
         assert_eq!(verdict(230), Verdict::Stalled);
         assert!(activity.cut_stalled(PATIENCE, secs(230)) && stalled.is_cancelled());
+        // One that comes while there is no room waits from then on.
+        activity.write(true, secs(300));
+        activity.offer(request, Some(secs(310)));
+        activity.write(false, secs(320));
+        assert_eq!(verdict(320), Verdict::LookAgainIn(secs(30)));
     }
 
     #[test]
@@ -305,6 +314,8 @@ mod tests {
             activity.write(true, secs(age));
             assert_eq!(verdict(age), Verdict::LookAgainIn(secs(30)));
         }
+        // A further try that finds no room either.
+        activity.write(true, secs(120));
         assert_eq!(verdict(129), Verdict::Stalled);
         assert!(!activity.cut_stalled(PATIENCE, secs(129)));
         activity.write(false, secs(130));

@@ -74,6 +74,10 @@ mod tests {
             "https://localhost:8443"
         );
         assert_eq!(
+            endpoint("did:web:localhost%3a8443", None),
+            "https://localhost:8443"
+        );
+        assert_eq!(
             endpoint(
                 "did:web:relay.example.com",
                 Some("https://edge.example.com")
