@@ -107,3 +107,22 @@ pub fn wrong_method(allowed: &'static str) -> XrpcError {
     XrpcError::new(XrpcStatus::MethodNotAllowed, "InvalidRequest", message)
         .instead(Instead::Methods(allowed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_looked_up_comes_back_when_somebody_would_be_asked_again() {
+        let wait = |source, pause| {
+            let pause = Duration::from_secs(pause);
+            let told = XrpcError::from(AuthError::Issuer { source, pause });
+            told.retry_after.map(|wait| wait.as_secs())
+        };
+        let rest = Duration::from_secs(40);
+        assert_eq!(wait(ResolveError::Resting { wait: rest }, 60), Some(40));
+        assert_eq!(wait(ResolveError::TimedOut, 2), Some(5));
+        assert_eq!(wait(ResolveError::TimedOut, 60), Some(60));
+        assert_eq!(wait(ResolveError::NotFound, 60), None);
+    }
+}

@@ -152,6 +152,7 @@ mod tests {
             ("did:plc:ewvi7nxzyoun6zhxrhs64oi1", E::NotOfPlc),
             ("did:plc:..%2f..%2fx6zhxrhs64oiz", E::NotOfPlc),
             ("did:web:localhost", E::NotAHost),
+            ("did:web:intranet", E::NotAHost),
             ("did:web:localhost%3A8443", E::NotAHost),
             ("did:web:pds.someone.net%3A443", E::NotAHost),
             ("did:web:pds.someone.net:path", E::NotAHost),

@@ -214,4 +214,21 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_publication_is_told_the_bound_that_it_met() {
+        let (devices, packages) = ("you have 3 devices", "over 7 unclaimed key packages");
+        for (refused, bound) in [
+            (published(PublishOutcome::TooManyDevices, 3, 7), devices),
+            (
+                published(PublishOutcome::TooManyKeyPackages, 3, 7),
+                packages,
+            ),
+            (requested(RejoinOutcome::TooManyDevices, 3, 7), devices),
+            (requested(RejoinOutcome::TooManyKeyPackages, 3, 7), packages),
+        ] {
+            let told = refused.unwrap_err().message;
+            assert!(told.contains(bound), "{told}");
+        }
+    }
 }

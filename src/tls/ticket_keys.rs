@@ -160,6 +160,8 @@ mod tests {
             let plain = there.open(&ticket, NOON + HOUR / 2 + later);
             assert_eq!(plain.as_deref() == Some(b"session"), is_read, "{later}");
         }
+        assert_eq!(u64::from(here.lifetime()), 2 * HOUR);
+        assert_eq!(here.life().as_secs(), 3 * HOUR);
         // A node whose clock is behind reads tickets of the next key.
         assert!(there.open(&ticket, NOON - HOUR / 2).is_some());
         assert!(there.open(&ticket, NOON - 3 * HOUR / 2).is_none());
