@@ -66,7 +66,7 @@ async fn a_proxy_that_is_not_trusted_is_told_at_warn_with_the_listener_and_no_ad
     let mut stream = TcpStream::connect(relay.public).await.unwrap();
     let ended = timeout(PATIENCE, stream.read(&mut [0; 1])).await.unwrap();
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
-    let line = relay.says("TRUSTED_PROXIES");
+    let line = relay.says("not of the networks in TRUSTED_PROXIES");
     assert!(
         line.contains("WARN") && line.contains("edge.listen"),
         "{line}"
