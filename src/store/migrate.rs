@@ -39,7 +39,10 @@ const BASE: &[&str] = &[
 /// With each release the migrations of the one before are folded into the base, whose version is
 /// then `SCHEMA_BEFORE`. That is done when `pg_dump -s` and the rows of a database that they made
 /// are those of one that the new base made.
-const MIGRATIONS: &[&str] = &[include_str!("../../sql/0038_packages_of_a_device.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../sql/0038_packages_of_a_device.sql"),
+    include_str!("../../sql/0039_forgotten_nonces.sql"),
+];
 
 /// The role may have timeouts, which are for calls: a turn and an index take their time. But
 /// whoever is gone in the middle of it, or says nothing more, keeps no other node waiting. And

@@ -1,7 +1,7 @@
 //! A nonce is used once, whether by a question of its own or by the send it came with,
 //! against a real Postgres.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use mls_relay::store::{AppendError, NewMessage, Nonce, Store};
 use mls_relay::types::ConvoId;
 
@@ -50,6 +50,29 @@ async fn a_nonce_is_new_once_also_among_many_at_once() {
         new += u32::from(claim.await.unwrap());
     }
     assert_eq!(new, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_that_may_have_been_forgotten_is_not_taken_for_a_new_one() {
+    let (database, store, _shutdown) = Database::with_store().await;
+    let convo = found(&store, 1).await;
+    // As to a node whose clock is behind: it takes the token for good.
+    let until = Utc::now() - TimeDelta::seconds(3);
+    let over = |number| Nonce {
+        until,
+        ..nonce(number)
+    };
+    assert!(store.use_up(over(11)).await.unwrap());
+    let forgetting = store.forgetting("nonces").await.unwrap().unwrap();
+    assert_eq!(forgetting.jtis().await, Ok(1));
+    assert!(!store.use_up(over(11)).await.unwrap());
+    let again = store.append(message(&convo, over(12))).await;
+    assert_eq!(again, Err(AppendError::NonceUsed));
+    // What a clock forgot that ran ahead keeps nobody out when it is right again.
+    let ahead = "UPDATE nonce_floor SET forgotten = '2100-01-01'";
+    database.run(ahead).await;
+    assert!(store.use_up(over(13)).await.unwrap());
+    store.append(message(&convo, over(14))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

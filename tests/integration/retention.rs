@@ -61,7 +61,7 @@ pub(crate) const OLD_DAYS: &str = "
         SELECT 10 * n, date_bin('2 seconds', now() - (15 - 6 * n) * '1 day'::interval, 'epoch'), 'ab',
                'conversationUpdated', '{\"cursor\":\"00000000000000000000000001\"}'
         FROM generate_series(1, 2) n;
-    INSERT INTO used_jti VALUES ('old', now() - '1 s'::interval), ('new', now() + '1 h'::interval);
+    INSERT INTO used_jti VALUES ('old', now() - '3 s'::interval), ('new', now() + '1 h'::interval);
     INSERT INTO idempotency_keys (key, request_hash, expires_at)
     VALUES (sha256('old'), sha256('a'), coarse_now() - '2 s'::interval),
            (sha256('new'), sha256('a'), coarse_now() + '1 h'::interval);
