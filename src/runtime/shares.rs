@@ -41,6 +41,10 @@ impl<K: Eq + Hash> Shares<K> {
         // few of them.
         if shares.len() == shares.capacity() {
             shares.retain(|_, share| share.strong_count() > 0);
+            // As much room as those have who stay, or the next newcomer would look at all of
+            // them again.
+            let staying = shares.len();
+            shares.reserve(staying);
         }
         let share = Arc::new(Semaphore::new(self.permits));
         shares.insert(whose, Arc::downgrade(&share));
@@ -71,5 +75,22 @@ mod tests {
             drop(shares.take(whose, 1).await);
         }
         assert!(shares.shares.lock().len() < 100);
+    }
+
+    #[tokio::test]
+    async fn newcomers_beside_many_who_stay_do_not_each_look_at_all_of_them() {
+        let shares = Shares::of(1);
+        let mut staying = Vec::new();
+        let room = || {
+            let shares = shares.shares.lock();
+            shares.capacity() - shares.len()
+        };
+        while staying.len() < 100 || room() > 1 {
+            staying.push(shares.take(staying.len(), 1).await);
+        }
+        for newcomer in 1_000..1_002 {
+            drop(shares.take(newcomer, 1).await);
+        }
+        assert!(room() >= staying.len() / 2, "{}", room());
     }
 }
