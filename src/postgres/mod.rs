@@ -164,7 +164,7 @@ impl Keeper {
             }
             let server = tokio::select! {
                 server = relaunch(&mut self.plan) => server,
-                () = self.shutdown.draining() => return,
+                () = self.shutdown.draining() => break,
             };
             self.server = Some(server);
             tracing::warn!("the private Postgres runs again");
