@@ -1,13 +1,13 @@
 //! Pure. A service that the operator named by its URL.
 
 use http::Uri;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 
 use super::page::{Page, Reach};
 
 /// The text is not an http or https URL with a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("must be an http:// or https:// URL without a query")]
+#[error("must be an http:// or https:// URL with a host, and with no user and no query")]
 pub struct EndpointError;
 
 /// Where such a service is.
@@ -20,6 +20,11 @@ pub(crate) struct Endpoint {
     tls: bool,
 }
 
+/// Whether there is a user, with a password perhaps, beside the host.
+pub(crate) fn names_user(authority: &Authority) -> bool {
+    authority.as_str().contains('@')
+}
+
 impl Endpoint {
     pub(crate) fn parse(url: &str) -> Result<Self, EndpointError> {
         let uri: Uri = url.parse().map_err(|_| EndpointError)?;
@@ -28,11 +33,10 @@ impl Endpoint {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return Err(EndpointError),
         };
-        let host = uri
-            .host()
-            .filter(|host| !host.is_empty())
-            .ok_or(EndpointError)?;
-        if uri.query().is_some() {
+        let authority = uri.authority().ok_or(EndpointError)?;
+        let host = authority.host();
+        // Neither would ever be sent.
+        if host.is_empty() || names_user(authority) || uri.query().is_some() {
             return Err(EndpointError);
         }
         Ok(Self {

@@ -18,7 +18,7 @@ pub use endpoint::EndpointError;
 pub use error::{FetchError, SystemError, TlsError};
 
 pub(crate) use dial::ADDRESSES_TRIED_MAX;
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, names_user};
 pub(crate) use fetch::{Fetched, Fetcher, beside};
 pub(crate) use outage::Outage;
 pub(crate) use page::{Page, Reach};

@@ -4,6 +4,7 @@ use http::Uri;
 
 use crate::config::key::Key;
 use crate::config::kinds::{List, Maybe, PATH, Text, seconds};
+use crate::outbound::names_user;
 use crate::tls::Domain;
 
 pub(super) const KEYS: &[Key] = keys![
@@ -39,8 +40,9 @@ const MAIL_ADDRESS: Text<String> = Text::parsed("mail addresses");
 
 const HTTPS_URL: Text<String> = Text {
     parse: |url| {
-        let has_host = url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some());
-        (url.starts_with("https://") && has_host).then(|| url.to_owned())
+        let uri = url.parse::<Uri>().ok()?;
+        let is_host = uri.authority().is_some_and(|host| !names_user(host));
+        (url.starts_with("https://") && is_host).then(|| url.to_owned())
     },
     ..Text::parsed("an https URL")
 };

@@ -108,4 +108,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_service_is_named_without_a_user_whose_password_nobody_would_send() {
+        for name in ["PLC_URL", "APPVIEW_URL", "ACME_DIRECTORY"] {
+            let with = |url: &str| Config::load(&Source::of("", &[(name, url)]));
+            assert!(with("https://host.example/directory").is_ok(), "{name}");
+            assert!(
+                with("https://u:p@host.example/directory").is_err(),
+                "{name}"
+            );
+        }
+    }
 }
