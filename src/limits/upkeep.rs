@@ -1,5 +1,8 @@
 //! What the limiter does on its own: idle entries leave, blind keys are replaced.
 
+use std::panic::resume_unwind;
+
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 use super::Limits;
@@ -16,7 +19,12 @@ impl Limits {
             let changed = self.inner.settings.changed();
             let every = self.inner.settings.load().tables.sweep_every;
             let _ = timeout(every, changed).await;
-            self.sweep();
+            // It goes over all tables, and nobody's calls shall wait behind that.
+            let limits = self.clone();
+            let swept = spawn_blocking(move || limits.sweep()).await;
+            if let Err(Ok(panic)) = swept.map_err(JoinError::try_into_panic) {
+                resume_unwind(panic);
+            }
         }
     }
 
