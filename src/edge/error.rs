@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+/// What an operator reads when a start fails for it.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     #[error("cannot listen on {address}, which {key} names{}", hint(source))]

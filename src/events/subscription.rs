@@ -112,6 +112,8 @@ impl Subscription {
         }
     }
 
+    /// What the subscriber is told next, in the order of the stream. After an error nothing comes.
+    /// May be cancelled: nothing is lost.
     pub async fn next(&mut self) -> Result<News, SubscriptionError> {
         poll_fn(|context| self.poll_next(context)).await
     }

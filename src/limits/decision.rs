@@ -51,6 +51,8 @@ pub enum LimitError {
 }
 
 impl LimitError {
+    /// How long to wait: no shorter than until the next try can pass. Sent as `Retry-After` in whole
+    /// seconds (RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Duration {
         match self {
             Self::Reached { retry_after, .. }

@@ -78,6 +78,7 @@ rules! {
 }
 
 impl Rule {
+    /// The rule of this name; `None` if there is none.
     pub fn parse(name: &str) -> Option<Self> {
         let mut all = Self::ALL.iter().copied();
         all.find(|rule| rule.name() == name)

@@ -46,6 +46,8 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// What a message of a group shows in the clear (RFC 9420 sections 6.2 and 6.3). Other kinds
+    /// belong to no epoch.
     pub fn framing(&self) -> Option<Framing<'a>> {
         match self {
             Self::Public(message) => Some(message.framing),

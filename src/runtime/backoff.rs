@@ -1,9 +1,9 @@
-//! Pure. Exponential backoff with full jitter, from a given random number.
+//! Pure. Exponential backoff with jitter, from a given random number.
 
 use std::time::Duration;
 
-/// How long to wait before the next attempt: doubles from `first` to `most`, and
-/// spreads each wait over the whole span, so that nodes do not return together.
+/// How long to wait before the next attempt: doubles from `first` to `most`, and half of
+/// each wait is random, so that nodes do not return together.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -12,6 +12,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Waits at most `first` after the first failure, and never longer than `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
         Self {
             first,

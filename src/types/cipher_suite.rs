@@ -29,10 +29,12 @@ impl CipherSuite {
         Self::X448ChaCha20Ed448,
     ];
 
+    /// Its number in the registry of MLS (RFC 9420 section 17.1).
     pub fn number(self) -> u16 {
         self as u16
     }
 
+    /// `None` for a suite that the lexicon does not name.
     pub fn from_number(number: u16) -> Option<Self> {
         let mut suites = Self::ALL.into_iter();
         suites.find(|suite| suite.number() == number)

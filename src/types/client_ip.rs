@@ -12,6 +12,7 @@ pub struct ClientIp(IpAddr);
 unprintable!(ClientIp);
 
 impl ClientIp {
+    /// An IPv4-mapped IPv6 address becomes the IPv4 address that it is.
     pub fn new(address: IpAddr) -> Self {
         Self(address.to_canonical())
     }

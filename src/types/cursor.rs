@@ -15,6 +15,7 @@ pub struct Seq(u64);
 unprintable!(Seq);
 
 impl Seq {
+    /// Before the first event.
     pub const ZERO: Self = Self(0);
     /// No event will ever have a larger one.
     pub const LAST: Self = Self((1 << 53) - 1);
@@ -47,6 +48,7 @@ unprintable!(Cursor);
 pub struct CursorError;
 
 impl Cursor {
+    /// The cursor of the event with this number, which happened then.
     pub fn new(at: CoarseTime, seq: Seq) -> Self {
         let millis = u128::from(at.unix_seconds().unsigned_abs()) * 1000;
         Self(((millis & ((1 << 48) - 1)) << 80) | u128::from(seq.0))

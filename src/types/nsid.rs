@@ -36,6 +36,7 @@ macro_rules! calls {
                 match self { $(Self::$variant => concat!("blue.catbird.mls.", $name)),+ }
             }
 
+            /// What its lexicon makes it, from which the HTTP method follows (ATProto XRPC).
             pub fn kind(self) -> Kind {
                 match self { $(Self::$variant => Kind::$kind),+ }
             }

@@ -33,10 +33,12 @@ struct Raw {
 }
 
 impl ClientFrame {
+    /// Reads JSON. What cannot be read is [`Self::Unknown`], as below.
     pub fn from_text(text: &str) -> Self {
         serde_json::from_str(text).map_or(Self::Unknown, Self::from_raw)
     }
 
+    /// Reads DAG-CBOR (ATProto data model).
     pub fn from_binary(bytes: &[u8]) -> Self {
         serde_ipld_dagcbor::from_slice(bytes).map_or(Self::Unknown, Self::from_raw)
     }

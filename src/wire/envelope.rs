@@ -56,6 +56,7 @@ pub fn envelopes(payload: &str) -> Result<Vec<&str>, EnvelopeError> {
 }
 
 impl<'a> Envelope<'a> {
+    /// Reads one JSON object. Fails if it has no cursor, or neither a conversation nor an account.
     pub fn parse(input: &'a str) -> Result<Self, EnvelopeError> {
         let Ok(Field::Map(fields)) = serde_json::from_str(input) else {
             return Err(EnvelopeError::Json);

@@ -76,6 +76,7 @@ pub enum Notice {
     Synced(Box<Standings>),
 }
 
+/// `op` -1 (ATProto event streams): a close follows, unless it says when to try again.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorNotice {
@@ -92,6 +93,7 @@ pub struct ErrorNotice {
     pub retry_after: Option<Duration>,
 }
 
+/// `#info` of the lexicon, with milliseconds: a note about the stream itself.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Info {
@@ -108,6 +110,8 @@ pub struct Info {
     pub resume_ticket: Option<TicketText>,
 }
 
+/// `#limits` of the lexicon: what is left of a budget, and in how many milliseconds more
+/// comes back.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsNotice {

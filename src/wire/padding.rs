@@ -12,12 +12,14 @@ pub const MESSAGE_BYTES_MAX: usize = 10 << 20;
 pub struct PaddedSize(usize);
 
 impl PaddedSize {
+    /// `None` if so many bytes are no bucket: `paddedSize` in the lexicon of `sendMessage`.
     pub fn new(size: usize) -> Option<Self> {
         let small = matches!(size, 512 | 1024 | 2048 | 4096);
         let large = size > 0 && size.is_multiple_of(STEP) && size <= MESSAGE_BYTES_MAX;
         (small || large).then_some(Self(size))
     }
 
+    /// In bytes.
     pub fn get(self) -> usize {
         self.0
     }
