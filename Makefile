@@ -43,7 +43,7 @@ bench: tools peers ## Measure, print a line a figure, and append it to target/be
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --workspace --bench '*' --no-fail-fast
 
-fuzz: ## Fuzz each place where strangers' bytes are first read (SECONDS=60, TARGET=all)
+fuzz: ## Fuzz each place where strangers' bytes are first read (SECONDS=60), or one (TARGET=websocket)
 	@.ci/install build-essential
 	fuzz/run $(SECONDS) $(TARGET)
 
