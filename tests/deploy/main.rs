@@ -9,6 +9,7 @@ mod container;
 #[path = "../support/database.rs"]
 mod database;
 mod documents;
+mod going_back;
 mod incidents;
 mod kubernetes;
 mod proxies;
