@@ -229,12 +229,13 @@ pub(super) const KEYS: &[Key] = keys![
     limits.good_standing_most_percent, GOOD_STANDING_MOST_PERCENT, Live:
         Number(1..=10_000) => limits.good_standing.most_percent;
 
-    /// Addresses that the limiter remembers, one entry for each rule they met; about 43 bytes each,
-    /// from the start.
+    /// Addresses that the limiter remembers, one entry for each rule they met, and in as many entries
+    /// the accounts known there; 43 bytes each, from the start.
     limits.ip_keys_max, LIMIT_IP_KEYS_MAX, Restart:
         Number(1000..=100_000_000) => limits.tables.ip_keys;
 
-    /// Accounts, one for each rule they met, that the limiter remembers.
+    /// Accounts that the limiter remembers, one entry for each rule they met; 43 bytes each, from the
+    /// start.
     limits.did_keys_max, LIMIT_DID_KEYS_MAX, Restart:
         Number(1000..=100_000_000) => limits.tables.did_keys;
 
