@@ -16,7 +16,7 @@
 set -u
 
 if [ $# -lt 3 ] || [ $# -gt 4 ]; then
-    sed -n 's/^#   //p' "$0" | head -3 >&2
+    sed -n 's/^#   //p' "$0" | head -2 >&2
     exit 64
 fi
 url=${1%/} admin=${2%/} database=$3 log=${4-}
