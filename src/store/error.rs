@@ -94,9 +94,10 @@ impl StoreError {
         }
     }
 
-    /// Whether waiting may help. Others are faults to be mended.
+    /// Whether waiting may help: it passes, or whoever did it undoes it. Others are faults to be
+    /// mended.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Locked | Self::Timeout) || self.is_worth_a_second()
+        matches!(self, Self::Locked | Self::NoDay | Self::Timeout) || self.is_worth_a_second()
     }
 
     /// Whether the statement may be sent once more at once, if it does nothing twice: what

@@ -79,3 +79,33 @@ async fn senders_come_back_to_a_server_that_has_come_to_a_limit_of_its_own() {
     database.run("DROP TRIGGER refuse ON messages").await;
     writer.send_until(true).await;
 }
+
+/// As an operator does who keeps a day elsewhere, and took the wrong one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_come_back_to_a_day_that_somebody_has_taken_out() {
+    let database = Database::start().await;
+    let directory = Directory::start().await.unwrap();
+    let relay = Home::on(&database.url())
+        .knowing(&directory)
+        .with("LIMITS_EXEMPT", "127.0.0.0/8")
+        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
+        .start();
+    let mut writer = Writer::new(&relay, &directory).await;
+    writer.send_until(true).await;
+    // At midnight it is the next one.
+    let days = |how: &str| {
+        format!(
+            "DO $$ DECLARE v_day date; BEGIN FOR v_day IN VALUES (current_date), (current_date + 1) LOOP
+                EXECUTE format('ALTER TABLE messages {how}', to_char(v_day, 'YYYYMMDD'),
+                    v_day || ' 00:00+00', v_day + 1 || ' 00:00+00');
+            END LOOP; END $$"
+        )
+    };
+    database.run(&days("DETACH PARTITION messages_%s")).await;
+    writer.send_until(false).await;
+    let line = relay.says("SQLSTATE 23514");
+    assert!(line.contains("somebody has taken it out"), "{line}");
+    let attach = "ATTACH PARTITION messages_%s FOR VALUES FROM (%L) TO (%L)";
+    database.run(&days(attach)).await;
+    writer.send_until(true).await;
+}
