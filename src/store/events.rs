@@ -229,11 +229,16 @@ pub(super) const POSITIONS: &str = "
         WHERE m.user_did = a.user_did AND m.left_seq IS NULL) m
     JOIN conversations c USING (convo_id) ORDER BY c.convo_id";
 
+/// A day that somebody has dropped by hand is forgotten, too.
 const ENDS: &str = "
-    SELECT f.forgotten, greatest(f.seq, s.seq) AS head, greatest(f.emitted_at, s.emitted_at) AS at
-    FROM stream_floor f LEFT JOIN LATERAL (
+    SELECT greatest(f.forgotten, coalesce(first.seq - 1, f.seq)) AS forgotten,
+           greatest(f.seq, last.seq) AS head, greatest(f.emitted_at, last.emitted_at) AS at
+    FROM stream_floor f
+    LEFT JOIN LATERAL (
+        SELECT e.seq FROM event_stream e ORDER BY e.emitted_at, e.seq LIMIT 1) first ON true
+    LEFT JOIN LATERAL (
         SELECT e.seq, e.emitted_at FROM event_stream e
-        ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1) s ON true";
+        ORDER BY e.emitted_at DESC, e.seq DESC LIMIT 1) last ON true";
 
 /// Each run from the index of its topic, of the days since the first of them begins: seq and
 /// time rise together.

@@ -126,6 +126,35 @@ async fn an_outdated_cursor_can_be_had_as_the_docs_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_place_was_in_the_oldest_day_hears_that_somebody_has_dropped_it() {
+    let world = World::start().await;
+    let (alice, bob, mut group) = pair(&world).await;
+    let mut stream = EventStream::open(&bob, &[]).await;
+    let cursor = stream.next().await.unwrap().id.unwrap();
+    alice.send(&mut group, &[0]).await;
+    let long_ago = "SELECT ensure_partition('event_stream', '2020-01-01');
+        UPDATE event_stream SET emitted_at = '2020-01-01 00:00+00'";
+    world.database.run(long_ago).await;
+    let kept = alice.send(&mut group, &[1]).await;
+    let drop = "DROP TABLE event_stream_20200101";
+    world.database.run(drop).await;
+    // One that does not remember what it held.
+    let node = world.another_node().await;
+    let mut stream = EventStream::open(&node.client(&bob), &[("cursor", &cursor)]).await;
+    let info = stream.next().await.unwrap();
+    assert_eq!(info.body()["name"], "OutdatedCursor");
+    assert_eq!(
+        message_id(&stream.next().await.unwrap()),
+        kept["msgId"].as_str().unwrap()
+    );
+    for name in ["#gap", "#synced"] {
+        let told = stream.next().await.unwrap();
+        assert_eq!(told.name(), name);
+        assert_eq!(told.body()["conversations"][0]["lastSeq"], 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_one_conversation_ends_with_it_and_a_ticket_opens_it() {
     let world = World::start().await;
     let (alice, bob, group) = pair(&world).await;

@@ -106,7 +106,9 @@ async fn what_is_too_old_goes_and_nothing_else() {
     assert_eq!(database.count("SELECT min(seq) FROM messages").await, 2);
     let first = "SELECT min(seq) FROM event_stream";
     assert_eq!(database.count(first).await, 20);
-    assert_eq!(store.ends().await.unwrap().floor, Seq::new(10));
+    let forgotten = "SELECT forgotten FROM stream_floor";
+    assert_eq!(database.count(forgotten).await, 10);
+    assert_eq!(store.ends().await.unwrap().floor, Seq::new(19));
     assert_eq!(store.ends().await.unwrap().head, Seq::new(20));
     for (table, key) in [
         ("used_jti", "key = 'new'"),
