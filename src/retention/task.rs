@@ -181,16 +181,17 @@ impl<'a> Turn<'a> {
 
     /// Runs a task, unless another node is at it: `false`.
     async fn run(&mut self, task: Task, store: &Store) -> Result<bool, Failure> {
-        // Every node makes sure of the coming days: a lock there is Postgres's own.
-        if matches!(task, Task::Days) {
+        // Of a nonce nothing is lost: where the clocks are wrong no token is good.
+        let looks_at_days = !matches!(task, Task::Nonces);
+        // Every node makes sure of the coming days, and of yesterday: a lock there is Postgres's own.
+        if looks_at_days {
             store.ensure_partitions().await?;
         }
         let Some(forgetting) = store.forgetting(task.name()).await? else {
             return Ok(false);
         };
         let clocks = self.clocks(&forgetting).await?;
-        // Of a nonce nothing is lost: where the clocks are wrong no token is good.
-        if !matches!(task, Task::Nonces) {
+        if looks_at_days {
             let partitions = forgetting.partitions("messages").await?;
             if days::is_after_leap(&partitions, clocks.earlier()) {
                 return Err(Failure::Leap);

@@ -195,6 +195,32 @@ async fn what_was_there_before_all_clocks_leapt_ahead_is_not_forgotten_before_th
         .await;
 }
 
+/// Its last tables are those of the day before yesterday.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_comes_back_on_the_fifth_day_doubts_no_clock() {
+    let days = "DO $$ DECLARE v_day text; BEGIN
+            FOR v_day IN SELECT relname FROM pg_class
+                WHERE relkind = 'r' AND relname ~ '^messages_[0-9]{8}$' LOOP
+                EXECUTE format('DROP TABLE %I', v_day);
+            END LOOP;
+        END $$;
+        SELECT ensure_partition('messages', (now() - '1 day'::interval * n)::date)
+            FROM generate_series(2, 20) n";
+    let (database, store, shutdown) = seeded(days).await;
+    // Until all who look at days are there.
+    let holder = database.client().await;
+    let hold = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('mls-relay.partitions'))";
+    holder.batch_execute(hold).await.unwrap();
+    let settings = Live::new(without_pause());
+    let retention = Retention::start(&store, &settings, &shutdown);
+    database.waiting(2).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    eventually("each task has run", || async { has_run(&retention) }).await;
+    let status = retention.status();
+    let failures = [status.days, status.key_packages].map(|task| task.failures_in_a_row);
+    assert_eq!(failures, [0, 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_another_node_is_at_does_not_count_as_done() {
     let database = Database::start().await;
