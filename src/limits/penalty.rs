@@ -78,7 +78,7 @@ impl Conduct {
             return;
         }
         *self = Self {
-            level: stay.level.min(LEVEL_MAX),
+            level: stay.level,
             until: stay.until,
             ..Self::default()
         };
@@ -141,8 +141,35 @@ mod tests {
     }
 
     #[test]
+    fn who_never_learns_stays_the_most_each_time() {
+        let mut conduct = Conduct::default();
+        let mut now = 1_000_000;
+        for stay in 0..100 {
+            let seconds = offend(&mut conduct, now);
+            assert!(seconds == 60 || stay < 3, "{seconds}");
+            now += seconds * 1_000;
+        }
+    }
+
+    #[test]
+    fn nobody_is_forgotten_who_is_in_it_or_counted_or_not_yet_forgiven() {
+        let mut conduct = Conduct::default();
+        conduct.strike(1_000_000, &settings());
+        assert!(!conduct.is_forgotten(1_059_999, &settings()), "counted");
+        assert!(conduct.is_forgotten(1_060_000, &settings()));
+        offend(&mut conduct, 2_000_000);
+        assert!(!conduct.is_forgotten(2_009_999, &settings()), "in it");
+        assert!(!conduct.is_forgotten(2_309_999, &settings()), "unforgiven");
+        assert!(conduct.is_forgotten(2_310_000, &settings()));
+    }
+
+    #[test]
     fn refusals_far_apart_lead_nowhere() {
         let mut conduct = Conduct::default();
+        for minute in 0..100 {
+            assert_eq!(conduct.strike(minute * 60_000, &settings()), None);
+        }
+        // Nor where the clock was ahead when it began to count.
         for minute in 0..100 {
             assert_eq!(conduct.strike(minute * 60_000, &settings()), None);
         }

@@ -155,11 +155,9 @@ impl Inner {
         if !settings.enforces(rule) {
             return Ok(counts.hold(name, fresh));
         }
-        if rule == Rule::SocketsDid {
-            // A phone that lost its network left sockets behind: let them be found out.
-            if let Some(shared) = counts.shared(name) {
-                shared.place_wanted.notify_waiters();
-            }
+        // A phone that lost its network left sockets behind: let its account's be found out.
+        if let Some(shared) = counts.shared(name) {
+            shared.place_wanted.notify_waiters();
         }
         let retry_after = settings.sockets.full_retry_after;
         Err(LimitError::AllOpen {
