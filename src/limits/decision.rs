@@ -196,6 +196,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_refused_by_something_else_has_nothing_left_until_that_ends() {
+        let rule = Rule::PenaltyBox;
+        let refused_for = |seconds| {
+            let retry_after = Duration::from_secs(seconds);
+            decision(60, 5, None).refused_by(LimitError::Reached { rule, retry_after })
+        };
+        let told = |decision: Decision| {
+            let mut headers = HeaderMap::new();
+            decision.write_headers(&mut headers, Duration::ZERO);
+            let number = |name| headers[name].to_str().unwrap().parse::<u32>().unwrap();
+            (number(REMAINING), number(RESET))
+        };
+        assert_eq!(told(refused_for(40)), (0, 40));
+        assert_eq!(told(refused_for(20)), (0, 30), "nor before its own window");
+        let longer = refused_for(40).for_at_least(Duration::from_secs(50));
+        assert_eq!(told(longer), (0, 50));
+    }
+
+    #[test]
     fn a_window_with_places_says_nothing_of_another_limits_refusal() {
         let (open, full) = (decision(60, 5, None), decision(60, 0, Some(5)));
         assert!(open.tells_of(StatusCode::OK) && open.tells_of(StatusCode::CONFLICT));

@@ -119,6 +119,45 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_day_by_day_is_not_forgotten() {
+        let settings = Settings::default();
+        let (record, keys) = (Record::new(), BlindKeys::random());
+        let did = Did::parse("did:plc:abc").unwrap();
+        for day in 0..10 {
+            let bonus = record.bonus(&did, &keys, day * DAY, &settings);
+            assert_eq!(i64::from(bonus), 10 * day);
+            record.sweep(day * DAY, &settings.good_standing);
+        }
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_there_is_room_for() {
+        let mut settings = Settings::default();
+        settings.tables.did_keys = 640;
+        let (record, keys) = (Record::new(), BlindKeys::random());
+        for number in 0..5_000 {
+            let did = Did::parse(&format!("did:plc:{number}")).unwrap();
+            assert_eq!(record.bonus(&did, &keys, 0, &settings), 0);
+        }
+        let kept = record.0.each().map(|shard| shard.len()).sum::<usize>();
+        assert_eq!(kept, 640);
+    }
+
+    #[test]
+    fn where_the_operator_says_so_a_call_has_what_good_standing_adds() {
+        let mut settings = Settings::default();
+        settings.good_standing.enabled = true;
+        let plain = settings.calls.default;
+        let limits = Limits::new(Live::new(settings), Clock::manual());
+        let did = Did::parse("did:plc:abc").unwrap();
+        for more in 0..=10 {
+            let decision = limits.check_did(&did, Nsid::GetConvos);
+            assert_eq!(decision.limit, plain + plain / 10 * more);
+            limits.clock().advance(Duration::from_secs(DAY as u64));
+        }
+    }
+
+    #[test]
     fn nobody_grows_unless_the_operator_says_so() {
         let limits = Limits::new(Live::new(Settings::default()), Clock::manual());
         let did = Did::parse("did:plc:abc").unwrap();

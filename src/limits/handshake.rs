@@ -201,6 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn one_may_always_come_however_few_may() {
+        let mut settings = Settings::default();
+        settings.connections.handshakes = 1;
+        let limits = Limits::new(Live::new(settings), Clock::manual());
+        for client in [[192, 0, 2, 1].into(), "2001:db8::1".parse().unwrap()] {
+            let connection = limits.admit_connection(ClientIp::new(client)).unwrap();
+            assert!(limits.admit_handshake(&connection).is_ok());
+        }
+    }
+
+    #[test]
     fn a_trusted_proxy_is_not_blamed_for_its_clients() {
         let limits = limits();
         for _ in 0..5 * RAN_OUT_PER_STRIKE {

@@ -241,6 +241,21 @@ fn a_note_is_remembered_for_as_long_as_asked() {
     }
 }
 
+#[test]
+fn who_is_renamed_waits_no_shorter_for_it() {
+    let fixture = Fixture::new(100);
+    for _ in 0..5 {
+        fixture.take(1, tick(0));
+    }
+    let names = Names {
+        current: fixture.key.address(0, client(2)),
+        previous: Some(fixture.key.address(0, client(1))),
+        wide: (),
+    };
+    let wait = fixture.table.wait(&names, tick(20), QUOTA);
+    assert_eq!(wait, Duration::from_secs(40));
+}
+
 proptest! {
     /// Beside each entry, most of which live away from their line, is its log.
     #[test]
