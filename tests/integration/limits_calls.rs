@@ -50,6 +50,11 @@ fn one_spent_quota_leaves_the_other_calls_alone() {
     for call in [Nsid::PublishKeyPackages, Nsid::RegisterDevice] {
         assert!(refuses_call(&limits, &did(1), call), "all ways are one");
     }
+    for _ in 0..200 {
+        limits.check_did(&did(1), Nsid::GetMessages);
+    }
+    assert!(refuses_call(&limits, &did(1), Nsid::GetMessages));
+    assert!(!refuses_call(&limits, &did(1), Nsid::GetConvos));
 }
 
 #[test]

@@ -83,6 +83,34 @@ fn sockets_of_one_account_share_frames() {
 }
 
 #[test]
+fn sockets_of_one_address_share_frames_whosever_they_are() {
+    let limits = limits(|settings| {
+        settings.sockets.frames = 10;
+        settings.sockets.ip_share = 2;
+    });
+    let mut sockets: Vec<_> = (0..4)
+        .map(|account| limits.admit_socket(ip("192.0.2.1"), &did(account)).unwrap())
+        .collect();
+    let passed = (0..40).filter(|nth| is_taken(sockets[nth % 4].frame(FrameKind::Content, 10)));
+    assert_eq!(passed.count(), 20);
+}
+
+#[test]
+fn an_account_whose_sockets_are_cut_off_for_their_frames_is_an_offender() {
+    let limits = limits(|settings| settings.penalties.strikes = 3);
+    for _ in 0..3 {
+        let mut socket = limits.admit_socket(ip("192.0.2.1"), &did(1)).unwrap();
+        let is_cut = (0..1_000).any(|_| {
+            let verdict = socket.frame(FrameKind::Content, 10);
+            matches!(verdict, FrameVerdict::Close { .. })
+        });
+        assert!(is_cut);
+    }
+    assert!(limits.admit_socket(ip("192.0.2.2"), &did(1)).is_err());
+    assert!(limits.admit_socket(ip("192.0.2.1"), &did(2)).is_ok());
+}
+
+#[test]
 fn a_socket_that_was_silent_for_weeks_has_its_whole_budget_and_goes_on_having_it() {
     for days in [24, 25, 40, 49, 50, 75] {
         let limits = limits(|settings| settings.sockets.frames = 10);

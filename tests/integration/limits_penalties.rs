@@ -146,6 +146,24 @@ fn operators_put_into_the_box_list_and_let_out() {
 }
 
 #[test]
+fn whoever_an_operator_puts_in_for_ever_stays_for_as_long_as_anybody_may() {
+    let limits = limits(|_| {});
+    limits.penalize(Offender::Account(&did(1)), Duration::MAX);
+    let refused = limits.check_did(&did(1), Nsid::GetConvos).refused;
+    assert_eq!(refused.unwrap().retry_after(), limits.longest_penalty());
+}
+
+#[test]
+fn an_operator_lets_out_whom_a_key_has_put_in_that_was_replaced_since() {
+    let (node, _) = two_nodes(None);
+    node.penalize(Offender::Account(&did(1)), Duration::from_secs(3600));
+    node.use_penalty_keys([8; 16], Some([7; 16]));
+    assert!(refuses_call(&node, &did(1), Nsid::GetConvos));
+    node.lift(Offender::Account(&did(1)));
+    assert!(!refuses_call(&node, &did(1), Nsid::GetConvos));
+}
+
+#[test]
 fn what_is_decided_while_the_others_are_asked_is_not_undone_by_their_answer() {
     let (node, other) = two_nodes(None);
     let (did, hour) = (did(1), Duration::from_secs(3600));

@@ -98,6 +98,22 @@ fn bad_tokens_in_the_name_of_a_known_account_are_bounded_and_do_not_shut_it_out(
 }
 
 #[test]
+fn bad_tokens_in_the_names_of_known_accounts_spend_nothing_of_whoever_is_sure_to_be_one() {
+    let limits = limits(|settings| settings.requests.verifications = 10);
+    let (carrier, alice, bob) = (ip("192.0.2.1"), did(1), did(2));
+    prove(&limits, carrier, &alice);
+    prove(&limits, carrier, &bob);
+    for _ in 0..100 {
+        request(&limits, carrier, None);
+        request(&limits, carrier, Some(&bob));
+    }
+    assert!(refuses(&limits, carrier, Some(&alice)));
+    let hers = Claim::of(&alice).sure_if(&|| true);
+    let decision = limits.check(limits.arrival(carrier), Some(hers));
+    assert!(decision.refused.is_none());
+}
+
+#[test]
 fn tokens_that_one_address_can_make_us_check_are_bounded_even_if_they_verify() {
     let limits = limits(|settings| settings.requests.verifications = 100);
     let carrier = ip("192.0.2.1");

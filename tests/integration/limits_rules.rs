@@ -112,24 +112,34 @@ fn a_dry_run_of_any_rule_refuses_nothing_by_it() {
 
 #[test]
 fn exempt_addresses_are_not_counted() {
-    let limits = limits(|settings| settings.exempt = vec!["192.0.2.0/24".parse().unwrap()]);
+    let limits = limits(|settings| {
+        settings.exempt = vec!["192.0.2.0/24".parse().unwrap()];
+        settings.sockets.upgrades_per_ip = 60;
+    });
     for _ in 0..500 {
         assert!(!refuses(&limits, ip("192.0.2.1"), None));
     }
     assert!((0..500).all(|_| limits.admit_connection(ip("192.0.2.1")).is_ok()));
+    assert!((0..500).all(|nth| limits.admit_socket(ip("192.0.2.1"), &did(nth)).is_ok()));
 }
 
 #[test]
 fn a_new_blind_key_forgets_nothing_that_counts() {
     let limits = limits(|settings| settings.tables.blind_key_for = Duration::from_secs(3_600));
     wait(&limits, Duration::from_secs(3_600));
+    prove(&limits, ip("192.0.2.3"), &did(1));
     let _sockets: Vec<_> = (0..5)
         .map(|_| limits.admit_socket(ip("192.0.2.1"), &did(1)).unwrap())
         .collect();
     for _ in 0..66 {
         request(&limits, ip("192.0.2.1"), None);
     }
+    // All of its window, and all that is held back for an account that is known there.
+    for _ in 0..66 + 20 {
+        request(&limits, ip("192.0.2.3"), Some(&did(1)));
+    }
     limits.sweep();
     assert!(refuses(&limits, ip("192.0.2.1"), None));
+    assert!(refuses(&limits, ip("192.0.2.3"), Some(&did(1))));
     assert!(limits.admit_socket(ip("192.0.2.2"), &did(1)).is_err());
 }
