@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::database::Database;
 use crate::relay::{Home, Relay, eventually, path, token};
-use crate::tls::read_to_end;
+use crate::tls::{Client, read_to_end};
 use crate::websocket::{opened, upgrade};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -202,6 +202,14 @@ async fn with_notice_it_says_that_it_leaves_and_works_on_until_then() {
     })
     .await;
     // A balancer that has not noticed yet sends somebody.
+    let mut stream = Client::http1(&node).connect(&node).await.unwrap();
+    let request = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    for header in ["\r\nretry-after: 5\r\n", "\r\nconnection: close\r\n"] {
+        assert!(answer.contains(header), "{answer}");
+    }
     let mut socket = world.listen(&node).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "too late to tell");
     assert!(next(&mut socket).await.unwrap().is_draining());

@@ -8,6 +8,7 @@ use mls_relay_loadtest::identity::Curve;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::http2::http2;
@@ -173,6 +174,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted_not_the_proxy() {
         .with("RATE_LIMIT_IP_PER_MINUTE", "3")
         .with("IP_RATE_BURST", "0")
         .with("TRUSTED_PROXIES", "127.0.0.0/8, 10.0.0.0/8")
+        .with("CONNECTIONS_PER_IP_PER_SECOND", "1")
         .start();
     let client = Client::http1(&relay);
     for turn in 0..6 {
@@ -188,4 +190,24 @@ async fn behind_a_trusted_proxy_the_client_is_counted_not_the_proxy() {
         refused += usize::from(answer.starts_with("HTTP/1.1 429"));
     }
     assert_eq!(refused, 3);
+}
+
+#[tokio::test]
+async fn the_operators_listener_has_as_many_places_as_are_set() {
+    let relay = Home::lived_in()
+        .with("RELAY_ADMIN_CONNECTIONS_MAX", "2")
+        .start();
+    let enter = async || {
+        let mut stream = TcpStream::connect(relay.admin).await.unwrap();
+        let request = b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n";
+        // It may be closed before that.
+        let _ = stream.write_all(request).await;
+        let read = stream.read(&mut [0; 1024]).await;
+        read.is_ok_and(|len| len > 0).then_some(stream)
+    };
+    let mut inside = Vec::new();
+    while inside.len() < 2 {
+        inside.extend(enter().await);
+    }
+    assert!(enter().await.is_none());
 }

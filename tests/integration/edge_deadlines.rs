@@ -62,6 +62,35 @@ async fn whoever_does_not_shake_hands_or_ask_in_time_is_cut_off() {
 }
 
 #[tokio::test]
+async fn whoever_lets_handshakes_run_out_is_an_offender() {
+    let relay = Home::lived_in()
+        .with("RELAY_HANDSHAKE_TIMEOUT_SECONDS", "1")
+        .with("PENALTY_STRIKES", "1")
+        .start();
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(TcpStream::connect(relay.public).await.unwrap());
+    }
+    eventually("it is in the box", || async {
+        relay.figure("relay_limits_penalties_total").await == Some(1)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_answers_no_ping_of_http_2_is_gone() {
+    let relay = Home::lived_in()
+        .with("RELAY_H2_PING_SECONDS", "5")
+        .with("RELAY_H2_PING_TIMEOUT_SECONDS", "1")
+        .with("RELAY_HEADER_TIMEOUT_SECONDS", "120")
+        .start();
+    let mut gone = Client::http2(&relay).connect(&relay).await.unwrap();
+    let begun = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    gone.write_all(&begun).await.unwrap();
+    read_to_end(&mut gone).await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_but_not_before_its_time() {
     let relay = Home::lived_in()
         .with("RELAY_IDLE_TIMEOUT_SECONDS", "2")

@@ -50,6 +50,18 @@ async fn a_connection_that_asks_on_and_on_in_spite_of_refusals_is_closed() {
 }
 
 #[tokio::test]
+async fn what_a_proxy_passes_is_not_held_against_it() {
+    let relay = strict().with("TRUSTED_PROXIES", "127.0.0.0/8").start();
+    let mut stream = Client::http1(&relay).connect(&relay).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 203.0.113.1\r\n";
+    let last = format!("{request}connection: close\r\n\r\n");
+    let requests = format!("{request}\r\n").repeat(99) + &last;
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let answers = read_to_end(&mut stream).await;
+    assert_eq!(answers.matches("HTTP/1.1 429").count(), 97);
+}
+
+#[tokio::test]
 async fn over_http_2_too_it_ends_and_the_last_refusal_is_heard() {
     let relay = strict().start();
     let (mut sender, connection) = http2(&relay).await;

@@ -75,6 +75,27 @@ async fn a_proxy_that_is_not_trusted_is_told_at_warn_with_the_listener_and_no_ad
 }
 
 #[tokio::test]
+async fn a_proxy_that_a_proxy_header_names_is_no_client_either() {
+    let relay = Home::lived_in()
+        .with("TRUSTED_PROXIES", "127.0.0.0/8, 192.0.2.0/24")
+        .with("PROXY_PROTOCOL", "true")
+        .with("CONNECTIONS_PER_IP", "1")
+        .start();
+    let client = Client::http1(&relay);
+    let by = async |address: &str| {
+        let mut stream = TcpStream::connect(relay.public).await.unwrap();
+        let header = format!("PROXY TCP4 {address} 127.0.0.1 1 2\r\n");
+        stream.write_all(header.as_bytes()).await.unwrap();
+        client.over(stream, "localhost").await
+    };
+    for (address, may_have_two) in [("192.0.2.1", true), ("203.0.113.1", false)] {
+        let (one, other) = (by(address).await, by(address).await);
+        assert!(one.is_ok());
+        assert_eq!(other.is_ok(), may_have_two, "{address}");
+    }
+}
+
+#[tokio::test]
 async fn haproxy_passes_the_true_client_by_its_proxy_header() {
     let stage = Stage::new().await;
     let relay = stage.home.clone().with("PROXY_PROTOCOL", "true").start();
