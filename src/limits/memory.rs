@@ -95,7 +95,7 @@ impl MemoryPermit {
 
     /// Takes `bytes`, after which nothing more comes: a little that came at once is nobody's.
     pub fn take_last(&mut self, bytes: usize) -> Result<(), LimitError> {
-        match bytes > UNCHARGED_MAX {
+        match self.held + bytes > UNCHARGED_MAX {
             true => self.take(bytes),
             false => self.add(bytes),
         }
@@ -109,6 +109,7 @@ impl MemoryPermit {
         if self.account.is_none() {
             let accounts = &self.pool().accounts;
             self.account = Some(accounts.hold(self.name, AtomicUsize::default));
+            self.charge_account(self.held);
         }
         self.add(bytes)
     }
