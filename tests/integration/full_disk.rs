@@ -62,10 +62,18 @@ pub(crate) struct Writer {
     phone: Phone,
     group: Group,
     taken: Vec<String>,
+    _directory: Directory,
 }
 
 impl Writer {
-    pub(crate) async fn new(relay: &Relay, directory: &Directory) -> Self {
+    /// Starts a relay that lets it write as fast as it can.
+    pub(crate) async fn at(home: Home) -> (Relay, Self) {
+        let directory = Directory::start().await.unwrap();
+        let relay = home
+            .knowing(&directory)
+            .with("LIMITS_EXEMPT", "127.0.0.0/8")
+            .with("RATE_LIMIT_SEND_MESSAGE", "60000")
+            .start();
         let client = Client {
             account: Arc::new(directory.account(Curve::Secp256k1).unwrap()),
             relay: relay.reach(),
@@ -73,11 +81,13 @@ impl Writer {
         };
         let phone = Phone::of(&client).await;
         let group = phone.found(&[]).await;
-        Self {
+        let writer = Self {
             phone,
             group,
             taken: Vec::new(),
-        }
+            _directory: directory,
+        };
+        (relay, writer)
     }
 
     /// Sends one message. Whether it was taken; else it must have been asked to come back.
@@ -119,13 +129,7 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_its_end_is_noticed(
     };
     let settings = ["max_wal_size=48MB", "min_wal_size=32MB"];
     let mut database = Database::within(disk.0.path(), &settings).await;
-    let directory = Directory::start().await.unwrap();
-    let relay = Home::on(&database.url())
-        .knowing(&directory)
-        .with("LIMITS_EXEMPT", "127.0.0.0/8")
-        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
-        .start();
-    let mut writer = Writer::new(&relay, &directory).await;
+    let (relay, mut writer) = Writer::at(Home::on(&database.url())).await;
     for _ in 0..10 {
         writer.send_until(true).await;
     }

@@ -2,7 +2,6 @@
 //! figure that deploy/alerts.yml watches, and to senders as what passes.
 
 use http::StatusCode;
-use mls_relay_loadtest::directory::Directory;
 
 use crate::database::Database;
 use crate::full_disk::Writer;
@@ -11,14 +10,8 @@ use crate::relay::{Home, eventually};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is_stored() {
     let database = Database::start().await;
-    let directory = Directory::start().await.unwrap();
-    let relay = Home::on(&database.url())
-        .with("DATABASE_STATEMENT_TIMEOUT_MS", "300")
-        .knowing(&directory)
-        .with("LIMITS_EXEMPT", "127.0.0.0/8")
-        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
-        .start();
-    let mut writer = Writer::new(&relay, &directory).await;
+    let home = Home::on(&database.url()).with("DATABASE_STATEMENT_TIMEOUT_MS", "300");
+    let (relay, mut writer) = Writer::at(home).await;
     writer.send_until(true).await;
     let failing = "relay_append_failing_seconds";
     eventually("nothing fails", async || {
@@ -59,13 +52,7 @@ async fn while_somebody_holds_the_lock_of_the_stream_health_says_that_no_send_is
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_come_back_to_a_server_that_has_come_to_a_limit_of_its_own() {
     let database = Database::start().await;
-    let directory = Directory::start().await.unwrap();
-    let relay = Home::on(&database.url())
-        .knowing(&directory)
-        .with("LIMITS_EXEMPT", "127.0.0.0/8")
-        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
-        .start();
-    let mut writer = Writer::new(&relay, &directory).await;
+    let (relay, mut writer) = Writer::at(Home::on(&database.url())).await;
     writer.send_until(true).await;
     let limit = "
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -84,13 +71,7 @@ async fn senders_come_back_to_a_server_that_has_come_to_a_limit_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_come_back_to_a_day_that_somebody_has_taken_out() {
     let database = Database::start().await;
-    let directory = Directory::start().await.unwrap();
-    let relay = Home::on(&database.url())
-        .knowing(&directory)
-        .with("LIMITS_EXEMPT", "127.0.0.0/8")
-        .with("RATE_LIMIT_SEND_MESSAGE", "60000")
-        .start();
-    let mut writer = Writer::new(&relay, &directory).await;
+    let (relay, mut writer) = Writer::at(Home::on(&database.url())).await;
     writer.send_until(true).await;
     // At midnight it is the next one.
     let days = |how: &str| {
