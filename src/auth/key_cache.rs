@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::did_location::DidLocation;
 use super::freshness::{Ending, Standing};
 use super::lookups::{Lane, Lookups};
-use super::refresh_budget::{Refresh, RefreshBudget};
+use super::refresh_budget::{NoRefresh, RefreshBudget};
 use super::remembered::{Outcome, Remembered};
 use super::resolver::Resolver;
 use super::signature::PublicKey;
@@ -100,16 +100,12 @@ impl KeyCache {
         }
         let now = Instant::now().into_std();
         let granted = self.0.budget.lock().spend(did, network, now);
-        match granted {
-            Refresh::Granted => {}
-            Refresh::Recent => {
-                count_refresh("limited");
-                return Ok(None);
-            }
-            Refresh::Spent { wait } => {
-                count_refresh("limited");
-                return Err(ResolveError::RefreshesSpent { wait });
-            }
+        if let Err(refused) = granted {
+            count_refresh("limited");
+            return match refused {
+                NoRefresh::Recent => Ok(None),
+                NoRefresh::Spent { wait } => Err(ResolveError::RefreshesSpent { wait }),
+            };
         }
         let asker = Asker::Network(network);
         let key = self.looked_up(did, Renew::Always, asker).await;

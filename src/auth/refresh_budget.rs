@@ -18,17 +18,14 @@ pub(crate) struct RefreshBudget {
     networks: Cache<IpAddr, Instant>,
 }
 
-/// What a wrong signature leads to.
+/// Why there is no refresh.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Refresh {
-    Granted,
+pub(crate) enum NoRefresh {
     /// The key was looked up a moment ago: the signature is wrong.
     Recent,
     /// The network has had its refreshes, so the key may be another by now. It has its next one
     /// after the `wait`.
-    Spent {
-        wait: Duration,
-    },
+    Spent { wait: Duration },
 }
 
 impl RefreshBudget {
@@ -42,19 +39,21 @@ impl RefreshBudget {
     }
 
     /// Takes one refresh of this account for this network, if both allow it.
-    pub(crate) fn spend(&mut self, did: &Did, network: IpAddr, now: Instant) -> Refresh {
+    pub(crate) fn spend(
+        &mut self,
+        did: &Did,
+        network: IpAddr,
+        now: Instant,
+    ) -> Result<(), NoRefresh> {
         let did_paid = self.dids.get(did).copied();
-        let Ok(did_next) = self.did_rate.spend(did_paid, 1, now) else {
-            return Refresh::Recent;
-        };
+        let did_next = self.did_rate.spend(did_paid, 1, now);
+        let did_next = did_next.map_err(|_| NoRefresh::Recent)?;
         let network_paid = self.networks.get(&network).copied();
-        let network_next = match self.network_rate.spend(network_paid, 1, now) {
-            Ok(next) => next,
-            Err(wait) => return Refresh::Spent { wait },
-        };
+        let network_next = self.network_rate.spend(network_paid, 1, now);
+        let network_next = network_next.map_err(|wait| NoRefresh::Spent { wait })?;
         self.dids.insert(did.clone(), did_next);
         self.networks.insert(network, network_next);
-        Refresh::Granted
+        Ok(())
     }
 
     /// Its refresh told nothing, so the account may have another. The network has spent its own
@@ -80,13 +79,14 @@ mod tests {
     fn one_account_is_refreshed_once_per_interval_whoever_asks() {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 20, 100);
         let start = Instant::now();
-        assert_eq!(budget.spend(&did(1), network(1), start), Refresh::Granted);
+        assert!(budget.spend(&did(1), network(1), start).is_ok());
         let early = budget.spend(&did(1), network(2), start + Duration::from_secs(9));
-        assert_eq!(early, Refresh::Recent);
-        assert_eq!(budget.spend(&did(2), network(1), start), Refresh::Granted);
-        assert_eq!(
-            budget.spend(&did(1), network(2), start + Duration::from_secs(10)),
-            Refresh::Granted
+        assert_eq!(early, Err(NoRefresh::Recent));
+        assert!(budget.spend(&did(2), network(1), start).is_ok());
+        assert!(
+            budget
+                .spend(&did(1), network(2), start + Duration::from_secs(10))
+                .is_ok()
         );
     }
 
@@ -95,16 +95,17 @@ mod tests {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 20, 100);
         let start = Instant::now();
         let allowed = (0..30)
-            .filter(|n| budget.spend(&did(*n), network(1), start) == Refresh::Granted)
+            .filter(|n| budget.spend(&did(*n), network(1), start).is_ok())
             .count();
         assert_eq!(allowed, 20);
-        assert_eq!(budget.spend(&did(100), network(2), start), Refresh::Granted);
+        assert!(budget.spend(&did(100), network(2), start).is_ok());
         let early = budget.spend(&did(101), network(1), start + Duration::from_secs(2));
         let wait = Duration::from_secs(1);
-        assert_eq!(early, Refresh::Spent { wait });
-        assert_eq!(
-            budget.spend(&did(101), network(1), start + Duration::from_secs(3)),
-            Refresh::Granted
+        assert_eq!(early, Err(NoRefresh::Spent { wait }));
+        assert!(
+            budget
+                .spend(&did(101), network(1), start + Duration::from_secs(3))
+                .is_ok()
         );
     }
 
@@ -113,23 +114,23 @@ mod tests {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 2, 100);
         let start = Instant::now();
         for _ in 0..2 {
-            assert_eq!(budget.spend(&did(1), network(1), start), Refresh::Granted);
+            assert!(budget.spend(&did(1), network(1), start).is_ok());
             budget.give_back(&did(1));
         }
         let wait = Duration::from_secs(30);
-        let spent = Refresh::Spent { wait };
+        let spent = Err(NoRefresh::Spent { wait });
         assert_eq!(budget.spend(&did(1), network(1), start), spent);
-        assert_eq!(budget.spend(&did(1), network(2), start), Refresh::Granted);
+        assert!(budget.spend(&did(1), network(2), start).is_ok());
     }
 
     #[test]
     fn a_refusal_costs_nothing() {
         let mut budget = RefreshBudget::new(Duration::from_secs(10), 1, 100);
         let start = Instant::now();
-        assert_eq!(budget.spend(&did(1), network(1), start), Refresh::Granted);
+        assert!(budget.spend(&did(1), network(1), start).is_ok());
         // The network is refused; the account's budget stays whole for another.
         let refused = budget.spend(&did(2), network(1), start);
-        assert!(matches!(refused, Refresh::Spent { .. }));
-        assert_eq!(budget.spend(&did(2), network(2), start), Refresh::Granted);
+        assert!(matches!(refused, Err(NoRefresh::Spent { .. })));
+        assert!(budget.spend(&did(2), network(2), start).is_ok());
     }
 }

@@ -19,6 +19,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub trait Journal: Send + Sync + 'static {
     fn ends(&self) -> Answer<'_, Ends>;
 
+    /// No number up to this one is given out again, though the stream has lost it.
     fn leap_over(&self, given: Seq) -> Answer<'_, ()>;
 
     /// All events in `(after, through]`, in order, at most `limit`.

@@ -97,8 +97,7 @@ pub(super) async fn stats(cx: &Context, input: GetAdminStats) -> Result<AdminSta
     let since = input
         .since
         .map(|since| CoarseTime::from_unix_seconds(since.unix_seconds()));
-    let stats = cx.store.report_stats(&convo_id, cx.did(), since);
-    let stats = stats.await?;
+    let stats = cx.store.report_stats(&convo_id, cx.did(), since).await?;
     // Afterwards, so that nobody is told what came after their own demotion.
     cx.must_be_admin(&convo_id).await?;
     Ok(AdminStats {
